@@ -1,0 +1,74 @@
+"""Controls: what a perturbation of the same budget does without any optimization. Every table shows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from torpor.attacks.base import Attack, Candidates
+from torpor.attacks.spaces import BALLS
+from torpor.core.paper import Paper
+from torpor.core.seeds import draw, sample_generators
+from torpor.core.threat import Access
+from torpor.targets.base import Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Control(Attack):
+    """An attack that asks the target nothing."""
+
+    paper: ClassVar[Paper | None] = None
+    access: ClassVar[Access] = Access.NONE
+    is_control: ClassVar[bool] = True
+
+    def _free(self, inputs: Tensor) -> Candidates:
+        nothing = torch.zeros(len(inputs), dtype=torch.int64)
+        return Candidates(inputs, forwards=nothing, backwards=nothing)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise(Control):
+    """Random noise that spends the whole budget: random signs for Linf, random directions for L2 and L1."""
+
+    id: ClassVar[str] = "control-noise"
+
+    def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
+        """See :meth:`Attack.search`."""
+        noise = BALLS[self.norm].random(sample_generators(inputs, seed, self.id), self.eps, inputs)
+        return self._free(inputs + (noise.sign() * self.eps if self.norm == "Linf" else noise))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flat(Control):
+    """Move towards the image's own mean color as far as the budget allows: less contrast, nothing else."""
+
+    id: ClassVar[str] = "control-flat"
+
+    def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
+        """See :meth:`Attack.search`."""
+        return self._free(inputs.mean((-2, -1), keepdim=True).expand_as(inputs))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shuffled(Control):
+    """The pixels of another attack's perturbation in random order: same size and histogram, no structure.
+
+    Attributes:
+        perturbation: of the same batch, ``[B, C, H, W]``.
+    """
+
+    id: ClassVar[str] = "control-shuffled"
+
+    perturbation: Tensor = field(compare=False, repr=False)
+
+    def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
+        """See :meth:`Attack.search`."""
+        pixels = inputs[0, 0].numel()
+        generators = sample_generators(inputs, seed, self.id)
+        order = draw(generators, lambda g: torch.randperm(pixels, generator=g), torch.zeros(1, dtype=torch.int64))
+        flat = self.perturbation.flatten(2)
+        mixed = flat.gather(2, order.to(flat.device).unsqueeze(1).expand(-1, flat.shape[1], -1))
+        return self._free(inputs + mixed.view_as(inputs))

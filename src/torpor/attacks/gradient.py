@@ -1,0 +1,189 @@
+"""The one loop behind every per-sample gradient attack: objective x space x optimizer."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from torpor.attacks.base import Attack, Candidates
+from torpor.attacks.objectives import Objective
+from torpor.attacks.optimizers import Optimizer, Project, State
+from torpor.attacks.spaces import BALLS, Ball, apply
+from torpor.core.errors import UsageError
+from torpor.core.seeds import sample_generators
+from torpor.core.signals import GateSignals
+from torpor.targets.base import Target
+
+MARGIN = 0.01
+"""A sample leaves the batch once it costs the static bound and every gate is closed by more than this."""
+
+
+@dataclass
+class _Incumbent:
+    """The costliest candidate of each sample so far; among equals the one of least loss."""
+
+    inputs: Tensor
+    cost: Tensor
+    loss: Tensor
+    first_cost: Tensor
+    first_loss: Tensor
+    zero_gradient: Tensor
+    spent: Tensor
+
+    def offer(self, rows: Tensor, candidates: Tensor, cost: Tensor, loss: Tensor, allowed: Tensor) -> None:
+        """Take the candidates of ``rows`` that are ``allowed`` and better."""
+        better = (cost > self.cost[rows]) | ((cost == self.cost[rows]) & (loss < self.loss[rows]))
+        take = better & allowed
+        taken = rows[take]
+        self.inputs[taken], self.cost[taken], self.loss[taken] = candidates[take], cost[take], loss[take]
+
+
+def minimize(
+    target: Target,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    objective: Objective,
+    ball: Ball,
+    eps: float,
+    optimizer: Optimizer,
+    steps: int,
+    start: Tensor,
+) -> Candidates:
+    """Minimize ``objective`` for each sample within ``eps`` and return the costliest candidate seen.
+
+    Every candidate is a valid 8-bit image, the one that would be sent: the forward pass is the exact pipeline and the
+    gradient passes straight through the rounding. Its signals tell the work of the hard target, so the best iterate
+    by hard cost is known without a second forward pass. Samples at the static bound with margin leave the batch.
+
+    Args:
+        target: what to attack.
+        inputs: clean images ``[B, C, H, W]`` on the pixel grid.
+        labels: classes ``[B]``.
+        objective: loss per sample.
+        ball: geometry of the budget.
+        eps: radius of the budget.
+        optimizer: turns gradients into steps.
+        steps: backward passes at most.
+        start: first perturbation ``[B, C, H, W]``.
+    """
+    count = len(inputs)
+    rows = torch.arange(count, device=inputs.device)
+    static = target.prices.cost(target.max_work(inputs)).to(inputs.device)
+    best: _Incumbent | None = None
+    clean, delta = inputs, start
+    state: State = {}
+    for step in range(steps + 1):
+        radius = optimizer.radius(step, eps)
+        candidate = apply(clean, delta, ball, radius, target.space).requires_grad_(step < steps)
+        with torch.set_grad_enabled(step < steps):
+            signals = target.signals(candidate)
+            losses = objective(signals, labels)
+        loss, cost = losses.detach(), target.prices.cost(signals.work).to(inputs.device)
+        shown = candidate.detach()
+        if best is None:
+            best = _begin(inputs, cost, loss)
+        best.spent[rows] += 1
+        allowed = ball.norm(shown - clean) <= eps * (1 + 1e-5)
+        best.offer(rows, shown, cost, loss, allowed)
+        stays = ~(allowed & _finished(signals, cost, static[rows]))
+        if step == steps or not stays.any():
+            break
+        (gradient,) = torch.autograd.grad(losses.sum(), candidate)
+        if step == 0:
+            best.zero_gradient = (gradient == 0).flatten(1).to(torch.float32).mean(1) > 0.5
+        if not stays.all():
+            rows, clean, delta, labels = rows[stays], clean[stays], delta[stays], labels[stays]
+            gradient, loss = gradient[stays], loss[stays]
+            state = {name: value[stays] for name, value in state.items()}
+        delta = optimizer.step(ball, delta, gradient, loss, step, state, _projection(clean, ball, radius))
+    assert best is not None
+    return _candidates(best, static, backwards=best.spent - 1)
+
+
+def _begin(inputs: Tensor, cost: Tensor, loss: Tensor) -> _Incumbent:
+    nothing = torch.full_like(cost, -1)
+    return _Incumbent(
+        inputs.clone(),
+        nothing,
+        torch.full_like(loss, torch.inf),
+        cost,
+        loss,
+        torch.zeros(len(cost), dtype=torch.bool, device=inputs.device),
+        torch.zeros(len(cost), dtype=torch.int64, device=inputs.device),
+    )
+
+
+def _finished(signals: GateSignals, cost: Tensor, static: Tensor) -> Tensor:
+    """Tell which samples cost the static bound with every gate closed by more than ``MARGIN``."""
+    return (cost >= static) & (signals.margins.detach().amax(1) < -MARGIN)
+
+
+def _projection(clean: Tensor, ball: Ball, radius: float) -> Project:
+    def project(delta: Tensor) -> Tensor:
+        return (clean + ball.project(delta, radius)).clamp(0, 1) - clean
+
+    return project
+
+
+def _candidates(best: _Incumbent, static: Tensor, backwards: Tensor) -> Candidates:
+    fell = best.loss < 0.9 * best.first_loss
+    return Candidates(
+        inputs=best.inputs,
+        forwards=best.spent,
+        backwards=backwards,
+        zero_gradient=best.zero_gradient,
+        stuck=fell & (best.cost <= best.first_cost) & (best.cost < static),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientAttack(Attack):
+    """A per-sample gradient attack: subclasses name the objective and the optimizer.
+
+    Attributes:
+        steps: backward passes at most; the attack's own default for the norm if None.
+    """
+
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps is not None and self.steps < 1:
+            raise UsageError(f"expected 1 step or more, got {self.steps}")
+
+    @property
+    @abstractmethod
+    def iterations(self) -> int:
+        """Backward passes at most."""
+
+    @abstractmethod
+    def objective(self) -> Objective:
+        """Return the loss to minimize."""
+
+    @abstractmethod
+    def optimizer(self) -> Optimizer:
+        """Return what turns gradients into steps."""
+
+    def start_radius(self) -> float:
+        """Return the radius of the random start."""
+        return self.optimizer().radius(0, self.eps)
+
+    def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
+        """See :meth:`Attack.search`."""
+        ball = BALLS[self.norm]
+        start = ball.random(sample_generators(inputs, seed, self.id), self.start_radius(), inputs)
+        return minimize(
+            target,
+            inputs,
+            labels,
+            objective=self.objective(),
+            ball=ball,
+            eps=self.eps,
+            optimizer=self.optimizer(),
+            steps=self.iterations,
+            start=(inputs + start).clamp(0, 1) - inputs,
+        )

@@ -1,0 +1,92 @@
+"""Objectives: signals to a loss per sample. Attacks minimize them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from torpor.core.signals import GateSignals
+
+
+class Objective(Protocol):
+    """A loss to minimize."""
+
+    def __call__(self, signals: GateSignals, labels: Tensor) -> Tensor:
+        """Return the loss of each sample, ``[B]``; ``labels`` are class numbers ``[B]``."""
+
+
+@dataclass(frozen=True)
+class UniformExits:
+    """Push every internal classifier to the uniform distribution (DeepSloth, ICLR 2021).
+
+    The loss is the sum over exits but the last of the cross-entropy between the uniform distribution and the softmax;
+    its least value is ``log C`` per exit, which is subtracted.
+
+    Attributes:
+        weighting: ``"uniform"``; ``"first"`` looks at the first exit only; ``"cost"`` weighs exit ``k`` by the share of
+            exits that leaving there would save.
+
+    >>> flat = GateSignals(torch.zeros(1, 3, 4), torch.zeros(1, 2), None)
+    >>> UniformExits()(flat, torch.tensor([0])).item()
+    0.0
+    """
+
+    weighting: Literal["uniform", "cost", "first"] = "uniform"
+
+    def __call__(self, signals: GateSignals, labels: Tensor) -> Tensor:
+        """See :class:`Objective`."""
+        internal = F.log_softmax(signals.logits[:, :-1], dim=-1)
+        losses = -internal.mean(-1) - math.log(internal.shape[-1])
+        exits = losses.shape[1]
+        if self.weighting == "first":
+            return losses[:, 0]
+        if self.weighting == "cost":
+            losses = losses * torch.arange(exits, 0, -1, device=losses.device) / exits
+        return losses.sum(1)
+
+
+@dataclass(frozen=True)
+class CloseGates:
+    """Push every gate below its threshold by ``slack``: the sum of ``relu(margin + slack)`` (any exit rule).
+
+    Attributes:
+        slack: how far below; keeps the gradient alive at the threshold.
+
+    >>> open_gate = GateSignals(torch.zeros(1, 2, 2), torch.tensor([[0.1]]), None)
+    >>> round(CloseGates(0.1)(open_gate, torch.tensor([0])).item(), 3)
+    0.2
+    """
+
+    slack: float = 0.05
+
+    def __call__(self, signals: GateSignals, labels: Tensor) -> Tensor:
+        """See :class:`Objective`."""
+        return (signals.margins + self.slack).relu().sum(1)
+
+
+@dataclass(frozen=True)
+class WrongClass:
+    """Raise the cross-entropy of the label: an accuracy attack, as a baseline.
+
+    Attributes:
+        exits: ``"final"`` classifier only (PGD), ``"avg"`` over all exits, or the ``"max"`` over exits.
+
+    >>> flat = GateSignals(torch.zeros(1, 2, 2), torch.zeros(1, 1), None)
+    >>> round(WrongClass("avg")(flat, torch.tensor([0])).item(), 3)
+    -0.693
+    """
+
+    exits: Literal["final", "avg", "max"] = "final"
+
+    def __call__(self, signals: GateSignals, labels: Tensor) -> Tensor:
+        """See :class:`Objective`."""
+        if self.exits == "final":
+            return -F.cross_entropy(signals.logits[:, -1], labels, reduction="none")
+        target = labels.unsqueeze(1).expand(-1, signals.logits.shape[1])
+        losses = F.cross_entropy(signals.logits.transpose(1, 2), target, reduction="none")
+        return -(losses.mean(1) if self.exits == "avg" else losses.amax(1))

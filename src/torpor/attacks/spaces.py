@@ -1,0 +1,188 @@
+"""Perturbation spaces: the geometry of norm balls, per sample.
+
+Perturbations are float tensors ``[B, ...]`` in pixel units of [0, 1]; every function treats each sample on its own.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from torpor.core.budget import Budget
+from torpor.core.errors import UsageError
+from torpor.core.seeds import draw
+from torpor.core.space import ImageSpace
+
+SLACK = 1e-6
+"""Rounding room, relative to the radius, when a norm is compared with it."""
+
+
+def per_sample(values: Tensor, like: Tensor) -> Tensor:
+    """Reshape ``[B]`` so that it broadcasts against ``[B, ...]``."""
+    return values.view(-1, *[1] * (like.ndim - 1))
+
+
+@dataclass(frozen=True)
+class Ball(ABC):
+    """All perturbations of at most a given norm."""
+
+    @abstractmethod
+    def norm(self, delta: Tensor) -> Tensor:
+        """Return the norm of each perturbation, ``[B]``."""
+
+    @abstractmethod
+    def project(self, delta: Tensor, radius: float) -> Tensor:
+        """Return the closest perturbation (Euclidean) of norm at most ``radius``."""
+
+    @abstractmethod
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """Return the direction of norm 1 along which a linear function with this gradient rises most."""
+
+    @abstractmethod
+    def random(self, generators: list[torch.Generator], radius: float, like: Tensor) -> Tensor:
+        """Draw one perturbation per generator; Linf fills the ball, L2 and L1 lie on its sphere."""
+
+    def snap(self, delta: Tensor, radius: float, levels: int) -> Tensor:
+        """Round to whole pixel levels without leaving the ball: shrink first where rounding would."""
+        limit = radius * (1 + SLACK)
+        rounded = (delta * levels).round() / levels
+        outside = self.norm(rounded) > limit
+        if outside.any():
+            rows = delta[outside]
+            low, high = torch.zeros(len(rows)).to(rows), torch.ones(len(rows)).to(rows)
+            fits = torch.zeros_like(rows)
+            for _ in range(8):
+                middle = (low + high) / 2
+                trial = (rows * per_sample(middle, rows) * levels).round() / levels
+                inside = self.norm(trial) <= limit
+                fits = torch.where(per_sample(inside, rows), trial, fits)
+                low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
+            rounded[outside] = fits
+        return rounded
+
+
+@dataclass(frozen=True)
+class Linf(Ball):
+    """Largest change of any pixel.
+
+    >>> Linf().project(torch.tensor([[0.5, -0.1]]), 0.2)
+    tensor([[ 0.2000, -0.1000]])
+    """
+
+    def norm(self, delta: Tensor) -> Tensor:
+        """See :meth:`Ball.norm`."""
+        return delta.flatten(1).abs().amax(1)
+
+    def project(self, delta: Tensor, radius: float) -> Tensor:
+        """See :meth:`Ball.project`."""
+        return delta.clamp(-radius, radius)
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """See :meth:`Ball.steepest`."""
+        return gradient.sign()
+
+    def random(self, generators: list[torch.Generator], radius: float, like: Tensor) -> Tensor:
+        """See :meth:`Ball.random`."""
+        return (draw(generators, lambda g: torch.rand(like.shape[1:], generator=g), like) * 2 - 1) * radius
+
+    def snap(self, delta: Tensor, radius: float, levels: int) -> Tensor:
+        """See :meth:`Ball.snap`; the whole levels within the radius are a smaller cube."""
+        whole = math.floor(radius * levels * (1 + SLACK))
+        return (delta * levels).round().clamp(-whole, whole) / levels
+
+
+@dataclass(frozen=True)
+class L2(Ball):
+    """Euclidean length of the change.
+
+    >>> L2().project(torch.tensor([[3.0, 4.0]]), 1.0)
+    tensor([[0.6000, 0.8000]])
+    """
+
+    def norm(self, delta: Tensor) -> Tensor:
+        """See :meth:`Ball.norm`."""
+        length: Tensor = torch.linalg.vector_norm(delta.flatten(1), dim=1)
+        return length
+
+    def project(self, delta: Tensor, radius: float) -> Tensor:
+        """See :meth:`Ball.project`."""
+        length = self.norm(delta).clamp_min(torch.finfo(delta.dtype).tiny)
+        return delta * per_sample((radius / length).clamp_max(1), delta)
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """See :meth:`Ball.steepest`."""
+        return gradient / per_sample(self.norm(gradient).clamp_min(torch.finfo(gradient.dtype).tiny), gradient)
+
+    def random(self, generators: list[torch.Generator], radius: float, like: Tensor) -> Tensor:
+        """See :meth:`Ball.random`."""
+        return self.steepest(draw(generators, lambda g: torch.randn(like.shape[1:], generator=g), like)) * radius
+
+
+@dataclass(frozen=True)
+class L1(Ball):
+    """Sum of the changes of all pixels.
+
+    Attributes:
+        keep: share of the pixels that one step moves, those with the largest gradients.
+
+    >>> L1().project(torch.tensor([[3.0, 1.0]]), 1.0)
+    tensor([[1., 0.]])
+    """
+
+    keep: float = 0.01
+
+    def norm(self, delta: Tensor) -> Tensor:
+        """See :meth:`Ball.norm`."""
+        return delta.flatten(1).abs().sum(1)
+
+    def project(self, delta: Tensor, radius: float) -> Tensor:
+        """Soft-threshold onto the ball (Duchi et al., ICML 2008)."""
+        flat = delta.flatten(1)
+        sizes = flat.abs().sort(1, descending=True).values
+        excess = sizes.cumsum(1) - radius
+        rank = torch.arange(1, flat.shape[1] + 1, device=flat.device)
+        active = (sizes * rank > excess).sum(1, keepdim=True).clamp_min(1)
+        threshold = (excess.gather(1, active - 1) / active).clamp_min(0)
+        return (flat.sign() * (flat.abs() - threshold).clamp_min(0)).view_as(delta)
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """Return equal steps on the ``keep`` share of pixels with the largest gradients, norm 1 in all."""
+        flat = gradient.flatten(1)
+        count = max(1, round(self.keep * flat.shape[1]))
+        least = flat.abs().topk(count, dim=1).values[:, -1:]
+        chosen = flat.sign() * (flat.abs() >= least)
+        return (chosen / chosen.abs().sum(1, keepdim=True).clamp_min(1)).view_as(gradient)
+
+    def random(self, generators: list[torch.Generator], radius: float, like: Tensor) -> Tensor:
+        """See :meth:`Ball.random`; Laplace noise."""
+        uniform = draw(generators, lambda g: torch.rand(like.shape[1:], generator=g), like) - 0.5
+        noise = -uniform.sign() * torch.log1p(-2 * uniform.abs().clamp_max(0.4999999))
+        return noise * per_sample(radius / self.norm(noise), noise)
+
+
+BALLS: dict[str, Ball] = {"Linf": Linf(), "L2": L2(), "L1": L1()}
+
+
+def apply(inputs: Tensor, delta: Tensor, ball: Ball, radius: float, space: ImageSpace) -> Tensor:
+    """Return ``inputs + delta`` as images that 8-bit pixels can hold, within ``radius`` of ``inputs``.
+
+    >>> clean = torch.full((1, 1, 1, 1), 250 / 255)
+    >>> (apply(clean, torch.ones(1, 1, 1, 1), Linf(), 3.9 / 255, ImageSpace((1, 1, 1))) * 255).item()
+    253.0
+    """
+    inside = (inputs + delta).clamp(0, 1) - inputs
+    return space.snap(inputs + ball.snap(ball.project(inside, radius), radius, space.levels))
+
+
+def check_budget(budget: Budget, space: ImageSpace) -> None:
+    """Refuse budgets that allow no change of even one pixel by one level.
+
+    Raises:
+        UsageError: if ``eps`` is below one pixel level.
+    """
+    if budget.eps * space.levels * (1 + SLACK) < 1:
+        raise UsageError(f"expected eps of at least 1/{space.levels}, one pixel level, got {budget.eps:g}; raise --eps")

@@ -1,0 +1,117 @@
+"""The standard ensemble: nothing to tune, per sample the costliest of several different attacks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from torpor.attacks.base import Attack, Candidates
+from torpor.attacks.deepsloth import DeepSloth
+from torpor.attacks.gradient import GradientAttack
+from torpor.attacks.objectives import CloseGates, Objective, UniformExits
+from torpor.attacks.optimizers import AutoSteps, Optimizer
+from torpor.attacks.square import Square
+from torpor.core.paper import Paper
+from torpor.targets.base import Target
+
+CROCE = Paper(
+    "Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free Attacks",
+    "Croce and Hein",
+    "ICML",
+    2020,
+    "arXiv:2003.01690",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoUniform(GradientAttack):
+    """DeepSloth's objective with APGD instead of a fixed schedule."""
+
+    id: ClassVar[str] = "apgd-uniform"
+    paper: ClassVar[Paper | None] = CROCE
+
+    @property
+    def iterations(self) -> int:
+        """See :attr:`GradientAttack.iterations`."""
+        return self.steps or 100
+
+    def objective(self) -> Objective:
+        """See :meth:`GradientAttack.objective`."""
+        return UniformExits()
+
+    def optimizer(self) -> Optimizer:
+        """See :meth:`GradientAttack.optimizer`."""
+        return AutoSteps(self.iterations, self.eps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoGates(AutoUniform):
+    """APGD on the gates' own margins, whatever the exit rule."""
+
+    id: ClassVar[str] = "apgd-gates"
+
+    def objective(self) -> Objective:
+        """See :meth:`GradientAttack.objective`."""
+        return CloseGates()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standard(Attack):
+    """DeepSloth, APGD on two objectives, and Square; a sample is retired only at the static bound.
+
+    After AutoAttack (Croce and Hein, ICML 2020), whose rule "drop a sample once it is broken" does not carry over: cost
+    is continuous, so every member sees every sample that could still cost more.
+    """
+
+    id: ClassVar[str] = "standard"
+    paper: ClassVar[Paper | None] = CROCE
+
+    @property
+    def members(self) -> tuple[Attack, ...]:
+        """The attacks of the ensemble, in the order in which they run."""
+        return (
+            DeepSloth(norm=self.norm, eps=self.eps),
+            AutoGates(norm=self.norm, eps=self.eps),
+            AutoUniform(norm=self.norm, eps=self.eps),
+            Square(norm=self.norm, eps=self.eps),
+        )
+
+    def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
+        """See :meth:`Attack.search`."""
+        static = target.prices.cost(target.max_work(inputs))
+        cost = target.prices.cost(target.run(inputs).work)
+        best = inputs.clone()
+        counts = torch.zeros(len(inputs), dtype=torch.int64)
+        flags = torch.zeros(len(inputs), dtype=torch.bool)
+        total = Candidates(best, counts + 1, counts, flags.clone(), flags.clone(), flags.clone())
+        for member in self.members:
+            rows = (cost < static).nonzero().flatten()
+            if len(rows) == 0:
+                break
+            there = rows.to(inputs.device)
+            result = member(target, inputs[there], references=labels[there], seed=seed)
+            found, price = result.candidates, target.prices.cost(result.attacked.work)
+            better = price > cost[rows]
+            best[there[better.to(there.device)]] = result.inputs[better.to(there.device)]
+            cost[rows] = torch.maximum(price, cost[rows])
+            total = _merge(total, rows, found, better)
+        return replace(total, inputs=best)
+
+
+def _merge(total: Candidates, rows: Tensor, found: Candidates, better: Tensor) -> Candidates:
+    """Add what one member spent on ``rows``, and what its diagnostics say, to the ensemble's."""
+    forwards, backwards = total.forwards.clone(), total.backwards.clone()
+    forwards[rows] += found.forwards.cpu() + 2  # and the member's own verification on the hard target
+    backwards[rows] += found.backwards.cpu()
+    zero, stuck, black = (
+        part.clone() for part in (total.zero_gradient, total.stuck, total.black_box_won) if part is not None
+    )
+    if found.zero_gradient is not None and found.stuck is not None:
+        zero[rows], stuck[rows] = found.zero_gradient.cpu(), found.stuck.cpu() & ~better
+        black[rows[better]] = False
+    else:
+        black[rows[better]] = True
+    return Candidates(total.inputs, forwards, backwards, zero, stuck, black)

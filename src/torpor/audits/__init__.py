@@ -1,0 +1,1 @@
+"""Audits: targets x attacks x budgets, recorded per sample."""

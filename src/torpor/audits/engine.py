@@ -1,0 +1,145 @@
+"""Run an audit: batch by batch, shard by shard, so that a kill at any point loses at most one batch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+from safetensors.torch import load_file
+from torch import Tensor
+
+from torpor.attacks.base import Attack, AttackResult
+from torpor.attacks.controls import Shuffled
+from torpor.attacks.universal import Universal
+from torpor.audits import examples
+from torpor.audits.plan import Plan, slug
+from torpor.audits.rows import attacked_rows, clean_rows, costliest
+from torpor.audits.store import Store, save_tensors, write_atomically
+from torpor.audits.summary import summarize
+from torpor.core.budget import Budget
+from torpor.core.errors import DataError, UsageError
+from torpor.data.images import ImageBatch, ImageSet
+from torpor.targets.base import Target
+
+FIT_LIMIT = 2500  # the largest number of fitting inputs that a paper's universal attack uses
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is going on, attacks done, and attacks in all (0 if unknown)."""
+
+
+def run_audit(plan: Plan, target: Target, out: Path, progress: Progress = lambda text, done, total: None) -> Path:
+    """Run ``plan`` on ``target`` into the folder ``out``, or go on where an interrupted run of the same plan stopped.
+
+    Args:
+        plan: what to do.
+        target: what ``plan.target`` names, on the plan's device.
+        out: folder of the audit.
+        progress: told of every batch and attack.
+
+    Returns:
+        The path of ``audit.json``.
+
+    Raises:
+        UsageError: if ``out`` cannot be written, or holds something else.
+        DataError: if the data cannot be read; what was computed before stays.
+    """
+    if claim(plan, out):
+        return out / "audit.json"
+    data = target.data(Path(plan.data_dir) if plan.data_dir else None)
+    store = Store(out)
+    attacks = [(budget, _fitted(plan, target, data, store, budget)) for budget in plan.budgets]
+    rows = len(plan.rows)
+    total = rows * -(-plan.limit // plan.batch_size) if plan.limit else 0
+    samples = 0
+    for number, batch in enumerate(data.batches("test", plan.batch_size, plan.limit)):
+        samples += len(batch)
+        if not store.has(number):
+            before = number * rows
+            tell = lambda text, row, before=before: progress(text, before + row, total)  # noqa: E731
+            _attack_batch(plan, target, batch, attacks, store, number, tell)
+    if samples == 0:
+        raise DataError(f"expected test images in {data.name}, got none")
+    progress("timing", total, total)
+    store.merge()
+    examples.write(store, [slug(*row) for row in plan.rows])
+    audit = summarize(plan, target, data, store, out)
+    write_atomically(out / "audit.json", json.dumps(audit, indent=1, allow_nan=False) + "\n")
+    store.clear()
+    return out / "audit.json"
+
+
+def claim(plan: Plan, out: Path) -> bool:
+    """Make ``out`` the folder of ``plan``; return whether that audit is already complete there.
+
+    Raises:
+        UsageError: if it belongs to something else or cannot be written.
+    """
+    mine = plan.to_json()
+    path = out / "plan.json"
+    try:
+        if path.is_file():
+            if json.loads(path.read_text(encoding="utf-8")) != mine:
+                raise UsageError(
+                    f"expected an empty folder or this same audit in {out}, got another audit; pass another --out"
+                )
+            return (out / "audit.json").is_file()
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise UsageError(f"expected an empty folder, got {out} with other content; pass another --out")
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(mine, indent=1) + "\n")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"expected a folder that can be written, got {out}: {error}; pass another --out") from error
+    return False
+
+
+def _fitted(plan: Plan, target: Target, data: ImageSet, store: Store, budget: Budget) -> list[Attack]:
+    """Return the plan's attacks at one budget; those that learn are fitted on validation data, once per audit."""
+    attacks = []
+    for attack in plan.attacks_at(budget):
+        if not isinstance(attack, Universal):
+            attacks.append(attack)
+            continue
+        path = store.folder / "fitted" / f"{slug(attack.id, budget)}.safetensors"
+        if not path.is_file():
+            known = data.load("validation", FIT_LIMIT)
+            fitted = attack.fit(target, target.space.from_bytes(known.images), references=known.labels, seed=plan.seed)
+            assert fitted.perturbations is not None
+            save_tensors(path, {"perturbations": fitted.perturbations})
+        attacks.append(replace(attack, perturbations=load_file(path)["perturbations"].to(target.device)))
+    return attacks
+
+
+def _attack_batch(
+    plan: Plan,
+    target: Target,
+    batch: ImageBatch,
+    attacks: list[tuple[Budget, list[Attack]]],
+    store: Store,
+    number: int,
+    tell: Callable[[str, int], None],
+) -> None:
+    """Attack one batch in every way and write its shard."""
+    inputs = target.space.from_bytes(batch.images).to(target.device)
+    clean = target.run(target.space.check(inputs))
+    tables = [clean_rows(target, batch, clean, target.max_work(inputs))]
+    images: dict[str, Tensor] = {}
+    seconds: dict[str, float] = {}
+
+    def record(attack: Attack) -> AttackResult:
+        name = slug(attack.id, attack.budget)
+        tell(name, len(seconds))
+        result = attack(target, inputs, references=batch.labels, seed=plan.seed)
+        tables.append(attacked_rows(target, batch, attack.id, attack.budget, result))
+        images.update({f"{name}/{field}": value for field, value in examples.pick(target, batch, result).items()})
+        seconds[name] = result.seconds
+        return result
+
+    for budget, wanted in attacks:
+        results = [record(attack) for attack in wanted]
+        for control in plan.controls_at(budget):
+            record(control)
+        record(Shuffled(norm=budget.norm, eps=budget.eps, perturbation=costliest(target, results)))
+    store.write(number, pa.concat_tables(tables), images, seconds)

@@ -1,0 +1,141 @@
+"""What an audit is going to do: a target, attacks, budgets, data, and a seed."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from torpor import __version__
+from torpor.attacks.base import Attack
+from torpor.attacks.controls import Flat, Noise, Shuffled
+from torpor.attacks.registry import DEFAULT_EPS, load_attack
+from torpor.core.budget import Budget
+from torpor.core.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An audit before it runs; equal plans give equal records.
+
+    Attributes:
+        target: name of a target, or ``pkg.module:factory``.
+        attacks: names of attacks; the controls come on top.
+        norm: of every budget.
+        eps: radius of each budget, ascending.
+        steps: iterations, for attacks that take them; their own if None.
+        limit: samples at most; all if None.
+        seed: of all randomness.
+        batch_size: samples per batch, and per shard on disk.
+        device: where the target runs.
+        data_dir: the user's folder of data, if the target needs one.
+        rule: exit rule other than the target's own.
+
+    >>> [attack for attack, budget in Plan("sdn-digits", ("deepsloth",), "Linf", (0.03125,)).rows]
+    ['deepsloth', 'control-noise', 'control-flat', 'control-shuffled']
+    """
+
+    target: str
+    attacks: tuple[str, ...]
+    norm: str
+    eps: tuple[float, ...]
+    steps: int | None = None
+    limit: int | None = None
+    seed: int = 0
+    batch_size: int = 128
+    device: str = "cpu"
+    data_dir: str | None = None
+    rule: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("limit", self.limit), ("batch size", self.batch_size)):
+            if value is not None and value < 1:
+                raise UsageError(f"expected a {name} of 1 or more, got {value}")
+        if not self.attacks:
+            raise UsageError("expected at least one attack, got none; see: torpor list attacks")
+        if self.seed < 0:
+            raise UsageError(f"expected a seed of 0 or more, got {self.seed}")
+        check_device(self.device)
+        for budget in self.budgets:
+            self.attacks_at(budget)
+
+    @property
+    def budgets(self) -> tuple[Budget, ...]:
+        """Every budget, ascending."""
+        return tuple(Budget(self.norm, eps) for eps in self.eps)
+
+    def attacks_at(self, budget: Budget) -> list[Attack]:
+        """Return the attacks with this budget, without controls."""
+        steps = self.steps
+        return [load_attack(name, norm=budget.norm, eps=budget.eps, steps=steps) for name in self.attacks]
+
+    def controls_at(self, budget: Budget) -> list[Attack]:
+        """Return the controls that need no other attack's result."""
+        return [Noise(norm=budget.norm, eps=budget.eps), Flat(norm=budget.norm, eps=budget.eps)]
+
+    @property
+    def rows(self) -> tuple[tuple[str, Budget], ...]:
+        """Attack and budget of the summary rows but the clean one, in order."""
+        names = (*self.attacks, Noise.id, Flat.id, Shuffled.id)
+        return tuple((name, budget) for budget in self.budgets for name in names)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what identifies the audit, for ``plan.json``."""
+        own: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return {"torpor": __version__, **own}
+
+    def command(self, out: str) -> str:
+        """Return the command line that repeats this audit into the folder ``out``."""
+        words = ["torpor", "audit", self.target, "--attacks", ",".join(self.attacks), "--norm", self.norm]
+        words += ["--eps", ",".join(f"{eps:.10g}" for eps in self.eps)]
+        for option, value in (
+            ("--steps", self.steps),
+            ("--limit", self.limit),
+            ("--data-dir", self.data_dir),
+            ("--rule", self.rule),
+        ):
+            words += [] if value is None else [option, str(value)]
+        words += ["--seed", str(self.seed), "--batch-size", str(self.batch_size), "--device", self.device]
+        return shlex.join([*words, "--out", out])
+
+
+def slug(attack: str, budget: Budget) -> str:
+    """Name a summary row so that it can name a file.
+
+    >>> slug("pgd", Budget("L2", 0.5))
+    'pgd-L2-0.5'
+    """
+    return f"{attack}-{budget.norm}-{budget.eps:.5g}"
+
+
+def parse_eps(norm: str, text: str | None) -> tuple[float, ...]:
+    """Read radii such as ``"4/255,8/255"``; the DeepSloth paper's for the norm if None.
+
+    Raises:
+        UsageError: if one is no positive number.
+
+    >>> parse_eps("Linf", "0.1,0.05")
+    (0.05, 0.1)
+    """
+    if text is None:
+        return (Budget.parse(norm, DEFAULT_EPS.get(norm, 1.0)).eps,)
+    return tuple(sorted({Budget.parse(norm, part.strip()).eps for part in text.split(",")}))
+
+
+def check_device(name: str) -> torch.device:
+    """Return the device.
+
+    Raises:
+        UsageError: if it does not exist here.
+    """
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UsageError(f"expected a device that exists here, such as cpu, got {name!r}; see: torpor env") from error
+    if device.type == "meta":
+        raise UsageError(f"expected a device that computes, such as cpu, got {name!r}")
+    return device

@@ -1,0 +1,75 @@
+"""What clean inputs cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from torpor.audits.examples import FIRST
+from torpor.audits.timing import REPEATS
+from torpor.bounds.static import static_bound
+from torpor.data.images import to_unit
+from torpor.meters import WallClock, calibrate, latency
+from torpor.metrics import benign_percentile, efficacy_eec, efficacy_step, exit_histogram, tails
+from torpor.targets.base import Target
+from torpor.targets.early_exit import EarlyExitTarget
+
+
+def clean_profile(
+    target: Target, data_dir: Path | None, *, limit: int | None, batch_size: int, seconds: bool
+) -> dict[str, Any]:
+    """Run the test split as deployed and return its cost profile.
+
+    Args:
+        target: what to run.
+        data_dir: the user's folder of data.
+        limit: samples at most.
+        batch_size: samples per batch.
+        seconds: also calibrate a price list of seconds per unit.
+
+    Raises:
+        DataError: if the data cannot be read.
+        MeterError: if ``seconds`` are asked for and some unit's price cannot be told apart.
+    """
+    flops: list[np.ndarray[Any, np.dtype[np.float64]]] = []
+    exits: list[np.ndarray[Any, np.dtype[np.int64]]] = []
+    right: list[torch.Tensor] = []
+    first: list[torch.Tensor] = []
+    for batch in target.data(data_dir).batches("test", batch_size, limit):
+        inputs = to_unit(batch.images).to(target.device)
+        outcome = target.run(inputs)
+        flops.append(target.prices.cost(outcome.work).numpy())
+        exits.append((outcome.work.counts > 0).sum(1).numpy() - 1)
+        right.append(target.utility(outcome.outputs, batch.labels))
+        first += [image.unsqueeze(0) for image in inputs[: FIRST - len(first)]]
+    cost, taken = np.concatenate(flops), np.concatenate(exits)
+    tail = tails(cost)
+    clock = WallClock(target.device)
+    timed = latency([lambda image=image: target.run(image) for image in first], clock, repeats=REPEATS)  # type: ignore[misc]
+    profile: dict[str, Any] = {
+        "target": target.name,
+        "n": len(cost),
+        "flops_mean": tail.mean,
+        "flops_p50": tail.p50,
+        "flops_p99": tail.p99,
+        "flops_p999": benign_percentile(cost),
+        "flops_max": tail.max,
+        "flops_static": static_bound(target).flops,
+        "utility_name": target.utility_name,
+        "utility": torch.cat(right).mean().item(),
+        "latency_s_p50": timed.s_p50,
+        "latency_valid": timed.valid,
+        "latency_reason": timed.reason,
+    }
+    if isinstance(target, EarlyExitTarget):
+        costs = target.exit_costs.numpy()
+        profile |= {"rule": target.rule.describe(), "exit_histogram": exit_histogram(taken, len(costs)).tolist()}
+        profile |= {"efficacy_step": efficacy_step(taken, costs), "efficacy_eec": efficacy_eec(taken, costs)}
+    if seconds:
+        prices = calibrate(target, first[0], clock)
+        names = [unit.name for unit in target.units]
+        profile |= {"price_list": prices.name, "seconds_per_unit": dict(zip(names, prices.per_unit, strict=True))}
+    return profile

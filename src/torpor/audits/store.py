@@ -1,0 +1,132 @@
+"""Records on disk: shards that survive a kill, merged into one Parquet file at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+SCHEMA = pa.schema(
+    [
+        pa.field("sample", pa.int64(), nullable=False),
+        pa.field("attack", pa.string(), nullable=False),
+        pa.field("defense", pa.string(), nullable=False),
+        pa.field("norm", pa.string()),
+        pa.field("eps", pa.float64()),
+        pa.field("reference", pa.int64()),
+        pa.field("flops_clean", pa.float64(), nullable=False),
+        pa.field("flops", pa.float64(), nullable=False),
+        pa.field("flops_static", pa.float64(), nullable=False),
+        pa.field("slowdown", pa.float64(), nullable=False),
+        pa.field("headroom", pa.float64()),
+        pa.field("work", pa.list_(pa.int64()), nullable=False),
+        pa.field("exit", pa.int64(), nullable=False),
+        pa.field("utility_clean", pa.float64(), nullable=False),
+        pa.field("utility", pa.float64(), nullable=False),
+        pa.field("agreement", pa.bool_(), nullable=False),
+        pa.field("linf", pa.float64(), nullable=False),
+        pa.field("l2", pa.float64(), nullable=False),
+        pa.field("l1", pa.float64(), nullable=False),
+        pa.field("forwards", pa.int64(), nullable=False),
+        pa.field("backwards", pa.int64(), nullable=False),
+        pa.field("zero_gradient", pa.bool_()),
+        pa.field("stuck", pa.bool_()),
+        pa.field("black_box_won", pa.bool_()),
+    ]
+)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace ``path`` by ``text`` in one step."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Replace ``path`` by a safetensors file in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, partial)
+    os.replace(partial, path)
+
+
+class Store:
+    """The folder of one audit while it runs.
+
+    Args:
+        folder: of the audit.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.shards = folder / "shards"
+        self.shards.mkdir(parents=True, exist_ok=True)
+
+    def has(self, number: int) -> bool:
+        """Tell whether shard ``number`` is complete."""
+        return self._path(number, "parquet").is_file()
+
+    def write(self, number: int, table: pa.Table, images: dict[str, Tensor], seconds: dict[str, float]) -> None:
+        """Write one shard; its Parquet file comes last and makes it complete.
+
+        Args:
+            number: of the shard.
+            table: records.
+            images: examples, ``"SLUG/FIELD"`` to tensor.
+            seconds: what each row's attack took.
+        """
+        save_tensors(self._path(number, "safetensors"), images)
+        write_atomically(self._path(number, "json"), json.dumps(seconds))
+        partial = self._path(number, "parquet.partial")
+        pq.write_table(table, partial)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, self._path(number, "parquet"))
+
+    def tables(self) -> Iterator[pa.Table]:
+        """Yield the records of each shard, in order."""
+        for path in sorted(self.shards.glob("*.parquet")):
+            yield pq.read_table(path)
+
+    def seconds(self) -> dict[str, float]:
+        """Return what each row's attack took, over all shards."""
+        total: dict[str, float] = {}
+        for path in sorted(self.shards.glob("*.json")):
+            for name, value in json.loads(path.read_text(encoding="utf-8")).items():
+                total[name] = total.get(name, 0.0) + value
+        return total
+
+    def images(self) -> Iterator[dict[str, Tensor]]:
+        """Yield the examples of each shard, in order."""
+        for path in sorted(self.shards.glob("*.safetensors")):
+            yield load_file(path)
+
+    def merge(self) -> None:
+        """Write ``records.parquet`` from the shards, one at a time."""
+        partial = self.folder / "records.parquet.partial"
+        with pq.ParquetWriter(partial, SCHEMA) as writer:
+            for table in self.tables():
+                writer.write_table(table)
+        os.replace(partial, self.folder / "records.parquet")
+
+    def clear(self) -> None:
+        """Delete the shards, once everything that came from them is on disk."""
+        for path in self.shards.iterdir():
+            path.unlink()
+        self.shards.rmdir()
+
+    def _path(self, number: int, suffix: str) -> Path:
+        return self.shards / f"{number:06d}.{suffix}"
+
+
+def records_table(columns: dict[str, Any]) -> pa.Table:
+    """Build records from columns in the order of the schema."""
+    return pa.table({name: columns[name] for name in SCHEMA.names}, schema=SCHEMA)

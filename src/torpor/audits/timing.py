@@ -1,0 +1,55 @@
+"""Wall-clock, energy and memory of the kept examples: clean and attacked in turns, one sample at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from torpor.audits.examples import FIRST
+from torpor.meters import WallClock, energy_meter, memory_meter, paired_latency
+from torpor.meters.latency import Call
+from torpor.targets.base import Target
+
+REPEATS = 6
+
+
+def time_pairs(target: Target, examples: dict[str, Tensor], *, clean_only: bool = False) -> dict[str, Any]:
+    """Measure the first samples of an audit at batch size 1.
+
+    Args:
+        target: what to run.
+        examples: ``index``, ``clean`` and ``attacked`` of one row.
+        clean_only: time the clean inputs against themselves, for the clean row.
+
+    Returns:
+        The measured keys of a summary row; None, and a reason, for what this device cannot measure.
+    """
+    first = examples["index"] < FIRST
+    side = "clean" if clean_only else "attacked"
+    pairs: list[tuple[Call, Call]] = []
+    for clean, attacked in zip(examples["clean"][first], examples[side][first], strict=True):
+        pairs.append((_call(target, clean), _call(target, attacked)))
+    found = paired_latency(pairs, WallClock(target.device), repeats=REPEATS)
+    energy, memory = energy_meter(target.device), memory_meter(target.device)
+    joules = [energy.measure(call) for _, call in pairs] if energy.available else []
+    peaks = [memory.measure(call) for _, call in pairs] if memory.available else []
+    measured = [value for value in joules if value is not None]
+    return {
+        "latency_s_p50": found.attacked_s_p50,
+        "latency_ci95": list(found.ci95),
+        "latency_slowdown": found.slowdown,
+        "latency_valid": found.valid,
+        "latency_reason": found.reason,
+        "latency_n": found.n,
+        "energy_j": sum(measured) / len(measured) if measured else None,
+        "energy_reason": None if measured else energy.reason or "the counter did not move",
+        "memory_bytes": max((peak for peak in peaks if peak is not None), default=None),
+        "memory_reason": memory.reason,
+    }
+
+
+def _call(target: Target, pixels: Tensor) -> Call:
+    """Return a call that runs one image ``[C, H, W]`` as deployed."""
+    inputs = target.space.from_bytes(pixels.unsqueeze(0)).to(target.device)
+    return lambda: target.run(inputs)

@@ -1,0 +1,1 @@
+"""Bounds: what no input can exceed."""

@@ -1,0 +1,54 @@
+"""Static bounds: what no input can make a target cost, from its structure and caps alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from torpor.core.prices import PriceList
+from torpor.core.work import Work
+from torpor.targets.base import Target
+
+
+@dataclass(frozen=True)
+class StaticBound:
+    """The worst case of a target.
+
+    Attributes:
+        target: its name.
+        units: ``(name, FLOPs of one run, most runs per sample)`` of each unit.
+        flops: most FLOPs per sample.
+        flops_least: FLOPs of the cheapest path through the units, one run of the first.
+    """
+
+    target: str
+    units: tuple[tuple[str, int, int], ...]
+    flops: float
+    flops_least: float
+
+    @property
+    def slowdown(self) -> float:
+        """Most that any input can cost over the cheapest input."""
+        return self.flops / self.flops_least
+
+
+def static_bound(target: Target) -> StaticBound:
+    """Return the static bound of a target whose caps do not depend on the input.
+
+    >>> from torpor.targets.toys import needle
+    >>> static_bound(needle()).slowdown
+    4.0
+    """
+    blank = torch.zeros(1, *target.space.shape)
+    most = target.max_work(blank)
+    least = torch.zeros_like(most.counts)
+    least[0, 0] = most.counts[0, 0].clamp_max(1)
+    prices = PriceList.flops(target.units)
+    units = zip(target.units, most.counts[0].tolist(), strict=True)
+    return StaticBound(
+        target=target.name,
+        units=tuple((unit.name, unit.flops, count) for unit, count in units),
+        flops=prices.cost(most).item(),
+        flops_least=prices.cost(Work(least)).item(),
+    )

@@ -1,0 +1,69 @@
+"""``torpor attack``: make attacked inputs and write them to a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from torpor.cli.options import DataDir, Device, Norm, Rule, Seed, Steps, TargetName
+
+
+def attack(
+    target: TargetName,
+    name: Annotated[str, typer.Argument(metavar="ATTACK", help="A name from 'torpor list attacks'.")],
+    out: Annotated[Path, typer.Option(help="File for the attacked inputs (safetensors).")],
+    norm: Norm = "Linf",
+    eps: Annotated[str | None, typer.Option(help="Radius; the DeepSloth paper's for the norm by default.")] = None,
+    steps: Steps = None,
+    limit: Annotated[int, typer.Option(help="Samples.")] = 128,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    data_dir: DataDir = None,
+    rule: Rule = None,
+) -> None:
+    """Attack the first test samples of TARGET with one attack and write clean and attacked inputs."""
+    from torpor.attacks.registry import load_attack
+    from torpor.attacks.universal import Universal
+    from torpor.audits.engine import FIT_LIMIT
+    from torpor.audits.plan import check_device
+    from torpor.audits.store import save_tensors
+    from torpor.cli.console import console
+    from torpor.core.errors import UsageError
+    from torpor.targets.resolve import load_target
+
+    if limit < 1:
+        raise UsageError(f"expected a limit of 1 or more, got {limit}")
+    check_device(device)
+    chosen = load_attack(name, norm=norm, eps=eps, steps=steps)
+    system = load_target(target, device=device, rule=rule)
+    data = system.data(data_dir)
+    batch = data.load("test", limit)
+    if isinstance(chosen, Universal):
+        known = data.load("validation", FIT_LIMIT)
+        chosen = chosen.fit(system, system.space.from_bytes(known.images), references=known.labels, seed=seed)
+    with console.status(f"{name} on {len(batch)} samples"):
+        result = chosen(system, system.space.from_bytes(batch.images), references=batch.labels, seed=seed)
+    try:
+        save_tensors(
+            out,
+            {
+                "index": batch.index,
+                "reference": batch.labels,
+                "clean": system.space.to_bytes(result.clean_inputs),
+                "attacked": system.space.to_bytes(result.inputs),
+                "work_clean": result.clean.work.counts,
+                "work": result.attacked.work.counts,
+            },
+        )
+    except OSError as error:
+        raise UsageError(f"expected a file that can be written, got {out}: {error}") from error
+    slowdown = system.prices.cost(result.attacked.work) / system.prices.cost(result.clean.work)
+    kept = system.agreement(result.attacked.outputs, result.clean.outputs).to(slowdown).mean()
+    console.print(
+        f"{name} ({chosen.budget}) on {len(batch)} samples: mean slowdown {slowdown.mean():.2f}x, "
+        f"worst {slowdown.max():.2f}x, same prediction on {kept:.1%}, {result.seconds:.1f} s. Inputs: {out}",
+        soft_wrap=True,
+        highlight=False,
+    )

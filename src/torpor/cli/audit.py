@@ -1,0 +1,62 @@
+"""``torpor audit``: attack, meter, bound and report a target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from torpor.cli.options import BatchSize, DataDir, Device, Limit, Norm, Rule, Seed, Steps, TargetName
+
+
+def audit(
+    target: TargetName,
+    attacks: Annotated[str, typer.Option(help="Names from 'torpor list attacks', separated by commas.")] = "standard",
+    norm: Norm = "Linf",
+    eps: Annotated[
+        str | None,
+        typer.Option(help="One or more radii, such as 4/255,8/255; the DeepSloth paper's by default."),
+    ] = None,
+    steps: Steps = None,
+    limit: Limit = None,
+    seed: Seed = 0,
+    batch_size: BatchSize = 128,
+    device: Device = "cpu",
+    data_dir: DataDir = None,
+    rule: Rule = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write; runs/TARGET by default.", show_default=False)
+    ] = None,
+) -> None:
+    """Attack TARGET, record exact per-sample work, and write audit.json, records, examples and an HTML report.
+
+    An interrupted audit goes on when the same command is given again.
+    """
+    from torpor.audits.engine import run_audit
+    from torpor.audits.plan import Plan, parse_eps
+    from torpor.cli.console import console, show_audit
+    from torpor.cli.progress import bar
+    from torpor.reports.html import write_report
+    from torpor.targets.resolve import load_target
+
+    names = tuple(dict.fromkeys(name.strip() for name in attacks.split(",") if name.strip()))
+    plan = Plan(
+        target=target,
+        attacks=tuple(name for name in names if not name.startswith("control-")),
+        norm=norm,
+        eps=parse_eps(norm, eps),
+        steps=steps,
+        limit=limit,
+        seed=seed,
+        batch_size=batch_size,
+        device=device,
+        data_dir=str(data_dir) if data_dir else None,
+        rule=rule,
+    )
+    folder = out or Path("runs") / target.replace(":", ".")
+    with bar() as progress:
+        run_audit(plan, load_target(target, device=device, rule=rule), folder, progress)
+    report = write_report(folder)
+    show_audit(folder)
+    console.print(f"Report: {report}", soft_wrap=True, highlight=False)

@@ -1,0 +1,30 @@
+"""``torpor bound``: what no input can exceed."""
+
+from __future__ import annotations
+
+from torpor.cli.options import Json, TargetName
+
+
+def bound(target: TargetName, as_json: Json = False) -> None:
+    """Print the static bound of TARGET: the most that its structure and caps allow."""
+    import json
+    from dataclasses import asdict
+
+    from rich.table import Table
+
+    from torpor.bounds.static import static_bound
+    from torpor.cli.console import console
+    from torpor.targets.resolve import load_target
+
+    found = static_bound(load_target(target))
+    if as_json:
+        print(json.dumps(asdict(found) | {"slowdown": found.slowdown}))
+        return
+    table = Table("unit", "FLOPs per run", "most runs", "share of the bound", title=f"Static bound of {found.target}")
+    for name, flops, count in found.units:
+        table.add_row(name, f"{flops:,}", f"{count}", f"{flops * count / found.flops:.1%}")
+    console.print(table)
+    console.print(
+        f"No input costs more than {found.flops:,.0f} FLOPs (2 per multiply-add), {found.slowdown:.2f} times the "
+        f"cheapest path."
+    )

@@ -1,0 +1,121 @@
+"""``torpor check``: gate a finished audit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from torpor.audits.gate import CheckResult
+    from torpor.audits.gate_grammar import Gate
+    from torpor.audits.read import Audit
+
+
+def check(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished audit.", show_default=False)],
+    gates: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="GATE",
+            help="What must hold for every attack, such as 'p95(slowdown) < 1.5', 'deepsloth: mean(headroom) < 50%' or "
+            "'latency_s_p50 < 10ms'.",
+            show_default=False,
+        ),
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Older audit of the same target that RUN may not be worse than."),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            help="Relative change against the baseline that is let through (default 0.05).", show_default=False
+        ),
+    ] = None,
+    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the verdicts as JUnit XML.")] = None,
+    sarif: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the verdicts as SARIF 2.1.0.")] = None,
+) -> None:
+    """Gate a finished audit. Exit codes: 0 pass, 10 gate failed, 11 inconclusive, 2 wrong usage."""
+    from torpor.audits.gate import overall
+    from torpor.audits.gate_grammar import parse_gate
+    from torpor.core.errors import UsageError
+
+    parsed = [parse_gate(text) for text in gates or ()]
+    if not parsed and baseline is None:
+        raise UsageError("expected a gate or --baseline, got neither; try torpor check RUN 'p95(slowdown) < 1.5'")
+    if tolerance is not None and baseline is None:
+        raise UsageError("expected --baseline with --tolerance, got none; name the audit to compare with")
+    audit, results = _evaluate(run, parsed, baseline, 0.05 if tolerance is None else tolerance)
+    if junit is not None:
+        from torpor.reports.junit import junit_xml
+
+        _write(junit, junit_xml(results))
+    if sarif is not None:
+        from torpor.reports.sarif import sarif_json
+
+        _write(sarif, sarif_json(results, run if audit is None else audit))
+    verdict = overall(results)
+    _print(results)
+    if verdict.value == "inconclusive":
+        typer.echo(f"INCONCLUSIVE: {next(found.reason for found in results if found.reason)}")
+    else:
+        typer.echo(verdict.value.upper())
+    raise typer.Exit(verdict.exit_code)
+
+
+def _evaluate(
+    run: Path, gates: Sequence[Gate], baseline: Path | None, tolerance: float
+) -> tuple[Audit | None, list[CheckResult]]:
+    from torpor.audits.baseline import compare_baseline, undecided_baseline
+    from torpor.audits.gate import evaluate_gates, undecided
+    from torpor.audits.read import IncompleteAudit, read_audit
+
+    try:
+        audit = read_audit(run)
+    except IncompleteAudit as error:
+        reason = str(error)
+        return None, [undecided(gate, reason) for gate in gates] or [undecided_baseline(reason)]
+    results = evaluate_gates(audit, gates)
+    if baseline is not None:
+        try:
+            results += compare_baseline(audit, read_audit(baseline), tolerance)
+        except IncompleteAudit as error:
+            results.append(undecided_baseline(str(error), audit.target["name"]))
+    return audit, results
+
+
+def _write(path: Path, text: str) -> None:
+    from torpor.core.errors import UsageError
+
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"expected a writable file, got {error}; choose another path than {path}") from error
+
+
+def _print(results: Sequence[CheckResult]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    colors = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
+    table = Table(box=box.SIMPLE)
+    for name in ("gate", "row", "value", "limit", "verdict", "tags"):
+        table.add_column(name, justify="right" if name in ("value", "limit") else "left", overflow="fold")
+    for found in results:
+        tags = " ".join(tag for tags in found.tags.values() for tag in tags)
+        gate = found.check.removesuffix(found.limit).rstrip()
+        cells = [Text(text) for text in (gate, found.row, found.shown, found.limit)]
+        table.add_row(*cells, Text(found.verdict.value, style=colors[found.verdict.value]), Text(tags))
+    console = Console()
+    if not console.is_terminal:  # a log has no width to fit into
+        console.width = max(console.width, 200)
+    console.print(table)
+    for reason in dict.fromkeys(
+        f"{found.check} [{found.row or 'no row'}]: {found.reason}" for found in results if found.reason
+    ):
+        typer.echo(reason)

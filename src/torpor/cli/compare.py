@@ -1,0 +1,95 @@
+"""``torpor compare``: finished audits side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from torpor.audits.read import Audit
+
+METRICS = ("slowdown_mean", "slowdown_p95", "slowdown_max", "headroom_mean", "efficacy_step", "utility")
+SCHEMA = "torpor.compare/1"
+
+
+def compare(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN RUN...", help="Folders of two or more finished audits.", show_default=False),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Put finished audits side by side: one line per row and run, a dash where a run has no such row or value."""
+    from torpor.audits.read import read_audit
+    from torpor.core.errors import UsageError
+
+    if len(runs) < 2:
+        raise UsageError("expected two or more audits to compare, got one; use torpor report for a single one")
+    rows = side_by_side([read_audit(run) for run in runs])
+    if as_json:
+        import json
+
+        typer.echo(json.dumps({"schema": SCHEMA, "rows": rows}, indent=2))
+    else:
+        _print(rows, [str(run) for run in runs])
+
+
+def side_by_side(audits: Sequence[Audit]) -> list[dict[str, Any]]:
+    """Join the summaries of audits by target, attack, defense and budget, in order of first appearance.
+
+    Returns:
+        One entry per row with its key and ``runs``: for each audit in turn its folder and metrics, each of them None
+        where it has no such row or did not measure it.
+
+    >>> from pathlib import Path
+    >>> from torpor.audits.read import Audit
+    >>> summary = [{"attack": "clean", "kind": "clean", "utility": 0.9}]
+    >>> audit = Audit(Path("run"), {}, {"name": "toy"}, {}, None, summary)
+    >>> row = side_by_side([audit, audit])[0]
+    >>> row["target"], [run["utility"] for run in row["runs"]]
+    ('toy', [0.9, 0.9])
+    """
+    from torpor.audits.baseline import row_key
+    from torpor.audits.gate import scalar
+
+    tables: list[dict[tuple[Any, ...], Mapping[str, Any]]] = [
+        {(audit.target["name"], *row_key(row)): row for row in audit.summary} for audit in audits
+    ]
+    joined = []
+    for key in dict.fromkeys(key for table in tables for key in table):
+        runs = [
+            {"run": str(audit.folder), **{metric: scalar(table.get(key, {}), metric) for metric in METRICS}}
+            for audit, table in zip(audits, tables, strict=True)
+        ]
+        joined.append({**dict(zip(("target", "attack", "defense", "norm", "eps"), key, strict=True)), "runs": runs})
+    return joined
+
+
+def _print(rows: Sequence[Mapping[str, Any]], runs: Sequence[str]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from torpor.audits.gate import describe_row
+
+    table = Table(box=box.SIMPLE)
+    for name in ("target", "row", "run"):
+        table.add_column(name, overflow="fold")
+    for metric in METRICS:
+        table.add_column(metric.replace("_", "\n"), justify="right")
+    for row in rows:
+        for place, run in enumerate(row["runs"]):
+            head = [row["target"], describe_row(row)] if place == 0 else ["", ""]
+            values = ["-" if run[metric] is None else f"{run[metric]:.4g}" for metric in METRICS]
+            cells = [Text(text) for text in (*head, str(place + 1), *values)]
+            table.add_row(*cells, end_section=place + 1 == len(row["runs"]))
+    console = Console()
+    if not console.is_terminal:  # a log has no width to fit into
+        console.width = max(console.width, 200)
+    console.print(table)
+    for place, name in enumerate(runs, start=1):
+        typer.echo(f"run {place}: {name}")

@@ -1,0 +1,29 @@
+"""``torpor env``: what can be metered here."""
+
+from __future__ import annotations
+
+from torpor.cli.options import Device, Json
+
+
+def env(device: Device = "cpu", as_json: Json = False) -> None:
+    """Print versions, hardware, and which of latency, energy and memory this device can measure."""
+    import json
+
+    from rich.table import Table
+
+    from torpor.audits.environment import environment
+    from torpor.audits.plan import check_device
+    from torpor.cli.console import console
+
+    found = environment(check_device(device))
+    if as_json:
+        print(json.dumps(found))
+        return
+    table = Table(show_header=False, title="Environment")
+    for key, value in found.items():
+        if key != "meters":
+            table.add_row(key, str(value))
+    for name, meter in found["meters"].items():
+        table.add_row(name, "measured" if meter["available"] else f"not measured: {meter['reason']}")
+    table.add_row("flops", "counted exactly, 2 per multiply-add")
+    console.print(table)

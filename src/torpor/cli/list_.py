@@ -1,0 +1,94 @@
+"""``torpor list``: what there is to audit, to attack with, and to know."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from torpor.cli.options import Json
+
+
+class What(StrEnum):
+    """What can be listed."""
+
+    TARGETS = "targets"
+    ATTACKS = "attacks"
+    TAXONOMY = "taxonomy"
+
+
+def list_(
+    what: Annotated[What, typer.Argument(help="targets, attacks or taxonomy.")],
+    kind: Annotated[str | None, typer.Option(help="Taxonomy: attack or defense.", show_default=False)] = None,
+    behavior: Annotated[str | None, typer.Option(help="Taxonomy: D1, D2 or D3.", show_default=False)] = None,
+    mechanism: Annotated[str | None, typer.Option(help="Taxonomy: part of its name.", show_default=False)] = None,
+    stage: Annotated[str | None, typer.Option(help="Taxonomy: such as evasion.", show_default=False)] = None,
+    access: Annotated[str | None, typer.Option(help="Taxonomy: such as white.", show_default=False)] = None,
+    implemented: Annotated[
+        bool | None,
+        typer.Option("--implemented/--not-implemented", help="Taxonomy: in torpor or not yet.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List targets, attacks, or the taxonomy of published attacks and defenses."""
+    if what is What.TAXONOMY:
+        from torpor.cli.list_taxonomy import print_taxonomy
+
+        print_taxonomy(
+            kind=kind,
+            behavior=behavior,
+            mechanism=mechanism,
+            stage=stage,
+            access=access,
+            implemented=implemented,
+            as_json=as_json,
+        )
+        return
+    if any(value is not None for value in (kind, behavior, mechanism, stage, access, implemented)):
+        from torpor.core.errors import UsageError
+
+        raise UsageError(
+            f"expected filters with 'torpor list taxonomy' only, got some for {what.value}; leave them out"
+        )
+    rows = _targets() if what is What.TARGETS else _attacks()
+    _print(rows, f"{what.value}", as_json)
+
+
+def _targets() -> list[dict[str, str]]:
+    from torpor.targets.resolve import target_names
+    from torpor.zoo.registry import ZOO
+
+    rows = []
+    for name in target_names():
+        entry = ZOO.get(name)
+        weights = "plug-in" if entry is None else "ships with torpor" if entry.ships else "torpor zoo train " + name
+        rows.append({"name": name, "weights": weights})
+    return rows
+
+
+def _attacks() -> list[dict[str, str]]:
+    from torpor.attacks.registry import ATTACKS
+
+    rows = []
+    for name, attack in ATTACKS.items():
+        does = (attack.__doc__ or "").strip().splitlines()[0]
+        row = {"name": name, "stage": attack.stage.value, "access": attack.access.value, "does": does}
+        rows.append(row | {"paper": str(attack.paper or "")})
+    return rows
+
+
+def _print(rows: list[dict[str, str]], title: str, as_json: bool) -> None:
+    import json
+
+    from rich.table import Table
+
+    from torpor.cli.console import console
+
+    if as_json:
+        print(json.dumps(rows))
+        return
+    table = Table(*rows[0], title=title)
+    for row in rows:
+        table.add_row(*row.values())
+    console.print(table)

@@ -1,0 +1,44 @@
+"""``torpor measure``: what clean inputs cost."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from torpor.cli.options import BatchSize, DataDir, Device, Json, Limit, Rule, TargetName
+
+
+def measure(
+    target: TargetName,
+    limit: Limit = None,
+    batch_size: BatchSize = 128,
+    device: Device = "cpu",
+    data_dir: DataDir = None,
+    rule: Rule = None,
+    seconds: Annotated[
+        bool, typer.Option("--seconds", help="Also price every unit in seconds on this device.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Print the clean cost profile of TARGET on its test data: exits, FLOPs, tail, accuracy, and latency."""
+    import json
+
+    from torpor.audits.plan import check_device
+    from torpor.audits.profile import clean_profile
+    from torpor.cli.console import console
+    from torpor.cli.profile_table import profile_table
+    from torpor.core.errors import UsageError
+    from torpor.targets.resolve import load_target
+
+    for name, value in (("limit", limit), ("batch size", batch_size)):
+        if value is not None and value < 1:
+            raise UsageError(f"expected a {name} of 1 or more, got {value}")
+    check_device(device)
+    profile = clean_profile(
+        load_target(target, device=device, rule=rule), data_dir, limit=limit, batch_size=batch_size, seconds=seconds
+    )
+    if as_json:
+        print(json.dumps(profile))
+    else:
+        console.print(profile_table(profile))

@@ -1,0 +1,24 @@
+"""Options that several verbs share, spelled and explained once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+TargetName = Annotated[
+    str, typer.Argument(metavar="TARGET", help="A name from 'torpor list targets', or pkg.module:factory.")
+]
+Norm = Annotated[str, typer.Option(help="Linf, L2 or L1.")]
+Steps = Annotated[int | None, typer.Option(help="Iterations of gradient attacks; each attack's own by default.")]
+Limit = Annotated[int | None, typer.Option(help="Samples at most; all by default.", show_default=False)]
+Seed = Annotated[int, typer.Option(help="Seed of all randomness.")]
+BatchSize = Annotated[int, typer.Option(help="Samples per batch.")]
+Device = Annotated[str, typer.Option(help="Where the target runs, such as cpu or cuda.")]
+DataDir = Annotated[Path | None, typer.Option(help="Folder with test.parquet and train.parquet.", show_default=False)]
+Rule = Annotated[
+    str | None,
+    typer.Option(help="Exit rule: drop:0.05, drop:0.15, confidence:T, entropy:T or patience:N.", show_default=False),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

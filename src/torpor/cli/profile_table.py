@@ -1,0 +1,29 @@
+"""The clean cost profile as a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+
+
+def profile_table(profile: dict[str, Any]) -> Table:
+    """Return a table of what :func:`torpor.audits.profile.clean_profile` found."""
+    table = Table(show_header=False, title=f"Clean cost of {profile['target']} on {profile['n']} samples")
+    if "rule" in profile:
+        table.add_row("exit rule", profile["rule"])
+        total = sum(profile["exit_histogram"])
+        shares = [f"{count / total:.1%}" for count in profile["exit_histogram"]]
+        table.add_row("leave at exit", ", ".join(f"{k}: {share}" for k, share in enumerate(shares)))
+        table.add_row("early-exit efficacy", f"{profile['efficacy_step']:.4f} (1 - mean cost)")
+        table.add_row("", f"{profile['efficacy_eec']:.4f} (trapezoid, as in DeepSloth)")
+    for name in ("mean", "p50", "p99", "p999", "max", "static"):
+        share = profile[f"flops_{name}"] / profile["flops_static"]
+        label = {"static": "FLOPs, static bound", "p999": "FLOPs, benign p99.9"}.get(name, f"FLOPs, {name}")
+        table.add_row(label, f"{profile[f'flops_{name}']:,.0f} ({share:.1%} of the bound)")
+    table.add_row(profile["utility_name"], f"{profile['utility']:.2%}")
+    doubt = "" if profile["latency_valid"] else f" (INVALID: {profile['latency_reason']})"
+    table.add_row("latency, batch 1", f"{profile['latency_s_p50'] * 1e3:.2f} ms{doubt}")
+    for unit, price in profile.get("seconds_per_unit", {}).items():
+        table.add_row(f"{unit}, {profile['price_list']}", f"{price * 1e3:.3f} ms")
+    return table

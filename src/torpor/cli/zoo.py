@@ -1,0 +1,96 @@
+"""``torpor zoo``: train the zoo's targets and read their cards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from torpor.cli.options import DataDir, Device, Json
+
+if TYPE_CHECKING:
+    from torpor.zoo.registry import ZooEntry
+
+zoo = typer.Typer(no_args_is_help=True, help="Train the zoo's targets, and read their model cards.")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A target of the zoo.")]
+
+
+@zoo.command()
+def info(name: Name, as_json: Json = False) -> None:
+    """Print the model card of NAME: accuracy and cost per exit, thresholds, and how it was trained."""
+    import json
+
+    from torpor.cli.console import console
+    from torpor.zoo.recipes.show import card_tables
+
+    card = _entry(name).card()
+    if as_json:
+        print(json.dumps(card))
+        return
+    for part in card_tables(card):
+        console.print(part)
+
+
+@zoo.command()
+def train(
+    name: Name,
+    data_dir: DataDir = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for weights and card; the user's cache by default.", show_default=False)
+    ] = None,
+    device: Device = "cpu",
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data; the recipe's by default.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of initialization, order and augmentation.")] = 0,
+    download: Annotated[bool, typer.Option("--download", help="Fetch missing data from the hub.")] = False,
+) -> None:
+    """Train NAME from scratch and write its weights and model card; an interrupted training goes on.
+
+    Thresholds are chosen on validation data, never on test data.
+    """
+    from dataclasses import replace
+
+    from torpor.audits.plan import check_device
+    from torpor.cli.console import console
+    from torpor.cli.progress import bar
+    from torpor.core.errors import UsageError
+    from torpor.zoo.recipes.card import save_model
+    from torpor.zoo.recipes.training import train as fit
+    from torpor.zoo.registry import cache_folder
+
+    entry = _entry(name)
+    if seed < 0 or (epochs is not None and epochs < 1):
+        raise UsageError(f"expected a seed of 0 or more and 1 epoch or more, got seed {seed} and epochs {epochs}")
+    recipe = replace(entry.recipe, seed=seed, epochs=epochs or entry.recipe.epochs)
+    check_device(device)
+    if download:
+        from torpor.zoo.download import download_cifar10
+
+        data_dir = download_cifar10(cache_folder() / "data" / "cifar10")
+    data = entry.data(data_dir)
+    folder = out or cache_folder()
+    with bar() as show:
+        show("reading images", 0, 0)
+        images = data.load("train")
+        model = fit(
+            entry.build,
+            images,
+            recipe,
+            folder / f"{name}.checkpoint.safetensors",
+            device=device,
+            progress=lambda done, total, loss: show(f"{name}, loss {loss:.3f}", done, total),
+        )
+        card = save_model(entry, model, data, recipe, folder)
+    console.print(f"Card: {card}", soft_wrap=True, highlight=False)
+    if entry.ships:
+        console.print("Audits go on using the weights that ship with torpor, not these.")
+
+
+def _entry(name: str) -> ZooEntry:
+    from torpor.core.errors import UsageError
+    from torpor.zoo.registry import ZOO
+
+    if name not in ZOO:
+        raise UsageError(f"expected a target of the zoo ({', '.join(ZOO)}), got {name!r}")
+    return ZOO[name]

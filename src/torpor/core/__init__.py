@@ -1,0 +1,32 @@
+"""The words of torpor as small frozen types and pure functions: no model, no input or output."""
+
+from torpor.core.budget import NORMS, Budget
+from torpor.core.errors import DataError, MeterError, TorporError, UsageError
+from torpor.core.outcome import Outcome
+from torpor.core.paper import Paper
+from torpor.core.prices import PriceList
+from torpor.core.signals import GateSignals
+from torpor.core.space import ImageSpace
+from torpor.core.threat import Access, Stage, ThreatModel
+from torpor.core.units import Behavior, Unit
+from torpor.core.work import Work
+
+__all__ = [
+    "NORMS",
+    "Access",
+    "Behavior",
+    "Budget",
+    "DataError",
+    "GateSignals",
+    "ImageSpace",
+    "MeterError",
+    "Outcome",
+    "Paper",
+    "PriceList",
+    "Stage",
+    "ThreatModel",
+    "TorporError",
+    "Unit",
+    "UsageError",
+    "Work",
+]

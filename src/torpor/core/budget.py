@@ -1,0 +1,52 @@
+"""Budgets: how far an input may be changed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+from torpor.core.errors import UsageError
+
+NORMS = ("Linf", "L2", "L1")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A norm ball around the clean input, in pixel units of [0, 1].
+
+    Attributes:
+        norm: ``"Linf"``, ``"L2"`` or ``"L1"``.
+        eps: radius of the ball.
+
+    >>> print(Budget.parse("Linf", "8/255"))
+    Linf eps=0.03137
+    """
+
+    norm: str
+    eps: float
+
+    def __post_init__(self) -> None:
+        if self.norm not in NORMS:
+            raise UsageError(f"expected norm {', '.join(NORMS)}, got {self.norm!r}")
+        if not (math.isfinite(self.eps) and self.eps > 0):
+            raise UsageError(f"expected eps greater than 0, got {self.eps}")
+        if self.norm == "Linf" and self.eps > 1:
+            raise UsageError(
+                f"expected Linf eps of at most 1 (pixels are in [0, 1]), got {self.eps:g}; write 8/255, not 8"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.norm} eps={self.eps:.4g}"
+
+    @staticmethod
+    def parse(norm: str, eps: str | float) -> Budget:
+        """Build a budget from ``"8/255"``, ``"0.03125"`` or a number.
+
+        Raises:
+            UsageError: if the norm is unknown or ``eps`` is not a positive number.
+        """
+        try:
+            return Budget(norm, float(Fraction(eps)))
+        except (ValueError, ZeroDivisionError, OverflowError) as error:
+            raise UsageError(f"expected eps as a number or a fraction such as 8/255, got {eps!r}") from error

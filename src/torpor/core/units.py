@@ -1,0 +1,39 @@
+"""Units: the pieces of computation whose counts are a sample's work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from torpor.core.errors import UsageError
+
+
+class Behavior(StrEnum):
+    """What an input can move, after the USENIX Security 2025 study of dynamic deep-learning systems."""
+
+    COMPUTATION = "D1"
+    """Computation within one inference: early exit, layer skipping, token pruning, expert routing."""
+    ITERATION = "D2"
+    """Number of iterations of one inference: decoding until an end token, adaptive solvers."""
+    OUTPUT = "D3"
+    """Number of outputs handed downstream: candidate boxes, tracks."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A piece of computation that runs a countable number of times per sample.
+
+    Attributes:
+        name: unique within its target.
+        flops: floating-point operations of one run, two per multiply-add.
+
+    >>> Unit("exit0", flops=1000)
+    Unit(name='exit0', flops=1000)
+    """
+
+    name: str
+    flops: int
+
+    def __post_init__(self) -> None:
+        if self.flops < 0:
+            raise UsageError(f"expected a unit's FLOPs to be 0 or more, got {self.flops} for {self.name!r}")

@@ -1,0 +1,1 @@
+"""Labeled data, read a batch at a time."""

@@ -1,0 +1,38 @@
+"""Handwritten digits that scikit-learn carries (UCI Optical Recognition of Handwritten Digits): no download."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from torpor.data.images import ImageSet
+
+SIZE = 32
+SPLIT_OF_INDEX = ("train", "train", "train", "validation", "test")  # by index modulo 5
+
+
+class Digits(ImageSet):
+    """1,797 digits, 8 x 8 with 17 gray levels, enlarged bilinearly to ``[1, 32, 32]`` uint8.
+
+    >>> images = Digits().load("test")
+    >>> tuple(images.images.shape), images.images.dtype
+    ((359, 1, 32, 32), torch.uint8)
+    """
+
+    name = "digits"
+    classes = tuple("0123456789")
+
+    def samples(self, split: str) -> Iterator[tuple[Tensor, int]]:
+        """Yield every digit whose index modulo 5 belongs to ``split``."""
+        from sklearn.datasets import load_digits
+
+        pixels, labels = load_digits(return_X_y=True)
+        for index, (row, label) in enumerate(zip(pixels, labels, strict=True)):
+            if SPLIT_OF_INDEX[index % 5] != split:
+                continue
+            small = torch.tensor(row, dtype=torch.float32).view(1, 1, 8, 8) * (255 / 16)
+            large = F.interpolate(small, size=(SIZE, SIZE), mode="bilinear", align_corners=False)
+            yield large[0].round().to(torch.uint8), int(label)

@@ -1,0 +1,85 @@
+"""Labeled images in Parquet files with the column layout of the Hugging Face hub."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from torpor.core.errors import DataError
+from torpor.data.images import ImageSet
+
+HOLD_OUT = 10  # every tenth training image is the validation split
+COLUMNS = ("img", "image")
+
+
+class ParquetImages(ImageSet):
+    """Images from ``test.parquet`` and ``train.parquet``, a tenth of the latter held out for validation.
+
+    Each file has a column ``img`` or ``image`` (a struct with the encoded ``bytes``) and an integer column ``label``.
+
+    Args:
+        folder: where the files lie.
+        shape: ``(C, H, W)`` that every image must have; one channel reads gray, three read RGB.
+        classes: names of the classes.
+        name: of the data set.
+    """
+
+    def __init__(
+        self, folder: Path, shape: tuple[int, int, int], classes: tuple[str, ...] | None = None, name: str = "images"
+    ) -> None:
+        self.folder, self.shape, self.name = folder, shape, name
+        self.classes = classes or ()
+
+    def samples(self, split: str) -> Iterator[tuple[Tensor, int]]:
+        """Yield decoded images; see :meth:`ImageSet.samples`."""
+        path = self.folder / ("test.parquet" if split == "test" else "train.parquet")
+        if not path.is_file():
+            raise DataError(f"expected images in {path}, got no such file; pass --data-dir FOLDER")
+        try:
+            yield from self._rows(path, split)
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"expected a Parquet file, got {path}: {error}; fetch it again") from error
+
+    def _rows(self, path: Path, split: str) -> Iterator[tuple[Tensor, int]]:
+        file = pq.ParquetFile(path)
+        column = next((name for name in COLUMNS if name in file.schema_arrow.names), None)
+        if column is None or "label" not in file.schema_arrow.names:
+            raise DataError(f"expected columns img or image, and label, got {file.schema_arrow.names} in {path}")
+        number = -1
+        for rows in file.iter_batches(batch_size=256, columns=[column, "label"]):
+            labels = rows.column("label").to_pylist()
+            for record, label in zip(rows.column(column).to_pylist(), labels, strict=True):
+                number += 1
+                if split == "test" or (number % HOLD_OUT == HOLD_OUT - 1) == (split == "validation"):
+                    where = f"row {number} of {path}"
+                    yield self._decode(record, where), self._label(label, where)
+
+    def _label(self, label: object, where: str) -> int:
+        known = len(self.classes)
+        if not isinstance(label, int) or label < 0 or (known and label >= known):
+            raise DataError(f"expected a class number{f' below {known}' if known else ''}, got {label!r} in {where}")
+        return label
+
+    def _decode(self, record: object, where: str) -> Tensor:
+        from PIL import Image, UnidentifiedImageError
+
+        content = record.get("bytes") if isinstance(record, dict) else None
+        if not isinstance(content, bytes):
+            raise DataError(f"expected an image as a struct with bytes, got {type(record).__name__} in {where}")
+        try:
+            with Image.open(io.BytesIO(content)) as image:
+                pixels = np.asarray(image.convert("L" if self.shape[0] == 1 else "RGB"))
+        except (UnidentifiedImageError, OSError) as error:
+            raise DataError(f"expected an encoded image, got something else in {where}: {error}") from error
+        tensor = torch.from_numpy(pixels.copy())
+        tensor = tensor.unsqueeze(0) if tensor.ndim == 2 else tensor.permute(2, 0, 1)
+        if tuple(tensor.shape) != self.shape:
+            raise DataError(f"expected images of shape {self.shape}, got {tuple(tensor.shape)} in {where}")
+        return tensor

@@ -1,0 +1,44 @@
+"""Labeled images that are already in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from torpor.core.errors import DataError
+from torpor.data.images import ImageSet
+
+
+class TensorImages(ImageSet):
+    """Images given as tensors, one pair per split.
+
+    Args:
+        splits: split name to ``(images uint8 [N, C, H, W], labels int64 [N])``; splits must be disjoint.
+        classes: names of the classes.
+        name: of the data set.
+
+    >>> data = TensorImages({"test": (torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.arange(3))})
+    >>> len(data.load("test", limit=2))
+    2
+    """
+
+    def __init__(
+        self, splits: Mapping[str, tuple[Tensor, Tensor]], classes: tuple[str, ...] = (), name: str = "tensors"
+    ) -> None:
+        for split, (images, labels) in splits.items():
+            if images.dtype != torch.uint8 or images.ndim != 4 or len(images) != len(labels):
+                raise DataError(
+                    f"expected uint8 images [N, C, H, W] and as many labels in {split!r}, got {images.dtype} "
+                    f"{list(images.shape)} and {len(labels)} labels"
+                )
+        self.splits, self.classes, self.name = dict(splits), classes, name
+
+    def samples(self, split: str) -> Iterator[tuple[Tensor, int]]:
+        """See :meth:`ImageSet.samples`."""
+        if split not in self.splits:
+            raise DataError(f"expected a split among {', '.join(self.splits)}, got {split!r}")
+        images, labels = self.splits[split]
+        for image, label in zip(images, labels.tolist(), strict=True):
+            yield image, int(label)

@@ -1,0 +1,85 @@
+"""Tails: a mean hides the one input that stalls the queue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from torpor.core.errors import UsageError
+from torpor.metrics.vectors import vector
+
+CHUNK = 1 << 21
+"""Resampled values held in memory at once: 16 MiB as float64, and as much again for their indices."""
+
+
+class Statistic(Protocol):
+    """A reduction along an axis, such as ``np.mean`` or ``np.median``."""
+
+    def __call__(self, a: npt.NDArray[np.float64], /, *, axis: int) -> npt.NDArray[np.float64]:
+        """Reduce ``axis``."""
+
+
+@dataclass(frozen=True)
+class Tails:
+    """Where a distribution lies and how far it reaches.
+
+    Attributes:
+        mean: arithmetic mean.
+        p50: median.
+        p95: 95th percentile, linear between neighbors.
+        p99: 99th percentile.
+        max: largest value.
+    """
+
+    mean: float
+    p50: float
+    p95: float
+    p99: float
+    max: float
+
+
+def tails(values: npt.ArrayLike) -> Tails:
+    """Summarize one number per sample.
+
+    Raises:
+        UsageError: if there are no values or some are not finite.
+
+    >>> tails([float(value) for value in range(101)])
+    Tails(mean=50.0, p50=50.0, p95=95.0, p99=99.0, max=100.0)
+    """
+    array = vector(values, "values")
+    p50, p95, p99 = np.quantile(array, [0.5, 0.95, 0.99])
+    return Tails(float(array.mean()), float(p50), float(p95), float(p99), float(array.max()))
+
+
+def bootstrap_ci95(
+    values: npt.ArrayLike, statistic: Statistic = np.mean, resamples: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """Return the 95 % percentile-bootstrap interval of a statistic, resampling the samples.
+
+    Args:
+        values: one number per sample.
+        statistic: reduction with an ``axis``.
+        resamples: number of bootstrap samples.
+        seed: the same seed gives the same interval.
+
+    Raises:
+        UsageError: if there are no values, some are not finite, or ``resamples`` is less than 1.
+
+    >>> bootstrap_ci95([2.0, 2.0, 2.0])
+    (2.0, 2.0)
+    """
+    array = vector(values, "values")
+    if resamples < 1:
+        raise UsageError(f"expected at least 1 resample, got {resamples}; 1000 is usual")
+    generator = np.random.default_rng(seed)
+    rows = max(1, CHUNK // len(array))
+    parts = []
+    for start in range(0, resamples, rows):
+        picks = generator.integers(len(array), size=(min(rows, resamples - start), len(array)))
+        parts.append(statistic(array[picks], axis=1))
+    low, high = np.quantile(np.concatenate(parts), [0.025, 0.975])
+    return float(low), float(high)

@@ -1,0 +1,233 @@
+"""Targets that stop as soon as an internal classifier is sure."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor, nn
+
+from torpor.core.errors import UsageError
+from torpor.core.outcome import Outcome
+from torpor.core.signals import GateSignals
+from torpor.core.space import ImageSpace
+from torpor.core.units import Behavior, Unit
+from torpor.core.work import Work
+from torpor.data.images import ImageSet
+from torpor.meters.flops import count_flops
+from torpor.targets.base import Target
+from torpor.targets.exit_rules import ExitRule, parse_rule
+
+TIE = 1e-4
+"""A margin this small is decided by a run of that sample alone: batched arithmetic may round differently."""
+
+
+class EarlyExitModule(Protocol):
+    """What a network must offer: ``heads[k](stages[k](... stages[0](images)))`` are the logits of exit ``k``.
+
+    ``stages[k]`` maps one tensor to one tensor and ``heads[k]`` maps it to logits ``[B, C]``, each row on its own. The
+    last head is the network's own classifier.
+    """
+
+    @property
+    def stages(self) -> Sequence[nn.Module] | nn.ModuleList:
+        """Consecutive parts of the network."""
+
+    @property
+    def heads(self) -> Sequence[nn.Module] | nn.ModuleList:
+        """One classifier per stage."""
+
+
+class EarlyExitTarget(Target):
+    """A multi-exit classifier that really stops: samples that leave are gone from the batch.
+
+    Unit ``exit<k>`` is stage ``k`` with its head. The work of a sample that leaves at exit ``k`` is one run of each of
+    the first ``k + 1`` units.
+
+    Args:
+        module: the network; see :class:`EarlyExitModule`. It is put in evaluation mode and its weights are frozen.
+        rule: when samples leave.
+        input_shape: ``(C, H, W)`` of one image.
+        name: shown in reports.
+        device: where to run.
+        data: makes the data to audit on from the user's ``--data-dir`` (a path or None); Parquet images if None.
+        named_rules: other rules that users may choose by name, such as ``"drop:0.15"``.
+
+    Raises:
+        UsageError: if the module lacks stages or heads, or if a head does not return logits ``[B, C]``.
+        MeterError: if an operator's FLOPs cannot be counted.
+
+    >>> from torpor.targets import Confidence, ShallowDeepNetwork
+    >>> net = ShallowDeepNetwork([nn.Flatten(), nn.ReLU()], [nn.Linear(4, 3), nn.Linear(4, 3)])
+    >>> target = EarlyExitTarget(net, Confidence(0.2), input_shape=(1, 2, 2))
+    >>> target.run(torch.zeros(1, 1, 2, 2)).work.counts.tolist()
+    [[1, 0]]
+    """
+
+    behavior = Behavior.COMPUTATION
+    mechanism = "early exit"
+
+    def __init__(
+        self,
+        module: EarlyExitModule,
+        rule: ExitRule,
+        *,
+        input_shape: tuple[int, int, int],
+        name: str = "early-exit",
+        device: str | torch.device = "cpu",
+        data: Callable[[Path | None], ImageSet] | None = None,
+        named_rules: Mapping[str, ExitRule] | None = None,
+    ) -> None:
+        stages, heads = getattr(module, "stages", None), getattr(module, "heads", None)
+        if stages is None or heads is None or len(stages) != len(heads) or len(stages) < 2:
+            raise UsageError("expected a module with as many stages as heads, at least 2; see EarlyExitModule")
+        self.name, self.rule = name, rule
+        self._data, self.named_rules = data, dict(named_rules or {})
+        self.space = ImageSpace(input_shape)
+        self.device = torch.device(device)
+        self.blocks = [(self._ready(stage), self._ready(head)) for stage, head in zip(stages, heads, strict=True)]
+        self.units, self.classes = self._measure()
+
+    def _ready(self, part: nn.Module) -> nn.Module:
+        return part.to(self.device).eval().requires_grad_(False)
+
+    def _measure(self) -> tuple[tuple[Unit, ...], int]:
+        """Count each unit's FLOPs on one blank image."""
+        features = torch.zeros(1, *self.space.shape, device=self.device)
+        units, widths = [], set()
+        for k, (stage, head) in enumerate(self.blocks):
+            flops = count_flops(stage, features)
+            with torch.no_grad():
+                features = stage(features)
+                logits = head(features)
+            if logits.ndim != 2 or len(logits) != 1:
+                raise UsageError(
+                    f"expected head {k} to return logits [B, C], got shape {list(logits.shape)} for one image"
+                )
+            units.append(Unit(f"exit{k}", flops + count_flops(head, features)))
+            widths.add(logits.shape[1])
+        if len(widths) != 1 or min(widths) < 2:
+            raise UsageError(f"expected every head to score the same classes, at least 2, got widths {sorted(widths)}")
+        return tuple(units), widths.pop()
+
+    def run(self, inputs: Tensor) -> Outcome:
+        """Return the logits of the exit that each sample takes, and its work.
+
+        A sample's work and logits do not depend on its neighbors: where batched arithmetic comes within ``TIE`` of a
+        threshold, the sample is decided by a run of its own.
+        """
+        outputs, depth, close = self._pass(self.space.check(inputs))
+        if len(inputs) > 1:
+            for row in close.nonzero().flatten().tolist():
+                alone = self._pass(inputs[row : row + 1])
+                outputs[row], depth[row] = alone[0][0], alone[1][0]
+        return Outcome(outputs, self._work(depth))
+
+    @torch.no_grad()
+    def _pass(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Run one batch: logits ``[B, C]``, exit indices ``[B]``, and which samples came close to a threshold."""
+        features = inputs.to(self.device)
+        outputs = torch.empty(len(inputs), self.classes, device=self.device)
+        depth = torch.full((len(inputs),), len(self.blocks) - 1, device=self.device)
+        close = torch.zeros(len(inputs), dtype=torch.bool, device=self.device)
+        rows = torch.arange(len(inputs), device=self.device)
+        history = torch.empty(len(inputs), 0, self.classes, device=self.device)
+        for k, (stage, head) in enumerate(self.blocks):
+            features = stage(features)
+            logits = head(features)
+            if k == len(self.blocks) - 1:
+                outputs[rows] = logits
+                break
+            history = torch.cat([history, logits.unsqueeze(1)], dim=1)
+            margin = self.rule.margin(history)
+            close[rows] |= margin.abs() < TIE
+            leaves = margin >= 0
+            if leaves.any():
+                outputs[rows[leaves]], depth[rows[leaves]] = logits[leaves], k
+                stays = ~leaves
+                rows, features, history = rows[stays], features[stays], history[stays]
+                if len(rows) == 0:
+                    break
+        return outputs, depth, close
+
+    def _work(self, depth: Tensor) -> Work:
+        """Turn exit indices ``[B]`` into counts: one run of every unit up to and including the exit."""
+        return Work((torch.arange(len(self.units), device=depth.device) <= depth.unsqueeze(1)).to(torch.int64).cpu())
+
+    def max_work(self, inputs: Tensor) -> Work:
+        """Return one run of every unit."""
+        return Work(torch.ones(len(inputs), len(self.units), dtype=torch.int64))
+
+    def signals(self, inputs: Tensor) -> GateSignals:
+        """Evaluate every exit, differentiably."""
+        features = inputs.to(self.device)
+        parts = []
+        for stage, head in self.blocks:
+            features = stage(features)
+            parts.append(head(features))
+        logits = torch.stack(parts, dim=1)
+        margins = torch.stack([self.rule.margin(logits[:, : k + 1]) for k in range(len(parts) - 1)], dim=1)
+        closed = (margins.detach() < 0).to(torch.int64).cumprod(1)
+        return GateSignals(logits, margins, self._work(closed.sum(1)))
+
+    def utility(self, outputs: Tensor, references: Tensor) -> Tensor:
+        """Return 1 where the predicted class is the reference class, else 0."""
+        return (outputs.argmax(-1).cpu() == references.cpu()).to(torch.float64)
+
+    def agreement(self, outputs: Tensor, clean: Tensor) -> Tensor:
+        """Tell where the predicted class is that of the clean output."""
+        return (outputs.argmax(-1) == clean.argmax(-1)).cpu()
+
+    def probes(self, inputs: Tensor) -> Iterator[tuple[Work, Callable[[], object]]]:
+        """Yield, for each exit, a call that runs the network up to it."""
+
+        def upto(last: int) -> Callable[[], object]:
+            @torch.no_grad()
+            def call() -> object:
+                features = inputs.to(self.device)
+                logits = features
+                for stage, head in self.blocks[: last + 1]:
+                    features = stage(features)
+                    logits = head(features)
+                return logits
+
+            return call
+
+        for k in range(len(self.blocks)):
+            yield self._work(torch.full((len(inputs),), k)), upto(k)
+
+    def to(self, device: torch.device) -> Self:
+        """Move the network and return this target."""
+        self.device = device
+        self.blocks = [(self._ready(stage), self._ready(head)) for stage, head in self.blocks]
+        return self
+
+    def with_rule(self, text: str) -> Self:
+        """Return a target that shares this one's network but leaves by another rule.
+
+        Args:
+            text: a named rule of this target, or one that :func:`~torpor.targets.parse_rule` reads.
+
+        Raises:
+            UsageError: if it is neither.
+        """
+        named = ", ".join(self.named_rules)
+        if text.startswith("drop:") and text not in self.named_rules:
+            raise UsageError(f"expected a named rule of {self.name} ({named or 'it has none'}), got {text!r}")
+        other = copy.copy(self)
+        other.rule = self.named_rules.get(text) or parse_rule(text)
+        return other
+
+    def data(self, folder: Path | None) -> ImageSet:
+        """See :meth:`Target.data`."""
+        return super().data(folder) if self._data is None else self._data(folder)
+
+    @property
+    def exit_costs(self) -> Tensor:
+        """Cumulative FLOPs at each exit as a share of the whole network's, float64 ``[K]``, ending in 1."""
+        flops = torch.tensor([unit.flops for unit in self.units], dtype=torch.float64).cumsum(0)
+        return flops / flops[-1] if flops[-1] > 0 else torch.full_like(flops, math.nan)

@@ -1,0 +1,73 @@
+"""Find a target by what the user typed: a registered name, or ``pkg.module:factory``."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from importlib.metadata import entry_points
+
+import torch
+
+from torpor.core.errors import UsageError
+from torpor.targets.base import Target
+from torpor.targets.early_exit import EarlyExitTarget
+
+GROUP = "torpor.targets"
+
+
+def target_names() -> list[str]:
+    """Return the names of all registered targets, those of plug-ins included."""
+    return sorted({entry.name for entry in entry_points(group=GROUP)})
+
+
+def load_target(name: str, *, device: str | torch.device = "cpu", rule: str | None = None) -> Target:
+    """Load a target.
+
+    Args:
+        name: a registered name (entry-point group ``torpor.targets``) or ``pkg.module:factory``, a callable without
+            arguments; modules are also looked for in the current folder.
+        device: where it shall run.
+        rule: exit rule other than its own, such as ``"entropy:0.3"`` or ``"drop:0.15"``.
+
+    Raises:
+        UsageError: if there is no such target, its factory fails to give one, or the rule does not apply.
+
+    >>> load_target("torpor.targets.toys:needle").name
+    'toy-needle'
+    """
+    target = _make(name).to(torch.device(device))
+    if rule is None:
+        return target
+    if not isinstance(target, EarlyExitTarget):
+        raise UsageError(f"expected an early-exit target with --rule, got {name}; leave --rule out")
+    return target.with_rule(rule)
+
+
+def _make(name: str) -> Target:
+    if ":" in name:
+        factory = _factory(name)
+    else:
+        found = {entry.name: entry for entry in entry_points(group=GROUP)}
+        if name not in found:
+            raise UsageError(f"expected a target among {', '.join(sorted(found))}, or pkg.module:factory, got {name!r}")
+        factory = found[name].load()
+    if not callable(factory):
+        raise UsageError(f"expected {name} to be a function that returns a Target, got {type(factory).__name__}")
+    target = factory()
+    if not isinstance(target, Target):
+        raise UsageError(f"expected {name}() to return a torpor Target, got {type(target).__name__}")
+    return target
+
+
+def _factory(name: str) -> object:
+    module_name, _, attribute = name.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except (ImportError, SyntaxError, ValueError) as error:
+        raise UsageError(f"expected a module that can be imported, got {module_name!r}: {error}") from error
+    if not hasattr(module, attribute):
+        raise UsageError(f"expected a function {attribute!r} in {module_name}, got none; check the spelling")
+    return getattr(module, attribute)

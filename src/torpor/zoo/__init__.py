@@ -1,0 +1,1 @@
+"""The zoo: small trained targets to audit, imported by name."""

@@ -1,0 +1,1 @@
+"""Plain backbones; exits are attached by the builder."""

@@ -1,0 +1,72 @@
+"""Model cards: what a trained network is worth, exit by exit, and how it came about."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from torpor.data.images import ImageSet, to_unit
+from torpor.targets.early_exit import EarlyExitTarget
+from torpor.targets.exit_rules import Confidence
+from torpor.targets.sdn import ShallowDeepNetwork
+from torpor.targets.thresholds import choose_threshold, threshold_table
+from torpor.zoo.recipes.training import Recipe
+from torpor.zoo.registry import DROPS, ZooEntry
+
+
+def all_logits(target: EarlyExitTarget, data: ImageSet, split: str) -> tuple[Tensor, Tensor]:
+    """Return the logits of every exit ``[N, K, C]`` and the labels ``[N]`` of one split."""
+    logits, labels = [], []
+    with torch.no_grad():
+        for batch in data.batches(split, 250):
+            logits.append(target.signals(to_unit(batch.images)).logits.cpu())
+            labels.append(batch.labels)
+    return torch.cat(logits), torch.cat(labels)
+
+
+def save_model(entry: ZooEntry, model: ShallowDeepNetwork, data: ImageSet, recipe: Recipe, folder: Path) -> Path:
+    """Write ``NAME.safetensors`` (kernels in half precision) and ``NAME.json`` and return the card's path.
+
+    Thresholds are chosen on the validation split; the test split is only reported.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = folder / f"{entry.name}.safetensors"
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    save_file({name: value.half() if value.ndim > 1 else value for name, value in state.items()}, f"{weights}.partial")
+    os.replace(f"{weights}.partial", weights)
+    stored = {name: value.half().float() if value.ndim > 1 else value for name, value in state.items()}
+    model = entry.build().eval()
+    model.load_state_dict(stored)
+    target = EarlyExitTarget(model, Confidence(1.0), input_shape=entry.input_shape, name=entry.name)
+    accuracy: dict[str, list[float]] = {}
+    logits = labels = torch.empty(0)
+    for split in ("test", "validation"):
+        logits, labels = all_logits(target, data, split)
+        right = (logits.argmax(-1) == labels.unsqueeze(1)).to(torch.float64).mean(0)
+        accuracy[split] = [round(value, 4) for value in right.tolist()]
+    table = threshold_table(logits, labels, target.exit_costs)
+    final = (logits[:, -1].argmax(-1) == labels).to(torch.float64).mean().item()
+    card = {
+        "name": entry.name,
+        "parameters": sum(value.numel() for value in model.parameters()),
+        "data": data.name,
+        "accuracy_per_exit": accuracy,
+        "flops_per_unit": {unit.name: unit.flops for unit in target.units},
+        "cost_per_exit": [round(value, 4) for value in target.exit_costs.tolist()],
+        "thresholds": {str(drop): choose_threshold(table, final, drop).threshold for drop in DROPS},
+        "threshold_table": [asdict(row) for row in table],
+        "threshold_split": "validation",
+        "recipe": asdict(recipe),
+        "torch": torch.__version__,
+        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+    }
+    path = folder / f"{entry.name}.json"
+    path.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    return path

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from torpor.core.errors import MeterError
+from torpor.meters import count_flops, counting
+
+
+class Apply(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function: Callable[..., object]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *inputs: Tensor) -> object:
+        return self.function(*inputs)
+
+
+def attend(query: Tensor, key: Tensor) -> Tensor:
+    return F.scaled_dot_product_attention(query, key, key)
+
+
+def dense(*shape: int) -> Tensor:
+    return torch.zeros(shape)
+
+
+@pytest.mark.parametrize(
+    ("module", "inputs", "flops"),
+    [
+        pytest.param(nn.Linear(10, 4), [dense(3, 10)], 2 * 3 * 10 * 4, id="linear"),
+        pytest.param(nn.Linear(10, 4, bias=False), [dense(2, 3, 10)], 2 * 6 * 10 * 4, id="linear-no-bias"),
+        pytest.param(nn.Conv2d(3, 5, 3, padding=1), [dense(2, 3, 8, 8)], 2 * 2 * 64 * 5 * 27, id="conv"),
+        pytest.param(nn.Conv2d(4, 8, 3, stride=2), [dense(1, 4, 9, 7)], 2 * 4 * 3 * 8 * 36, id="conv-stride"),
+        pytest.param(nn.Conv2d(4, 8, 3, groups=2), [dense(1, 4, 6, 6)], 2 * 16 * 8 * 18, id="conv-groups"),
+        pytest.param(nn.ConvTranspose2d(3, 5, 2, stride=2), [dense(1, 3, 4, 4)], 2 * 16 * 3 * 20, id="conv-transposed"),
+        pytest.param(nn.Conv1d(4, 8, 3), [dense(1, 4, 6)], 2 * 4 * 8 * 12, id="conv1d"),
+        pytest.param(Apply(torch.bmm), [dense(2, 3, 4), dense(2, 4, 5)], 2 * 2 * 3 * 4 * 5, id="bmm"),
+        pytest.param(Apply(torch.matmul), [dense(6, 3, 4), dense(4)], 2 * 6 * 3 * 4, id="matrix-vector"),
+        pytest.param(Apply(torch.addmv), [dense(3), dense(3, 4), dense(4)], 2 * 3 * 4, id="addmv"),
+        pytest.param(Apply(torch.dot), [dense(7), dense(7)], 2 * 7, id="dot"),
+        pytest.param(
+            Apply(attend), [dense(2, 4, 5, 8), dense(2, 4, 9, 8)], 2 * 2 * (2 * 4) * 5 * 9 * 8, id="attention"
+        ),
+        pytest.param(nn.GRU(4, 6), [dense(5, 2, 4)], 2 * 5 * 2 * (4 + 6) * 18, id="gru"),
+        pytest.param(
+            nn.Sequential(nn.BatchNorm2d(3), nn.Hardswish(), nn.ReLU6(), nn.MaxPool2d(2), nn.Dropout(), nn.Softmax(1)),
+            [dense(1, 3, 4, 4)],
+            0,
+            id="free",
+        ),
+    ],
+)
+def test_hand_counts(module: nn.Module, inputs: list[Tensor], flops: int) -> None:
+    assert count_flops(module, *inputs) == flops
+
+    def inference(*tensors: Tensor) -> object:
+        with torch.inference_mode():
+            return module.eval()(*tensors)
+
+    assert count_flops(Apply(inference), *inputs) == flops
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_operators_without_a_formula_fail_loudly() -> None:
+    with pytest.raises(MeterError, match="mkldnn_rnn_layer"):
+        count_flops(nn.LSTM(4, 4), dense(3, 1, 4))
+    with pytest.raises(MeterError, match="_fft_c2c"):
+        count_flops(Apply(torch.fft.fft2), dense(1, 3, 8, 8))
+    with pytest.raises(MeterError, match="_transformer_encoder_layer_fwd"):
+        count_flops(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), dense(1, 3, 8))
+    with pytest.raises(MeterError, match="cond"):
+        count_flops(Apply(lambda x: torch.cond(x.sum() > 0, lambda y: y @ y, lambda y: y + 1, (x,))), dense(2, 2))
+
+
+@pytest.mark.skipif(not torch.backends.quantized.supported_engines, reason="needs a quantized engine")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_int8_layers_fail_loudly() -> None:
+    net = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(4, 4)), {nn.Linear})
+    with pytest.raises(MeterError, match=r"quantized\.linear_dynamic"):
+        count_flops(net, dense(3, 4))
+
+
+@pytest.mark.filterwarnings("ignore:TF32 acceleration:UserWarning")
+def test_the_advice_of_the_message_works() -> None:
+    torch.manual_seed(0)
+    layer, lstm = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), nn.LSTM(4, 6)
+    was_fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        flops = count_flops(layer, dense(1, 3, 8))
+    finally:
+        torch.backends.mha.set_fastpath_enabled(was_fast)
+    projections, attention, feed_forward = 4 * 3 * 8 * 8, 2 * 3 * 3 * 8, 2 * 3 * 8 * 16
+    assert flops == 2 * (projections + attention + feed_forward)
+    with torch.backends.mkldnn.flags(enabled=False):
+        assert count_flops(lstm, dense(5, 2, 4)) == 2 * 5 * 2 * (4 + 6) * 24
+
+
+def test_agrees_with_torch_where_torch_knows_every_operator() -> None:
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(8, 16, 3, groups=4), nn.GELU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(64, 10),
+    ).eval()  # fmt: skip
+    images = torch.rand(2, 3, 16, 16)
+    with FlopCounterMode(display=False) as reference:
+        net(images)
+    assert count_flops(net, images) == reference.get_total_flops() > 0
+
+
+def test_modes_are_restored_part_by_part() -> None:
+    net = nn.Sequential(nn.BatchNorm2d(3), nn.Dropout(), nn.Conv2d(3, 3, 1))
+    net.train()
+    net[0].eval()  # a frozen normalization inside a network in training
+    count_flops(net, dense(1, 3, 4, 4))
+    assert [part.training for part in net.modules()] == [True, False, True, True]
+    with pytest.raises(RuntimeError):
+        count_flops(net, dense(1, 4, 4, 4))
+    assert [part.training for part in net.modules()] == [True, False, True, True]
+
+
+def test_counting_leaves_normalization_statistics_alone() -> None:
+    norm = nn.BatchNorm2d(3).train()
+    count_flops(norm, torch.rand(4, 3, 2, 2))
+    assert norm.num_batches_tracked is not None
+    assert norm.num_batches_tracked.item() == 0
+
+
+def test_a_block_of_code_is_counted() -> None:
+    weights = torch.rand(4, 5, requires_grad=True)
+    with counting() as counter:
+        product = torch.rand(3, 4) @ weights
+        product.relu().sum()
+    assert counter.flops == 2 * 3 * 4 * 5
+    assert not product.requires_grad

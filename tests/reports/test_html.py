@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from report_factory import make_audit
+from rich.console import Console
+
+from torpor.core import DataError
+from torpor.reports.charts import plotly_script
+from torpor.reports.console import summary_table, verdict_line
+from torpor.reports.html import write_report
+
+SECTIONS = ("verdict", "results", "charts", "samples", "clock", "threat", "environment", "reproduce")
+HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
+
+
+class Elements(HTMLParser):
+    """The elements of a page, its text outside scripts and styles, and its scripts."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.scripts: list[str] = []
+        self._inside = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._inside = tag
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "script":
+            self.scripts[-1] += data
+        elif self._inside != "style":
+            self.text += data
+
+    def ids(self) -> set[str | None]:
+        return {attributes.get("id") for _, attributes in self.tags}
+
+
+def page_of(folder: Path) -> Elements:
+    return Elements(write_report(folder).read_text(encoding="utf-8"))
+
+
+def change_rows(folder: Path, **values: object) -> None:
+    path = folder / "audit.json"
+    audit = json.loads(path.read_text())
+    for row in audit["summary"]:
+        row.update(values)
+    path.write_text(json.dumps(audit))
+
+
+def test_report_has_every_section_in_order_with_the_verdict_first(tmp_path: Path) -> None:
+    page = page_of(make_audit(tmp_path / "run"))
+    assert tuple(attributes["id"] for tag, attributes in page.tags if tag == "section") == SECTIONS
+    assert page.text.index("Worst slowdown") < page.text.index("Results")
+    for name in ("control-noise", "control-flat", "control-shuffled", "benign 99.9th percentile", "static bound"):
+        assert name in page.text
+
+
+def test_report_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+    page = page_of(make_audit(tmp_path / "run"))
+    loading = ("src", "href", "srcset", "data", "action", "poster")
+    sources = [value for _, attributes in page.tags for name, value in attributes.items() if name in loading]
+    assert sources
+    assert all(value is not None and value.startswith("data:image/png;base64,") for value in sources)
+    assert not any(tag in {"link", "iframe", "object", "base"} for tag, _ in page.tags)
+    policy = next(a["content"] for tag, a in page.tags if tag == "meta" and "http-equiv" in a)
+    assert policy is not None
+    assert policy.startswith("default-src 'none'")
+    assert "http" not in policy
+    own = [script for script in page.scripts if script.strip() != plotly_script().strip()]
+    assert len(own) == len(page.scripts) - 1  # plotly.js is there, once
+    assert not any("http" in script for script in own)
+
+
+def test_hostile_strings_are_escaped_everywhere(tmp_path: Path) -> None:
+    folder = make_audit(tmp_path / "run", config={"target": HOSTILE, HOSTILE: [HOSTILE]}, command=HOSTILE)
+    audit = json.loads((folder / "audit.json").read_text())
+    audit["target"].update(name=HOSTILE, mechanism=HOSTILE, rule=HOSTILE)
+    audit["environment"]["device"] = HOSTILE
+    audit["environment"]["meters"]["energy"]["reason"] = HOSTILE
+    audit["natural"]["split"] = HOSTILE
+    for row in audit["summary"]:
+        row.update(
+            defense=HOSTILE, energy_reason=HOSTILE, utility_name=HOSTILE, stage=HOSTILE, tags={HOSTILE: [HOSTILE]}
+        )
+        row["flags"] = [HOSTILE]
+        row["norm"] = row["norm"] and HOSTILE
+    (folder / "audit.json").write_text(json.dumps(audit))
+    page = page_of(folder)
+    assert not any("onerror" in attributes for _, attributes in page.tags)
+    assert not any(script.strip().startswith("alert") for script in page.scripts)
+    assert len(page.scripts) == 1 + sum(
+        tag == "figure" and str(a.get("id")).startswith("chart-") for tag, a in page.tags
+    )
+    assert page.text.count(HOSTILE) > 10
+
+
+def test_what_was_not_measured_says_why_and_is_never_zero(tmp_path: Path) -> None:
+    folder = make_audit(tmp_path / "run", natural=None)
+    reason = "the clock is <broken>"
+    latency = dict.fromkeys(("latency_s_p50", "latency_ci95", "latency_slowdown", "latency_valid"))
+    change_rows(folder, **latency, latency_reason=reason, headroom_mean=None, slowdown_ci95=None, utility=None)
+    page = page_of(folder)
+    for expected in (
+        reason,
+        "no energy meter on this device",
+        "no memory meter on this device",
+        "no sample had headroom",
+    ):
+        assert f"not measured: {expected}" in page.text
+    assert "not measured: no benign inputs were profiled" in page.text
+    assert "None" not in page.text
+    assert not re.search(r"\b(nan|null)\b", page.text)
+    assert " 0 J" not in page.text
+    assert "benign 99.9th percentile 1" not in page.text
+
+
+@pytest.mark.parametrize(("eps", "expected"), [((8 / 255,), False), ((2 / 255, 8 / 255), True)])
+def test_eps_curves_are_drawn_only_for_several_eps(tmp_path: Path, eps: tuple[float, ...], expected: bool) -> None:
+    page = page_of(make_audit(tmp_path / "run", eps=eps))
+    assert ("chart-cost-Linf" in page.ids()) is expected
+    assert ("chart-utility-Linf" in page.ids()) is expected
+    assert {"chart-exits", "chart-slowdowns", "chart-costs"} <= page.ids()
+
+
+def test_pictures_show_the_costliest_samples_and_state_the_amplification(tmp_path: Path) -> None:
+    page = page_of(make_audit(tmp_path / "run", eps=(8 / 255,)))
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert len(images) == 2 * 4 * 3
+    assert "difference x15" in page.text  # 8 of 255 levels times 15 stays within half of the range
+    costs = [float(found) for found in re.findall(r"(\d\.\d\d)x, exit \d to \d", page.text)]
+    assert costs[:4] == sorted(costs[:4], reverse=True)
+    assert costs[0] > 1
+
+
+def test_report_without_examples_and_without_attacks(tmp_path: Path) -> None:
+    page = page_of(make_audit(tmp_path / "run", examples=False))
+    assert "The audit saved no attacked inputs." in page.text
+    folder = make_audit(tmp_path / "clean")
+    audit = json.loads((folder / "audit.json").read_text())
+    audit["summary"] = [row for row in audit["summary"] if row["kind"] == "clean"]
+    (folder / "audit.json").write_text(json.dumps(audit))
+    assert "not measured: no attack was run" in page_of(folder).text
+
+
+def test_flags_are_explained(tmp_path: Path) -> None:
+    page = page_of(make_audit(tmp_path / "run"))
+    assert "1. budget-unused" in page.text
+    assert "left much of its budget unspent" in page.text
+    assert "Carried by: square, Linf 4/255; square, Linf 8/255" in page.text
+
+
+def test_report_replaces_an_older_one_and_leaves_nothing_else(tmp_path: Path) -> None:
+    folder = make_audit(tmp_path / "run")
+    (folder / "report.html").write_text("old")
+    before = {path.name for path in folder.iterdir()}
+    first = write_report(folder).read_bytes()
+    assert {path.name for path in folder.iterdir()} == before
+    assert write_report(folder).read_bytes() == first
+
+
+def test_unusable_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"got no audit\.json"):
+        write_report(tmp_path)
+    with pytest.raises(DataError, match="expected schema"):
+        write_report(make_audit(tmp_path / "other", schema="torpor.audit/9"))
+    folder = make_audit(tmp_path / "broken")
+    (folder / "records.parquet").write_bytes(b"no parquet")
+    with pytest.raises(DataError, match="records"):
+        write_report(folder)
+    assert not (folder / "report.html").exists()
+
+
+def test_console_fits_80_columns_and_keeps_markup_as_text(tmp_path: Path) -> None:
+    folder = make_audit(tmp_path / "run")
+    change_rows(folder, headroom_mean=None, defense="[red]x")
+    audit = json.loads((folder / "audit.json").read_text())
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(summary_table(audit["summary"]))
+    text = console.export_text()
+    for word in ("deepsloth", "Linf 8/255", "control-shuffled", "p95 / max", "100.0 %", "[red]x", "n/a: headroom_mean"):
+        assert word in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert "\n" not in verdict_line(audit)
