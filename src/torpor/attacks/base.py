@@ -12,7 +12,8 @@ from torch import Tensor
 
 from torpor.attacks.spaces import BALLS, apply, check_budget
 from torpor.core.budget import Budget
-from torpor.core.errors import UsageError
+from torpor.core.criteria import Evidence
+from torpor.core.errors import DataError, UsageError
 from torpor.core.outcome import Outcome
 from torpor.core.paper import Paper
 from torpor.core.signals import GateSignals
@@ -63,6 +64,15 @@ class AttackResult:
     static: Work
     candidates: Candidates
     seconds: float
+
+    def evidence(self, target: Target) -> Evidence:
+        """Return what a :class:`~torpor.core.criteria.Criterion` judges, priced in FLOPs."""
+        return Evidence(
+            cost=target.prices.cost(self.attacked.work).numpy(),
+            clean=target.prices.cost(self.clean.work).numpy(),
+            static=target.prices.cost(self.static).numpy(),
+            agrees=target.agreement(self.attacked.outputs, self.clean.outputs).numpy(),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +147,12 @@ class Attack(ABC):
         if references is not None and len(references) != len(inputs):
             raise UsageError(f"expected one reference per input, got {len(references)} for {len(inputs)} inputs")
         clean = target.run(clean_inputs)
+        classes = clean.outputs.shape[-1]
+        if references is not None and not (references.min() >= 0 and references.max() < classes):
+            raise DataError(
+                f"expected classes from 0 to {classes - 1}, as {target.name} knows them, got references from "
+                f"{int(references.min())} to {int(references.max())}; relabel the data"
+            )
         labels = clean.outputs.argmax(-1) if references is None else references.to(target.device)
         begin = time.perf_counter()
         found = self.search(target, clean_inputs, labels, seed)

@@ -95,10 +95,10 @@ class AutoSteps(Optimizer):
 
     def checkpoints(self) -> frozenset[int]:
         """Return the iterations at which the step may halve."""
-        marks, gap, at = [], 0.22, 0.22
-        while at <= 1:
-            marks.append(math.ceil(at * self.steps))
-            gap = max(gap - 0.03, 0.06)
+        marks, gap, at = [], 22, 22  # hundredths of all steps, whole so that rounding up is exact
+        while at <= 100:
+            marks.append(-(-at * self.steps // 100))
+            gap = max(gap - 3, 6)
             at += gap
         return frozenset(marks)
 

@@ -48,21 +48,18 @@ class Ball(ABC):
 
     def snap(self, delta: Tensor, radius: float, levels: int) -> Tensor:
         """Round to whole pixel levels without leaving the ball: shrink first where rounding would."""
-        limit = radius * (1 + SLACK)
-        rounded = (delta * levels).round() / levels
+        limit = radius * levels * (1 + SLACK)
+        rounded = (delta * levels).round()
         outside = self.norm(rounded) > limit
         if outside.any():
-            rows = delta[outside]
+            rows = delta[outside] * levels
             low, high = torch.zeros(len(rows)).to(rows), torch.ones(len(rows)).to(rows)
-            fits = torch.zeros_like(rows)
             for _ in range(8):
                 middle = (low + high) / 2
-                trial = (rows * per_sample(middle, rows) * levels).round() / levels
-                inside = self.norm(trial) <= limit
-                fits = torch.where(per_sample(inside, rows), trial, fits)
+                inside = self.norm((rows * per_sample(middle, rows)).round()) <= limit
                 low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
-            rounded[outside] = fits
-        return rounded
+            rounded[outside] = (rows * per_sample(low, rows)).round()
+        return rounded / levels
 
 
 @dataclass(frozen=True)
@@ -140,14 +137,19 @@ class L1(Ball):
         return delta.flatten(1).abs().sum(1)
 
     def project(self, delta: Tensor, radius: float) -> Tensor:
-        """Soft-threshold onto the ball (Duchi et al., ICML 2008)."""
-        flat = delta.flatten(1)
+        """Soft-threshold onto the ball what lies outside (Duchi et al., ICML 2008)."""
+        outside = self.norm(delta) > radius * (1 + SLACK)
+        if not outside.any():
+            return delta
+        flat = delta[outside].flatten(1)
         sizes = flat.abs().sort(1, descending=True).values
         excess = sizes.cumsum(1) - radius
         rank = torch.arange(1, flat.shape[1] + 1, device=flat.device)
         active = (sizes * rank > excess).sum(1, keepdim=True).clamp_min(1)
         threshold = (excess.gather(1, active - 1) / active).clamp_min(0)
-        return (flat.sign() * (flat.abs() - threshold).clamp_min(0)).view_as(delta)
+        inside = delta.clone()
+        inside[outside] = (flat.sign() * (flat.abs() - threshold).clamp_min(0)).view(-1, *delta.shape[1:])
+        return inside
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """Return equal steps on the ``keep`` share of pixels with the largest gradients, norm 1 in all."""

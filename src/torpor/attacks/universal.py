@@ -72,6 +72,7 @@ class DeepSlothUniversal(Universal):
     def _learn(self, target: Target, inputs: Tensor, seed: int) -> Tensor:
         ball: Ball = L1(keep=0.1) if self.norm == "L1" else BALLS[self.norm]
         epochs, batches, repeats = {"Linf": (1, 1, 20), "L2": (11, 5, 50), "L1": (1, 10, 100)}[self.norm]
+        batches = min(batches, -(-len(inputs) // BATCH))  # with fewer inputs the ball must still shrink to its end
         steps = epochs * batches * repeats
         optimizer: Optimizer = Steps((0.16 if self.norm == "Linf" else 0.0625) * self.eps)
         if self.norm == "L2":
@@ -105,7 +106,7 @@ class DeepSlothClassUniversal(DeepSlothUniversal):
         """
         if references is None:
             raise UsageError(f"expected a class for each input, got none; {self.id} needs references")
-        classes = int(references.max()) + 1
+        classes = max(int(references.max()) + 1, target.run(inputs[:1].to(target.device)).outputs.shape[-1])
         perturbations = torch.zeros(classes, *inputs.shape[1:], device=target.device)
         for label in range(classes):
             of_class = inputs[references == label]

@@ -8,11 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from torpor.attacks.base import Attack, AttackResult
 from torpor.attacks.controls import Shuffled
+from torpor.attacks.spaces import check_budget
 from torpor.attacks.universal import Universal
 from torpor.audits import examples
 from torpor.audits.plan import Plan, slug
@@ -46,21 +48,25 @@ def run_audit(plan: Plan, target: Target, out: Path, progress: Progress = lambda
         UsageError: if ``out`` cannot be written, or holds something else.
         DataError: if the data cannot be read; what was computed before stays.
     """
-    if claim(plan, out):
-        return out / "audit.json"
+    for budget in plan.budgets:
+        check_budget(budget, target.space)
     data = target.data(Path(plan.data_dir) if plan.data_dir else None)
     store = Store(out)
+    if claim(plan, out):
+        store.clear()
+        return out / "audit.json"
     attacks = [(budget, _fitted(plan, target, data, store, budget)) for budget in plan.budgets]
     rows = len(plan.rows)
     total = rows * -(-plan.limit // plan.batch_size) if plan.limit else 0
-    samples = 0
-    for number, batch in enumerate(data.batches("test", plan.batch_size, plan.limit)):
-        samples += len(batch)
+    number = 0
+    for batch in data.batches("test", plan.batch_size, plan.limit):
         if not store.has(number):
             before = number * rows
             tell = lambda text, row, before=before: progress(text, before + row, total)  # noqa: E731
             _attack_batch(plan, target, batch, attacks, store, number, tell)
-    if samples == 0:
+        number += 1
+        del batch  # or it would live until the next one is read
+    if number == 0:
         raise DataError(f"expected test images in {data.name}, got none")
     progress("timing", total, total)
     store.merge()
@@ -74,19 +80,22 @@ def run_audit(plan: Plan, target: Target, out: Path, progress: Progress = lambda
 def claim(plan: Plan, out: Path) -> bool:
     """Make ``out`` the folder of ``plan``; return whether that audit is already complete there.
 
+    A folder in which another audit began but has not got as far as its first results is taken over.
+
     Raises:
         UsageError: if it belongs to something else or cannot be written.
     """
     mine = plan.to_json()
     path = out / "plan.json"
     try:
-        if path.is_file():
-            if json.loads(path.read_text(encoding="utf-8")) != mine:
-                raise UsageError(
-                    f"expected an empty folder or this same audit in {out}, got another audit; pass another --out"
-                )
-            return (out / "audit.json").is_file()
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        others = {entry.name for entry in out.iterdir()} - {"plan.json", "plan.json.partial"} if out.is_dir() else set()
+        if path.is_file() and json.loads(path.read_text(encoding="utf-8")) == mine:
+            return "audit.json" in others
+        if path.is_file() and others:
+            raise UsageError(
+                f"expected an empty folder or this same audit in {out}, got another audit; pass another --out"
+            )
+        if others or (out.exists() and not out.is_dir()):
             raise UsageError(f"expected an empty folder, got {out} with other content; pass another --out")
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(mine, indent=1) + "\n")
@@ -103,13 +112,23 @@ def _fitted(plan: Plan, target: Target, data: ImageSet, store: Store, budget: Bu
             attacks.append(attack)
             continue
         path = store.folder / "fitted" / f"{slug(attack.id, budget)}.safetensors"
-        if not path.is_file():
+        perturbations = _saved(path)
+        if perturbations is None:
             known = data.load("validation", FIT_LIMIT)
             fitted = attack.fit(target, target.space.from_bytes(known.images), references=known.labels, seed=plan.seed)
             assert fitted.perturbations is not None
-            save_tensors(path, {"perturbations": fitted.perturbations})
-        attacks.append(replace(attack, perturbations=load_file(path)["perturbations"].to(target.device)))
+            perturbations = fitted.perturbations
+            save_tensors(path, {"perturbations": perturbations})
+        attacks.append(replace(attack, perturbations=perturbations.to(target.device)))
     return attacks
+
+
+def _saved(path: Path) -> Tensor | None:
+    """Return the perturbations in ``path``; None if there are none, or the file is damaged."""
+    try:
+        return load_file(path)["perturbations"]
+    except (OSError, KeyError, SafetensorError):
+        return None
 
 
 def _attack_batch(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import warnings
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -54,13 +55,18 @@ class Plan:
         for name, value in (("limit", self.limit), ("batch size", self.batch_size)):
             if value is not None and value < 1:
                 raise UsageError(f"expected a {name} of 1 or more, got {value}")
-        if not self.attacks:
-            raise UsageError("expected at least one attack, got none; see: torpor list attacks")
+        if not self.attacks or not self.eps:
+            raise UsageError(
+                "expected at least one attack and eps, got none (controls come on top); see: torpor list attacks"
+            )
         if self.seed < 0:
             raise UsageError(f"expected a seed of 0 or more, got {self.seed}")
         check_device(self.device)
         for budget in self.budgets:
             self.attacks_at(budget)
+        names = [slug(*row) for row in self.rows]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise UsageError(f"expected different attacks and radii, got {twice[0]} twice; leave one out")
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
@@ -90,7 +96,7 @@ class Plan:
     def command(self, out: str) -> str:
         """Return the command line that repeats this audit into the folder ``out``."""
         words = ["torpor", "audit", self.target, "--attacks", ",".join(self.attacks), "--norm", self.norm]
-        words += ["--eps", ",".join(f"{eps:.10g}" for eps in self.eps)]
+        words += ["--eps", ",".join(_exactly(eps) for eps in self.eps)]
         for option, value in (
             ("--steps", self.steps),
             ("--limit", self.limit),
@@ -100,6 +106,12 @@ class Plan:
             words += [] if value is None else [option, str(value)]
         words += ["--seed", str(self.seed), "--batch-size", str(self.batch_size), "--device", self.device]
         return shlex.join([*words, "--out", out])
+
+
+def _exactly(eps: float) -> str:
+    """Return text that :func:`parse_eps` reads as the very same number."""
+    levels = round(eps * 255)
+    return f"{levels}/255" if levels / 255 == eps else repr(eps)
 
 
 def slug(attack: str, budget: Budget) -> str:
@@ -132,9 +144,10 @@ def check_device(name: str) -> torch.device:
         UsageError: if it does not exist here.
     """
     try:
-        device = torch.device(name)
+        with warnings.catch_warnings(action="ignore"):  # torch warns of names that it is about to drop
+            device = torch.device(name)
         torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         raise UsageError(f"expected a device that exists here, such as cpu, got {name!r}; see: torpor env") from error
     if device.type == "meta":
         raise UsageError(f"expected a device that computes, such as cpu, got {name!r}")

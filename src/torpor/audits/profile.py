@@ -11,6 +11,7 @@ import torch
 from torpor.audits.examples import FIRST
 from torpor.audits.timing import REPEATS
 from torpor.bounds.static import static_bound
+from torpor.core.errors import DataError
 from torpor.data.images import to_unit
 from torpor.meters import WallClock, calibrate, latency
 from torpor.metrics import benign_percentile, efficacy_eec, efficacy_step, exit_histogram, tails
@@ -45,6 +46,8 @@ def clean_profile(
         exits.append((outcome.work.counts > 0).sum(1).numpy() - 1)
         right.append(target.utility(outcome.outputs, batch.labels))
         first += [image.unsqueeze(0) for image in inputs[: FIRST - len(first)]]
+    if not flops:
+        raise DataError(f"expected test images for {target.name}, got none")
     cost, taken = np.concatenate(flops), np.concatenate(exits)
     tail = tails(cost)
     clock = WallClock(target.device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ class Audit:
         environment: on what it was run.
         natural: benign percentiles, or None.
         summary: one row per attack, defense and budget.
+        command: the command line that repeats it, or None.
     """
 
     folder: Path
@@ -41,6 +42,11 @@ class Audit:
     environment: Mapping[str, Any]
     natural: Mapping[str, Any] | None
     summary: Sequence[Mapping[str, Any]]
+    command: str | None = None
+
+    def parts(self) -> dict[str, Any]:
+        """Return everything but the folder, by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "folder"}
 
     def records(self, columns: Sequence[str], row: Mapping[str, Any] | None = None) -> pa.Table:
         """Load columns of the per-sample records; nothing is read before this call.
@@ -120,7 +126,7 @@ def _validated(folder: Path, raw: Mapping[str, Any]) -> Audit:
         raise DataError(f"expected an object or null 'natural' in {folder}, got {natural!r}; run the audit again")
     if not isinstance(summary, list) or not all(_is_row(row) for row in summary):
         raise DataError(f"expected a list of rows with attack and kind as 'summary' in {folder}; run the audit again")
-    return Audit(folder, raw["config"], raw["target"], raw["environment"], natural, summary)
+    return Audit(folder, raw["config"], raw["target"], raw["environment"], natural, summary, raw.get("command"))
 
 
 def _is_row(row: object) -> bool:

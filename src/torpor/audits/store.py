@@ -6,41 +6,34 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-SCHEMA = pa.schema(
-    [
-        pa.field("sample", pa.int64(), nullable=False),
-        pa.field("attack", pa.string(), nullable=False),
-        pa.field("defense", pa.string(), nullable=False),
-        pa.field("norm", pa.string()),
-        pa.field("eps", pa.float64()),
-        pa.field("reference", pa.int64()),
-        pa.field("flops_clean", pa.float64(), nullable=False),
-        pa.field("flops", pa.float64(), nullable=False),
-        pa.field("flops_static", pa.float64(), nullable=False),
-        pa.field("slowdown", pa.float64(), nullable=False),
-        pa.field("headroom", pa.float64()),
-        pa.field("work", pa.list_(pa.int64()), nullable=False),
-        pa.field("exit", pa.int64(), nullable=False),
-        pa.field("utility_clean", pa.float64(), nullable=False),
-        pa.field("utility", pa.float64(), nullable=False),
-        pa.field("agreement", pa.bool_(), nullable=False),
-        pa.field("linf", pa.float64(), nullable=False),
-        pa.field("l2", pa.float64(), nullable=False),
-        pa.field("l1", pa.float64(), nullable=False),
-        pa.field("forwards", pa.int64(), nullable=False),
-        pa.field("backwards", pa.int64(), nullable=False),
-        pa.field("zero_gradient", pa.bool_()),
-        pa.field("stuck", pa.bool_()),
-        pa.field("black_box_won", pa.bool_()),
-    ]
-)
+from torpor.core.records import Record
+
+_ARROW: dict[object, pa.DataType] = {
+    int: pa.int64(),
+    float: pa.float64(),
+    str: pa.string(),
+    bool: pa.bool_(),
+    tuple[int, ...]: pa.list_(pa.int64()),
+}
+
+
+def _field(name: str, annotation: object) -> pa.Field:
+    """Turn a field of :class:`Record` into a column; ``X | None`` is a nullable one."""
+    options = get_args(annotation)
+    nullable = NoneType in options
+    return pa.field(name, _ARROW[options[0] if nullable else annotation], nullable=nullable)
+
+
+SCHEMA = pa.schema([_field(name, annotation) for name, annotation in get_type_hints(Record).items()])
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -51,11 +44,20 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Replace ``path`` by a safetensors file in one step."""
+    """Replace ``path`` by a safetensors file in one step.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, partial)
-    os.replace(partial, path)
+    try:
+        save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, partial)
+        os.replace(partial, path)
+    except SafetensorError as error:  # what safetensors makes of any trouble with the disk
+        raise OSError(str(error)) from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 class Store:
@@ -68,11 +70,16 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.shards = folder / "shards"
-        self.shards.mkdir(parents=True, exist_ok=True)
 
     def has(self, number: int) -> bool:
-        """Tell whether shard ``number`` is complete."""
-        return self._path(number, "parquet").is_file()
+        """Tell whether shard ``number`` is complete and can be read; one that was damaged is to be written anew."""
+        try:
+            pq.read_table(self._path(number, "parquet"))
+            load_file(self._path(number, "safetensors"))
+            json.loads(self._path(number, "json").read_text(encoding="utf-8"))
+        except (OSError, ValueError, pa.ArrowException, SafetensorError):
+            return False
+        return True
 
     def write(self, number: int, table: pa.Table, images: dict[str, Tensor], seconds: dict[str, float]) -> None:
         """Write one shard; its Parquet file comes last and makes it complete.
@@ -118,10 +125,11 @@ class Store:
         os.replace(partial, self.folder / "records.parquet")
 
     def clear(self) -> None:
-        """Delete the shards, once everything that came from them is on disk."""
-        for path in self.shards.iterdir():
-            path.unlink()
-        self.shards.rmdir()
+        """Delete the shards, if there still are any, once everything that came from them is on disk."""
+        if self.shards.is_dir():
+            for path in self.shards.iterdir():
+                path.unlink()
+            self.shards.rmdir()
 
     def _path(self, number: int, suffix: str) -> Path:
         return self.shards / f"{number:06d}.{suffix}"

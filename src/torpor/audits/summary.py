@@ -17,6 +17,7 @@ from torpor.audits.plan import Plan, slug
 from torpor.audits.store import Store
 from torpor.audits.timing import time_pairs
 from torpor.core.budget import Budget
+from torpor.core.criteria import Evidence, PreservesPrediction, Slowdown
 from torpor.data.images import ImageSet, to_unit
 from torpor.metrics.natural import benign_percentile
 from torpor.metrics.summary import COLUMNS, CostSummary
@@ -25,8 +26,12 @@ from torpor.targets.early_exit import EarlyExitTarget
 from torpor.taxonomy import tags_for
 
 SCHEMA = "torpor.audit/1"
+SUCCESS = Slowdown(2) & PreservesPrediction()
+"""What counts as a stealthy success: much dearer, and nobody who reads the output notices."""
 MOST = 0.5
 """A diagnostic becomes a flag when it holds for more than this share of the samples that it is about."""
+FEW = 0.1
+"""Samples below this share do not speak for the row."""
 UNUSED = 0.5
 """A budget counts as unused when the typical sample below the static bound was moved by less than this share of it."""
 
@@ -36,15 +41,22 @@ class _Row:
 
     def __init__(self) -> None:
         self.cost = CostSummary()
-        self.open = self.zero = self.stuck = self.black = self.samples = 0
+        self.room = self.zero = self.stuck = self.black = self.samples = self.success = 0
         self.used: list[np.ndarray[Any, np.dtype[np.float64]]] = []
 
     def update(self, table: pa.Table, budget: Budget | None) -> None:
         columns = {name: table[name].to_numpy(zero_copy_only=False) for name in (*COLUMNS, "exit")}
         self.cost.update(columns | {"headroom": columns["headroom"].astype(np.float64)})
         self.samples += len(table)
+        self.success += int(
+            SUCCESS(
+                Evidence(
+                    columns["flops"], columns["flops_clean"], columns["flops_static"], columns["agreement"].astype(bool)
+                )
+            ).sum()
+        )
         below = columns["flops"] < columns["flops_static"]
-        self.open += int(below.sum())
+        self.room += int((columns["flops_clean"] < columns["flops_static"]).sum())
         for name in ("zero", "stuck", "black"):
             column = {"zero": "zero_gradient", "stuck": "stuck", "black": "black_box_won"}[name]
             values = table[column].fill_null(False).to_numpy(zero_copy_only=False).astype(bool)
@@ -59,9 +71,9 @@ class _Row:
         used = np.concatenate(self.used) if self.used else np.empty(0)
         found = {
             "dead-gradients": self.zero > MOST * self.samples,
-            "budget-unused": len(used) > 0 and float(np.median(used)) < UNUSED,
-            "surrogate-not-tracking": self.stuck > MOST * max(self.open, 1),
-            "black-box-beats-white-box": self.black > 0.1 * self.samples,
+            "budget-unused": len(used) > FEW * self.samples and float(np.median(used)) < UNUSED,
+            "surrogate-not-tracking": self.stuck > MOST * max(self.room, 1),
+            "black-box-beats-white-box": self.black > FEW * self.samples,
         }
         return [name for name, holds in found.items() if holds]
 
@@ -87,6 +99,8 @@ def summarize(plan: Plan, target: Target, data: ImageSet, store: Store, out: Pat
                 "eps": budget.eps if budget else None,
                 **_identity(attack, target),
                 **row.cost.compute(target.exit_costs if isinstance(target, EarlyExitTarget) else None),
+                "success_rate": row.success / row.samples,
+                "success_criterion": str(SUCCESS),
                 "utility_name": target.utility_name,
                 "attack_seconds": seconds[name] if budget else 0.0,
                 "flags": row.flags(),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from torpor.core.errors import UsageError
 from torpor.core.prices import PriceList
 from torpor.core.work import Work
 from torpor.targets.base import Target
@@ -36,6 +37,9 @@ class StaticBound:
 def static_bound(target: Target) -> StaticBound:
     """Return the static bound of a target whose caps do not depend on the input.
 
+    Raises:
+        UsageError: if the cheapest path costs nothing, so that no cost can be compared with it.
+
     >>> from torpor.targets.toys import needle
     >>> static_bound(needle()).slowdown
     4.0
@@ -45,6 +49,11 @@ def static_bound(target: Target) -> StaticBound:
     least = torch.zeros_like(most.counts)
     least[0, 0] = most.counts[0, 0].clamp_max(1)
     prices = PriceList.flops(target.units)
+    if not prices.cost(Work(least)).item() > 0:
+        raise UsageError(
+            f"expected a first unit of {target.name} that costs FLOPs, got {target.units[0].name} with 0; "
+            "merge it with the unit that follows"
+        )
     units = zip(target.units, most.counts[0].tolist(), strict=True)
     return StaticBound(
         target=target.name,

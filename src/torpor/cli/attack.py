@@ -30,11 +30,14 @@ def attack(
     from torpor.audits.plan import check_device
     from torpor.audits.store import save_tensors
     from torpor.cli.console import console
+    from torpor.core.criteria import PreservesPrediction, Slowdown
     from torpor.core.errors import UsageError
     from torpor.targets.resolve import load_target
 
-    if limit < 1:
-        raise UsageError(f"expected a limit of 1 or more, got {limit}")
+    if limit < 1 or seed < 0:
+        raise UsageError(f"expected a limit of 1 or more and a seed of 0 or more, got {limit} and {seed}")
+    if out.is_dir():
+        raise UsageError(f"expected a file to write, got the folder {out}; name a file in it")
     check_device(device)
     chosen = load_attack(name, norm=norm, eps=eps, steps=steps)
     system = load_target(target, device=device, rule=rule)
@@ -59,11 +62,13 @@ def attack(
         )
     except OSError as error:
         raise UsageError(f"expected a file that can be written, got {out}: {error}") from error
-    slowdown = system.prices.cost(result.attacked.work) / system.prices.cost(result.clean.work)
-    kept = system.agreement(result.attacked.outputs, result.clean.outputs).to(slowdown).mean()
+    evidence = result.evidence(system)
+    slowdown = evidence.cost / evidence.clean
+    stealthy = Slowdown(2) & PreservesPrediction()
     console.print(
         f"{name} ({chosen.budget}) on {len(batch)} samples: mean slowdown {slowdown.mean():.2f}x, "
-        f"worst {slowdown.max():.2f}x, same prediction on {kept:.1%}, {result.seconds:.1f} s. Inputs: {out}",
+        f"worst {slowdown.max():.2f}x, same prediction on {evidence.agrees.mean():.1%}, "
+        f"{stealthy} on {stealthy(evidence).mean():.1%}, {result.seconds:.1f} s. Inputs: {out}",
         soft_wrap=True,
         highlight=False,
     )

@@ -33,6 +33,7 @@ def audit(
 
     An interrupted audit goes on when the same command is given again.
     """
+    from torpor.attacks.registry import ATTACKS
     from torpor.audits.engine import run_audit
     from torpor.audits.plan import Plan, parse_eps
     from torpor.cli.console import console, show_audit
@@ -43,7 +44,7 @@ def audit(
     names = tuple(dict.fromkeys(name.strip() for name in attacks.split(",") if name.strip()))
     plan = Plan(
         target=target,
-        attacks=tuple(name for name in names if not name.startswith("control-")),
+        attacks=tuple(name for name in names if not (name in ATTACKS and ATTACKS[name].is_control)),
         norm=norm,
         eps=parse_eps(norm, eps),
         steps=steps,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -19,4 +18,4 @@ def show_audit(folder: Path) -> None:
 
     audit = read_audit(folder)
     console.print(summary_table(list(audit.summary)))
-    console.print(verdict_line(json.loads((folder / "audit.json").read_text(encoding="utf-8"))))
+    console.print(verdict_line(audit.parts()), markup=False, highlight=False)

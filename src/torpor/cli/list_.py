@@ -52,7 +52,7 @@ def list_(
             f"expected filters with 'torpor list taxonomy' only, got some for {what.value}; leave them out"
         )
     rows = _targets() if what is What.TARGETS else _attacks()
-    _print(rows, f"{what.value}", as_json)
+    _print(rows if as_json or what is What.TARGETS else [_short(row) for row in rows], as_json)
 
 
 def _targets() -> list[dict[str, str]]:
@@ -72,15 +72,27 @@ def _attacks() -> list[dict[str, str]]:
 
     rows = []
     for name, attack in ATTACKS.items():
-        does = (attack.__doc__ or "").strip().splitlines()[0]
+        does = (attack.__doc__ or "").strip().splitlines()[0].replace("``", "")
         row = {"name": name, "stage": attack.stage.value, "access": attack.access.value, "does": does}
         rows.append(row | {"paper": str(attack.paper or "")})
     return rows
 
 
-def _print(rows: list[dict[str, str]], title: str, as_json: bool) -> None:
+def _short(row: dict[str, str]) -> dict[str, str]:
+    """Shorten an attack's row to what fits beside each other in 80 columns; ``--json`` has all of it."""
+    from torpor.attacks.registry import ATTACKS
+
+    attack = ATTACKS[row["name"]]
+    stage = "control" if attack.is_control else row["stage"]
+    paper = f" ({attack.paper.authors}, {attack.paper.venue} {attack.paper.year})" if attack.paper else ""
+    does = f"{row['does'].rstrip('.')}{paper}."
+    return {"attack": row["name"], "stage": stage, "access": row["access"], "what it does": does}
+
+
+def _print(rows: list[dict[str, str]], as_json: bool) -> None:
     import json
 
+    from rich import box
     from rich.table import Table
 
     from torpor.cli.console import console
@@ -88,7 +100,9 @@ def _print(rows: list[dict[str, str]], title: str, as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows))
         return
-    table = Table(*rows[0], title=title)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for column in rows[0]:
+        table.add_column(column, no_wrap=column != "what it does")
     for row in rows:
         table.add_row(*row.values())
     console.print(table)

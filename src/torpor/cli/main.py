@@ -49,11 +49,13 @@ def options(
 
 def main() -> None:
     """Run the command line; what torpor refuses on purpose becomes one sentence and exit code 2."""
-    from torpor.core.errors import TorporError
-
     try:
         app()
-    except TorporError as error:
+    except Exception as error:
+        from torpor.core.errors import TorporError  # not before: torpor.core loads torch, which --help can do without
+
+        if not isinstance(error, TorporError):
+            raise
         typer.echo(f"torpor: {error}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def bar() -> Iterator[Callable[[str, int, int], None]]:
-    """Show a bar; call what it yields with a text, steps done, and steps in all (0 if unknown)."""
+    """Show a bar, if anybody watches; call what it yields with a text, steps done, and steps in all (0 if unknown)."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -26,7 +26,8 @@ def bar() -> Iterator[Callable[[str, int, int], None]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("starting", total=None)
 
         def update(text: str, done: int, total: int) -> None:

@@ -10,11 +10,9 @@ import typer
 
 def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished audit.")]) -> None:
     """Print the table of a finished audit and write its HTML report anew."""
-    from torpor.audits.read import read_audit
     from torpor.cli.console import console, show_audit
     from torpor.reports.html import write_report
 
-    read_audit(run)
     path = write_report(run)
     show_audit(run)
     console.print(f"Report: {path}", soft_wrap=True, highlight=False)

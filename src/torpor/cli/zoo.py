@@ -70,6 +70,10 @@ def train(
         data_dir = download_cifar10(cache_folder() / "data" / "cifar10")
     data = entry.data(data_dir)
     folder = out or cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"expected a folder that can be written, got {folder}: {error}; pass another --out") from error
     with bar() as show:
         show("reading images", 0, 0)
         images = data.load("train")

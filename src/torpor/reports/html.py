@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torpor.core import DataError
+from torpor.audits.read import Audit, read_audit
 from torpor.reports import charts, words
 from torpor.reports.pictures import worst_pictures
 from torpor.reports.words import Row, percent, quantity, times
@@ -17,7 +17,6 @@ from torpor.reports.words import Row, percent, quantity, times
 if TYPE_CHECKING:
     import numpy as np
 
-SCHEMA = "torpor.audit/1"
 _COLUMNS = (
     *("sample", "attack", "defense", "norm", "eps", "reference", "exit", "agreement"),
     *("flops_clean", "flops", "flops_static", "slowdown", "linf"),
@@ -55,14 +54,15 @@ def write_report(folder: Path) -> Path:
         folder: what ``torpor audit --out`` wrote; see docs/audit-format.md.
 
     Raises:
-        DataError: if the folder holds no complete audit, or one of another format.
+        DataError: if the folder holds no audit, or one of another format.
+        IncompleteAudit: if the audit was interrupted.
 
-    >>> write_report(Path("nowhere"))
+    >>> write_report(Path("nowhere"))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    torpor.core.errors.DataError: expected a complete audit in nowhere, got no audit.json; run `torpor audit` to its end
+    torpor.core.errors.DataError: expected the folder of an audit, got nowhere, which is no folder; ...
     """
-    audit = _read_audit(folder)
-    text = render(audit, _read_records(folder), folder / "examples")
+    audit = read_audit(folder)
+    text = render(audit.parts(), _read_records(audit), folder / "examples")
     path = folder / "report.html"
     partial = path.with_name(f".report-{os.getpid()}.html")
     try:
@@ -109,29 +109,8 @@ def render(audit: Row, records: dict[str, np.ndarray], examples: Path) -> str:
     )
 
 
-def _read_audit(folder: Path) -> Row:
-    path = folder / "audit.json"
-    if not path.is_file():
-        raise DataError(f"expected a complete audit in {folder}, got no audit.json; run `torpor audit` to its end")
-    try:
-        audit = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
-    except ValueError as error:
-        raise DataError(f"expected JSON in {path}, got {error}; audit again") from error
-    if not isinstance(audit, dict) or audit.get("schema") != SCHEMA:
-        got = audit.get("schema") if isinstance(audit, dict) else type(audit).__name__
-        raise DataError(f"expected schema {SCHEMA} in {path}, got {got!r}; audit again with this version of torpor")
-    return audit
-
-
-def _read_records(folder: Path) -> dict[str, np.ndarray]:
-    import pyarrow
-    import pyarrow.parquet
-
-    path = folder / "records.parquet"
-    try:
-        table = pyarrow.parquet.read_table(path, columns=list(_COLUMNS))
-    except (OSError, pyarrow.ArrowException) as error:
-        raise DataError(f"expected the records of an audit in {path}, got {error}; audit again") from error
+def _read_records(audit: Audit) -> dict[str, np.ndarray]:
+    table = audit.records(_COLUMNS)
     records = {name: table[name].to_numpy() for name in _COLUMNS}
     records["eps"] = records["eps"].astype(float)  # a column of nulls has no type of its own
     return records

@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 
 import torch
 
-from torpor.core.errors import UsageError
+from torpor.core.errors import TorporError, UsageError
 from torpor.targets.base import Target
 from torpor.targets.early_exit import EarlyExitTarget
 
@@ -54,7 +54,14 @@ def _make(name: str) -> Target:
         factory = found[name].load()
     if not callable(factory):
         raise UsageError(f"expected {name} to be a function that returns a Target, got {type(factory).__name__}")
-    target = factory()
+    try:
+        target = factory()
+    except TorporError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever it is, the user's factory raised it
+        raise UsageError(
+            f"expected {name}() to return a torpor Target, got {type(error).__name__}: {error}; see where it raises"
+        ) from error
     if not isinstance(target, Target):
         raise UsageError(f"expected {name}() to return a torpor Target, got {type(target).__name__}")
     return target
@@ -66,8 +73,10 @@ def _factory(name: str) -> object:
         sys.path.insert(0, os.getcwd())
     try:
         module = importlib.import_module(module_name)
-    except (ImportError, SyntaxError, ValueError) as error:
-        raise UsageError(f"expected a module that can be imported, got {module_name!r}: {error}") from error
+    except (Exception, SystemExit) as error:  # the user's module may raise anything
+        raise UsageError(
+            f"expected a module that can be imported, got {module_name!r}: {type(error).__name__}: {error}"
+        ) from error
     if not hasattr(module, attribute):
         raise UsageError(f"expected a function {attribute!r} in {module_name}, got none; check the spelling")
     return getattr(module, attribute)

@@ -61,7 +61,10 @@ def _split(backbone: nn.Module, cuts: Sequence[str]) -> list[nn.Module]:
     for cut in cuts:
         if cut not in names or not cut:
             raise UsageError(f"expected the name of a submodule of the backbone, got {cut!r}; see named_modules()")
-    graph = _CutTracer(cuts).trace(backbone)
+    try:
+        graph = _CutTracer(cuts).trace(backbone)
+    except fx.proxy.TraceError as error:
+        raise UsageError(f"expected a backbone that torch.fx can trace, got: {error}; cut it by hand") from error
     order: list[str] = []
     part: dict[fx.Node, int] = {}
     for node in graph.nodes:
@@ -77,6 +80,8 @@ def _split(backbone: nn.Module, cuts: Sequence[str]) -> list[nn.Module]:
     split = cast(Any, split_module)(module, backbone, lambda node: part[node])
     stages: list[nn.Module] = []
     for index in range(len(cuts) + 1):
+        if not hasattr(split, f"submod_{index}"):
+            raise UsageError(f"expected computation after each cut, got none in part {index}; leave that cut out")
         stage = cast(fx.GraphModule, split.get_submodule(f"submod_{index}"))
         wires = sum(node.op == "placeholder" for node in stage.graph.nodes)
         if wires != 1:

@@ -74,7 +74,10 @@ class ZooEntry:
         path = (folder or self.folder()) / f"{self.name}.json"
         if not path.is_file():
             raise UsageError(f"expected trained weights of {self.name}, got none; run: torpor zoo train {self.name}")
-        card: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            card: dict[str, object] = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, TypeError, ValueError) as error:
+            raise UsageError(f"expected a model card in {path}, got: {error}; train {self.name} again") from error
         return card
 
     def load(self, folder: Path | None = None) -> EarlyExitTarget:
@@ -96,8 +99,8 @@ class ZooEntry:
             raise UsageError(
                 f"expected weights of {self.name} in {path}, got a file that does not fit: {error}"
             ) from error
-        thresholds = card["thresholds"]
-        if not isinstance(thresholds, dict):
+        thresholds = card.get("thresholds")
+        if not isinstance(thresholds, dict) or DEFAULT_RULE not in {f"drop:{drop}" for drop in thresholds}:
             raise UsageError(f"expected thresholds in the card of {self.name}, got none; train it again")
         rules = {f"drop:{drop}": Confidence(float(chosen)) for drop, chosen in thresholds.items()}
         return EarlyExitTarget(

@@ -1,4 +1,4 @@
-"""Train a multi-exit network: every exit's cross-entropy at once, resumable, the same weights for the same seed."""
+"""Train a multi-exit network: all exits at once, resumable, the same weights for the same seed."""
 
 from __future__ import annotations
 
@@ -21,13 +21,16 @@ from torpor.targets.sdn import ShallowDeepNetwork
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained: AdamW, one-cycle learning rate, bfloat16 autocast.
+    """How a network is trained: one-cycle learning rates, bfloat16 autocast, random crops and mirroring.
 
     Attributes:
         epochs: passes over the training split.
         batch_size: images per step.
-        learning_rate: peak of the one-cycle schedule.
-        weight_decay: AdamW's, on matrices and kernels only.
+        learning_rate: peak for the backbone (SGD with Nesterov momentum 0.9).
+        head_learning_rate: peak for the internal classifiers (Adam).
+        weight_decay: of the backbone's matrices and kernels.
+        label_smoothing: of the last exit's loss.
+        supervision: share of the internal classifiers' gradient that reaches the backbone.
         pad: random crops from images padded by this many pixels.
         flip: mirror half of the images.
         seed: of initialization, order and augmentation.
@@ -35,8 +38,11 @@ class Recipe:
 
     epochs: int
     batch_size: int = 128
-    learning_rate: float = 3e-3
-    weight_decay: float = 0.05
+    learning_rate: float = 0.15
+    head_learning_rate: float = 2e-3
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.1
+    supervision: float = 0.1
     pad: int = 4
     flip: bool = True
     seed: int = 0
@@ -56,8 +62,8 @@ def train(
 ) -> ShallowDeepNetwork:
     """Train from scratch, or from ``checkpoint`` where an interrupted run of the same recipe left one.
 
-    The loss is the sum over exits of cross-entropy weighted by relative depth, as in Shallow-Deep Networks (Kaya et
-    al., ICML 2019). The checkpoint is replaced after every epoch.
+    The internal classifiers learn from the backbone's features (Kaya et al., ICML 2019, "IC-only"), and a small share
+    of their gradient, weighted by depth, supervises the backbone. The checkpoint is replaced after every epoch.
 
     Returns:
         The trained network on ``device``, in evaluation mode.
@@ -67,41 +73,65 @@ def train(
     for kernel in model.parameters():
         if kernel.ndim == 4:
             kernel.data = kernel.data.contiguous(memory_format=torch.channels_last)
-    kernels = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": kernels, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
-        lr=recipe.learning_rate,
-    )
+    optimizers = _optimizers(model, recipe)
+    peaks = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
     images, labels = data.images.to(device), data.labels.to(device)
     per_epoch = len(data) // recipe.batch_size
     total = per_epoch * recipe.epochs
-    first = _restore(checkpoint, recipe, model, optimizer)
-    exits = len(model.heads)
-    weights = torch.arange(1, exits + 1, device=device) / exits
-    for epoch in range(first, recipe.epochs):
+    for epoch in range(_restore(checkpoint, recipe, model, optimizers), recipe.epochs):
         chance = torch.Generator().manual_seed(recipe.seed * 100_003 + epoch)
         order = torch.randperm(len(data), generator=chance)
         for step in range(per_epoch):
             done = epoch * per_epoch + step
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.learning_rate * one_cycle(done / total)
-            pick = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
-            batch = augment(to_unit(images[pick.to(device)]), recipe, chance)
-            with torch.autocast(torch.device(device).type, torch.bfloat16):
-                logits = model(batch.contiguous(memory_format=torch.channels_last))
-            target = labels[pick.to(device)].unsqueeze(1).expand(-1, exits)
-            losses = F.cross_entropy(logits.float().transpose(1, 2), target, reduction="none").mean(0)
-            optimizer.zero_grad()
-            loss = (losses * weights).sum()
+            groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+            for group, peak in zip(groups, peaks, strict=True):
+                group["lr"] = peak * one_cycle(done / total)
+            pick = order[step * recipe.batch_size : (step + 1) * recipe.batch_size].to(device)
+            batch = augment(to_unit(images[pick]), recipe, chance).contiguous(memory_format=torch.channels_last)
+            loss, final = losses(model, batch, labels[pick], recipe)
+            for optimizer in optimizers:
+                optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-            optimizer.step()
+            for optimizer in optimizers:
+                optimizer.step()
             if done % 10 == 0:
-                progress(done + 1, total, loss.item() / float(weights.sum()))
-        _save(checkpoint, recipe, model, optimizer, epoch + 1)
+                progress(done + 1, total, final.item())
+        _save(checkpoint, recipe, model, optimizers, epoch + 1)
     progress(total, total, math.nan)
     return model.eval()
+
+
+def losses(model: ShallowDeepNetwork, batch: Tensor, labels: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
+    """Return the loss to descend and, for show, the last exit's own."""
+    exits = len(model.heads)
+    internal = torch.zeros((), device=batch.device)
+    final = internal
+    with torch.autocast(batch.device.type, torch.bfloat16):
+        features = batch
+        for k, (stage, head) in enumerate(zip(model.stages, model.heads, strict=True)):
+            features = stage(features)
+            if k == exits - 1:
+                final = F.cross_entropy(head(features).float(), labels, label_smoothing=recipe.label_smoothing)
+            else:
+                share = recipe.supervision * (k + 1) / exits
+                seen = features.detach() * (1 - share) + features * share
+                internal = internal + F.cross_entropy(head(seen).float(), labels)
+    return final + internal, final
+
+
+def _optimizers(model: ShallowDeepNetwork, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """Return SGD for the backbone, whose last head is part of it, and Adam for the internal classifiers."""
+    backbone = [*model.stages.parameters(), *model.heads[-1].parameters()]
+    groups = [
+        {"params": [p for p in backbone if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in backbone if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    heads = [p for head in list(model.heads)[:-1] for p in head.parameters()]
+    return [
+        torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True),
+        torch.optim.Adam(heads, lr=recipe.head_learning_rate),
+    ]
 
 
 def one_cycle(fraction: float, warmup: float = 0.2) -> float:
@@ -132,17 +162,18 @@ def augment(images: Tensor, recipe: Recipe, chance: torch.Generator) -> Tensor:
     return images
 
 
-def _save(path: Path, recipe: Recipe, model: nn.Module, optimizer: torch.optim.Optimizer, epoch: int) -> None:
+def _save(path: Path, recipe: Recipe, model: nn.Module, optimizers: list[torch.optim.Optimizer], epoch: int) -> None:
     tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
-    for number, slots in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{number}.{slot}": value.contiguous() for slot, value in slots.items()}
+    for which, optimizer in enumerate(optimizers):
+        for number, slots in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{which}.{number}.{slot}": value.contiguous() for slot, value in slots.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     save_file(tensors, partial, metadata={"epoch": str(epoch), "recipe": json.dumps(asdict(recipe))})
     os.replace(partial, path)
 
 
-def _restore(path: Path, recipe: Recipe, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+def _restore(path: Path, recipe: Recipe, model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> int:
     """Load a checkpoint of the same recipe and return the number of epochs done, else 0."""
     if not path.is_file():
         return 0
@@ -152,10 +183,11 @@ def _restore(path: Path, recipe: Recipe, model: nn.Module, optimizer: torch.opti
             return 0
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is not iterable
     model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
-    slots: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith("optimizer."):
-            _, number, slot = name.split(".")
-            slots.setdefault(int(number), {})[slot] = value
-    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+    for which, optimizer in enumerate(optimizers):
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            if name.startswith(f"optimizer.{which}."):
+                number, slot = name.split(".")[2:]
+                slots.setdefault(int(number), {})[slot] = value
+        optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
     return int(metadata["epoch"])

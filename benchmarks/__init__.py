@@ -1,0 +1,1 @@
+"""Benchmarks of torpor, printed as ratios: ``python benchmarks/run.py``; see ``docs/benchmarks.md``."""

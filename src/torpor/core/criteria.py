@@ -1,0 +1,114 @@
+"""Criteria: what counts as success for an attacker. They compose with ``&`` and ``|``."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torpor.core.errors import UsageError
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What a criterion judges, one entry per sample.
+
+    Attributes:
+        cost: of the attacked input, float ``[N]`` in any unit.
+        clean: cost of the clean input, in the same unit.
+        static: static bound, in the same unit.
+        agrees: whether the output says the same as the clean one, bool ``[N]``.
+    """
+
+    cost: NDArray[np.float64]
+    clean: NDArray[np.float64]
+    static: NDArray[np.float64]
+    agrees: NDArray[np.bool_]
+
+
+class Criterion(ABC):
+    """A yes or no per sample.
+
+    >>> one = np.array([1.0])
+    >>> evidence = Evidence(cost=3 * one, clean=one, static=4 * one, agrees=np.array([False]))
+    >>> Slowdown(2)(evidence).tolist(), (Slowdown(2) & PreservesPrediction())(evidence).tolist()
+    ([True], [False])
+    """
+
+    @abstractmethod
+    def __call__(self, evidence: Evidence) -> NDArray[np.bool_]:
+        """Return whether each sample meets the criterion, bool ``[N]``."""
+
+    def __and__(self, other: Criterion) -> Criterion:
+        return _Both(self, other)
+
+    def __or__(self, other: Criterion) -> Criterion:
+        return _Either(self, other)
+
+
+@dataclass(frozen=True)
+class Slowdown(Criterion):
+    """The input costs at least ``ratio`` times what its clean twin costs."""
+
+    ratio: float
+
+    def __post_init__(self) -> None:
+        if not self.ratio >= 1:
+            raise UsageError(f"expected a slowdown of 1 or more, got {self.ratio}")
+
+    def __call__(self, evidence: Evidence) -> NDArray[np.bool_]:
+        """See :meth:`Criterion.__call__`."""
+        return evidence.cost >= self.ratio * evidence.clean
+
+    def __str__(self) -> str:
+        return f"slowdown >= {self.ratio:g}"
+
+
+@dataclass(frozen=True)
+class ReachesStaticBound(Criterion):
+    """The input costs as much as structure and caps allow."""
+
+    def __call__(self, evidence: Evidence) -> NDArray[np.bool_]:
+        """See :meth:`Criterion.__call__`."""
+        return evidence.cost >= evidence.static
+
+    def __str__(self) -> str:
+        return "static bound reached"
+
+
+@dataclass(frozen=True)
+class PreservesPrediction(Criterion):
+    """The output says the same as for the clean input."""
+
+    def __call__(self, evidence: Evidence) -> NDArray[np.bool_]:
+        """See :meth:`Criterion.__call__`."""
+        return evidence.agrees
+
+    def __str__(self) -> str:
+        return "prediction kept"
+
+
+@dataclass(frozen=True)
+class _Both(Criterion):
+    left: Criterion
+    right: Criterion
+
+    def __call__(self, evidence: Evidence) -> NDArray[np.bool_]:
+        return self.left(evidence) & self.right(evidence)
+
+    def __str__(self) -> str:
+        return f"({self.left} and {self.right})"
+
+
+@dataclass(frozen=True)
+class _Either(Criterion):
+    left: Criterion
+    right: Criterion
+
+    def __call__(self, evidence: Evidence) -> NDArray[np.bool_]:
+        return self.left(evidence) | self.right(evidence)
+
+    def __str__(self) -> str:
+        return f"({self.left} or {self.right})"

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from torch import Tensor
+
+from torpor.attacks.universal import DeepSlothUniversal
+from torpor.audits.engine import run_audit
+from torpor.audits.plan import Plan
+from torpor.data.digits import Digits
+from torpor.data.images import to_unit
+from torpor.targets.base import Target
+from torpor.targets.early_exit import EarlyExitTarget
+
+
+def test_audits_fit_on_validation_and_attack_the_test_split(
+    digits_target: EarlyExitTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[Tensor] = []
+    attacked: list[Tensor] = []
+    learn, search = DeepSlothUniversal._learn, DeepSlothUniversal.search
+
+    def spy_learn(self: DeepSlothUniversal, target: Target, inputs: Tensor, seed: int) -> Tensor:
+        fitted.append(inputs)
+        return learn(self, target, inputs[:8], seed)
+
+    def spy_search(self: DeepSlothUniversal, target: Target, inputs: Tensor, labels: Tensor, seed: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        attacked.append(inputs)
+        return search(self, target, inputs, labels, seed)
+
+    monkeypatch.setattr(DeepSlothUniversal, "_learn", spy_learn)
+    monkeypatch.setattr(DeepSlothUniversal, "search", spy_search)
+    plan = Plan("sdn-digits", ("deepsloth-universal",), "Linf", (0.03125,), limit=6, batch_size=3)
+    run_audit(plan, digits_target, tmp_path / "audit")
+    learned = {image.numpy().tobytes() for images in fitted for image in images}
+    sent = [image.numpy().tobytes() for images in attacked for image in images]
+    assert learned == {image.numpy().tobytes() for image in to_unit(Digits().load("validation").images)}
+    assert sent == [image.numpy().tobytes() for image in to_unit(Digits().load("test", 6).images)]
+    assert not learned & set(sent)

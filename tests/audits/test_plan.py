@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import shlex
+
+import pytest
+
+from torpor.audits.plan import Plan, check_device, parse_eps, slug
+from torpor.core.budget import Budget
+from torpor.core.errors import UsageError
+
+
+def test_rows_are_every_attack_then_every_control_for_each_radius() -> None:
+    rows = Plan("t", ("pgd", "square"), "Linf", (0.05, 0.1)).rows
+    names = ["pgd", "square", "control-noise", "control-flat", "control-shuffled"]
+    assert [(name, budget.eps) for name, budget in rows] == [(name, eps) for eps in (0.05, 0.1) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("norm", "text", "expected"),
+    [("Linf", "8/255, 4/255", (4 / 255, 8 / 255)), ("L2", "1/2,0.5", (0.5,)), ("L1", None, (8.0,))],
+)
+def test_radii_are_read_exactly_ascending_and_once(norm: str, text: str | None, expected: tuple[float, ...]) -> None:
+    assert parse_eps(norm, text) == expected
+
+
+def test_the_command_reads_back_as_the_same_plan() -> None:
+    plan = Plan(
+        "a b:c", ("pgd",), "Linf", (8 / 255, 0.1, 1 / 3), steps=7, limit=9, seed=3, batch_size=5, data_dir="my data"
+    )
+    words = shlex.split(plan.command("out"))
+    assert words[:3] == ["torpor", "audit", "a b:c"]
+    options = dict(zip(words[3::2], words[4::2], strict=True))
+    assert parse_eps(plan.norm, options["--eps"]) == plan.eps
+    assert options["--eps"].startswith("8/255,0.1,")
+    given = {key: options[key] for key in ("--steps", "--limit", "--seed", "--batch-size", "--data-dir", "--out")}
+    assert list(given.values()) == ["7", "9", "3", "5", "my data", "out"]
+    assert "--rule" not in options
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"attacks": ()}, "at least one attack"),
+        ({"attacks": ("nope",)}, "among deepsloth"),
+        ({"attacks": ("control-shuffled",)}, "among deepsloth"),
+        ({"attacks": ("control-noise",)}, "control-noise-Linf-0.1 twice"),
+        ({"attacks": ("pgd", "pgd")}, "pgd-Linf-0.1 twice"),
+        ({"eps": ()}, "at least one attack and eps"),
+        ({"eps": (0.1, 0.1000001)}, "pgd-Linf-0.1 twice"),
+        ({"eps": (float("nan"),)}, "greater than 0"),
+        ({"eps": (1.5,)}, "at most 1"),
+        ({"norm": "L0"}, "norm Linf, L2, L1"),
+        ({"limit": 0}, "limit of 1 or more"),
+        ({"batch_size": 0}, "batch size of 1 or more"),
+        ({"seed": -1}, "seed of 0 or more"),
+        ({"steps": 0}, "1 step or more"),
+        ({"steps": 3, "attacks": ("square",)}, "no number of steps for square"),
+    ],
+)
+def test_impossible_plans_are_refused(change: dict[str, object], words: str) -> None:
+    fields: dict[str, object] = {"target": "t", "attacks": ("pgd",), "norm": "Linf", "eps": (0.1,), **change}
+    with pytest.raises(UsageError, match=words):
+        Plan(**fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["xyz", "", "meta", "hpu", "privateuseone", "mkldnn", "cuda:99"])
+def test_absent_devices_are_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="expected a device"):
+        check_device(name)
+
+
+def test_slugs_name_files() -> None:
+    assert slug("pgd", Budget("Linf", 8 / 255)) == "pgd-Linf-0.031373"
+    assert check_device("cpu").type == "cpu"

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from toy_audits import NEEDLE, command, snapshot, spawn, write_images
+
+from torpor.audits.engine import run_audit
+from torpor.audits.plan import Plan
+from torpor.core.errors import DataError, UsageError
+from torpor.targets.base import Target
+from torpor.targets.resolve import load_target
+
+CLOCK = ("latency", "attack_seconds", "energy", "memory")
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing catches it."""
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    data = write_images(tmp_path_factory.mktemp("resume") / "data", test=10, train=40)
+    return Plan(NEEDLE, ("pgd", "deepsloth-universal"), "Linf", (0.2,), batch_size=4, data_dir=str(data))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    run_audit(plan, load_target(NEEDLE), folder)
+    return folder
+
+
+def same(one: Path, other: Path) -> None:
+    """Assert that two audits found the same, whatever the clock said."""
+    found, expected = snapshot(one), snapshot(other)
+    assert found.keys() == expected.keys()
+    for name in found.keys() - {"audit.json"}:
+        assert found[name] == expected[name], name
+    rows = [json.loads(content["audit.json"])["summary"] for content in (found, expected)]
+    for row, wanted in zip(*rows, strict=True):
+        assert row.keys() == wanted.keys()
+        for key in row:
+            assert key.startswith(CLOCK) or row[key] == wanted[key], key
+
+
+def dying(call: Callable[..., object], at: int) -> Callable[..., object]:
+    """Return ``call`` that is killed instead of being called for the ``at``-th time."""
+    left = [at]
+
+    def replacement(*arguments: object, **options: object) -> object:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed
+        return call(*arguments, **options)
+
+    return replacement
+
+
+def test_killed_before_any_of_its_writes_it_goes_on_to_the_same_end(
+    plan: Plan, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, deaths = load_target(NEEDLE), 0
+    for at in range(100):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", dying(os.replace, at))
+            try:
+                run_audit(plan, target, tmp_path / str(at))
+            except Killed:
+                deaths += 1
+            else:
+                break
+        assert not (tmp_path / str(at) / "audit.json").exists()
+        run_audit(plan, target, tmp_path / str(at))
+        same(tmp_path / str(at), undisturbed)
+    assert deaths == 1 + 1 + 3 * 3 + 1 + 5 + 1  # plan, fit, three shards of three files, records, examples, audit
+
+
+@pytest.mark.parametrize("at", [3, 40, 90, 140])
+def test_killed_between_two_runs_of_the_target_it_goes_on_to_the_same_end(
+    plan: Plan, undisturbed: Path, tmp_path: Path, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target: Target = load_target(NEEDLE)
+    with monkeypatch.context() as patch:
+        patch.setattr(target, "run", dying(target.run, at))
+        with pytest.raises(Killed):
+            run_audit(plan, target, tmp_path / "run")
+    run_audit(plan, target, tmp_path / "run")
+    same(tmp_path / "run", undisturbed)
+
+
+def test_killed_before_the_shards_are_cleared_it_only_clears_them(
+    plan: Plan, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", dying(Path.unlink, 9))
+        with pytest.raises(Killed):
+            run_audit(plan, load_target(NEEDLE), tmp_path / "run")
+    if (tmp_path / "run" / "audit.json").is_file():
+        assert (tmp_path / "run" / "shards").is_dir()
+    run_audit(plan, load_target(NEEDLE), tmp_path / "run")
+    same(tmp_path / "run", undisturbed)
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "safetensors", "json"])
+def test_a_truncated_shard_is_computed_anew(
+    plan: Plan, undisturbed: Path, tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("torpor.audits.store.Store.merge", dying(lambda: None, 0))
+        with pytest.raises(Killed):
+            run_audit(plan, load_target(NEEDLE), tmp_path / "run")
+    path = tmp_path / "run" / "shards" / f"000001.{suffix}"
+    path.write_bytes(path.read_bytes()[:-7])
+    fitted = next((tmp_path / "run" / "fitted").iterdir())
+    fitted.write_bytes(fitted.read_bytes()[:-7])
+    run_audit(plan, load_target(NEEDLE), tmp_path / "run")
+    same(tmp_path / "run", undisturbed)
+
+
+def test_another_plan_is_refused_and_nothing_is_lost(plan: Plan, undisturbed: Path) -> None:
+    before = snapshot(undisturbed)
+    for other in (replace(plan, seed=1), replace(plan, eps=(0.1,)), replace(plan, limit=3), replace(plan, steps=None)):
+        if other == plan:
+            continue
+        with pytest.raises(UsageError, match="got another audit; pass another --out"):
+            run_audit(other, load_target(NEEDLE), undisturbed)
+    assert snapshot(undisturbed) == before
+
+
+def test_a_folder_where_nothing_was_found_yet_can_be_used_again(plan: Plan, undisturbed: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        run_audit(replace(plan, data_dir=str(tmp_path / "missing")), load_target(NEEDLE), tmp_path / "run")
+    run_audit(plan, load_target(NEEDLE), tmp_path / "run")
+    same(tmp_path / "run", undisturbed)
+
+
+def test_a_corrupt_row_stops_the_audit_and_keeps_what_came_before(plan: Plan, tmp_path: Path) -> None:
+    data = write_images(tmp_path / "data", test=10, train=40, broken=9)
+    with pytest.raises(DataError, match=r"row 9 of .*test\.parquet"):
+        run_audit(replace(plan, data_dir=str(data)), load_target(NEEDLE), tmp_path / "run")
+    kept = snapshot(tmp_path / "run" / "shards")
+    assert {name for name in kept if name.endswith(".parquet")} == {"000000.parquet", "000001.parquet"}
+    write_images(data, test=10, train=40)
+    done: list[str] = []
+    run_audit(
+        replace(plan, data_dir=str(data)),
+        load_target(NEEDLE),
+        tmp_path / "run",
+        lambda text, at, total: done.append(text),
+    )
+    assert done.count("pgd-Linf-0.2") == 1  # only the last of three batches was left to attack
+
+
+SLOW = """
+import time
+from torpor.targets.toys import WindowTarget
+
+class Slow(WindowTarget):
+    def signals(self, inputs):
+        time.sleep(0.01)
+        return super().signals(inputs)
+
+def target():
+    return Slow([0.5, 0.5, 0.5], [0.2, 0.1, 0.04], name="slow")
+"""
+
+
+def test_kill_9_of_the_real_command(tmp_path: Path) -> None:
+    write_images(tmp_path / "data", test=12, train=20)
+    (tmp_path / "slow.py").write_text(SLOW)
+    words = ["audit", "slow:target", "--attacks", "pgd,deepsloth", "--eps", "0.1", "--batch-size", "2"]
+    words += ["--data-dir", "data", "--out"]
+    undisturbed = spawn(*words, "whole", cwd=tmp_path)
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    with subprocess.Popen(command(*words, "killed"), cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
+        shards, deadline = tmp_path / "killed" / "shards", time.monotonic() + 300
+        while not list(shards.glob("*.parquet")) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert 1 <= len(list(shards.glob("*.parquet"))) < 6
+    again = spawn(*words, "killed", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    expected = (tmp_path / "whole" / "records.parquet").read_bytes()
+    assert (tmp_path / "killed" / "records.parquet").read_bytes() == expected

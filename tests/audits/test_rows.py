@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from torpor.attacks.base import AttackResult
+from torpor.attacks.controls import Noise
+from torpor.attacks.pgd import PGD
+from torpor.audits.rows import attacked_rows, clean_rows, costliest
+from torpor.data.images import ImageBatch
+from torpor.targets.toys import WindowTarget, needle
+
+BATCH = ImageBatch(
+    torch.arange(5, 9),
+    torch.tensor([30, 120, 128, 200]).view(4, 1, 1, 1).expand(4, 1, 4, 4).byte(),
+    torch.arange(4) % 2,
+)
+
+
+def attacked(target: WindowTarget, seed: int = 0) -> AttackResult:
+    inputs = target.space.from_bytes(BATCH.images)
+    return PGD(norm="Linf", eps=0.3)(target, inputs, references=BATCH.labels, seed=seed)
+
+
+def test_clean_rows_say_what_a_run_alone_costs() -> None:
+    target = needle()
+    inputs = target.space.from_bytes(BATCH.images)
+    rows = clean_rows(target, BATCH, target.run(inputs), target.max_work(inputs)).to_pylist()
+    for row, image in zip(rows, inputs, strict=True):
+        alone = target.run(image.unsqueeze(0))
+        assert row["work"] == alone.work.counts[0].tolist()
+        assert (
+            row["flops"]
+            == row["flops_clean"]
+            == sum(unit.flops * runs for unit, runs in zip(target.units, row["work"], strict=True))
+        )
+        assert row["exit"] == sum(row["work"]) - 1
+        assert (row["attack"], row["defense"], row["norm"], row["eps"]) == ("clean", "none", None, None)
+        assert (row["slowdown"], row["linf"], row["forwards"], row["agreement"]) == (1.0, 0.0, 0, True)
+    assert [row["sample"] for row in rows] == [5, 6, 7, 8]
+    assert rows[2]["headroom"] is None  # the mean pixel lies in every window: nothing is left to lose
+    assert rows[0]["headroom"] == 0
+
+
+def test_attacked_rows_repeat_on_the_attacked_input() -> None:
+    target = needle()
+    result = attacked(target)
+    rows = attacked_rows(target, BATCH, "pgd", PGD(eps=0.3).budget, result).to_pylist()
+    for row, image, clean in zip(rows, result.inputs, result.clean_inputs, strict=True):
+        assert row["work"] == target.run(image.unsqueeze(0)).work.counts[0].tolist()
+        assert row["linf"] == pytest.approx((image - clean).abs().max().item(), abs=1e-7)
+        assert row["slowdown"] == row["flops"] / row["flops_clean"] >= 1
+        if row["headroom"] is not None:
+            room = row["flops_static"] - row["flops_clean"]
+            assert row["headroom"] == pytest.approx((row["flops"] - row["flops_clean"]) / room)
+        assert row["eps"] == 0.3
+    assert any(row["backwards"] > 0 for row in rows)
+
+
+def test_the_costliest_perturbation_is_chosen_for_each_sample() -> None:
+    target = needle()
+    inputs = target.space.from_bytes(BATCH.images)
+    near = attacked(target)
+    weak = Noise(norm="Linf", eps=0.01)(target, inputs, references=BATCH.labels)
+    for results in ([near, weak], [weak, near]):
+        best = costliest(target, results)
+        cost = target.prices.cost(target.run(near.clean_inputs + best).work)
+        most = torch.stack([target.prices.cost(result.attacked.work) for result in results]).amax(0)
+        assert cost.equal(most)

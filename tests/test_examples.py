@@ -1,0 +1,140 @@
+"""The examples and the snippets of the docs run as they stand."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from torpor.attacks import DeepSloth, load_attack
+from torpor.attacks.registry import DEFAULT_EPS
+from torpor.audits.engine import run_audit
+from torpor.audits.plan import Plan
+from torpor.audits.read import read_audit
+from torpor.targets import EarlyExitTarget
+from torpor.targets.resolve import load_target
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
+CODE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)(?:#[^)]*)?\)")
+
+
+@pytest.fixture(scope="module")
+def own() -> EarlyExitTarget:
+    """Return the example's target, found as the command line finds it."""
+    here = Path.cwd()
+    path = list(sys.path)
+    os.chdir(EXAMPLES)
+    try:
+        target = load_target("own_early_exit:build")
+    finally:
+        os.chdir(here)
+        sys.path[:] = path
+    assert isinstance(target, EarlyExitTarget)
+    return target
+
+
+def test_the_exits_of_the_own_network_mean_something(own: EarlyExitTarget) -> None:
+    batch = own.data(None).load("test")
+    outcome = own.run(own.space.from_bytes(batch.images))
+    leaves = outcome.work.counts.sum(1) - 1
+    assert own.utility(outcome.outputs, batch.labels).mean() > 0.9
+    assert all((leaves == exit_).any() for exit_ in range(3))
+    assert own.prices.cost(outcome.work).mean() < 0.5 * own.prices.cost(own.max_work(batch.images)).mean()
+
+
+def test_the_own_network_is_the_same_each_time(own: EarlyExitTarget) -> None:
+    module = sys.modules["own_early_exit"]
+    again = module.train(module.images())
+    for (stage, head), other in zip(own.blocks, zip(again.stages, again.heads, strict=True), strict=True):
+        for mine, theirs in zip([stage, head], other, strict=True):
+            for key, value in mine.state_dict().items():
+                assert torch.equal(value, theirs.state_dict()[key])
+
+
+def test_the_own_network_can_be_audited_from_python(own: EarlyExitTarget, tmp_path: Path) -> None:
+    plan = Plan("own_early_exit:build", ("deepsloth",), "Linf", (32 / 255,), limit=32)
+    run_audit(plan, own, tmp_path / "run")
+    rows = {row["attack"]: row for row in read_audit(tmp_path / "run").summary}
+    controls = [row["slowdown_mean"] for row in rows.values() if row["kind"] == "control"]
+    assert len(controls) == 3
+    assert rows["deepsloth"]["slowdown_mean"] > max(controls)
+    assert rows["deepsloth"]["linf_max"] <= 32 / 255 + 1e-6
+
+
+def test_the_own_network_can_be_audited_from_its_folder(tmp_path: Path) -> None:
+    command = "from torpor.cli.main import main; main()"
+    arguments = ["audit", "own_early_exit:build", "--limit", "16", "--attacks", "pgd", "--out", str(tmp_path / "run")]
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+    found = subprocess.run(
+        [sys.executable, "-c", command, *arguments], cwd=EXAMPLES, env=environment, capture_output=True, text=True
+    )
+    assert found.returncode == 0, found.stderr
+    assert f"Report: {tmp_path / 'run' / 'report.html'}" in found.stdout
+    audit = json.loads((tmp_path / "run" / "audit.json").read_text())
+    assert audit["target"]["name"] == "own-early-exit"
+    assert [row["n"] for row in audit["summary"]] == [16] * 5
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if CODE.search(page.read_text())], ids=lambda page: page.name)
+def test_the_python_snippets_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    module = ModuleType("snippet")
+    monkeypatch.setitem(sys.modules, "snippet", module)  # where dataclasses look themselves up
+    for code in CODE.findall(page.read_text()):
+        exec(compile(code, page.name, "exec"), module.__dict__)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in LINK.findall(re.sub(r"`[^`\n]*`", "", page.read_text())):
+        assert (page.parent / link).exists(), link
+
+
+def test_defaults_that_the_docs_state() -> None:
+    assert load_attack("deepsloth") == DeepSloth(norm="Linf", eps=0.03125)
+    assert {norm: round(eps, 4) for norm, eps in DEFAULT_EPS.items()} == {"Linf": 0.0312, "L2": 0.3487, "L1": 8}
+
+
+def test_the_architecture_page_has_the_directions_of_the_code() -> None:
+    table = re.findall(
+        r"^\| `(\w+)` \|[^|]*\|([^|]*)\|$", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE
+    )
+    order = [name for name, _ in table]
+    code = ROOT / "src" / "torpor"
+    assert sorted(order) == sorted(path.parent.name for path in code.glob("*/__init__.py"))
+    for name, stated in table:
+        found = set[str]()
+        for file in (code / name).rglob("*.py"):
+            found |= imported_packages(ast.parse(file.read_text()))
+        found.discard(name)
+        assert all(order.index(other) < order.index(name) for other in found), name
+        if stated.strip() in ("everything", "all of the above"):
+            continue
+        assert ", ".join(sorted(found)) == ", ".join(sorted(stated.strip().replace("nothing", "").split(", "))), name
+
+
+def imported_packages(module: ast.Module) -> set[str]:
+    """Return the packages of torpor that a module imports, but for the type checker."""
+    hidden = {
+        id(node)
+        for block in ast.walk(module)
+        if isinstance(block, ast.If) and isinstance(block.test, ast.Name) and block.test.id == "TYPE_CHECKING"
+        for node in ast.walk(block)
+    }
+    return {
+        node.module.split(".")[1]
+        for node in ast.walk(module)
+        if isinstance(node, ast.ImportFrom) and id(node) not in hidden and (node.module or "").startswith("torpor.")
+        if node.module
+    }
