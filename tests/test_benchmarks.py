@@ -1,0 +1,169 @@
+"""Every benchmark runs on a small network and compares what it says it compares; timings are not asserted."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks import attack_step, counting, equal_efficacy, memory, pgd_peers, saving
+from benchmarks.common import Always, Never, Options, Row, Times, every_exit, images, interleave, table, with_rule
+from torpor.targets.early_exit import EarlyExitTarget
+
+QUICK = Options(rounds=2)
+
+
+@pytest.fixture
+def inputs(digits_test: tuple[Tensor, Tensor]) -> Tensor:
+    return digits_test[0][:12]
+
+
+@pytest.fixture
+def labels(digits_test: tuple[Tensor, Tensor]) -> Tensor:
+    return digits_test[1][:12]
+
+
+def test_calls_take_turns_and_the_ratio_is_that_of_the_medians() -> None:
+    order: list[str] = []
+    times = interleave({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, Options(), rounds=3, warmup=1)
+    assert "".join(order) == "ab" + "ab" + "ba" + "ab"
+    assert all(len(seconds) == 3 for seconds in times.seconds.values())
+    known = Times({"a": np.array([2.0, 2.0, 9.0]), "b": np.array([1.0, 1.0, 1.0])}, 0.0)
+    value, (low, high) = known.estimate(lambda median: median["a"] / median["b"])
+    assert value == 2
+    assert low == 2
+    assert high == 9
+
+
+@pytest.mark.parametrize(
+    ("row", "verdict"),
+    [
+        (Row("x", 0.9, goal=0.85, at_least=True), "met"),
+        (Row("x", 0.8, goal=0.85, at_least=True), "not met"),
+        (Row("x", 1.2, goal=1.1), "not met"),
+        (Row("x", 1.1, goal=1.1), "met"),
+        (Row("x", 1.1), "no goal"),
+        (Row("x", None, goal=1.1, note="no peer"), "skipped"),
+    ],
+)
+def test_verdicts(row: Row, verdict: str) -> None:
+    assert row.verdict == verdict
+    assert verdict in table([row], Options(), markdown=True)
+
+
+def test_table_says_where_and_on_what_it_was_measured() -> None:
+    text = table([Row("x", 1.0)], Options(), markdown=True)
+    assert text.startswith("| what")
+    assert "random images" in text
+    assert torch.__version__ in text
+
+
+def test_random_images_are_valid_and_repeatable(digits_target: EarlyExitTarget) -> None:
+    first, labels = images(digits_target, 4, Options())
+    assert torch.equal(first, images(digits_target, 4, Options())[0])
+    assert torch.equal(first, digits_target.space.snap(digits_target.space.check(first)))
+    assert labels.max() < digits_target.classes
+
+
+def test_rules_that_never_and_always_leave(digits_target: EarlyExitTarget, inputs: Tensor) -> None:
+    never, always = with_rule(digits_target, Never()), with_rule(digits_target, Always())
+    assert never.run(inputs).work.counts.all()
+    assert always.run(inputs).work.counts.sum(1).tolist() == [1] * len(inputs)
+    assert digits_target.rule != never.rule
+
+
+def test_saving_relates_time_to_flops(digits_target: EarlyExitTarget, inputs: Tensor) -> None:
+    row = saving.saving(digits_target, inputs, 4, QUICK, rounds=2)
+    assert row.value is not None
+    assert math.isfinite(row.value)
+    assert row.at_least
+    work = digits_target.prices.cost(digits_target.run(inputs).work).mean()
+    flops = 1 - (work / sum(unit.flops for unit in digits_target.units)).item()
+    assert f"{flops:.0%} of FLOPs" in row.note
+
+
+def test_saving_without_early_exits_has_no_ratio(digits_target: EarlyExitTarget, inputs: Tensor) -> None:
+    assert saving.saving(with_rule(digits_target, Never()), inputs, 4, QUICK, rounds=2).value is None
+
+
+def test_plain_loop_does_what_run_does(digits_target: EarlyExitTarget, digits_test: tuple[Tensor, Tensor]) -> None:
+    torch.testing.assert_close(counting.plain(digits_target, digits_test[0]), digits_target.run(digits_test[0]).outputs)
+    row = counting.counting(digits_target, digits_test[0], 32, QUICK, rounds=2)
+    assert row.value is not None
+    assert row.value > 0
+
+
+@pytest.mark.parametrize("norm", ["Linf", "L2", "L1"])
+def test_attack_step_keeps_all_samples(
+    digits_target: EarlyExitTarget, inputs: Tensor, labels: Tensor, norm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    signals = EarlyExitTarget.signals
+    monkeypatch.setattr(EarlyExitTarget, "signals", lambda self, x: (sizes.append(len(x)), signals(self, x))[1])
+    row = attack_step.attack_step(digits_target, inputs, labels, norm, QUICK)
+    assert row.value is not None
+    assert set(sizes) == {len(inputs)}
+    calls = 2 + 2  # warm-up and timed rounds
+    assert len(sizes) == calls * (attack_step.STEPS + 1) + calls
+
+
+def test_reference_deepsloth_is_the_papers(digits_target: EarlyExitTarget, inputs: Tensor) -> None:
+    found = equal_efficacy.reference(digits_target, inputs)
+    assert (found - inputs).abs().max() <= equal_efficacy.EPS + 0.5 / 255 + 1e-6
+    assert torch.equal(found, digits_target.space.snap(found))
+
+    def loss(x: Tensor) -> float:
+        return -every_exit(digits_target, x)[:, :-1].log_softmax(-1).mean().item()
+
+    assert loss(found) < loss(equal_efficacy.reference(digits_target, inputs, 3)) < loss(inputs)
+
+
+def test_equal_efficacy_reaches_the_reference(digits_target: EarlyExitTarget, inputs: Tensor, labels: Tensor) -> None:
+    rows = equal_efficacy.equal_efficacy(digits_target, inputs, labels, QUICK)
+    assert len(rows) == 2
+    assert all(row.value is not None and row.value > 0 for row in rows)
+
+
+def test_pgd_on_one_exit_gives_the_same_gradient_as_the_network(
+    digits_target: EarlyExitTarget, inputs: Tensor, labels: Tensor
+) -> None:
+    network = pgd_peers.final_exit(digits_target)
+    torch.testing.assert_close(network(inputs), every_exit(digits_target, inputs)[:, -1])
+    attack = pgd_peers.ours(network, digits_target.space.shape, digits_target.classes, inputs, labels)
+    found = attack(3).inputs
+    right = network(inputs).log_softmax(-1).gather(1, labels.unsqueeze(1))
+    assert (network(found).log_softmax(-1).gather(1, labels.unsqueeze(1)) < right).all()
+
+
+def test_absent_peers_are_skipped_with_a_reason(
+    digits_target: EarlyExitTarget, inputs: Tensor, labels: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(*args: object) -> None:
+        raise ImportError("No module named 'peer'")
+
+    monkeypatch.setattr(pgd_peers, "torchattacks", absent)
+    monkeypatch.setattr(pgd_peers, "foolbox", absent)
+    rows = pgd_peers.pgd_peers(digits_target, inputs, labels, QUICK, steps=2, rounds=1)
+    assert [(row.value, row.verdict) for row in rows] == [(None, "skipped")] * 2
+    assert "No module named 'peer'" in rows[0].note
+
+
+def test_foolbox_runs_beside_ours(digits_target: EarlyExitTarget, inputs: Tensor, labels: Tensor) -> None:
+    pytest.importorskip("foolbox")
+    rows = pgd_peers.pgd_peers(digits_target, inputs, labels, QUICK, steps=3, rounds=1)
+    assert rows[1].value is not None
+
+
+def test_peak_memory_is_that_of_a_whole_audit() -> None:
+    row = memory.memory(4, 8, repeats=1)
+    assert row.value is not None
+    assert 0.5 < row.value < 2
+    with pytest.raises(RuntimeError, match="limit"):
+        memory.peak(0)

@@ -1,0 +1,27 @@
+"""The docs page of the zoo says what the cards that ship say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from torpor.zoo.recipes.show import card_markdown, card_tables
+from torpor.zoo.registry import ZOO
+
+PAGE = Path(__file__).parents[2] / "docs" / "zoo.md"
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in ZOO.values() if entry.ships])
+def test_page_holds_the_card(name: str) -> None:
+    card = card_markdown(ZOO[name].card())
+    assert card in PAGE.read_text(encoding="utf-8"), "run: python -m torpor.zoo.recipes.show > docs/zoo.md"
+
+
+def test_tables_mark_the_thresholds_that_were_chosen() -> None:
+    exits, thresholds, training = card_tables(ZOO["sdn-digits"].card())
+    assert exits.row_count == 6
+    chosen = "".join(str(cell) for cell in thresholds.columns[-1].cells)
+    assert "drop:0.05" in chosen
+    assert "drop:0.15" in chosen
+    assert training.row_count > 5
