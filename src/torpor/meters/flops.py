@@ -35,7 +35,7 @@ FREE = frozenset(
         aten._unsafe_view, aten.unsafe_split, aten.pixel_shuffle, aten.pixel_unshuffle, aten.native_channel_shuffle,
         aten.im2col, aten.reflection_pad1d, aten.reflection_pad2d, aten.replication_pad1d, aten.replication_pad2d,
         aten.index_put, aten.index_put_, aten.index_add, aten.scatter_, aten.scatter_add, aten.tril, aten.triu,
-        aten.eye, aten.linspace, aten.rand, aten.randn, aten.rand_like, aten.randn_like,
+        aten.as_strided_, aten.eye, aten.linspace, aten.rand, aten.randn, aten.rand_like, aten.randn_like,
         # elementwise arithmetic that torch does not tag as pointwise
         aten.hardswish, aten.hardswish_, aten._prelu_kernel, aten.native_dropout, aten.bernoulli, aten.bernoulli_,
         # pooling
