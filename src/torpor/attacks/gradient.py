@@ -130,7 +130,7 @@ def _projection(clean: Tensor, ball: Ball, radius: float) -> Project:
 
 
 def _candidates(best: _Incumbent, static: Tensor, backwards: Tensor) -> Candidates:
-    fell = best.loss < 0.9 * best.first_loss
+    fell = best.loss < best.first_loss - 0.1 * best.first_loss.abs()
     return Candidates(
         inputs=best.inputs,
         forwards=best.spent,
