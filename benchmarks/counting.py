@@ -18,19 +18,20 @@ def plain(target: EarlyExitTarget, inputs: Tensor) -> Tensor:
     outputs = torch.empty(len(inputs), target.classes)
     rows = torch.arange(len(inputs))
     history = torch.empty(len(inputs), 0, target.classes)
-    for stage, head in target.blocks[:-1]:
-        features = stage(features)
+    last = len(target.blocks) - 1
+    for k, (_, head) in enumerate(target.blocks[:last]):
+        features = target.stage(k, features)
         logits = head(features)
         history = torch.cat([history, logits.unsqueeze(1)], dim=1)
         leaves = target.rule.margin(history) >= 0
         if leaves.any():
-            outputs[rows[leaves]] = logits[leaves]
+            done = rows[leaves]
+            outputs[done] = logits[leaves]
+            if len(done) == len(rows):
+                return outputs
             stays = ~leaves
             rows, features, history = rows[stays], features[stays], history[stays]
-            if len(rows) == 0:
-                return outputs
-    stage, head = target.blocks[-1]
-    outputs[rows] = head(stage(features))
+    outputs[rows] = target.blocks[last][1](target.stage(last, features))
     return outputs
 
 

@@ -15,6 +15,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import attack_step, counting, equal_efficacy, memory, pgd_peers, saving
 from benchmarks.common import Always, Never, Options, Row, Times, every_exit, images, interleave, table, with_rule
+
+from torpor.attacks.base import Candidates
+from torpor.core.signals import GateSignals
 from torpor.targets.early_exit import EarlyExitTarget
 
 QUICK = Options(rounds=2)
@@ -104,9 +107,14 @@ def test_plain_loop_does_what_run_does(digits_target: EarlyExitTarget, digits_te
 def test_attack_step_keeps_all_samples(
     digits_target: EarlyExitTarget, inputs: Tensor, labels: Tensor, norm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sizes = []
+    sizes: list[int] = []
     signals = EarlyExitTarget.signals
-    monkeypatch.setattr(EarlyExitTarget, "signals", lambda self, x: (sizes.append(len(x)), signals(self, x))[1])
+
+    def counted(self: EarlyExitTarget, x: Tensor) -> GateSignals:
+        sizes.append(len(x))
+        return signals(self, x)
+
+    monkeypatch.setattr(EarlyExitTarget, "signals", counted)
     row = attack_step.attack_step(digits_target, inputs, labels, norm, QUICK)
     assert row.value is not None
     assert set(sizes) == {len(inputs)}
@@ -137,7 +145,9 @@ def test_pgd_on_one_exit_gives_the_same_gradient_as_the_network(
     network = pgd_peers.final_exit(digits_target)
     torch.testing.assert_close(network(inputs), every_exit(digits_target, inputs)[:, -1])
     attack = pgd_peers.ours(network, digits_target.space.shape, digits_target.classes, inputs, labels)
-    found = attack(3).inputs
+    candidates = attack(3)
+    assert isinstance(candidates, Candidates)
+    found = candidates.inputs
     right = network(inputs).log_softmax(-1).gather(1, labels.unsqueeze(1))
     assert (network(found).log_softmax(-1).gather(1, labels.unsqueeze(1)) < right).all()
 

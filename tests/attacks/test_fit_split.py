@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from torch import Tensor
 
-from torpor.attacks.universal import DeepSlothUniversal
+from torpor.attacks.universal import DeepSlothUniversal, Learned
 from torpor.audits.engine import run_audit
 from torpor.audits.plan import Plan
 from torpor.data.digits import Digits
@@ -19,17 +19,19 @@ def test_audits_fit_on_validation_and_attack_the_test_split(
 ) -> None:
     fitted: list[Tensor] = []
     attacked: list[Tensor] = []
-    learn, search = DeepSlothUniversal._learn, DeepSlothUniversal.search
+    learn, search = DeepSlothUniversal.learn, DeepSlothUniversal.search
 
-    def spy_learn(self: DeepSlothUniversal, target: Target, inputs: Tensor, seed: int) -> Tensor:
+    def spy_learn(
+        self: DeepSlothUniversal, target: Target, inputs: Tensor, references: Tensor | None, seed: int
+    ) -> Learned:
         fitted.append(inputs)
-        return learn(self, target, inputs[:8], seed)
+        return learn(self, target, inputs[:8], references, seed)
 
     def spy_search(self: DeepSlothUniversal, target: Target, inputs: Tensor, labels: Tensor, seed: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
         attacked.append(inputs)
         return search(self, target, inputs, labels, seed)
 
-    monkeypatch.setattr(DeepSlothUniversal, "_learn", spy_learn)
+    monkeypatch.setattr(DeepSlothUniversal, "learn", spy_learn)
     monkeypatch.setattr(DeepSlothUniversal, "search", spy_search)
     plan = Plan("sdn-digits", ("deepsloth-universal",), "Linf", (0.03125,), limit=6, batch_size=3)
     run_audit(plan, digits_target, tmp_path / "audit")

@@ -13,13 +13,14 @@ from torch import Tensor
 
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.deepsloth import DeepSloth
-from torpor.attacks.optimizers import ShrinkingBall
+from torpor.attacks.optimizers import Project, ShrinkingBall, State
 from torpor.attacks.pgd import PGD
 from torpor.attacks.registry import ATTACKS, attack_ids, load_attack
+from torpor.attacks.spaces import Ball
 from torpor.attacks.square import Square
 from torpor.attacks.standard import Standard
 from torpor.attacks.uap import deepfool
-from torpor.attacks.universal import DeepSlothClassUniversal, DeepSlothUniversal
+from torpor.attacks.universal import DeepSlothClassUniversal, DeepSlothUniversal, Universal
 from torpor.core.errors import DataError, UsageError
 from torpor.targets.base import Target
 from torpor.targets.early_exit import EarlyExitTarget
@@ -102,7 +103,7 @@ def test_square_finds_what_gradients_hide() -> None:
     assert result.candidates.zero_gradient.all()
 
 
-@pytest.mark.parametrize("name", [name for name, kind in ATTACKS.items() if kind.needs_fit])
+@pytest.mark.parametrize("name", [name for name, kind in ATTACKS.items() if issubclass(kind, Universal)])
 def test_universal_attacks_refuse_to_attack_before_they_are_fitted(name: str) -> None:
     with pytest.raises(UsageError, match="expected a fitted attack"):
         load_attack(name)(needle(), torch.zeros(1, 1, 4, 4))
@@ -115,8 +116,9 @@ def test_class_universal_needs_references_and_keeps_classes_apart() -> None:
     with pytest.raises(UsageError, match="needs references"):
         attack.fit(target, flat)
     fitted = attack.fit(target, flat, references=torch.tensor([0, 1] * 3))
-    assert fitted.perturbations is not None
-    up, down = (part.mean().item() for part in fitted.perturbations)
+    assert fitted.learned is not None
+    assert not fitted.learned.blind
+    up, down = (part.mean().item() for part in fitted.learned.perturbations)
     assert up > 0.05
     assert down < -0.05
     both = fitted(target, flat[:2], references=torch.tensor([0, 1]))
@@ -131,38 +133,59 @@ def test_universal_perturbations_belong_to_the_budget_and_to_no_image(norm: str)
     inputs, _ = images(target, 6)
     eps = {"Linf": 0.1, "L2": 0.6, "L1": 3.0}[norm]
     fitted = DeepSlothUniversal(norm=norm, eps=eps).fit(target, inputs[3:], seed=1)
-    delta = fitted.perturbations
-    assert delta is not None
+    assert fitted.learned is not None
+    delta = fitted.learned.perturbations
     assert tuple(delta.shape) == (1, 1, 6, 8)
     length = {"Linf": delta.abs().max(), "L2": delta.norm(), "L1": delta.abs().sum()}[norm]
     assert 0.3 * eps < length <= eps * (1 + 1e-5)
     result = fitted(target, inputs[:3])
     assert result.candidates.inputs.equal(result.clean_inputs + delta)
-    again = DeepSlothUniversal(norm=norm, eps=eps).fit(target, inputs[3:], seed=1).perturbations
+    again = DeepSlothUniversal(norm=norm, eps=eps).fit(target, inputs[3:], seed=1).learned
     assert again is not None
-    assert again.equal(delta)
+    assert again.perturbations.equal(delta)
 
 
 def test_few_fitting_images_do_not_cut_the_l2_schedule_short(monkeypatch: pytest.MonkeyPatch) -> None:
     radii: list[float] = []
-    radius_of = ShrinkingBall.radius
+    moves: list[float] = []
+    radius_of, step_of = ShrinkingBall.radius, ShrinkingBall.step
 
     def spy(self: ShrinkingBall, step: int, eps: float) -> float:
         radii.append(radius_of(self, step, eps))
         return radii[-1]
 
+    def measure(
+        self: ShrinkingBall,
+        ball: Ball,
+        delta: Tensor,
+        gradient: Tensor,
+        loss: Tensor,
+        step: int,
+        state: State,
+        to: Project,
+    ) -> Tensor:
+        moves.append(
+            (step_of(self, ball, delta, gradient, loss, step, state, lambda moved: moved) - delta).norm().item()
+        )
+        return step_of(self, ball, delta, gradient, loss, step, state, to)
+
     monkeypatch.setattr(ShrinkingBall, "radius", spy)
+    monkeypatch.setattr(ShrinkingBall, "step", measure)
     DeepSlothUniversal(norm="L2", eps=0.4).fit(needle(), torch.full((3, 1, 4, 4), 0.8))
     assert max(radii) == pytest.approx(0.4 / 0.9**10)
     assert min(radii) == pytest.approx(0.4)
     assert len({round(radius, 6) for radius in radii}) == 11
+    first = 0.1 * 0.4 / 0.9**10
+    assert [moves[0], moves[50], moves[-1]] == pytest.approx([first, first * 0.9, first * 0.9**10], rel=1e-4)
 
 
 def test_deepfool_crosses_the_boundary_of_the_final_classifier() -> None:
     target = random_net(2, (1, 5, 7), seed=4)
     image = torch.rand(1, 1, 5, 7, generator=torch.Generator().manual_seed(0))
     label = int(target.signals(image).logits[0, -1].argmax())
-    change = deepfool(target, image, label)
+    passes = [0, 0]
+    change = deepfool(target, image, label, passes)
+    assert 0 < passes[0] < passes[1]
     assert int(target.signals(image + change).logits[0, -1].argmax()) != label
     assert int(target.signals(image + 0.5 * change).logits[0, -1].argmax()) == label
 

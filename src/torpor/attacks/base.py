@@ -16,7 +16,6 @@ from torpor.core.criteria import Evidence
 from torpor.core.errors import DataError, UsageError
 from torpor.core.outcome import Outcome
 from torpor.core.paper import Paper
-from torpor.core.signals import GateSignals
 from torpor.core.threat import Access, Stage, ThreatModel
 from torpor.core.work import Work
 from torpor.targets.base import Target
@@ -31,7 +30,7 @@ class Candidates:
         forwards: forward passes spent on each sample, int64 ``[B]``.
         backwards: backward passes spent on each sample, int64 ``[B]``.
         zero_gradient: whether most of the first gradient was exactly zero, bool ``[B]``; None without gradients.
-        stuck: whether the loss fell while the cost did not rise, bool ``[B]``; None without a surrogate loss.
+        loss_fell: whether the loss fell by a tenth or more, bool ``[B]``; None without a surrogate loss.
         black_box_won: whether a gradient-free member beat all others, bool ``[B]``; None outside an ensemble.
     """
 
@@ -39,7 +38,7 @@ class Candidates:
     forwards: Tensor
     backwards: Tensor
     zero_gradient: Tensor | None = None
-    stuck: Tensor | None = None
+    loss_fell: Tensor | None = None
     black_box_won: Tensor | None = None
 
 
@@ -53,6 +52,7 @@ class AttackResult:
         clean: outputs and work of the hard target on the clean inputs.
         attacked: outputs and work of the hard target on the attacked inputs.
         static: the static bound of each sample.
+        moved: share of the budget that each candidate used, whether it was kept or not, ``[B]``.
         candidates: what the search returned, and what it spent.
         seconds: wall-clock of the search.
     """
@@ -62,6 +62,7 @@ class AttackResult:
     clean: Outcome
     attacked: Outcome
     static: Work
+    moved: Tensor
     candidates: Candidates
     seconds: float
 
@@ -89,10 +90,8 @@ class Attack(ABC):
 
     id: ClassVar[str]
     paper: ClassVar[Paper | None]
-    applies_to: ClassVar[tuple[type, ...]] = (GateSignals,)
     stage: ClassVar[Stage] = Stage.EVASION
     access: ClassVar[Access] = Access.WHITE
-    needs_fit: ClassVar[bool] = False
     is_control: ClassVar[bool] = False
 
     norm: str = "Linf"
@@ -175,6 +174,7 @@ class Attack(ABC):
                 Work(torch.where(worse.view(-1, 1), attacked.work.counts, clean.work.counts)),
             ),
             static=target.max_work(clean_inputs),
+            moved=BALLS[self.norm].norm(attacked_inputs - clean_inputs) / self.eps,
             candidates=found,
             seconds=seconds,
         )

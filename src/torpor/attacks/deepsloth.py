@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from torpor.attacks.gradient import GradientAttack
 from torpor.attacks.objectives import Objective, UniformExits
@@ -30,17 +30,12 @@ class DeepSloth(GradientAttack):
     a cosine, in a ball that shrinks by a tenth every 50 and ends at ``eps`` (0.349 when it starts at 1). L1: eps 8, 250
     steps of 0.5 spread over the 1 % of pixels with the largest gradients. With another ``eps`` the steps scale along.
 
-    Attributes:
-        weighting: of the exits; see :class:`~torpor.attacks.objectives.UniformExits`.
-
     >>> DeepSloth(norm="L2", eps=0.35).iterations
     550
     """
 
     id: ClassVar[str] = "deepsloth"
     paper: ClassVar[Paper | None] = PAPER
-
-    weighting: Literal["uniform", "cost", "first"] = "uniform"
 
     @property
     def iterations(self) -> int:
@@ -49,7 +44,7 @@ class DeepSloth(GradientAttack):
 
     def objective(self) -> Objective:
         """See :meth:`GradientAttack.objective`."""
-        return UniformExits(self.weighting)
+        return UniformExits()
 
     def optimizer(self) -> Optimizer:
         """Return the paper's optimizer for the norm."""

@@ -28,7 +28,6 @@ class _Incumbent:
     inputs: Tensor
     cost: Tensor
     loss: Tensor
-    first_cost: Tensor
     first_loss: Tensor
     zero_gradient: Tensor
     spent: Tensor
@@ -101,7 +100,7 @@ def minimize(
             state = {name: value[stays] for name, value in state.items()}
         delta = optimizer.step(ball, delta, gradient, loss, step, state, _projection(clean, ball, radius))
     assert best is not None
-    return _candidates(best, static, backwards=best.spent - 1)
+    return _candidates(best, backwards=best.spent - 1)
 
 
 def _begin(inputs: Tensor, cost: Tensor, loss: Tensor) -> _Incumbent:
@@ -110,7 +109,6 @@ def _begin(inputs: Tensor, cost: Tensor, loss: Tensor) -> _Incumbent:
         inputs.clone(),
         nothing,
         torch.full_like(loss, torch.inf),
-        cost,
         loss,
         torch.zeros(len(cost), dtype=torch.bool, device=inputs.device),
         torch.zeros(len(cost), dtype=torch.int64, device=inputs.device),
@@ -129,14 +127,13 @@ def _projection(clean: Tensor, ball: Ball, radius: float) -> Project:
     return project
 
 
-def _candidates(best: _Incumbent, static: Tensor, backwards: Tensor) -> Candidates:
-    fell = best.loss < best.first_loss - 0.1 * best.first_loss.abs()
+def _candidates(best: _Incumbent, backwards: Tensor) -> Candidates:
     return Candidates(
         inputs=best.inputs,
         forwards=best.spent,
         backwards=backwards,
         zero_gradient=best.zero_gradient,
-        stuck=fell & (best.cost <= best.first_cost) & (best.cost < static),
+        loss_fell=best.loss < best.first_loss - 0.1 * best.first_loss.abs(),
     )
 
 

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -27,27 +26,15 @@ class UniformExits:
     The loss is the sum over exits but the last of the cross-entropy between the uniform distribution and the softmax;
     its least value is ``log C`` per exit, which is subtracted.
 
-    Attributes:
-        weighting: ``"uniform"``; ``"first"`` looks at the first exit only; ``"cost"`` weighs exit ``k`` by the share of
-            exits that leaving there would save.
-
     >>> flat = GateSignals(torch.zeros(1, 3, 4), torch.zeros(1, 2), None)
     >>> UniformExits()(flat, torch.tensor([0])).item()
     0.0
     """
 
-    weighting: Literal["uniform", "cost", "first"] = "uniform"
-
     def __call__(self, signals: GateSignals, labels: Tensor) -> Tensor:
         """See :class:`Objective`."""
         internal = F.log_softmax(signals.logits[:, :-1], dim=-1)
-        losses = -internal.mean(-1) - math.log(internal.shape[-1])
-        exits = losses.shape[1]
-        if self.weighting == "first":
-            return losses[:, 0]
-        if self.weighting == "cost":
-            losses = losses * torch.arange(exits, 0, -1, device=losses.device) / exits
-        return losses.sum(1)
+        return (-internal.mean(-1) - math.log(internal.shape[-1])).sum(1)
 
 
 @dataclass(frozen=True)

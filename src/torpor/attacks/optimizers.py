@@ -53,14 +53,15 @@ class Steps(Optimizer):
 
 @dataclass(frozen=True)
 class ShrinkingBall(Optimizer):
-    """DeepSloth's L2 schedule: unit gradients, a cosine step size, and a ball that shrinks to ``eps`` at the end.
+    """DeepSloth's L2 schedule: unit gradients, and a ball that shrinks to ``eps`` at the end.
 
     Attributes:
         steps: iterations in all.
         eps: last radius of the ball.
         shrink: relative loss of radius each ``period`` iterations.
         period: see ``shrink``.
-        size: first step, in units of the first radius; falls to a hundredth along a cosine.
+        size: first step, in units of the first radius.
+        cosine: whether steps fall to a hundredth along a cosine; else they shrink with the ball.
     """
 
     steps: int
@@ -68,6 +69,7 @@ class ShrinkingBall(Optimizer):
     shrink: float = 0.1
     period: int = 50
     size: float = 1.0
+    cosine: bool = True
 
     def radius(self, step: int, eps: float) -> float:
         """Return ``eps / (1 - shrink)^m`` with ``m`` shrinks still to come; see :meth:`Optimizer.radius`."""
@@ -77,8 +79,9 @@ class ShrinkingBall(Optimizer):
         self, ball: Ball, delta: Tensor, gradient: Tensor, loss: Tensor, step: int, state: State, project: Project
     ) -> Tensor:
         """See :meth:`Optimizer.step`."""
-        share = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / self.steps))
-        return project(delta - self.size * share * self.radius(0, self.eps) * ball.steepest(gradient))
+        share = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / self.steps)) if self.cosine else 1.0
+        unit = self.radius(0 if self.cosine else step, self.eps)
+        return project(delta - self.size * share * unit * ball.steepest(gradient))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -84,10 +84,11 @@ class Standard(Attack):
         static = target.prices.cost(target.max_work(inputs))
         cost = target.prices.cost(target.run(inputs).work)
         best = inputs.clone()
-        counts = torch.zeros(len(inputs), dtype=torch.int64)
-        flags = torch.zeros(len(inputs), dtype=torch.bool)
-        total = Candidates(best, counts + 1, counts, flags.clone(), flags.clone(), flags.clone())
-        for member in self.members:
+        forwards = torch.ones(len(inputs), dtype=torch.int64)
+        backwards = torch.zeros_like(forwards)
+        blind = cost < static  # until a member's gradient was not zero
+        fell, black_box_won = torch.zeros_like(blind), torch.zeros_like(blind)
+        for place, member in enumerate(self.members):
             rows = (cost < static).nonzero().flatten()
             if len(rows) == 0:
                 break
@@ -95,23 +96,14 @@ class Standard(Attack):
             result = member(target, inputs[there], references=labels[there], seed=seed)
             found, price = result.candidates, target.prices.cost(result.attacked.work)
             better = price > cost[rows]
+            if place == 0:
+                best[there] = found.inputs.to(best)  # what the first member tried stands until a dearer one is found
             best[there[better.to(there.device)]] = result.inputs[better.to(there.device)]
             cost[rows] = torch.maximum(price, cost[rows])
-            total = _merge(total, rows, found, better)
-        return replace(total, inputs=best)
-
-
-def _merge(total: Candidates, rows: Tensor, found: Candidates, better: Tensor) -> Candidates:
-    """Add what one member spent on ``rows``, and what its diagnostics say, to the ensemble's."""
-    forwards, backwards = total.forwards.clone(), total.backwards.clone()
-    forwards[rows] += found.forwards.cpu() + 2  # and the member's own verification on the hard target
-    backwards[rows] += found.backwards.cpu()
-    zero, stuck, black = (
-        part.clone() for part in (total.zero_gradient, total.stuck, total.black_box_won) if part is not None
-    )
-    if found.zero_gradient is not None and found.stuck is not None:
-        zero[rows], stuck[rows] = found.zero_gradient.cpu(), found.stuck.cpu() & ~better
-        black[rows[better]] = False
-    else:
-        black[rows[better]] = True
-    return Candidates(total.inputs, forwards, backwards, zero, stuck, black)
+            forwards[rows] += found.forwards.cpu() + 2  # and the member's own verification on the hard target
+            backwards[rows] += found.backwards.cpu()
+            if found.zero_gradient is not None and found.loss_fell is not None:
+                blind[rows] &= found.zero_gradient.cpu()
+                fell[rows] |= found.loss_fell.cpu()
+            black_box_won[rows[better]] = found.zero_gradient is None
+        return Candidates(best, forwards, backwards, blind, fell, black_box_won)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from torpor.attacks.spaces import BALLS, apply
-from torpor.attacks.universal import Universal
+from torpor.attacks.universal import Learned, Universal
 from torpor.core.paper import Paper
 from torpor.targets.base import Target
 
@@ -18,6 +18,7 @@ FOOLING_RATE = 0.8
 MAX_EPOCHS = 10
 DEEPFOOL_STEPS = 50
 OVERSHOOT = 0.02
+CLASSES = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,42 +30,47 @@ class UAP(Universal):
         "Universal Adversarial Perturbations", "Moosavi-Dezfooli et al.", "CVPR", 2017, "arXiv:1610.08401"
     )
 
-    def fit(self, target: Target, inputs: Tensor, *, references: Tensor | None = None, seed: int = 0) -> UAP:
-        """See :meth:`Attack.fit`."""
+    def learn(self, target: Target, inputs: Tensor, references: Tensor | None, seed: int) -> Learned:
+        """See :meth:`Universal.learn`."""
         ball = BALLS[self.norm]
-        inputs = target.space.snap(target.space.check(inputs[:SAMPLES])).to(target.device)
+        inputs = inputs[:SAMPLES].to(target.device)
+        passes = [len(inputs), 0]
         with torch.no_grad():
             clean = target.signals(inputs).logits[:, -1].argmax(-1)
         delta = torch.zeros_like(inputs[:1])
         for _ in range(MAX_EPOCHS):
             for row in range(len(inputs)):
                 shifted = (inputs[row : row + 1] + delta).clamp(0, 1)
-                delta = ball.project(delta + deepfool(target, shifted, int(clean[row])), self.eps)
+                delta = ball.project(delta + deepfool(target, shifted, int(clean[row]), passes), self.eps)
             with torch.no_grad():
                 sent = apply(inputs, delta, ball, self.eps, target.space)
                 fooled = target.signals(sent).logits[:, -1].argmax(-1) != clean
+            passes[0] += len(inputs)
             if fooled.to(torch.float32).mean() >= FOOLING_RATE:
                 break
-        return type(self)(norm=self.norm, eps=self.eps, perturbations=delta)
+        return Learned(delta, passes[0], passes[1], blind=not delta.any().item())
 
 
-def deepfool(target: Target, image: Tensor, label: int) -> Tensor:
+def deepfool(target: Target, image: Tensor, label: int, passes: list[int]) -> Tensor:
     """Return a small change of ``image`` ``[1, C, H, W]`` after which the final classifier no longer says ``label``.
 
-    Paper: Moosavi-Dezfooli et al., "DeepFool", CVPR 2016 (L2 form).
+    The ten likeliest classes compete, as in the paper: Moosavi-Dezfooli et al., "DeepFool", CVPR 2016 (L2 form).
+    ``passes`` counts forward and backward passes.
     """
     total = torch.zeros_like(image)
     for _ in range(DEEPFOOL_STEPS):
         point = (image + (1 + OVERSHOOT) * total).requires_grad_()
         scores = target.signals(point).logits[0, -1]
+        passes[0] += 1
         if int(scores.argmax()) != label:
             break
-        gradients = torch.stack([torch.autograd.grad(score, point, retain_graph=True)[0][0] for score in scores])
-        slopes = gradients - gradients[label]
-        gaps = (scores - scores[label]).detach().abs()
-        lengths = slopes.flatten(1).norm(dim=1).clamp_min(1e-12)
-        distances = gaps / lengths
-        distances[label] = torch.inf
-        nearest = int(distances.argmin())
-        total = total + (distances[nearest] + 1e-4) * slopes[nearest : nearest + 1] / lengths[nearest]
+        rivals = [int(rival) for rival in scores.topk(min(CLASSES, len(scores))).indices if int(rival) != label]
+        gradients = [torch.autograd.grad(scores[k], point, retain_graph=True)[0] for k in (label, *rivals)]
+        passes[1] += len(gradients)
+        slopes = torch.cat(gradients[1:]) - gradients[0]
+        gaps = (scores[rivals] - scores[label]).detach().abs()
+        lengths = torch.linalg.vector_norm(slopes.flatten(1), dim=1).clamp_min(1e-12)
+        nearest = int((gaps / lengths).argmin())
+        step = (gaps[nearest] / lengths[nearest] + 1e-4) / lengths[nearest]
+        total = total + step * slopes[nearest : nearest + 1]
     return (1 + OVERSHOOT) * total.detach()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -25,30 +25,56 @@ BATCH = 250  # the paper's
 CHECKS = 20  # how often the hard cost of the perturbation is measured while fitting
 
 
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """What a universal attack learned, and what that took.
+
+    Attributes:
+        perturbations: ``[1, C, H, W]``, or one per class ``[classes, C, H, W]``.
+        forwards: images that went forward through the target while learning.
+        backwards: images that went backward.
+        blind: whether most of the first gradient was exactly zero.
+    """
+
+    perturbations: Tensor
+    forwards: int
+    backwards: int
+    blind: bool
+
+
 @dataclass(frozen=True, kw_only=True)
 class Universal(Attack):
     """Base of attacks that learn a perturbation from other inputs and then only add it.
 
     Attributes:
-        perturbations: learned, ``[1, C, H, W]`` or one per class ``[classes, C, H, W]``; None before :meth:`fit`.
+        learned: None before :meth:`fit`.
     """
 
     stage: ClassVar[Stage] = Stage.UNIVERSAL
-    needs_fit: ClassVar[bool] = True
 
-    perturbations: Tensor | None = field(default=None, compare=False, repr=False)
+    learned: Learned | None = field(default=None, compare=False, repr=False)
+
+    def fit(self, target: Target, inputs: Tensor, *, references: Tensor | None = None, seed: int = 0) -> Self:
+        """See :meth:`Attack.fit`."""
+        inputs = target.space.snap(target.space.check(inputs))
+        return replace(self, learned=self.learn(target, inputs, references, seed))
 
     @abstractmethod
-    def fit(self, target: Target, inputs: Tensor, *, references: Tensor | None = None, seed: int = 0) -> Universal:
-        """See :meth:`Attack.fit`."""
+    def learn(self, target: Target, inputs: Tensor, references: Tensor | None, seed: int) -> Learned:
+        """Learn from valid images ``[N, C, H, W]`` and, where the attack needs them, their classes ``[N]``."""
 
     def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
         """Add the learned perturbation; see :meth:`Attack.search`."""
-        if self.perturbations is None:
+        if self.learned is None:
             raise UsageError(f"expected a fitted attack, got {self.id} before fit(); fit it on other inputs first")
-        delta = self.perturbations.to(inputs)
+        delta = self.learned.perturbations.to(inputs)
         nothing = torch.zeros(len(inputs), dtype=torch.int64)
-        return Candidates(inputs + (delta[labels] if len(delta) > 1 else delta), nothing, nothing)
+        return Candidates(
+            inputs + (delta[labels] if len(delta) > 1 else delta),
+            forwards=nothing,
+            backwards=nothing,
+            zero_gradient=torch.full((len(inputs),), self.learned.blind),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,21 +89,16 @@ class DeepSlothUniversal(Universal):
     id: ClassVar[str] = "deepsloth-universal"
     paper: ClassVar[Paper | None] = PAPER
 
-    def fit(
-        self, target: Target, inputs: Tensor, *, references: Tensor | None = None, seed: int = 0
-    ) -> DeepSlothUniversal:
-        """See :meth:`Attack.fit`."""
-        return type(self)(norm=self.norm, eps=self.eps, perturbations=self._learn(target, inputs, seed))
-
-    def _learn(self, target: Target, inputs: Tensor, seed: int) -> Tensor:
+    def learn(self, target: Target, inputs: Tensor, references: Tensor | None, seed: int) -> Learned:
+        """See :meth:`Universal.learn`."""
         ball: Ball = L1(keep=0.1) if self.norm == "L1" else BALLS[self.norm]
         epochs, batches, repeats = {"Linf": (1, 1, 20), "L2": (11, 5, 50), "L1": (1, 10, 100)}[self.norm]
         batches = min(batches, -(-len(inputs) // BATCH))  # with fewer inputs the ball must still shrink to its end
         steps = epochs * batches * repeats
         optimizer: Optimizer = Steps((0.16 if self.norm == "Linf" else 0.0625) * self.eps)
         if self.norm == "L2":
-            optimizer = ShrinkingBall(steps, self.eps, period=batches * repeats, size=0.1)
-        return learn(
+            optimizer = ShrinkingBall(steps, self.eps, period=batches * repeats, size=0.1, cosine=False)
+        return descend(
             target,
             inputs,
             objective=UniformExits(),
@@ -96,10 +117,8 @@ class DeepSlothClassUniversal(DeepSlothUniversal):
 
     id: ClassVar[str] = "deepsloth-class-universal"
 
-    def fit(
-        self, target: Target, inputs: Tensor, *, references: Tensor | None = None, seed: int = 0
-    ) -> DeepSlothClassUniversal:
-        """See :meth:`Attack.fit`; ``references`` are required.
+    def learn(self, target: Target, inputs: Tensor, references: Tensor | None, seed: int) -> Learned:
+        """See :meth:`Universal.learn`; ``references`` are required.
 
         Raises:
             UsageError: without references.
@@ -108,11 +127,18 @@ class DeepSlothClassUniversal(DeepSlothUniversal):
             raise UsageError(f"expected a class for each input, got none; {self.id} needs references")
         classes = max(int(references.max()) + 1, target.run(inputs[:1].to(target.device)).outputs.shape[-1])
         perturbations = torch.zeros(classes, *inputs.shape[1:], device=target.device)
+        parts = []
         for label in range(classes):
             of_class = inputs[references == label]
             if len(of_class):
-                perturbations[label] = self._learn(target, of_class, seed)[0]
-        return type(self)(norm=self.norm, eps=self.eps, perturbations=perturbations)
+                parts.append(super().learn(target, of_class, None, seed))
+                perturbations[label] = parts[-1].perturbations[0]
+        return Learned(
+            perturbations,
+            sum(part.forwards for part in parts),
+            sum(part.backwards for part in parts),
+            all(part.blind for part in parts),
+        )
 
 
 def _schedule(inputs: Tensor, epochs: int, repeats: int) -> Iterator[Tensor]:
@@ -123,7 +149,7 @@ def _schedule(inputs: Tensor, epochs: int, repeats: int) -> Iterator[Tensor]:
                 yield batch
 
 
-def learn(
+def descend(
     target: Target,
     inputs: Tensor,
     *,
@@ -134,25 +160,39 @@ def learn(
     schedule: Iterator[Tensor],
     steps: int,
     seed: int,
-) -> Tensor:
+) -> Learned:
     """Minimize the mean objective with one perturbation ``[1, C, H, W]`` and return the costliest that was seen."""
-    inputs = target.space.snap(target.space.check(inputs)).to(target.device)
-    labels = torch.zeros(len(inputs), dtype=torch.int64, device=target.device)
-    like = inputs[:1]
+    labels = torch.zeros(BATCH, dtype=torch.int64, device=target.device)
+    like = inputs[:1].to(target.device)
     delta = ball.random([torch.Generator().manual_seed(seed)], optimizer.radius(0, eps), like)
     state: State = {}
     best, best_cost = delta, -1.0
+    forwards = backwards = 0
+    blind = False
     for step, batch in enumerate(schedule):
         radius = optimizer.radius(step, eps)
         candidate = apply(batch.to(target.device), delta, ball, radius, target.space).requires_grad_()
         losses = objective(target.signals(candidate), labels[: len(batch)])
         gradient = torch.autograd.grad(losses.mean(), candidate)[0].sum(0, keepdim=True)
+        forwards, backwards = forwards + len(batch), backwards + len(batch)
+        if step == 0:
+            blind = (gradient == 0).to(torch.float32).mean().item() > 0.5
         loss = losses.detach().mean(0, keepdim=True)
         # no clamp to the pixel range here: the perturbation belongs to no one image
         delta = optimizer.step(ball, delta, gradient, loss, step, state, partial(ball.project, radius=radius))
-        if (step + 1) % max(1, steps // CHECKS) == 0:
-            sent = apply(inputs, ball.project(delta, eps), ball, eps, target.space)
-            cost = target.prices.cost(target.run(sent).work).mean().item()
+        if (step + 1) % max(1, steps // CHECKS) == 0 or step == steps - 1:
+            within = ball.project(delta, eps)
+            cost = _cost(target, inputs, within, ball, eps)
+            forwards += len(inputs)
             if cost > best_cost:
-                best, best_cost = ball.project(delta, eps), cost
-    return best
+                best, best_cost = within, cost
+    return Learned(best, forwards, backwards, blind)
+
+
+def _cost(target: Target, inputs: Tensor, delta: Tensor, ball: Ball, eps: float) -> float:
+    """Return the hard cost of all inputs with one perturbation, a batch at a time."""
+    total = 0.0
+    for batch in inputs.split(BATCH):
+        sent = apply(batch.to(target.device), delta, ball, eps, target.space)
+        total += target.prices.cost(target.run(sent).work).sum().item()
+    return total

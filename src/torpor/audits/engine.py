@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -15,7 +18,7 @@ from torch import Tensor
 from torpor.attacks.base import Attack, AttackResult
 from torpor.attacks.controls import Shuffled
 from torpor.attacks.spaces import check_budget
-from torpor.attacks.universal import Universal
+from torpor.attacks.universal import Learned, Universal
 from torpor.audits import examples
 from torpor.audits.plan import Plan, slug
 from torpor.audits.rows import attacked_rows, clean_rows, costliest
@@ -51,10 +54,21 @@ def run_audit(plan: Plan, target: Target, out: Path, progress: Progress = lambda
     for budget in plan.budgets:
         check_budget(budget, target.space)
     data = target.data(Path(plan.data_dir) if plan.data_dir else None)
+    identity = plan.to_json() | {
+        "target_fingerprint": target.fingerprint(),
+        "data_fingerprint": data.fingerprint(),
+        "torch": torch.__version__,
+    }
     store = Store(out)
-    if claim(plan, out):
+    if claim(identity, out):
         store.clear()
         return out / "audit.json"
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        return _run(plan, target, data, store, progress)
+
+
+def _run(plan: Plan, target: Target, data: ImageSet, store: Store, progress: Progress) -> Path:
+    """Attack what is not attacked yet, then sum up."""
     attacks = [(budget, _fitted(plan, target, data, store, budget)) for budget in plan.budgets]
     rows = len(plan.rows)
     total = rows * -(-plan.limit // plan.batch_size) if plan.limit else 0
@@ -71,21 +85,21 @@ def run_audit(plan: Plan, target: Target, out: Path, progress: Progress = lambda
     progress("timing", total, total)
     store.merge()
     examples.write(store, [slug(*row) for row in plan.rows])
-    audit = summarize(plan, target, data, store, out)
-    write_atomically(out / "audit.json", json.dumps(audit, indent=1, allow_nan=False) + "\n")
+    audit = summarize(plan, target, data, store)
+    path = store.folder / "audit.json"
+    write_atomically(path, json.dumps(audit, indent=1, allow_nan=False) + "\n")
     store.clear()
-    return out / "audit.json"
+    return path
 
 
-def claim(plan: Plan, out: Path) -> bool:
-    """Make ``out`` the folder of ``plan``; return whether that audit is already complete there.
+def claim(mine: dict[str, Any], out: Path) -> bool:
+    """Make ``out`` the folder of the audit that ``mine`` identifies; return whether it is already complete there.
 
     A folder in which another audit began but has not got as far as its first results is taken over.
 
     Raises:
         UsageError: if it belongs to something else or cannot be written.
     """
-    mine = plan.to_json()
     path = out / "plan.json"
     try:
         others = {entry.name for entry in out.iterdir()} - {"plan.json", "plan.json.partial"} if out.is_dir() else set()
@@ -93,7 +107,8 @@ def claim(plan: Plan, out: Path) -> bool:
             return "audit.json" in others
         if path.is_file() and others:
             raise UsageError(
-                f"expected an empty folder or this same audit in {out}, got another audit; pass another --out"
+                f"expected an empty folder or this same audit in {out}, got one with other settings, weights, data or "
+                "versions; pass another --out"
             )
         if others or (out.exists() and not out.is_dir()):
             raise UsageError(f"expected an empty folder, got {out} with other content; pass another --out")
@@ -112,21 +127,28 @@ def _fitted(plan: Plan, target: Target, data: ImageSet, store: Store, budget: Bu
             attacks.append(attack)
             continue
         path = store.folder / "fitted" / f"{slug(attack.id, budget)}.safetensors"
-        perturbations = _saved(path)
-        if perturbations is None:
+        learned = _saved(path, target.device)
+        if learned is None:
             known = data.load("validation", FIT_LIMIT)
+            begin = time.perf_counter()
             fitted = attack.fit(target, target.space.from_bytes(known.images), references=known.labels, seed=plan.seed)
-            assert fitted.perturbations is not None
-            perturbations = fitted.perturbations
-            save_tensors(path, {"perturbations": perturbations})
-        attacks.append(replace(attack, perturbations=perturbations.to(target.device)))
+            learned = fitted.learned
+            assert learned is not None
+            numbers = {"forwards": learned.forwards, "backwards": learned.backwards, "blind": int(learned.blind)}
+            tensors = {name: torch.tensor(value) for name, value in numbers.items()}
+            tensors["seconds"] = torch.tensor(time.perf_counter() - begin, dtype=torch.float64)
+            save_tensors(path, {"perturbations": learned.perturbations, **tensors})
+        attacks.append(replace(attack, learned=learned))
     return attacks
 
 
-def _saved(path: Path) -> Tensor | None:
-    """Return the perturbations in ``path``; None if there are none, or the file is damaged."""
+def _saved(path: Path, device: torch.device) -> Learned | None:
+    """Return what is in ``path``; None if there is nothing, or the file is damaged."""
     try:
-        return load_file(path)["perturbations"]
+        found = load_file(path)
+        return Learned(
+            found["perturbations"].to(device), int(found["forwards"]), int(found["backwards"]), bool(found["blind"])
+        )
     except (OSError, KeyError, SafetensorError):
         return None
 

@@ -14,7 +14,7 @@ from torpor.audits.gate_grammar import Gate
 from torpor.audits.read import Audit
 
 LATENCY_KEYS = frozenset({"latency_s_p50", "latency_slowdown"})
-WEAK_FLAGS = ("dead-gradients", "budget-unused")
+WEAK_FLAGS = ("no-effect", "dead-gradients", "budget-unused")
 """Reliability flags of an attack that did not work: that nothing got past a limit then proves nothing."""
 _REASONS = {
     "latency_s_p50": "latency_reason",

@@ -13,7 +13,8 @@ import torch
 from torpor import __version__
 from torpor.attacks.base import Attack
 from torpor.attacks.controls import Flat, Noise, Shuffled
-from torpor.attacks.registry import DEFAULT_EPS, load_attack
+from torpor.attacks.gradient import GradientAttack
+from torpor.attacks.registry import ATTACKS, DEFAULT_EPS, load_attack
 from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
 
@@ -59,8 +60,7 @@ class Plan:
             raise UsageError(
                 "expected at least one attack and eps, got none (controls come on top); see: torpor list attacks"
             )
-        if self.seed < 0:
-            raise UsageError(f"expected a seed of 0 or more, got {self.seed}")
+        check_seed(self.seed)
         check_device(self.device)
         for budget in self.budgets:
             self.attacks_at(budget)
@@ -74,9 +74,14 @@ class Plan:
         return tuple(Budget(self.norm, eps) for eps in self.eps)
 
     def attacks_at(self, budget: Budget) -> list[Attack]:
-        """Return the attacks with this budget, without controls."""
-        steps = self.steps
-        return [load_attack(name, norm=budget.norm, eps=budget.eps, steps=steps) for name in self.attacks]
+        """Return the attacks with this budget, without controls; ``steps`` goes to those that take them."""
+        takers = [name for name in self.attacks if issubclass(ATTACKS.get(name, Attack), GradientAttack)]
+        return [
+            load_attack(
+                name, norm=budget.norm, eps=budget.eps, steps=self.steps if name in takers or not takers else None
+            )
+            for name in self.attacks
+        ]
 
     def controls_at(self, budget: Budget) -> list[Attack]:
         """Return the controls that need no other attack's result."""
@@ -137,6 +142,16 @@ def parse_eps(norm: str, text: str | None) -> tuple[float, ...]:
     return tuple(sorted({Budget.parse(norm, part.strip()).eps for part in text.split(",")}))
 
 
+def check_seed(seed: int) -> None:
+    """Refuse seeds that random generators cannot take.
+
+    Raises:
+        UsageError: unless ``seed`` is from 0 to 2^63 - 1.
+    """
+    if not 0 <= seed < 2**63:
+        raise UsageError(f"expected a seed from 0 to 2^63 - 1, got {seed}")
+
+
 def check_device(name: str) -> torch.device:
     """Return the device.
 
@@ -146,8 +161,8 @@ def check_device(name: str) -> torch.device:
     try:
         with warnings.catch_warnings(action="ignore"):  # torch warns of names that it is about to drop
             device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        torch.zeros(1, device=device, dtype=torch.float64)  # costs are float64; not every device has it
+    except (RuntimeError, TypeError, AssertionError, NotImplementedError, ImportError) as error:
         raise UsageError(f"expected a device that exists here, such as cpu, got {name!r}; see: torpor env") from error
     if device.type == "meta":
         raise UsageError(f"expected a device that computes, such as cpu, got {name!r}")

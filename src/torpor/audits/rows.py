@@ -41,7 +41,8 @@ def attacked_rows(target: Target, batch: ImageBatch, name: str, budget: Budget, 
         "forwards": found.forwards.cpu().numpy(),
         "backwards": found.backwards.cpu().numpy(),
         "zero_gradient": _flags(found.zero_gradient),
-        "stuck": _flags(found.stuck),
+        "moved": result.moved.cpu().to(torch.float64).numpy(),
+        "loss_fell": _flags(found.loss_fell),
         "black_box_won": _flags(found.black_box_won),
     }
     return _rows(target, batch, name, budget, result.clean, result.attacked, result.static, spent)
@@ -84,12 +85,15 @@ def _rows(
         "utility": target.utility(outcome.outputs, batch.labels).numpy(),
         "agreement": target.agreement(outcome.outputs, clean.outputs).numpy(),
         "zero_gradient": None,
-        "stuck": None,
+        "moved": None,
+        "loss_fell": None,
         "black_box_won": None,
         **spent,
     }
-    for flag in ("zero_gradient", "stuck", "black_box_won"):
-        columns[flag] = [None] * count if columns[flag] is None else columns[flag]
+    fell = columns["loss_fell"]
+    columns["stuck"] = None if fell is None else (np.array(fell) & (flops <= flops_clean) & (flops < flops_static))
+    for name in ("zero_gradient", "moved", "stuck", "black_box_won"):
+        columns[name] = [None] * count if columns[name] is None else columns[name]
     return records_table(columns)
 
 

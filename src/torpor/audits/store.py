@@ -53,6 +53,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     partial = path.with_name(path.name + ".partial")
     try:
         save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, partial)
+        partial.chmod(0o644)  # safetensors writes files for their owner alone
         os.replace(partial, path)
     except SafetensorError as error:  # what safetensors makes of any trouble with the disk
         raise OSError(str(error)) from error

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torpor.attacks.registry import ATTACKS
 from torpor.attacks.standard import Standard
 from torpor.audits.environment import environment
+from torpor.audits.flags import Flags
 from torpor.audits.plan import Plan, slug
 from torpor.audits.store import Store
 from torpor.audits.timing import time_pairs
@@ -28,68 +29,36 @@ from torpor.taxonomy import tags_for
 SCHEMA = "torpor.audit/1"
 SUCCESS = Slowdown(2) & PreservesPrediction()
 """What counts as a stealthy success: much dearer, and nobody who reads the output notices."""
-MOST = 0.5
-"""A diagnostic becomes a flag when it holds for more than this share of the samples that it is about."""
-FEW = 0.1
-"""Samples below this share do not speak for the row."""
-UNUSED = 0.5
-"""A budget counts as unused when the typical sample below the static bound was moved by less than this share of it."""
 
 
 class _Row:
     """What one summary row gathers while the shards stream by."""
 
     def __init__(self) -> None:
-        self.cost = CostSummary()
-        self.room = self.zero = self.stuck = self.black = self.samples = self.success = 0
-        self.used: list[np.ndarray[Any, np.dtype[np.float64]]] = []
+        self.cost, self.flags = CostSummary(), Flags()
+        self.samples = self.success = 0
 
-    def update(self, table: pa.Table, budget: Budget | None) -> None:
+    def update(self, table: pa.Table) -> None:
         columns = {name: table[name].to_numpy(zero_copy_only=False) for name in (*COLUMNS, "exit")}
         self.cost.update(columns | {"headroom": columns["headroom"].astype(np.float64)})
+        self.flags.update(table)
+        cost, clean, static = (columns[name] for name in ("flops", "flops_clean", "flops_static"))
+        self.success += int(SUCCESS(Evidence(cost, clean, static, columns["agreement"].astype(bool))).sum())
         self.samples += len(table)
-        self.success += int(
-            SUCCESS(
-                Evidence(
-                    columns["flops"], columns["flops_clean"], columns["flops_static"], columns["agreement"].astype(bool)
-                )
-            ).sum()
-        )
-        below = columns["flops"] < columns["flops_static"]
-        self.room += int((columns["flops_clean"] < columns["flops_static"]).sum())
-        for name in ("zero", "stuck", "black"):
-            column = {"zero": "zero_gradient", "stuck": "stuck", "black": "black_box_won"}[name]
-            values = table[column].fill_null(False).to_numpy(zero_copy_only=False).astype(bool)
-            setattr(self, name, getattr(self, name) + int(values.sum()))
-        if budget is not None:
-            moved = columns[{"Linf": "linf", "L2": "l2", "L1": "l1"}[budget.norm]] / budget.eps
-            tried = columns["backwards"] + columns["forwards"] > 0
-            self.used.append(moved[below & tried & (moved > 0)])
-
-    def flags(self) -> list[str]:
-        """Return why not to trust a low cost in this row."""
-        used = np.concatenate(self.used) if self.used else np.empty(0)
-        found = {
-            "dead-gradients": self.zero > MOST * self.samples,
-            "budget-unused": len(used) > FEW * self.samples and float(np.median(used)) < UNUSED,
-            "surrogate-not-tracking": self.stuck > MOST * max(self.room, 1),
-            "black-box-beats-white-box": self.black > FEW * self.samples,
-        }
-        return [name for name, holds in found.items() if holds]
 
 
-def summarize(plan: Plan, target: Target, data: ImageSet, store: Store, out: Path) -> dict[str, Any]:
+def summarize(plan: Plan, target: Target, data: ImageSet, store: Store) -> dict[str, Any]:
     """Return the content of ``audit.json``."""
     keys: list[tuple[str, Budget | None]] = [("clean", None), *plan.rows]
     rows = [_Row() for _ in keys]
     for table in store.tables():
         for (attack, budget), row in zip(keys, rows, strict=True):
-            row.update(_select(table, attack, budget), budget)
+            row.update(_select(table, attack, budget))
     seconds = store.seconds()
     summary = []
     for (attack, budget), row in zip(keys, rows, strict=True):
         name = slug(*plan.rows[0]) if budget is None else slug(attack, budget)
-        pairs = load_file(out / "examples" / f"{name}.safetensors")
+        pairs = load_file(store.folder / "examples" / f"{name}.safetensors")
         summary.append(
             {
                 "target": target.name,
@@ -103,7 +72,8 @@ def summarize(plan: Plan, target: Target, data: ImageSet, store: Store, out: Pat
                 "success_criterion": str(SUCCESS),
                 "utility_name": target.utility_name,
                 "attack_seconds": seconds[name] if budget else 0.0,
-                "flags": row.flags(),
+                "flags": row.flags.compute() if attack in plan.attacks else [],
+                **(_fit_cost(store.folder / "fitted" / f"{name}.safetensors")),
                 **time_pairs(target, pairs, clean_only=budget is None),
             }
         )
@@ -111,11 +81,23 @@ def summarize(plan: Plan, target: Target, data: ImageSet, store: Store, out: Pat
     return {
         "schema": SCHEMA,
         "config": config | {"split": "test", "rule": _rule(target)},
-        "command": plan.command(out.name),
+        "command": plan.command(store.folder.name),
         "target": describe_target(target),
         "environment": environment(target.device),
         "natural": natural_baseline(target, data, summary[0]["flops_mean"]),
         "summary": summary,
+    }
+
+
+def _fit_cost(path: Path) -> dict[str, Any]:
+    """Return what a universal attack spent on learning; None for attacks that do not learn."""
+    if not path.is_file():
+        return {"fit_forwards": None, "fit_backwards": None, "fit_seconds": None}
+    spent = load_file(path)
+    return {
+        "fit_forwards": int(spent["forwards"]),
+        "fit_backwards": int(spent["backwards"]),
+        "fit_seconds": float(spent["seconds"]),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from torch import Tensor
@@ -12,6 +13,7 @@ from torpor.meters.latency import Call
 from torpor.targets.base import Target
 
 REPEATS = 6
+ENERGY_S = 2.0  # counters tick every 20 to 100 ms, so one call would be all tick or no tick
 
 
 def time_pairs(target: Target, examples: dict[str, Tensor], *, clean_only: bool = False) -> dict[str, Any]:
@@ -32,9 +34,15 @@ def time_pairs(target: Target, examples: dict[str, Tensor], *, clean_only: bool 
         pairs.append((_call(target, clean), _call(target, attacked)))
     found = paired_latency(pairs, WallClock(target.device), repeats=REPEATS)
     energy, memory = energy_meter(target.device), memory_meter(target.device)
-    joules = [energy.measure(call) for _, call in pairs] if energy.available else []
+    rounds = math.ceil(ENERGY_S / (found.attacked_s_p50 * len(pairs)))
+
+    def everything() -> None:
+        for _ in range(rounds):
+            for _, call in pairs:
+                call()
+
+    joules = energy.measure(everything) if energy.available else None
     peaks = [memory.measure(call) for _, call in pairs] if memory.available else []
-    measured = [value for value in joules if value is not None]
     return {
         "latency_s_p50": found.attacked_s_p50,
         "latency_ci95": list(found.ci95),
@@ -42,8 +50,8 @@ def time_pairs(target: Target, examples: dict[str, Tensor], *, clean_only: bool 
         "latency_valid": found.valid,
         "latency_reason": found.reason,
         "latency_n": found.n,
-        "energy_j": sum(measured) / len(measured) if measured else None,
-        "energy_reason": None if measured else energy.reason or "the counter did not move",
+        "energy_j": None if joules is None else joules / (rounds * len(pairs)),
+        "energy_reason": energy.reason,
         "memory_bytes": max((peak for peak in peaks if peak is not None), default=None),
         "memory_reason": memory.reason,
     }

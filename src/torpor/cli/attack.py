@@ -27,15 +27,16 @@ def attack(
     from torpor.attacks.registry import load_attack
     from torpor.attacks.universal import Universal
     from torpor.audits.engine import FIT_LIMIT
-    from torpor.audits.plan import check_device
+    from torpor.audits.plan import check_device, check_seed
     from torpor.audits.store import save_tensors
     from torpor.cli.console import console
     from torpor.core.criteria import PreservesPrediction, Slowdown
     from torpor.core.errors import UsageError
     from torpor.targets.resolve import load_target
 
-    if limit < 1 or seed < 0:
-        raise UsageError(f"expected a limit of 1 or more and a seed of 0 or more, got {limit} and {seed}")
+    if limit < 1:
+        raise UsageError(f"expected a limit of 1 or more, got {limit}")
+    check_seed(seed)
     if out.is_dir():
         raise UsageError(f"expected a file to write, got the folder {out}; name a file in it")
     check_device(device)

@@ -54,9 +54,12 @@ def main() -> None:
     except Exception as error:
         from torpor.core.errors import TorporError  # not before: torpor.core loads torch, which --help can do without
 
-        if not isinstance(error, TorporError):
+        if isinstance(error, OSError):
+            typer.echo(f"torpor: expected files that can be read and written, got: {error}", err=True)
+        elif isinstance(error, TorporError):
+            typer.echo(f"torpor: {error}", err=True)
+        else:
             raise
-        typer.echo(f"torpor: {error}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("torpor: interrupted; the same command goes on where this one stopped", err=True)

@@ -51,7 +51,7 @@ def train(
     """
     from dataclasses import replace
 
-    from torpor.audits.plan import check_device
+    from torpor.audits.plan import check_device, check_seed
     from torpor.cli.console import console
     from torpor.cli.progress import bar
     from torpor.core.errors import UsageError
@@ -60,8 +60,9 @@ def train(
     from torpor.zoo.registry import cache_folder
 
     entry = _entry(name)
-    if seed < 0 or (epochs is not None and epochs < 1):
-        raise UsageError(f"expected a seed of 0 or more and 1 epoch or more, got seed {seed} and epochs {epochs}")
+    if epochs is not None and epochs < 1:
+        raise UsageError(f"expected 1 epoch or more, got {epochs}")
+    check_seed(seed)
     recipe = replace(entry.recipe, seed=seed, epochs=epochs or entry.recipe.epochs)
     check_device(device)
     if download:

@@ -47,6 +47,6 @@ class Budget:
             UsageError: if the norm is unknown or ``eps`` is not a positive number.
         """
         try:
-            return Budget(norm, float(Fraction(eps)))
+            return Budget(norm, float(Fraction(eps)) if "/" in str(eps) else float(eps))
         except (ValueError, ZeroDivisionError, OverflowError) as error:
             raise UsageError(f"expected eps as a number or a fraction such as 8/255, got {eps!r}") from error

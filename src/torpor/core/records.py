@@ -53,7 +53,9 @@ class Record:
     """Backward passes that the attack spent on this sample."""
     zero_gradient: bool | None
     """Whether most of the attack's first gradient was exactly zero."""
+    moved: float | None
+    """Share of the budget that the attack's candidate used, whether it was kept or not."""
     stuck: bool | None
-    """Whether the attack's loss fell while the cost did not rise."""
+    """Whether the attack's loss fell by a tenth while the cost did not rise above the clean input's."""
     black_box_won: bool | None
     """Whether a gradient-free member of an ensemble beat all others."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 from torpor.data.images import ImageSet
 
 SIZE = 32
-SPLIT_OF_INDEX = ("train", "train", "train", "validation", "test")  # by index modulo 5
+PARTS = {"train": (0, 1079), "validation": (1079, 1438), "test": (1438, 1797)}  # of a fixed random order
 
 
 class Digits(ImageSet):
@@ -26,13 +27,12 @@ class Digits(ImageSet):
     classes = tuple("0123456789")
 
     def samples(self, split: str) -> Iterator[tuple[Tensor, int]]:
-        """Yield every digit whose index modulo 5 belongs to ``split``."""
+        """Yield the digits of ``split``, in a fixed random order, since the set cycles through the classes."""
         from sklearn.datasets import load_digits
 
         pixels, labels = load_digits(return_X_y=True)
-        for index, (row, label) in enumerate(zip(pixels, labels, strict=True)):
-            if SPLIT_OF_INDEX[index % 5] != split:
-                continue
-            small = torch.tensor(row, dtype=torch.float32).view(1, 1, 8, 8) * (255 / 16)
+        first, last = PARTS[split]
+        for index in np.random.default_rng(0).permutation(len(labels))[first:last]:
+            small = torch.tensor(pixels[index], dtype=torch.float32).view(1, 1, 8, 8) * (255 / 16)
             large = F.interpolate(small, size=(SIZE, SIZE), mode="bilinear", align_corners=False)
-            yield large[0].round().to(torch.uint8), int(label)
+            yield large[0].round().to(torch.uint8), int(labels[index])

@@ -38,6 +38,10 @@ class ImageSet(ABC):
     name: str
     classes: tuple[str, ...]
 
+    def fingerprint(self) -> str:
+        """Return what changes when the data do, as far as that is cheap to tell."""
+        return self.name
+
     @abstractmethod
     def samples(self, split: str) -> Iterator[tuple[Tensor, int]]:
         """Yield ``(image uint8 [C, H, W], label)`` in a fixed order.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from torpor.data.images import ImageSet
 
 HOLD_OUT = 20  # one training image in so many is validation data
 COLUMNS = ("img", "image")
+FOOTER = 65_536
 
 
 class ParquetImages(ImageSet):
@@ -36,6 +38,16 @@ class ParquetImages(ImageSet):
     ) -> None:
         self.folder, self.shape, self.name = folder, shape, name
         self.classes = classes or ()
+
+    def fingerprint(self) -> str:
+        """Return the name and a digest of each file's footer, where Parquet keeps sizes, offsets and statistics."""
+        digest = hashlib.blake2b(self.name.encode(), digest_size=16)
+        for path in sorted(self.folder.glob("*.parquet")) if self.folder.is_dir() else []:
+            with path.open("rb") as file:
+                size = file.seek(0, io.SEEK_END)
+                file.seek(max(0, size - FOOTER))
+                digest.update(f"{path.name}:{size}".encode() + file.read())
+        return f"{self.name}:{digest.hexdigest()}"
 
     def samples(self, split: str) -> Iterator[tuple[Tensor, int]]:
         """Yield decoded images; see :meth:`ImageSet.samples`."""
@@ -75,16 +87,16 @@ class ParquetImages(ImageSet):
             raise DataError(f"expected an image as a struct with bytes, got {type(record).__name__} in {where}")
         try:
             with Image.open(io.BytesIO(content)) as image:
+                if image.size != (self.shape[2], self.shape[1]):
+                    got = (image.height, image.width)
+                    raise DataError(f"expected images of {self.shape[1:]} pixels, got {got} in {where}")
                 pixels = np.asarray(image.convert("L" if self.shape[0] == 1 else "RGB"))
         except UnidentifiedImageError as error:  # its message holds an address in memory
             raise DataError(f"expected an encoded image, got {len(content)} other bytes in {where}") from error
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise DataError(f"expected a whole encoded image, got a damaged one in {where}: {error}") from error
         tensor = torch.from_numpy(pixels.copy())
-        tensor = tensor.unsqueeze(0) if tensor.ndim == 2 else tensor.permute(2, 0, 1)
-        if tuple(tensor.shape) != self.shape:
-            raise DataError(f"expected images of shape {self.shape}, got {tuple(tensor.shape)} in {where}")
-        return tensor
+        return tensor.unsqueeze(0) if tensor.ndim == 2 else tensor.permute(2, 0, 1)
 
 
 def held_out(number: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -34,6 +35,15 @@ class TensorImages(ImageSet):
                     f"{list(images.shape)} and {len(labels)} labels"
                 )
         self.splits, self.classes, self.name = dict(splits), classes, name
+
+    def fingerprint(self) -> str:
+        """Return the name and a digest of all images and labels."""
+        digest = hashlib.blake2b(digest_size=16)
+        for split, pair in sorted(self.splits.items()):
+            digest.update(split.encode())
+            for tensor in pair:
+                digest.update(tensor.contiguous().numpy().tobytes())
+        return f"{self.name}:{digest.hexdigest()}"
 
     def samples(self, split: str) -> Iterator[tuple[Tensor, int]]:
         """See :meth:`ImageSet.samples`."""

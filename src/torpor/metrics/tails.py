@@ -11,8 +11,8 @@ import numpy.typing as npt
 from torpor.core.errors import UsageError
 from torpor.metrics.vectors import vector
 
-CHUNK = 1 << 21
-"""Resampled values held in memory at once: 16 MiB as float64, and as much again for their indices."""
+CHUNK = 1 << 18
+"""Resampled values held in memory at once: 2 MiB as float64, and as much again for their indices."""
 
 
 class Statistic(Protocol):

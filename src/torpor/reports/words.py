@@ -10,13 +10,14 @@ Row = Mapping[str, Any]
 """One row of an audit's summary; docs/audit-format.md lists the keys."""
 
 FLAGS = {
-    "dead-gradients": "Gradients of the attack's objective vanished or were not finite for many samples, so the "
-    "search was partly blind; read the slowdown as a lower limit.",
+    "no-effect": "No sample became dearer by even one unit: the target is immune, or the attack does not work on it.",
+    "dead-gradients": "The first gradient was exactly zero for most samples, so the search was blind; read the "
+    "slowdown as a lower limit.",
     "budget-unused": "The attack left much of its budget unspent; more or larger steps may cost the target more.",
-    "surrogate-not-tracking": "The differentiable objective and the hard cost did not move together: what the attack "
-    "climbed is not what is billed, and another objective may cost the target more.",
-    "black-box-beats-white-box": "An attack or control that sees no gradients cost at least as much as this white-box "
-    "attack, which therefore has not found the worst case.",
+    "surrogate-not-tracking": "For over a tenth of the samples the attack's objective fell but the cost did not rise: "
+    "what it climbs is not what is billed, and another attack, such as standard, may cost the target more.",
+    "black-box-beats-white-box": "For over a tenth of the samples the ensemble's gradient-free member won: the "
+    "gradients mislead, and the worst case has not been found.",
 }
 
 _ALWAYS_NULL = {

@@ -80,6 +80,10 @@ class Target(ABC):
             raise DataError(f"expected a folder of images for {self.name}, got none; pass --data-dir FOLDER")
         return ParquetImages(folder, self.space.shape)
 
+    def fingerprint(self) -> str:
+        """Return what changes when the target's work or outputs may; audits refuse to mix two."""
+        return f"{self.name} {self.units}"
+
     @property
     def utility_name(self) -> str:
         """Name of what :meth:`utility` measures."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Protocol, Self
+from typing import NoReturn, Self
 
 import torch
 from torch import Tensor, nn
@@ -21,27 +22,11 @@ from torpor.data.images import ImageSet
 from torpor.meters.flops import count_flops
 from torpor.targets.base import Target
 from torpor.targets.exit_rules import ExitRule, parse_rule
+from torpor.targets.module import EarlyExitModule
+from torpor.targets.speed import in_pieces, store_channels_last
 
 TIE = 1e-4
 """A margin this small is decided by a run of that sample alone: batched arithmetic may round differently."""
-CACHE = 1 << 21
-"""Bytes of a stage's output that a CPU computes at a time: feature maps that stay in its cache are read back faster."""
-
-
-class EarlyExitModule(Protocol):
-    """What a network must offer: ``heads[k](stages[k](... stages[0](images)))`` are the logits of exit ``k``.
-
-    ``stages[k]`` maps one tensor to one tensor and ``heads[k]`` maps it to logits ``[B, C]``, each row on its own. The
-    last head is the network's own classifier.
-    """
-
-    @property
-    def stages(self) -> Sequence[nn.Module] | nn.ModuleList:
-        """Consecutive parts of the network."""
-
-    @property
-    def heads(self) -> Sequence[nn.Module] | nn.ModuleList:
-        """One classifier per stage."""
 
 
 class EarlyExitTarget(Target):
@@ -94,7 +79,7 @@ class EarlyExitTarget(Target):
         self.blocks = [(self._ready(stage), self._ready(head)) for stage, head in zip(stages, heads, strict=True)]
         self._sample_bytes: list[int] = []
         self.units, self.classes = self._measure()
-        self._lay_out()
+        store_channels_last(self.blocks, torch.zeros(2, *input_shape, device=self.device))
 
     def _ready(self, part: nn.Module) -> nn.Module:
         return part.to(self.device).eval().requires_grad_(False)
@@ -119,70 +104,61 @@ class EarlyExitTarget(Target):
             raise UsageError(f"expected every head to score the same classes, at least 2, got widths {sorted(widths)}")
         return tuple(units), widths.pop()
 
-    @torch.no_grad()
-    def _lay_out(self) -> None:
-        """Store kernels channels last, which CPUs convolve faster, unless the network then cannot view its features."""
-        kernels = [m.weight for block in self.blocks for part in block for m in part.modules() if type(m) is nn.Conv2d]
-
-        def store(layout: torch.memory_format) -> None:
-            for kernel in kernels:
-                kernel.data = kernel.data.contiguous(memory_format=layout)
-
-        try:
-            store(torch.channels_last)
-            self.signals(torch.zeros(2, *self.space.shape))
-        except RuntimeError:
-            store(torch.contiguous_format)
-
     def stage(self, k: int, features: Tensor) -> Tensor:
-        """Return the output of stage ``k``; on a CPU, of as many samples at a time as its cache holds."""
-        stage = self.blocks[k][0]
-        pieces = math.ceil(len(features) * self._sample_bytes[k] / CACHE)
-        if pieces <= 1 or self.device.type != "cpu":
-            return stage(features)
-        return torch.cat([stage(piece) for piece in features.chunk(pieces)])
+        """Return the output of stage ``k``."""
+        return in_pieces(self.blocks[k][0], features, self._sample_bytes[k])
 
     def run(self, inputs: Tensor) -> Outcome:
         """Return the logits of the exit that each sample takes, and its work.
 
         A sample's work and logits do not depend on its neighbors: where batched arithmetic comes within ``TIE`` of a
         threshold, the sample is decided by a run of its own.
+
+        Raises:
+            UsageError: if a head returns no numbers.
         """
-        outputs, depth, close = self._pass(self.space.check(inputs))
+        outputs, depth, gap = self._pass(self.space.check(inputs))
         if len(inputs) > 1:
-            for row in close.nonzero().flatten().tolist():
+            for row in (gap < TIE).nonzero().flatten().tolist():
                 alone = self._pass(inputs[row : row + 1])
                 outputs[row], depth[row] = alone[0][0], alone[1][0]
+        if outputs.isnan().any() or gap.isnan().any():
+            self._refuse_nan(inputs)
         return Outcome(outputs, self._work(depth))
 
     @torch.no_grad()
     def _pass(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Run one batch: logits ``[B, C]``, exit indices ``[B]``, and which samples came close to a threshold."""
+        """Run one batch: logits ``[B, C]``, exit indices ``[B]``, and each sample's least gap to a threshold."""
         features = inputs.to(self.device)
         outputs = torch.empty(len(inputs), self.classes, device=self.device)
         depth = torch.full((len(inputs),), len(self.blocks) - 1, device=self.device)
-        close = torch.zeros(len(inputs), dtype=torch.bool, device=self.device)
+        gaps = torch.full((len(inputs),), torch.inf, device=self.device)
         rows = torch.arange(len(inputs), device=self.device)
-        history = torch.empty(len(inputs), 0, self.classes, device=self.device)
-        for k, (_, head) in enumerate(self.blocks):
+        history, gap = outputs.new_empty(len(inputs), 0, self.classes), gaps
+        for k, (_, head) in enumerate(self.blocks[:-1]):
             features = self.stage(k, features)
             logits = head(features)
-            if logits.isnan().any():
-                raise UsageError(f"expected numbers from head {k} of {self.name}, got NaN logits; check its weights")
-            if k == len(self.blocks) - 1:
-                outputs[rows] = logits
-                break
             history = torch.cat([history, logits.unsqueeze(1)], dim=1)
             margin = self.rule.margin(history)
-            close[rows] |= margin.abs() < TIE
+            gap = torch.minimum(gap, margin.abs())  # NaN stays NaN
             leaves = margin >= 0
             if leaves.any():
-                outputs[rows[leaves]], depth[rows[leaves]] = logits[leaves], k
+                done = rows[leaves]
+                outputs[done], depth[done], gaps[done] = logits[leaves], k, gap[leaves]
+                if len(done) == len(rows):
+                    return outputs, depth, gaps
                 stays = ~leaves
-                rows, features, history = rows[stays], features[stays], history[stays]
-                if len(rows) == 0:
-                    break
-        return outputs, depth, close
+                rows, features, history, gap = rows[stays], features[stays], history[stays], gap[stays]
+        outputs[rows] = self.blocks[-1][1](self.stage(len(self.blocks) - 1, features))
+        gaps[rows] = gap
+        return outputs, depth, gaps
+
+    @torch.no_grad()
+    def _refuse_nan(self, inputs: Tensor) -> NoReturn:
+        """Say which head returns no numbers."""
+        sound = self.signals(inputs).logits.isfinite().all(-1).all(0)
+        head = "the rule's margins" if sound.all() else f"head {int(sound.int().argmin())}"
+        raise UsageError(f"expected numbers from {head} of {self.name}, got NaN logits; check its weights")
 
     def _work(self, depth: Tensor) -> Work:
         """Turn exit indices ``[B]`` into counts: one run of every unit up to and including the exit."""
@@ -251,6 +227,15 @@ class EarlyExitTarget(Target):
         other = copy.copy(self)
         other.rule = self.named_rules.get(text) or parse_rule(text)
         return other
+
+    def fingerprint(self) -> str:
+        """See :meth:`Target.fingerprint`; the rule and all weights count."""
+        digest = hashlib.blake2b(f"{super().fingerprint()} {self.rule}".encode(), digest_size=16)
+        for block in self.blocks:
+            for part in block:
+                for name, value in part.state_dict().items():
+                    digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def data(self, folder: Path | None) -> ImageSet:
         """See :meth:`Target.data`."""

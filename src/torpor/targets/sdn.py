@@ -116,7 +116,8 @@ def build_sdn(
     stages = _split(backbone, cuts)
     was_training = backbone.training
     heads: list[nn.Module] = []
-    features = torch.zeros(1, *input_shape)
+    device = next((parameter.device for parameter in backbone.parameters()), torch.device("cpu"))
+    features = torch.zeros(1, *input_shape, device=device)
     with torch.no_grad():
         for stage, cut in zip(stages, cuts, strict=False):
             features = stage.eval()(features)
@@ -125,6 +126,6 @@ def build_sdn(
                     f"expected a feature map [B, C, H, W] after {cut!r}, got shape {tuple(features.shape)}"
                 )
             size = min(MAX_POOLED_SIZE, features.shape[-1], features.shape[-2])
-            heads.append(InternalClassifier(features.shape[1], num_classes, size))
+            heads.append(InternalClassifier(features.shape[1], num_classes, size).to(device))
     heads.append(nn.Identity())
     return ShallowDeepNetwork(stages, heads).train(was_training)

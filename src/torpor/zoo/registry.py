@@ -43,7 +43,6 @@ class ZooEntry:
         num_classes: of the task.
         data: makes the data set from the user's ``--data-dir``.
         recipe: how the weights were trained.
-        ships: whether the weights come with the package.
     """
 
     name: str
@@ -53,13 +52,17 @@ class ZooEntry:
     num_classes: int
     data: Callable[[Path | None], ImageSet]
     recipe: Recipe
-    ships: bool
 
     def build(self) -> ShallowDeepNetwork:
         """Build the untrained network."""
         return build_sdn(
             self.backbone(self.num_classes), self.cuts, num_classes=self.num_classes, input_shape=self.input_shape
         )
+
+    @property
+    def ships(self) -> bool:
+        """Whether the weights come with the package."""
+        return (SHIPPED / f"{self.name}.json").is_file()
 
     def folder(self) -> Path:
         """Return where the weights and the card are, or will be."""
@@ -141,7 +144,6 @@ ZOO: dict[str, ZooEntry] = {
             10,
             _digits,
             Recipe(epochs=80, batch_size=64, pad=2, flip=False),
-            ships=True,
         ),
         ZooEntry(
             "sdn-resnet56-cifar10",
@@ -151,7 +153,6 @@ ZOO: dict[str, ZooEntry] = {
             10,
             _cifar10,
             Recipe(epochs=30),
-            ships=True,
         ),
         ZooEntry(
             "sdn-vgg16-cifar10",
@@ -161,7 +162,6 @@ ZOO: dict[str, ZooEntry] = {
             10,
             _cifar10,
             Recipe(epochs=15),
-            ships=False,
         ),
     )
 }

@@ -10,11 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from torpor.core.errors import UsageError
 from torpor.data.images import ImageBatch, to_unit
 from torpor.targets.sdn import ShallowDeepNetwork
 
@@ -79,7 +80,7 @@ def train(
     per_epoch = len(data) // recipe.batch_size
     total = per_epoch * recipe.epochs
     for epoch in range(_restore(checkpoint, recipe, model, optimizers), recipe.epochs):
-        chance = torch.Generator().manual_seed(recipe.seed * 100_003 + epoch)
+        chance = torch.Generator().manual_seed((recipe.seed * 100_003 + epoch) % 2**63)
         order = torch.randperm(len(data), generator=chance)
         for step in range(per_epoch):
             done = epoch * per_epoch + step
@@ -177,11 +178,14 @@ def _restore(path: Path, recipe: Recipe, model: nn.Module, optimizers: list[torc
     """Load a checkpoint of the same recipe and return the number of epochs done, else 0."""
     if not path.is_file():
         return 0
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata()
-        if metadata.get("recipe") != json.dumps(asdict(recipe)):
-            return 0
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is not iterable
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+            if metadata.get("recipe") != json.dumps(asdict(recipe)):
+                return 0
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not iterable itself
+    except SafetensorError as error:
+        raise UsageError(f"expected a training checkpoint, got a damaged file: {error}; delete {path}") from error
     model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
     for which, optimizer in enumerate(optimizers):
         slots: dict[int, dict[str, Tensor]] = {}
