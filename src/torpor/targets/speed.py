@@ -45,7 +45,7 @@ def store_channels_last(blocks: Sequence[tuple[nn.Module, nn.Module]], inputs: T
 
 
 def in_pieces(part: nn.Module, inputs: Tensor, sample_bytes: int) -> Tensor:
-    """Return ``part(inputs)``; on a CPU, of as many samples at a time as its cache holds.
+    """Return ``part(inputs)``; on a CPU, of about as many samples at a time as its cache holds.
 
     Args:
         part: maps each sample on its own.

@@ -161,7 +161,7 @@ ZOO: dict[str, ZooEntry] = {
             (3, 32, 32),
             10,
             _cifar10,
-            Recipe(epochs=15),
+            Recipe(epochs=30),
         ),
     )
 }
