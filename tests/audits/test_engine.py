@@ -17,6 +17,7 @@ from torpor.audits.plan import Plan, slug
 from torpor.audits.store import SCHEMA
 from torpor.core.errors import DataError, UsageError
 from torpor.data.images import ImageBatch, ImageSet
+from torpor.data.parquet import ParquetImages
 from torpor.data.tensors import TensorImages
 from torpor.targets.base import Target
 from torpor.targets.resolve import load_target
@@ -183,14 +184,14 @@ def test_impossible_pixels_are_refused(value: float) -> None:
         PLAN.attacks_at(PLAN.budgets[0])[0](target, inputs)
 
 
-def test_a_finished_audit_is_left_alone(audited: tuple[Plan, Target, Path]) -> None:
+def test_a_finished_audit_is_left_alone(audited: tuple[Plan, Target, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     plan, target, folder = audited
     before = snapshot(folder)
 
-    class Idle(Toy):
-        def data(self, folder: Path | None) -> ImageSet:
-            return self.own
+    def sealed(self: ImageSet, split: str) -> Iterator[tuple[Tensor, int]]:
+        raise AssertionError("a finished audit reads no image")
 
-    assert run_audit(plan, Idle(TensorImages({})), folder) == folder / "audit.json"  # reads no image
+    monkeypatch.setattr(ParquetImages, "samples", sealed)
+    assert run_audit(plan, target, folder) == folder / "audit.json"
     assert snapshot(folder) == before
     assert target.name == "toy-needle"

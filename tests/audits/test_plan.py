@@ -52,7 +52,7 @@ def test_the_command_reads_back_as_the_same_plan() -> None:
         ({"norm": "L0"}, "norm Linf, L2, L1"),
         ({"limit": 0}, "limit of 1 or more"),
         ({"batch_size": 0}, "batch size of 1 or more"),
-        ({"seed": -1}, "seed of 0 or more"),
+        ({"seed": -1}, "a seed from 0"),
         ({"steps": 0}, "1 step or more"),
         ({"steps": 3, "attacks": ("square",)}, "no number of steps for square"),
     ],

@@ -18,7 +18,7 @@ from torpor.core.errors import DataError, UsageError
 from torpor.targets.base import Target
 from torpor.targets.resolve import load_target
 
-CLOCK = ("latency", "attack_seconds", "energy", "memory")
+CLOCK = ("latency", "attack_seconds", "energy", "memory", "fit_seconds")
 
 
 class Killed(BaseException):
@@ -42,7 +42,10 @@ def same(one: Path, other: Path) -> None:
     """Assert that two audits found the same, whatever the clock said."""
     found, expected = snapshot(one), snapshot(other)
     assert found.keys() == expected.keys()
-    for name in found.keys() - {"audit.json"}:
+    clocked = {
+        name for name in found if name == "audit.json" or (name.startswith("fitted/") and name.endswith(".json"))
+    }
+    for name in found.keys() - clocked:
         assert found[name] == expected[name], name
     rows = [json.loads(content["audit.json"])["summary"] for content in (found, expected)]
     for row, wanted in zip(*rows, strict=True):
@@ -119,7 +122,7 @@ def test_a_truncated_shard_is_computed_anew(
             run_audit(plan, load_target(NEEDLE), tmp_path / "run")
     path = tmp_path / "run" / "shards" / f"000001.{suffix}"
     path.write_bytes(path.read_bytes()[:-7])
-    fitted = next((tmp_path / "run" / "fitted").iterdir())
+    fitted = next((tmp_path / "run" / "fitted").glob("*.safetensors"))
     fitted.write_bytes(fitted.read_bytes()[:-7])
     run_audit(plan, load_target(NEEDLE), tmp_path / "run")
     same(tmp_path / "run", undisturbed)
@@ -130,7 +133,7 @@ def test_another_plan_is_refused_and_nothing_is_lost(plan: Plan, undisturbed: Pa
     for other in (replace(plan, seed=1), replace(plan, eps=(0.1,)), replace(plan, limit=3), replace(plan, steps=None)):
         if other == plan:
             continue
-        with pytest.raises(UsageError, match="got another audit; pass another --out"):
+        with pytest.raises(UsageError, match="with other settings, weights, data or versions"):
             run_audit(other, load_target(NEEDLE), undisturbed)
     assert snapshot(undisturbed) == before
 
@@ -191,3 +194,11 @@ def test_kill_9_of_the_real_command(tmp_path: Path) -> None:
     assert again.returncode == 0, again.stderr
     expected = (tmp_path / "whole" / "records.parquet").read_bytes()
     assert (tmp_path / "killed" / "records.parquet").read_bytes() == expected
+
+
+def test_another_target_under_the_same_name_is_refused(plan: Plan, undisturbed: Path) -> None:
+    before = snapshot(undisturbed)
+    other = load_target(NEEDLE, rule="confidence:0.95")
+    with pytest.raises(UsageError, match="with other settings, weights, data or versions"):
+        run_audit(plan, other, undisturbed)
+    assert snapshot(undisturbed) == before

@@ -26,6 +26,7 @@ class UniformExits:
     The loss is the sum over exits but the last of the cross-entropy between the uniform distribution and the softmax;
     its least value is ``log C`` per exit, which is subtracted.
 
+    >>> import torch
     >>> flat = GateSignals(torch.zeros(1, 3, 4), torch.zeros(1, 2), None)
     >>> UniformExits()(flat, torch.tensor([0])).item()
     0.0
@@ -44,6 +45,7 @@ class CloseGates:
     Attributes:
         slack: how far below; keeps the gradient alive at the threshold.
 
+    >>> import torch
     >>> open_gate = GateSignals(torch.zeros(1, 2, 2), torch.tensor([[0.1]]), None)
     >>> round(CloseGates(0.1)(open_gate, torch.tensor([0])).item(), 3)
     0.2
@@ -63,6 +65,7 @@ class WrongClass:
     Attributes:
         exits: ``"final"`` classifier only (PGD), ``"avg"`` over all exits, or the ``"max"`` over exits.
 
+    >>> import torch
     >>> flat = GateSignals(torch.zeros(1, 2, 2), torch.zeros(1, 1), None)
     >>> round(WrongClass("avg")(flat, torch.tensor([0])).item(), 3)
     -0.693

@@ -136,7 +136,9 @@ def _fitted(plan: Plan, target: Target, data: ImageSet, store: Store, budget: Bu
             assert learned is not None
             numbers = {"forwards": learned.forwards, "backwards": learned.backwards, "blind": int(learned.blind)}
             tensors = {name: torch.tensor(value) for name, value in numbers.items()}
-            tensors["seconds"] = torch.tensor(time.perf_counter() - begin, dtype=torch.float64)
+            seconds = time.perf_counter() - begin
+            path.parent.mkdir(exist_ok=True)
+            write_atomically(path.with_suffix(".json"), json.dumps({"seconds": seconds}))
             save_tensors(path, {"perturbations": learned.perturbations, **tensors})
         attacks.append(replace(attack, learned=learned))
     return attacks

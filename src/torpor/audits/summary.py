@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def _fit_cost(path: Path) -> dict[str, Any]:
     return {
         "fit_forwards": int(spent["forwards"]),
         "fit_backwards": int(spent["backwards"]),
-        "fit_seconds": float(spent["seconds"]),
+        "fit_seconds": json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["seconds"],
     }
 
 
