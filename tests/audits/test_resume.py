@@ -83,7 +83,9 @@ def test_killed_before_any_of_its_writes_it_goes_on_to_the_same_end(
         assert not (tmp_path / str(at) / "audit.json").exists()
         run_audit(plan, target, tmp_path / str(at))
         same(tmp_path / str(at), undisturbed)
-    assert deaths == 1 + 1 + 3 * 3 + 1 + 5 + 1  # plan, fit, three shards of three files, records, examples, audit
+    assert (
+        deaths == 1 + 2 + 3 * 3 + 1 + 5 + 1
+    )  # plan, fit and its clock, three shards of three files, records, examples, audit
 
 
 @pytest.mark.parametrize("at", [3, 40, 90, 140])
