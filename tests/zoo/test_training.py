@@ -106,3 +106,13 @@ def test_the_learning_rate_rises_and_falls() -> None:
     assert rates[100] == pytest.approx(0, abs=1e-12)
     assert rates[:21] == sorted(rates[:21])
     assert rates[20:] == sorted(rates[20:], reverse=True)
+
+
+def test_cutout_hides_one_square_of_each_image_and_nothing_else() -> None:
+    images = torch.rand(16, 3, 12, 12)
+    recipe = Recipe(epochs=1, pad=0, flip=False, cutout=4)
+    changed = (augment(images, recipe, torch.Generator().manual_seed(0)) != images).any(1)
+    rows, columns = changed.any(2).sum(1), changed.any(1).sum(1)
+    assert torch.equal(changed.flatten(1).sum(1), rows * columns)
+    assert rows.min() >= 2
+    assert rows.max() == columns.max() == 4

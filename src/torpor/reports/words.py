@@ -15,7 +15,7 @@ FLAGS = {
     "slowdown as a lower limit.",
     "budget-unused": "The attack left much of its budget unspent; more or larger steps may cost the target more.",
     "surrogate-not-tracking": "For over a tenth of the samples the attack's objective fell but the cost did not rise: "
-    "what it climbs is not what is billed, and another attack, such as standard, may cost the target more.",
+    "what it climbs is not what is billed, and an attack with another objective may cost the target more.",
     "black-box-beats-white-box": "For over a tenth of the samples the ensemble's gradient-free member won: the "
     "gradients mislead, and the worst case has not been found.",
 }

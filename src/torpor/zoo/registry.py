@@ -20,6 +20,7 @@ from torpor.data.parquet import ParquetImages
 from torpor.targets.early_exit import EarlyExitTarget
 from torpor.targets.exit_rules import Confidence
 from torpor.targets.sdn import ShallowDeepNetwork, build_sdn
+from torpor.targets.speed import fold_batch_norm
 from torpor.zoo.architectures.convnet import convnet
 from torpor.zoo.architectures.resnet import resnet56
 from torpor.zoo.architectures.vgg import vgg16
@@ -107,7 +108,7 @@ class ZooEntry:
             raise UsageError(f"expected thresholds in the card of {self.name}, got none; train it again")
         rules = {f"drop:{drop}": Confidence(float(chosen)) for drop, chosen in thresholds.items()}
         return EarlyExitTarget(
-            module,
+            ShallowDeepNetwork([fold_batch_norm(stage) for stage in module.stages], list(module.heads)),
             rules[DEFAULT_RULE],
             input_shape=self.input_shape,
             name=self.name,
@@ -152,7 +153,7 @@ ZOO: dict[str, ZooEntry] = {
             (3, 32, 32),
             10,
             _cifar10,
-            Recipe(epochs=30),
+            Recipe(epochs=60, cutout=12, sizes=(20, 26, 32)),
         ),
         ZooEntry(
             "sdn-vgg16-cifar10",
@@ -161,7 +162,7 @@ ZOO: dict[str, ZooEntry] = {
             (3, 32, 32),
             10,
             _cifar10,
-            Recipe(epochs=30),
+            Recipe(epochs=30, cutout=12, sizes=(20, 26, 32)),
         ),
     )
 }

@@ -25,8 +25,8 @@ class BasicBlock(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Map ``[B, channels_in, H, W]`` to ``[B, channels, H / stride, W / stride]``."""
-        hidden = torch.relu(self.bn1(self.conv1(inputs)))
-        return torch.relu(self.bn2(self.conv2(hidden)) + self.shortcut(inputs))
+        hidden = torch.relu_(self.bn1(self.conv1(inputs)))
+        return torch.relu_(self.bn2(self.conv2(hidden)).add_(self.shortcut(inputs)))
 
 
 def resnet56(num_classes: int = 10) -> nn.Sequential:

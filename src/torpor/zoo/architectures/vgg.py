@@ -21,11 +21,12 @@ def vgg16(num_classes: int = 10) -> nn.Sequential:
     for channels in CHANNELS:
         if channels == 0:
             pools += 1
-            model.add_module(f"pool{pools}", nn.MaxPool2d(2))
+            last = pools == CHANNELS.count(0)  # takes what is left, so that smaller images pass too
+            model.add_module(f"pool{pools}", nn.AdaptiveMaxPool2d(1) if last else nn.MaxPool2d(2))
             continue
         convs += 1
         conv = nn.Conv2d(channels_in, channels, 3, padding=1, bias=False)
-        model.add_module(f"conv{convs}", nn.Sequential(conv, nn.BatchNorm2d(channels), nn.ReLU()))
+        model.add_module(f"conv{convs}", nn.Sequential(conv, nn.BatchNorm2d(channels), nn.ReLU(inplace=True)))
         channels_in = channels
     model.add_module("flatten", nn.Flatten())
     model.add_module("linear", nn.Linear(512, num_classes))

@@ -34,6 +34,9 @@ class Recipe:
         supervision: share of the internal classifiers' gradient that reaches the backbone.
         pad: random crops from images padded by this many pixels.
         flip: mirror half of the images.
+        cutout: side of the gray square put on each image, in pixels (DeVries and Taylor, arXiv:1708.04552).
+        sizes: sides to which images are scaled, one per equal part of the training; small images first are cheap
+            epochs (Tan and Le, "EfficientNetV2", ICML 2021). Empty means the images' own size.
         seed: of initialization, order and augmentation.
     """
 
@@ -46,6 +49,8 @@ class Recipe:
     supervision: float = 0.1
     pad: int = 4
     flip: bool = True
+    cutout: int = 0
+    sizes: tuple[int, ...] = ()
     seed: int = 0
 
 
@@ -88,7 +93,8 @@ def train(
             for group, peak in zip(groups, peaks, strict=True):
                 group["lr"] = peak * one_cycle(done / total)
             pick = order[step * recipe.batch_size : (step + 1) * recipe.batch_size].to(device)
-            batch = augment(to_unit(images[pick]), recipe, chance).contiguous(memory_format=torch.channels_last)
+            batch = resize(augment(to_unit(images[pick]), recipe, chance), recipe, epoch)
+            batch = batch.contiguous(memory_format=torch.channels_last)
             loss, final = losses(model, batch, labels[pick], recipe)
             for optimizer in optimizers:
                 optimizer.zero_grad()
@@ -147,7 +153,7 @@ def one_cycle(fraction: float, warmup: float = 0.2) -> float:
 
 
 def augment(images: Tensor, recipe: Recipe, chance: torch.Generator) -> Tensor:
-    """Crop and mirror each image ``[B, C, H, W]`` at random."""
+    """Crop and mirror each image ``[B, C, H, W]`` at random, and hide a square of it."""
     batch, _, height, width = images.shape
     device = images.device
     if recipe.pad:
@@ -160,7 +166,27 @@ def augment(images: Tensor, recipe: Recipe, chance: torch.Generator) -> Tensor:
     if recipe.flip:
         mirror = (torch.rand(batch, generator=chance) < 0.5).to(device)
         images = torch.where(mirror[:, None, None, None], images.flip(-1), images)
+    if recipe.cutout:
+        centre = torch.rand(2, batch, 1, generator=chance).to(device)
+        hidden = [
+            (torch.arange(side, device=device) + 0.5 - centre[axis] * side).abs() < recipe.cutout / 2
+            for axis, side in enumerate((height, width))
+        ]
+        images = torch.where((hidden[0][:, :, None] & hidden[1][:, None, :])[:, None], 0.5, images)
     return images
+
+
+def resize(images: Tensor, recipe: Recipe, epoch: int) -> Tensor:
+    """Scale images ``[B, C, H, W]`` to the size that the recipe has for ``epoch``.
+
+    >>> recipe = Recipe(epochs=4, sizes=(16, 32))
+    >>> [resize(torch.zeros(1, 3, 32, 32), recipe, epoch).shape[-1] for epoch in range(4)]
+    [16, 16, 32, 32]
+    """
+    if not recipe.sizes:
+        return images
+    size = recipe.sizes[epoch * len(recipe.sizes) // recipe.epochs]
+    return F.interpolate(images, (size, size), mode="bilinear", antialias=True)
 
 
 def _save(path: Path, recipe: Recipe, model: nn.Module, optimizers: list[torch.optim.Optimizer], epoch: int) -> None:
