@@ -111,7 +111,7 @@ def images(target: EarlyExitTarget, count: int, options: Options) -> tuple[Tenso
     """Return test images in [0, 1] and their classes; random ones if the user named no data."""
     if options.data_dir is not None:
         batch = target.data(options.data_dir).load("test", count)
-        return to_unit(batch.images), batch.labels
+        return to_unit(batch.inputs), batch.references
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (count, *target.space.shape), generator=generator, dtype=torch.uint8)
     return to_unit(pixels), torch.randint(0, target.classes, (count,), generator=generator)

@@ -53,7 +53,7 @@ def images() -> TensorImages:
 def train(data: TensorImages, epochs: int = 20, seed: int = 0) -> OwnNetwork:
     """Train all exits at once; the same seed gives the same network."""
     batch = data.load("train")
-    inputs, labels = batch.images.to(torch.float32) / 255, batch.labels
+    inputs, labels = batch.inputs.to(torch.float32) / 255, batch.references
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = OwnNetwork()
@@ -74,11 +74,11 @@ def build() -> EarlyExitTarget:
     network = train(data)
     known = data.load("validation")
     with torch.no_grad():
-        logits = torch.stack(network(known.images.to(torch.float32) / 255), dim=1)
+        logits = torch.stack(network(known.inputs.to(torch.float32) / 255), dim=1)
     target = EarlyExitTarget(
         network, Confidence(0.9), input_shape=(1, 8, 8), name="own-early-exit", data=lambda folder: data
     )
-    accuracy = (logits[:, -1].argmax(-1) == known.labels).to(torch.float64).mean().item()
-    table = threshold_table(logits, known.labels, target.exit_costs)
+    accuracy = (logits[:, -1].argmax(-1) == known.references).to(torch.float64).mean().item()
+    table = threshold_table(logits, known.references, target.exit_costs)
     target.rule = Confidence(choose_threshold(table, accuracy, max_drop=0.02).threshold)
     return target

@@ -27,4 +27,4 @@ def digits_target() -> EarlyExitTarget:
 def digits_test() -> tuple[Tensor, Tensor]:
     """Return the first 64 test digits in [0, 1], and their classes."""
     batch = Digits().load("test", 64)
-    return to_unit(batch.images), batch.labels
+    return to_unit(batch.inputs), batch.references

@@ -46,11 +46,11 @@ def own() -> EarlyExitTarget:
 
 def test_the_exits_of_the_own_network_mean_something(own: EarlyExitTarget) -> None:
     batch = own.data(None).load("test")
-    outcome = own.run(own.space.from_bytes(batch.images))
+    outcome = own.run(own.space.from_bytes(batch.inputs))
     leaves = outcome.work.counts.sum(1) - 1
-    assert own.utility(outcome.outputs, batch.labels).mean() > 0.9
+    assert own.utility(outcome.outputs, batch.references).mean() > 0.9
     assert all((leaves == exit_).any() for exit_ in range(3))
-    assert own.prices.cost(outcome.work).mean() < 0.5 * own.prices.cost(own.max_work(batch.images)).mean()
+    assert own.prices.cost(outcome.work).mean() < 0.5 * own.prices.cost(own.max_work(batch.inputs)).mean()
 
 
 def test_the_own_network_is_the_same_each_time(own: EarlyExitTarget) -> None:

@@ -66,7 +66,7 @@ def images(target: Target, count: int, seed: int = 5) -> tuple[Tensor, Tensor]:
     """Return test images and classes for any of :data:`TARGETS`: digits, else random ones around random means."""
     if target.name == "sdn-digits":
         batch = Digits().load("test", count)
-        return to_unit(batch.images), batch.labels
+        return to_unit(batch.inputs), batch.references
     chance = torch.Generator().manual_seed(seed)
     mean = torch.rand(count, 1, 1, 1, generator=chance)
     noise = 0.3 * (torch.rand(count, *target.space.shape, generator=chance) - 0.5)

@@ -37,6 +37,6 @@ def test_audits_fit_on_validation_and_attack_the_test_split(
     run_audit(plan, digits_target, tmp_path / "audit")
     learned = {image.numpy().tobytes() for images in fitted for image in images}
     sent = [image.numpy().tobytes() for images in attacked for image in images]
-    assert learned == {image.numpy().tobytes() for image in to_unit(Digits().load("validation").images)}
-    assert sent == [image.numpy().tobytes() for image in to_unit(Digits().load("test", 6).images)]
+    assert learned == {image.numpy().tobytes() for image in to_unit(Digits().load("validation").inputs)}
+    assert sent == [image.numpy().tobytes() for image in to_unit(Digits().load("test", 6).inputs)]
     assert not learned & set(sent)

@@ -16,8 +16,9 @@ from torpor.audits.engine import run_audit
 from torpor.audits.plan import Plan, slug
 from torpor.audits.store import SCHEMA
 from torpor.core.errors import DataError, UsageError
-from torpor.data.images import ImageBatch, ImageSet
+from torpor.data.images import ImageSet
 from torpor.data.parquet import ParquetImages
+from torpor.data.sets import Batch
 from torpor.data.tensors import TensorImages
 from torpor.targets.base import Target
 from torpor.targets.resolve import load_target
@@ -126,7 +127,7 @@ class Counted(ImageSet):
         images, labels = gray(30)
         yield from zip(images, labels.tolist(), strict=True)
 
-    def batches(self, split: str, batch_size: int, limit: int | None = None) -> Iterator[ImageBatch]:
+    def batches(self, split: str, batch_size: int, limit: int | None = None) -> Iterator[Batch]:
         seen: list[weakref.ref[Tensor]] = []
         images, labels = gray(30)
         for start in range(0, 30, batch_size):
@@ -135,7 +136,7 @@ class Counted(ImageSet):
             seen.append(weakref.ref(part))
             if split == "test":
                 self.most = max(self.most, sum(found() is not None for found in seen))
-            batch = ImageBatch(torch.arange(30)[rows], part, labels[rows])
+            batch = Batch(torch.arange(30)[rows], part, labels[rows])
             del part
             yield batch
             del batch

@@ -17,7 +17,7 @@ def test_the_profile_is_that_of_the_records(tmp_path: Path) -> None:
     target = needle()
     data = write_images(tmp_path)
     batch = target.data(data).load("test")
-    outcome = target.run(target.space.from_bytes(batch.images))
+    outcome = target.run(target.space.from_bytes(batch.inputs))
     cost = target.prices.cost(outcome.work)
     for batch_size in (5, 128):
         found = clean_profile(target, data, limit=None, batch_size=batch_size, seconds=False)
@@ -26,7 +26,7 @@ def test_the_profile_is_that_of_the_records(tmp_path: Path) -> None:
         assert found["flops_max"] == cost.max().item()
         assert found["flops_static"] == sum(unit.flops for unit in target.units)
         assert found["exit_histogram"] == torch.bincount(outcome.work.counts.sum(1) - 1, minlength=4).tolist()
-        assert found["utility"] == pytest.approx(target.utility(outcome.outputs, batch.labels).mean().item())
+        assert found["utility"] == pytest.approx(target.utility(outcome.outputs, batch.references).mean().item())
         assert found["efficacy_step"] == pytest.approx(1 - found["flops_mean"] / found["flops_static"])
         assert found["latency_s_p50"] > 0
         assert "seconds_per_unit" not in found

@@ -7,10 +7,10 @@ from torpor.attacks.base import AttackResult
 from torpor.attacks.controls import Noise
 from torpor.attacks.pgd import PGD
 from torpor.audits.rows import attacked_rows, clean_rows, costliest
-from torpor.data.images import ImageBatch
+from torpor.data.sets import Batch
 from torpor.targets.toys import WindowTarget, needle
 
-BATCH = ImageBatch(
+BATCH = Batch(
     torch.arange(5, 9),
     torch.tensor([30, 120, 128, 200]).view(4, 1, 1, 1).expand(4, 1, 4, 4).byte(),
     torch.arange(4) % 2,
@@ -18,13 +18,13 @@ BATCH = ImageBatch(
 
 
 def attacked(target: WindowTarget, seed: int = 0) -> AttackResult:
-    inputs = target.space.from_bytes(BATCH.images)
-    return PGD(norm="Linf", eps=0.3)(target, inputs, references=BATCH.labels, seed=seed)
+    inputs = target.space.from_bytes(BATCH.inputs)
+    return PGD(norm="Linf", eps=0.3)(target, inputs, references=BATCH.references, seed=seed)
 
 
 def test_clean_rows_say_what_a_run_alone_costs() -> None:
     target = needle()
-    inputs = target.space.from_bytes(BATCH.images)
+    inputs = target.space.from_bytes(BATCH.inputs)
     rows = clean_rows(target, BATCH, target.run(inputs), target.max_work(inputs)).to_pylist()
     for row, image in zip(rows, inputs, strict=True):
         alone = target.run(image.unsqueeze(0))
@@ -59,9 +59,9 @@ def test_attacked_rows_repeat_on_the_attacked_input() -> None:
 
 def test_the_costliest_perturbation_is_chosen_for_each_sample() -> None:
     target = needle()
-    inputs = target.space.from_bytes(BATCH.images)
+    inputs = target.space.from_bytes(BATCH.inputs)
     near = attacked(target)
-    weak = Noise(norm="Linf", eps=0.01)(target, inputs, references=BATCH.labels)
+    weak = Noise(norm="Linf", eps=0.01)(target, inputs, references=BATCH.references)
     for results in ([near, weak], [weak, near]):
         best = costliest(target, results)
         cost = target.prices.cost(target.run(near.clean_inputs + best).work)

@@ -50,7 +50,7 @@ def test_the_attack_costs_more_than_every_control(run: Path) -> None:
 def test_work_is_exact(run: Path, digits_target: EarlyExitTarget) -> None:
     batch = Digits().load("test", 12)
     rows = [row for row in records(run).to_pylist() if row["attack"] == "clean"]
-    for row, image in zip(rows, batch.images, strict=True):
+    for row, image in zip(rows, batch.inputs, strict=True):
         outcome = digits_target.run(digits_target.space.from_bytes(image.unsqueeze(0)))
         assert row["work"] == outcome.work.counts[0].tolist()
         assert row["flops"] == digits_target.prices.cost(outcome.work).item()

@@ -13,8 +13,9 @@ from PIL import Image
 
 from torpor.core.errors import DataError, UsageError
 from torpor.data.digits import Digits
-from torpor.data.images import SPLITS, to_unit
+from torpor.data.images import to_unit
 from torpor.data.parquet import ParquetImages
+from torpor.data.sets import SPLITS
 from torpor.data.tensors import TensorImages
 
 SHAPE = (3, 4, 6)
@@ -36,26 +37,26 @@ def write(folder: Path, split: str, records: list[Any], labels: list[Any], colum
 def test_parquet_images_come_back_pixel_by_pixel(tmp_path: Path, column: str) -> None:
     data = write(tmp_path, "test", [png(10), png(200), png(30)], [0, 2, 1], column)
     batch = data.load("test")
-    assert batch.images.dtype == torch.uint8
-    assert tuple(batch.images.shape) == (3, *SHAPE)
-    assert batch.images[:, :, 3, 5].tolist() == [[10, 5, 245], [200, 100, 55], [30, 15, 225]]
-    assert batch.labels.tolist() == [0, 2, 1]
+    assert batch.inputs.dtype == torch.uint8
+    assert tuple(batch.inputs.shape) == (3, *SHAPE)
+    assert batch.inputs[:, :, 3, 5].tolist() == [[10, 5, 245], [200, 100, 55], [30, 15, 225]]
+    assert batch.references.tolist() == [0, 2, 1]
     assert batch.index.tolist() == [0, 1, 2]
 
 
 def test_gray_targets_read_color_files_as_gray(tmp_path: Path) -> None:
     write(tmp_path, "test", [png(7, mode="L"), png(9, mode="L")], [0, 1])
     batch = ParquetImages(tmp_path, (1, 4, 6)).load("test")
-    assert batch.images[:, 0, 0, 0].tolist() == [7, 9]
+    assert batch.inputs[:, 0, 0, 0].tolist() == [7, 9]
 
 
 def test_train_and_validation_share_no_row_and_lose_none(tmp_path: Path) -> None:
     data = write(tmp_path, "train", [png(value) for value in range(200)], [0] * 200)
-    train, validation = (data.load(split).images[:, 0, 0, 0].tolist() for split in ("train", "validation"))
+    train, validation = (data.load(split).inputs[:, 0, 0, 0].tolist() for split in ("train", "validation"))
     assert 5 <= len(validation) <= 20
     assert len({later - earlier for earlier, later in pairwise(validation)}) > 1, "a file may cycle through classes"
     assert sorted(train + validation) == list(range(200))
-    assert data.load("validation").images[:, 0, 0, 0].tolist() == validation
+    assert data.load("validation").inputs[:, 0, 0, 0].tolist() == validation
 
 
 def test_batches_number_samples_and_stop_at_the_limit(tmp_path: Path) -> None:
@@ -112,18 +113,18 @@ def test_unknown_splits_and_empty_splits_are_refused(tmp_path: Path) -> None:
 def test_digits_are_split_for_good() -> None:
     parts = {split: Digits().load(split) for split in SPLITS}
     assert {split: len(part) for split, part in parts.items()} == {"train": 1079, "validation": 359, "test": 359}
-    assert parts["test"].labels[:5].tolist() == [8, 8, 9, 8, 3]
-    counts = parts["test"].labels.bincount()
+    assert parts["test"].references[:5].tolist() == [8, 8, 9, 8, 3]
+    counts = parts["test"].references.bincount()
     assert counts.min() > 25  # no class is rare, as it is in a file that cycles through the classes
     again = Digits().load("test")
-    assert again.images.equal(parts["test"].images)
+    assert again.inputs.equal(parts["test"].inputs)
     for part in parts.values():
-        assert tuple(part.images.shape[1:]) == (1, 32, 32)
-        assert sorted(set(part.labels.tolist())) == list(range(10))
+        assert tuple(part.inputs.shape[1:]) == (1, 32, 32)
+        assert sorted(set(part.references.tolist())) == list(range(10))
 
 
 def test_no_digit_is_in_two_splits() -> None:
-    rows = {split: {image.numpy().tobytes() for image in Digits().load(split).images} for split in SPLITS}
+    rows = {split: {image.numpy().tobytes() for image in Digits().load(split).inputs} for split in SPLITS}
     assert not rows["train"] & rows["test"]
     assert not rows["train"] & rows["validation"]
     assert not rows["validation"] & rows["test"]

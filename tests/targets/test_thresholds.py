@@ -26,16 +26,16 @@ def test_exits_taken_are_the_first_sure_ones(seed: int, threshold: float) -> Non
 
 def test_the_table_agrees_with_the_hard_target(digits_target: EarlyExitTarget) -> None:
     batch = Digits().load("validation", 100)
-    inputs = digits_target.space.from_bytes(batch.images)
+    inputs = digits_target.space.from_bytes(batch.inputs)
     with torch.no_grad():
         logits = digits_target.signals(inputs).logits
-    table = {row.threshold: row for row in threshold_table(logits, batch.labels, digits_target.exit_costs)}
+    table = {row.threshold: row for row in threshold_table(logits, batch.references, digits_target.exit_costs)}
     assert list(table) == list(GRID)
     whole = sum(unit.flops for unit in digits_target.units)
     for threshold in (0.6, 0.9, 0.99):
         target = digits_target.with_rule(f"confidence:{threshold}")
         outcome = target.run(inputs)
-        assert table[threshold].accuracy == target.utility(outcome.outputs, batch.labels).mean().item()
+        assert table[threshold].accuracy == target.utility(outcome.outputs, batch.references).mean().item()
         cost = target.prices.cost(outcome.work).mean().item() / whole
         assert table[threshold].mean_cost == pytest.approx(cost, abs=1e-6)
 

@@ -87,13 +87,13 @@ def test_resnet_on_cifar10_is_accurate_and_can_be_slowed_down() -> None:
     card = shipped("sdn-resnet56-cifar10")
     target = ZOO["sdn-resnet56-cifar10"].load()
     batch = target.data(folder).load("test", 500)
-    inputs = to_unit(batch.images)
+    inputs = to_unit(batch.inputs)
     with torch.no_grad():
         last = torch.cat([target.signals(part).logits[:, -1] for part in inputs.split(100)])
-    accuracy = (last.argmax(-1) == batch.labels).to(torch.float64).mean().item()
+    accuracy = (last.argmax(-1) == batch.references).to(torch.float64).mean().item()
     assert accuracy >= 0.90 - 3 * (0.9 * 0.1 / 500) ** 0.5
     assert abs(accuracy - card["accuracy_per_exit"]["test"][-1]) <= 3.5 * (0.9 * 0.1 / 500) ** 0.5
-    result = DeepSloth(norm="Linf", eps=0.03125)(target, inputs[:64], references=batch.labels[:64])
+    result = DeepSloth(norm="Linf", eps=0.03125)(target, inputs[:64], references=batch.references[:64])
     clean, attacked = efficacy(target, result.clean.work.counts), efficacy(target, result.attacked.work.counts)
     assert clean > 0.2
     assert attacked <= 0.1 * clean

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from torpor.data.digits import Digits
-from torpor.data.images import ImageBatch
+from torpor.data.sets import Batch
 from torpor.targets.sdn import ShallowDeepNetwork, build_sdn
 from torpor.zoo.recipes.training import Recipe, augment, one_cycle, train
 
@@ -28,12 +28,12 @@ def tiny() -> ShallowDeepNetwork:
 
 
 @pytest.fixture(scope="module")
-def data() -> ImageBatch:
+def data() -> Batch:
     return Digits().load("train", SAMPLES)
 
 
 @pytest.fixture(scope="module")
-def whole(data: ImageBatch, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
+def whole(data: Batch, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
     return train(tiny, data, RECIPE, tmp_path_factory.mktemp("whole") / "c.safetensors").state_dict()
 
 
@@ -41,7 +41,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(value.equal(other[name]) for name, value in one.items())
 
 
-def interrupted(data: ImageBatch, recipe: Recipe, checkpoint: Path, *, steps: int) -> None:
+def interrupted(data: Batch, recipe: Recipe, checkpoint: Path, *, steps: int) -> None:
     def stop(done: int, total: int, loss: float) -> None:
         if done > steps:
             raise InterruptionError
@@ -52,7 +52,7 @@ def interrupted(data: ImageBatch, recipe: Recipe, checkpoint: Path, *, steps: in
 
 @pytest.mark.parametrize("epochs_done", [0, 1, 2])
 def test_an_interrupted_training_ends_with_the_same_bits(
-    data: ImageBatch, whole: dict[str, Tensor], tmp_path: Path, epochs_done: int
+    data: Batch, whole: dict[str, Tensor], tmp_path: Path, epochs_done: int
 ) -> None:
     checkpoint = tmp_path / "folder" / "c.safetensors"
     interrupted(data, RECIPE, checkpoint, steps=12 * epochs_done + 5)
@@ -65,24 +65,20 @@ def test_an_interrupted_training_ends_with_the_same_bits(
     assert not model.training
 
 
-def test_training_is_deterministic_and_the_seed_matters(
-    data: ImageBatch, whole: dict[str, Tensor], tmp_path: Path
-) -> None:
+def test_training_is_deterministic_and_the_seed_matters(data: Batch, whole: dict[str, Tensor], tmp_path: Path) -> None:
     assert same(train(tiny, data, RECIPE, tmp_path / "a.safetensors").state_dict(), whole)
     other = train(tiny, data, replace(RECIPE, seed=8), tmp_path / "b.safetensors")
     assert not same(other.state_dict(), whole)
 
 
-def test_the_checkpoint_of_another_recipe_is_ignored(
-    data: ImageBatch, whole: dict[str, Tensor], tmp_path: Path
-) -> None:
+def test_the_checkpoint_of_another_recipe_is_ignored(data: Batch, whole: dict[str, Tensor], tmp_path: Path) -> None:
     checkpoint = tmp_path / "c.safetensors"
     interrupted(data, replace(RECIPE, learning_rate=1e-3), checkpoint, steps=29)
     assert checkpoint.is_file()
     assert same(train(tiny, data, RECIPE, checkpoint).state_dict(), whole)
 
 
-def test_training_lowers_the_loss(data: ImageBatch, tmp_path: Path) -> None:
+def test_training_lowers_the_loss(data: Batch, tmp_path: Path) -> None:
     losses: list[float] = []
     recipe = Recipe(epochs=8, batch_size=10, pad=0, flip=False)
     train(tiny, data, recipe, tmp_path / "c.safetensors", progress=lambda done, total, loss: losses.append(loss))

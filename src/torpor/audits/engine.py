@@ -26,7 +26,8 @@ from torpor.audits.store import Store, save_tensors, write_atomically
 from torpor.audits.summary import summarize
 from torpor.core.budget import Budget
 from torpor.core.errors import DataError, UsageError
-from torpor.data.images import ImageBatch, ImageSet
+from torpor.data.images import ImageSet
+from torpor.data.sets import Batch
 from torpor.targets.base import Target
 
 FIT_LIMIT = 2500  # the largest number of fitting inputs that a paper's universal attack uses
@@ -131,7 +132,9 @@ def _fitted(plan: Plan, target: Target, data: ImageSet, store: Store, budget: Bu
         if learned is None:
             known = data.load("validation", FIT_LIMIT)
             begin = time.perf_counter()
-            fitted = attack.fit(target, target.space.from_bytes(known.images), references=known.labels, seed=plan.seed)
+            fitted = attack.fit(
+                target, target.space.from_bytes(known.inputs), references=known.references, seed=plan.seed
+            )
             learned = fitted.learned
             assert learned is not None
             numbers = {"forwards": learned.forwards, "backwards": learned.backwards, "blind": int(learned.blind)}
@@ -158,14 +161,14 @@ def _saved(path: Path, device: torch.device) -> Learned | None:
 def _attack_batch(
     plan: Plan,
     target: Target,
-    batch: ImageBatch,
+    batch: Batch,
     attacks: list[tuple[Budget, list[Attack]]],
     store: Store,
     number: int,
     tell: Callable[[str, int], None],
 ) -> None:
     """Attack one batch in every way and write its shard."""
-    inputs = target.space.from_bytes(batch.images).to(target.device)
+    inputs = target.space.from_bytes(batch.inputs).to(target.device)
     clean = target.run(target.space.check(inputs))
     tables = [clean_rows(target, batch, clean, target.max_work(inputs))]
     images: dict[str, Tensor] = {}
@@ -174,7 +177,7 @@ def _attack_batch(
     def record(attack: Attack) -> AttackResult:
         name = slug(attack.id, attack.budget)
         tell(name, len(seconds))
-        result = attack(target, inputs, references=batch.labels, seed=plan.seed)
+        result = attack(target, inputs, references=batch.references, seed=plan.seed)
         tables.append(attacked_rows(target, batch, attack.id, attack.budget, result))
         images.update({f"{name}/{field}": value for field, value in examples.pick(target, batch, result).items()})
         seconds[name] = result.seconds

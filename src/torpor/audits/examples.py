@@ -7,7 +7,7 @@ from torch import Tensor
 
 from torpor.attacks.base import AttackResult
 from torpor.audits.store import Store, save_tensors
-from torpor.data.images import ImageBatch
+from torpor.data.sets import Batch
 from torpor.targets.base import Target
 
 FIRST = 16
@@ -15,7 +15,7 @@ COSTLIEST = 8
 FIELDS = ("index", "clean", "attacked", "reference", "slowdown")
 
 
-def pick(target: Target, batch: ImageBatch, result: AttackResult) -> dict[str, Tensor]:
+def pick(target: Target, batch: Batch, result: AttackResult) -> dict[str, Tensor]:
     """Return the examples of one batch: samples among the ``FIRST`` of the audit, and the batch's own ``COSTLIEST``."""
     cost = target.prices.cost(result.attacked.work) / target.prices.cost(result.clean.work)
     keep = batch.index < FIRST
@@ -24,7 +24,7 @@ def pick(target: Target, batch: ImageBatch, result: AttackResult) -> dict[str, T
         "index": batch.index[keep],
         "clean": target.space.to_bytes(result.clean_inputs.cpu()[keep]),
         "attacked": target.space.to_bytes(result.inputs.cpu()[keep]),
-        "reference": batch.labels[keep],
+        "reference": batch.references[keep],
         "slowdown": cost[keep],
     }
 

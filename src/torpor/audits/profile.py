@@ -40,11 +40,11 @@ def clean_profile(
     right: list[torch.Tensor] = []
     first: list[torch.Tensor] = []
     for batch in target.data(data_dir).batches("test", batch_size, limit):
-        inputs = to_unit(batch.images).to(target.device)
+        inputs = to_unit(batch.inputs).to(target.device)
         outcome = target.run(inputs)
         flops.append(target.prices.cost(outcome.work).numpy())
         exits.append((outcome.work.counts > 0).sum(1).numpy() - 1)
-        right.append(target.utility(outcome.outputs, batch.labels))
+        right.append(target.utility(outcome.outputs, batch.references))
         first += [image.unsqueeze(0) for image in inputs[: FIRST - len(first)]]
     if not flops:
         raise DataError(f"expected test images for {target.name}, got none")

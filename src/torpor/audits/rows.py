@@ -15,14 +15,14 @@ from torpor.audits.store import records_table
 from torpor.core.budget import Budget
 from torpor.core.outcome import Outcome
 from torpor.core.work import Work
-from torpor.data.images import ImageBatch
+from torpor.data.sets import Batch
 from torpor.metrics.distances import distances
 from torpor.metrics.headroom import headroom
 from torpor.metrics.slowdown import slowdown
 from torpor.targets.base import Target
 
 
-def clean_rows(target: Target, batch: ImageBatch, clean: Outcome, static: Work) -> pa.Table:
+def clean_rows(target: Target, batch: Batch, clean: Outcome, static: Work) -> pa.Table:
     """Return the records of the clean inputs."""
     nothing = np.zeros(len(batch))
     spent = {"linf": nothing, "l2": nothing, "l1": nothing, "forwards": nothing.astype(int)}
@@ -30,7 +30,7 @@ def clean_rows(target: Target, batch: ImageBatch, clean: Outcome, static: Work) 
     return _rows(target, batch, "clean", None, clean, clean, static, spent)
 
 
-def attacked_rows(target: Target, batch: ImageBatch, name: str, budget: Budget, result: AttackResult) -> pa.Table:
+def attacked_rows(target: Target, batch: Batch, name: str, budget: Budget, result: AttackResult) -> pa.Table:
     """Return the records of one attack on one batch."""
     found = result.candidates
     away = distances(result.clean_inputs, result.inputs)
@@ -54,7 +54,7 @@ def _flags(values: Tensor | None) -> list[bool] | None:
 
 def _rows(
     target: Target,
-    batch: ImageBatch,
+    batch: Batch,
     name: str,
     budget: Budget | None,
     clean: Outcome,
@@ -73,7 +73,7 @@ def _rows(
         "defense": ["none"] * count,
         "norm": [budget.norm if budget else None] * count,
         "eps": [budget.eps if budget else None] * count,
-        "reference": batch.labels.numpy(),
+        "reference": batch.references.numpy(),
         "flops_clean": flops_clean,
         "flops": flops,
         "flops_static": flops_static,
@@ -81,8 +81,8 @@ def _rows(
         "headroom": [None if math.isnan(value) else value for value in room.tolist()],
         "work": outcome.work.counts.tolist(),
         "exit": (outcome.work.counts > 0).sum(1).numpy() - 1,
-        "utility_clean": target.utility(clean.outputs, batch.labels).numpy(),
-        "utility": target.utility(outcome.outputs, batch.labels).numpy(),
+        "utility_clean": target.utility(clean.outputs, batch.references).numpy(),
+        "utility": target.utility(outcome.outputs, batch.references).numpy(),
         "agreement": target.agreement(outcome.outputs, clean.outputs).numpy(),
         "zero_gradient": None,
         "moved": None,

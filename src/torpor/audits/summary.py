@@ -147,7 +147,7 @@ def natural_baseline(target: Target, data: ImageSet, flops_mean: float) -> dict[
     if not data.has("validation"):
         return None
     costs = [
-        target.prices.cost(target.run(to_unit(batch.images).to(target.device)).work).numpy()
+        target.prices.cost(target.run(to_unit(batch.inputs).to(target.device)).work).numpy()
         for batch in data.batches("validation", 128)
     ]
     flops = np.concatenate(costs)

@@ -46,15 +46,15 @@ def attack(
     batch = data.load("test", limit)
     if isinstance(chosen, Universal):
         known = data.load("validation", FIT_LIMIT)
-        chosen = chosen.fit(system, system.space.from_bytes(known.images), references=known.labels, seed=seed)
+        chosen = chosen.fit(system, system.space.from_bytes(known.inputs), references=known.references, seed=seed)
     with console.status(f"{name} on {len(batch)} samples"):
-        result = chosen(system, system.space.from_bytes(batch.images), references=batch.labels, seed=seed)
+        result = chosen(system, system.space.from_bytes(batch.inputs), references=batch.references, seed=seed)
     try:
         save_tensors(
             out,
             {
                 "index": batch.index,
-                "reference": batch.labels,
+                "reference": batch.references,
                 "clean": system.space.to_bytes(result.clean_inputs),
                 "attacked": system.space.to_bytes(result.inputs),
                 "work_clean": result.clean.work.counts,

@@ -19,7 +19,7 @@ class Digits(ImageSet):
     """1,797 digits, 8 x 8 with 17 gray levels, enlarged bilinearly to ``[1, 32, 32]`` uint8.
 
     >>> images = Digits().load("test")
-    >>> tuple(images.images.shape), images.images.dtype
+    >>> tuple(images.inputs.shape), images.inputs.dtype
     ((359, 1, 32, 32), torch.uint8)
     """
 

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torpor.core.errors import UsageError
-from torpor.data.images import ImageBatch, to_unit
+from torpor.data.images import to_unit
+from torpor.data.sets import Batch
 from torpor.targets.sdn import ShallowDeepNetwork
 
 
@@ -59,7 +60,7 @@ Progress = Callable[[int, int, float], None]  # steps done, steps in all, loss
 
 def train(
     build: Callable[[], ShallowDeepNetwork],
-    data: ImageBatch,
+    data: Batch,
     recipe: Recipe,
     checkpoint: Path,
     *,
@@ -81,7 +82,7 @@ def train(
             kernel.data = kernel.data.contiguous(memory_format=torch.channels_last)
     optimizers = _optimizers(model, recipe)
     peaks = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
-    images, labels = data.images.to(device), data.labels.to(device)
+    images, labels = data.inputs.to(device), data.references.to(device)
     per_epoch = len(data) // recipe.batch_size
     total = per_epoch * recipe.epochs
     for epoch in range(_restore(checkpoint, recipe, model, optimizers), recipe.epochs):

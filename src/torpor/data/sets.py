@@ -1,0 +1,107 @@
+"""Data sets of any kind, read a batch at a time so that memory does not grow with the number of samples."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torpor.core.batches import Samples, join
+from torpor.core.errors import DataError, UsageError
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A few samples with what their outputs are judged by.
+
+    Attributes:
+        index: position of each sample in its split, int64 ``[B]``.
+        inputs: as they are stored: pixels uint8 ``[B, C, H, W]``, waves int16 ``[B, T]``, or a tuple of texts.
+        references: class numbers int64 ``[B]``, or a tuple of texts; the empty tuple where there are none.
+    """
+
+    index: Tensor
+    inputs: Any
+    references: Any
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+class DataSet(ABC):
+    """Samples in three disjoint splits: ``train`` to fit, ``validation`` to choose settings, ``test`` to report."""
+
+    name: str
+
+    def fingerprint(self) -> str:
+        """Return what changes when the data do, as far as that is cheap to tell."""
+        return self.name
+
+    @abstractmethod
+    def samples(self, split: str) -> Iterator[tuple[Any, Any]]:
+        """Yield ``(input, reference)`` in a fixed order; the reference is None where there are none.
+
+        Raises:
+            DataError: if the split cannot be read.
+        """
+
+    def batches(self, split: str, batch_size: int, limit: int | None = None) -> Iterator[Batch]:
+        """Yield the first ``limit`` samples of ``split`` (all, if None) in batches of ``batch_size``.
+
+        Raises:
+            UsageError: if ``split`` does not exist.
+            DataError: if it cannot be read.
+        """
+        if split not in SPLITS:
+            raise UsageError(f"expected one of {', '.join(SPLITS)}, got split {split!r}")
+        inputs: list[Any] = []
+        references: list[Any] = []
+        start = 0
+        for number, (sample, reference) in enumerate(self.samples(split)):
+            if limit is not None and number >= limit:
+                break
+            inputs.append(sample)
+            if reference is not None:
+                references.append(reference)
+            if len(inputs) == batch_size:
+                yield _batch(start, inputs, references)
+                start += len(inputs)
+                inputs, references = [], []
+        if inputs:
+            yield _batch(start, inputs, references)
+
+    def has(self, split: str) -> bool:
+        """Tell whether ``split`` can be read and holds a sample."""
+        try:
+            return next(iter(self.samples(split)), None) is not None
+        except DataError:
+            return False
+
+    def load(self, split: str, limit: int | None = None) -> Batch:
+        """Read the first ``limit`` samples of ``split`` (all, if None) into memory at once."""
+        parts = list(self.batches(split, 1024, limit))
+        if not parts:
+            raise DataError(f"expected samples in split {split!r} of {self.name}, got none")
+        return Batch(
+            torch.cat([part.index for part in parts]),
+            join([part.inputs for part in parts]),
+            join([part.references for part in parts]),
+        )
+
+
+def _batch(start: int, inputs: list[Any], references: list[Any]) -> Batch:
+    return Batch(torch.arange(start, start + len(inputs)), _stack(inputs), _stack(references))
+
+
+def _stack(values: Sequence[Any]) -> Samples:
+    if values and isinstance(values[0], Tensor):
+        return torch.stack(list(values))
+    if values and isinstance(values[0], int):
+        return torch.tensor(values)
+    return tuple(values)
