@@ -5,20 +5,21 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
-import torch
 from torch import Tensor
 
-from torpor.attacks.spaces import BALLS, apply, check_budget
+from torpor.attacks.spaces import check_budget, confine
+from torpor.core.batches import Samples, choose
 from torpor.core.budget import Budget
 from torpor.core.criteria import Evidence
-from torpor.core.errors import DataError, UsageError
+from torpor.core.errors import UsageError
 from torpor.core.outcome import Outcome
 from torpor.core.paper import Paper
 from torpor.core.threat import Access, Stage, ThreatModel
 from torpor.core.work import Work
 from torpor.targets.base import Target
+from torpor.targets.gates import GateTarget
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +27,7 @@ class Candidates:
     """What a search found, one candidate per sample.
 
     Attributes:
-        inputs: candidate images ``[B, C, H, W]``.
+        inputs: candidates: images ``[B, C, H, W]``, waves ``[B, T]`` or a tuple of texts.
         forwards: forward passes spent on each sample, int64 ``[B]``.
         backwards: backward passes spent on each sample, int64 ``[B]``.
         zero_gradient: whether most of the first gradient was exactly zero, bool ``[B]``; None without gradients.
@@ -34,7 +35,7 @@ class Candidates:
         black_box_won: whether a gradient-free member beat all others, bool ``[B]``; None outside an ensemble.
     """
 
-    inputs: Tensor
+    inputs: Samples
     forwards: Tensor
     backwards: Tensor
     zero_gradient: Tensor | None = None
@@ -47,8 +48,8 @@ class AttackResult:
     """A verified attack on a batch.
 
     Attributes:
-        clean_inputs: the inputs as 8-bit pixels hold them, ``[B, C, H, W]``.
-        inputs: the attacked inputs, on the pixel grid and within budget; the clean input where none was costlier.
+        clean_inputs: the inputs as files hold them (8-bit pixels, 16-bit sound, texts).
+        inputs: the attacked inputs, valid and within budget; the clean input where none was costlier.
         clean: outputs and work of the hard target on the clean inputs.
         attacked: outputs and work of the hard target on the attacked inputs.
         static: the static bound of each sample.
@@ -57,8 +58,8 @@ class AttackResult:
         seconds: wall-clock of the search.
     """
 
-    clean_inputs: Tensor
-    inputs: Tensor
+    clean_inputs: Samples
+    inputs: Samples
     clean: Outcome
     attacked: Outcome
     static: Work
@@ -80,12 +81,15 @@ class AttackResult:
 class Attack(ABC):
     """An efficiency attack.
 
-    Subclasses write :meth:`search`; the call then snaps what it returns into the budget and onto the pixel grid, runs
-    the hard target, and keeps per sample the costlier of clean and attacked.
+    Subclasses write :meth:`search`; the call then snaps what it returns into the budget and onto the grid of valid
+    inputs, runs the hard target, and keeps per sample the costlier of clean and attacked.
+
+    What an attack applies to is said by class attributes: ``targets``, the contract whose signals it reads, ``kinds`` of
+    inputs, and ``norms`` of budgets.
 
     Attributes:
-        norm: ``"Linf"``, ``"L2"`` or ``"L1"``.
-        eps: radius of the ball, in pixel units of [0, 1].
+        norm: one of ``norms``.
+        eps: radius of the ball, in pixel units of [0, 1], or the number of edits.
     """
 
     id: ClassVar[str]
@@ -93,12 +97,22 @@ class Attack(ABC):
     stage: ClassVar[Stage] = Stage.EVASION
     access: ClassVar[Access] = Access.WHITE
     is_control: ClassVar[bool] = False
+    norms: ClassVar[tuple[str, ...]] = ("Linf", "L2", "L1")
+    kinds: ClassVar[tuple[str, ...]] = ("image",)
+    targets: ClassVar[type] = GateTarget
 
     norm: str = "Linf"
     eps: float = 0.03125
 
     def __post_init__(self) -> None:
-        Budget(self.norm, self.eps)
+        budget = Budget(self.norm, self.eps)
+        if budget.norm not in self.norms:
+            raise UsageError(f"expected norm {', '.join(self.norms)} for {self.id}, got {self.norm}")
+
+    @classmethod
+    def applies_to(cls, target: Target) -> bool:
+        """Tell whether this attack can be run on ``target``."""
+        return isinstance(target, cls.targets) and target.space.kind in cls.kinds
 
     @property
     def budget(self) -> Budget:
@@ -111,70 +125,76 @@ class Attack(ABC):
         return ThreatModel(self.stage, self.access, self.budget)
 
     @abstractmethod
-    def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
+    def search(self, target: Any, inputs: Samples, labels: Samples, seed: int) -> Candidates:  # noqa: ANN401
         """Look for costly inputs; the one method that an attack writes.
 
         Args:
-            target: what to attack.
-            inputs: valid images ``[B, C, H, W]`` on the target's device.
-            labels: classes ``[B]``: the references, or the clean predictions where there are none.
+            target: what to attack, an instance of :attr:`targets`.
+            inputs: valid inputs, on the target's device if they are tensors.
+            labels: what :meth:`torpor.targets.Target.labels` returns, classes ``[B]`` for classifiers.
             seed: of all randomness, to be drawn per sample.
         """
 
-    def fit(self, target: Target, inputs: Tensor, *, references: Tensor | None = None, seed: int = 0) -> Attack:
+    def fit(
+        self,
+        target: Any,  # noqa: ANN401
+        inputs: Samples,
+        *,
+        references: Samples | None = None,
+        seed: int = 0,
+    ) -> Attack:
         """Learn from ``inputs``, disjoint from those to be attacked, and return the fitted attack."""
         return self
 
     @final
     def __call__(
-        self, target: Target, inputs: Tensor, *, references: Tensor | None = None, seed: int = 0
+        self, target: Target, inputs: Samples, *, references: Samples | None = None, seed: int = 0
     ) -> AttackResult:
         """Attack a batch and verify the result on the hard target.
 
         Args:
             target: what to attack.
-            inputs: images ``[B, C, H, W]`` in [0, 1].
-            references: true classes ``[B]``.
+            inputs: valid inputs, such as images ``[B, C, H, W]`` in [0, 1] or a tuple of texts.
+            references: true classes ``[B]``, or texts.
             seed: the same seed and input give the same result in any batch.
 
         Raises:
             UsageError: if the attack must be fitted first, or the budget allows no change.
             DataError: if the inputs are not valid for the target.
         """
+        if not self.applies_to(target):
+            raise UsageError(
+                f"expected an attack on {target.mechanism} with {target.space.kind} inputs, got {self.id}; "
+                "see: torpor list attacks"
+            )
         check_budget(self.budget, target.space)
-        clean_inputs = target.space.snap(target.space.check(inputs)).to(target.device)
+        clean_inputs = target.space.snap(target.space.check(inputs))
+        if isinstance(clean_inputs, Tensor):
+            clean_inputs = clean_inputs.to(target.device)
         if references is not None and len(references) != len(inputs):
             raise UsageError(f"expected one reference per input, got {len(references)} for {len(inputs)} inputs")
         clean = target.run(clean_inputs)
-        classes = clean.outputs.shape[-1]
-        if references is not None and not (references.min() >= 0 and references.max() < classes):
-            raise DataError(
-                f"expected classes from 0 to {classes - 1}, as {target.name} knows them, got references from "
-                f"{int(references.min())} to {int(references.max())}; relabel the data"
-            )
-        labels = clean.outputs.argmax(-1) if references is None else references.to(target.device)
+        labels = target.labels(clean.outputs, references)
         begin = time.perf_counter()
         found = self.search(target, clean_inputs, labels, seed)
         seconds = time.perf_counter() - begin
-        if not found.inputs.isfinite().all():
+        if isinstance(found.inputs, Tensor) and not found.inputs.isfinite().all():
             raise UsageError(
                 f"expected finite candidates, got NaN or infinity from {self.id}; the target's gradients do"
             )
-        delta = found.inputs.to(clean_inputs) - clean_inputs
-        attacked_inputs = apply(clean_inputs, delta, BALLS[self.norm], self.eps, target.space)
+        attacked_inputs, moved = confine(target.space, clean_inputs, found.inputs, self.budget)
         attacked = target.run(attacked_inputs)
         worse = target.prices.cost(attacked.work) > target.prices.cost(clean.work)
-        there = worse.to(target.device)
         return AttackResult(
             clean_inputs=clean_inputs,
-            inputs=torch.where(there.view(-1, 1, 1, 1), attacked_inputs, clean_inputs),
+            inputs=choose(worse, attacked_inputs, clean_inputs),
             clean=clean,
             attacked=Outcome(
-                torch.where(there.view(-1, 1), attacked.outputs, clean.outputs),
-                Work(torch.where(worse.view(-1, 1), attacked.work.counts, clean.work.counts)),
+                choose(worse, attacked.outputs, clean.outputs),
+                Work(choose(worse, attacked.work.counts, clean.work.counts)),
             ),
             static=target.max_work(clean_inputs),
-            moved=BALLS[self.norm].norm(attacked_inputs - clean_inputs) / self.eps,
+            moved=moved,
             candidates=found,
             seconds=seconds,
         )

@@ -15,7 +15,8 @@ from torpor.attacks.spaces import BALLS, Ball, apply
 from torpor.core.errors import UsageError
 from torpor.core.seeds import sample_generators
 from torpor.core.signals import GateSignals
-from torpor.targets.base import Target
+from torpor.core.space import DenseSpace
+from torpor.targets.gates import GateTarget
 
 MARGIN = 0.01
 """A sample leaves the batch once it costs the static bound and every gate is closed by more than this."""
@@ -41,7 +42,7 @@ class _Incumbent:
 
 
 def minimize(
-    target: Target,
+    target: GateTarget,
     inputs: Tensor,
     labels: Tensor,
     *,
@@ -98,7 +99,7 @@ def minimize(
             rows, clean, delta, labels = rows[stays], clean[stays], delta[stays], labels[stays]
             gradient, loss = gradient[stays], loss[stays]
             state = {name: value[stays] for name, value in state.items()}
-        delta = optimizer.step(ball, delta, gradient, loss, step, state, _projection(clean, ball, radius))
+        delta = optimizer.step(ball, delta, gradient, loss, step, state, _projection(clean, ball, radius, target.space))
     assert best is not None
     return _candidates(best, backwards=best.spent - 1)
 
@@ -120,9 +121,9 @@ def _finished(signals: GateSignals, cost: Tensor, static: Tensor) -> Tensor:
     return (cost >= static) & (signals.margins.detach().amax(1) < -MARGIN)
 
 
-def _projection(clean: Tensor, ball: Ball, radius: float) -> Project:
+def _projection(clean: Tensor, ball: Ball, radius: float, space: DenseSpace) -> Project:
     def project(delta: Tensor) -> Tensor:
-        return (clean + ball.project(delta, radius)).clamp(0, 1) - clean
+        return space.clamp(clean + ball.project(delta, radius)) - clean
 
     return project
 
@@ -169,7 +170,7 @@ class GradientAttack(Attack):
         """Return the radius of the random start."""
         return self.optimizer().radius(0, self.eps)
 
-    def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
+    def search(self, target: GateTarget, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
         """See :meth:`Attack.search`."""
         ball = BALLS[self.norm]
         start = ball.random(sample_generators(inputs, seed, self.id), self.start_radius(), inputs)

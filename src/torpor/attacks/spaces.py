@@ -12,10 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from torpor.core.batches import Samples
 from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
 from torpor.core.seeds import draw
-from torpor.core.space import ImageSpace
+from torpor.core.space import DenseSpace, InputSpace
+from torpor.core.text import TextSpace
 
 SLACK = 1e-6
 """Rounding room, relative to the radius, when a norm is compared with it."""
@@ -169,22 +171,49 @@ class L1(Ball):
 BALLS: dict[str, Ball] = {"Linf": Linf(), "L2": L2(), "L1": L1()}
 
 
-def apply(inputs: Tensor, delta: Tensor, ball: Ball, radius: float, space: ImageSpace) -> Tensor:
-    """Return ``inputs + delta`` as images that 8-bit pixels can hold, within ``radius`` of ``inputs``.
+def apply(inputs: Tensor, delta: Tensor, ball: Ball, radius: float, space: DenseSpace) -> Tensor:
+    """Return ``inputs + delta`` as inputs that integers can hold, within ``radius`` of ``inputs``.
 
     >>> clean = torch.full((1, 1, 1, 1), 250 / 255)
     >>> (apply(clean, torch.ones(1, 1, 1, 1), Linf(), 3.9 / 255, ImageSpace((1, 1, 1))) * 255).item()
     253.0
     """
-    inside = (inputs + delta).clamp(0, 1) - inputs
+    inside = space.clamp(inputs + delta) - inputs
     return space.snap(inputs + ball.snap(ball.project(inside, radius), radius, space.levels))
 
 
-def check_budget(budget: Budget, space: ImageSpace) -> None:
-    """Refuse budgets that allow no change of even one pixel by one level.
+def check_budget(budget: Budget, space: InputSpace) -> None:
+    """Refuse budgets that do not apply to ``space`` or allow no change of even one pixel by one level.
 
     Raises:
-        UsageError: if ``eps`` is below one pixel level.
+        UsageError: on another space's norm, or an ``eps`` below one level.
     """
-    if budget.eps * space.levels * (1 + SLACK) < 1:
-        raise UsageError(f"expected eps of at least 1/{space.levels}, one pixel level, got {budget.eps:g}; raise --eps")
+    if budget.norm not in space.norms:
+        raise UsageError(f"expected norm {', '.join(space.norms)} for {space.kind} inputs, got {budget.norm}")
+    if isinstance(space, DenseSpace) and budget.eps * space.levels * (1 + SLACK) < 1:
+        what = "pixel" if space.kind == "image" else "sound"
+        raise UsageError(
+            f"expected eps of at least 1/{space.levels}, one {what} level, got {budget.eps:g}; raise --eps"
+        )
+
+
+def confine(space: InputSpace, clean: Samples, candidates: Samples, budget: Budget) -> tuple[Samples, Tensor]:
+    """Make inputs that could be sent out of whatever a search returned.
+
+    Numbers are projected into the ball and rounded to the grid. Texts are taken as they are, or not at all: one that
+    the target would refuse, that does not survive its tokenizer, or that goes too far is replaced by the clean one.
+
+    Returns:
+        The inputs, and the share of the budget that each uses, float ``[B]``.
+    """
+    if isinstance(space, DenseSpace):
+        inputs = apply(clean, candidates.to(clean) - clean, BALLS[budget.norm], budget.eps, space)
+        return inputs, BALLS[budget.norm].norm(inputs - clean) / budget.eps
+    assert isinstance(space, TextSpace)
+    texts, shares = [], []
+    for before, after in zip(clean, candidates, strict=True):
+        far = space.distance(before, after, budget.norm) if space.survives(after) else None
+        fits = far is not None and far <= budget.eps
+        texts.append(after if fits else before)
+        shares.append(far / budget.eps if far is not None and fits else 0.0)
+    return tuple(texts), torch.tensor(shares)

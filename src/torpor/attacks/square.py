@@ -15,7 +15,7 @@ from torpor.core.errors import UsageError
 from torpor.core.paper import Paper
 from torpor.core.seeds import draw, sample_generators
 from torpor.core.threat import Access
-from torpor.targets.base import Target
+from torpor.targets.gates import GateTarget
 
 PAPER = Paper(
     "Square Attack: A Query-Efficient Black-Box Adversarial Attack via Random Search",
@@ -50,7 +50,7 @@ class Square(Attack):
         if self.queries < 1 or not 0 < self.share <= 1:
             raise UsageError(f"expected 1 query or more and a share in (0, 1], got {self.queries} and {self.share}")
 
-    def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
+    def search(self, target: GateTarget, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
         """See :meth:`Attack.search`."""
         ball = BALLS[self.norm]
         generators = sample_generators(inputs, seed, self.id)
@@ -97,7 +97,7 @@ class Square(Attack):
         return torch.where(inside, color, delta)
 
 
-def _fitness(target: Target, candidate: Tensor) -> tuple[Tensor, Tensor]:
+def _fitness(target: GateTarget, candidate: Tensor) -> tuple[Tensor, Tensor]:
     """Return cost plus a tie-breaker below any unit's price, and cost, both ``[B]``."""
     outcome = target.run(candidate)
     cost = target.prices.cost(outcome.work).to(candidate.device)

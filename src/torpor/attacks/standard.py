@@ -15,7 +15,7 @@ from torpor.attacks.objectives import CloseGates, Objective, UniformExits
 from torpor.attacks.optimizers import AutoSteps, Optimizer
 from torpor.attacks.square import Square
 from torpor.core.paper import Paper
-from torpor.targets.base import Target
+from torpor.targets.gates import GateTarget
 
 CROCE = Paper(
     "Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free Attacks",
@@ -79,7 +79,7 @@ class Standard(Attack):
             Square(norm=self.norm, eps=self.eps),
         )
 
-    def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
+    def search(self, target: GateTarget, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
         """See :meth:`Attack.search`."""
         static = target.prices.cost(target.max_work(inputs))
         cost = target.prices.cost(target.run(inputs).work)

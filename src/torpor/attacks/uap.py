@@ -11,7 +11,7 @@ from torch import Tensor
 from torpor.attacks.spaces import BALLS, apply
 from torpor.attacks.universal import Learned, Universal
 from torpor.core.paper import Paper
-from torpor.targets.base import Target
+from torpor.targets.gates import GateTarget
 
 SAMPLES = 100  # as in DeepSloth's comparison
 FOOLING_RATE = 0.8
@@ -30,7 +30,7 @@ class UAP(Universal):
         "Universal Adversarial Perturbations", "Moosavi-Dezfooli et al.", "CVPR", 2017, "arXiv:1610.08401"
     )
 
-    def learn(self, target: Target, inputs: Tensor, references: Tensor | None, seed: int) -> Learned:
+    def learn(self, target: GateTarget, inputs: Tensor, references: Tensor | None, seed: int) -> Learned:
         """See :meth:`Universal.learn`."""
         ball = BALLS[self.norm]
         inputs = inputs[:SAMPLES].to(target.device)
@@ -51,7 +51,7 @@ class UAP(Universal):
         return Learned(delta, passes[0], passes[1], blind=not delta.any().item())
 
 
-def deepfool(target: Target, image: Tensor, label: int, passes: list[int]) -> Tensor:
+def deepfool(target: GateTarget, image: Tensor, label: int, passes: list[int]) -> Tensor:
     """Return a small change of ``image`` ``[1, C, H, W]`` after which the final classifier no longer says ``label``.
 
     The ten likeliest classes compete, as in the paper: Moosavi-Dezfooli et al., "DeepFool", CVPR 2016 (L2 form).

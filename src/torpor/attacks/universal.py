@@ -19,7 +19,7 @@ from torpor.attacks.spaces import BALLS, L1, Ball, apply
 from torpor.core.errors import UsageError
 from torpor.core.paper import Paper
 from torpor.core.threat import Stage
-from torpor.targets.base import Target
+from torpor.targets.gates import GateTarget
 
 BATCH = 250  # the paper's
 CHECKS = 20  # how often the hard cost of the perturbation is measured while fitting
@@ -54,16 +54,16 @@ class Universal(Attack):
 
     learned: Learned | None = field(default=None, compare=False, repr=False)
 
-    def fit(self, target: Target, inputs: Tensor, *, references: Tensor | None = None, seed: int = 0) -> Self:
+    def fit(self, target: GateTarget, inputs: Tensor, *, references: Tensor | None = None, seed: int = 0) -> Self:
         """See :meth:`Attack.fit`."""
         inputs = target.space.snap(target.space.check(inputs))
         return replace(self, learned=self.learn(target, inputs, references, seed))
 
     @abstractmethod
-    def learn(self, target: Target, inputs: Tensor, references: Tensor | None, seed: int) -> Learned:
+    def learn(self, target: GateTarget, inputs: Tensor, references: Tensor | None, seed: int) -> Learned:
         """Learn from valid images ``[N, C, H, W]`` and, where the attack needs them, their classes ``[N]``."""
 
-    def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
+    def search(self, target: GateTarget, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
         """Add the learned perturbation; see :meth:`Attack.search`."""
         if self.learned is None:
             raise UsageError(f"expected a fitted attack, got {self.id} before fit(); fit it on other inputs first")
@@ -89,7 +89,7 @@ class DeepSlothUniversal(Universal):
     id: ClassVar[str] = "deepsloth-universal"
     paper: ClassVar[Paper | None] = PAPER
 
-    def learn(self, target: Target, inputs: Tensor, references: Tensor | None, seed: int) -> Learned:
+    def learn(self, target: GateTarget, inputs: Tensor, references: Tensor | None, seed: int) -> Learned:
         """See :meth:`Universal.learn`."""
         ball: Ball = L1(keep=0.1) if self.norm == "L1" else BALLS[self.norm]
         epochs, batches, repeats = {"Linf": (1, 1, 20), "L2": (11, 5, 50), "L1": (1, 10, 100)}[self.norm]
@@ -117,7 +117,7 @@ class DeepSlothClassUniversal(DeepSlothUniversal):
 
     id: ClassVar[str] = "deepsloth-class-universal"
 
-    def learn(self, target: Target, inputs: Tensor, references: Tensor | None, seed: int) -> Learned:
+    def learn(self, target: GateTarget, inputs: Tensor, references: Tensor | None, seed: int) -> Learned:
         """See :meth:`Universal.learn`; ``references`` are required.
 
         Raises:
@@ -150,7 +150,7 @@ def _schedule(inputs: Tensor, epochs: int, repeats: int) -> Iterator[Tensor]:
 
 
 def descend(
-    target: Target,
+    target: GateTarget,
     inputs: Tensor,
     *,
     objective: Objective,
@@ -189,7 +189,7 @@ def descend(
     return Learned(best, forwards, backwards, blind)
 
 
-def _cost(target: Target, inputs: Tensor, delta: Tensor, ball: Ball, eps: float) -> float:
+def _cost(target: GateTarget, inputs: Tensor, delta: Tensor, ball: Ball, eps: float) -> float:
     """Return the hard cost of all inputs with one perturbation, a batch at a time."""
     total = 0.0
     for batch in inputs.split(BATCH):

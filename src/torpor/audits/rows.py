@@ -99,7 +99,7 @@ def _rows(
 
 def costliest(target: Target, results: list[AttackResult]) -> Tensor:
     """Return, per sample, the perturbation ``[B, C, H, W]`` of the costliest of several results."""
-    best = results[0].inputs - results[0].clean_inputs
+    best: Tensor = results[0].inputs - results[0].clean_inputs
     cost = target.prices.cost(results[0].attacked.work)
     for result in results[1:]:
         price = target.prices.cost(result.attacked.work)

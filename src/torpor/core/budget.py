@@ -9,15 +9,18 @@ from fractions import Fraction
 from torpor.core.errors import UsageError
 
 NORMS = ("Linf", "L2", "L1")
+"""Norms of a change of numbers: pixels in [0, 1], sound in [-1, 1)."""
+COUNTS = ("chars", "tokens", "words", "suffix", "prompt")
+"""Counts of edits of a text; ``suffix`` is tokens appended, ``prompt`` tokens of a text of the attacker's own."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """A norm ball around the clean input, in pixel units of [0, 1].
+    """All inputs near a clean one: a norm ball, or what so many edits of a text reach.
 
     Attributes:
-        norm: ``"Linf"``, ``"L2"`` or ``"L1"``.
-        eps: radius of the ball.
+        norm: ``"Linf"``, ``"L2"`` or ``"L1"``, or a count of edits: see ``COUNTS``.
+        eps: radius of the ball, in pixel units of [0, 1] for images; or the number of edits.
 
     >>> print(Budget.parse("Linf", "8/255"))
     Linf eps=0.03137
@@ -27,10 +30,12 @@ class Budget:
     eps: float
 
     def __post_init__(self) -> None:
-        if self.norm not in NORMS:
-            raise UsageError(f"expected norm {', '.join(NORMS)}, got {self.norm!r}")
+        if self.norm not in NORMS + COUNTS:
+            raise UsageError(f"expected norm {', '.join(NORMS)}, or {', '.join(COUNTS)} for texts, got {self.norm!r}")
         if not (math.isfinite(self.eps) and self.eps > 0):
             raise UsageError(f"expected eps greater than 0, got {self.eps}")
+        if self.norm in COUNTS and self.eps != int(self.eps):
+            raise UsageError(f"expected a whole number of {self.norm} for eps, got {self.eps:g}")
         if self.norm == "Linf" and self.eps > 1:
             raise UsageError(
                 f"expected Linf eps of at most 1 (pixels are in [0, 1]), got {self.eps:g}; write 8/255, not 8"

@@ -13,9 +13,25 @@ class Outcome:
     """Outputs of a dynamic run and the work that produced them.
 
     Attributes:
-        outputs: the target's own kind, one entry per sample; logits ``[B, C]`` for classifiers.
+        outputs: the target's own kind, one entry per sample: logits ``[B, C]`` for classifiers, a tuple of
+            :class:`Generation` for decoders.
         work: counts per sample and unit.
     """
 
     outputs: Any
     work: Work
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What a decoder generated for one sample.
+
+    Attributes:
+        ids: tokens after the prompt or start token, the end token included if there was one, no padding.
+        text: the same as text, special tokens left out.
+        capped: whether the cap ended it, not an end token.
+    """
+
+    ids: tuple[int, ...]
+    text: str
+    capped: bool

@@ -8,8 +8,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from torpor.core.batches import Samples
 
-def sample_generators(inputs: Tensor, seed: int, salt: str) -> list[torch.Generator]:
+
+def sample_generators(inputs: Samples, seed: int, salt: str) -> list[torch.Generator]:
     """Return one CPU generator per sample, seeded by the sample's own content, ``seed`` and ``salt``.
 
     An attack that draws from them treats a sample alike in any batch, so ``attack(batch)`` equals the concatenation
@@ -21,11 +23,14 @@ def sample_generators(inputs: Tensor, seed: int, salt: str) -> list[torch.Genera
     >>> both[1].initial_seed() == alone[0].initial_seed() != both[0].initial_seed()
     True
     """
-    rows = inputs.detach().to("cpu", torch.float32).flatten(1).contiguous().numpy()
+    if isinstance(inputs, Tensor):
+        contents = [row.tobytes() for row in inputs.detach().to("cpu", torch.float32).flatten(1).contiguous().numpy()]
+    else:
+        contents = [text.encode() for text in inputs]
     prefix = f"{seed}/{salt}/".encode()
     generators = []
-    for row in rows:
-        digest = hashlib.blake2b(prefix + row.tobytes(), digest_size=8).digest()
+    for content in contents:
+        digest = hashlib.blake2b(prefix + content, digest_size=8).digest()
         generators.append(torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1))
     return generators
 

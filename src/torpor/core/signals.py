@@ -23,3 +23,36 @@ class GateSignals:
     logits: Tensor
     margins: Tensor
     work: Work
+
+
+@dataclass(frozen=True, eq=False)
+class StepSignals:
+    """Every step of a decoder along the sequence that the target really generates, teacher-forced.
+
+    The sequence is decoded first, without gradients and as deployed; one forward pass over it then gives all steps at
+    once, with the same logits as step-by-step decoding.
+
+    Attributes:
+        logits: scores of the next token before any processing, ``[B, T, V]``. Differentiable.
+        ids: tokens that were generated, end token included, int64 ``[B, T]``; anything behind ``mask``.
+        mask: the steps that each sample ran, bool ``[B, T]``.
+        eos: ids of the tokens that end the sequence.
+        work: the work that :meth:`torpor.targets.Target.run` does on the same inputs.
+        hidden: the decoder's last hidden state at each step, ``[B, T, D]``, differentiable; None where there is none.
+        embeddings: input embeddings ``[B, P, D]``, a leaf to differentiate with respect to, for texts; else None.
+        input_ids: input tokens, int64 ``[B, P]``, for texts; else None.
+        input_mask: which of them are the text's own, neither padding nor special, bool ``[B, P]``, for texts.
+    """
+
+    logits: Tensor
+    ids: Tensor
+    mask: Tensor
+    eos: tuple[int, ...]
+    work: Work
+    hidden: Tensor | None = None
+    embeddings: Tensor | None = None
+    input_ids: Tensor | None = None
+    input_mask: Tensor | None = None
+
+
+Signals = GateSignals | StepSignals

@@ -1,22 +1,114 @@
-"""Input spaces: which tensors are inputs that somebody could really send."""
+"""Input spaces: which inputs somebody could really send, and how they are stored."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from torpor.core.batches import Samples
 from torpor.core.errors import DataError
 
 
+class InputSpace(ABC):
+    """The valid inputs of a target.
+
+    Attributes:
+        kind: ``"image"``, ``"wave"`` or ``"text"``.
+        norms: budgets that make sense here; see :class:`torpor.core.Budget`.
+    """
+
+    kind: ClassVar[str]
+    norms: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def check(self, inputs: Samples) -> Samples:
+        """Return ``inputs`` if all are valid.
+
+        Raises:
+            DataError: if not.
+        """
+
+    @abstractmethod
+    def snap(self, inputs: Samples) -> Samples:
+        """Return the nearest inputs that can be stored."""
+
+    @abstractmethod
+    def to_bytes(self, inputs: Samples) -> Tensor:
+        """Return inputs as integers ``[B, ...]``, for files."""
+
+    @abstractmethod
+    def from_bytes(self, stored: Samples) -> Samples:
+        """Return what :meth:`to_bytes` or a data set stored."""
+
+
 @dataclass(frozen=True)
-class ImageSpace:
-    """Images in [0, 1] whose pixels are stored as 8-bit integers.
+class DenseSpace(InputSpace):
+    """Arrays of one shape whose values are whole multiples of ``1 / levels`` between ``low`` and ``high``.
+
+    Attributes:
+        shape: of one input.
+    """
+
+    shape: tuple[int, ...]
+    norms: ClassVar[tuple[str, ...]] = ("Linf", "L2", "L1")
+    what: ClassVar[str]
+    how: ClassVar[str]
+    letters: ClassVar[str]
+    low: ClassVar[float]
+    high: ClassVar[float]
+    levels: ClassVar[int]
+    stored: ClassVar[torch.dtype]
+
+    def check(self, inputs: Tensor) -> Tensor:
+        """Return ``inputs`` if they are floats of the right shape and range.
+
+        Raises:
+            DataError: on another shape or type, NaN, infinity, or values out of range.
+        """
+        if inputs.ndim != len(self.shape) + 1 or tuple(inputs.shape[1:]) != self.shape:
+            raise DataError(
+                f"expected {self.what}s of shape [B, {', '.join(map(str, self.shape))}], got {list(inputs.shape)}"
+            )
+        span = f"[{self.low:g}, {self.high:.4g}]"
+        if not inputs.is_floating_point():
+            raise DataError(f"expected floating-point {self.what}s in {span}, got {inputs.dtype}; {self.how}")
+        if len(inputs) == 0:
+            raise DataError(f"expected at least one {self.what}, got an empty batch")
+        low, high = (bound.item() for bound in inputs.detach().aminmax())
+        if not (low >= self.low and high <= self.high):  # NaN fails both
+            raise DataError(
+                f"expected {self.letters} in {span}, got values from {low:g} to {high:g}; scale or clean the "
+                f"{self.what}s"
+            )
+        return inputs
+
+    def clamp(self, inputs: Tensor) -> Tensor:
+        """Clip to the valid range."""
+        return inputs.clamp(self.low, self.high)
+
+    def snap(self, inputs: Tensor) -> Tensor:
+        """Round to the nearest input that integers can hold."""
+        return (self.clamp(inputs) * self.levels).round() / self.levels
+
+    def to_bytes(self, inputs: Tensor) -> Tensor:
+        """Return inputs as integers."""
+        return (self.clamp(inputs) * self.levels).round().to(self.stored)
+
+    def from_bytes(self, stored: Tensor) -> Tensor:
+        """Return integers as float32."""
+        return stored.to(torch.float32) / self.levels
+
+
+@dataclass(frozen=True)
+class ImageSpace(DenseSpace):
+    """Images ``[C, H, W]`` in [0, 1] whose pixels are stored as 8-bit integers.
 
     Attributes:
         shape: ``(C, H, W)`` of one image.
-        levels: steps between 0 and 1; 255 for 8-bit pixels.
 
     >>> space = ImageSpace((1, 1, 2))
     >>> space.to_bytes(space.from_bytes(torch.tensor([[[[0, 255]]]], dtype=torch.uint8))).tolist()
@@ -24,37 +116,33 @@ class ImageSpace:
     """
 
     shape: tuple[int, int, int]
-    levels: int = 255
+    kind: ClassVar[str] = "image"
+    what: ClassVar[str] = "image"
+    how: ClassVar[str] = "divide bytes by 255"
+    letters: ClassVar[str] = "pixels"
+    low: ClassVar[float] = 0.0
+    high: ClassVar[float] = 1.0
+    levels: ClassVar[int] = 255
+    stored: ClassVar[torch.dtype] = torch.uint8
 
-    def check(self, inputs: Tensor) -> Tensor:
-        """Return ``inputs`` if they are floats ``[B, C, H, W]`` in [0, 1].
 
-        Raises:
-            DataError: on another shape or type, NaN, infinity, or pixels out of range.
-        """
-        if inputs.ndim != 4 or tuple(inputs.shape[1:]) != self.shape:
-            raise DataError(
-                f"expected images of shape [B, {', '.join(map(str, self.shape))}], got {list(inputs.shape)}"
-            )
-        if not inputs.is_floating_point():
-            raise DataError(f"expected floating-point images in [0, 1], got {inputs.dtype}; divide bytes by 255")
-        if len(inputs) == 0:
-            raise DataError("expected at least one image, got an empty batch")
-        low, high = (bound.item() for bound in inputs.detach().aminmax())
-        if not (low >= 0 and high <= 1):  # NaN fails both
-            raise DataError(
-                f"expected pixels in [0, 1], got values from {low:g} to {high:g}; scale or clean the images"
-            )
-        return inputs
+@dataclass(frozen=True)
+class WaveSpace(DenseSpace):
+    """Mono sound ``[T]`` in [-1, 1) whose samples are stored as 16-bit integers.
 
-    def snap(self, inputs: Tensor) -> Tensor:
-        """Round to the nearest image that 8-bit pixels can hold."""
-        return (inputs.clamp(0, 1) * self.levels).round() / self.levels
+    Attributes:
+        rate: samples per second.
 
-    def to_bytes(self, inputs: Tensor) -> Tensor:
-        """Return pixels as uint8."""
-        return (inputs.clamp(0, 1) * self.levels).round().to(torch.uint8)
+    >>> WaveSpace((2,), rate=8000).snap(torch.tensor([[2.0, -2.0]])).tolist()
+    [[0.999969482421875, -1.0]]
+    """
 
-    def from_bytes(self, pixels: Tensor) -> Tensor:
-        """Return uint8 pixels as float32 in [0, 1]."""
-        return pixels.to(torch.float32) / self.levels
+    rate: int = 8000
+    kind: ClassVar[str] = "wave"
+    what: ClassVar[str] = "wave"
+    how: ClassVar[str] = "divide 16-bit samples by 32768"
+    letters: ClassVar[str] = "samples"
+    low: ClassVar[float] = -1.0
+    high: ClassVar[float] = 32767 / 32768
+    levels: ClassVar[int] = 32768
+    stored: ClassVar[torch.dtype] = torch.int16

@@ -10,15 +10,16 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from torpor.core.batches import Samples
 from torpor.core.errors import DataError
 from torpor.core.outcome import Outcome
 from torpor.core.prices import PriceList
-from torpor.core.signals import GateSignals
-from torpor.core.space import ImageSpace
+from torpor.core.signals import Signals
+from torpor.core.space import ImageSpace, InputSpace
 from torpor.core.units import Behavior, Unit
 from torpor.core.work import Work
-from torpor.data.images import ImageSet
 from torpor.data.parquet import ParquetImages
+from torpor.data.sets import DataSet
 
 
 class Target(ABC):
@@ -37,38 +38,46 @@ class Target(ABC):
     behavior: Behavior
     mechanism: str
     units: tuple[Unit, ...]
-    space: ImageSpace
+    space: InputSpace
     device: torch.device
 
     @abstractmethod
-    def run(self, inputs: Tensor) -> Outcome:
+    def run(self, inputs: Samples) -> Outcome:
         """Run as deployed: batched and really dynamic, rows that are done leave the batch."""
 
     @abstractmethod
-    def max_work(self, inputs: Tensor) -> Work:
+    def max_work(self, inputs: Samples) -> Work:
         """Return the static bound: the most work that structure and caps allow for each input."""
 
     @abstractmethod
-    def signals(self, inputs: Tensor) -> GateSignals:
+    def signals(self, inputs: Samples) -> Signals:
         """Evaluate every unit, differentiably."""
 
     @abstractmethod
-    def utility(self, outputs: Tensor, references: Tensor) -> Tensor:
-        """Score each output against its reference, float ``[B]``; larger is better."""
+    def utility(self, outputs: Samples, references: Samples) -> Tensor:
+        """Score each output against its reference, float64 ``[B]``; larger is better, NaN without references."""
 
     @abstractmethod
-    def agreement(self, outputs: Tensor, clean: Tensor) -> Tensor:
+    def agreement(self, outputs: Samples, clean: Samples) -> Tensor:
         """Tell for each output whether it says the same as the clean output, bool ``[B]``."""
 
     @abstractmethod
-    def probes(self, inputs: Tensor) -> Iterator[tuple[Work, Callable[[], object]]]:
+    def probes(self, inputs: Samples) -> Iterator[tuple[Work, Callable[[], object]]]:
         """Yield calls that do a known work on the one given input, enough of them to price every unit by the clock."""
 
     @abstractmethod
     def to(self, device: torch.device) -> Self:
         """Return this target on ``device``."""
 
-    def data(self, folder: Path | None) -> ImageSet:
+    def labels(self, outputs: Samples, references: Samples | None) -> Samples:
+        """Return what attacks aim at: the references, or what the clean outputs say where there are none.
+
+        Raises:
+            DataError: if the references are not of this target.
+        """
+        return () if references is None else references
+
+    def data(self, folder: Path | None) -> DataSet:
         """Return the data to audit on; ``folder`` is what the user gave as ``--data-dir``, if anything.
 
         Unless a target brings its own, it reads ``test.parquet`` and ``train.parquet`` in ``folder``.
@@ -78,6 +87,8 @@ class Target(ABC):
         """
         if folder is None:
             raise DataError(f"expected a folder of images for {self.name}, got none; pass --data-dir FOLDER")
+        if not isinstance(self.space, ImageSpace):
+            raise DataError(f"expected {self.name} to bring its own data, got a target without; write its data()")
         return ParquetImages(folder, self.space.shape)
 
     def fingerprint(self) -> str:

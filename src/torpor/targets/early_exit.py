@@ -12,16 +12,16 @@ from typing import NoReturn, Self
 import torch
 from torch import Tensor, nn
 
-from torpor.core.errors import UsageError
+from torpor.core.errors import DataError, UsageError
 from torpor.core.outcome import Outcome
 from torpor.core.signals import GateSignals
 from torpor.core.space import ImageSpace
-from torpor.core.units import Behavior, Unit
+from torpor.core.units import Unit
 from torpor.core.work import Work
-from torpor.data.images import ImageSet
+from torpor.data.sets import DataSet
 from torpor.meters.flops import count_flops
-from torpor.targets.base import Target
 from torpor.targets.exit_rules import ExitRule, parse_rule
+from torpor.targets.gates import GateTarget
 from torpor.targets.module import EarlyExitModule
 from torpor.targets.speed import in_pieces, store_channels_last
 
@@ -29,7 +29,7 @@ TIE = 2e-5
 """A margin this small is decided by a run of that sample alone: batched arithmetic may round differently."""
 
 
-class EarlyExitTarget(Target):
+class EarlyExitTarget(GateTarget):
     """A multi-exit classifier that really stops: samples that leave are gone from the batch.
 
     Unit ``exit<k>`` is stage ``k`` with its head. The work of a sample that leaves at exit ``k`` is one run of each of
@@ -55,7 +55,6 @@ class EarlyExitTarget(Target):
     [[1, 0]]
     """
 
-    behavior = Behavior.COMPUTATION
     mechanism = "early exit"
 
     def __init__(
@@ -66,7 +65,7 @@ class EarlyExitTarget(Target):
         input_shape: tuple[int, int, int],
         name: str = "early-exit",
         device: str | torch.device = "cpu",
-        data: Callable[[Path | None], ImageSet] | None = None,
+        data: Callable[[Path | None], DataSet] | None = None,
         named_rules: Mapping[str, ExitRule] | None = None,
     ) -> None:
         stages, heads = getattr(module, "stages", None), getattr(module, "heads", None)
@@ -180,6 +179,17 @@ class EarlyExitTarget(Target):
         closed = (margins.detach() < 0).to(torch.int64).cumprod(1)
         return GateSignals(logits, margins, self._work(closed.sum(1)))
 
+    def labels(self, outputs: Tensor, references: Tensor | None) -> Tensor:
+        """Return classes ``[B]``; see :meth:`Target.labels`."""
+        if references is None:
+            return outputs.argmax(-1)
+        if not (references.min() >= 0 and references.max() < self.classes):
+            raise DataError(
+                f"expected classes from 0 to {self.classes - 1}, as {self.name} knows them, got references from "
+                f"{int(references.min())} to {int(references.max())}; relabel the data"
+            )
+        return references.to(self.device)
+
     def utility(self, outputs: Tensor, references: Tensor) -> Tensor:
         """Return 1 where the predicted class is the reference class, else 0."""
         return (outputs.argmax(-1).cpu() == references.cpu()).to(torch.float64)
@@ -237,7 +247,7 @@ class EarlyExitTarget(Target):
                     digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
-    def data(self, folder: Path | None) -> ImageSet:
+    def data(self, folder: Path | None) -> DataSet:
         """See :meth:`Target.data`."""
         return super().data(folder) if self._data is None else self._data(folder)
 

@@ -1,0 +1,140 @@
+"""Texts as inputs: which ones a tokenizer can be sent, and how far two of them are apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from torpor.core.errors import DataError
+from torpor.core.space import InputSpace
+
+WIDTH = 4096
+"""Bytes in which a text is stored."""
+
+
+class Codec(Protocol):
+    """A tokenizer, as far as torpor needs one.
+
+    Attributes:
+        special: ids of tokens that no text may contain, such as the end token.
+        special_texts: how these tokens are spelled.
+        size: number of ids.
+    """
+
+    special: frozenset[int]
+    special_texts: tuple[str, ...]
+    size: int
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Return the ids of ``text`` alone, without special tokens around it."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of ``ids``, special tokens left out."""
+
+
+@dataclass(frozen=True, eq=False)
+class TextSpace(InputSpace):
+    """Texts that survive their own tokenizer: no special token in them, decode after encode gives them back.
+
+    Attributes:
+        codec: the target's tokenizer.
+        max_tokens: that fit into the target.
+    """
+
+    kind: ClassVar[str] = "text"
+    norms: ClassVar[tuple[str, ...]] = ("chars", "tokens", "words", "suffix", "prompt")
+
+    codec: Codec
+    max_tokens: int
+
+    def problem(self, text: Any) -> str | None:  # noqa: ANN401 - whatever a user gave
+        """Return what is wrong with ``text`` as an input, or None."""
+        if not isinstance(text, str) or not text.strip():
+            return f"a text, got {text!r:.40}"
+        if len(text.encode("utf-8", "replace")) > WIDTH or "\0" in text:
+            return f"texts of up to {WIDTH} bytes without NUL, got {len(text)} characters"
+        if any(special in text for special in self.codec.special_texts):
+            return f"a text without special tokens such as {self.codec.special_texts[0]}, got {text!r:.40}"
+        count = len(self.codec.encode(text))
+        if not 0 < count <= self.max_tokens:
+            return f"texts of 1 to {self.max_tokens} tokens, got {count}"
+        return None
+
+    def check(self, inputs: tuple[str, ...]) -> tuple[str, ...]:
+        """See :meth:`InputSpace.check`."""
+        if not inputs:
+            raise DataError("expected at least one text, got an empty batch")
+        for text in inputs:
+            if problem := self.problem(text):
+                raise DataError(f"expected {problem}")
+        return inputs
+
+    def snap(self, inputs: tuple[str, ...]) -> tuple[str, ...]:
+        """Texts are stored as they are."""
+        return inputs
+
+    def to_bytes(self, inputs: tuple[str, ...]) -> Tensor:
+        """See :func:`pack`."""
+        return pack(inputs)
+
+    def from_bytes(self, stored: Tensor | tuple[str, ...]) -> tuple[str, ...]:
+        """See :func:`unpack`; a tuple of texts stays as it is."""
+        return unpack(stored) if isinstance(stored, Tensor) else stored
+
+    def survives(self, text: str) -> bool:
+        """Tell whether ``text`` can be sent and reads the same after encode and decode."""
+        return self.problem(text) is None and self.codec.decode(self.codec.encode(text)) == text
+
+    def distance(self, clean: str, text: str, norm: str) -> int | None:
+        """Return how far ``text`` is from ``clean``; None if this norm does not allow such a change at all.
+
+        ``chars``, ``tokens`` and ``words`` are Levenshtein distances, ``suffix`` is the number of tokens appended, and
+        ``prompt`` is the number of tokens of a text that owes the clean one nothing.
+        """
+        if norm == "chars":
+            return levenshtein(clean, text)
+        if norm == "words":
+            return levenshtein(clean.split(), text.split())
+        before, after = self.codec.encode(clean), self.codec.encode(text)
+        if norm == "tokens":
+            return levenshtein(before, after)
+        if norm == "suffix":
+            return len(after) - len(before) if after[: len(before)] == before else None
+        return 0 if text == clean else len(after)
+
+
+def levenshtein(first: Sequence[Any], second: Sequence[Any]) -> int:
+    """Return the least number of insertions, deletions and substitutions between two sequences.
+
+    >>> levenshtein("kitten", "sitting")
+    3
+    """
+    row = list(range(len(second) + 1))
+    for place, one in enumerate(first, 1):
+        diagonal, row[0] = row[0], place
+        for column, other in enumerate(second, 1):
+            diagonal, row[column] = row[column], min(row[column] + 1, row[column - 1] + 1, diagonal + (one != other))
+    return row[-1]
+
+
+def pack(texts: Sequence[str]) -> Tensor:
+    """Return texts as uint8 ``[B, WIDTH]``: UTF-8, padded with zeros; longer ones are cut at a whole character.
+
+    >>> unpack(pack(["ä", "bc"]))
+    ('ä', 'bc')
+    """
+    rows = torch.zeros(len(texts), WIDTH, dtype=torch.uint8)
+    for row, text in zip(rows, texts, strict=True):
+        data = text.replace("\0", "").encode("utf-8", "replace")[:WIDTH].decode("utf-8", "ignore").encode("utf-8")
+        if data:
+            row[: len(data)] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    return rows
+
+
+def unpack(rows: Tensor) -> tuple[str, ...]:
+    """Return the texts that :func:`pack` stored."""
+    return tuple(bytes(row.tolist()).rstrip(b"\0").decode("utf-8") for row in rows)

@@ -1,0 +1,76 @@
+"""The contract of targets that iterate until an end token: captioners, translators, language models, speech."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from torpor.core.batches import Samples
+from torpor.core.outcome import Generation
+from torpor.core.signals import StepSignals
+from torpor.core.text import TextSpace
+from torpor.core.units import Behavior
+from torpor.core.work import Work
+from torpor.targets.base import Target
+
+STEP = "decoder_step"
+"""Name of the unit that runs once per generated token."""
+
+
+class StepTarget(Target):
+    """A target whose work grows with the number of tokens that it generates.
+
+    Attributes:
+        cap: tokens that it generates at most.
+        eos: ids of the tokens that end the output.
+    """
+
+    behavior: ClassVar[Behavior] = Behavior.ITERATION  # type: ignore[misc]
+    cap: int
+    eos: tuple[int, ...]
+
+    @abstractmethod
+    def signals(self, inputs: Samples) -> StepSignals:
+        """Decode as deployed without gradients, then evaluate every step of that sequence differentiably."""
+
+    @abstractmethod
+    def with_cap(self, cap: int) -> Self:
+        """Return the same target with another cap."""
+
+    def iterations(self, work: Work) -> Tensor:
+        """Return how many decoder steps each sample ran, int64 ``[B]``."""
+        column = [unit.name for unit in self.units].index(STEP)
+        return work.counts[:, column]
+
+    def agreement(self, outputs: Sequence[Generation], clean: Sequence[Generation]) -> Tensor:
+        """Tell where the same text was generated."""
+        return torch.tensor([one.text == other.text for one, other in zip(outputs, clean, strict=True)])
+
+
+class TextTarget(StepTarget):
+    """A :class:`StepTarget` that reads text."""
+
+    space: TextSpace
+
+
+def generated_length(ids: Sequence[int], eos: Sequence[int], cap: int) -> tuple[int, bool]:
+    """Return how many decoder steps made ``ids``, and whether the cap ended them.
+
+    The one definition of length: tokens behind the prompt or start token, the end token counted, padding behind it not.
+
+    Args:
+        ids: what was generated, prompt and start token left out, padding allowed behind the end token.
+        eos: ids that end an output.
+        cap: tokens at most.
+
+    >>> generated_length([5, 6, 2, 0, 0], eos=[2], cap=10), generated_length([5, 6, 7], eos=[2], cap=3)
+    ((3, False), (3, True))
+    """
+    for place, token in enumerate(ids[:cap], 1):
+        if token in eos:
+            return place, False
+    return min(len(ids), cap), True
