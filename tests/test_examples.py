@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from torpor.attacks import DeepSloth, load_attack
-from torpor.attacks.registry import DEFAULT_EPS
+from torpor.attacks.base import Attack
 from torpor.audits.engine import run_audit
 from torpor.audits.plan import Plan
 from torpor.audits.read import read_audit
@@ -103,7 +103,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_defaults_that_the_docs_state() -> None:
     assert load_attack("deepsloth") == DeepSloth(norm="Linf", eps=0.03125)
-    assert {norm: round(eps, 4) for norm, eps in DEFAULT_EPS.items()} == {"Linf": 0.0312, "L2": 0.3487, "L1": 8}
+    assert {norm: round(eps, 4) for norm, eps in Attack.radii.items()} == {"Linf": 0.0312, "L2": 0.3487, "L1": 8}
 
 
 def test_the_architecture_page_has_the_directions_of_the_code() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torpor.attacks.base import Attack, AttackResult
 from torpor.attacks.controls import Shuffled
 from torpor.attacks.deepsloth import DeepSloth
-from torpor.attacks.registry import ATTACKS, DEFAULT_EPS
+from torpor.attacks.registry import ATTACKS
 from torpor.attacks.spaces import BALLS
 from torpor.attacks.square import Square
 from torpor.attacks.standard import AutoGates, AutoUniform, Standard
@@ -21,16 +21,17 @@ from torpor.core.outcome import Outcome
 from torpor.core.signals import GateSignals
 from torpor.core.work import Work
 from torpor.data.digits import Digits
-from torpor.data.images import ImageSet, to_unit
-from torpor.targets.base import Target
+from torpor.data.images import to_unit
+from torpor.data.sets import DataSet
 from torpor.targets.early_exit import EarlyExitTarget
 from torpor.targets.exit_rules import Confidence, ExitRule
+from torpor.targets.gates import GateTarget
 from torpor.targets.sdn import ShallowDeepNetwork
 from torpor.targets.toys import needle, tug
 from torpor.zoo.registry import sdn_digits
 
 NORMS = ("Linf", "L2", "L1")
-EPS = {"toy": {"Linf": 0.1, "L2": 0.4, "L1": 1.6}, "net": DEFAULT_EPS}
+EPS = {"toy": {"Linf": 0.1, "L2": 0.4, "L1": 1.6}, "net": Attack.radii}
 FEW: dict[str, dict[str, int]] = {"deepsloth": {"steps": 40}, "square": {"queries": 40}}
 
 
@@ -62,7 +63,7 @@ TARGETS: dict[str, Callable[[], EarlyExitTarget]] = {
 }
 
 
-def images(target: Target, count: int, seed: int = 5) -> tuple[Tensor, Tensor]:
+def images(target: GateTarget, count: int, seed: int = 5) -> tuple[Tensor, Tensor]:
     """Return test images and classes for any of :data:`TARGETS`: digits, else random ones around random means."""
     if target.name == "sdn-digits":
         batch = Digits().load("test", count)
@@ -73,7 +74,7 @@ def images(target: Target, count: int, seed: int = 5) -> tuple[Tensor, Tensor]:
     return target.space.snap(mean + noise), torch.arange(count) % 2
 
 
-def build(name: str, norm: str, target: Target) -> Attack:
+def build(name: str, norm: str, target: GateTarget) -> Attack:
     """Build attack ``name``, with few iterations, and fit it on images that no test attacks."""
     eps = EPS["toy" if target.name.startswith("toy") else "net"][norm]
     known, classes = images(target, 12, seed=99)
@@ -88,7 +89,7 @@ def noise(norm: str, eps: float, like: Tensor) -> Tensor:
     return BALLS[norm].random([torch.Generator().manual_seed(i) for i in range(len(like))], eps, like)
 
 
-def attack_rows(attack: Attack, target: Target, inputs: Tensor, labels: Tensor, rows: slice) -> AttackResult:
+def attack_rows(attack: Attack, target: GateTarget, inputs: Tensor, labels: Tensor, rows: slice) -> AttackResult:
     """Attack some rows; a control with one perturbation per row gets those of the rows."""
     if isinstance(attack, Shuffled):
         attack = Shuffled(norm=attack.norm, eps=attack.eps, perturbation=attack.perturbation[rows])
@@ -106,7 +107,7 @@ def few_members(self: Standard) -> tuple[Attack, ...]:
 
 
 @dataclass
-class Counting(Target):
+class Counting(GateTarget):
     """A target that notes how many rows every call had, and how many went through a backward pass."""
 
     inner: EarlyExitTarget
@@ -116,7 +117,7 @@ class Counting(Target):
 
     def __post_init__(self) -> None:
         self.name, self.units, self.space = self.inner.name, self.inner.units, self.inner.space
-        self.behavior, self.mechanism, self.device = self.inner.behavior, self.inner.mechanism, self.inner.device
+        self.mechanism, self.device = self.inner.mechanism, self.inner.device
 
     def run(self, inputs: Tensor) -> Outcome:
         self.runs.append(len(inputs))
@@ -132,6 +133,9 @@ class Counting(Target):
     def max_work(self, inputs: Tensor) -> Work:
         return self.inner.max_work(inputs)
 
+    def labels(self, outputs: Tensor, references: Tensor | None) -> Tensor:
+        return self.inner.labels(outputs, references)
+
     def utility(self, outputs: Tensor, references: Tensor) -> Tensor:
         return self.inner.utility(outputs, references)
 
@@ -144,5 +148,5 @@ class Counting(Target):
     def to(self, device: torch.device) -> Counting:
         return self
 
-    def data(self, folder: Path | None) -> ImageSet:
+    def data(self, folder: Path | None) -> DataSet:
         return self.inner.data(folder)

@@ -10,7 +10,7 @@ from torpor.audits.engine import run_audit
 from torpor.audits.plan import Plan
 from torpor.data.digits import Digits
 from torpor.data.images import to_unit
-from torpor.targets.base import Target
+from torpor.targets.gates import GateTarget
 from torpor.targets.early_exit import EarlyExitTarget
 
 
@@ -22,12 +22,12 @@ def test_audits_fit_on_validation_and_attack_the_test_split(
     learn, search = DeepSlothUniversal.learn, DeepSlothUniversal.search
 
     def spy_learn(
-        self: DeepSlothUniversal, target: Target, inputs: Tensor, references: Tensor | None, seed: int
+        self: DeepSlothUniversal, target: GateTarget, inputs: Tensor, references: Tensor | None, seed: int
     ) -> Learned:
         fitted.append(inputs)
         return learn(self, target, inputs[:8], references, seed)
 
-    def spy_search(self: DeepSlothUniversal, target: Target, inputs: Tensor, labels: Tensor, seed: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def spy_search(self: DeepSlothUniversal, target: GateTarget, inputs: Tensor, labels: Tensor, seed: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
         attacked.append(inputs)
         return search(self, target, inputs, labels, seed)
 

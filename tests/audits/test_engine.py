@@ -157,7 +157,7 @@ def test_data_without_a_validation_split_have_no_natural_baseline(tmp_path: Path
 
 def test_no_images_at_all_are_refused(tmp_path: Path) -> None:
     empty = torch.zeros(0, 1, 4, 4, dtype=torch.uint8), torch.zeros(0, dtype=torch.int64)
-    with pytest.raises(DataError, match="expected test images"):
+    with pytest.raises(DataError, match="expected test samples"):
         run_audit(Plan("own", ("pgd",), "Linf", (0.2,)), Toy(TensorImages({"test": empty})), tmp_path / "run")
 
 

@@ -39,5 +39,5 @@ def test_no_images_are_refused() -> None:
             nothing = torch.zeros(0, 1, 4, 4, dtype=torch.uint8), torch.zeros(0, dtype=torch.int64)
             return TensorImages({"test": nothing})
 
-    with pytest.raises(DataError, match="expected test images for empty, got none"):
+    with pytest.raises(DataError, match="expected test samples for empty, got none"):
         clean_profile(Empty([0.5], [0.1], name="empty"), None, limit=None, batch_size=4, seconds=False)

@@ -6,7 +6,8 @@ import torch
 from torpor.attacks.base import AttackResult
 from torpor.attacks.controls import Noise
 from torpor.attacks.pgd import PGD
-from torpor.audits.rows import attacked_rows, clean_rows, costliest
+from torpor.attacks.control_sets import costliest
+from torpor.audits.rows import attacked_rows, clean_rows
 from torpor.data.sets import Batch
 from torpor.targets.toys import WindowTarget, needle
 
@@ -25,7 +26,7 @@ def attacked(target: WindowTarget, seed: int = 0) -> AttackResult:
 def test_clean_rows_say_what_a_run_alone_costs() -> None:
     target = needle()
     inputs = target.space.from_bytes(BATCH.inputs)
-    rows = clean_rows(target, BATCH, target.run(inputs), target.max_work(inputs)).to_pylist()
+    rows = clean_rows(target, BATCH, inputs, target.run(inputs), target.max_work(inputs)).to_pylist()
     for row, image in zip(rows, inputs, strict=True):
         alone = target.run(image.unsqueeze(0))
         assert row["work"] == alone.work.counts[0].tolist()

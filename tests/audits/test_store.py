@@ -49,7 +49,7 @@ def test_shards_are_merged_in_order_whatever_the_order_of_writing(tmp_path: Path
     assert store.has(0)
     assert not store.has(2)
     assert store.seconds() == {"pgd-Linf-0.1": 0.75}
-    assert [part["pgd-Linf-0.1/index"].item() for part in store.images()] == [0, 1]
+    assert [part["pgd-Linf-0.1/index"].item() for part in store.examples()] == [0, 1]
     store.merge()
     merged = pq.read_table(tmp_path / "records.parquet")
     assert merged["sample"].to_pylist() == [0, 1, 10, 11]

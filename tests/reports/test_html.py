@@ -11,9 +11,9 @@ from report_factory import make_audit
 from rich.console import Console
 
 from torpor.core import DataError
-from torpor.reports.charts import plotly_script
 from torpor.reports.console import summary_table, verdict_line
 from torpor.reports.html import write_report
+from torpor.reports.plots import plotly_script
 
 SECTIONS = ("verdict", "results", "charts", "samples", "clock", "threat", "environment", "reproduce")
 HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"

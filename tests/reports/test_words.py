@@ -10,6 +10,7 @@ from report_factory import make_audit
 
 from torpor.reports import words
 from torpor.reports.pictures import difference
+from torpor.reports.verdict import verdict
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def audit(tmp_path: Path) -> dict[str, Any]:
 def test_verdict_states_the_worst_attack_with_its_references(audit: dict[str, Any]) -> None:
     worst = max((row for row in audit["summary"] if row["kind"] == "attack"), key=lambda row: row["slowdown_mean"])
     controls = [row["slowdown_mean"] for row in audit["summary"] if row["kind"] == "control"]
-    cost, references, utility = words.verdict(audit)
+    cost, references, utility = verdict(audit)
     assert cost.startswith(f"Worst slowdown {worst['slowdown_max']:.2f}x (p95 {worst['slowdown_p95']:.2f}x, mean")
     assert f"by {worst['attack']}, Linf 8/255; strongest control {max(controls):.2f}x" in cost
     assert f"static bound {worst['flops_static'] / worst['flops_clean_mean']:.2f}x" in references
@@ -31,7 +32,7 @@ def test_verdict_states_the_worst_attack_with_its_references(audit: dict[str, An
 
 def test_verdict_has_sentences_for_each_defense(audit: dict[str, Any]) -> None:
     audit["summary"] += [{**row, "defense": "jpeg"} for row in audit["summary"]]
-    said = words.verdict(audit)
+    said = verdict(audit)
     assert len(said) == 6
     assert "against jpeg" in said[3]
 
@@ -39,14 +40,14 @@ def test_verdict_has_sentences_for_each_defense(audit: dict[str, Any]) -> None:
 def test_verdict_names_flags_of_the_worst_row_and_attacks_that_failed(audit: dict[str, Any]) -> None:
     for row in audit["summary"]:
         row.update(flags=["dead-gradients"], slowdown_mean=1.0)
-    said = words.verdict(audit)
+    said = verdict(audit)
     assert said[0].startswith("No attack raised the mean cost.")
     assert said[-1].endswith("flagged dead-gradients.")
 
 
 def test_verdict_without_benign_inputs_says_so(audit: dict[str, Any]) -> None:
     audit["natural"] = None
-    assert "(99.9th percentile) not measured: no benign inputs were profiled" in " ".join(words.verdict(audit))
+    assert "(99.9th percentile) not measured: no benign inputs were profiled" in " ".join(verdict(audit))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from torpor.attacks.deepsloth import DeepSloth
 from torpor.core.errors import UsageError
-from torpor.data.images import ImageSet, to_unit
+from torpor.data.images import to_unit
+from torpor.data.sets import DataSet
 from torpor.metrics import efficacy_step
 from torpor.targets.early_exit import EarlyExitTarget
 from torpor.targets.exit_rules import Confidence
@@ -58,7 +59,7 @@ def test_shipped_weights_are_small() -> None:
     assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 40 * MEGABYTE
 
 
-def check_card(card: dict[str, Any], target: EarlyExitTarget, data: ImageSet) -> None:
+def check_card(card: dict[str, Any], target: EarlyExitTarget, data: DataSet) -> None:
     """Recompute accuracies and thresholds; no sample may tip, up to one in a thousand across machines."""
     logits = labels = torch.empty(0)
     for split in ("test", "validation"):

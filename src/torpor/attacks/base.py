@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
@@ -84,8 +85,8 @@ class Attack(ABC):
     Subclasses write :meth:`search`; the call then snaps what it returns into the budget and onto the grid of valid
     inputs, runs the hard target, and keeps per sample the costlier of clean and attacked.
 
-    What an attack applies to is said by class attributes: ``targets``, the contract whose signals it reads, ``kinds`` of
-    inputs, and ``norms`` of budgets.
+    What an attack applies to is said by class attributes: ``targets``, the contract whose signals it reads, ``kinds``
+    of inputs, and ``norms`` of budgets with the ``radii`` that it has by default.
 
     Attributes:
         norm: one of ``norms``.
@@ -98,6 +99,7 @@ class Attack(ABC):
     access: ClassVar[Access] = Access.WHITE
     is_control: ClassVar[bool] = False
     norms: ClassVar[tuple[str, ...]] = ("Linf", "L2", "L1")
+    radii: ClassVar[Mapping[str, float]] = {"Linf": 0.03125, "L2": 0.9**10, "L1": 8.0}
     kinds: ClassVar[tuple[str, ...]] = ("image",)
     targets: ClassVar[type] = GateTarget
 
@@ -113,6 +115,29 @@ class Attack(ABC):
     def applies_to(cls, target: Target) -> bool:
         """Tell whether this attack can be run on ``target``."""
         return isinstance(target, cls.targets) and target.space.kind in cls.kinds
+
+    @classmethod
+    def default_budget(cls, norm: str | None = None, eps: str | float | None = None) -> Budget:
+        """Return the budget with this norm and radius; what is None is the paper's, DeepSloth's for images.
+
+        Raises:
+            UsageError: if there is no such budget.
+        """
+        norm = cls.norm if norm is None else norm
+        return Budget.parse(norm, cls.radii.get(norm, cls.eps) if eps is None else eps)
+
+    def check(self, target: Target) -> None:
+        """Refuse targets that this attack does not apply to, and budgets that mean nothing there.
+
+        Raises:
+            UsageError: on either.
+        """
+        if not self.applies_to(target):
+            raise UsageError(
+                f"expected an attack on {target.mechanism} with {target.space.kind} inputs, got {self.id}; "
+                "see: torpor list attacks"
+            )
+        check_budget(self.budget, target.space)
 
     @property
     def budget(self) -> Budget:
@@ -162,12 +187,7 @@ class Attack(ABC):
             UsageError: if the attack must be fitted first, or the budget allows no change.
             DataError: if the inputs are not valid for the target.
         """
-        if not self.applies_to(target):
-            raise UsageError(
-                f"expected an attack on {target.mechanism} with {target.space.kind} inputs, got {self.id}; "
-                "see: torpor list attacks"
-            )
-        check_budget(self.budget, target.space)
+        self.check(target)
         clean_inputs = target.space.snap(target.space.check(inputs))
         if isinstance(clean_inputs, Tensor):
             clean_inputs = clean_inputs.to(target.device)

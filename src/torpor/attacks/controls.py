@@ -23,6 +23,8 @@ class Control(Attack):
     paper: ClassVar[Paper | None] = None
     access: ClassVar[Access] = Access.NONE
     is_control: ClassVar[bool] = True
+    kinds: ClassVar[tuple[str, ...]] = ("image", "wave")
+    targets: ClassVar[type] = Target
 
     def _free(self, inputs: Tensor) -> Candidates:
         nothing = torch.zeros(len(inputs), dtype=torch.int64)
@@ -49,7 +51,8 @@ class Flat(Control):
 
     def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
         """See :meth:`Attack.search`."""
-        return self._free(inputs.mean((-2, -1), keepdim=True).expand_as(inputs))
+        axes = tuple(range(2, inputs.ndim)) or (1,)  # the color of an image, the level of a sound
+        return self._free(inputs.mean(axes, keepdim=True).expand_as(inputs))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,9 +69,9 @@ class Shuffled(Control):
 
     def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
         """See :meth:`Attack.search`."""
-        pixels = inputs[0, 0].numel()
+        pixels = inputs[0, 0].numel() if inputs.ndim > 2 else inputs.shape[1]
         generators = sample_generators(inputs, seed, self.id)
         order = draw(generators, lambda g: torch.randperm(pixels, generator=g), torch.zeros(1, dtype=torch.int64))
-        flat = self.perturbation.flatten(2)
+        flat = self.perturbation.view(len(inputs), -1, pixels)
         mixed = flat.gather(2, order.to(flat.device).unsqueeze(1).expand(-1, flat.shape[1], -1))
         return self._free(inputs + mixed.view_as(inputs))

@@ -23,7 +23,7 @@ MARGIN = 0.01
 
 
 @dataclass
-class _Incumbent:
+class Incumbent:
     """The costliest candidate of each sample so far; among equals the one of least loss."""
 
     inputs: Tensor
@@ -33,12 +33,34 @@ class _Incumbent:
     zero_gradient: Tensor
     spent: Tensor
 
+    @staticmethod
+    def begin(inputs: Tensor, cost: Tensor, loss: Tensor) -> Incumbent:
+        """Start from the clean ``inputs``; ``cost`` and ``loss`` are those of the first candidates, to be offered."""
+        return Incumbent(
+            inputs.clone(),
+            torch.full_like(cost, -1),
+            torch.full_like(loss, torch.inf),
+            loss,
+            torch.zeros(len(cost), dtype=torch.bool, device=inputs.device),
+            torch.zeros(len(cost), dtype=torch.int64, device=inputs.device),
+        )
+
     def offer(self, rows: Tensor, candidates: Tensor, cost: Tensor, loss: Tensor, allowed: Tensor) -> None:
         """Take the candidates of ``rows`` that are ``allowed`` and better."""
         better = (cost > self.cost[rows]) | ((cost == self.cost[rows]) & (loss < self.loss[rows]))
         take = better & allowed
         taken = rows[take]
         self.inputs[taken], self.cost[taken], self.loss[taken] = candidates[take], cost[take], loss[take]
+
+    def candidates(self, backwards: Tensor) -> Candidates:
+        """Return what was found."""
+        return Candidates(
+            inputs=self.inputs,
+            forwards=self.spent,
+            backwards=backwards,
+            zero_gradient=self.zero_gradient,
+            loss_fell=self.loss < self.first_loss - 0.1 * self.first_loss.abs(),
+        )
 
 
 def minimize(
@@ -73,7 +95,7 @@ def minimize(
     count = len(inputs)
     rows = torch.arange(count, device=inputs.device)
     static = target.prices.cost(target.max_work(inputs)).to(inputs.device)
-    best: _Incumbent | None = None
+    best: Incumbent | None = None
     clean, delta = inputs, start
     state: State = {}
     for step in range(steps + 1):
@@ -85,7 +107,7 @@ def minimize(
         loss, cost = losses.detach(), target.prices.cost(signals.work).to(inputs.device)
         shown = candidate.detach()
         if best is None:
-            best = _begin(inputs, cost, loss)
+            best = Incumbent.begin(inputs, cost, loss)
         best.spent[rows] += 1
         allowed = ball.norm(shown - clean) <= eps * (1 + 1e-5)
         best.offer(rows, shown, cost, loss, allowed)
@@ -101,19 +123,7 @@ def minimize(
             state = {name: value[stays] for name, value in state.items()}
         delta = optimizer.step(ball, delta, gradient, loss, step, state, _projection(clean, ball, radius, target.space))
     assert best is not None
-    return _candidates(best, backwards=best.spent - 1)
-
-
-def _begin(inputs: Tensor, cost: Tensor, loss: Tensor) -> _Incumbent:
-    nothing = torch.full_like(cost, -1)
-    return _Incumbent(
-        inputs.clone(),
-        nothing,
-        torch.full_like(loss, torch.inf),
-        loss,
-        torch.zeros(len(cost), dtype=torch.bool, device=inputs.device),
-        torch.zeros(len(cost), dtype=torch.int64, device=inputs.device),
-    )
+    return best.candidates(backwards=best.spent - 1)
 
 
 def _finished(signals: GateSignals, cost: Tensor, static: Tensor) -> Tensor:
@@ -126,16 +136,6 @@ def _projection(clean: Tensor, ball: Ball, radius: float, space: DenseSpace) -> 
         return space.clamp(clean + ball.project(delta, radius)) - clean
 
     return project
-
-
-def _candidates(best: _Incumbent, backwards: Tensor) -> Candidates:
-    return Candidates(
-        inputs=best.inputs,
-        forwards=best.spent,
-        backwards=backwards,
-        zero_gradient=best.zero_gradient,
-        loss_fell=best.loss < best.first_loss - 0.1 * best.first_loss.abs(),
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

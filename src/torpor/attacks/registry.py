@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from torpor.attacks.base import Attack
 from torpor.attacks.controls import Flat, Noise, Shuffled
 from torpor.attacks.deepsloth import DeepSloth
-from torpor.attacks.gradient import GradientAttack
 from torpor.attacks.pgd import PGD, PGDAvg, PGDMax
 from torpor.attacks.square import Square
 from torpor.attacks.standard import Standard
 from torpor.attacks.uap import UAP
 from torpor.attacks.universal import DeepSlothClassUniversal, DeepSlothUniversal
-from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
 
 ATTACKS: dict[str, type[Attack]] = {
@@ -31,8 +31,6 @@ ATTACKS: dict[str, type[Attack]] = {
         Shuffled,
     )
 }
-DEFAULT_EPS = {"Linf": 0.03125, "L2": 0.9**10, "L1": 8.0}
-"""The DeepSloth paper's budget for each norm."""
 
 
 def attack_ids() -> tuple[str, ...]:
@@ -44,13 +42,15 @@ def attack_ids() -> tuple[str, ...]:
     return tuple(ATTACKS)
 
 
-def load_attack(name: str, *, norm: str = "Linf", eps: float | str | None = None, steps: int | None = None) -> Attack:
+def load_attack(
+    name: str, *, norm: str | None = None, eps: float | str | None = None, steps: int | None = None
+) -> Attack:
     """Build an attack by name; controls that need another attack's result are made by the audit.
 
     Args:
         name: one of :func:`attack_ids`.
-        norm: ``"Linf"``, ``"L2"`` or ``"L1"``.
-        eps: radius, a number or a fraction such as ``"8/255"``; the DeepSloth paper's for the norm if None.
+        norm: of the budget; the attack's own if None.
+        eps: radius, a number or a fraction such as ``"8/255"``, or a number of edits; the attack's own if None.
         steps: iterations, for attacks that iterate; the attack's own if None.
 
     Raises:
@@ -62,10 +62,15 @@ def load_attack(name: str, *, norm: str = "Linf", eps: float | str | None = None
     if name not in ATTACKS or name == Shuffled.id:
         known = ", ".join(key for key in ATTACKS if key != Shuffled.id)
         raise UsageError(f"expected an attack among {known}, got {name!r}")
-    budget = Budget.parse(norm, DEFAULT_EPS.get(norm, 1.0) if eps is None else eps)
     kind = ATTACKS[name]
+    budget = kind.default_budget(norm, eps)
     if steps is None:
         return kind(norm=budget.norm, eps=budget.eps)
-    if not issubclass(kind, GradientAttack):
+    if not takes_steps(kind):
         raise UsageError(f"expected no number of steps for {name}, got {steps}; leave it out")
-    return kind(norm=budget.norm, eps=budget.eps, steps=steps)
+    return kind(norm=budget.norm, eps=budget.eps, steps=steps)  # type: ignore[call-arg]
+
+
+def takes_steps(kind: type[Attack] | None) -> bool:
+    """Tell whether an attack can be given a number of iterations."""
+    return kind is not None and any(field.name == "steps" for field in fields(kind))

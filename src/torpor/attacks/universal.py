@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -54,7 +54,7 @@ class Universal(Attack):
 
     learned: Learned | None = field(default=None, compare=False, repr=False)
 
-    def fit(self, target: GateTarget, inputs: Tensor, *, references: Tensor | None = None, seed: int = 0) -> Self:
+    def fit(self, target: Any, inputs: Tensor, *, references: Tensor | None = None, seed: int = 0) -> Self:  # noqa: ANN401
         """See :meth:`Attack.fit`."""
         inputs = target.space.snap(target.space.check(inputs))
         return replace(self, learned=self.learn(target, inputs, references, seed))

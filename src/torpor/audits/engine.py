@@ -16,18 +16,16 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from torpor.attacks.base import Attack, AttackResult
-from torpor.attacks.controls import Shuffled
-from torpor.attacks.spaces import check_budget
+from torpor.attacks.control_sets import free_controls, matched_control
 from torpor.attacks.universal import Learned, Universal
 from torpor.audits import examples
 from torpor.audits.plan import Plan, slug
-from torpor.audits.rows import attacked_rows, clean_rows, costliest
+from torpor.audits.rows import attacked_rows, clean_rows
 from torpor.audits.store import Store, save_tensors, write_atomically
 from torpor.audits.summary import summarize
 from torpor.core.budget import Budget
 from torpor.core.errors import DataError, UsageError
-from torpor.data.images import ImageSet
-from torpor.data.sets import Batch
+from torpor.data.sets import Batch, DataSet
 from torpor.targets.base import Target
 
 FIT_LIMIT = 2500  # the largest number of fitting inputs that a paper's universal attack uses
@@ -53,7 +51,8 @@ def run_audit(plan: Plan, target: Target, out: Path, progress: Progress = lambda
         DataError: if the data cannot be read; what was computed before stays.
     """
     for budget in plan.budgets:
-        check_budget(budget, target.space)
+        for attack in plan.attacks_at(budget):
+            attack.check(target)
     data = target.data(Path(plan.data_dir) if plan.data_dir else None)
     identity = plan.to_json() | {
         "target_fingerprint": target.fingerprint(),
@@ -68,7 +67,7 @@ def run_audit(plan: Plan, target: Target, out: Path, progress: Progress = lambda
         return _run(plan, target, data, store, progress)
 
 
-def _run(plan: Plan, target: Target, data: ImageSet, store: Store, progress: Progress) -> Path:
+def _run(plan: Plan, target: Target, data: DataSet, store: Store, progress: Progress) -> Path:
     """Attack what is not attacked yet, then sum up."""
     attacks = [(budget, _fitted(plan, target, data, store, budget)) for budget in plan.budgets]
     rows = len(plan.rows)
@@ -82,7 +81,7 @@ def _run(plan: Plan, target: Target, data: ImageSet, store: Store, progress: Pro
         number += 1
         del batch  # or it would live until the next one is read
     if number == 0:
-        raise DataError(f"expected test images in {data.name}, got none")
+        raise DataError(f"expected test samples in {data.name}, got none")
     progress("timing", total, total)
     store.merge()
     examples.write(store, [slug(*row) for row in plan.rows])
@@ -120,7 +119,7 @@ def claim(mine: dict[str, Any], out: Path) -> bool:
     return False
 
 
-def _fitted(plan: Plan, target: Target, data: ImageSet, store: Store, budget: Budget) -> list[Attack]:
+def _fitted(plan: Plan, target: Target, data: DataSet, store: Store, budget: Budget) -> list[Attack]:
     """Return the plan's attacks at one budget; those that learn are fitted on validation data, once per audit."""
     attacks = []
     for attack in plan.attacks_at(budget):
@@ -132,9 +131,7 @@ def _fitted(plan: Plan, target: Target, data: ImageSet, store: Store, budget: Bu
         if learned is None:
             known = data.load("validation", FIT_LIMIT)
             begin = time.perf_counter()
-            fitted = attack.fit(
-                target, target.space.from_bytes(known.inputs), references=known.references, seed=plan.seed
-            )
+            fitted = attack.fit(target, target.read(known.inputs), references=known.references, seed=plan.seed)
             learned = fitted.learned
             assert learned is not None
             numbers = {"forwards": learned.forwards, "backwards": learned.backwards, "blind": int(learned.blind)}
@@ -168,24 +165,25 @@ def _attack_batch(
     tell: Callable[[str, int], None],
 ) -> None:
     """Attack one batch in every way and write its shard."""
-    inputs = target.space.from_bytes(batch.inputs).to(target.device)
+    inputs = target.read(batch.inputs)
     clean = target.run(target.space.check(inputs))
-    tables = [clean_rows(target, batch, clean, target.max_work(inputs))]
-    images: dict[str, Tensor] = {}
+    tables = [clean_rows(target, batch, inputs, clean, target.max_work(inputs))]
+    references = batch.references if len(batch.references) else None
+    kept: dict[str, Tensor] = {}
     seconds: dict[str, float] = {}
 
     def record(attack: Attack) -> AttackResult:
         name = slug(attack.id, attack.budget)
         tell(name, len(seconds))
-        result = attack(target, inputs, references=batch.references, seed=plan.seed)
+        result = attack(target, inputs, references=references, seed=plan.seed)
         tables.append(attacked_rows(target, batch, attack.id, attack.budget, result))
-        images.update({f"{name}/{field}": value for field, value in examples.pick(target, batch, result).items()})
+        kept.update({f"{name}/{field}": value for field, value in examples.pick(target, batch, result).items()})
         seconds[name] = result.seconds
         return result
 
     for budget, wanted in attacks:
         results = [record(attack) for attack in wanted]
-        for control in plan.controls_at(budget):
+        for control in free_controls(budget):
             record(control)
-        record(Shuffled(norm=budget.norm, eps=budget.eps, perturbation=costliest(target, results)))
-    store.write(number, pa.concat_tables(tables), images, seconds)
+        record(matched_control(budget, target, results))
+    store.write(number, pa.concat_tables(tables), kept, seconds)

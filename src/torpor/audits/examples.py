@@ -7,12 +7,14 @@ from torch import Tensor
 
 from torpor.attacks.base import AttackResult
 from torpor.audits.store import Store, save_tensors
+from torpor.core.batches import Samples, take
+from torpor.core.text import pack
 from torpor.data.sets import Batch
 from torpor.targets.base import Target
+from torpor.targets.steps import StepTarget
 
 FIRST = 16
 COSTLIEST = 8
-FIELDS = ("index", "clean", "attacked", "reference", "slowdown")
 
 
 def pick(target: Target, batch: Batch, result: AttackResult) -> dict[str, Tensor]:
@@ -20,21 +22,33 @@ def pick(target: Target, batch: Batch, result: AttackResult) -> dict[str, Tensor
     cost = target.prices.cost(result.attacked.work) / target.prices.cost(result.clean.work)
     keep = batch.index < FIRST
     keep[cost.argsort(descending=True, stable=True)[:COSTLIEST]] = True
-    return {
+    found = {
         "index": batch.index[keep],
-        "clean": target.space.to_bytes(result.clean_inputs.cpu()[keep]),
-        "attacked": target.space.to_bytes(result.inputs.cpu()[keep]),
-        "reference": batch.references[keep],
+        "clean": target.space.to_bytes(take(result.clean_inputs, keep)).cpu(),
+        "attacked": target.space.to_bytes(take(result.inputs, keep)).cpu(),
         "slowdown": cost[keep],
     }
+    if len(batch.references):
+        found["reference"] = storable(take(batch.references, keep))
+    if isinstance(target, StepTarget):
+        for side, outcome in (("clean", result.clean), ("attacked", result.attacked)):
+            found[f"{side}_steps"] = target.iterations(outcome.work)[keep]
+            found[f"{side}_output"] = pack([output.text for output in take(outcome.outputs, keep)])
+    return found
+
+
+def storable(values: Samples) -> Tensor:
+    """Return a tensor as it is, texts packed."""
+    return values if isinstance(values, Tensor) else pack(values)
 
 
 def gather(store: Store, slug: str) -> dict[str, Tensor]:
     """Merge one row's examples of all shards, holding at most one shard's more than what is kept."""
     kept: dict[str, Tensor] = {}
-    for images in store.images():
-        part = {field: images[f"{slug}/{field}"] for field in FIELDS}
-        kept = {field: torch.cat([kept[field], part[field]]) for field in FIELDS} if kept else part
+    for tensors in store.examples():
+        mine = f"{slug}/"
+        part = {name.removeprefix(mine): value for name, value in tensors.items() if name.startswith(mine)}
+        kept = {field: torch.cat([kept[field], value]) for field, value in part.items()} if kept else part
         keep = kept["index"] < FIRST
         keep[kept["slowdown"].argsort(descending=True, stable=True)[:COSTLIEST]] = True
         kept = {field: value[keep] for field, value in kept.items()}

@@ -35,6 +35,7 @@ UNITS: Mapping[str, Mapping[str, Fraction]] = {
     "energy": {"J": Fraction(1), "mJ": Fraction(1, 10**3)},
     "memory": {"B": Fraction(1), "KiB": Fraction(2**10), "MiB": Fraction(2**20)},
     "count": {"": Fraction(1)},
+    "percent": {"": Fraction(1), "%": Fraction(1)},
     "distance": {"": Fraction(1)},
 }
 """Units of each dimension, in FLOPs, seconds, joules or bytes. Where "" is missing, the unit must be written."""
@@ -43,7 +44,9 @@ COLUMNS: Mapping[str, str] = {
     **dict.fromkeys(("slowdown", "headroom", "utility", "utility_clean", "agreement"), "ratio"),
     **dict.fromkeys(("flops", "flops_clean", "flops_static"), "flops"),
     **dict.fromkeys(("linf", "l2", "l1"), "distance"),
-    **dict.fromkeys(("exit", "forwards", "backwards"), "count"),
+    **dict.fromkeys(("exit", "forwards", "backwards", "steps", "steps_clean", "edits"), "count"),
+    **dict.fromkeys(("similarity", "capped", "capped_clean"), "ratio"),
+    "i_loops": "percent",
 }
 """Dimension of each per-sample column that can be aggregated."""
 
@@ -51,7 +54,11 @@ KEYS: Mapping[str, str] = {
     **dict.fromkeys((f"slowdown_{name}" for name in ("mean", "p50", "p95", "p99", "max")), "ratio"),
     **dict.fromkeys(("headroom_mean", "efficacy_eec", "efficacy_step", "utility", "agreement"), "ratio"),
     **dict.fromkeys(("flops_mean", "flops_clean_mean", "flops_static"), "flops"),
-    **dict.fromkeys(("linf_max", "l2_mean", "l1_mean"), "distance"),
+    **dict.fromkeys(("linf_max", "l2_mean", "l1_mean", "bleu", "chrf"), "distance"),
+    **dict.fromkeys(("i_loops_mean", "i_loops_max", "i_loops_limit", "cap4_i_loops_mean"), "percent"),
+    **dict.fromkeys(("token_ratio_of_means", "token_mean_of_ratios", "cap_hit_rate", "cap_hit_rate_clean"), "ratio"),
+    **dict.fromkeys(("cap4_hit_rate", "similarity_mean", "ogf_mean"), "ratio"),
+    **dict.fromkeys(("steps_mean", "steps_clean_mean", "edits_mean", "cap"), "count"),
     **dict.fromkeys(("n", "forwards", "backwards"), "count"),
     **dict.fromkeys(("latency_s_p50", "attack_seconds"), "time"),
     "latency_slowdown": "ratio",

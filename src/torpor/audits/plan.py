@@ -12,9 +12,8 @@ import torch
 
 from torpor import __version__
 from torpor.attacks.base import Attack
-from torpor.attacks.controls import Flat, Noise, Shuffled
-from torpor.attacks.gradient import GradientAttack
-from torpor.attacks.registry import ATTACKS, DEFAULT_EPS, load_attack
+from torpor.attacks.control_sets import control_ids
+from torpor.attacks.registry import ATTACKS, load_attack, takes_steps
 from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
 
@@ -26,8 +25,8 @@ class Plan:
     Attributes:
         target: name of a target, or ``pkg.module:factory``.
         attacks: names of attacks; the controls come on top.
-        norm: of every budget.
-        eps: radius of each budget, ascending.
+        norm: of every budget; each attack's own if None.
+        eps: radii or numbers of edits, ascending; each attack's own if empty.
         steps: iterations, for attacks that take them; their own if None.
         limit: samples at most; all if None.
         seed: of all randomness.
@@ -36,14 +35,14 @@ class Plan:
         data_dir: the user's folder of data, if the target needs one.
         rule: exit rule other than the target's own.
 
-    >>> [attack for attack, budget in Plan("sdn-digits", ("deepsloth",), "Linf", (0.03125,)).rows]
+    >>> [attack for attack, budget in Plan("sdn-digits", ("deepsloth",)).rows]
     ['deepsloth', 'control-noise', 'control-flat', 'control-shuffled']
     """
 
     target: str
     attacks: tuple[str, ...]
-    norm: str
-    eps: tuple[float, ...]
+    norm: str | None = None
+    eps: tuple[float, ...] = ()
     steps: int | None = None
     limit: int | None = None
     seed: int = 0
@@ -56,10 +55,8 @@ class Plan:
         for name, value in (("limit", self.limit), ("batch size", self.batch_size)):
             if value is not None and value < 1:
                 raise UsageError(f"expected a {name} of 1 or more, got {value}")
-        if not self.attacks or not self.eps:
-            raise UsageError(
-                "expected at least one attack and eps, got none (controls come on top); see: torpor list attacks"
-            )
+        if not self.attacks:
+            raise UsageError("expected at least one attack, got none (controls come on top); see: torpor list attacks")
         check_seed(self.seed)
         check_device(self.device)
         for budget in self.budgets:
@@ -70,28 +67,30 @@ class Plan:
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
-        """Every budget, ascending."""
-        return tuple(Budget(self.norm, eps) for eps in self.eps)
+        """Every budget, in the order of the attacks."""
+        return tuple(dict.fromkeys(attack.budget for attack in self._attacks()))
 
     def attacks_at(self, budget: Budget) -> list[Attack]:
-        """Return the attacks with this budget, without controls; ``steps`` goes to those that take them."""
-        takers = [name for name in self.attacks if issubclass(ATTACKS.get(name, Attack), GradientAttack)]
+        """Return the attacks with this budget, without controls."""
+        return [attack for attack in self._attacks() if attack.budget == budget]
+
+    def _attacks(self) -> list[Attack]:
+        """Return every attack at each of its budgets; ``steps`` goes to those that take them."""
+        takers = [name for name in self.attacks if takes_steps(ATTACKS.get(name))]
         return [
-            load_attack(
-                name, norm=budget.norm, eps=budget.eps, steps=self.steps if name in takers or not takers else None
-            )
+            load_attack(name, norm=self.norm, eps=eps, steps=self.steps if name in takers or not takers else None)
+            for eps in self.eps or (None,)
             for name in self.attacks
         ]
 
-    def controls_at(self, budget: Budget) -> list[Attack]:
-        """Return the controls that need no other attack's result."""
-        return [Noise(norm=budget.norm, eps=budget.eps), Flat(norm=budget.norm, eps=budget.eps)]
-
     @property
     def rows(self) -> tuple[tuple[str, Budget], ...]:
-        """Attack and budget of the summary rows but the clean one, in order."""
-        names = (*self.attacks, Noise.id, Flat.id, Shuffled.id)
-        return tuple((name, budget) for budget in self.budgets for name in names)
+        """Attack and budget of the summary rows but the clean one, in order: attacks, then their controls."""
+        return tuple(
+            (name, budget)
+            for budget in self.budgets
+            for name in (*(attack.id for attack in self.attacks_at(budget)), *control_ids(budget))
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return what identifies the audit, for ``plan.json``."""
@@ -100,9 +99,10 @@ class Plan:
 
     def command(self, out: str) -> str:
         """Return the command line that repeats this audit into the folder ``out``."""
-        words = ["torpor", "audit", self.target, "--attacks", ",".join(self.attacks), "--norm", self.norm]
-        words += ["--eps", ",".join(_exactly(eps) for eps in self.eps)]
+        words = ["torpor", "audit", self.target, "--attacks", ",".join(self.attacks)]
         for option, value in (
+            ("--norm", self.norm),
+            ("--eps", ",".join(_exactly(eps) for eps in self.eps) or None),
             ("--steps", self.steps),
             ("--limit", self.limit),
             ("--data-dir", self.data_dir),
@@ -116,7 +116,7 @@ class Plan:
 def _exactly(eps: float) -> str:
     """Return text that :func:`parse_eps` reads as the very same number."""
     levels = round(eps * 255)
-    return f"{levels}/255" if levels / 255 == eps else repr(eps)
+    return f"{eps:g}" if eps == int(eps) else f"{levels}/255" if levels / 255 == eps else repr(eps)
 
 
 def slug(attack: str, budget: Budget) -> str:
@@ -128,8 +128,8 @@ def slug(attack: str, budget: Budget) -> str:
     return f"{attack}-{budget.norm}-{budget.eps:.5g}"
 
 
-def parse_eps(norm: str, text: str | None) -> tuple[float, ...]:
-    """Read radii such as ``"4/255,8/255"``; the DeepSloth paper's for the norm if None.
+def parse_eps(norm: str | None, text: str | None) -> tuple[float, ...]:
+    """Read radii such as ``"4/255,8/255"``; none if None.
 
     Raises:
         UsageError: if one is no positive number.
@@ -138,8 +138,8 @@ def parse_eps(norm: str, text: str | None) -> tuple[float, ...]:
     (0.05, 0.1)
     """
     if text is None:
-        return (Budget.parse(norm, DEFAULT_EPS.get(norm, 1.0)).eps,)
-    return tuple(sorted({Budget.parse(norm, part.strip()).eps for part in text.split(",")}))
+        return ()
+    return tuple(sorted({Budget.parse(norm or "L2", part.strip()).eps for part in text.split(",")}))
 
 
 def check_seed(seed: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import torch
 from torpor.audits.examples import FIRST
 from torpor.audits.timing import REPEATS
 from torpor.bounds.static import static_bound
+from torpor.core.batches import Samples
 from torpor.core.errors import DataError
-from torpor.data.images import to_unit
+from torpor.core.work import Work
 from torpor.meters import WallClock, calibrate, latency
 from torpor.metrics import benign_percentile, efficacy_eec, efficacy_step, exit_histogram, tails
 from torpor.targets.base import Target
 from torpor.targets.early_exit import EarlyExitTarget
+from torpor.targets.steps import StepTarget
 
 
 def clean_profile(
@@ -36,22 +39,24 @@ def clean_profile(
         MeterError: if ``seconds`` are asked for and some unit's price cannot be told apart.
     """
     flops: list[np.ndarray[Any, np.dtype[np.float64]]] = []
-    exits: list[np.ndarray[Any, np.dtype[np.int64]]] = []
+    work: list[Work] = []
     right: list[torch.Tensor] = []
-    first: list[torch.Tensor] = []
+    capped = 0
+    first: list[Samples] = []
     for batch in target.data(data_dir).batches("test", batch_size, limit):
-        inputs = to_unit(batch.inputs).to(target.device)
+        inputs = target.read(batch.inputs)
         outcome = target.run(inputs)
         flops.append(target.prices.cost(outcome.work).numpy())
-        exits.append((outcome.work.counts > 0).sum(1).numpy() - 1)
+        work.append(outcome.work)
         right.append(target.utility(outcome.outputs, batch.references))
-        first += [image.unsqueeze(0) for image in inputs[: FIRST - len(first)]]
+        capped += sum(output.capped for output in outcome.outputs) if isinstance(target, StepTarget) else 0
+        first += [inputs[row : row + 1] for row in range(min(len(inputs), FIRST - len(first)))]
     if not flops:
-        raise DataError(f"expected test images for {target.name}, got none")
-    cost, taken = np.concatenate(flops), np.concatenate(exits)
+        raise DataError(f"expected test samples for {target.name}, got none")
+    cost, counts = np.concatenate(flops), Work.cat(work)
     tail = tails(cost)
     clock = WallClock(target.device)
-    timed = latency([lambda image=image: target.run(image) for image in first], clock, repeats=REPEATS)  # type: ignore[misc]
+    timed = latency([lambda sample=sample: target.run(sample) for sample in first], clock, repeats=REPEATS)  # type: ignore[misc]
     profile: dict[str, Any] = {
         "target": target.name,
         "n": len(cost),
@@ -62,17 +67,25 @@ def clean_profile(
         "flops_max": tail.max,
         "flops_static": static_bound(target).flops,
         "utility_name": target.utility_name,
-        "utility": torch.cat(right).mean().item(),
+        "utility": _known(torch.cat(right).mean().item()),
         "latency_s_p50": timed.s_p50,
         "latency_valid": timed.valid,
         "latency_reason": timed.reason,
     }
     if isinstance(target, EarlyExitTarget):
-        costs = target.exit_costs.numpy()
+        costs, taken = target.exit_costs.numpy(), (counts.counts > 0).sum(1).numpy() - 1
         profile |= {"rule": target.rule.describe(), "exit_histogram": exit_histogram(taken, len(costs)).tolist()}
         profile |= {"efficacy_step": efficacy_step(taken, costs), "efficacy_eec": efficacy_eec(taken, costs)}
+    if isinstance(target, StepTarget):
+        steps = tails(target.iterations(counts).numpy())
+        profile |= {"cap": target.cap, "steps_mean": steps.mean, "steps_p50": steps.p50, "steps_p99": steps.p99}
+        profile |= {"steps_max": steps.max, "cap_hit_rate": capped / len(cost)}
     if seconds:
         prices = calibrate(target, first[0], clock)
         names = [unit.name for unit in target.units]
         profile |= {"price_list": prices.name, "seconds_per_unit": dict(zip(names, prices.per_unit, strict=True))}
     return profile
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -12,32 +12,35 @@ from torch import Tensor
 
 from torpor.attacks.base import AttackResult
 from torpor.audits.store import records_table
+from torpor.core.batches import Samples
 from torpor.core.budget import Budget
 from torpor.core.outcome import Outcome
+from torpor.core.records import Record
+from torpor.core.text import TextSpace, levenshtein
 from torpor.core.work import Work
 from torpor.data.sets import Batch
 from torpor.metrics.distances import distances
 from torpor.metrics.headroom import headroom
+from torpor.metrics.loops import i_loops
 from torpor.metrics.slowdown import slowdown
 from torpor.targets.base import Target
+from torpor.targets.steps import StepTarget
+
+_COLUMNS = tuple(Record.__annotations__)
 
 
-def clean_rows(target: Target, batch: Batch, clean: Outcome, static: Work) -> pa.Table:
+def clean_rows(target: Target, batch: Batch, inputs: Samples, clean: Outcome, static: Work) -> pa.Table:
     """Return the records of the clean inputs."""
-    nothing = np.zeros(len(batch))
-    spent = {"linf": nothing, "l2": nothing, "l1": nothing, "forwards": nothing.astype(int)}
-    spent |= {"backwards": nothing.astype(int)}
+    nothing = np.zeros(len(batch), dtype=int)
+    spent = _away(target, inputs, inputs, None) | {"forwards": nothing, "backwards": nothing}
     return _rows(target, batch, "clean", None, clean, clean, static, spent)
 
 
 def attacked_rows(target: Target, batch: Batch, name: str, budget: Budget, result: AttackResult) -> pa.Table:
     """Return the records of one attack on one batch."""
     found = result.candidates
-    away = distances(result.clean_inputs, result.inputs)
     spent: dict[str, Any] = {
-        "linf": away.linf.cpu().numpy(),
-        "l2": away.l2.cpu().numpy(),
-        "l1": away.l1.cpu().numpy(),
+        **_away(target, result.clean_inputs, result.inputs, budget),
         "forwards": found.forwards.cpu().numpy(),
         "backwards": found.backwards.cpu().numpy(),
         "zero_gradient": _flags(found.zero_gradient),
@@ -50,6 +53,18 @@ def attacked_rows(target: Target, batch: Batch, name: str, budget: Budget, resul
 
 def _flags(values: Tensor | None) -> list[bool] | None:
     return None if values is None else values.cpu().tolist()
+
+
+def _away(target: Target, clean: Samples, inputs: Samples, budget: Budget | None) -> dict[str, Any]:
+    """Return how far each input is from its clean twin, in the measures of its space."""
+    space = target.space
+    if not isinstance(space, TextSpace):
+        away = distances(clean, inputs)
+        return {name: getattr(away, name).cpu().numpy() for name in ("linf", "l2", "l1")}
+    pairs = list(zip(clean, inputs, strict=True))
+    norm = budget.norm if budget else "chars"
+    alike = [1 - levenshtein(one, other) / max(len(one), len(other)) for one, other in pairs]
+    return {"edits": [space.distance(one, other, norm) for one, other in pairs], "similarity": alike}
 
 
 def _rows(
@@ -66,44 +81,48 @@ def _rows(
     flops_clean = target.prices.cost(clean.work).numpy()
     flops = target.prices.cost(outcome.work).numpy()
     flops_static = target.prices.cost(static).numpy()
-    room = headroom(flops, flops_clean, flops_static)
     columns: dict[str, Any] = {
         "sample": batch.index.numpy(),
         "attack": [name] * count,
         "defense": ["none"] * count,
         "norm": [budget.norm if budget else None] * count,
         "eps": [budget.eps if budget else None] * count,
-        "reference": batch.references.numpy(),
         "flops_clean": flops_clean,
         "flops": flops,
         "flops_static": flops_static,
         "slowdown": slowdown(flops, flops_clean),
-        "headroom": [None if math.isnan(value) else value for value in room.tolist()],
+        "headroom": _defined(headroom(flops, flops_clean, flops_static)),
         "work": outcome.work.counts.tolist(),
-        "exit": (outcome.work.counts > 0).sum(1).numpy() - 1,
-        "utility_clean": target.utility(clean.outputs, batch.references).numpy(),
-        "utility": target.utility(outcome.outputs, batch.references).numpy(),
+        "utility_clean": _defined(target.utility(clean.outputs, batch.references)),
+        "utility": _defined(target.utility(outcome.outputs, batch.references)),
         "agreement": target.agreement(outcome.outputs, clean.outputs).numpy(),
-        "zero_gradient": None,
-        "moved": None,
-        "loss_fell": None,
-        "black_box_won": None,
+        **_family(target, batch, clean, outcome),
         **spent,
     }
-    fell = columns["loss_fell"]
-    columns["stuck"] = None if fell is None else (np.array(fell) & (flops <= flops_clean) & (flops < flops_static))
-    for name in ("zero_gradient", "moved", "stuck", "black_box_won"):
-        columns[name] = [None] * count if columns[name] is None else columns[name]
-    return records_table(columns)
+    fell = columns.get("loss_fell")
+    stuck = None if fell is None else (np.array(fell) & (flops <= flops_clean) & (flops < flops_static))
+    columns["stuck"] = stuck
+    nothing = [None] * count
+    return records_table({name: nothing if columns.get(name) is None else columns[name] for name in _COLUMNS})
 
 
-def costliest(target: Target, results: list[AttackResult]) -> Tensor:
-    """Return, per sample, the perturbation ``[B, C, H, W]`` of the costliest of several results."""
-    best: Tensor = results[0].inputs - results[0].clean_inputs
-    cost = target.prices.cost(results[0].attacked.work)
-    for result in results[1:]:
-        price = target.prices.cost(result.attacked.work)
-        better = (price > cost).to(best.device).view(-1, 1, 1, 1)
-        best = torch.where(better, result.inputs - result.clean_inputs, best)
-        cost = torch.maximum(price, cost)
-    return best
+def _family(target: Target, batch: Batch, clean: Outcome, outcome: Outcome) -> dict[str, Any]:
+    """Return the columns that only this kind of target has."""
+    if not isinstance(target, StepTarget):
+        exits = (outcome.work.counts > 0).sum(1).numpy() - 1
+        return {"exit": exits, "reference": batch.references.numpy()}
+    steps, steps_clean = target.iterations(outcome.work).numpy(), target.iterations(clean.work).numpy()
+    return {
+        "steps": steps,
+        "steps_clean": steps_clean,
+        "i_loops": i_loops(steps, steps_clean),
+        "capped": [output.capped for output in outcome.outputs],
+        "capped_clean": [output.capped for output in clean.outputs],
+        "output": [output.text for output in outcome.outputs],
+        "reference_text": list(batch.references) or None,
+    }
+
+
+def _defined(values: np.ndarray[Any, np.dtype[np.float64]] | Tensor) -> list[float | None]:
+    """Return numbers, None where there are none."""
+    return [None if math.isnan(value) else value for value in values.tolist()]

@@ -82,16 +82,16 @@ class Store:
             return False
         return True
 
-    def write(self, number: int, table: pa.Table, images: dict[str, Tensor], seconds: dict[str, float]) -> None:
+    def write(self, number: int, table: pa.Table, examples: dict[str, Tensor], seconds: dict[str, float]) -> None:
         """Write one shard; its Parquet file comes last and makes it complete.
 
         Args:
             number: of the shard.
             table: records.
-            images: examples, ``"SLUG/FIELD"`` to tensor.
+            examples: ``"SLUG/FIELD"`` to tensor.
             seconds: what each row's attack took.
         """
-        save_tensors(self._path(number, "safetensors"), images)
+        save_tensors(self._path(number, "safetensors"), examples)
         write_atomically(self._path(number, "json"), json.dumps(seconds))
         partial = self._path(number, "parquet.partial")
         pq.write_table(table, partial)
@@ -112,7 +112,7 @@ class Store:
                 total[name] = total.get(name, 0.0) + value
         return total
 
-    def images(self) -> Iterator[dict[str, Tensor]]:
+    def examples(self) -> Iterator[dict[str, Tensor]]:
         """Yield the examples of each shard, in order."""
         for path in sorted(self.shards.glob("*.safetensors")):
             yield load_file(path)

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from safetensors.torch import load_file
+from torch import Tensor
 
 from torpor.attacks.registry import ATTACKS
 from torpor.attacks.standard import Standard
@@ -17,14 +18,19 @@ from torpor.audits.environment import environment
 from torpor.audits.flags import Flags
 from torpor.audits.plan import Plan, slug
 from torpor.audits.store import Store
-from torpor.audits.timing import time_pairs
+from torpor.audits.timing import at_four_caps, time_pairs
 from torpor.core.budget import Budget
 from torpor.core.criteria import Evidence, PreservesPrediction, Slowdown
-from torpor.data.images import ImageSet, to_unit
+from torpor.core.space import DenseSpace
+from torpor.data.sets import DataSet
+from torpor.metrics.loops import COLUMNS as LOOP_COLUMNS
+from torpor.metrics.loops import LoopSummary
 from torpor.metrics.natural import benign_percentile
-from torpor.metrics.summary import COLUMNS, CostSummary
+from torpor.metrics.summary import COLUMNS, NULLABLE, CostSummary
+from torpor.metrics.translation import CorpusScores
 from torpor.targets.base import Target
 from torpor.targets.early_exit import EarlyExitTarget
+from torpor.targets.steps import StepTarget
 from torpor.taxonomy import tags_for
 
 SCHEMA = "torpor.audit/1"
@@ -37,18 +43,25 @@ class _Row:
 
     def __init__(self) -> None:
         self.cost, self.flags = CostSummary(), Flags()
+        self.loops, self.scores = LoopSummary(), CorpusScores()
         self.samples = self.success = 0
 
     def update(self, table: pa.Table) -> None:
-        columns = {name: table[name].to_numpy(zero_copy_only=False) for name in (*COLUMNS, "exit")}
-        self.cost.update(columns | {"headroom": columns["headroom"].astype(np.float64)})
+        columns = {name: table[name].to_numpy(zero_copy_only=False) for name in COLUMNS}
+        maybe = {name: columns[name].astype(np.float64) for name in NULLABLE}
+        steps = table["steps"].null_count == 0
+        exits = {} if steps else {"exit": table["exit"].to_numpy()}
+        self.cost.update(columns | maybe | exits)
+        if steps:
+            self.loops.update({name: table[name].to_numpy(zero_copy_only=False) for name in LOOP_COLUMNS})
+            self.scores.update(table["output"].to_pylist(), table["reference_text"].to_pylist())
         self.flags.update(table)
         cost, clean, static = (columns[name] for name in ("flops", "flops_clean", "flops_static"))
         self.success += int(SUCCESS(Evidence(cost, clean, static, columns["agreement"].astype(bool))).sum())
         self.samples += len(table)
 
 
-def summarize(plan: Plan, target: Target, data: ImageSet, store: Store) -> dict[str, Any]:
+def summarize(plan: Plan, target: Target, data: DataSet, store: Store) -> dict[str, Any]:
     """Return the content of ``audit.json``."""
     keys: list[tuple[str, Budget | None]] = [("clean", None), *plan.rows]
     rows = [_Row() for _ in keys]
@@ -69,6 +82,7 @@ def summarize(plan: Plan, target: Target, data: ImageSet, store: Store) -> dict[
                 "eps": budget.eps if budget else None,
                 **_identity(attack, target),
                 **row.cost.compute(target.exit_costs if isinstance(target, EarlyExitTarget) else None),
+                **(_iterations(target, row, pairs) if isinstance(target, StepTarget) else {}),
                 "success_rate": row.success / row.samples,
                 "success_criterion": str(SUCCESS),
                 "utility_name": target.utility_name,
@@ -81,7 +95,7 @@ def summarize(plan: Plan, target: Target, data: ImageSet, store: Store) -> dict[
     config = {key: value for key, value in plan.to_json().items() if key != "torpor"}
     return {
         "schema": SCHEMA,
-        "config": config | {"split": "test", "rule": _rule(target)},
+        "config": config | {"split": "test", "rule": target.details().get("rule")},
         "command": plan.command(store.folder.name),
         "target": describe_target(target),
         "environment": environment(target.device),
@@ -122,8 +136,10 @@ def _identity(attack: str, target: Target) -> dict[str, Any]:
     }
 
 
-def _rule(target: Target) -> str | None:
-    return target.rule.describe() if isinstance(target, EarlyExitTarget) else None
+def _iterations(target: StepTarget, row: _Row, pairs: dict[str, Tensor]) -> dict[str, Any]:
+    """Return the keys of a row that only targets have which iterate."""
+    own = row.loops.compute(cap=target.cap, context=target.details().get("context"))
+    return own | row.scores.compute() | at_four_caps(target, pairs)
 
 
 def describe_target(target: Target) -> dict[str, Any]:
@@ -132,22 +148,22 @@ def describe_target(target: Target) -> dict[str, Any]:
         "name": target.name,
         "behavior": target.behavior.value,
         "mechanism": target.mechanism,
-        "rule": _rule(target),
-        "input_shape": list(target.space.shape),
-        "classes": target.classes if isinstance(target, EarlyExitTarget) else None,
+        "inputs": target.space.kind,
+        "input_shape": list(target.space.shape) if isinstance(target.space, DenseSpace) else None,
         "utility_name": target.utility_name,
-        "static_flops": sum(unit.flops for unit in target.units),
+        "static_flops": int(target.prices.cost(target.static_work()).item()),
         "units": [{"name": unit.name, "flops": unit.flops} for unit in target.units],
-        "exit_costs": target.exit_costs.tolist() if isinstance(target, EarlyExitTarget) else None,
+        **dict.fromkeys(("rule", "classes", "exit_costs")),
+        **target.details(),
     }
 
 
-def natural_baseline(target: Target, data: ImageSet, flops_mean: float) -> dict[str, Any] | None:
+def natural_baseline(target: Target, data: DataSet, flops_mean: float) -> dict[str, Any] | None:
     """Run the validation split, which no attack is judged on, and return its 99.9th percentile of cost."""
     if not data.has("validation"):
         return None
     costs = [
-        target.prices.cost(target.run(to_unit(batch.inputs).to(target.device)).work).numpy()
+        target.prices.cost(target.run(target.read(batch.inputs)).work).numpy()
         for batch in data.batches("validation", 128)
     ]
     flops = np.concatenate(costs)

@@ -10,7 +10,9 @@ from torch import Tensor
 from torpor.audits.examples import FIRST
 from torpor.meters import WallClock, energy_meter, memory_meter, paired_latency
 from torpor.meters.latency import Call
+from torpor.metrics.loops import i_loops
 from torpor.targets.base import Target
+from torpor.targets.steps import StepTarget
 
 REPEATS = 6
 ENERGY_S = 2.0  # counters tick every 20 to 100 ms, so one call would be all tick or no tick
@@ -57,7 +59,20 @@ def time_pairs(target: Target, examples: dict[str, Tensor], *, clean_only: bool 
     }
 
 
-def _call(target: Target, pixels: Tensor) -> Call:
-    """Return a call that runs one image ``[C, H, W]`` as deployed."""
-    inputs = target.space.from_bytes(pixels.unsqueeze(0)).to(target.device)
+def _call(target: Target, stored: Tensor) -> Call:
+    """Return a call that runs one stored input as deployed."""
+    inputs = target.read(stored.unsqueeze(0))
     return lambda: target.run(inputs)
+
+
+def at_four_caps(target: StepTarget, examples: dict[str, Tensor]) -> dict[str, Any]:
+    """Run the kept examples of one row with four times the cap: how much the deployed cap alone holds back."""
+    free = target.with_cap(4 * target.cap)
+    outcomes = [free.run(free.read(examples[side])) for side in ("clean", "attacked")]
+    clean, attacked = (free.iterations(outcome.work) for outcome in outcomes)
+    return {
+        "cap4": free.cap,
+        "cap4_n": len(attacked),
+        "cap4_i_loops_mean": float(i_loops(attacked.numpy(), clean.numpy()).mean()),
+        "cap4_hit_rate": sum(output.capped for output in outcomes[1].outputs) / len(attacked),
+    }

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
 from torpor.core.errors import UsageError
 from torpor.core.prices import PriceList
-from torpor.core.work import Work
 from torpor.targets.base import Target
 
 
@@ -20,7 +17,7 @@ class StaticBound:
         target: its name.
         units: ``(name, FLOPs of one run, most runs per sample)`` of each unit.
         flops: most FLOPs per sample.
-        flops_least: FLOPs of the cheapest path through the units, one run of the first.
+        flops_least: FLOPs of the cheapest path through the units; see :meth:`Target.least_work`.
     """
 
     target: str
@@ -35,7 +32,7 @@ class StaticBound:
 
 
 def static_bound(target: Target) -> StaticBound:
-    """Return the static bound of a target whose caps do not depend on the input.
+    """Return the static bound of a target over all inputs.
 
     Raises:
         UsageError: if the cheapest path costs nothing, so that no cost can be compared with it.
@@ -44,12 +41,9 @@ def static_bound(target: Target) -> StaticBound:
     >>> static_bound(needle()).slowdown
     4.0
     """
-    blank = torch.zeros(1, *target.space.shape)
-    most = target.max_work(blank)
-    least = torch.zeros_like(most.counts)
-    least[0, 0] = most.counts[0, 0].clamp_max(1)
+    most, least = target.static_work(), target.least_work()
     prices = PriceList.flops(target.units)
-    if not prices.cost(Work(least)).item() > 0:
+    if not prices.cost(least).item() > 0:
         raise UsageError(
             f"expected a first unit of {target.name} that costs FLOPs, got {target.units[0].name} with 0; "
             "merge it with the unit that follows"
@@ -59,5 +53,5 @@ def static_bound(target: Target) -> StaticBound:
         target=target.name,
         units=tuple((unit.name, unit.flops, count) for unit, count in units),
         flops=prices.cost(most).item(),
-        flops_least=prices.cost(Work(least)).item(),
+        flops_least=prices.cost(least).item(),
     )

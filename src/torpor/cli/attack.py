@@ -14,8 +14,8 @@ def attack(
     target: TargetName,
     name: Annotated[str, typer.Argument(metavar="ATTACK", help="A name from 'torpor list attacks'.")],
     out: Annotated[Path, typer.Option(help="File for the attacked inputs (safetensors).")],
-    norm: Norm = "Linf",
-    eps: Annotated[str | None, typer.Option(help="Radius; the DeepSloth paper's for the norm by default.")] = None,
+    norm: Norm = None,
+    eps: Annotated[str | None, typer.Option(help="Radius, or number of edits; the attack's own by default.")] = None,
     steps: Steps = None,
     limit: Annotated[int, typer.Option(help="Samples.")] = 128,
     seed: Seed = 0,
@@ -27,6 +27,7 @@ def attack(
     from torpor.attacks.registry import load_attack
     from torpor.attacks.universal import Universal
     from torpor.audits.engine import FIT_LIMIT
+    from torpor.audits.examples import storable
     from torpor.audits.plan import check_device, check_seed
     from torpor.audits.store import save_tensors
     from torpor.cli.console import console
@@ -46,15 +47,17 @@ def attack(
     batch = data.load("test", limit)
     if isinstance(chosen, Universal):
         known = data.load("validation", FIT_LIMIT)
-        chosen = chosen.fit(system, system.space.from_bytes(known.inputs), references=known.references, seed=seed)
+        chosen = chosen.fit(system, system.read(known.inputs), references=known.references, seed=seed)
     with console.status(f"{name} on {len(batch)} samples"):
-        result = chosen(system, system.space.from_bytes(batch.inputs), references=batch.references, seed=seed)
+        result = chosen(
+            system, system.read(batch.inputs), references=batch.references if len(batch.references) else None, seed=seed
+        )
     try:
         save_tensors(
             out,
             {
                 "index": batch.index,
-                "reference": batch.references,
+                **({"reference": storable(batch.references)} if len(batch.references) else {}),
                 "clean": system.space.to_bytes(result.clean_inputs),
                 "attacked": system.space.to_bytes(result.inputs),
                 "work_clean": result.clean.work.counts,

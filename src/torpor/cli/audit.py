@@ -13,10 +13,10 @@ from torpor.cli.options import BatchSize, DataDir, Device, Limit, Norm, Rule, Se
 def audit(
     target: TargetName,
     attacks: Annotated[str, typer.Option(help="Names from 'torpor list attacks', separated by commas.")] = "standard",
-    norm: Norm = "Linf",
+    norm: Norm = None,
     eps: Annotated[
         str | None,
-        typer.Option(help="One or more radii, such as 4/255,8/255; the DeepSloth paper's by default."),
+        typer.Option(help="One or more radii, such as 4/255,8/255, or numbers of edits; each attack's own by default."),
     ] = None,
     steps: Steps = None,
     limit: Limit = None,

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from torpor.audits.read import Audit
 
 METRICS = ("slowdown_mean", "slowdown_p95", "slowdown_max", "headroom_mean", "efficacy_step", "utility")
+STEP_METRICS = ("i_loops_mean", "cap", "cap_hit_rate", "bleu")
+"""On top where a target iterates; the cap stands beside I-Loops, which depends on it."""
 SCHEMA = "torpor.compare/1"
 
 
@@ -55,13 +57,15 @@ def side_by_side(audits: Sequence[Audit]) -> list[dict[str, Any]]:
     from torpor.audits.baseline import row_key
     from torpor.audits.gate import scalar
 
+    loops = any(row.get("steps_mean") is not None for audit in audits for row in audit.summary)
+    metrics = METRICS + (STEP_METRICS if loops else ())
     tables: list[dict[tuple[Any, ...], Mapping[str, Any]]] = [
         {(audit.target["name"], *row_key(row)): row for row in audit.summary} for audit in audits
     ]
     joined = []
     for key in dict.fromkeys(key for table in tables for key in table):
         runs = [
-            {"run": str(audit.folder), **{metric: scalar(table.get(key, {}), metric) for metric in METRICS}}
+            {"run": str(audit.folder), **{metric: scalar(table.get(key, {}), metric) for metric in metrics}}
             for audit, table in zip(audits, tables, strict=True)
         ]
         joined.append({**dict(zip(("target", "attack", "defense", "norm", "eps"), key, strict=True)), "runs": runs})
@@ -79,12 +83,15 @@ def _print(rows: Sequence[Mapping[str, Any]], runs: Sequence[str]) -> None:
     table = Table(box=box.SIMPLE)
     for name in ("target", "row", "run"):
         table.add_column(name, overflow="fold")
-    for metric in METRICS:
+    runs_shown = [run for row in rows for run in row["runs"]]
+    known = [name for name in METRICS + STEP_METRICS if any(run.get(name) is not None for run in runs_shown)]
+    metrics = known if set(known) & set(STEP_METRICS) else METRICS
+    for metric in metrics:
         table.add_column(metric.replace("_", "\n"), justify="right")
     for row in rows:
         for place, run in enumerate(row["runs"]):
             head = [row["target"], describe_row(row)] if place == 0 else ["", ""]
-            values = ["-" if run[metric] is None else f"{run[metric]:.4g}" for metric in METRICS]
+            values = ["-" if run[metric] is None else f"{run[metric]:.4g}" for metric in metrics]
             cells = [Text(text) for text in (*head, str(place + 1), *values)]
             table.add_row(*cells, end_section=place + 1 == len(row["runs"]))
     console = Console()

@@ -10,7 +10,13 @@ import typer
 TargetName = Annotated[
     str, typer.Argument(metavar="TARGET", help="A name from 'torpor list targets', or pkg.module:factory.")
 ]
-Norm = Annotated[str, typer.Option(help="Linf, L2 or L1.")]
+Norm = Annotated[
+    str | None,
+    typer.Option(
+        help="Linf, L2 or L1; chars, tokens, words, suffix or prompt for texts; each attack's own by default.",
+        show_default=False,
+    ),
+]
 Steps = Annotated[int | None, typer.Option(help="Iterations of gradient attacks; each attack's own by default.")]
 Limit = Annotated[int | None, typer.Option(help="Samples at most; all by default.", show_default=False)]
 Seed = Annotated[int, typer.Option(help="Seed of all randomness.")]

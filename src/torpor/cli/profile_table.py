@@ -21,7 +21,11 @@ def profile_table(profile: dict[str, Any]) -> Table:
         share = profile[f"flops_{name}"] / profile["flops_static"]
         label = {"static": "FLOPs, static bound", "p999": "FLOPs, benign p99.9"}.get(name, f"FLOPs, {name}")
         table.add_row(label, f"{profile[f'flops_{name}']:,.0f} ({share:.1%} of the bound)")
-    table.add_row(profile["utility_name"], f"{profile['utility']:.2%}")
+    if "steps_mean" in profile:
+        steps = ", ".join(f"{name} {profile[f'steps_{name}']:.4g}" for name in ("mean", "p50", "p99", "max"))
+        table.add_row("decoder steps", f"{steps}; cap {profile['cap']}, hit by {profile['cap_hit_rate']:.1%}")
+    if profile["utility"] is not None:
+        table.add_row(profile["utility_name"], f"{profile['utility']:.2%}")
     doubt = "" if profile["latency_valid"] else f" (INVALID: {profile['latency_reason']})"
     table.add_row("latency, batch 1", f"{profile['latency_s_p50'] * 1e3:.2f} ms{doubt}")
     for unit, price in profile.get("seconds_per_unit", {}).items():

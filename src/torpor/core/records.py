@@ -18,9 +18,11 @@ class Record:
     norm: str | None
     """Norm of the budget; None for the clean input."""
     eps: float | None
-    """Radius of the budget, pixels in [0, 1]."""
+    """Radius of the budget, pixels in [0, 1]; the number of edits for texts."""
     reference: int | None
-    """True class."""
+    """True class; None for targets that do not classify."""
+    reference_text: str | None
+    """True text, for targets that generate text and data that have one."""
     flops_clean: float
     """FLOPs of the clean input, two per multiply-add."""
     flops: float
@@ -33,20 +35,36 @@ class Record:
     """``(flops - flops_clean) / (flops_static - flops_clean)``; None where there was none."""
     work: tuple[int, ...]
     """How often each unit ran."""
-    exit: int
-    """Index of the last unit that ran."""
-    utility_clean: float
-    """Utility of the clean output, such as 1 for a right prediction."""
-    utility: float
+    exit: int | None
+    """Index of the last unit that ran; None for targets that iterate."""
+    steps_clean: int | None
+    """Decoder steps of the clean input; None for targets that do not iterate."""
+    steps: int | None
+    """Decoder steps of this input, the end token counted."""
+    i_loops: float | None
+    """``100 * (steps - steps_clean) / steps_clean``, per cent."""
+    capped_clean: bool | None
+    """Whether the cap, not an end token, ended the clean output."""
+    capped: bool | None
+    """Whether the cap ended this output."""
+    output: str | None
+    """The text that was generated."""
+    utility_clean: float | None
+    """Utility of the clean output, such as 1 for a right prediction; None without references."""
+    utility: float | None
     """Utility of this output."""
     agreement: bool
     """Whether the output says the same as the clean one."""
-    linf: float
-    """Largest change of any pixel."""
-    l2: float
-    """Euclidean length of the change."""
-    l1: float
-    """Sum of the changes of all pixels."""
+    linf: float | None
+    """Largest change of any pixel or sound sample; None for texts."""
+    l2: float | None
+    """Euclidean length of the change; None for texts."""
+    l1: float | None
+    """Sum of the changes; None for texts."""
+    edits: int | None
+    """Edits in the unit of the budget's norm; None for other inputs than texts."""
+    similarity: float | None
+    """1 minus the edit distance over characters as a share of the longer text; None for other inputs than texts."""
     forwards: int
     """Forward passes that the attack spent on this sample."""
     backwards: int

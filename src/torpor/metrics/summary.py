@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,11 @@ from torpor.metrics.vectors import vector
 
 COLUMNS = (
     "slowdown", "headroom", "flops", "flops_clean", "flops_static", "utility", "agreement", "linf", "l2", "l1",
-    "forwards", "backwards",
+    "edits", "similarity", "forwards", "backwards",
 )  # fmt: skip
 """Columns of every batch; ``exit`` comes on top for targets that exit early."""
+NULLABLE = ("headroom", "utility", "linf", "l2", "l1", "edits", "similarity")
+"""Columns that may hold NaN, "not defined here"."""
 
 
 class CostSummary:
@@ -41,7 +43,7 @@ class CostSummary:
 
         Args:
             columns: one array ``[N]`` per name in ``COLUMNS``, and ``exit`` for targets that exit early. Others are
-                ignored. Only ``headroom`` may hold NaN, "not defined".
+                ignored. Only those in ``NULLABLE`` may hold NaN, "not defined".
 
         Raises:
             UsageError: if a column is missing, has another length, or holds values that are not finite.
@@ -49,7 +51,7 @@ class CostSummary:
         missing = [name for name in COLUMNS if name not in columns]
         if missing:
             raise UsageError(f"expected columns {', '.join(COLUMNS)}, got none for {', '.join(missing)}")
-        batch = {name: vector(columns[name], name, nan=name == "headroom") for name in COLUMNS}
+        batch = {name: vector(columns[name], name, nan=name in NULLABLE) for name in COLUMNS}
         exits = [np.asarray(columns["exit"])] if "exit" in columns else []
         lengths = {len(column) for column in (*batch.values(), *exits)}
         if len(lengths) > 1:
@@ -85,11 +87,13 @@ class CostSummary:
             "slowdown_ci95": list(bootstrap_ci95(column["slowdown"])),
             "headroom_mean": mean_headroom(column["headroom"]),
             **self._efficacy(exit_costs),
-            "utility": float(column["utility"].mean()),
+            "utility": _known(column["utility"], np.mean),
             "agreement": float(column["agreement"].mean()),
-            "linf_max": float(column["linf"].max()),
-            "l2_mean": float(column["l2"].mean()),
-            "l1_mean": float(column["l1"].mean()),
+            "linf_max": _known(column["linf"], np.max),
+            "l2_mean": _known(column["l2"], np.mean),
+            "l1_mean": _known(column["l1"], np.mean),
+            "edits_mean": _known(column["edits"], np.mean),
+            "similarity_mean": _known(column["similarity"], np.mean),
             "forwards": int(column["forwards"].sum()),
             "backwards": int(column["backwards"].sum()),
         }
@@ -107,3 +111,8 @@ class CostSummary:
             "efficacy_step": None if free else efficacy_step(exits, costs),
             "exit_histogram": exit_histogram(exits, len(costs)).tolist(),
         }
+
+
+def _known(column: npt.NDArray[np.float64], summarize: Callable[[npt.NDArray[np.float64]], Any]) -> float | None:
+    """Summarize a column; None unless every sample has a value."""
+    return None if np.isnan(column).any() else float(summarize(column))

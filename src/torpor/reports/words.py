@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from torpor.reports.budgets import budget_text
+
 Row = Mapping[str, Any]
 """One row of an audit's summary; docs/audit-format.md lists the keys."""
 
@@ -20,10 +22,25 @@ FLAGS = {
     "gradients mislead, and the worst case has not been found.",
 }
 
+LOOPS_NOTE = (
+    "I-Loops is the increase of a sample's decoder steps in per cent, the end token counted. No output is longer than "
+    "the cap, so I-Loops can be no larger than the cap allows: figures under another cap cannot be compared with these. "
+    "What the cap alone holds back is seen at four times the cap, where the saved inputs (the first of the audit and "
+    "the costliest) ran once more, as they were attacked under the cap of this audit."
+)
+"""How to read the loop columns."""
+
 _ALWAYS_NULL = {
     "headroom_mean": "no sample had headroom: the clean cost equals the static bound",
     "slowdown_ci95": "the audit recorded no interval",
     "latency_slowdown": "no paired wall-clock run",
+}
+_NULL_IF_ITERATING = {
+    "utility": "the data have no references",
+    "ogf_mean": "the target names no length of context",
+    **dict.fromkeys(("linf_max", "l2_mean", "l1_mean"), "texts have no such distance"),
+    **dict.fromkeys(("edits_mean", "similarity_mean"), "only texts have edits"),
+    **dict.fromkeys(("cap4_i_loops_mean", "cap4_hit_rate"), "nothing was run at four times the cap"),
 }
 
 
@@ -59,25 +76,40 @@ def quantity(value: float, unit: str) -> str:
     return f"{value:.3g} {unit}"
 
 
-def eps_text(norm: str, eps: float) -> str:
-    """Return a radius as people write it: Linf in 255ths where it is a whole number of them.
+def loops_text(value: float) -> str:
+    """Return an increase of decoder steps, given in per cent.
 
-    >>> eps_text("Linf", 8 / 255), eps_text("Linf", 0.031), eps_text("L2", 0.5)
-    ('8/255', '0.031', '0.5')
+    >>> loops_text(404.2), loops_text(12.34), loops_text(-0.04)
+    ('404 %', '12.3 %', '0.0 %')
     """
-    levels = eps * 255
-    whole = norm == "Linf" and round(levels) >= 1 and abs(levels - round(levels)) < 1e-3
-    return f"{round(levels)}/255" if whole else f"{eps:.4g}"
+    return f"{value:.0f} %" if abs(value) >= 99.95 else f"{round(value, 1) + 0.0:.1f} %"
 
 
-def budget_text(row: Row) -> str:
-    """Return a row's budget in words.
+def steps_text(value: float) -> str:
+    """Return a mean number of steps.
 
-    >>> budget_text({"norm": "Linf", "eps": 8 / 255}), budget_text({"norm": None, "eps": None})
-    ('Linf 8/255', 'no budget')
+    >>> steps_text(8.21), steps_text(512.3)
+    ('8.2', '512')
     """
-    norm, eps = row.get("norm"), row.get("eps")
-    return "no budget" if norm is None or eps is None else f"{norm} {eps_text(norm, eps)}"
+    return f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
+
+
+def iterates(summary: Sequence[Row]) -> bool:
+    """Say whether the rows are of a target that iterates, so that they have decoder steps instead of exits.
+
+    >>> iterates([{"steps_mean": 8.0}]), iterates([{"exit_histogram": [3, 1]}])
+    (True, False)
+    """
+    return any(not is_missing(row.get("steps_mean")) for row in summary)
+
+
+def titled(name: str) -> str:
+    """Return a name as it starts a sentence.
+
+    >>> titled("accuracy"), titled("chrF")
+    ('Accuracy', 'chrF')
+    """
+    return name.capitalize() if name.islower() else name
 
 
 def label(row: Row, *, budget: bool = True) -> str:
@@ -110,8 +142,9 @@ def reason_for(row: Row, key: str) -> str | None:
     >>> reason_for({"energy_j": None, "energy_reason": "no RAPL"}, "energy_j")
     'no RAPL'
     """
-    own = row.get(f"{key.split('_')[0]}_reason")
-    return str(own) if own else _ALWAYS_NULL.get(key)
+    own = row.get(f"{'bleu' if key == 'chrf' else key.split('_')[0]}_reason")
+    known = _ALWAYS_NULL | (_NULL_IF_ITERATING if iterates([row]) else {})
+    return str(own) if own else known.get(key)
 
 
 def value_text(row: Row, key: str, form: Callable[[Any], str]) -> str:
@@ -204,48 +237,3 @@ def defenses(summary: Sequence[Row]) -> list[str]:
     ['none', 'jpeg']
     """
     return list(dict.fromkeys(str(row.get("defense", "none")) for row in summary))
-
-
-def verdict(audit: Row) -> list[str]:
-    """Say what an audit found, one sentence per point: cost, reference costs, utility, caveats; defense by defense."""
-    sentences = []
-    for defense in defenses(audit["summary"]) or ["none"]:
-        rows = [row for row in audit["summary"] if row.get("defense", "none") == defense]
-        worst = costliest(rows, "attack")
-        if worst is None:
-            against = "" if defense == "none" else f" against {defense}"
-            sentences.append(f"Worst slowdown {missing(f'no attack was run{against}')}.")
-            continue
-        sentences += [_cost_sentence(worst, costliest(rows, "control")), _reference_sentence(worst, audit)]
-        sentences.append(_utility_sentence(worst, next((row for row in rows if row["kind"] == "clean"), None)))
-        if worst["flags"]:
-            sentences.append(f"Lower limit, not the worst case: this row is flagged {', '.join(worst['flags'])}.")
-    return sentences
-
-
-def _cost_sentence(worst: Row, control: Row | None) -> str:
-    figures = [f"p95 {value_text(worst, 'slowdown_p95', times)}", f"mean {times(worst['slowdown_mean'])}"]
-    figures += [f"95 % CI {ci95}"] if (ci95 := interval(worst)) else []
-    against = "no control was run"
-    if control is not None:
-        against = f"strongest control {times(control['slowdown_mean'])} in the mean"
-    tops = value_text(worst, "slowdown_max", times)
-    start = "No attack raised the mean cost. " if worst["slowdown_mean"] <= 1 else ""
-    return f"{start}Worst slowdown {tops} ({', '.join(figures)}) by {label(worst)}; {against}."
-
-
-def _reference_sentence(worst: Row, audit: Row) -> str:
-    costs = (
-        ("attacked", over_clean(worst), "no mean cost was recorded"),
-        ("costliest natural input (99.9th percentile)", natural_factor(audit), "no benign inputs were profiled"),
-        ("static bound", over_clean(worst, "flops_static"), "no static bound was recorded"),
-    )
-    said = [f"{name} {missing(reason) if value is None else times(value)}" for name, value, reason in costs]
-    return f"In units of the mean clean cost: {', '.join(said)}."
-
-
-def _utility_sentence(worst: Row, clean: Row | None) -> str:
-    name = str(worst.get("utility_name") or "utility").capitalize()
-    before = "not measured" if clean is None else value_text(clean, "utility", percent)
-    agreement = value_text(worst, "agreement", percent)
-    return f"{name} {value_text(worst, 'utility', percent)} (clean {before}); predictions unchanged: {agreement}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from torpor.core.errors import DataError
 from torpor.core.outcome import Outcome
 from torpor.core.prices import PriceList
 from torpor.core.signals import Signals
-from torpor.core.space import ImageSpace, InputSpace
+from torpor.core.space import DenseSpace, ImageSpace, InputSpace
 from torpor.core.units import Behavior, Unit
 from torpor.core.work import Work
 from torpor.data.parquet import ParquetImages
@@ -90,6 +90,32 @@ class Target(ABC):
         if not isinstance(self.space, ImageSpace):
             raise DataError(f"expected {self.name} to bring its own data, got a target without; write its data()")
         return ParquetImages(folder, self.space.shape)
+
+    def static_work(self) -> Work:
+        """Return the work ``[1, U]`` that no input at all can exceed.
+
+        Raises:
+            DataError: if it depends on the input and this target does not say how.
+        """
+        if not isinstance(self.space, DenseSpace):
+            raise DataError(f"expected {self.name} to know its costliest input, got none; write its static_work()")
+        return self.max_work(torch.zeros(1, *self.space.shape, device=self.device))
+
+    def least_work(self) -> Work:
+        """Return the work ``[1, U]`` of the cheapest path: one run of the first unit."""
+        most = self.static_work().counts
+        least = torch.zeros_like(most)
+        least[0, 0] = most[0, 0].clamp_max(1)
+        return Work(least)
+
+    def read(self, stored: Samples) -> Samples:
+        """Return inputs as :meth:`run` takes them from how a data set or a file stores them."""
+        inputs = self.space.from_bytes(stored)
+        return inputs.to(self.device) if isinstance(inputs, Tensor) else inputs
+
+    def details(self) -> dict[str, Any]:
+        """Return what reports shall say of this kind of target, ready for JSON."""
+        return {}
 
     def fingerprint(self) -> str:
         """Return what changes when the target's work or outputs may; audits refuse to mix two."""

@@ -7,7 +7,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NoReturn, Self
+from typing import Any, NoReturn, Self
 
 import torch
 from torch import Tensor, nn
@@ -178,6 +178,10 @@ class EarlyExitTarget(GateTarget):
         margins = torch.stack([self.rule.margin(logits[:, : k + 1]) for k in range(len(parts) - 1)], dim=1)
         closed = (margins.detach() < 0).to(torch.int64).cumprod(1)
         return GateSignals(logits, margins, self._work(closed.sum(1)))
+
+    def details(self) -> dict[str, Any]:
+        """Return the exit rule, the number of classes and the cost shares; see :meth:`Target.details`."""
+        return {"rule": self.rule.describe(), "classes": self.classes, "exit_costs": self.exit_costs.tolist()}
 
     def labels(self, outputs: Tensor, references: Tensor | None) -> Tensor:
         """Return classes ``[B]``; see :meth:`Target.labels`."""

@@ -1,4 +1,4 @@
-"""Find a target by what the user typed: a registered name, or ``pkg.module:factory``."""
+"""Find a target by what the user typed: a registered name, ``hf:FOLDER_OR_NAME``, or ``pkg.module:factory``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from torpor.targets.early_exit import EarlyExitTarget
 
 GROUP = "torpor.targets"
 
+SAVED = "hf:"
+"""Marks a model saved by transformers."""
+
 
 def target_names() -> list[str]:
     """Return the names of all registered targets, those of plug-ins included."""
@@ -25,8 +28,9 @@ def load_target(name: str, *, device: str | torch.device = "cpu", rule: str | No
     """Load a target.
 
     Args:
-        name: a registered name (entry-point group ``torpor.targets``) or ``pkg.module:factory``, a callable without
-            arguments; modules are also looked for in the current folder.
+        name: a registered name (entry-point group ``torpor.targets``); ``hf:`` and the folder or hub name of a model
+            that transformers saved; or ``pkg.module:factory``, a callable without arguments, whose module is also
+            looked for in the current folder.
         device: where it shall run.
         rule: exit rule other than its own, such as ``"entropy:0.3"`` or ``"drop:0.15"``.
 
@@ -45,12 +49,19 @@ def load_target(name: str, *, device: str | torch.device = "cpu", rule: str | No
 
 
 def _make(name: str) -> Target:
+    if name.startswith(SAVED):
+        from torpor.targets.generation.loading import load_pretrained
+
+        return load_pretrained(name.removeprefix(SAVED))
     if ":" in name:
         factory = _factory(name)
     else:
         found = {entry.name: entry for entry in entry_points(group=GROUP)}
         if name not in found:
-            raise UsageError(f"expected a target among {', '.join(sorted(found))}, or pkg.module:factory, got {name!r}")
+            raise UsageError(
+                f"expected a target among {', '.join(sorted(found))}, hf:FOLDER_OR_NAME, or pkg.module:factory, got "
+                f"{name!r}"
+            )
         factory = found[name].load()
     if not callable(factory):
         raise UsageError(f"expected {name} to be a function that returns a Target, got {type(factory).__name__}")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from torpor.core.batches import Samples
+from torpor.core.errors import UsageError
 from torpor.core.outcome import Generation
 from torpor.core.signals import StepSignals
 from torpor.core.text import TextSpace
@@ -46,15 +47,47 @@ class StepTarget(Target):
         column = [unit.name for unit in self.units].index(STEP)
         return work.counts[:, column]
 
+    def least_work(self) -> Work:
+        """Return one run of every unit."""
+        return Work(torch.ones(1, len(self.units), dtype=torch.int64))
+
+    def details(self) -> dict[str, Any]:
+        """Return the cap; see :meth:`Target.details`."""
+        return {"cap": self.cap}
+
     def agreement(self, outputs: Sequence[Generation], clean: Sequence[Generation]) -> Tensor:
         """Tell where the same text was generated."""
         return torch.tensor([one.text == other.text for one, other in zip(outputs, clean, strict=True)])
 
 
 class TextTarget(StepTarget):
-    """A :class:`StepTarget` that reads text."""
+    """A :class:`StepTarget` that reads text.
+
+    Attributes:
+        decoder_only: whether the model continues its input, as language models do, with one embedding for both.
+    """
 
     space: TextSpace
+    decoder_only: bool = False
+
+    @abstractmethod
+    def embedding_matrix(self) -> Tensor:
+        """Return the input embedding of every id ``[V, D]``, scaled as those of :meth:`signals` are."""
+
+    def score(self, texts: Sequence[str]) -> Tensor:
+        """Return how many decoder steps each of many candidates runs, int64 ``[N]``: the same as :meth:`run`."""
+        return self.iterations(self.run(tuple(texts)).work)
+
+    def soft_logits(self, embeddings: Tensor) -> Tensor:
+        """Return the scores of the next token ``[B, P, V]`` at each position of embedded inputs ``[B, P, D]``.
+
+        Differentiable; for targets that are ``decoder_only``. What the target puts in front of every prompt, such as a
+        start token, goes in front here too, but scores are returned only at the positions that were given.
+
+        Raises:
+            UsageError: if the target cannot be asked so.
+        """
+        raise UsageError(f"expected a decoder-only language model, got {self.name}; attack it with texts")
 
 
 def generated_length(ids: Sequence[int], eos: Sequence[int], cap: int) -> tuple[int, bool]:

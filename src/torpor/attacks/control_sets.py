@@ -1,0 +1,59 @@
+"""Which controls stand beside attacks of a budget: each spends as much as they may, or as they did, but blindly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from torpor.attacks.base import Attack, AttackResult
+from torpor.attacks.controls import Flat, Noise, Shuffled
+try:
+    from torpor.attacks.text_controls import BestOfK, KeepWriting, RandomEdits
+except ImportError:  # TEMPORARY until text_controls lands
+    pass
+from torpor.core.budget import COUNTS, Budget
+from torpor.targets.base import Target
+
+
+def free_controls(budget: Budget) -> list[Attack]:
+    """Return the controls that need no other attack's result.
+
+    >>> [control.id for control in free_controls(Budget("tokens", 3))]
+    ['control-random-edits']
+    """
+    kinds: list[type[Attack]] = [RandomEdits] if budget.norm in COUNTS else [Noise, Flat]
+    if budget.norm in COUNTS and budget.norm in KeepWriting.norms:
+        kinds.append(KeepWriting)
+    return [kind(norm=budget.norm, eps=budget.eps) for kind in kinds]
+
+
+def matched_control(budget: Budget, target: Target, results: Sequence[AttackResult]) -> Attack:
+    """Return the control that is matched to what the attacks of this budget did to the same batch."""
+    if budget.norm in COUNTS:
+        spent = torch.stack([result.candidates.forwards.cpu() for result in results]).amax(0)
+        return BestOfK(norm=budget.norm, eps=budget.eps, queries=spent)
+    return Shuffled(norm=budget.norm, eps=budget.eps, perturbation=costliest(target, results))
+
+
+def control_ids(budget: Budget) -> tuple[str, ...]:
+    """Return the names of all controls of a budget.
+
+    >>> control_ids(Budget("Linf", 0.1))
+    ('control-noise', 'control-flat', 'control-shuffled')
+    """
+    last = BestOfK if budget.norm in COUNTS else Shuffled
+    return (*(control.id for control in free_controls(budget)), last.id)
+
+
+def costliest(target: Target, results: Sequence[AttackResult]) -> Tensor:
+    """Return, per sample, the perturbation ``[B, ...]`` of the costliest of several results."""
+    best: Tensor = results[0].inputs - results[0].clean_inputs
+    cost = target.prices.cost(results[0].attacked.work)
+    for result in results[1:]:
+        price = target.prices.cost(result.attacked.work)
+        better = (price > cost).to(best.device).view(-1, *[1] * (best.ndim - 1))
+        best = torch.where(better, result.inputs - result.clean_inputs, best)
+        cost = torch.maximum(price, cost)
+    return best

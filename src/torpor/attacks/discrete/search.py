@@ -1,0 +1,104 @@
+"""The search that published attacks on texts share: greedy rounds of one edit each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+
+from torpor.attacks.base import Candidates
+from torpor.attacks.discrete.constraints import Sendable
+from torpor.attacks.discrete.goal import decoder_steps
+from torpor.attacks.discrete.gradients import TokenGradient
+from torpor.targets.steps import TextTarget
+
+
+@dataclass
+class Tally:
+    """The costliest text of each sample so far, and what was spent on it.
+
+    Attributes:
+        texts: costliest ones; the clean ones at first.
+        steps: decoder steps that each runs.
+        forwards: texts that the target was given, signals included, for each sample.
+        backwards: backward passes for each sample.
+        zero_gradient: whether most of each sample's first gradient was exactly zero.
+    """
+
+    texts: list[str]
+    steps: list[int]
+    forwards: list[int]
+    backwards: list[int]
+    zero_gradient: list[bool]
+
+    @staticmethod
+    def start(target: TextTarget, clean: Sequence[str]) -> Tally:
+        """Return what is known once the clean texts have run."""
+        count = len(clean)
+        return Tally(list(clean), decoder_steps(target, clean), [1] * count, [0] * count, [False] * count)
+
+    def offer(self, row: int, text: str, steps: int) -> None:
+        """Take a text if it is costlier."""
+        if steps > self.steps[row]:
+            self.texts[row], self.steps[row] = text, steps
+
+    def note(self, row: int, gradient: TokenGradient) -> None:
+        """Count one forward and one backward pass."""
+        if self.backwards[row] == 0:
+            self.zero_gradient[row] = gradient.is_zero
+        self.forwards[row] += 1
+        self.backwards[row] += 1
+
+    def candidates(self, *, white: bool) -> Candidates:
+        """Return what :meth:`torpor.attacks.base.Attack.search` shall return; ``white`` if it took gradients."""
+        return Candidates(
+            tuple(self.texts),
+            forwards=torch.tensor(self.forwards),
+            backwards=torch.tensor(self.backwards),
+            zero_gradient=torch.tensor(self.zero_gradient) if white else None,
+        )
+
+
+Move = Callable[[int, str, Tally], Iterable[str]]
+"""From a sample's row and current text to the texts that the next round may try; what it spends goes into the tally."""
+
+
+def greedy(
+    target: TextTarget, clean: Sequence[str], move: Move, fits: Sendable, *, rounds: int, most: int | None = None
+) -> Tally:
+    """Change each text by one edit per round: always the edit after which the target generates longest.
+
+    The next round starts from that text even if it is shorter than the best so far; the best of all rounds is kept, the
+    clean text if none was longer. A sample whose output reached the cap leaves. All candidates of a round are scored in
+    batches across samples.
+
+    Args:
+        target: what to attack.
+        clean: texts ``[B]``.
+        move: proposes candidates; those that may not be sent, or were proposed twice, are dropped without a query.
+        fits: what may be sent.
+        rounds: edits at most.
+        most: candidates per sample and round at most; all if None.
+    """
+    tally = Tally.start(target, clean)
+    current = list(clean)
+    rows = [row for row, steps in enumerate(tally.steps) if steps < target.cap]
+    for _ in range(rounds):
+        tried = {}
+        for row in rows:
+            proposed = dict.fromkeys(move(row, current[row], tally))
+            allowed = (text for text in proposed if text != current[row] and fits(clean[row], text))
+            if texts := list(islice(allowed, most)):
+                tried[row] = texts
+        scores = iter(decoder_steps(target, [text for texts in tried.values() for text in texts]))
+        for row, texts in tried.items():
+            steps, text = max(((next(scores), text) for text in texts), key=lambda pair: pair[0])
+            tally.forwards[row] += len(texts)
+            tally.offer(row, text, steps)
+            current[row] = text
+        rows = [row for row in tried if tally.steps[row] < target.cap]
+        if not rows:
+            break
+    return tally

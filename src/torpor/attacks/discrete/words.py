@@ -1,0 +1,63 @@
+"""Words that could stand in the place of another: what published attacks ask a masked language model for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from torpor.attacks.discrete.constraints import insertable
+from torpor.attacks.discrete.transformations import Span
+from torpor.core.errors import UsageError
+from torpor.core.text import Codec
+from torpor.targets.steps import TextTarget
+
+Proposer = Callable[[str, Span], list[str]]
+"""From a text and where a word of it is to words that could stand there, best first."""
+
+
+def vocabulary_words(codec: Codec) -> tuple[str, ...]:
+    """Return the words that are single tokens behind a space; some may be only beginnings of words.
+
+    >>> from torpor.targets.toy_text import ToyCodec
+    >>> vocabulary_words(ToyCodec())[:3]
+    ('bird', 'cat', 'dog')
+    """
+    before = codec.encode("a")
+    words = set()
+    for token in insertable(codec).nonzero().flatten().tolist():
+        word = codec.decode((token,)).strip()
+        if len(word) > 1 and word.isalnum() and tuple(codec.encode(f"a {word}")) == (*before, token):
+            words.add(word)
+    return tuple(sorted(words))
+
+
+def similar_words(target: TextTarget, words: tuple[str, ...]) -> Proposer:
+    """Return what proposes words of the same shape by the cosine of their mean input embeddings.
+
+    Raises:
+        UsageError: if there are no words, and no whole words among the tokens.
+    """
+    codec, matrix = target.space.codec, target.embedding_matrix()
+    known = words or vocabulary_words(codec)
+    if not known:
+        raise UsageError(f"expected words among the tokens of {target.name}, got none; fit the attack on other texts")
+
+    def embed(word: str) -> Tensor:
+        ids = codec.encode(f" {word}") or codec.encode(word)
+        return torch.nn.functional.normalize(matrix[list(ids)].detach().mean(0), dim=0)
+
+    vectors = torch.stack([embed(word) for word in known])
+
+    def propose(text: str, span: Span) -> list[str]:
+        word = text[slice(*span)]
+        order = (vectors @ embed(word)).argsort(descending=True, stable=True).tolist()
+        return [known[place] for place in order if known[place] != word and shape(known[place]) == shape(word)]
+
+    return propose
+
+
+def shape(word: str) -> tuple[bool, bool]:
+    """Return whether a word is made of letters, and whether it starts with a capital."""
+    return word.isalpha(), word[:1].isupper()

@@ -1,0 +1,144 @@
+"""Texts with or without reference texts, from Parquet files or from a user's own text files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from torpor.core.errors import DataError, UsageError
+from torpor.data.sets import SPLITS, DataSet
+
+
+class ParquetTexts(DataSet):
+    """Texts from ``train.parquet``, ``validation.parquet`` and ``test.parquet``, white space around them removed.
+
+    Args:
+        folder: where the files lie.
+        source: column of the texts.
+        reference: column of what a target should answer; None where there is no such thing.
+        name: of the data set.
+    """
+
+    def __init__(self, folder: Path, source: str, reference: str | None = None, name: str = "texts") -> None:
+        self.folder, self.source, self.reference, self.name = folder, source, reference, name
+
+    def fingerprint(self) -> str:
+        """Return the name, the columns and the number of rows of each file."""
+        rows = {}
+        for split in SPLITS:
+            try:
+                rows[split] = pq.read_metadata(self._path(split)).num_rows
+            except (pa.ArrowException, OSError):
+                rows[split] = None  # reading it will say what is wrong
+        return f"{self.name} {self.source} {self.reference} {rows}"
+
+    def samples(self, split: str) -> Iterator[tuple[str, str | None]]:
+        """Yield ``(text, reference text or None)`` in the order of the file.
+
+        Raises:
+            UsageError: if ``split`` does not exist.
+            DataError: if the file is missing or damaged, or holds no such texts.
+        """
+        path = self._path(split)
+        if not path.is_file():
+            raise DataError(f"expected texts in {path}, got no such file; pass --data-dir FOLDER")
+        try:
+            yield from self._rows(path)
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"expected a Parquet file, got {path}: {error}; fetch it again") from error
+
+    def _path(self, split: str) -> Path:
+        if split not in SPLITS:
+            raise UsageError(f"expected one of {', '.join(SPLITS)}, got split {split!r}")
+        return self.folder / f"{split}.parquet"
+
+    def _rows(self, path: Path) -> Iterator[tuple[str, str | None]]:
+        file = pq.ParquetFile(path)
+        columns = [self.source] if self.reference is None else [self.source, self.reference]
+        if not set(columns) <= set(file.schema_arrow.names):
+            raise DataError(f"expected columns {' and '.join(columns)}, got {file.schema_arrow.names} in {path}")
+        number = 0
+        for rows in file.iter_batches(batch_size=1024, columns=columns):
+            for values in zip(*(rows.column(name).to_pylist() for name in columns), strict=True):
+                for name, value in zip(columns, values, strict=True):
+                    if not isinstance(value, str):
+                        raise DataError(f"expected a text, got {value!r} in column {name}, row {number} of {path}")
+                yield values[0].strip(), None if self.reference is None else values[1].strip()
+                number += 1
+
+
+class TextLines(DataSet):
+    """A user's own texts: the lines of one UTF-8 file, or the ``.txt`` files of a folder, one text per file.
+
+    Blank ones are left out. There are no references, and no split but ``test``.
+
+    Args:
+        path: the file or the folder.
+        name: of the data set; the path's own name if None.
+    """
+
+    def __init__(self, path: Path, name: str | None = None) -> None:
+        self.path, self.name = path, name or path.name
+
+    def fingerprint(self) -> str:
+        """Return the name, the number of files and their size in bytes."""
+        files = [file for file in self._files() if file.is_file()]
+        return f"{self.name} {len(files)} {sum(file.stat().st_size for file in files)}"
+
+    def samples(self, split: str) -> Iterator[tuple[str, None]]:
+        """Yield ``(text, None)``: lines in their order, or files by name.
+
+        Raises:
+            UsageError: if ``split`` does not exist.
+            DataError: if it is not ``test``, or if a file cannot be read.
+        """
+        if split not in SPLITS:
+            raise UsageError(f"expected one of {', '.join(SPLITS)}, got split {split!r}")
+        if split != "test":
+            raise DataError(f"expected split test, got {split}; {self.path} holds texts to audit, none to fit on")
+        files = self._files()
+        if not files:
+            raise DataError(f"expected .txt files in {self.path}, got none; pass a folder that holds texts")
+        for file in files:
+            try:
+                yield from self._texts(file)
+            except OSError as error:
+                raise DataError(f"expected texts in {file}, got: {error}; pass a file or a folder of .txt") from error
+            except UnicodeDecodeError as error:
+                raise DataError(f"expected UTF-8, got {file}: {error}; convert it") from error
+
+    def _files(self) -> list[Path]:
+        return sorted(self.path.glob("*.txt")) if self.path.is_dir() else [self.path]
+
+    def _texts(self, file: Path) -> Iterator[tuple[str, None]]:
+        with file.open(encoding="utf-8-sig") as lines:  # some editors put a mark before the first character
+            for text in [lines.read()] if self.path.is_dir() else lines:
+                if text.strip():
+                    yield text.rstrip("\n"), None
+
+
+class Beginnings(DataSet):
+    """Texts to be continued: of each text its first words, and as reference the rest, so that both join to the text.
+
+    Args:
+        data: the whole texts; their references are ignored.
+        words: how many words, separated by single spaces, belong to the beginning.
+    """
+
+    def __init__(self, data: DataSet, words: int) -> None:
+        if words < 1:
+            raise UsageError(f"expected beginnings of 1 word or more, got {words}")
+        self.data, self.words, self.name = data, words, f"{data.name}-beginnings"
+
+    def fingerprint(self) -> str:
+        """Return that of the whole texts, with the number of words."""
+        return f"{self.data.fingerprint()} first {self.words} words"
+
+    def samples(self, split: str) -> Iterator[tuple[str, str]]:
+        """Yield ``(beginning, rest)``; the rest starts with a space, or is empty."""
+        for text, _ in self.data.samples(split):
+            beginning = " ".join(text.split(" ")[: self.words])
+            yield beginning, text[len(beginning) :]

@@ -1,0 +1,83 @@
+"""Budgets in words: radii of norms, numbers of edits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_COUNTED = {
+    "chars": ("character", "edited", "at most {} edited", "<= {}"),
+    "tokens": ("token", "edited", "at most {} edited", "<= {}"),
+    "words": ("word", "edited", "at most {} edited", "<= {}"),
+    "suffix": ("token", "appended", "suffix of at most {}", "suffix <= {}"),
+    "prompt": ("token", "in the attacker's own text", "prompt of at most {}", "prompt <= {}"),
+}
+"""Budgets that count: their unit, what is done with it, how they are said, and how a narrow table says them."""
+
+
+def eps_text(norm: str, eps: float) -> str:
+    """Return a radius as people write it: Linf in 255ths where it is a whole number of them.
+
+    >>> eps_text("Linf", 8 / 255), eps_text("Linf", 0.031), eps_text("L2", 0.5)
+    ('8/255', '0.031', '0.5')
+    """
+    levels = eps * 255
+    whole = norm == "Linf" and round(levels) >= 1 and abs(levels - round(levels)) < 1e-3
+    return f"{round(levels)}/255" if whole else f"{eps:.4g}"
+
+
+def counted(count: float, thing: str) -> str:
+    """Return a number of things.
+
+    >>> counted(1, "token"), counted(3, "token"), counted(2.5, "step")
+    ('1 token', '3 tokens', '2.5 steps')
+    """
+    return f"{count:.4g} {thing}{'' if count == 1 else 's'}"
+
+
+def budget_text(row: Mapping[str, Any], *, short: bool = False) -> str:
+    """Return a row's budget in words; ``short`` where there is little room.
+
+    >>> budget_text({"norm": "Linf", "eps": 8 / 255}), budget_text({"norm": None, "eps": None})
+    ('Linf 8/255', 'no budget')
+    >>> budget_text({"norm": "tokens", "eps": 3.0}), budget_text({"norm": "prompt", "eps": 32.0}, short=True)
+    ('at most 3 tokens edited', 'prompt <= 32 tokens')
+    """
+    norm, eps = row.get("norm"), row.get("eps")
+    if norm is None or eps is None:
+        return "no budget"
+    if norm not in _COUNTED:
+        return f"{norm} {eps_text(norm, eps)}"
+    thing, _, said, shortly = _COUNTED[norm]
+    return (shortly if short else said).format(counted(eps, thing))
+
+
+def edits_text(norm: str, edits: float) -> str:
+    """Say what was done to a text, counted as its budget counts.
+
+    >>> edits_text("chars", 1), edits_text("suffix", 8)
+    ('1 character edited', '8 tokens appended')
+    """
+    thing, done, *_ = _COUNTED.get(norm, ("edit", "made"))
+    return f"{counted(edits, thing)} {done}"
+
+
+def eps_axis(norm: str, inputs: str | None) -> str:
+    """Return the title of an axis of budgets.
+
+    >>> eps_axis("Linf", "image"), eps_axis("L2", "wave"), eps_axis("words", "text")
+    ('eps (Linf, pixels in [0, 1])', 'eps (L2, sound in [-1, 1))', 'eps (words edited, at most)')
+    """
+    if norm not in _COUNTED:
+        return f"eps ({norm}, {scale_of(inputs)})"
+    thing, done, *_ = _COUNTED[norm]
+    return f"eps ({thing}s {done}, at most)"
+
+
+def scale_of(inputs: str | None) -> str:
+    """Return the scale on which inputs are numbers.
+
+    >>> scale_of(None)
+    'pixels in [0, 1]'
+    """
+    return "sound in [-1, 1)" if inputs == "wave" else "pixels in [0, 1]"

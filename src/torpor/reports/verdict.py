@@ -1,0 +1,106 @@
+"""What an audit found, in sentences."""
+
+from __future__ import annotations
+
+from torpor.reports.words import (
+    Row,
+    costliest,
+    defenses,
+    interval,
+    is_missing,
+    iterates,
+    label,
+    loops_text,
+    missing,
+    natural_factor,
+    over_clean,
+    percent,
+    reason_for,
+    steps_text,
+    times,
+    titled,
+    value_text,
+)
+
+
+def verdict(audit: Row) -> list[str]:
+    """Say what an audit found, one sentence per point: cost, reference costs, utility, caveats; defense by defense."""
+    sentences = []
+    for defense in defenses(audit["summary"]) or ["none"]:
+        rows = [row for row in audit["summary"] if row.get("defense", "none") == defense]
+        worst = costliest(rows, "attack")
+        if worst is None:
+            against = "" if defense == "none" else f" against {defense}"
+            sentences.append(f"Worst slowdown {missing(f'no attack was run{against}')}.")
+            continue
+        clean = next((row for row in rows if row["kind"] == "clean"), None)
+        sentences += [_cost_sentence(worst, costliest(rows, "control")), _reference_sentence(worst, audit)]
+        sentences += [_steps_sentence(worst), _text_sentence(worst, clean)] if iterates([worst]) else []
+        sentences += [] if iterates([worst]) else [_utility_sentence(worst, clean)]
+        if worst["flags"]:
+            sentences.append(f"Lower limit, not the worst case: this row is flagged {', '.join(worst['flags'])}.")
+    return sentences
+
+
+def _cost_sentence(worst: Row, control: Row | None) -> str:
+    figures = [f"p95 {value_text(worst, 'slowdown_p95', times)}", f"mean {times(worst['slowdown_mean'])}"]
+    figures += [f"95 % CI {ci95}"] if (ci95 := interval(worst)) else []
+    against = "no control was run"
+    if control is not None:
+        against = f"strongest control {times(control['slowdown_mean'])} in the mean"
+    tops = value_text(worst, "slowdown_max", times)
+    start = "No attack raised the mean cost. " if worst["slowdown_mean"] <= 1 else ""
+    return f"{start}Worst slowdown {tops} ({', '.join(figures)}) by {label(worst)}; {against}."
+
+
+def _reference_sentence(worst: Row, audit: Row) -> str:
+    costs = (
+        ("attacked", over_clean(worst), "no mean cost was recorded"),
+        ("costliest natural input (99.9th percentile)", natural_factor(audit), "no benign inputs were profiled"),
+        ("static bound", over_clean(worst, "flops_static"), "no static bound was recorded"),
+    )
+    said = [f"{name} {missing(reason) if value is None else times(value)}" for name, value, reason in costs]
+    return f"In units of the mean clean cost: {', '.join(said)}."
+
+
+def _steps_sentence(worst: Row) -> str:
+    """Say what became of the decoder steps, under which cap, and what the cap holds back."""
+    steps = [value_text(worst, key, steps_text) for key in ("steps_clean_mean", "steps_mean")]
+    said = (
+        f"Decoder steps {' to '.join(steps)} in the mean: I-Loops {value_text(worst, 'i_loops_mean', loops_text)} under "
+        f"the cap of {worst.get('cap')} steps, which allows {value_text(worst, 'i_loops_limit', loops_text)}; the cap "
+        f"ended {value_text(worst, 'cap_hit_rate', percent)} of the outputs "
+        f"(clean {value_text(worst, 'cap_hit_rate_clean', percent)})"
+    )
+    if is_missing(worst.get("cap4_i_loops_mean")):
+        return f"{said}; with four times the cap {missing(reason_for(worst, 'cap4_i_loops_mean'))}."
+    return (
+        f"{said}; with four times the cap, {worst['cap4']} steps, the {worst['cap4_n']} saved inputs, the costliest "
+        f"among them, reach I-Loops of {loops_text(worst['cap4_i_loops_mean'])}, and "
+        f"{value_text(worst, 'cap4_hit_rate', percent)} of them are still ended by it."
+    )
+
+
+def _utility_sentence(worst: Row, clean: Row | None) -> str:
+    name = titled(str(worst.get("utility_name") or "utility"))
+    before = "not measured" if clean is None else value_text(clean, "utility", percent)
+    agreement = value_text(worst, "agreement", percent)
+    return f"{name} {value_text(worst, 'utility', percent)} (clean {before}); predictions unchanged: {agreement}."
+
+
+def _text_sentence(worst: Row, clean: Row | None) -> str:
+    """Say what the attack did to the generated texts; one reason for all scores where there is none."""
+    measures = [(titled(str(worst.get("utility_name") or "utility")), "utility", percent), ("BLEU", "bleu", _score)]
+    said, unknown = [], dict[str, list[str]]()
+    for name, key, form in measures:
+        if is_missing(worst.get(key)):
+            unknown.setdefault(missing(reason_for(worst, key)), []).append(name)
+            continue
+        before = "not measured" if clean is None else value_text(clean, key, form)
+        said.append(f"{name} {form(worst[key])} (clean {before})")
+    said += [f"{' and '.join(names)} {reason}" for reason, names in unknown.items()]
+    return f"{', '.join(said)}; outputs unchanged: {value_text(worst, 'agreement', percent)}."
+
+
+def _score(value: float) -> str:
+    return f"{value:.1f}"

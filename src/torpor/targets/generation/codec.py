@@ -1,0 +1,60 @@
+"""A transformers tokenizer behind torpor's :class:`~torpor.core.text.Codec`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+class HuggingFaceCodec:
+    """Turn texts into ids and back, without special tokens; chat templates are out of scope.
+
+    Args:
+        tokenizer: any of transformers' tokenizers.
+
+    Attributes:
+        special: ids of padding, begin, end, unknown and all further special tokens.
+        special_texts: how these are spelled.
+        size: number of ids.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:  # noqa: ANN401 - one of many classes without a common public base
+        self.tokenizer = tokenizer
+        found = dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
+        added = getattr(tokenizer, "added_tokens_decoder", {})
+        found |= {number: token.content for number, token in added.items() if token.special}
+        self.special = frozenset(found)
+        self.special_texts = tuple(text for _, text in sorted(found.items()))
+        self.size = len(tokenizer)
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Return the ids of ``text`` alone."""
+        return tuple(self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of ``ids``, special tokens left out, white space as it is."""
+        text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text
+
+    def wrapped(self, text: str) -> tuple[list[int], list[bool]]:
+        """Return the ids that the model reads, and which of them are the text's own, not special."""
+        found = self.tokenizer(text, return_special_tokens_mask=True, verbose=False)
+        return list(found.input_ids), [not special for special in found.special_tokens_mask]
+
+    @property
+    def pad(self) -> int:
+        """An id to fill rows with; what it says does not matter, since attention masks hide it."""
+        candidates = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id, 0)
+        return next(int(number) for number in candidates if number is not None)
+
+    @property
+    def overhead(self) -> int:
+        """How many special tokens the model reads with every text."""
+        return int(self.tokenizer.num_special_tokens_to_add(pair=False))
+
+    def fingerprint(self) -> str:
+        """Return what changes when texts would become other ids."""
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        if backend is not None:
+            return str(backend.to_str())
+        return repr(sorted(self.tokenizer.get_vocab().items(), key=lambda entry: entry[1]))

@@ -1,0 +1,220 @@
+"""Decode any number of samples by the deployed generation config, each as if it were alone."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from torpor.core.errors import UsageError
+from torpor.targets.generation.deployment import ROWWISE, deployed, end_tokens, plain_config, with_new_tokens
+from torpor.targets.generation.loop import Loop, Plan, Processors
+
+TIES = {torch.float64: 1e-9, torch.float32: 2e-5, torch.float16: 5e-3}
+"""Scores this close, as a share of the largest, may swap places in batched arithmetic."""
+COARSE = 2e-2
+"""The same for bfloat16 and other types."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fed:
+    """A batch as ``generate`` takes it.
+
+    Attributes:
+        arguments: such as ``input_ids`` and ``attention_mask``.
+        padding: tokens of padding in each row of a decoder-only model's prompts; empty for other models.
+        hole: where that padding begins.
+    """
+
+    arguments: dict[str, Any]
+    padding: Sequence[int] = ()
+    hole: int = 0
+
+    def __len__(self) -> int:
+        return len(next(iter(self.arguments.values())))
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What became of one sample.
+
+    Attributes:
+        start: tokens that the decoder had before its first step.
+        ids: tokens that it generated.
+        steps: its forward calls.
+    """
+
+    start: tuple[int, ...]
+    ids: tuple[int, ...]
+    steps: int
+
+
+Feeder = Callable[[list[int]], Fed]
+"""Gives the batch of some samples, told by their numbers."""
+Draws = Callable[[list[int]], list[torch.Generator]]
+"""Gives fresh generators of some samples, told by their numbers."""
+
+
+class Decoder:
+    """The deployed way of decoding.
+
+    Args:
+        model: one of transformers' models.
+        config: its checked generation config, see :func:`~torpor.targets.generation.deployment.deployed_config`.
+        example: a batch of one, to learn from what ``generate`` prepares for it.
+
+    Attributes:
+        start: tokens that the decoder has before its first step.
+        limit: tokens that it generates at most after these, for this example.
+        together: whether samples may be decoded in one batch.
+    """
+
+    def __init__(self, model: Any, config: Any, example: Fed) -> None:  # noqa: ANN401 - transformers' own classes
+        self.model, self.config = model, config
+        self.eos = end_tokens(config)
+        self.beams = config.num_beams or 1
+        self.samples = bool(config.do_sample)
+        ids, processors, prepared = self._prepare(example, config)
+        self.start, self.limit = ids.shape[1], int(prepared.max_length) - ids.shape[1]
+        detects = getattr(config, "lang_to_id", None) is not None and getattr(config, "language", None) is None
+        names = {type(processor).__name__ for processor in processors}
+        self.together = self.beams == 1 and names <= ROWWISE and not detects
+        self._processed = bool(names)
+        self._kept: dict[tuple[int, int], Processors] = {}
+
+    def with_config(self, config: Any) -> Self:  # noqa: ANN401
+        """Return a decoder of the same model by a config with another cap, or after the model moved."""
+        other = copy.copy(self)
+        other.config, other._kept = config, {}
+        return other
+
+    def decode(
+        self, feed: Feeder, chunks: Sequence[list[int]], caps: Sequence[int], draws: Draws | None = None
+    ) -> list[Decoded]:
+        """Decode all samples.
+
+        A sample that comes so close to another token that batched arithmetic may decide, is decoded once more alone.
+
+        Args:
+            feed: gives the batch of some samples.
+            chunks: which samples to decode at once; each one's number occurs exactly once.
+            caps: tokens at most for each sample.
+            draws: gives their generators, to sample with.
+
+        Raises:
+            UsageError: if the model returns no numbers.
+        """
+        found: list[Decoded | None] = [None] * len(caps)
+        if not self.together:
+            chunks = [[number] for number in range(len(caps))]
+        for chunk in chunks:
+            fed, limits = feed(chunk), [caps[number] for number in chunk]
+            decoded, gaps = self._run(fed, limits, draws(chunk) if draws else None)
+            for place, number in enumerate(chunk):
+                found[number] = decoded[place]
+                if gaps[place] < 1:
+                    alone = feed([number])
+                    found[number] = self._run(alone, [caps[number]], draws([number]) if draws else None)[0][0]
+        return [one for one in found if one is not None]
+
+    def force(self, fed: Fed, steps: int) -> None:
+        """Generate exactly ``steps`` tokens for a batch of one, to find out what that costs."""
+        config = plain_config(self.config, steps)
+        if self.beams > 1:
+            self._beam_search(fed, config, None)
+        else:
+            self._generate(fed, config, Loop(Plan([steps], (), 0.0, plain=True)))
+
+    def _run(
+        self, fed: Fed, caps: list[int], generators: list[torch.Generator] | None
+    ) -> tuple[list[Decoded], list[float]]:
+        config = with_new_tokens(self.config, max(caps))
+        if self.beams > 1:
+            return [self._beam_search(fed, config, generators)], [torch.inf]
+        plan = Plan(caps, self.eos, TIES.get(self.model.dtype, COARSE), generators, fed.padding, fed.hole)
+        if self._processed and len(fed.padding) > 1:
+            plan = replace(plan, by_padding=self._by_padding(fed, caps))
+        loop = Loop(plan)
+        self._generate(fed, config, loop)
+        if loop.broken:
+            raise UsageError(f"expected numbers from {type(self.model).__name__}, got NaN logits; check its weights")
+        starts = [tuple(row) for row in loop.start.tolist()]
+        decoded = [Decoded(start, tuple(ids), len(ids)) for start, ids in zip(starts, loop.tokens, strict=True)]
+        return decoded, loop.gaps.tolist()
+
+    def _generate(self, fed: Fed, config: Any, method: Callable[..., Tensor]) -> None:  # noqa: ANN401
+        with deployed(self.model, config):
+            self.model.generate(**fed.arguments, custom_generate=method)
+
+    def _by_padding(self, fed: Fed, caps: list[int]) -> dict[int, Processors]:
+        """Return the processors of each prompt length, told by its padding, as ``generate`` prepares them for one."""
+        width = fed.arguments["input_ids"].shape[1]
+        found = {}
+        for count, cap in zip(fed.padding, caps, strict=True):
+            length = width - count
+            if (length, cap) not in self._kept:
+                ids = torch.zeros(1, length, dtype=torch.int64, device=self.model.device)
+                arguments = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+                self._kept[length, cap] = self._prepare(Fed(arguments), with_new_tokens(self.config, cap))[1]
+            found[count] = self._kept[length, cap]
+        return found
+
+    def _prepare(self, fed: Fed, config: Any) -> tuple[Tensor, Any, Any]:  # noqa: ANN401
+        """Return the ids that the decoder starts from, the logits processors and the config that ``generate`` makes."""
+        held: list[Any] = []
+
+        def hold(
+            model: object,
+            input_ids: Tensor,
+            logits_processor: object,
+            stopping_criteria: object,
+            generation_config: object,
+            **model_kwargs: object,
+        ) -> Tensor:
+            held.extend((input_ids, logits_processor, generation_config))
+            return torch.cat([input_ids, input_ids[:, -1:]], 1)[:1]  # some callers look at what is behind the start
+
+        self._generate(fed, config, hold)
+        return held[0], held[1], held[2]
+
+    def _beam_search(self, fed: Fed, config: Any, generators: list[torch.Generator] | None) -> Decoded:  # noqa: ANN401
+        """Run transformers' own beam search for one sample, and count the decoder's forward calls."""
+        held: list[Decoded] = []
+
+        def search(
+            model: Any,  # noqa: ANN401
+            input_ids: Tensor,
+            logits_processor: list[object],
+            stopping_criteria: object,
+            generation_config: object,
+            **model_kwargs: object,
+        ) -> Tensor:
+            calls = 0
+
+            class Count:
+                """A logits processor that changes nothing."""
+
+                def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+                    nonlocal calls
+                    calls += 1
+                    return scores
+
+            processors = type(logits_processor)([*logits_processor, Count()])
+            found: Tensor = model._beam_search(
+                input_ids, processors, stopping_criteria, generation_config=generation_config, **model_kwargs
+            )
+            start, ids = found[0, : input_ids.shape[1]].tolist(), found[0, input_ids.shape[1] :].tolist()
+            held.append(Decoded(tuple(start), tuple(ids), calls))
+            return found
+
+        seeds = None if generators is None else generators[0].initial_seed()
+        devices = [self.model.device] if self.model.device.type == "cuda" else []
+        with torch.random.fork_rng(devices, enabled=seeds is not None):
+            if seeds is not None:
+                torch.manual_seed(seeds)
+            self._generate(fed, config, search)
+        return held[0]

@@ -1,0 +1,96 @@
+"""Targets that describe images or write down speech."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torpor.core.batches import take
+from torpor.core.seeds import sample_generators
+from torpor.core.signals import StepSignals
+from torpor.data.sets import DataSet
+from torpor.targets.generation.codec import HuggingFaceCodec
+from torpor.targets.generation.decoding import Decoded, Fed
+from torpor.targets.generation.forcing import force_decoder, padded_ids, step_mask
+from torpor.targets.generation.layouts import FixedLayout
+from torpor.targets.generation.readers import DenseReader, LogMelReader
+from torpor.targets.generation.target import GenerationTarget
+
+
+class DenseGenerationTarget(GenerationTarget):
+    """An encoder of images or sounds of one size, and a decoder of texts.
+
+    Args:
+        model: one of transformers' models.
+        codec: the tokenizer of what is generated.
+        reader: what turns inputs into the model's arguments.
+        name: shown in reports.
+        data: makes the data to audit on from the user's ``--data-dir`` (a path or None).
+    """
+
+    def __init__(
+        self,
+        model: Any,  # noqa: ANN401 - transformers' own classes
+        codec: HuggingFaceCodec,
+        reader: DenseReader,
+        *,
+        name: str,
+        data: Callable[[Path | None], DataSet] | None = None,
+    ) -> None:
+        self.reader, self.space = reader, reader.space
+        super().__init__(model, codec, name=name, data=data)
+
+    def _layout(self) -> FixedLayout:
+        return FixedLayout(self.decoder.start)
+
+    def _example(self, length: int) -> Fed:
+        return self._fed(torch.zeros(1, *self.reader.space.shape))
+
+    def _fed(self, inputs: Tensor) -> Fed:
+        given = self.reader(inputs.detach().to(self.device))
+        return Fed({name: value.to(self.model.dtype) for name, value in given.items()})
+
+    @property
+    def most(self) -> int:
+        """See :attr:`GenerationTarget.most`; Whisper's own ``generate`` keeps one position free."""
+        return super().most - isinstance(self.reader, LogMelReader)
+
+    def _lengths(self, inputs: Tensor) -> list[int]:
+        return [0] * len(inputs)
+
+    def _decode(self, inputs: Tensor) -> tuple[list[Decoded], list[int]]:
+        def draws(rows: list[int]) -> list[torch.Generator]:
+            return sample_generators(take(inputs, torch.tensor(rows)), self.seed, "generate")
+
+        decoded = self.decoder.decode(
+            lambda rows: self._fed(take(inputs, torch.tensor(rows))),
+            [rows.tolist() for rows in torch.arange(len(inputs)).split(self.rows_at_once(0))],
+            [self.cap] * len(inputs),
+            draws if self.decoder.samples else None,
+        )
+        return decoded, self._lengths(inputs)
+
+    def signals(self, inputs: Tensor) -> StepSignals:
+        """See :meth:`StepTarget.signals`; gradients reach ``inputs``."""
+        decoded, lengths = self._decode(inputs.detach())
+        given = self.reader(inputs.to(self.device))
+        arguments = {name: value.to(self.model.dtype) for name, value in given.items()}
+        logits, hidden = force_decoder(self.model, arguments, decoded)
+        return StepSignals(
+            logits=logits,
+            ids=padded_ids(decoded, self.device),
+            mask=step_mask(decoded, self.device),
+            eos=self.eos,
+            work=self._work(lengths, [one.steps for one in decoded]),
+            hidden=hidden,
+        )
+
+    def _probe_lengths(self, inputs: Tensor) -> Iterable[int]:
+        return (0,)
+
+    def _probe(self, inputs: Tensor, length: int) -> Fed:
+        return self._fed(inputs)

@@ -1,0 +1,156 @@
+"""Greedy search and sampling as transformers does them, except that rows that are done leave the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torpor.targets.generation.picking import pick
+
+Processors = Callable[[Tensor, Tensor], Tensor]
+"""Maps ids ``[B, T]`` and logits ``[B, V]`` to processed scores, as transformers' list of logits processors does."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What a batch is to be decoded with, beside what ``generate`` prepares.
+
+    Attributes:
+        caps: tokens at most for each row.
+        eos: ids that end a row.
+        tie: see :func:`~torpor.targets.generation.picking.pick`.
+        generators: one per row to sample with; None for greedy search.
+        padding: tokens of each row's prompt that are padding.
+        hole: where that padding begins.
+        by_padding: the processors for each number of padding tokens; None to use those that ``generate`` prepares.
+        plain: ignore all processors, to make a known number of steps.
+    """
+
+    caps: Sequence[int]
+    eos: Sequence[int]
+    tie: float
+    generators: Sequence[torch.Generator] | None = None
+    padding: Sequence[int] = ()
+    hole: int = 0
+    by_padding: Mapping[int, Processors] | None = None
+    plain: bool = False
+
+
+class Loop:
+    """A decoding method for ``generate(custom_generate=...)`` that keeps what it did.
+
+    Attributes:
+        start: what the decoder had before the first step, ``[B, P]``.
+        tokens: what each row generated.
+        gaps: how close each row's closest call was, ``[B]``; infinite for a batch of one, which has nobody to differ
+            from.
+        broken: whether some logit was NaN.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.start = self.gaps = torch.empty(0)
+        self.tokens: list[list[int]] = []
+        self.broken = False
+
+    def __call__(
+        self,
+        model: Any,  # noqa: ANN401 - any of transformers' models
+        input_ids: Tensor,
+        logits_processor: Processors,
+        stopping_criteria: object,
+        generation_config: Any,  # noqa: ANN401
+        **model_kwargs: Any,  # noqa: ANN401
+    ) -> Tensor:
+        """Decode, and return the ids ``[B, P + T]``, padded on the right."""
+        self.start, device = input_ids, input_ids.device
+        batch = len(input_ids)
+        pad = generation_config._pad_token_tensor
+        made = input_ids.new_full((batch, max(self.plan.caps)), 0 if pad is None else int(pad))
+        caps = torch.tensor(self.plan.caps, device=device)
+        eos = torch.tensor(self.plan.eos, device=device, dtype=input_ids.dtype)
+        rows, counts = torch.arange(batch, device=device), torch.zeros_like(caps)
+        self.gaps = torch.full((batch,), torch.inf, device=device)
+        broken = torch.zeros((), dtype=torch.bool, device=device)
+        for step in range(made.shape[1]):
+            logits, model_kwargs = _forward(model, input_ids, model_kwargs, first=step == 0)
+            broken |= logits.isnan().any()
+            tokens, gaps = self._pick(logits, input_ids, rows, logits_processor)
+            made[rows, step] = tokens
+            counts[rows] = step + 1
+            self.gaps[rows] = torch.minimum(self.gaps[rows], gaps)
+            stays = ~torch.isin(tokens, eos) & (step + 1 < caps[rows])
+            input_ids = torch.cat([input_ids, tokens.unsqueeze(1)], 1)
+            if not stays.all():
+                kept = stays.nonzero().flatten()
+                if len(kept) == 0:
+                    break
+                rows, input_ids = rows[kept], input_ids[kept]
+                model_kwargs = _keep(model_kwargs, kept, len(stays))
+        self.broken = bool(broken)
+        self.tokens = [row[:length] for row, length in zip(made.tolist(), counts.tolist(), strict=True)]
+        return torch.cat([self.start, made[:, : int(counts.max())]], 1)
+
+    def _pick(self, logits: Tensor, input_ids: Tensor, rows: Tensor, given: Processors) -> tuple[Tensor, Tensor]:
+        """Choose each row's next token."""
+
+        def process(logits: Tensor) -> Tensor:
+            return self._process(logits, input_ids, rows, given)
+
+        plan = self.plan
+        generators = None if plan.generators is None else [plan.generators[row] for row in rows.tolist()]
+        return pick(logits, process, generators, plan.tie if len(self.start) > 1 else None)
+
+    def _process(self, logits: Tensor, input_ids: Tensor, rows: Tensor, given: Processors) -> Tensor:
+        """Process logits as for each row alone: no padding before it, and lengths counted without it."""
+        plan = self.plan
+        if plan.plain:
+            return logits
+        if plan.by_padding is None:
+            return given(input_ids, logits)
+        scores = torch.empty_like(logits)
+        padding = torch.tensor(plan.padding, device=rows.device)[rows]
+        for count in padding.unique().tolist():
+            here = padding == count
+            ids = torch.cat([input_ids[here, : plan.hole], input_ids[here, plan.hole + count :]], 1)
+            scores[here] = plan.by_padding[count](ids, logits[here])
+        return scores
+
+
+def _forward(
+    model: Any,  # noqa: ANN401
+    input_ids: Tensor,
+    model_kwargs: dict[str, Any],
+    *,
+    first: bool,
+) -> tuple[Tensor, dict[str, Any]]:
+    """Feed what the cache does not hold yet; return the last token's logits ``[B, V]`` and the next arguments."""
+    cache = model_kwargs.get("past_key_values")
+    known = 0 if cache is None else cache.get_seq_length()
+    fed = model.prepare_inputs_for_generation(
+        input_ids, next_sequence_length=input_ids.shape[1] - known, is_first_iteration=first, **model_kwargs
+    )
+    outputs = model(**fed, return_dict=True)
+    encoder_decoder = model.config.is_encoder_decoder
+    updated = model._update_model_kwargs_for_generation(outputs, model_kwargs, is_encoder_decoder=encoder_decoder)
+    return outputs.logits[:, -1].to(torch.float32, copy=True), updated
+
+
+def _keep(model_kwargs: dict[str, Any], rows: Tensor, batch: int) -> dict[str, Any]:
+    """Return the arguments of ``rows`` alone; the cache is changed in place."""
+
+    def of(value: Any) -> Any:  # noqa: ANN401
+        if isinstance(value, Tensor):
+            return value[rows] if value.ndim and len(value) == batch else value
+        if hasattr(value, "reorder_cache"):
+            value.reorder_cache(rows)
+        elif isinstance(value, dict):  # such as the encoder's output
+            for name in list(value):
+                value[name] = of(value[name])
+        return value
+
+    return {name: of(value) for name, value in model_kwargs.items()}

@@ -1,0 +1,267 @@
+"""Targets that continue or translate texts."""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torpor.core.seeds import sample_generators
+from torpor.core.signals import StepSignals
+from torpor.core.text import WIDTH, TextSpace
+from torpor.core.work import Work
+from torpor.data.sets import DataSet
+from torpor.targets.generation.codec import HuggingFaceCodec
+from torpor.targets.generation.decoding import Decoded, Fed
+from torpor.targets.generation.forcing import force_continuation, force_decoder, padded_ids, step_mask, takes
+from torpor.targets.generation.layouts import PromptLayout, SourceLayout
+from torpor.targets.generation.readers import TextReader
+from torpor.targets.generation.target import GenerationTarget
+from torpor.targets.steps import TextTarget
+
+SHORTEST_PREFIX = 4
+"""Tokens that candidates must share before it pays to compute them once."""
+
+
+class TextGenerationTarget(GenerationTarget, TextTarget):
+    """A model that reads texts.
+
+    Args:
+        model: one of transformers' models.
+        codec: the tokenizer of what is read and generated.
+        name: shown in reports.
+        data: makes the data to audit on from the user's ``--data-dir`` (a path or None).
+    """
+
+    left: bool
+    """Whether rows are padded on the left."""
+
+    def __init__(
+        self,
+        model: Any,  # noqa: ANN401 - transformers' own classes
+        codec: HuggingFaceCodec,
+        *,
+        name: str,
+        data: Callable[[Path | None], DataSet] | None = None,
+    ) -> None:
+        self.reader = TextReader(codec, left=self.left)
+        super().__init__(model, codec, name=name, data=data)
+        self.space = TextSpace(codec, self._longest() - codec.overhead)
+
+    @abstractmethod
+    def _longest(self) -> int:
+        """Return how many tokens the model can read, special ones included."""
+
+    @property
+    @abstractmethod
+    def embedding(self) -> torch.nn.Embedding:
+        """What turns the ids of a text into vectors."""
+
+    @abstractmethod
+    def _forced(self, embeddings: Tensor, mask: Tensor, decoded: Sequence[Decoded]) -> tuple[Tensor, Tensor]:
+        """Return logits and hidden states of every step."""
+
+    @torch.no_grad()
+    def embedding_matrix(self) -> Tensor:
+        """See :meth:`TextTarget.embedding_matrix`; models may know more ids than their tokenizer."""
+        count = self.embedding.weight.shape[0]
+        vectors: Tensor = self.embedding(torch.arange(count, device=self.device))
+        return vectors
+
+    def _example(self, length: int) -> Fed:
+        return self._fed([[self.codec.pad] * length])
+
+    def _fed(self, rows: Sequence[Sequence[int]], hole: int = 0) -> Fed:
+        ids, mask = (part.to(self.device) for part in self.reader.pad(rows, hole))
+        padding = (ids.shape[1] - mask.sum(1)).tolist() if self.left else ()
+        return Fed({"input_ids": ids, "attention_mask": mask}, padding, hole)
+
+    def _lengths(self, inputs: Sequence[str]) -> list[int]:
+        return [len(row) for row in self.reader.rows(inputs)]
+
+    def _decode(self, inputs: Sequence[str]) -> tuple[list[Decoded], list[int]]:
+        rows = self.reader.rows(inputs)
+        decoded = self._decode_rows(inputs, rows, lambda chunk: self._fed([rows[number] for number in chunk]))
+        return decoded, [len(row) for row in rows]
+
+    def _decode_rows(
+        self, inputs: Sequence[str], rows: list[list[int]], feed: Callable[[list[int]], Fed]
+    ) -> list[Decoded]:
+        def draws(chunk: list[int]) -> list[torch.Generator]:
+            return sample_generators(tuple(inputs[number] for number in chunk), self.seed, "generate")
+
+        order = sorted(range(len(rows)), key=lambda number: len(rows[number]), reverse=True)
+        chunks = []
+        while order:
+            count = self.rows_at_once(len(rows[order[0]]))
+            chunks.append(order[:count])
+            order = order[count:]
+        caps = [self.cap_of(len(row)) for row in rows]
+        return self.decoder.decode(feed, chunks, caps, draws if self.decoder.samples else None)
+
+    def score(self, texts: Sequence[str]) -> Tensor:
+        """See :meth:`TextTarget.score`; equal texts are decoded once."""
+        different = tuple(dict.fromkeys(texts))
+        rows = self.reader.rows(different)
+        decoded = self._decode_rows(different, rows, self._candidates(rows))
+        steps = {text: one.steps for text, one in zip(different, decoded, strict=True)}
+        return torch.tensor([steps[text] for text in texts])
+
+    def _candidates(self, rows: list[list[int]]) -> Callable[[list[int]], Fed]:
+        """Return what feeds texts that resemble each other."""
+        return lambda chunk: self._fed([rows[number] for number in chunk])
+
+    def signals(self, inputs: Sequence[str]) -> StepSignals:
+        """See :meth:`StepTarget.signals`; gradients reach the embeddings of the texts."""
+        decoded, lengths = self._decode(inputs)
+        rows = self.reader.rows(inputs)
+        ids, mask = (part.to(self.device) for part in self.reader.pad(rows))
+        embeddings = self.embedding(ids).detach().requires_grad_()
+        logits, hidden = self._forced(embeddings, mask, decoded)
+        return StepSignals(
+            logits=logits,
+            ids=padded_ids(decoded, self.device),
+            mask=step_mask(decoded, self.device),
+            eos=self.eos,
+            work=self._work(lengths, [one.steps for one in decoded]),
+            hidden=hidden,
+            embeddings=embeddings,
+            input_ids=ids,
+            input_mask=self.reader.own(inputs).to(self.device),
+        )
+
+    def static_work(self) -> Work:
+        """See :meth:`Target.static_work`: of each unit the most that any length allows."""
+        lengths = range(1 + self.codec.overhead, self._longest() + 1)
+        return Work(self._work(lengths, [self.cap_of(length) for length in lengths]).counts.amax(0, keepdim=True))
+
+    def data(self, folder: Path | None) -> DataSet:
+        """See :meth:`Target.data`; a text file, or a folder of them, is read as texts without references."""
+        if self._data is None and folder is not None:
+            from torpor.data.texts import TextLines
+
+            return TextLines(folder)
+        return super().data(folder)
+
+    def _probe_lengths(self, inputs: Sequence[str]) -> Iterable[int]:
+        length = min(max(8, *self._lengths(inputs)), self._longest())
+        return sorted({max(1, length // 4), max(1, length // 2), length})
+
+    def _probe(self, inputs: Sequence[str], length: int) -> Fed:
+        row = self.reader.rows(inputs)[0]
+        return self._fed([(row * length)[:length]])
+
+    def _model_limit(self) -> int:
+        """Return how many tokens the tokenizer says that the model reads."""
+        return min(int(self.codec.tokenizer.model_max_length), WIDTH)
+
+
+class SourceTarget(TextGenerationTarget):
+    """An encoder and a decoder of texts, such as Marian and T5."""
+
+    left = False
+
+    def _layout(self) -> SourceLayout:
+        return SourceLayout()
+
+    def _longest(self) -> int:
+        return min(self._model_limit(), getattr(self.model.config, "max_position_embeddings", None) or WIDTH)
+
+    @property
+    def embedding(self) -> torch.nn.Embedding:
+        """See :attr:`TextGenerationTarget.embedding`."""
+        return self.model.get_encoder().get_input_embeddings()  # type: ignore[no-any-return]
+
+    def _forced(self, embeddings: Tensor, mask: Tensor, decoded: Sequence[Decoded]) -> tuple[Tensor, Tensor]:
+        return force_decoder(self.model, {"inputs_embeds": embeddings, "attention_mask": mask}, decoded)
+
+
+class PromptTarget(TextGenerationTarget):
+    """A decoder that continues texts, such as GPT-2 and Llama."""
+
+    decoder_only = True
+    left = True
+
+    def _layout(self) -> PromptLayout:
+        return PromptLayout()
+
+    def _longest(self) -> int:
+        most = self.config.max_length or WIDTH + 1
+        return min(self._model_limit(), self.positions or WIDTH, most - 1)
+
+    def _least_start(self) -> int:
+        return 1 + self.codec.overhead
+
+    def _first_cap(self) -> int:
+        if self.config.max_new_tokens is None:
+            return min(int(self.config.max_length) - self._least_start(), self.most)
+        return super()._first_cap()
+
+    def cap_of(self, length: int) -> int:
+        """See :meth:`GenerationTarget.cap_of`; prompt and output share the positions."""
+        limits = [self.cap]
+        if self.positions is not None:
+            limits.append(self.positions + 1 - length)
+        if self.config.max_length is not None:
+            limits.append(int(self.config.max_length) - length)
+        return min(limits)
+
+    @property
+    def embedding(self) -> torch.nn.Embedding:
+        """See :attr:`TextGenerationTarget.embedding`."""
+        return self.model.get_input_embeddings()  # type: ignore[no-any-return]
+
+    def _forced(self, embeddings: Tensor, mask: Tensor, decoded: Sequence[Decoded]) -> tuple[Tensor, Tensor]:
+        return force_continuation(self.model, embeddings, mask, decoded)
+
+    def soft_logits(self, embeddings: Tensor) -> Tensor:
+        """See :meth:`TextTarget.soft_logits`."""
+        ids, own = self.codec.wrapped("a")
+        head = ids[: own.index(True)]
+        before = self.embedding(torch.tensor([head], dtype=torch.int64, device=self.device)).detach()
+        fed = torch.cat([before.expand(len(embeddings), -1, -1), embeddings.to(before)], 1)
+        logits: Tensor = self.model(inputs_embeds=fed, use_cache=False, return_dict=True).logits
+        return logits[:, len(head) :]
+
+    def _candidates(self, rows: list[list[int]]) -> Callable[[list[int]], Fed]:
+        """Compute what all prompts begin with once, and lend each batch a copy of its keys and values."""
+        same = takewhile(lambda column: len(set(column)) == 1, zip(*rows, strict=False))
+        hole = min(len(list(same)), min(len(row) for row in rows) - 1)
+        if (
+            len(rows) < 2
+            or hole < SHORTEST_PREFIX
+            or not self.decoder.together
+            or not takes(self.model, "position_ids")
+        ):
+            return super()._candidates(rows)
+        cache = self._prefix(rows[0][:hole])
+        if cache is None:
+            return super()._candidates(rows)
+
+        def feed(chunk: list[int]) -> Fed:
+            if len(chunk) == 1:
+                return self._fed([rows[chunk[0]]])
+            fed, own = self._fed([rows[number] for number in chunk], hole), copy.deepcopy(cache)
+            own.batch_repeat_interleave(len(chunk))
+            fed.arguments["past_key_values"] = own
+            return fed
+
+        return feed
+
+    @torch.no_grad()
+    def _prefix(self, row: list[int]) -> Any:  # noqa: ANN401 - a cache of transformers
+        """Return the keys and values of a prompt's first tokens; None where padding behind them would count."""
+        from transformers import DynamicCache
+
+        cache = DynamicCache(config=self.model.config.get_text_config(decoder=True))
+        if any(cache.is_sliding) or not cache.is_croppable:
+            return None
+        return self.model(
+            torch.tensor([row], device=self.device), past_key_values=cache, use_cache=True
+        ).past_key_values

@@ -1,0 +1,1 @@
+"""Image captioners: convolutional encoders and recurrent decoders with attention."""

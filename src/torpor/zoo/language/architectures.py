@@ -1,0 +1,175 @@
+"""Architectures of the zoo's language models: Hugging Face's own classes, small, with how they are to be decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
+
+from torpor.zoo.language.tokenizer import MOST_TOKENS, Pair
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig, LlamaForCausalLM, MarianMTModel, PreTrainedTokenizerFast
+
+    LanguageModel = LlamaForCausalLM | MarianMTModel
+
+IGNORED = -100  # a label that is padding
+
+
+def decoding(tokenizer: PreTrainedTokenizerFast, cap: int) -> GenerationConfig:
+    """Return the deployed decoding: greedy, at most ``cap`` new tokens, nothing forced at the cap.
+
+    A forced end token would make a text that was cut off look as if it had ended.
+    """
+    from transformers import GenerationConfig
+
+    return GenerationConfig(  # type: ignore[no-untyped-call]
+        max_new_tokens=cap,
+        do_sample=False,
+        num_beams=1,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        decoder_start_token_id=tokenizer.bos_token_id,
+    )
+
+
+def translator(tokenizer: PreTrainedTokenizerFast, dropout: float) -> MarianMTModel:
+    """Build the translator: 3 + 3 layers of width 256, one embedding for both sides, at most 128 tokens."""
+    return encoder_decoder(tokenizer, dropout, width=256, layers=3, heads=4, inner=1024, cap=128)
+
+
+def speller(tokenizer: PreTrainedTokenizerFast, dropout: float) -> MarianMTModel:
+    """Build the speller: 2 + 2 layers of width 96, at most 200 tokens (bytes)."""
+    return encoder_decoder(tokenizer, dropout, width=96, layers=2, heads=4, inner=256, cap=200)
+
+
+def language_model(tokenizer: PreTrainedTokenizerFast, dropout: float) -> LlamaForCausalLM:
+    """Build the language model: 4 layers of width 256, tied embeddings, at most 96 tokens."""
+    return decoder_only(tokenizer, dropout, width=256, layers=4, heads=4, inner=704, cap=96)
+
+
+def encoder_decoder(
+    tokenizer: PreTrainedTokenizerFast, dropout: float, *, width: int, layers: int, heads: int, inner: int, cap: int
+) -> MarianMTModel:
+    """Build an untrained Marian: the original Transformer (Vaswani et al., NeurIPS 2017), with sinusoidal positions."""
+    from transformers import MarianConfig, MarianMTModel
+
+    config = MarianConfig(
+        vocab_size=len(tokenizer),
+        max_position_embeddings=MOST_TOKENS,
+        d_model=width,
+        encoder_layers=layers,
+        decoder_layers=layers,
+        encoder_attention_heads=heads,
+        decoder_attention_heads=heads,
+        encoder_ffn_dim=inner,
+        decoder_ffn_dim=inner,
+        activation_function="relu",
+        dropout=dropout,
+        scale_embedding=True,
+        init_std=width**-0.5,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        decoder_start_token_id=tokenizer.bos_token_id,
+        forced_eos_token_id=None,
+    )
+    model = MarianMTModel(config)
+    model.generation_config = decoding(tokenizer, cap)
+    return model
+
+
+def decoder_only(
+    tokenizer: PreTrainedTokenizerFast, dropout: float, *, width: int, layers: int, heads: int, inner: int, cap: int
+) -> LlamaForCausalLM:
+    """Build an untrained Llama (rotary positions, RMS norm, SwiGLU).
+
+    Llama itself knows no dropout, so while it trains, hooks drop from the embeddings and from what each block adds.
+    They are no part of the saved model.
+    """
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        max_position_embeddings=MOST_TOKENS,
+        hidden_size=width,
+        intermediate_size=inner,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        initializer_range=0.02,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    model = LlamaForCausalLM(config)
+    model.generation_config = decoding(tokenizer, cap)
+
+    def drop(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return F.dropout(output, dropout, module.training)
+
+    for name, module in model.named_modules():
+        if name.endswith(("embed_tokens", "o_proj", "down_proj")):
+            module.register_forward_hook(drop)
+    return model
+
+
+def teacher_forced(model: LanguageModel, pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
+    """Return the logits ``[N, V]`` of all true next tokens of all targets, the end included, and these ``[N]``."""
+    pad, bos, eos = (int(getattr(model.config, f"{name}_token_id")) for name in ("pad", "bos", "eos"))
+    given = _padded([[bos, *target] for _, target in pairs], pad).to(model.device)
+    labels = _padded([[*target, eos] for _, target in pairs], IGNORED).to(model.device)
+    if model.config.is_encoder_decoder:
+        sources = _padded([source for source, _ in pairs], pad).to(model.device)
+        arguments = {"input_ids": sources, "attention_mask": sources != pad, "decoder_input_ids": given}
+    else:
+        arguments = {"input_ids": given}  # padded behind: no token looks ahead
+    hidden = model.base_model(**arguments, use_cache=False).last_hidden_state
+    real = labels != IGNORED
+    return model.lm_head(hidden[real]).float(), labels[real]
+
+
+def _padded(rows: list[list[int]], value: int) -> Tensor:
+    return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=value)
+
+
+@torch.inference_mode()
+def decode(
+    model: LanguageModel, tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], batch_size: int = 100
+) -> tuple[list[str], Tensor, Tensor]:
+    """Answer texts as the model is deployed.
+
+    Returns:
+        The answers; the number of tokens of each, int64 ``[N]``, the end token counted, padding and prompt not; and
+        whether it was cut off at the cap, bool ``[N]``.
+    """
+    network: Any = model  # the stubs of generate() fit no class
+    answers: list[str] = []
+    lengths, capped = [], []
+    for start in range(0, len(texts), batch_size):
+        given = tokenizer(list(texts[start : start + batch_size]), padding=True, return_tensors="pt").to(model.device)
+        output = network.generate(**given)
+        prompt = 1 if model.config.is_encoder_decoder else given.input_ids.shape[1]
+        tokens = output[:, prompt:].cpu()
+        count, cut = output_lengths(tokens, int(tokenizer.eos_token_id))
+        lengths.append(count)
+        capped.append(cut)
+        answers += tokenizer.batch_decode(tokens, skip_special_tokens=True)
+    return answers, torch.cat(lengths), torch.cat(capped)
+
+
+def output_lengths(tokens: Tensor, eos: int) -> tuple[Tensor, Tensor]:
+    """Count the tokens ``[N, T]`` up to and with the first end token; tell which rows have none.
+
+    >>> lengths, capped = output_lengths(torch.tensor([[5, 2, 0], [5, 6, 2], [5, 6, 7]]), eos=2)
+    >>> lengths.tolist(), capped.tolist()
+    ([2, 3, 3], [False, False, True])
+    """
+    ends = tokens == eos
+    ended = ends.any(1)
+    return torch.where(ended, ends.to(torch.int64).argmax(1) + 1, tokens.shape[1]), ~ended

@@ -1,0 +1,268 @@
+"""Train a captioner: the word before is given, resumable, the same weights for the same seed."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import importlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from torpor.core.errors import UsageError
+from torpor.data.images import to_unit
+from torpor.data.sets import Batch, DataSet
+from torpor.zoo.captioning.captioner import Captioner
+from torpor.zoo.captioning.vocabulary import Vocabulary
+from torpor.zoo.recipes.training import Progress, one_cycle
+
+
+@dataclass(frozen=True)
+class CaptionRecipe:
+    """How a captioner is trained: AdamW with one-cycle learning rates and gradients of at most norm 5.
+
+    Attributes:
+        epochs: passes over the training split.
+        batch_size: pictures per step.
+        learning_rate: peak.
+        weight_decay: of matrices and kernels.
+        even_attention: weight alpha_c of the loss that asks the decoder to look at every position about once (Xu et
+            al., "Show, Attend and Tell", section 4.2.1, "doubly stochastic attention").
+        autocast: whether to compute in bfloat16; convolutions per channel are slower in it on a CPU.
+        seed: of initialization and order.
+    """
+
+    epochs: int
+    batch_size: int = 128
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-2
+    even_attention: float = 1.0
+    autocast: bool = True
+    seed: int = 0
+
+
+def train_captioner(
+    build: Callable[[Vocabulary], Captioner],
+    vocabulary: Vocabulary,
+    data: Batch,
+    recipe: CaptionRecipe,
+    checkpoint: Path,
+    *,
+    device: str = "cpu",
+    progress: Progress = lambda done, total, loss: None,
+) -> tuple[Captioner, float]:
+    """Train from scratch, or from ``checkpoint`` where an interrupted run of the same recipe left one.
+
+    The checkpoint is replaced after every epoch.
+
+    Returns:
+        The trained captioner on ``device``, in evaluation mode, and the seconds that all runs took together.
+
+    Raises:
+        UsageError: if there are fewer samples than a batch holds, or the checkpoint is damaged.
+    """
+    if len(data) < recipe.batch_size:
+        raise UsageError(f"expected {recipe.batch_size} samples or more, got {len(data)}; use a smaller batch size")
+    torch.manual_seed(recipe.seed)
+    model = build(vocabulary).to(device).train()
+    for kernel in model.parameters():
+        if kernel.ndim == 4:
+            kernel.data = kernel.data.contiguous(memory_format=torch.channels_last)
+    optimizer = _optimizer(model, recipe)
+    images, ids = data.inputs.to(device), to_ids(data.references, vocabulary).to(device)
+    per_epoch = len(data) // recipe.batch_size
+    total = per_epoch * recipe.epochs
+    key = json.dumps({**asdict(recipe), "samples": len(data), "words": vocabulary.words})
+    first, seconds = _restore(checkpoint, key, model, optimizer)
+    for epoch in range(first, recipe.epochs):
+        began = time.perf_counter()
+        chance = torch.Generator().manual_seed((recipe.seed * 100_003 + epoch) % 2**63)
+        order = torch.randperm(len(data), generator=chance).to(device)
+        for step in range(per_epoch):
+            done = epoch * per_epoch + step
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate * one_cycle(done / total)
+            pick = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
+            words, attention = losses(model, to_unit(images[pick]), ids[pick], autocast=recipe.autocast)
+            optimizer.zero_grad()
+            (words + recipe.even_attention * attention).backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+            optimizer.step()
+            if done % 10 == 0:
+                progress(done + 1, total, words.item())
+        seconds += time.perf_counter() - began
+        _save(checkpoint, {"key": key, "epoch": str(epoch + 1), "seconds": str(seconds)}, model, optimizer)
+    progress(total, total, math.nan)
+    return model.eval(), seconds
+
+
+def losses(model: Captioner, images: Tensor, ids: Tensor, *, autocast: bool, parts: int = 4) -> tuple[Tensor, Tensor]:
+    """Return the mean cross-entropy of the words, and how unevenly the decoder looked at the positions.
+
+    Pictures are encoded together, and decoded in ``parts`` by length, so that little work goes into padding.
+
+    Args:
+        model: in training mode.
+        images: pictures in [0, 1], ``[B, 3, H, W]``.
+        ids: words and end of each caption, padded, int64 ``[B, T]``.
+        autocast: compute in bfloat16.
+        parts: into which the batch is cut.
+    """
+    pad = model.vocabulary.pad
+    order = (ids != pad).sum(1).argsort(stable=True)
+    words = attention = torch.zeros((), device=images.device)
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=autocast):
+        features = model.encode(images.contiguous(memory_format=torch.channels_last))
+        for rows in order.chunk(parts):
+            said = ids[rows]
+            said = said[:, : int((said != pad).sum(1).max())]
+            logits, weights = model.unroll(features[rows], said)
+            words = words + F.cross_entropy(
+                logits.float().flatten(0, 1), said.flatten(), ignore_index=pad, reduction="sum"
+            )
+            looked = (weights.float() * (said != pad).unsqueeze(-1)).sum(1)
+            attention = attention + (1 - looked).square().mean(1).sum()
+    return words / (ids != pad).sum(), attention / len(ids)
+
+
+def to_ids(captions: Sequence[str], vocabulary: Vocabulary) -> Tensor:
+    """Return the words and the end of each caption, padded to the longest, int64 ``[B, T]``.
+
+    >>> to_ids(["a", "a a"], Vocabulary.of(["a"])).tolist()
+    [[4, 2, 0], [4, 4, 2]]
+    """
+    rows = [torch.tensor(vocabulary.encode(caption)) for caption in captions]
+    return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=vocabulary.pad)
+
+
+@torch.no_grad()
+def greedy(model: Captioner, images: Tensor) -> Tensor:
+    """Say the likeliest word at each step until the end or the model's cap, int64 ``[B, T]`` with padding behind."""
+    vocabulary = model.vocabulary
+    features = model.encode(images)
+    state = model.start(features)
+    words = torch.full((len(images),), vocabulary.start, device=images.device)
+    going = torch.ones_like(words, dtype=torch.bool)
+    said: list[Tensor] = []
+    while len(said) < model.max_words and going.any():
+        logits, state = model.step(features, words, state)
+        words = torch.where(going, logits.argmax(-1), vocabulary.pad)
+        said.append(words)
+        going = going & (words != vocabulary.end)
+    return torch.stack(said, 1)
+
+
+def evaluate(model: Captioner, data: DataSet, split: str) -> dict[str, Any]:
+    """Return how well and how long ``model`` captions a split; a decoder step yields a word or the end.
+
+    ``words_right`` compares place by place, over the longer of the two captions; ``bleu4`` is None without sacrebleu.
+    """
+    captions, references, steps, ended = [], [], [], []
+    for batch in data.batches(split, 100):
+        for row in greedy(model, to_unit(batch.inputs).to(next(model.parameters()).device)).tolist():
+            captions.append(model.vocabulary.decode(row))
+            ended.append(model.vocabulary.end in row)
+            steps.append(row.index(model.vocabulary.end) + 1 if ended[-1] else len(row))
+        references.extend(batch.references)
+    pairs = [(caption.split(), reference.split()) for caption, reference in zip(captions, references, strict=True)]
+    right = sum(one == other for caption, reference in pairs for one, other in zip(caption, reference, strict=False))
+    length = torch.tensor(steps, dtype=torch.float64)
+    return {
+        "samples": len(pairs),
+        "exact_match": sum(caption == reference for caption, reference in pairs) / len(pairs),
+        "words_right": right / sum(max(len(caption), len(reference)) for caption, reference in pairs),
+        "bleu4": _bleu(captions, references),
+        "steps_mean": length.mean().item(),
+        "steps_std": length.std(correction=0).item(),
+        "steps_max": max(steps),
+        "cap_hit_rate": 1 - sum(ended) / len(ended),
+    }
+
+
+def save_captioner(
+    name: str, model: Captioner, data: DataSet, recipe: CaptionRecipe, folder: Path, seconds: float
+) -> Path:
+    """Write ``NAME.safetensors`` (matrices and kernels in half precision) and ``NAME.json``; return the card's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    state = {key: value.half() if value.ndim > 1 else value for key, value in state.items()}
+    weights = folder / f"{name}.safetensors"
+    save_file(state, f"{weights}.partial")
+    os.replace(f"{weights}.partial", weights)
+    stored = copy.deepcopy(model).cpu().eval()
+    stored.load_state_dict(state)
+    card = {
+        "name": name,
+        "parameters": sum(value.numel() for value in model.parameters()),
+        "data": data.fingerprint(),
+        "max_words": model.max_words,
+        "test": evaluate(stored, data, "test"),
+        "validation": evaluate(stored, data, "validation"),
+        "vocabulary": model.vocabulary.words,
+        "recipe": asdict(recipe),
+        "seconds": round(seconds, 1),
+        "torch": torch.__version__,
+        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+    }
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def _bleu(captions: list[str], references: list[str]) -> float | None:
+    try:
+        sacrebleu = importlib.import_module("sacrebleu")
+    except ImportError:
+        return None
+    return float(sacrebleu.corpus_bleu(captions, [references], tokenize="none", force=True).score) / 100
+
+
+def _optimizer(model: Captioner, recipe: CaptionRecipe) -> torch.optim.Optimizer:
+    groups = [
+        {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate)
+
+
+def _save(path: Path, metadata: dict[str, str], model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
+    for number, slots in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{number}.{slot}": value.contiguous() for slot, value in slots.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    save_file(tensors, partial, metadata=metadata)
+    os.replace(partial, path)
+
+
+def _restore(path: Path, key: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
+    """Load a checkpoint of the same recipe and return the epochs done and the seconds spent, else zeros."""
+    if not path.is_file():
+        return 0, 0.0
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+            if metadata.get("key") != key:
+                return 0, 0.0
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not iterable itself
+        model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
+    except (SafetensorError, RuntimeError) as error:
+        raise UsageError(f"expected this captioner's checkpoint, got another file: {error}; delete {path}") from error
+    slots: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("optimizer."):
+            number, slot = name.split(".")[1:]
+            slots.setdefault(int(number), {})[slot] = value
+    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+    return int(metadata["epoch"]), float(metadata["seconds"])
