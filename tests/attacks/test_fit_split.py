@@ -10,8 +10,8 @@ from torpor.audits.engine import run_audit
 from torpor.audits.plan import Plan
 from torpor.data.digits import Digits
 from torpor.data.images import to_unit
-from torpor.targets.gates import GateTarget
 from torpor.targets.early_exit import EarlyExitTarget
+from torpor.targets.gates import GateTarget
 
 
 def test_audits_fit_on_validation_and_attack_the_test_split(

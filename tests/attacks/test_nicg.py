@@ -88,9 +88,9 @@ def test_defaults_are_those_of_the_paper() -> None:
 
 def test_budgets_scale_to_the_size_of_images() -> None:
     per_value = 40 / math.sqrt(3 * 256 * 256)
-    assert NICGSlowDown.scaled("L2", (3, 256, 256)).eps == 40
-    assert NICGSlowDown.scaled("L2", (1, 20, 30)).eps == pytest.approx(per_value * math.sqrt(600))
-    assert NICGSlowDown.scaled("Linf", (1, 20, 30)).eps == 0.03
+    assert NICGSlowDown.default_budget("L2", shape=(3, 256, 256)).eps == 40
+    assert NICGSlowDown.default_budget("L2", shape=(1, 20, 30)).eps == pytest.approx(per_value * math.sqrt(600))
+    assert NICGSlowDown.default_budget("Linf", shape=(1, 20, 30)).eps == 0.03
 
 
 def test_the_penalty_is_two_sided_and_a_true_norm() -> None:

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from torpor.attacks.base import AttackResult
+from torpor.attacks.control_sets import costliest
 from torpor.attacks.controls import Noise
 from torpor.attacks.pgd import PGD
-from torpor.attacks.control_sets import costliest
 from torpor.audits.rows import attacked_rows, clean_rows
 from torpor.data.sets import Batch
 from torpor.targets.toys import WindowTarget, needle

@@ -39,7 +39,7 @@ def test_the_documented_columns_are_all_there_and_only_some_may_be_null() -> Non
     assert SCHEMA.field("work").type == pa.list_(pa.int64())
     nullable = {field.name for field in SCHEMA if field.nullable}
     assert {"norm", "eps", "headroom"} <= nullable
-    assert not nullable & {"sample", "attack", "flops", "flops_clean", "slowdown", "work", "exit"}
+    assert not nullable & {"sample", "attack", "flops", "flops_clean", "slowdown", "work"}
 
 
 def test_shards_are_merged_in_order_whatever_the_order_of_writing(tmp_path: Path) -> None:

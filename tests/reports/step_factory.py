@@ -58,14 +58,16 @@ def step_row(inputs: str, attack: str, kind: str, steps: np.ndarray, clean: np.n
         "headroom_mean": ((cost - before) / (static - before)).mean(),
         **dict.fromkeys(("efficacy_eec", "efficacy_step", "exit_histogram")),
         **loops.compute(cap=CAP, context=None),
-        "cap4": 4 * CAP, "cap4_n": 16, "cap4_i_loops_mean": 4.1 * float(100 * (slowdown.mean() - 1)), "cap4_hit_rate": 0.25,
+        "cap4": 4 * CAP, "cap4_n": 16, "cap4_hit_rate": 0.25,
+        "cap4_i_loops_mean": 410 * (slowdown.mean() - 1),
         "bleu": 92.1 if kind == "clean" else 7.4, "chrf": 95.2 if kind == "clean" else 31.0, "bleu_reason": None,
         "utility_name": "chrF", "utility": 0.97 if kind == "clean" else 0.21,
         "agreement": 1.0 if kind == "clean" else 0.125,
         **dict.fromkeys(("linf_max", "l2_mean", "l1_mean"), None if texts else 0.01),
         "edits_mean": 2.5 if texts else None, "similarity_mean": 0.93 if texts else None,
-        "latency_s_p50": 0.021, "latency_ci95": [0.02, 0.022], "latency_slowdown": slowdown.mean(), "latency_valid": True,
-        "latency_reason": None, "energy_j": None, "energy_reason": "no energy meter on this device",
+        "latency_s_p50": 0.021, "latency_ci95": [0.02, 0.022], "latency_slowdown": slowdown.mean(),
+        "latency_valid": True, "latency_reason": None, "energy_j": None,
+        "energy_reason": "no energy meter on this device",
         "memory_bytes": None, "memory_reason": "no memory meter on this device",
         "attack_seconds": 12.5, "forwards": 12_000, "backwards": 100 if kind == "attack" else 0, "flags": [],
         **found,
@@ -78,6 +80,7 @@ def step_records(row: dict[str, Any], steps: np.ndarray, clean: np.ndarray, inpu
 
     texts = inputs == "text"
     cost, before, static = (START + STEP * count for count in (steps, clean, np.full_like(clean, CAP)))
+    nothing = [None] * SAMPLES
     edits = [levenshtein(*pair) for pair in zip(CLEAN, attacked, strict=True)]
     lengths = [max(map(len, pair)) for pair in zip(CLEAN, attacked, strict=True)]
     columns: dict[str, Any] = {name: [None] * SAMPLES for name in SCHEMA.names} | {
@@ -91,8 +94,8 @@ def step_records(row: dict[str, Any], steps: np.ndarray, clean: np.ndarray, inpu
         "capped_clean": clean == CAP, "capped": steps == CAP, "output": OUTPUTS,
         "utility_clean": [0.97] * SAMPLES, "utility": [0.21] * SAMPLES, "agreement": steps == clean,
         **dict.fromkeys(("linf", "l2", "l1"), [None if texts else 0.01] * SAMPLES),
-        "edits": edits if texts else [None] * SAMPLES,
-        "similarity": [1 - edit / size for edit, size in zip(edits, lengths, strict=True)] if texts else [None] * SAMPLES,
+        "edits": edits if texts else nothing,
+        "similarity": [1 - edit / size for edit, size in zip(edits, lengths, strict=True)] if texts else nothing,
         "forwards": [500] * SAMPLES, "backwards": [4] * SAMPLES,
     }  # fmt: skip
     return records_table(columns)

@@ -14,6 +14,7 @@ import torch
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+from torpor.core.batches import Samples
 from torpor.targets.generation.target import GenerationTarget
 from torpor.targets.resolve import load_target
 
@@ -24,13 +25,17 @@ CAP = 24
 LOUDNESS = {"gpt2": 8.0, "llama": 4.0, "t5": 2.5, "marian": 4.0, "captioner": 3.0, "whisper": 3.0}
 """How loud the end token is, so that it occurs."""
 PICTURE, SOUND = 16, 16_000  # pixels per side; samples
+Part = Any
+"""One of transformers' objects."""
+Setting = Any
+"""A value in a generation config."""
 _FOLDER = tempfile.TemporaryDirectory()
 _SPECIAL = {"pad_token_id": PAD, "bos_token_id": BOS, "eos_token_id": EOS, "tie_word_embeddings": False}
 _PROSE = "the cat sat on the mat and the dog went to the cat while it rained on the mat. " * 4
 
 
 @functools.cache
-def tokenizer(*, ends: bool) -> Any:
+def tokenizer(*, ends: bool) -> Part:
     """Train a byte-level tokenizer; it ends texts with the end token, or begins them with the first."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
@@ -59,7 +64,7 @@ def tokenizer(*, ends: bool) -> Any:
     )
 
 
-def network(kind: str, seed: int = 0) -> Any:
+def network(kind: str, seed: int = 0) -> Part:
     """Build a random model that ends its outputs at varied lengths, deployed greedily with ``CAP`` tokens at most."""
     import transformers as hf
 
@@ -73,45 +78,74 @@ def network(kind: str, seed: int = 0) -> Any:
     gpt2 = {
         "vocab_size": size, "n_positions": 128, "n_embd": 32, "n_layer": 2, "n_head": 2, "initializer_range": 0.4,
     }  # fmt: skip
-    model: Any
+    model: Part
     if kind == "gpt2":
         model = hf.GPT2LMHeadModel(hf.GPT2Config(**gpt2, **_SPECIAL))
     elif kind == "llama":
         model = hf.LlamaForCausalLM(
             hf.LlamaConfig(
-                vocab_size=size, max_position_embeddings=128, hidden_size=32, intermediate_size=48,
-                num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, initializer_range=0.4, **_SPECIAL,
-            )  # fmt: skip
+                vocab_size=size,
+                max_position_embeddings=128,
+                hidden_size=32,
+                intermediate_size=48,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                num_key_value_heads=2,
+                initializer_range=0.4,
+                **_SPECIAL,
+            )
         )
     elif kind == "t5":
         model = hf.T5ForConditionalGeneration(
             hf.T5Config(
-                vocab_size=size, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, initializer_factor=2.0,
-                decoder_start_token_id=PAD, **_SPECIAL,
-            )  # fmt: skip
+                vocab_size=size,
+                d_model=32,
+                d_kv=8,
+                d_ff=48,
+                num_layers=2,
+                num_heads=4,
+                initializer_factor=2.0,
+                decoder_start_token_id=PAD,
+                **_SPECIAL,
+            )
         )
     elif kind == "marian":
         model = hf.MarianMTModel(
             hf.MarianConfig(
-                vocab_size=size, max_position_embeddings=64, scale_embedding=True, forced_eos_token_id=None,
-                **marian, **_SPECIAL,
-            )  # fmt: skip
+                vocab_size=size,
+                max_position_embeddings=64,
+                scale_embedding=True,
+                forced_eos_token_id=None,
+                **marian,
+                **_SPECIAL,
+            )
         )
     elif kind == "captioner":
         encoder = hf.ViTModel(
             hf.ViTConfig(
-                image_size=PICTURE, patch_size=8, hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
-                intermediate_size=48, initializer_range=0.3,
-            )  # fmt: skip
+                image_size=PICTURE,
+                patch_size=8,
+                hidden_size=32,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                intermediate_size=48,
+                initializer_range=0.3,
+            )
         )
         decoder = hf.GPT2LMHeadModel(hf.GPT2Config(**gpt2, **_SPECIAL, add_cross_attention=True, is_decoder=True))
         model = hf.VisionEncoderDecoderModel(encoder=encoder, decoder=decoder)
     else:
         model = hf.WhisperForConditionalGeneration(
             hf.WhisperConfig(
-                vocab_size=size, num_mel_bins=16, max_source_positions=50, max_target_positions=64,
-                suppress_tokens=None, begin_suppress_tokens=None, **marian, **_SPECIAL,
-            )  # fmt: skip
+                vocab_size=size,
+                num_mel_bins=16,
+                max_source_positions=50,
+                max_target_positions=64,
+                suppress_tokens=None,
+                begin_suppress_tokens=None,
+                **marian,
+                **_SPECIAL,
+            )
         )
     start = PAD if kind == "t5" else BOS
     model.generation_config = hf.GenerationConfig(
@@ -134,7 +168,7 @@ def network(kind: str, seed: int = 0) -> Any:
     return model
 
 
-def _processor(kind: str) -> Any:
+def _processor(kind: str) -> Part:
     import transformers as hf
 
     if kind == "captioner":
@@ -169,7 +203,7 @@ def sentences(count: int, seed: int = 0) -> tuple[str, ...]:
     return tuple(" ".join(["the dog", *(words[place] for place in places)]) for places in picked)
 
 
-def examples(kind: str, count: int, seed: int = 0) -> Any:
+def examples(kind: str, count: int, seed: int = 0) -> Samples:
     """Return inputs for a model of this kind."""
     draw = torch.Generator().manual_seed(seed)
     if kind == "captioner":
@@ -180,7 +214,7 @@ def examples(kind: str, count: int, seed: int = 0) -> Any:
     return sentences(count, seed)
 
 
-def by_transformers(target: GenerationTarget, sample: Any) -> list[int]:
+def by_transformers(target: GenerationTarget, sample: Samples) -> list[int]:
     """Return what ``model.generate`` itself generates for a batch of one, without padding and start."""
     kind = target.model.config.model_type
     if isinstance(sample, tuple):
@@ -192,15 +226,20 @@ def by_transformers(target: GenerationTarget, sample: Any) -> list[int]:
     return list(target.model.generate(**given)[0, start:].tolist())
 
 
-def changed(kind: str, **settings: Any) -> GenerationTarget:
+def changed(kind: str, **settings: Setting) -> GenerationTarget:
     """Return the target of the same saved model with other settings in its generation config."""
-    from torpor.targets import from_transformers
-
     target = loaded(kind)
     model = copy.copy(target.model)
     model.generation_config = copy.deepcopy(target.config)
     for name, value in settings.items():
         setattr(model.generation_config, name, value)
+    return again(target, kind, model)
+
+
+def again(target: GenerationTarget, kind: str, model: Part) -> GenerationTarget:
+    """Return a target of another model with the tokenizer and the processor of ``target``."""
+    from torpor.targets import from_transformers
+
     parts = SimpleNamespace(tokenizer=target.codec.tokenizer)
     if kind not in TEXTS:
         setattr(parts, "image_processor" if kind == "captioner" else "feature_extractor", _processor(kind))

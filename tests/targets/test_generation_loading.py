@@ -42,7 +42,7 @@ def test_folders_load(kind: str) -> None:
 
 def test_weights_that_are_pickled_are_refused(tmp_path: Path) -> None:
     name = saved("gpt2", tmp_path, "*.safetensors")
-    with pytest.raises(DataError, match="expected weights as safetensors in .*, got no weights"):
+    with pytest.raises(DataError, match=r"expected weights as safetensors in .*, got no weights"):
         load_target(name)
     torch.save({}, tmp_path / "gpt2" / "pytorch_model.bin")
     with pytest.raises(DataError, match=r"got only pytorch_model\.bin, which may run code"):
@@ -51,13 +51,13 @@ def test_weights_that_are_pickled_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["gpt2", "t5"])
 def test_missing_tokenizers_are_named(kind: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="expected a tokenizer in .*, got none"):
+    with pytest.raises(UsageError, match=r"expected a tokenizer in .*, got none"):
         load_target(saved(kind, tmp_path, "token*"))
 
 
 @pytest.mark.parametrize("kind", NOT_TEXT)
 def test_missing_processors_are_named(kind: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="expected an? (image processor|feature extractor) in .*, got none"):
+    with pytest.raises(UsageError, match=r"expected an? (image processor|feature extractor) in .*, got none"):
         load_target(saved(kind, tmp_path, "p*processor_config.json"))
 
 
@@ -66,7 +66,9 @@ def test_missing_folders_and_names_are_refused(tmp_path: Path) -> None:
         load_target(f"hf:{tmp_path / 'nothing'}")
     with pytest.raises(DataError, match=r"expected config\.json in"):
         load_target(f"hf:{tmp_path}")
-    with pytest.raises(UsageError, match="expected a local folder or the name of a model on the hub, got no-such-model"):
+    with pytest.raises(
+        UsageError, match="expected a local folder or the name of a model on the hub, got no-such-model"
+    ):
         load_target("hf:no-such-model")
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(DataError, match=r"expected config\.json in"):

@@ -23,7 +23,10 @@ def test_log_mel_spectra_equal_the_feature_extractors() -> None:
 
     waves = examples("whisper", 3)
     waves[2, 5000:] = 0  # silence behind a short sound
-    for extractor in (hf.WhisperFeatureExtractor(feature_size=16, chunk_length=1), hf.WhisperFeatureExtractor(chunk_length=1)):
+    for extractor in (
+        hf.WhisperFeatureExtractor(feature_size=16, chunk_length=1),
+        hf.WhisperFeatureExtractor(chunk_length=1),
+    ):
         reader = LogMelReader(extractor, 100)
         assert reader.space == WaveSpace((SOUND,), rate=16_000)
         wanted = extractor(list(waves.numpy()), sampling_rate=16_000, return_tensors="pt").input_features
@@ -59,7 +62,9 @@ def test_pixels_equal_the_image_processors(options: dict[str, object]) -> None:
     images = examples("captioner", 2)
     stored = [(image * 255).round().to(torch.uint8).permute(1, 2, 0).numpy() for image in images]
     wanted = processor(stored, return_tensors="pt", input_data_format="channels_last").pixel_values
-    assert torch.allclose(reader(images)["pixel_values"], torch.as_tensor(np.asarray(wanted), dtype=torch.float32), atol=1e-5)
+    assert torch.allclose(
+        reader(images)["pixel_values"], torch.as_tensor(np.asarray(wanted), dtype=torch.float32), atol=1e-5
+    )
 
 
 def test_processors_of_other_models_are_refused() -> None:
@@ -67,9 +72,9 @@ def test_processors_of_other_models_are_refused() -> None:
 
     with pytest.raises(UsageError, match="gives 16 x 16 pixels, got 20 x 20"):
         ImageReader(hf.ViTImageProcessor(size={"height": 20, "width": 20}), 3, (16, 16))
+    cropping = SimpleNamespace(do_center_crop=True, crop_size=20, size={"shortest_edge": 16})
     with pytest.raises(UsageError, match="gives 16 x 16 pixels, got 20 x 20"):
-        processor = SimpleNamespace(do_center_crop=True, crop_size=20, size={"shortest_edge": 16})
-        ImageReader(processor, 3, (16, 16))
+        ImageReader(cropping, 3, (16, 16))
     with pytest.raises(UsageError, match="gives 200 frames, got 100"):
         LogMelReader(hf.WhisperFeatureExtractor(chunk_length=1), 200)
     with pytest.raises(UsageError, match="without dither"):

@@ -10,9 +10,12 @@ from generation_models import CAP, KINDS, TEXTS, by_transformers, changed, examp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torpor.core.batches import take
+from torpor.core.batches import Samples, take
 from torpor.core.errors import DataError, UsageError
 from torpor.core.outcome import Outcome
+from torpor.targets.generation import decoding
+from torpor.targets.generation import target as targets
+from torpor.targets.generation.decoding import Decoded, Fed
 from torpor.targets.generation.loop import Loop, Plan
 from torpor.targets.generation.picking import pick
 from torpor.targets.generation.target import GenerationTarget
@@ -21,7 +24,7 @@ from torpor.targets.generation.texts import TextGenerationTarget
 COUNT = 10
 
 
-def check_alone(target: GenerationTarget, inputs: Any, outcome: Outcome) -> None:
+def check_alone(target: GenerationTarget, inputs: Samples, outcome: Outcome) -> None:
     """Every sample's output and work are those of a batch of one."""
     for row in range(len(inputs)):
         alone = target.run(inputs[row : row + 1])
@@ -29,7 +32,7 @@ def check_alone(target: GenerationTarget, inputs: Any, outcome: Outcome) -> None
         assert alone.work.counts[0].equal(outcome.work.counts[row])
 
 
-def check_as_transformers(target: GenerationTarget, inputs: Any, outcome: Outcome) -> None:
+def check_as_transformers(target: GenerationTarget, inputs: Samples, outcome: Outcome) -> None:
     """Every sample's output is that of ``model.generate``."""
     whisper = target.model.config.model_type == "whisper"
     for row, output in enumerate(outcome.outputs):
@@ -56,7 +59,7 @@ def test_batches_decode_as_transformers_does_one_by_one(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_rows_that_are_done_leave_the_batch(kind: str) -> None:
+def test_rows_that_are_done_leave_the_batch(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     target, inputs = loaded(kind), examples(kind, COUNT)
     sizes: list[int] = []
 
@@ -65,30 +68,20 @@ def test_rows_that_are_done_leave_the_batch(kind: str) -> None:
         assert ids is not None
         sizes.append(len(ids))
 
-    target.decoder.decode, deployed = _without_second_runs(target), target.decoder.decode  # type: ignore[method-assign]
+    monkeypatch.setattr(decoding, "TIES", {torch.float32: 0.0})  # no second runs
     handle = target.model.register_forward_pre_hook(note, with_kwargs=True)
-    try:
-        outcome = target.run(inputs)
-    finally:
-        handle.remove()
-        target.decoder.decode = deployed  # type: ignore[method-assign]
+    outcome = target.run(inputs)
+    handle.remove()
     steps = target.iterations(outcome.work)
     assert sizes == [int((steps > step).sum()) for step in range(int(steps.max()))]
-
-
-def _without_second_runs(target: GenerationTarget) -> Any:
-    def decode(feed: Any, chunks: Any, caps: Any, draws: Any = None) -> Any:
-        (chunk,) = chunks
-        decoded, _ = target.decoder._run(feed(chunk), [caps[number] for number in chunk], None)
-        return [decoded[chunk.index(number)] for number in range(len(caps))]
-
-    return decode
 
 
 @settings(max_examples=12)
 @given(
     st.sampled_from(["gpt2", "marian"]),
-    st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12), min_size=2, max_size=6),
+    st.lists(
+        st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12), min_size=2, max_size=6
+    ),
 )
 def test_any_texts_cost_what_they_cost_alone(kind: str, texts: list[str]) -> None:
     target = loaded(kind)
@@ -180,23 +173,20 @@ def test_beams_count_as_work_but_not_as_iterations() -> None:
     assert int(work.counts[:, target.layout.names.index("decoder_step")].sum()) == 3 * calls
 
 
-def test_close_calls_are_decided_alone() -> None:
+def test_close_calls_are_decided_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     target, inputs = loaded("gpt2"), sentences(4)
     runs: list[int] = []
     deployed = target.decoder._run
 
-    def close(fed: Any, caps: list[int], generators: Any) -> Any:
+    def close(fed: Fed, caps: list[int], generators: list[torch.Generator] | None) -> tuple[list[Decoded], list[float]]:
         runs.append(len(fed))
         decoded, gaps = deployed(fed, caps, generators)
-        return decoded, [0.5, *gaps[1:]] if len(gaps) > 1 else gaps
+        return decoded, [0.5, *([9.0] * (len(gaps) - 1))] if len(gaps) > 1 else gaps
 
-    target.decoder._run = close  # type: ignore[method-assign]
-    try:
-        outcome = target.run(inputs)
-    finally:
-        target.decoder._run = deployed  # type: ignore[method-assign]
+    wanted = target.run(inputs)
+    monkeypatch.setattr(target.decoder, "_run", close)
+    assert target.run(inputs).outputs == wanted.outputs
     assert runs == [4, 1]
-    assert outcome.outputs == target.run(inputs).outputs
 
 
 def test_the_gap_is_that_of_scores_and_of_filters() -> None:
@@ -252,11 +242,9 @@ def test_an_end_that_the_cap_forces_counts_as_capped() -> None:
 
 
 def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
-    from torpor.targets.generation import target as module
-
     target, inputs = loaded("llama"), examples("llama", 7)
     wanted = target.run(inputs)
-    monkeypatch.setattr(module, "MEMORY", 1)
+    monkeypatch.setattr(targets, "MEMORY", 1)
     assert target.rows_at_once(5) == 1
     outcome = target.run(inputs)
     assert outcome.outputs == wanted.outputs

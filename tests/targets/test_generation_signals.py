@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from generation_models import KINDS, TEXTS, changed, examples, loaded, sentences
+from generation_models import KINDS, TEXTS, again, changed, examples, loaded, sentences
 from torch import Tensor
 
+from torpor.core.batches import Samples
 from torpor.core.signals import StepSignals
 from torpor.targets.generation.target import GenerationTarget
 from torpor.targets.generation.texts import PromptTarget, TextGenerationTarget
@@ -17,7 +18,7 @@ from torpor.targets.generation.texts import PromptTarget, TextGenerationTarget
 COUNT = 4
 
 
-def step_by_step(target: GenerationTarget, sample: Any, ids: list[int]) -> tuple[Tensor, Tensor]:
+def step_by_step(target: GenerationTarget, sample: Samples, ids: list[int]) -> tuple[Tensor, Tensor]:
     """Decode one sample with a cache and with gradients along ``ids``; return logits ``[T, V]`` and the leaf."""
     model = target.model
     if isinstance(target, TextGenerationTarget):
@@ -25,7 +26,7 @@ def step_by_step(target: GenerationTarget, sample: Any, ids: list[int]) -> tuple
         leaf = target.embedding(tokens).detach().requires_grad_()
         given: dict[str, Any] = {"inputs_embeds": leaf}
     else:
-        leaf = sample.clone().requires_grad_()
+        leaf = sample.detach().clone().requires_grad_()
         given = target.reader(leaf)  # type: ignore[attr-defined]
     if isinstance(target, PromptTarget):
         outputs = model(**given, use_cache=True)
@@ -50,32 +51,40 @@ def loss(logits: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_signals_are_those_of_step_by_step_decoding(kind: str) -> None:
+def test_logits_are_those_of_step_by_step_decoding(kind: str) -> None:
     target, inputs = loaded(kind), examples(kind, COUNT)
-    leaf = inputs if kind in TEXTS else inputs.clone().requires_grad_()
-    signals, outcome = target.signals(leaf), target.run(inputs)
+    signals, outcome = target.signals(inputs), target.run(inputs)
     assert isinstance(signals, StepSignals)
     assert signals.work.counts.equal(outcome.work.counts)
-    total = torch.zeros(())
     for row, output in enumerate(outcome.outputs):
         length = len(output.ids)
         assert signals.mask[row].sum() == length
         assert signals.ids[row, :length].tolist() == list(output.ids)
-        total = total + loss(signals.logits[row, :length])
-    wrt = signals.embeddings if kind in TEXTS else leaf
-    (gradient,) = torch.autograd.grad(total, wrt)
-    for row, output in enumerate(outcome.outputs):
-        logits, alone = step_by_step(target, inputs[row : row + 1], list(output.ids))
-        scale = float(logits.detach().abs().max())
-        assert torch.allclose(signals.logits[row, : len(logits)], logits, atol=1e-5 * max(scale, 1))
+        logits, _ = step_by_step(target, inputs[row : row + 1], list(output.ids))
+        share = 1e-4 if kind == "t5" else 1e-5  # that one is sharp: it blows rounding up
+        assert torch.allclose(signals.logits[row, :length], logits, atol=share * float(logits.detach().abs().max()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_are_those_of_step_by_step_decoding(kind: str) -> None:
+    """In double precision: sharp random models blow rounding up."""
+    target = again(loaded(kind), kind, copy.deepcopy(loaded(kind).model).double())
+    inputs = examples(kind, COUNT)
+    leaf = inputs if kind in TEXTS else inputs.double().requires_grad_()
+    signals = target.signals(leaf)
+    rows = [ids[kept].tolist() for ids, kept in zip(signals.ids, signals.mask, strict=True)]
+    total = sum((loss(signals.logits[row, : len(ids)]) for row, ids in enumerate(rows)), torch.zeros(()))
+    (gradient,) = torch.autograd.grad(total, signals.embeddings if kind in TEXTS else leaf)
+    for row, ids in enumerate(rows):
+        logits, alone = step_by_step(target, leaf[row : row + 1], ids)
+        assert torch.allclose(signals.logits[row, : len(ids)], logits, atol=1e-9)
         (wanted,) = torch.autograd.grad(loss(logits), alone)
         found = gradient[row]
         if kind in TEXTS:
             assert signals.input_ids is not None
-            read = signals.input_ids[row] != target.codec.pad
-            found = found[read]
+            found = found[signals.input_ids[row] != target.codec.pad]
         assert found.abs().max() > 0
-        assert torch.allclose(found, wanted[0], atol=1e-5 * float(wanted.abs().max()))
+        assert torch.allclose(found, wanted[0], atol=1e-7 * float(wanted.abs().max()))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -135,15 +144,3 @@ def test_soft_prompts_are_scored_like_hard_ones(kind: str) -> None:
     assert torch.allclose(logits[0, -1], target.signals((text,)).logits[0, 0], atol=1e-4)
     logits.sum().backward()
     assert own.grad is not None
-
-
-def test_signals_in_double_precision_agree_to_the_last_digits() -> None:
-    from torpor.targets import from_transformers
-
-    single = loaded("llama")
-    target = from_transformers(copy.deepcopy(single.model).double(), single.codec.tokenizer)
-    texts = sentences(3)
-    signals = target.signals(texts)
-    for row, output in enumerate(target.run(texts).outputs):
-        logits, _ = step_by_step(target, texts[row : row + 1], list(output.ids))
-        assert torch.allclose(signals.logits[row, : len(logits)], logits, atol=1e-11)

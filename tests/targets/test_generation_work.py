@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torpor.core.errors import DataError, MeterError
-from torpor.meters import FakeClock, calibrate
+from torpor.meters import WallClock, calibrate
 from torpor.targets import from_transformers
 from torpor.targets.generation.chrf import chrf
 from torpor.targets.generation.layouts import FixedLayout, Layout, PromptLayout, SourceLayout, attended
@@ -84,8 +84,8 @@ def test_every_unit_can_be_priced_by_the_clock(kind: str) -> None:
 
 def test_calibration_finds_prices() -> None:
     target = loaded("gpt2")
-    prices = calibrate(target, examples("gpt2", 1), FakeClock(), repeats=1, warmup=0)
-    assert len(prices.prices) == 3
+    prices = calibrate(target, examples("gpt2", 1), WallClock(target.device), repeats=1, warmup=0)
+    assert target.max_work(examples("gpt2", 1)).cost(torch.tensor(prices.per_unit)).item() > 0
 
 
 @given(st.text(max_size=20), st.text(max_size=20))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from torpor.core.errors import DataError
+from torpor.core.errors import DataError, UsageError
 from torpor.zoo.language.numbers import LONGEST
 from torpor.zoo.language.registry import LANGUAGE_ZOO
 from torpor.zoo.language.tokenizer import train_tokenizer
@@ -68,6 +69,15 @@ def test_multi30k_must_be_given(name: str, tmp_path: Path) -> None:
         LANGUAGE_ZOO[name].train(None, tmp_path / name)
     with pytest.raises(DataError, match=r"train\.parquet, got no such file"):
         LANGUAGE_ZOO[name].train(tmp_path, tmp_path / name)
+
+
+@pytest.mark.parametrize("package", ["transformers", "sacrebleu"])
+def test_a_missing_package_is_named_before_training(
+    monkeypatch: pytest.MonkeyPatch, multi30k: Path, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UsageError, match=rf"expected {package} to train translator-multi30k, got none; pip install"):
+        LANGUAGE_ZOO["translator-multi30k"].train(multi30k, multi30k / "out")
 
 
 def test_models_are_in_the_package_or_in_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

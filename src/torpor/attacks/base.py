@@ -117,8 +117,15 @@ class Attack(ABC):
         return isinstance(target, cls.targets) and target.space.kind in cls.kinds
 
     @classmethod
-    def default_budget(cls, norm: str | None = None, eps: str | float | None = None) -> Budget:
+    def default_budget(
+        cls, norm: str | None = None, eps: str | float | None = None, shape: tuple[int, ...] | None = None
+    ) -> Budget:
         """Return the budget with this norm and radius; what is None is the paper's, DeepSloth's for images.
+
+        Args:
+            norm: one of ``norms``, or None.
+            eps: radius or number of edits, or None.
+            shape: of one input, for papers whose radius grows with it.
 
         Raises:
             UsageError: if there is no such budget.

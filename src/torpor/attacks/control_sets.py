@@ -9,10 +9,7 @@ from torch import Tensor
 
 from torpor.attacks.base import Attack, AttackResult
 from torpor.attacks.controls import Flat, Noise, Shuffled
-try:
-    from torpor.attacks.text_controls import BestOfK, KeepWriting, RandomEdits
-except ImportError:  # TEMPORARY until text_controls lands
-    pass
+from torpor.attacks.text_controls import BestOfK, KeepWriting, RandomEdits
 from torpor.core.budget import COUNTS, Budget
 from torpor.targets.base import Target
 
@@ -24,7 +21,7 @@ def free_controls(budget: Budget) -> list[Attack]:
     ['control-random-edits']
     """
     kinds: list[type[Attack]] = [RandomEdits] if budget.norm in COUNTS else [Noise, Flat]
-    if budget.norm in COUNTS and budget.norm in KeepWriting.norms:
+    if budget.norm in KeepWriting.norms:
         kinds.append(KeepWriting)
     return [kind(norm=budget.norm, eps=budget.eps) for kind in kinds]
 

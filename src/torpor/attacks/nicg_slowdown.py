@@ -12,6 +12,7 @@ from torch import Tensor
 from torpor.attacks.base import Candidates
 from torpor.attacks.step_objectives import DelayAndDiverge
 from torpor.attacks.steps import Adam, StepAttack, Tanh, lengthen
+from torpor.core.budget import Budget
 from torpor.core.paper import Paper
 from torpor.targets.steps import StepTarget
 
@@ -32,7 +33,7 @@ class NICGSlowDown(StepAttack):
     """Delay the end token and change the words: Adam on a tanh reparametrization, the change penalized beyond ``eps``.
 
     The paper's budgets are Linf 0.03, or L2 40 on images of 3 x 256 x 256 pixels: a true norm, a mean square change of
-    0.09 per value. See :meth:`scaled` for other sizes. The released code compares the *squared* L2 change with 40 (a
+    0.09 per value, which other sizes get too by default. The released code compares the *squared* L2 change with 40 (a
     norm of 6.3) and the *signed* largest change with 0.03; here budgets are norms, and both directions count. Unlike
     the paper's, every candidate is projected into the budget before it is judged, so none is lost to the soft penalty.
 
@@ -43,7 +44,7 @@ class NICGSlowDown(StepAttack):
         squared: penalize the squared L2 change beyond ``eps ** 2``, as the released code does.
         terms: which terms of the loss: ``"both"``, only the ``"end"`` token's, or only the ``"chosen"`` token's.
 
-    >>> round(NICGSlowDown.scaled("L2", (3, 64, 64)).eps, 6)
+    >>> NICGSlowDown.default_budget("L2", shape=(3, 64, 64)).eps
     10.0
     """
 
@@ -57,10 +58,13 @@ class NICGSlowDown(StepAttack):
     terms: Literal["both", "end", "chosen"] = "both"
 
     @classmethod
-    def scaled(cls, norm: str, shape: tuple[int, ...]) -> NICGSlowDown:
-        """Return the attack with the paper's budget per pixel, for images of ``shape`` ``(C, H, W)``."""
-        share = math.sqrt(math.prod(shape) / math.prod(PAPER_SHAPE)) if norm == "L2" else 1.0
-        return cls(norm=norm, eps=cls.radii[norm] * share)
+    def default_budget(
+        cls, norm: str | None = None, eps: str | float | None = None, shape: tuple[int, ...] | None = None
+    ) -> Budget:
+        """Return the paper's L2 budget per pixel for images of ``shape``; see :meth:`Attack.default_budget`."""
+        if norm == "L2" and eps is None and shape is not None:
+            eps = cls.radii[norm] * math.sqrt(math.prod(shape) / math.prod(PAPER_SHAPE))
+        return super().default_budget(norm, eps, shape)
 
     @property
     def rate(self) -> float:

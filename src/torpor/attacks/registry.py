@@ -7,12 +7,23 @@ from dataclasses import fields
 from torpor.attacks.base import Attack
 from torpor.attacks.controls import Flat, Noise, Shuffled
 from torpor.attacks.deepsloth import DeepSloth
+from torpor.attacks.engorgio import Engorgio
+from torpor.attacks.llmeffichecker import LLMEffiCheckerChar, LLMEffiCheckerToken
+from torpor.attacks.loopllm import LoopLLM
+from torpor.attacks.nicg_slowdown import NICGSlowDown
+from torpor.attacks.nmtsloth import NMTSlothChar, NMTSlothStructure, NMTSlothToken
 from torpor.attacks.pgd import PGD, PGDAvg, PGDMax
+from torpor.attacks.slothspeech import SlothSpeech
+from torpor.attacks.sponge_genetic import SpongeGenetic
 from torpor.attacks.square import Square
 from torpor.attacks.standard import Standard
+from torpor.attacks.text_controls import BestOfK, KeepWriting, RandomEdits
 from torpor.attacks.uap import UAP
 from torpor.attacks.universal import DeepSlothClassUniversal, DeepSlothUniversal
+from torpor.attacks.verbose_images import VerboseImages
 from torpor.core.errors import UsageError
+from torpor.targets.base import Target
+from torpor.targets.gates import GateTarget
 
 ATTACKS: dict[str, type[Attack]] = {
     attack.id: attack
@@ -26,9 +37,23 @@ ATTACKS: dict[str, type[Attack]] = {
         UAP,
         Square,
         Standard,
+        NICGSlowDown,
+        VerboseImages,
+        NMTSlothChar,
+        NMTSlothToken,
+        NMTSlothStructure,
+        LLMEffiCheckerChar,
+        LLMEffiCheckerToken,
+        Engorgio,
+        LoopLLM,
+        SpongeGenetic,
+        SlothSpeech,
         Noise,
         Flat,
         Shuffled,
+        RandomEdits,
+        BestOfK,
+        KeepWriting,
     )
 }
 
@@ -43,7 +68,12 @@ def attack_ids() -> tuple[str, ...]:
 
 
 def load_attack(
-    name: str, *, norm: str | None = None, eps: float | str | None = None, steps: int | None = None
+    name: str,
+    *,
+    norm: str | None = None,
+    eps: float | str | None = None,
+    steps: int | None = None,
+    shape: tuple[int, ...] | None = None,
 ) -> Attack:
     """Build an attack by name; controls that need another attack's result are made by the audit.
 
@@ -52,6 +82,7 @@ def load_attack(
         norm: of the budget; the attack's own if None.
         eps: radius, a number or a fraction such as ``"8/255"``, or a number of edits; the attack's own if None.
         steps: iterations, for attacks that iterate; the attack's own if None.
+        shape: of one input, for attacks whose own radius grows with it.
 
     Raises:
         UsageError: on an unknown name, or settings that the attack does not have.
@@ -59,11 +90,12 @@ def load_attack(
     >>> load_attack("deepsloth", eps="8/255").budget.norm
     'Linf'
     """
-    if name not in ATTACKS or name == Shuffled.id:
-        known = ", ".join(key for key in ATTACKS if key != Shuffled.id)
+    matched = (Shuffled.id, BestOfK.id)  # these need another attack's result
+    if name not in ATTACKS or name in matched:
+        known = ", ".join(key for key in ATTACKS if key not in matched)
         raise UsageError(f"expected an attack among {known}, got {name!r}")
     kind = ATTACKS[name]
-    budget = kind.default_budget(norm, eps)
+    budget = kind.default_budget(norm, eps, shape)
     if steps is None:
         return kind(norm=budget.norm, eps=budget.eps)
     if not takes_steps(kind):
@@ -74,3 +106,20 @@ def load_attack(
 def takes_steps(kind: type[Attack] | None) -> bool:
     """Tell whether an attack can be given a number of iterations."""
     return kind is not None and any(field.name == "steps" for field in fields(kind))
+
+
+def default_attacks(target: Target) -> tuple[str, ...]:
+    """Return the names of the attacks that ``torpor audit`` runs on a target unless told otherwise.
+
+    >>> from torpor.targets.toys import needle
+    >>> default_attacks(needle())
+    ('standard',)
+    """
+    if isinstance(target, GateTarget):
+        return (Standard.id,)
+    by_kind = {
+        "image": (NICGSlowDown.id,),
+        "text": (NMTSlothChar.id, NMTSlothToken.id, LLMEffiCheckerChar.id),
+        "wave": (SlothSpeech.id,),
+    }
+    return by_kind[target.space.kind]

@@ -34,6 +34,7 @@ class Plan:
         device: where the target runs.
         data_dir: the user's folder of data, if the target needs one.
         rule: exit rule other than the target's own.
+        shape: of one input, for attacks whose own radius grows with it; None for texts.
 
     >>> [attack for attack, budget in Plan("sdn-digits", ("deepsloth",)).rows]
     ['deepsloth', 'control-noise', 'control-flat', 'control-shuffled']
@@ -50,6 +51,7 @@ class Plan:
     device: str = "cpu"
     data_dir: str | None = None
     rule: str | None = None
+    shape: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("limit", self.limit), ("batch size", self.batch_size)):
@@ -78,7 +80,13 @@ class Plan:
         """Return every attack at each of its budgets; ``steps`` goes to those that take them."""
         takers = [name for name in self.attacks if takes_steps(ATTACKS.get(name))]
         return [
-            load_attack(name, norm=self.norm, eps=eps, steps=self.steps if name in takers or not takers else None)
+            load_attack(
+                name,
+                norm=self.norm,
+                eps=eps,
+                steps=self.steps if name in takers or not takers else None,
+                shape=self.shape,
+            )
             for eps in self.eps or (None,)
             for name in self.attacks
         ]

@@ -12,7 +12,13 @@ from torpor.cli.options import BatchSize, DataDir, Device, Limit, Norm, Rule, Se
 
 def audit(
     target: TargetName,
-    attacks: Annotated[str, typer.Option(help="Names from 'torpor list attacks', separated by commas.")] = "standard",
+    attacks: Annotated[
+        str | None,
+        typer.Option(
+            help="Names from 'torpor list attacks', separated by commas; those for this kind of target by default.",
+            show_default=False,
+        ),
+    ] = None,
     norm: Norm = None,
     eps: Annotated[
         str | None,
@@ -33,15 +39,19 @@ def audit(
 
     An interrupted audit goes on when the same command is given again.
     """
-    from torpor.attacks.registry import ATTACKS
+    from torpor.attacks.registry import ATTACKS, default_attacks
     from torpor.audits.engine import run_audit
-    from torpor.audits.plan import Plan, parse_eps
+    from torpor.audits.plan import Plan, check_device, parse_eps
     from torpor.cli.console import console, show_audit
     from torpor.cli.progress import bar
+    from torpor.core.space import DenseSpace
     from torpor.reports.html import write_report
     from torpor.targets.resolve import load_target
 
-    names = tuple(dict.fromkeys(name.strip() for name in attacks.split(",") if name.strip()))
+    check_device(device)
+    system = load_target(target, device=device, rule=rule)
+    chosen = default_attacks(system) if attacks is None else attacks.split(",")
+    names = tuple(dict.fromkeys(name.strip() for name in chosen if name.strip()))
     plan = Plan(
         target=target,
         attacks=tuple(name for name in names if not (name in ATTACKS and ATTACKS[name].is_control)),
@@ -54,10 +64,11 @@ def audit(
         device=device,
         data_dir=str(data_dir) if data_dir else None,
         rule=rule,
+        shape=system.space.shape if isinstance(system.space, DenseSpace) else None,
     )
     folder = out or Path("runs") / target.replace(":", ".")
     with bar() as progress:
-        run_audit(plan, load_target(target, device=device, rule=rule), folder, progress)
+        run_audit(plan, system, folder, progress)
     report = write_report(folder)
     show_audit(folder)
     console.print(f"Report: {report}", soft_wrap=True, highlight=False)

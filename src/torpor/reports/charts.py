@@ -91,8 +91,8 @@ def step_distribution(audit: Row, series: Sequence[Series], records: dict[str, n
     keys.append(plots.reference(figure, cap, f"cap {cap}", "dot", top=1.06 * top))
     figure.update_xaxes(range=[0, edges[-1] + 0.01 * cap])
     note = (
-        "The end token counts as a step. Each line adds up to 100 %; what stands at the cap was ended by it, or by an "
-        "end token just there, and would have gone on for longer."
+        "The end token counts as a step. Each line adds up to 100 %. An output at the cap was ended by it, or by an "
+        "end token just there."
     )
     per = "step" if width == 1 else f"{width} steps"
     return plots.chart("steps", "Decoder steps", note, keys, figure, ("decoder steps", f"% of the samples per {per}"))

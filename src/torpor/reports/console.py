@@ -86,8 +86,8 @@ def _step_note(summary: Sequence[Mapping[str, Any]]) -> str:
     limit = next((row["i_loops_limit"] for row in summary if not words.is_missing(row.get("i_loops_limit"))), None)
     allows = "" if limit is None else f", which allows {words.loops_text(limit)}"
     return (
-        f"slowdown: mean [95 % CI]; I-Loops: increase of the decoder steps under the cap of {_cap(summary)} steps{allows}; "
-        "steps: mean, clean -> attacked; cap hits: outputs that the cap ended"
+        f"slowdown: mean [95 % CI]; I-Loops: increase of the decoder steps under the cap of {_cap(summary)} steps"
+        f"{allows}; steps: mean, clean -> attacked; cap hits: outputs that the cap ended"
     )
 
 

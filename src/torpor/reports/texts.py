@@ -16,8 +16,8 @@ FOLD = 320
 HEAD = 120
 """Characters that a folded output shows."""
 MANY = 100_000
-"""Pairs of equal characters above which two texts are compared word by word, and of equal words above which all that lies
-between what they share at both ends counts as changed: texts of hostile origin must not hold up a report."""
+"""Pairs of equal characters above which two texts are compared word by word, and of equal words above which all between
+their common beginning and end counts as changed: texts of hostile origin must not hold up a report."""
 
 _HIDDEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"))
 _BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
@@ -34,7 +34,7 @@ class Shown:
     """
 
     markup: Markup
-    folded: Markup = Markup("")
+    folded: str = ""
     says: str = ""
 
 
@@ -54,9 +54,9 @@ def shown(text: str) -> Shown:
 
 
 def visible(text: str) -> Markup:
-    """Return text as HTML in which every character can be seen: control characters as pictures, others by number.
+    r"""Return text as HTML in which every character can be seen: control characters as pictures, others by number.
 
-    >>> print(visible("a<b\\u202e\\0"))
+    >>> print(visible("a<b\u202e\0"))
     a&lt;b<span class="ctl">[U+202E]</span><span class="ctl">␀</span>
     """
     return Markup("").join(_character(character) for character in text)

@@ -35,7 +35,7 @@ def wave_uri(wave: np.ndarray, peak: int, color: str) -> str:
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}">'
         f'<path d="M0 {HEIGHT / 2}H{WIDTH}" stroke="#d1d5db"/>'
-        f'<polygon points="{outline}" fill="{color}" stroke="{color}" stroke-width="0.8" stroke-linejoin="round"/></svg>'
+        f'<polygon points="{outline}" fill="{color}" stroke="{color}" stroke-width="0.8"/></svg>'
     )
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode("ascii")
 

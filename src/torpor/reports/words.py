@@ -24,8 +24,8 @@ FLAGS = {
 
 LOOPS_NOTE = (
     "I-Loops is the increase of a sample's decoder steps in per cent, the end token counted. No output is longer than "
-    "the cap, so I-Loops can be no larger than the cap allows: figures under another cap cannot be compared with these. "
-    "What the cap alone holds back is seen at four times the cap, where the saved inputs (the first of the audit and "
+    "the cap, so I-Loops can be no larger than the cap allows: figures under another cap cannot be compared with these."
+    " What the cap alone holds back is seen at four times the cap, where the saved inputs (the first of the audit and "
     "the costliest) ran once more, as they were attacked under the cap of this audit."
 )
 """How to read the loop columns."""

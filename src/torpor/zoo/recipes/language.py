@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,8 +80,11 @@ def train_language(
 
     Raises:
         DataError: if the data cannot be read or have no references.
-        UsageError: if the checkpoint is damaged.
+        UsageError: if the checkpoint is damaged, or a package is missing.
     """
+    for package in ("transformers", "tokenizers", *(["sacrebleu"] if entry.metric == "bleu" else [])):
+        if find_spec(package) is None:
+            raise UsageError(f"expected {package} to train {entry.name}, got none; pip install 'torpor[language]'")
     samples = data.load("train")
     joined = [*samples.inputs, *samples.references] if entry.kind == "encoder-decoder" else whole(samples)
     tokenizer = train_tokenizer(joined, entry.recipe.vocab_size, entry.kind)
