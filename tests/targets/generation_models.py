@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import importlib
 import os
 import tempfile
 from pathlib import Path
@@ -34,11 +35,15 @@ _SPECIAL = {"pad_token_id": PAD, "bos_token_id": BOS, "eos_token_id": EOS, "tie_
 _PROSE = "the cat sat on the mat and the dog went to the cat while it rained on the mat. " * 4
 
 
+def hub() -> Part:
+    """Import transformers late, and without its types."""
+    return importlib.import_module("transformers")
+
+
 @functools.cache
 def tokenizer(*, ends: bool) -> Part:
     """Train a byte-level tokenizer; it ends texts with the end token, or begins them with the first."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
 
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -53,7 +58,7 @@ def tokenizer(*, ends: bool) -> Part:
     backend.post_processor = processors.TemplateProcessing(
         single=single, pair=None, special_tokens=[(token, backend.token_to_id(token)) for token in special]
     )
-    return PreTrainedTokenizerFast(
+    return hub().PreTrainedTokenizerFast(
         tokenizer_object=backend,
         pad_token="<pad>",
         bos_token="<s>",
@@ -66,7 +71,7 @@ def tokenizer(*, ends: bool) -> Part:
 
 def network(kind: str, seed: int = 0) -> Part:
     """Build a random model that ends its outputs at varied lengths, deployed greedily with ``CAP`` tokens at most."""
-    import transformers as hf
+    hf = hub()
 
     torch.manual_seed(seed)
     size = len(tokenizer(ends=True))
@@ -169,7 +174,7 @@ def network(kind: str, seed: int = 0) -> Part:
 
 
 def _processor(kind: str) -> Part:
-    import transformers as hf
+    hf = hub()
 
     if kind == "captioner":
         return hf.ViTImageProcessor(size={"height": PICTURE, "width": PICTURE})

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from generation_models import CAP, KINDS, changed, examples, folder, loaded, network, tokenizer
+from generation_models import CAP, KINDS, changed, examples, folder, hub, loaded, network, tokenizer
 
 from torpor.core.errors import DataError, UsageError
 from torpor.targets import from_transformers
@@ -51,7 +51,7 @@ def test_weights_that_are_pickled_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["gpt2", "t5"])
 def test_missing_tokenizers_are_named(kind: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"expected a tokenizer in .*, got none"):
+    with pytest.raises(UsageError, match=r"expected a tokenizer .*, got none"):
         load_target(saved(kind, tmp_path, "token*"))
 
 
@@ -76,7 +76,7 @@ def test_missing_folders_and_names_are_refused(tmp_path: Path) -> None:
 
 
 def test_models_without_a_language_head_are_refused(tmp_path: Path) -> None:
-    import transformers as hf
+    hf = hub()
 
     small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     hf.ViTModel(hf.ViTConfig(image_size=16, patch_size=8, **small)).save_pretrained(tmp_path)
@@ -133,6 +133,16 @@ def test_models_of_other_inputs_and_missing_parts_are_refused() -> None:
     model.config.model_type = "other"
     with pytest.raises(UsageError, match="a vision-encoder-decoder or Whisper, got other"):
         from_transformers(model, SimpleNamespace(tokenizer=tokenizer(ends=True)))
+
+
+def test_tokenizers_of_larger_models_are_refused() -> None:
+    hf = hub()
+
+    config = hf.GPT2Config(
+        vocab_size=270, n_positions=32, n_embd=8, n_layer=1, n_head=1, pad_token_id=0, eos_token_id=2
+    )
+    with pytest.raises(UsageError, match="a tokenizer of up to 270 ids, got 280"):
+        from_transformers(hf.GPT2LMHeadModel(config), tokenizer(ends=False))
 
 
 def test_fingerprints_tell_targets_apart() -> None:

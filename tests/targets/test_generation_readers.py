@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from generation_models import PICTURE, SOUND, TEXTS, examples, loaded, sentences, tokenizer
+from generation_models import PICTURE, SOUND, TEXTS, examples, hub, loaded, sentences, tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +19,7 @@ from torpor.targets.generation.readers import ImageReader, LogMelReader, TextRea
 
 
 def test_log_mel_spectra_equal_the_feature_extractors() -> None:
-    import transformers as hf
+    hf = hub()
 
     waves = examples("whisper", 3)
     waves[2, 5000:] = 0  # silence behind a short sound
@@ -34,7 +34,7 @@ def test_log_mel_spectra_equal_the_feature_extractors() -> None:
 
 
 def test_log_mel_spectra_are_differentiable() -> None:
-    import transformers as hf
+    hf = hub()
 
     reader = LogMelReader(hf.WhisperFeatureExtractor(feature_size=16, chunk_length=1), 100)
     waves = examples("whisper", 1).double().requires_grad_()
@@ -54,7 +54,7 @@ def test_log_mel_spectra_are_differentiable() -> None:
     [{}, {"do_normalize": False}, {"do_rescale": False}, {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]}],
 )
 def test_pixels_equal_the_image_processors(options: dict[str, object]) -> None:
-    import transformers as hf
+    hf = hub()
 
     processor = hf.ViTImageProcessor(size={"height": PICTURE, "width": PICTURE}, **options)
     reader = ImageReader(processor, 3, (PICTURE, PICTURE))
@@ -68,7 +68,7 @@ def test_pixels_equal_the_image_processors(options: dict[str, object]) -> None:
 
 
 def test_processors_of_other_models_are_refused() -> None:
-    import transformers as hf
+    hf = hub()
 
     with pytest.raises(UsageError, match="gives 16 x 16 pixels, got 20 x 20"):
         ImageReader(hf.ViTImageProcessor(size={"height": 20, "width": 20}), 3, (16, 16))

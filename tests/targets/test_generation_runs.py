@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from torpor.core.batches import Samples, take
 from torpor.core.errors import DataError, UsageError
 from torpor.core.outcome import Outcome
+from torpor.targets import from_transformers
 from torpor.targets.generation import decoding
 from torpor.targets.generation import target as targets
 from torpor.targets.generation.decoding import Decoded, Fed
@@ -278,6 +280,27 @@ def test_candidates_read_what_they_share_once() -> None:
     handle.remove()
     assert widths[0] == (1, shared)
     assert widths[1] == (3, max(map(len, rows)) - shared)
+
+
+def test_nothing_to_score() -> None:
+    target = loaded("gpt2")
+    assert isinstance(target, TextGenerationTarget)
+    assert target.score(()).tolist() == []
+
+
+def test_prompts_without_special_tokens() -> None:
+    bare = copy.deepcopy(loaded("gpt2").codec.tokenizer)
+    bare.backend_tokenizer.post_processor = None
+    target = from_transformers(loaded("gpt2").model, bare)
+    texts = ("a", "the dog", "!")
+    outcome = target.run(texts)
+    check_as_transformers(target, texts, outcome)
+    check_alone(target, texts, outcome)
+    assert outcome.work.counts[0, 0] == 0
+    assert target.least_work().counts.tolist() == [[0, 1, 1]]
+    assert isinstance(target, TextGenerationTarget)
+    assert target.score(texts).tolist() == target.iterations(outcome.work).tolist()
+    assert target.signals(texts).input_mask is not None
 
 
 def test_images_that_need_gradients_and_slices_run() -> None:

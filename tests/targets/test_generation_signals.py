@@ -12,8 +12,9 @@ from torch import Tensor
 
 from torpor.core.batches import Samples
 from torpor.core.signals import StepSignals
+from torpor.targets.generation.prompts import PromptTarget
 from torpor.targets.generation.target import GenerationTarget
-from torpor.targets.generation.texts import PromptTarget, TextGenerationTarget
+from torpor.targets.generation.texts import TextGenerationTarget
 
 COUNT = 4
 
@@ -74,7 +75,9 @@ def test_gradients_are_those_of_step_by_step_decoding(kind: str) -> None:
     signals = target.signals(leaf)
     rows = [ids[kept].tolist() for ids, kept in zip(signals.ids, signals.mask, strict=True)]
     total = sum((loss(signals.logits[row, : len(ids)]) for row, ids in enumerate(rows)), torch.zeros(()))
-    (gradient,) = torch.autograd.grad(total, signals.embeddings if kind in TEXTS else leaf)
+    wrt = signals.embeddings if kind in TEXTS else leaf
+    assert wrt is not None
+    (gradient,) = torch.autograd.grad(total, wrt)
     for row, ids in enumerate(rows):
         logits, alone = step_by_step(target, leaf[row : row + 1], ids)
         assert torch.allclose(signals.logits[row, : len(ids)], logits, atol=1e-9)

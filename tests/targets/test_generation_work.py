@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from generation_models import KINDS, changed, examples, loaded, tokenizer
+from generation_models import KINDS, changed, examples, hub, loaded, tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,7 +48,7 @@ def test_prices_are_those_of_a_hand_count() -> None:
 
 
 def test_models_with_windows_are_refused() -> None:
-    import transformers as hf
+    hf = hub()
 
     config = hf.MistralConfig(
         vocab_size=280, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,

@@ -82,7 +82,9 @@ def summarize(plan: Plan, target: Target, data: DataSet, store: Store) -> dict[s
                 "eps": budget.eps if budget else None,
                 **_identity(attack, target),
                 **row.cost.compute(target.exit_costs if isinstance(target, EarlyExitTarget) else None),
-                **(_iterations(target, row, pairs) if isinstance(target, StepTarget) else {}),
+                **(
+                    _iterations(target, row, pairs, clean_only=budget is None) if isinstance(target, StepTarget) else {}
+                ),
                 "success_rate": row.success / row.samples,
                 "success_criterion": str(SUCCESS),
                 "utility_name": target.utility_name,
@@ -136,10 +138,10 @@ def _identity(attack: str, target: Target) -> dict[str, Any]:
     }
 
 
-def _iterations(target: StepTarget, row: _Row, pairs: dict[str, Tensor]) -> dict[str, Any]:
+def _iterations(target: StepTarget, row: _Row, pairs: dict[str, Tensor], *, clean_only: bool) -> dict[str, Any]:
     """Return the keys of a row that only targets have which iterate."""
     own = row.loops.compute(cap=target.cap, context=target.details().get("context"))
-    return own | row.scores.compute() | at_four_caps(target, pairs)
+    return own | row.scores.compute() | at_four_caps(target, pairs, clean_only=clean_only)
 
 
 def describe_target(target: Target) -> dict[str, Any]:

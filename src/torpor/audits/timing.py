@@ -65,10 +65,11 @@ def _call(target: Target, stored: Tensor) -> Call:
     return lambda: target.run(inputs)
 
 
-def at_four_caps(target: StepTarget, examples: dict[str, Tensor]) -> dict[str, Any]:
+def at_four_caps(target: StepTarget, examples: dict[str, Tensor], *, clean_only: bool = False) -> dict[str, Any]:
     """Run the kept examples of one row with four times the cap: how much the deployed cap alone holds back."""
     free = target.with_cap(4 * target.cap)
-    outcomes = [free.run(free.read(examples[side])) for side in ("clean", "attacked")]
+    sides = ("clean", "clean" if clean_only else "attacked")
+    outcomes = [free.run(free.read(examples[side])) for side in sides]
     clean, attacked = (free.iterations(outcome.work) for outcome in outcomes)
     return {
         "cap4": free.cap,

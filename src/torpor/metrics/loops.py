@@ -60,7 +60,7 @@ class LoopSummary:
         return {
             "i_loops_mean": float(loops.mean()),
             "i_loops_max": float(loops.max()),
-            "i_loops_limit": float(100 * (cap / column["steps_clean"].mean() - 1)),
+            "i_loops_limit": float(i_loops(np.full_like(loops, cap), column["steps_clean"]).mean()),
             "steps_mean": float(column["steps"].mean()),
             "steps_clean_mean": float(column["steps_clean"].mean()),
             "token_ratio_of_means": float(column["steps"].mean() / column["steps_clean"].mean()),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from torpor.core.errors import UsageError
+
 
 class HuggingFaceCodec:
     """Turn texts into ids and back, without special tokens; chat templates are out of scope.
@@ -16,6 +18,9 @@ class HuggingFaceCodec:
         special: ids of padding, begin, end, unknown and all further special tokens.
         special_texts: how these are spelled.
         size: number of ids.
+
+    Raises:
+        UsageError: if it knows hardly anything but special tokens.
     """
 
     def __init__(self, tokenizer: Any) -> None:  # noqa: ANN401 - one of many classes without a common public base
@@ -26,6 +31,8 @@ class HuggingFaceCodec:
         self.special = frozenset(found)
         self.special_texts = tuple(text for _, text in sorted(found.items()))
         self.size = len(tokenizer)
+        if self.size <= len(self.special) + 1:  # what transformers makes up where there is no tokenizer
+            raise UsageError("expected a tokenizer with a vocabulary, got none; save the model's own beside it")
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Return the ids of ``text`` alone."""

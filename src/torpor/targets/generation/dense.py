@@ -62,6 +62,9 @@ class DenseGenerationTarget(GenerationTarget):
     def _lengths(self, inputs: Tensor) -> list[int]:
         return [0] * len(inputs)
 
+    def _shortest(self) -> int:
+        return 0
+
     def _decode(self, inputs: Tensor) -> tuple[list[Decoded], list[int]]:
         def draws(rows: list[int]) -> list[torch.Generator]:
             return sample_generators(take(inputs, torch.tensor(rows)), self.seed, "generate")

@@ -54,7 +54,9 @@ def deployed_config(model: Any) -> Any:  # noqa: ANN401 - transformers' own clas
         config.max_length = None  # as new tokens take precedence there
     mode = config.get_generation_mode()
     if mode not in MODES:
-        raise UsageError(f"expected greedy search, sampling or beam search, got {mode}; change the generation config")
+        raise UsageError(
+            f"expected greedy search, sampling or beam search, got {mode.value}; change the generation config"
+        )
     for name, reason in REFUSED.items():
         if getattr(config, name, None):
             raise UsageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from collections.abc import Callable
@@ -12,8 +13,9 @@ from torpor.core.errors import DataError, UsageError
 from torpor.data.sets import DataSet
 from torpor.targets.generation.codec import HuggingFaceCodec
 from torpor.targets.generation.dense import DenseGenerationTarget
+from torpor.targets.generation.prompts import PromptTarget
 from torpor.targets.generation.readers import DenseReader, ImageReader, LogMelReader
-from torpor.targets.generation.texts import PromptTarget, SourceTarget
+from torpor.targets.generation.texts import SourceTarget
 
 if TYPE_CHECKING:
     from torpor.targets.generation.target import GenerationTarget
@@ -92,7 +94,7 @@ def load_pretrained(name: str) -> GenerationTarget:
         DataError: if its folder lacks a part.
     """
     try:
-        import transformers
+        transformers: Any = importlib.import_module("transformers")
     except ImportError as error:
         raise UsageError(f"expected transformers for hf:{name}, got {error}; pip install 'torpor[language]'") from error
     folder = Path(name).expanduser()
@@ -135,9 +137,8 @@ def _check_folder(folder: Path) -> None:
 
 def _model_class(config: Any) -> Any:  # noqa: ANN401
     """Return the class with a language head that the configuration names, or that transformers chooses for it."""
-    import transformers
-    from transformers.models.auto import modeling_auto
-
+    transformers: Any = importlib.import_module("transformers")
+    modeling_auto: Any = importlib.import_module("transformers.models.auto.modeling_auto")
     for architecture in config.architectures or ():
         found = getattr(transformers, architecture, None)
         if found is not None and hasattr(found, "generate"):
@@ -172,8 +173,7 @@ class _Parts:
     """
 
     def __init__(self, place: str, options: dict[str, Any], model_type: str) -> None:
-        import transformers
-
+        transformers: Any = importlib.import_module("transformers")
         wanted = {"tokenizer": transformers.AutoTokenizer}
         if model_type == "vision-encoder-decoder":
             wanted["image_processor"] = transformers.AutoImageProcessor

@@ -69,18 +69,17 @@ class Loop:
         """Decode, and return the ids ``[B, P + T]``, padded on the right."""
         self.start, device = input_ids, input_ids.device
         batch = len(input_ids)
-        pad = generation_config._pad_token_tensor
-        made = input_ids.new_full((batch, max(self.plan.caps)), 0 if pad is None else int(pad))
         caps = torch.tensor(self.plan.caps, device=device)
         eos = torch.tensor(self.plan.eos, device=device, dtype=input_ids.dtype)
         rows, counts = torch.arange(batch, device=device), torch.zeros_like(caps)
         self.gaps = torch.full((batch,), torch.inf, device=device)
         broken = torch.zeros((), dtype=torch.bool, device=device)
-        for step in range(made.shape[1]):
+        made: list[tuple[Tensor, Tensor]] = []
+        for step in range(max(self.plan.caps)):
             logits, model_kwargs = _forward(model, input_ids, model_kwargs, first=step == 0)
             broken |= logits.isnan().any()
             tokens, gaps = self._pick(logits, input_ids, rows, logits_processor)
-            made[rows, step] = tokens
+            made.append((rows, tokens))
             counts[rows] = step + 1
             self.gaps[rows] = torch.minimum(self.gaps[rows], gaps)
             stays = ~torch.isin(tokens, eos) & (step + 1 < caps[rows])
@@ -92,8 +91,12 @@ class Loop:
                 rows, input_ids = rows[kept], input_ids[kept]
                 model_kwargs = _keep(model_kwargs, kept, len(stays))
         self.broken = bool(broken)
-        self.tokens = [row[:length] for row, length in zip(made.tolist(), counts.tolist(), strict=True)]
-        return torch.cat([self.start, made[:, : int(counts.max())]], 1)
+        pad = generation_config._pad_token_tensor
+        ids = self.start.new_full((batch, len(made)), 0 if pad is None else int(pad))
+        for step, (rows, tokens) in enumerate(made):
+            ids[rows, step] = tokens
+        self.tokens = [row[:length] for row, length in zip(ids.tolist(), counts.tolist(), strict=True)]
+        return torch.cat([self.start, ids], 1)
 
     def _pick(self, logits: Tensor, input_ids: Tensor, rows: Tensor, given: Processors) -> tuple[Tensor, Tensor]:
         """Choose each row's next token."""

@@ -14,13 +14,11 @@ from torpor.targets.generation.codec import HuggingFaceCodec
 
 
 class DenseReader(Protocol):
-    """Reads images or sounds.
+    """Reads images or sounds."""
 
-    Attributes:
-        space: the valid inputs.
-    """
-
-    space: DenseSpace
+    @property
+    def space(self) -> DenseSpace:
+        """The valid inputs."""
 
     def __call__(self, inputs: Tensor) -> dict[str, Tensor]:
         """Return the model's arguments, differentiable with respect to ``inputs``."""

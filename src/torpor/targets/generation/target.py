@@ -87,6 +87,10 @@ class GenerationTarget(StepTarget):
         """Return how many tokens the model reads for each input; 0 where they are no tokens."""
 
     @abstractmethod
+    def _shortest(self) -> int:
+        """Return how many tokens the model reads at least."""
+
+    @abstractmethod
     def _probe_lengths(self, inputs: Samples) -> Iterable[int]:
         """Return lengths to probe the one given input at."""
 
@@ -107,6 +111,10 @@ class GenerationTarget(StepTarget):
     def iterations(self, work: Work) -> Tensor:
         """See :meth:`StepTarget.iterations`; all beams of a step are one iteration."""
         return super().iterations(work) // self.decoder.beams
+
+    def least_work(self) -> Work:
+        """Return one step on the shortest input."""
+        return self._work([self._shortest()], [1])
 
     def max_work(self, inputs: Samples) -> Work:
         """Return the work at the cap, as far as the model has positions for it behind the given input."""
@@ -176,7 +184,7 @@ class GenerationTarget(StepTarget):
     def rows_at_once(self, length: int) -> int:
         """Return how many samples of ``length`` tokens to decode in one batch."""
         config = self.model.config.get_text_config(decoder=True)
-        width = 2 * config.num_hidden_layers * config.hidden_size * self.model.dtype.itemsize
+        width = int(2 * config.num_hidden_layers * config.hidden_size * self.model.dtype.itemsize)
         return max(1, MEMORY // ((length + self.cap_of(length)) * width + 16 * self.codec.size))
 
     def utility(self, outputs: Sequence[Generation], references: Samples) -> Tensor:
@@ -207,7 +215,7 @@ class GenerationTarget(StepTarget):
     def details(self) -> dict[str, Any]:
         """Return the cap, the context and the whole decoding configuration; see :meth:`Target.details`."""
         decoding = json.loads(self.config.to_json_string(use_diff=True))
-        return {**super().details(), "context": self.positions, "generation_config": decoding}
+        return {**super().details(), "context": self.positions, "seed": self.seed, "generation_config": decoding}
 
     def fingerprint(self) -> str:
         """See :meth:`Target.fingerprint`; the configurations, the tokenizer and all weights count."""

@@ -1,17 +1,16 @@
-"""Targets that continue or translate texts."""
+"""Targets that read texts, and those of them that have an encoder, such as translators."""
 
 from __future__ import annotations
 
-import copy
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from torpor.core.errors import UsageError
 from torpor.core.seeds import sample_generators
 from torpor.core.signals import StepSignals
 from torpor.core.text import WIDTH, TextSpace
@@ -19,14 +18,11 @@ from torpor.core.work import Work
 from torpor.data.sets import DataSet
 from torpor.targets.generation.codec import HuggingFaceCodec
 from torpor.targets.generation.decoding import Decoded, Fed
-from torpor.targets.generation.forcing import force_continuation, force_decoder, padded_ids, step_mask, takes
-from torpor.targets.generation.layouts import PromptLayout, SourceLayout
+from torpor.targets.generation.forcing import force_decoder, padded_ids, step_mask
+from torpor.targets.generation.layouts import SourceLayout
 from torpor.targets.generation.readers import TextReader
 from torpor.targets.generation.target import GenerationTarget
 from torpor.targets.steps import TextTarget
-
-SHORTEST_PREFIX = 4
-"""Tokens that candidates must share before it pays to compute them once."""
 
 
 class TextGenerationTarget(GenerationTarget, TextTarget):
@@ -52,6 +48,9 @@ class TextGenerationTarget(GenerationTarget, TextTarget):
     ) -> None:
         self.reader = TextReader(codec, left=self.left)
         super().__init__(model, codec, name=name, data=data)
+        known = self.embedding.weight.shape[0]
+        if codec.size > known:
+            raise UsageError(f"expected a tokenizer of up to {known} ids, got {codec.size}; load the model's own")
         self.space = TextSpace(codec, self._longest() - codec.overhead)
 
     @abstractmethod
@@ -85,6 +84,9 @@ class TextGenerationTarget(GenerationTarget, TextTarget):
     def _lengths(self, inputs: Sequence[str]) -> list[int]:
         return [len(row) for row in self.reader.rows(inputs)]
 
+    def _shortest(self) -> int:
+        return 1 + self.codec.overhead
+
     def _decode(self, inputs: Sequence[str]) -> tuple[list[Decoded], list[int]]:
         rows = self.reader.rows(inputs)
         decoded = self._decode_rows(inputs, rows, lambda chunk: self._fed([rows[number] for number in chunk]))
@@ -111,7 +113,7 @@ class TextGenerationTarget(GenerationTarget, TextTarget):
         rows = self.reader.rows(different)
         decoded = self._decode_rows(different, rows, self._candidates(rows))
         steps = {text: one.steps for text, one in zip(different, decoded, strict=True)}
-        return torch.tensor([steps[text] for text in texts])
+        return torch.tensor([steps[text] for text in texts], dtype=torch.int64)
 
     def _candidates(self, rows: list[list[int]]) -> Callable[[list[int]], Fed]:
         """Return what feeds texts that resemble each other."""
@@ -138,7 +140,7 @@ class TextGenerationTarget(GenerationTarget, TextTarget):
 
     def static_work(self) -> Work:
         """See :meth:`Target.static_work`: of each unit the most that any length allows."""
-        lengths = range(1 + self.codec.overhead, self._longest() + 1)
+        lengths = range(self._shortest(), self._longest() + 1)
         return Work(self._work(lengths, [self.cap_of(length) for length in lengths]).counts.amax(0, keepdim=True))
 
     def data(self, folder: Path | None) -> DataSet:
@@ -180,88 +182,3 @@ class SourceTarget(TextGenerationTarget):
 
     def _forced(self, embeddings: Tensor, mask: Tensor, decoded: Sequence[Decoded]) -> tuple[Tensor, Tensor]:
         return force_decoder(self.model, {"inputs_embeds": embeddings, "attention_mask": mask}, decoded)
-
-
-class PromptTarget(TextGenerationTarget):
-    """A decoder that continues texts, such as GPT-2 and Llama."""
-
-    decoder_only = True
-    left = True
-
-    def _layout(self) -> PromptLayout:
-        return PromptLayout()
-
-    def _longest(self) -> int:
-        most = self.config.max_length or WIDTH + 1
-        return min(self._model_limit(), self.positions or WIDTH, most - 1)
-
-    def _least_start(self) -> int:
-        return 1 + self.codec.overhead
-
-    def _first_cap(self) -> int:
-        if self.config.max_new_tokens is None:
-            return min(int(self.config.max_length) - self._least_start(), self.most)
-        return super()._first_cap()
-
-    def cap_of(self, length: int) -> int:
-        """See :meth:`GenerationTarget.cap_of`; prompt and output share the positions."""
-        limits = [self.cap]
-        if self.positions is not None:
-            limits.append(self.positions + 1 - length)
-        if self.config.max_length is not None:
-            limits.append(int(self.config.max_length) - length)
-        return min(limits)
-
-    @property
-    def embedding(self) -> torch.nn.Embedding:
-        """See :attr:`TextGenerationTarget.embedding`."""
-        return self.model.get_input_embeddings()  # type: ignore[no-any-return]
-
-    def _forced(self, embeddings: Tensor, mask: Tensor, decoded: Sequence[Decoded]) -> tuple[Tensor, Tensor]:
-        return force_continuation(self.model, embeddings, mask, decoded)
-
-    def soft_logits(self, embeddings: Tensor) -> Tensor:
-        """See :meth:`TextTarget.soft_logits`."""
-        ids, own = self.codec.wrapped("a")
-        head = ids[: own.index(True)]
-        before = self.embedding(torch.tensor([head], dtype=torch.int64, device=self.device)).detach()
-        fed = torch.cat([before.expand(len(embeddings), -1, -1), embeddings.to(before)], 1)
-        logits: Tensor = self.model(inputs_embeds=fed, use_cache=False, return_dict=True).logits
-        return logits[:, len(head) :]
-
-    def _candidates(self, rows: list[list[int]]) -> Callable[[list[int]], Fed]:
-        """Compute what all prompts begin with once, and lend each batch a copy of its keys and values."""
-        same = takewhile(lambda column: len(set(column)) == 1, zip(*rows, strict=False))
-        hole = min(len(list(same)), min(len(row) for row in rows) - 1)
-        if (
-            len(rows) < 2
-            or hole < SHORTEST_PREFIX
-            or not self.decoder.together
-            or not takes(self.model, "position_ids")
-        ):
-            return super()._candidates(rows)
-        cache = self._prefix(rows[0][:hole])
-        if cache is None:
-            return super()._candidates(rows)
-
-        def feed(chunk: list[int]) -> Fed:
-            if len(chunk) == 1:
-                return self._fed([rows[chunk[0]]])
-            fed, own = self._fed([rows[number] for number in chunk], hole), copy.deepcopy(cache)
-            own.batch_repeat_interleave(len(chunk))
-            fed.arguments["past_key_values"] = own
-            return fed
-
-        return feed
-
-    @torch.no_grad()
-    def _prefix(self, row: list[int]) -> Any:  # noqa: ANN401 - a cache of transformers
-        """Return the keys and values of a prompt's first tokens; None where padding behind them would count."""
-        from transformers import DynamicCache
-
-        cache = DynamicCache(config=self.model.config.get_text_config(decoder=True))
-        if any(cache.is_sliding) or not cache.is_croppable:
-            return None
-        return self.model(
-            torch.tensor([row], device=self.device), past_key_values=cache, use_cache=True
-        ).past_key_values
