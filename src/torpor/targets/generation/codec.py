@@ -55,6 +55,11 @@ class HuggingFaceCodec:
         return next(int(number) for number in candidates if number is not None)
 
     @property
+    def ordinary(self) -> int:
+        """An id that is not special."""
+        return next(number for number in range(self.size) if number not in self.special)
+
+    @property
     def overhead(self) -> int:
         """How many special tokens the model reads with every text."""
         return int(self.tokenizer.num_special_tokens_to_add(pair=False))

@@ -74,7 +74,7 @@ class TextGenerationTarget(GenerationTarget, TextTarget):
         return vectors
 
     def _example(self, length: int) -> Fed:
-        return self._fed([[self.codec.pad] * length])
+        return self._fed([[self.codec.ordinary] * length])
 
     def _fed(self, rows: Sequence[Sequence[int]], hole: int = 0) -> Fed:
         ids, mask = (part.to(self.device) for part in self.reader.pad(rows, hole))
