@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from torpor.core.errors import UsageError
 from torpor.data.digits import Digits
 from torpor.data.sets import Batch
 from torpor.targets.sdn import ShallowDeepNetwork, build_sdn
@@ -71,11 +73,28 @@ def test_training_is_deterministic_and_the_seed_matters(data: Batch, whole: dict
     assert not same(other.state_dict(), whole)
 
 
-def test_the_checkpoint_of_another_recipe_is_ignored(data: Batch, whole: dict[str, Tensor], tmp_path: Path) -> None:
+def test_an_unfinished_training_with_another_recipe_is_not_lost(data: Batch, tmp_path: Path) -> None:
     checkpoint = tmp_path / "c.safetensors"
     interrupted(data, replace(RECIPE, learning_rate=1e-3), checkpoint, steps=29)
-    assert checkpoint.is_file()
+    before = checkpoint.read_bytes()
+    with pytest.raises(UsageError, match=r"after 2 epochs of another in .* \(other learning_rate\)"):
+        train(tiny, data, RECIPE, checkpoint)
+    assert checkpoint.read_bytes() == before
+
+
+def test_a_finished_training_with_another_recipe_gives_way(
+    data: Batch, whole: dict[str, Tensor], tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "c.safetensors"
+    train(tiny, data, replace(RECIPE, epochs=1), checkpoint)
     assert same(train(tiny, data, RECIPE, checkpoint).state_dict(), whole)
+
+
+def test_a_checkpoint_that_says_nothing_of_itself_is_refused(data: Batch, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "c.safetensors"
+    save_file({"model.x": torch.zeros(1)}, checkpoint, metadata={"epoch": "1"})
+    with pytest.raises(UsageError, match="got a damaged file"):
+        train(tiny, data, RECIPE, checkpoint)
 
 
 def test_training_lowers_the_loss(data: Batch, tmp_path: Path) -> None:

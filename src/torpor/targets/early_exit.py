@@ -78,6 +78,7 @@ class EarlyExitTarget(GateTarget):
         self.blocks = [(self._ready(stage), self._ready(head)) for stage, head in zip(stages, heads, strict=True)]
         self._sample_bytes: list[int] = []
         self.units, self.classes = self._measure()
+        self._counts = torch.ones(len(self.units), len(self.units), dtype=torch.int64).tril()
         store_channels_last(self.blocks, torch.zeros(2, *input_shape, device=self.device))
 
     def _ready(self, part: nn.Module) -> nn.Module:
@@ -161,7 +162,7 @@ class EarlyExitTarget(GateTarget):
 
     def _work(self, depth: Tensor) -> Work:
         """Turn exit indices ``[B]`` into counts: one run of every unit up to and including the exit."""
-        return Work((torch.arange(len(self.units), device=depth.device) <= depth.unsqueeze(1)).to(torch.int64).cpu())
+        return Work(self._counts[depth.cpu()])
 
     def max_work(self, inputs: Tensor) -> Work:
         """Return one run of every unit."""

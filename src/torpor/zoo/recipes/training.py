@@ -74,6 +74,9 @@ def train(
 
     Returns:
         The trained network on ``device``, in evaluation mode.
+
+    Raises:
+        UsageError: if the checkpoint is damaged, or of another recipe that is not finished.
     """
     torch.manual_seed(recipe.seed)
     model = build().to(device).train()
@@ -202,16 +205,28 @@ def _save(path: Path, recipe: Recipe, model: nn.Module, optimizers: list[torch.o
 
 
 def _restore(path: Path, recipe: Recipe, model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> int:
-    """Load a checkpoint of the same recipe and return the number of epochs done, else 0."""
+    """Load a checkpoint of the same recipe and return the number of epochs done, else 0.
+
+    Raises:
+        UsageError: if it is damaged, or of another recipe that is not finished and would be lost.
+    """
     if not path.is_file():
         return 0
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata()
-            if metadata.get("recipe") != json.dumps(asdict(recipe)):
+            theirs, mine = json.loads(metadata["recipe"]), json.loads(json.dumps(asdict(recipe)))
+            done = int(metadata["epoch"])
+            if theirs != mine and done < theirs["epochs"]:
+                changed = sorted(name for name in {*theirs, *mine} if theirs.get(name) != mine.get(name))
+                raise UsageError(
+                    f"expected a checkpoint of this recipe, got one after {done} epochs of another in {path} "
+                    f"(other {', '.join(changed)}); finish that training, delete it, or pass another folder"
+                )
+            if theirs != mine:
                 return 0
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not iterable itself
-    except SafetensorError as error:
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise UsageError(f"expected a training checkpoint, got a damaged file: {error}; delete {path}") from error
     model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
     for which, optimizer in enumerate(optimizers):
@@ -221,4 +236,4 @@ def _restore(path: Path, recipe: Recipe, model: nn.Module, optimizers: list[torc
                 number, slot = name.split(".")[2:]
                 slots.setdefault(int(number), {})[slot] = value
         optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
-    return int(metadata["epoch"])
+    return done
