@@ -20,7 +20,7 @@ lint: $(VENV)/.stamp-dev
 
 $(VENV)/.stamp-core: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --constraint constraints.txt --editable .
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[language]'
 	touch $@
 
 $(VENV)/.stamp-dev: pyproject.toml constraints.txt

@@ -21,7 +21,7 @@ from torpor.meters import WallClock
 from torpor.meters.clock import BUSY_LIMIT, Clock, timed
 from torpor.targets.early_exit import EarlyExitTarget
 from torpor.targets.exit_rules import Confidence, ExitRule
-from torpor.zoo.registry import ZOO
+from torpor.zoo.early_exits import EARLY_EXITS
 
 NETWORK = "sdn-resnet56-cifar10"
 RESAMPLES = 2000
@@ -104,7 +104,7 @@ def every_exit(target: EarlyExitTarget, images: Tensor) -> Tensor:
 
 def network() -> EarlyExitTarget:
     """Load the zoo's trained network that all timings use."""
-    return ZOO[NETWORK].load()
+    return EARLY_EXITS[NETWORK].load()
 
 
 def images(target: EarlyExitTarget, count: int, options: Options) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ import typer
 from torpor.cli.options import DataDir, Device, Json
 
 if TYPE_CHECKING:
-    from torpor.zoo.registry import ZooEntry
+    from torpor.zoo.entry import Entry
 
 zoo = typer.Typer(no_args_is_help=True, help="Train the zoo's targets, and read their model cards.")
 
@@ -19,7 +19,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A target of the zoo."
 
 @zoo.command()
 def info(name: Name, as_json: Json = False) -> None:
-    """Print the model card of NAME: accuracy and cost per exit, thresholds, and how it was trained."""
+    """Print the model card of NAME: accuracy and cost per exit or scores and output lengths, and its training."""
     import json
 
     from torpor.cli.console import console
@@ -49,50 +49,37 @@ def train(
 
     Thresholds are chosen on validation data, never on test data.
     """
-    from dataclasses import replace
-
     from torpor.audits.plan import check_device, check_seed
     from torpor.cli.console import console
     from torpor.cli.progress import bar
     from torpor.core.errors import UsageError
-    from torpor.zoo.recipes.card import save_model
-    from torpor.zoo.recipes.training import train as fit
-    from torpor.zoo.registry import cache_folder
+    from torpor.zoo.entry import cache_folder
 
     entry = _entry(name)
     if epochs is not None and epochs < 1:
         raise UsageError(f"expected 1 epoch or more, got {epochs}")
     check_seed(seed)
-    recipe = replace(entry.recipe, seed=seed, epochs=epochs or entry.recipe.epochs)
     check_device(device)
     if download:
-        from torpor.zoo.download import download_cifar10
-
-        data_dir = download_cifar10(cache_folder() / "data" / "cifar10")
-    data = entry.data(data_dir)
+        data_dir = entry.download()
     folder = out or cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"expected a folder that can be written, got {folder}: {error}; pass another --out") from error
     with bar() as show:
-        show("reading images", 0, 0)
-        images = data.load("train")
-        model = fit(
-            entry.build,
-            images,
-            recipe,
-            folder / f"{name}.checkpoint.safetensors",
-            device=device,
-            progress=lambda done, total, loss: show(f"{name}, loss {loss:.3f}", done, total),
-        )
-        card = save_model(entry, model, data, recipe, folder)
+        show("reading data", 0, 0)
+
+        def progress(done: int, total: int, loss: float) -> None:
+            show(f"{name}, loss {loss:.3f}", done, total)
+
+        card = entry.train(data_dir, folder, device=device, epochs=epochs, seed=seed, progress=progress)
     console.print(f"Card: {card}", soft_wrap=True, highlight=False)
     if entry.ships:
         console.print("Audits go on using the weights that ship with torpor, not these.")
 
 
-def _entry(name: str) -> ZooEntry:
+def _entry(name: str) -> Entry:
     from torpor.core.errors import UsageError
     from torpor.zoo.registry import ZOO
 

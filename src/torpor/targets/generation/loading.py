@@ -84,10 +84,14 @@ def _reader(model: Any, processor: Any) -> DenseReader:  # noqa: ANN401
     )
 
 
-def load_pretrained(name: str) -> GenerationTarget:
+def load_pretrained(name: str, *, data: Callable[[Path | None], DataSet] | None = None) -> GenerationTarget:
     """Make a target of a saved model: a local folder, or a name on the hub unless ``HF_HUB_OFFLINE`` is set.
 
     Weights are read from safetensors only, and no code that comes with a model is ever run.
+
+    Args:
+        name: of the folder or on the hub.
+        data: makes the data to audit on from the user's ``--data-dir`` (a path or None).
 
     Raises:
         UsageError: if there is no such model, or transformers is missing.
@@ -118,7 +122,7 @@ def load_pretrained(name: str) -> GenerationTarget:
         if bars:
             transformers.utils.logging.enable_progress_bar()
     processor = _Parts(place, options, config.model_type)
-    return from_transformers(model, processor, name=folder.name if local else name)
+    return from_transformers(model, processor, name=folder.name if local else name, data=data)
 
 
 def _check_folder(folder: Path) -> None:

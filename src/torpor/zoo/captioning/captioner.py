@@ -72,9 +72,6 @@ class Captioner(nn.Module):
     torch.Size([2, 8])
     """
 
-    max_words = 60
-    """Decoder steps after which a deployed captioner stops by itself, as in the study."""
-
     def __init__(
         self,
         encoder: nn.Module,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -136,40 +136,3 @@ def teacher_forced(model: LanguageModel, pairs: Sequence[Pair]) -> tuple[Tensor,
 
 def _padded(rows: list[list[int]], value: int) -> Tensor:
     return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=value)
-
-
-@torch.inference_mode()
-def decode(
-    model: LanguageModel, tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], batch_size: int = 100
-) -> tuple[list[str], Tensor, Tensor]:
-    """Answer texts as the model is deployed.
-
-    Returns:
-        The answers; the number of tokens of each, int64 ``[N]``, the end token counted, padding and prompt not; and
-        whether it was cut off at the cap, bool ``[N]``.
-    """
-    network: Any = model  # the stubs of generate() fit no class
-    answers: list[str] = []
-    lengths, capped = [], []
-    for start in range(0, len(texts), batch_size):
-        given = tokenizer(list(texts[start : start + batch_size]), padding=True, return_tensors="pt").to(model.device)
-        output = network.generate(**given)
-        prompt = 1 if model.config.is_encoder_decoder else given.input_ids.shape[1]
-        tokens = output[:, prompt:].cpu()
-        count, cut = output_lengths(tokens, int(tokenizer.eos_token_id))
-        lengths.append(count)
-        capped.append(cut)
-        answers += tokenizer.batch_decode(tokens, skip_special_tokens=True)
-    return answers, torch.cat(lengths), torch.cat(capped)
-
-
-def output_lengths(tokens: Tensor, eos: int) -> tuple[Tensor, Tensor]:
-    """Count the tokens ``[N, T]`` up to and with the first end token; tell which rows have none.
-
-    >>> lengths, capped = output_lengths(torch.tensor([[5, 2, 0], [5, 6, 2], [5, 6, 7]]), eos=2)
-    >>> lengths.tolist(), capped.tolist()
-    ([2, 3, 3], [False, False, True])
-    """
-    ends = tokens == eos
-    ended = ends.any(1)
-    return torch.where(ended, ends.to(torch.int64).argmax(1) + 1, tokens.shape[1]), ~ended

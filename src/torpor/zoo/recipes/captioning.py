@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import importlib
 import json
 import math
 import os
@@ -12,20 +11,25 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torpor.core.errors import UsageError
 from torpor.data.images import to_unit
+from torpor.data.scenes import SIDE
 from torpor.data.sets import Batch, DataSet
+from torpor.targets.captioner import CaptionerTarget
 from torpor.zoo.captioning.captioner import Captioner
 from torpor.zoo.captioning.vocabulary import Vocabulary
-from torpor.zoo.recipes.training import Progress, one_cycle
+from torpor.zoo.entry import Progress, silent
+from torpor.zoo.recipes.checkpoint import Checkpoint
+from torpor.zoo.recipes.decoders import judge
+from torpor.zoo.recipes.training import one_cycle
+
+PICTURE = (3, SIDE, SIDE)
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ def train_captioner(
     checkpoint: Path,
     *,
     device: str = "cpu",
-    progress: Progress = lambda done, total, loss: None,
+    progress: Progress = silent,
 ) -> tuple[Captioner, float]:
     """Train from scratch, or from ``checkpoint`` where an interrupted run of the same recipe left one.
 
@@ -83,8 +87,9 @@ def train_captioner(
     images, ids = data.inputs.to(device), to_ids(data.references, vocabulary).to(device)
     per_epoch = len(data) // recipe.batch_size
     total = per_epoch * recipe.epochs
-    key = json.dumps({**asdict(recipe), "samples": len(data), "words": vocabulary.words})
-    first, seconds = _restore(checkpoint, key, model, optimizer)
+    plan = {**asdict(recipe), "samples": len(data), "words": vocabulary.words}
+    state = Checkpoint(checkpoint, plan, model.state_dict(), [optimizer])
+    first, seconds = state.restore()
     for epoch in range(first, recipe.epochs):
         began = time.perf_counter()
         chance = torch.Generator().manual_seed((recipe.seed * 100_003 + epoch) % 2**63)
@@ -102,7 +107,7 @@ def train_captioner(
             if done % 10 == 0:
                 progress(done + 1, total, words.item())
         seconds += time.perf_counter() - began
-        _save(checkpoint, {"key": key, "epoch": str(epoch + 1), "seconds": str(seconds)}, model, optimizer)
+        state.save(epoch + 1, seconds)
     progress(total, total, math.nan)
     return model.eval(), seconds
 
@@ -146,50 +151,6 @@ def to_ids(captions: Sequence[str], vocabulary: Vocabulary) -> Tensor:
     return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=vocabulary.pad)
 
 
-@torch.no_grad()
-def greedy(model: Captioner, images: Tensor) -> Tensor:
-    """Say the likeliest word at each step until the end or the model's cap, int64 ``[B, T]`` with padding behind."""
-    vocabulary = model.vocabulary
-    features = model.encode(images)
-    state = model.start(features)
-    words = torch.full((len(images),), vocabulary.start, device=images.device)
-    going = torch.ones_like(words, dtype=torch.bool)
-    said: list[Tensor] = []
-    while len(said) < model.max_words and going.any():
-        logits, state = model.step(features, words, state)
-        words = torch.where(going, logits.argmax(-1), vocabulary.pad)
-        said.append(words)
-        going = going & (words != vocabulary.end)
-    return torch.stack(said, 1)
-
-
-def evaluate(model: Captioner, data: DataSet, split: str) -> dict[str, Any]:
-    """Return how well and how long ``model`` captions a split; a decoder step yields a word or the end.
-
-    ``words_right`` compares place by place, over the longer of the two captions; ``bleu4`` is None without sacrebleu.
-    """
-    captions, references, steps, ended = [], [], [], []
-    for batch in data.batches(split, 100):
-        for row in greedy(model, to_unit(batch.inputs).to(next(model.parameters()).device)).tolist():
-            captions.append(model.vocabulary.decode(row))
-            ended.append(model.vocabulary.end in row)
-            steps.append(row.index(model.vocabulary.end) + 1 if ended[-1] else len(row))
-        references.extend(batch.references)
-    pairs = [(caption.split(), reference.split()) for caption, reference in zip(captions, references, strict=True)]
-    right = sum(one == other for caption, reference in pairs for one, other in zip(caption, reference, strict=False))
-    length = torch.tensor(steps, dtype=torch.float64)
-    return {
-        "samples": len(pairs),
-        "exact_match": sum(caption == reference for caption, reference in pairs) / len(pairs),
-        "words_right": right / sum(max(len(caption), len(reference)) for caption, reference in pairs),
-        "bleu4": _bleu(captions, references),
-        "steps_mean": length.mean().item(),
-        "steps_std": length.std(correction=0).item(),
-        "steps_max": max(steps),
-        "cap_hit_rate": 1 - sum(ended) / len(ended),
-    }
-
-
 def save_captioner(
     name: str, model: Captioner, data: DataSet, recipe: CaptionRecipe, folder: Path, seconds: float
 ) -> Path:
@@ -200,15 +161,15 @@ def save_captioner(
     weights = folder / f"{name}.safetensors"
     save_file(state, f"{weights}.partial")
     os.replace(f"{weights}.partial", weights)
-    stored = copy.deepcopy(model).cpu().eval()
+    stored = copy.deepcopy(model).cpu()
     stored.load_state_dict(state)
+    target = CaptionerTarget(stored, input_shape=PICTURE, name=name)
     card = {
         "name": name,
         "parameters": sum(value.numel() for value in model.parameters()),
         "data": data.fingerprint(),
-        "max_words": model.max_words,
-        "test": evaluate(stored, data, "test"),
-        "validation": evaluate(stored, data, "validation"),
+        "test": judge(target, data, "test"),
+        "validation": judge(target, data, "validation"),
         "vocabulary": model.vocabulary.words,
         "recipe": asdict(recipe),
         "seconds": round(seconds, 1),
@@ -220,49 +181,9 @@ def save_captioner(
     return path
 
 
-def _bleu(captions: list[str], references: list[str]) -> float | None:
-    try:
-        sacrebleu = importlib.import_module("sacrebleu")
-    except ImportError:
-        return None
-    return float(sacrebleu.corpus_bleu(captions, [references], tokenize="none", force=True).score) / 100
-
-
 def _optimizer(model: Captioner, recipe: CaptionRecipe) -> torch.optim.Optimizer:
     groups = [
         {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": recipe.weight_decay},
         {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=recipe.learning_rate)
-
-
-def _save(path: Path, metadata: dict[str, str], model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
-    for number, slots in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{number}.{slot}": value.contiguous() for slot, value in slots.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata=metadata)
-    os.replace(partial, path)
-
-
-def _restore(path: Path, key: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
-    """Load a checkpoint of the same recipe and return the epochs done and the seconds spent, else zeros."""
-    if not path.is_file():
-        return 0, 0.0
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata()
-            if metadata.get("key") != key:
-                return 0, 0.0
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not iterable itself
-        model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
-    except (SafetensorError, RuntimeError) as error:
-        raise UsageError(f"expected this captioner's checkpoint, got another file: {error}; delete {path}") from error
-    slots: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith("optimizer."):
-            number, slot = name.split(".")[1:]
-            slots.setdefault(int(number), {})[slot] = value
-    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
-    return int(metadata["epoch"]), float(metadata["seconds"])

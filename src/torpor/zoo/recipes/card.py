@@ -17,8 +17,8 @@ from torpor.targets.early_exit import EarlyExitTarget
 from torpor.targets.exit_rules import Confidence
 from torpor.targets.sdn import ShallowDeepNetwork
 from torpor.targets.thresholds import choose_threshold, threshold_table
+from torpor.zoo.early_exits import DROPS, EarlyExitEntry
 from torpor.zoo.recipes.training import Recipe
-from torpor.zoo.registry import DROPS, ZooEntry
 
 
 def all_logits(target: EarlyExitTarget, data: ImageSet, split: str) -> tuple[Tensor, Tensor]:
@@ -31,7 +31,7 @@ def all_logits(target: EarlyExitTarget, data: ImageSet, split: str) -> tuple[Ten
     return torch.cat(logits), torch.cat(labels)
 
 
-def save_model(entry: ZooEntry, model: ShallowDeepNetwork, data: ImageSet, recipe: Recipe, folder: Path) -> Path:
+def save_model(entry: EarlyExitEntry, model: ShallowDeepNetwork, data: ImageSet, recipe: Recipe, folder: Path) -> Path:
     """Write ``NAME.safetensors`` (kernels in half precision) and ``NAME.json`` and return the card's path.
 
     Thresholds are chosen on the validation split; the test split is only reported.

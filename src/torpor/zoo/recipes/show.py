@@ -14,7 +14,20 @@ Rows = tuple[str, list[str], list[list[str]]]
 
 
 def card_rows(card: dict[str, Any]) -> Iterator[Rows]:
-    """Yield what a model card holds: exits, thresholds, training."""
+    """Yield what a model card holds: exits and thresholds or scores on the test split, and the training."""
+    facts = {**card["recipe"], "parameters": f"{card['parameters']:,}"}
+    if "accuracy_per_exit" in card:
+        yield from _exit_rows(card)
+        facts["FLOPs in all"] = f"{sum(card['flops_per_unit'].values()):,}"
+    else:
+        scores = [[name, str(value)] for name, value in card["test"].items() if value is not None]
+        yield f"{card['name']}: test split", ["score", "value"], scores
+    facts |= {key: card[key] for key in ("data", "seconds", "torch", "transformers", "sha256") if key in card}
+    training = [[key, str(value)] for key, value in facts.items()]
+    yield f"{card['name']}: how it was trained", ["setting", "value"], training
+
+
+def _exit_rows(card: dict[str, Any]) -> Iterator[Rows]:
     accuracy = card["accuracy_per_exit"]
     exits = [
         [str(k), f"{cost:.1%}", f"{accuracy['test'][k]:.2%}", f"{accuracy['validation'][k]:.2%}"]
@@ -27,11 +40,6 @@ def card_rows(card: dict[str, Any]) -> Iterator[Rows]:
         thresholds.append([f"{row['threshold']:g}", f"{row['accuracy']:.2%}", f"{row['mean_cost']:.1%}", chosen])
     names = ["confidence", "accuracy", "mean cost", "chosen for"]
     yield f"{card['name']}: thresholds on the {card['threshold_split']} split", names, thresholds
-    flops = f"{sum(card['flops_per_unit'].values()):,}"
-    facts = {**card["recipe"], "parameters": f"{card['parameters']:,}", "FLOPs in all": flops}
-    facts |= {"data": card["data"], "torch": card["torch"], "sha256": card["sha256"]}
-    training = [[key, str(value)] for key, value in facts.items()]
-    yield f"{card['name']}: how it was trained", ["setting", "value"], training
 
 
 def card_tables(card: dict[str, Any]) -> list[Table]:

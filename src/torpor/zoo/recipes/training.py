@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torpor.core.errors import UsageError
 from torpor.data.images import to_unit
 from torpor.data.sets import Batch
 from torpor.targets.sdn import ShallowDeepNetwork
+from torpor.zoo.entry import Progress, silent
+from torpor.zoo.recipes.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -55,9 +53,6 @@ class Recipe:
     seed: int = 0
 
 
-Progress = Callable[[int, int, float], None]  # steps done, steps in all, loss
-
-
 def train(
     build: Callable[[], ShallowDeepNetwork],
     data: Batch,
@@ -65,7 +60,7 @@ def train(
     checkpoint: Path,
     *,
     device: str = "cpu",
-    progress: Progress = lambda done, total, loss: None,
+    progress: Progress = silent,
 ) -> ShallowDeepNetwork:
     """Train from scratch, or from ``checkpoint`` where an interrupted run of the same recipe left one.
 
@@ -88,7 +83,10 @@ def train(
     images, labels = data.inputs.to(device), data.references.to(device)
     per_epoch = len(data) // recipe.batch_size
     total = per_epoch * recipe.epochs
-    for epoch in range(_restore(checkpoint, recipe, model, optimizers), recipe.epochs):
+    state = Checkpoint(checkpoint, asdict(recipe), model.state_dict(), optimizers)
+    first, seconds = state.restore()
+    for epoch in range(first, recipe.epochs):
+        started = time.perf_counter()
         chance = torch.Generator().manual_seed((recipe.seed * 100_003 + epoch) % 2**63)
         order = torch.randperm(len(data), generator=chance)
         for step in range(per_epoch):
@@ -108,7 +106,8 @@ def train(
                 optimizer.step()
             if done % 10 == 0:
                 progress(done + 1, total, final.item())
-        _save(checkpoint, recipe, model, optimizers, epoch + 1)
+        seconds += time.perf_counter() - started
+        state.save(epoch + 1, seconds)
     progress(total, total, math.nan)
     return model.eval()
 
@@ -191,49 +190,3 @@ def resize(images: Tensor, recipe: Recipe, epoch: int) -> Tensor:
         return images
     size = recipe.sizes[epoch * len(recipe.sizes) // recipe.epochs]
     return F.interpolate(images, (size, size), mode="bilinear", antialias=True)
-
-
-def _save(path: Path, recipe: Recipe, model: nn.Module, optimizers: list[torch.optim.Optimizer], epoch: int) -> None:
-    tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
-    for which, optimizer in enumerate(optimizers):
-        for number, slots in optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{which}.{number}.{slot}": value.contiguous() for slot, value in slots.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata={"epoch": str(epoch), "recipe": json.dumps(asdict(recipe))})
-    os.replace(partial, path)
-
-
-def _restore(path: Path, recipe: Recipe, model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> int:
-    """Load a checkpoint of the same recipe and return the number of epochs done, else 0.
-
-    Raises:
-        UsageError: if it is damaged, or of another recipe that is not finished and would be lost.
-    """
-    if not path.is_file():
-        return 0
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata()
-            theirs, mine = json.loads(metadata["recipe"]), json.loads(json.dumps(asdict(recipe)))
-            done = int(metadata["epoch"])
-            if theirs != mine and done < theirs["epochs"]:
-                changed = sorted(name for name in {*theirs, *mine} if theirs.get(name) != mine.get(name))
-                raise UsageError(
-                    f"expected a checkpoint of this recipe, got one after {done} epochs of another in {path} "
-                    f"(other {', '.join(changed)}); finish that training, delete it, or pass another folder"
-                )
-            if theirs != mine:
-                return 0
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not iterable itself
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"expected a training checkpoint, got a damaged file: {error}; delete {path}") from error
-    model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
-    for which, optimizer in enumerate(optimizers):
-        slots: dict[int, dict[str, Tensor]] = {}
-        for name, value in tensors.items():
-            if name.startswith(f"optimizer.{which}."):
-                number, slot = name.split(".")[2:]
-                slots.setdefault(int(number), {})[slot] = value
-        optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
-    return done

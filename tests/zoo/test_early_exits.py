@@ -18,10 +18,11 @@ from torpor.metrics import efficacy_step
 from torpor.targets.early_exit import EarlyExitTarget
 from torpor.targets.exit_rules import Confidence
 from torpor.targets.thresholds import choose_threshold, threshold_table
+from torpor.zoo.early_exits import DROPS, EARLY_EXITS
+from torpor.zoo.entry import SHIPPED
 from torpor.zoo.recipes.card import all_logits
-from torpor.zoo.registry import DROPS, SHIPPED, ZOO
 
-SHIPPED_NAMES = [name for name, entry in ZOO.items() if entry.ships]
+SHIPPED_NAMES = [name for name, entry in EARLY_EXITS.items() if entry.ships]
 MEGABYTE = 1_000_000
 
 
@@ -37,13 +38,13 @@ def cifar10() -> Path:
 def shipped(name: str) -> dict[str, Any]:
     if not (SHIPPED / f"{name}.json").is_file():
         pytest.skip(f"{name} is not trained yet: no card among the shipped weights")
-    card: dict[str, Any] = ZOO[name].card()
+    card: dict[str, Any] = EARLY_EXITS[name].card()
     return card
 
 
 @pytest.mark.parametrize("name", SHIPPED_NAMES)
 def test_the_card_belongs_to_the_weights(name: str) -> None:
-    card, entry = shipped(name), ZOO[name]
+    card, entry = shipped(name), EARLY_EXITS[name]
     assert card["sha256"] == hashlib.sha256((SHIPPED / f"{name}.safetensors").read_bytes()).hexdigest()
     target = entry.load()
     assert card["name"] == target.name == name
@@ -56,7 +57,7 @@ def test_the_card_belongs_to_the_weights(name: str) -> None:
 
 
 def test_shipped_weights_are_small() -> None:
-    assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 40 * MEGABYTE
+    assert sum(path.stat().st_size for path in SHIPPED.rglob("*.safetensors")) < 40 * MEGABYTE
 
 
 def check_card(card: dict[str, Any], target: EarlyExitTarget, data: DataSet) -> None:
@@ -75,7 +76,7 @@ def check_card(card: dict[str, Any], target: EarlyExitTarget, data: DataSet) -> 
 
 
 def test_the_card_of_digits_can_be_recomputed() -> None:
-    target = ZOO["sdn-digits"].load()
+    target = EARLY_EXITS["sdn-digits"].load()
     check_card(shipped("sdn-digits"), target, target.data(None))
 
 
@@ -86,7 +87,7 @@ def efficacy(target: EarlyExitTarget, counts: Tensor) -> float:
 def test_resnet_on_cifar10_is_accurate_and_can_be_slowed_down() -> None:
     folder = cifar10()
     card = shipped("sdn-resnet56-cifar10")
-    target = ZOO["sdn-resnet56-cifar10"].load()
+    target = EARLY_EXITS["sdn-resnet56-cifar10"].load()
     batch = target.data(folder).load("test", 500)
     inputs = to_unit(batch.inputs)
     with torch.no_grad():
@@ -108,13 +109,13 @@ def copy(tmp_path: Path) -> Path:
 
 
 def test_any_folder_can_hold_the_weights(copy: Path) -> None:
-    assert ZOO["sdn-digits"].load(copy).rule == ZOO["sdn-digits"].load().rule
+    assert EARLY_EXITS["sdn-digits"].load(copy).rule == EARLY_EXITS["sdn-digits"].load().rule
 
 
 def test_missing_weights_say_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORPOR_CACHE", str(tmp_path))
     with pytest.raises(UsageError, match="got none; run: torpor zoo train sdn-vgg16-cifar10"):
-        ZOO["sdn-vgg16-cifar10"].load()
+        EARLY_EXITS["sdn-vgg16-cifar10"].load()
 
 
 def test_weights_that_do_not_fit_are_refused_in_a_sentence(copy: Path) -> None:
@@ -123,29 +124,29 @@ def test_weights_that_do_not_fit_are_refused_in_a_sentence(copy: Path) -> None:
     for broken in (b"", content[:1000], b"\xff" * 64):
         weights.write_bytes(broken)
         with pytest.raises(UsageError, match="expected weights of sdn-digits"):
-            ZOO["sdn-digits"].load(copy)
+            EARLY_EXITS["sdn-digits"].load(copy)
     weights.unlink()
     with pytest.raises(UsageError, match="expected weights of sdn-digits"):
-        ZOO["sdn-digits"].load(copy)
+        EARLY_EXITS["sdn-digits"].load(copy)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"thresholds": 3}', '{"thresholds": {"0.15": 0.5}}'])
 def test_cards_without_thresholds_are_refused_in_a_sentence(copy: Path, content: str) -> None:
     (copy / "sdn-digits.json").write_text(content)
     with pytest.raises(UsageError, match=r"expected a model card|expected thresholds in the card"):
-        ZOO["sdn-digits"].load(copy)
+        EARLY_EXITS["sdn-digits"].load(copy)
 
 
 def test_weights_of_another_architecture_do_not_fit(copy: Path) -> None:
     for suffix in ("json", "safetensors"):
         (copy / f"sdn-digits.{suffix}").rename(copy / f"sdn-vgg16-cifar10.{suffix}")
     with pytest.raises(UsageError, match="a file that does not fit"):
-        ZOO["sdn-vgg16-cifar10"].load(copy)
+        EARLY_EXITS["sdn-vgg16-cifar10"].load(copy)
 
 
-@pytest.mark.parametrize("name", list(ZOO))
+@pytest.mark.parametrize("name", list(EARLY_EXITS))
 def test_cards_and_builders_agree_on_the_number_of_exits(name: str) -> None:
-    entry = ZOO[name]
+    entry = EARLY_EXITS[name]
     model = entry.build().eval()
     with torch.no_grad():
         assert model(torch.zeros(2, *entry.input_shape)).shape == (2, len(entry.cuts) + 1, entry.num_classes)

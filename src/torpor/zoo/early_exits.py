@@ -1,0 +1,160 @@
+"""The zoo's multi-exit networks: architecture, cuts, data, recipe, and where the weights are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from torpor.core.errors import UsageError
+from torpor.data.digits import Digits
+from torpor.data.images import ImageSet
+from torpor.data.parquet import ParquetImages
+from torpor.targets.early_exit import EarlyExitTarget
+from torpor.targets.exit_rules import Confidence
+from torpor.targets.sdn import ShallowDeepNetwork, build_sdn
+from torpor.targets.speed import fold_batch_norm
+from torpor.zoo.architectures.convnet import convnet
+from torpor.zoo.architectures.resnet import resnet56
+from torpor.zoo.architectures.vgg import vgg16
+from torpor.zoo.download import download_cifar10
+from torpor.zoo.entry import Entry, Progress, cache_folder, silent
+from torpor.zoo.recipes.training import Recipe, train
+
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+DROPS = (0.05, 0.15)
+DEFAULT_RULE = "drop:0.05"
+
+
+@dataclass(frozen=True)
+class EarlyExitEntry(Entry):
+    """A multi-exit network that torpor can build and train.
+
+    Attributes:
+        backbone: builds the plain classifier.
+        cuts: submodules after which internal classifiers sit.
+        input_shape: ``(C, H, W)`` of one image.
+        num_classes: of the task.
+        data: makes the data set from the user's ``--data-dir``.
+        recipe: how the weights were trained.
+    """
+
+    backbone: Callable[[int], nn.Module]
+    cuts: tuple[str, ...]
+    input_shape: tuple[int, int, int]
+    num_classes: int
+    data: Callable[[Path | None], ImageSet]
+    recipe: Recipe
+
+    def build(self) -> ShallowDeepNetwork:
+        """Build the untrained network."""
+        return build_sdn(
+            self.backbone(self.num_classes), self.cuts, num_classes=self.num_classes, input_shape=self.input_shape
+        )
+
+    def load(self, folder: Path | None = None) -> EarlyExitTarget:
+        """Load the trained target, with the exit rule that loses at most 5 % of accuracy on validation data.
+
+        Args:
+            folder: holds the weights and the card; the package's or the user's cache folder if None.
+
+        Raises:
+            UsageError: if the weights are missing or do not fit.
+        """
+        card = self.card(folder)
+        module = self.build()
+        path = (folder or self.folder()) / f"{self.name}.safetensors"
+        try:
+            weights = {name: value.to(torch.float32) for name, value in load_file(path).items()}
+            module.load_state_dict(weights)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise UsageError(
+                f"expected weights of {self.name} in {path}, got a file that does not fit: {error}"
+            ) from error
+        thresholds = card.get("thresholds")
+        if not isinstance(thresholds, dict) or DEFAULT_RULE not in {f"drop:{drop}" for drop in thresholds}:
+            raise UsageError(f"expected thresholds in the card of {self.name}, got none; train it again")
+        rules = {f"drop:{drop}": Confidence(float(chosen)) for drop, chosen in thresholds.items()}
+        return EarlyExitTarget(
+            ShallowDeepNetwork([fold_batch_norm(stage) for stage in module.stages], list(module.heads)),
+            rules[DEFAULT_RULE],
+            input_shape=self.input_shape,
+            name=self.name,
+            data=self.data,
+            named_rules=rules,
+        )
+
+    def train(
+        self,
+        data_dir: Path | None,
+        folder: Path,
+        *,
+        device: str = "cpu",
+        epochs: int | None = None,
+        seed: int = 0,
+        progress: Progress = silent,
+    ) -> Path:
+        """See :meth:`Entry.train`; thresholds are chosen on validation data, never on test data."""
+        from torpor.zoo.recipes.card import save_model
+
+        recipe = replace(self.recipe, seed=seed, epochs=epochs or self.recipe.epochs)
+        data = self.data(data_dir)
+        checkpoint = folder / f"{self.name}.checkpoint.safetensors"
+        model = train(self.build, data.load("train"), recipe, checkpoint, device=device, progress=progress)
+        return save_model(self, model, data, recipe, folder)
+
+    def download(self) -> Path:
+        """See :meth:`Entry.download`."""
+        if self.data is not _cifar10:
+            return super().download()
+        return download_cifar10(cache_folder() / "data" / "cifar10")
+
+
+def _digits(folder: Path | None) -> ImageSet:
+    return Digits()
+
+
+def _cifar10(folder: Path | None) -> ImageSet:
+    """Find CIFAR-10 in ``folder``, in its subfolder ``cifar10``, or in the user's cache folder."""
+    base = folder or cache_folder() / "data"
+    nested = base / "cifar10"
+    return ParquetImages(nested if nested.is_dir() else base, (3, 32, 32), CIFAR10_CLASSES, "cifar10")
+
+
+EARLY_EXITS: dict[str, EarlyExitEntry] = {
+    entry.name: entry
+    for entry in (
+        EarlyExitEntry(
+            "sdn-digits",
+            convnet,
+            ("conv1", "conv2", "conv3", "conv4", "conv5"),
+            (1, 32, 32),
+            10,
+            _digits,
+            Recipe(epochs=80, batch_size=64, pad=2, flip=False),
+        ),
+        EarlyExitEntry(
+            "sdn-resnet56-cifar10",
+            resnet56,
+            ("block4", "block8", "block12", "block16", "block20", "block24"),  # 15, 30, ... 90 % of the work
+            (3, 32, 32),
+            10,
+            _cifar10,
+            Recipe(epochs=60, cutout=12, sizes=(20, 26, 32)),
+        ),
+        EarlyExitEntry(
+            "sdn-vgg16-cifar10",
+            vgg16,
+            ("conv2", "conv4", "conv6", "conv7", "conv9", "conv10"),
+            (3, 32, 32),
+            10,
+            _cifar10,
+            Recipe(epochs=30, cutout=12, sizes=(20, 26, 32)),
+        ),
+    )
+}
