@@ -8,15 +8,14 @@ from toy_audits import write_images
 
 from torpor.audits.profile import clean_profile
 from torpor.core.errors import DataError
-from torpor.data.images import ImageSet
 from torpor.data.tensors import TensorImages
-from torpor.targets.toys import WindowTarget, needle
+from torpor.targets.toys import needle
 
 
 def test_the_profile_is_that_of_the_records(tmp_path: Path) -> None:
     target = needle()
-    data = write_images(tmp_path)
-    batch = target.data(data).load("test")
+    data = target.data(write_images(tmp_path))
+    batch = data.load("test")
     outcome = target.run(target.space.from_bytes(batch.inputs))
     cost = target.prices.cost(outcome.work)
     for batch_size in (5, 128):
@@ -34,10 +33,6 @@ def test_the_profile_is_that_of_the_records(tmp_path: Path) -> None:
 
 
 def test_no_images_are_refused() -> None:
-    class Empty(WindowTarget):
-        def data(self, folder: Path | None) -> ImageSet:
-            nothing = torch.zeros(0, 1, 4, 4, dtype=torch.uint8), torch.zeros(0, dtype=torch.int64)
-            return TensorImages({"test": nothing})
-
-    with pytest.raises(DataError, match="expected test samples for empty, got none"):
-        clean_profile(Empty([0.5], [0.1], name="empty"), None, limit=None, batch_size=4, seconds=False)
+    nothing = TensorImages({"test": (torch.zeros(0, 1, 4, 4, dtype=torch.uint8), torch.zeros(0, dtype=torch.int64))})
+    with pytest.raises(DataError, match="expected test samples for toy-needle, got none"):
+        clean_profile(needle(), nothing, limit=None, batch_size=4, seconds=False)

@@ -21,6 +21,7 @@ from torpor.attacks.universal import Learned, Universal
 from torpor.audits import examples
 from torpor.audits.plan import Plan, slug
 from torpor.audits.rows import attacked_rows, clean_rows
+from torpor.audits.source import source
 from torpor.audits.store import Store, save_tensors, write_atomically
 from torpor.audits.summary import summarize
 from torpor.core.budget import Budget
@@ -53,7 +54,7 @@ def run_audit(plan: Plan, target: Target, out: Path, progress: Progress = lambda
     for budget in plan.budgets:
         for attack in plan.attacks_at(budget):
             attack.check(target)
-    data = target.data(Path(plan.data_dir) if plan.data_dir else None)
+    data = source(target, plan.data_dir, plan.inputs)
     identity = plan.to_json() | {
         "target_fingerprint": target.fingerprint(),
         "data_fingerprint": data.fingerprint(),

@@ -33,6 +33,7 @@ class Plan:
         batch_size: samples per batch, and per shard on disk.
         device: where the target runs.
         data_dir: the user's folder of data, if the target needs one.
+        inputs: the user's own inputs, in place of the target's data.
         rule: exit rule other than the target's own.
         shape: of one input, for attacks whose own radius grows with it; None for texts.
 
@@ -50,6 +51,7 @@ class Plan:
     batch_size: int = 128
     device: str = "cpu"
     data_dir: str | None = None
+    inputs: str | None = None
     rule: str | None = None
     shape: tuple[int, ...] | None = None
 
@@ -114,6 +116,7 @@ class Plan:
             ("--steps", self.steps),
             ("--limit", self.limit),
             ("--data-dir", self.data_dir),
+            ("--inputs", self.inputs),
             ("--rule", self.rule),
         ):
             words += [] if value is None else [option, str(value)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from torpor.bounds.static import static_bound
 from torpor.core.batches import Samples
 from torpor.core.errors import DataError
 from torpor.core.work import Work
+from torpor.data.sets import DataSet
 from torpor.meters import WallClock, calibrate, latency
 from torpor.metrics import benign_percentile, efficacy_eec, efficacy_step, exit_histogram, tails
 from torpor.targets.base import Target
@@ -23,13 +23,13 @@ from torpor.targets.steps import StepTarget
 
 
 def clean_profile(
-    target: Target, data_dir: Path | None, *, limit: int | None, batch_size: int, seconds: bool
+    target: Target, data: DataSet, *, limit: int | None, batch_size: int, seconds: bool
 ) -> dict[str, Any]:
     """Run the test split as deployed and return its cost profile.
 
     Args:
         target: what to run.
-        data_dir: the user's folder of data.
+        data: of the target, or the user's own.
         limit: samples at most.
         batch_size: samples per batch.
         seconds: also calibrate a price list of seconds per unit.
@@ -43,7 +43,7 @@ def clean_profile(
     right: list[torch.Tensor] = []
     capped = 0
     first: list[Samples] = []
-    for batch in target.data(data_dir).batches("test", batch_size, limit):
+    for batch in data.batches("test", batch_size, limit):
         inputs = target.read(batch.inputs)
         outcome = target.run(inputs)
         flops.append(target.prices.cost(outcome.work).numpy())

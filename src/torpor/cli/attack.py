@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from torpor.cli.options import DataDir, Device, Norm, Rule, Seed, Steps, TargetName
+from torpor.cli.options import DataDir, Device, Inputs, Norm, Rule, Seed, Steps, TargetName
 
 
 def attack(
@@ -21,6 +21,7 @@ def attack(
     seed: Seed = 0,
     device: Device = "cpu",
     data_dir: DataDir = None,
+    inputs: Inputs = None,
     rule: Rule = None,
 ) -> None:
     """Attack the first test samples of TARGET with one attack and write clean and attacked inputs."""
@@ -29,10 +30,12 @@ def attack(
     from torpor.audits.engine import FIT_LIMIT
     from torpor.audits.examples import storable
     from torpor.audits.plan import check_device, check_seed
+    from torpor.audits.source import source
     from torpor.audits.store import save_tensors
     from torpor.cli.console import console
     from torpor.core.criteria import PreservesPrediction, Slowdown
     from torpor.core.errors import UsageError
+    from torpor.core.space import DenseSpace
     from torpor.targets.resolve import load_target
 
     if limit < 1:
@@ -41,9 +44,11 @@ def attack(
     if out.is_dir():
         raise UsageError(f"expected a file to write, got the folder {out}; name a file in it")
     check_device(device)
-    chosen = load_attack(name, norm=norm, eps=eps, steps=steps)
     system = load_target(target, device=device, rule=rule)
-    data = system.data(data_dir)
+    shape = system.space.shape if isinstance(system.space, DenseSpace) else None
+    chosen = load_attack(name, norm=norm, eps=eps, steps=steps, shape=shape)
+    chosen.check(system)
+    data = source(system, data_dir, inputs)
     batch = data.load("test", limit)
     if isinstance(chosen, Universal):
         known = data.load("validation", FIT_LIMIT)

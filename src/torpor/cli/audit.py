@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from torpor.cli.options import BatchSize, DataDir, Device, Limit, Norm, Rule, Seed, Steps, TargetName
+from torpor.cli.options import BatchSize, DataDir, Device, Inputs, Limit, Norm, Rule, Seed, Steps, TargetName
 
 
 def audit(
@@ -30,6 +30,7 @@ def audit(
     batch_size: BatchSize = 128,
     device: Device = "cpu",
     data_dir: DataDir = None,
+    inputs: Inputs = None,
     rule: Rule = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder to write; runs/TARGET by default.", show_default=False)
@@ -63,6 +64,7 @@ def audit(
         batch_size=batch_size,
         device=device,
         data_dir=str(data_dir) if data_dir else None,
+        inputs=str(inputs) if inputs else None,
         rule=rule,
         shape=system.space.shape if isinstance(system.space, DenseSpace) else None,
     )

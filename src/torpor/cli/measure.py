@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from torpor.cli.options import BatchSize, DataDir, Device, Json, Limit, Rule, TargetName
+from torpor.cli.options import BatchSize, DataDir, Device, Inputs, Json, Limit, Rule, TargetName
 
 
 def measure(
@@ -15,6 +15,7 @@ def measure(
     batch_size: BatchSize = 128,
     device: Device = "cpu",
     data_dir: DataDir = None,
+    inputs: Inputs = None,
     rule: Rule = None,
     seconds: Annotated[
         bool, typer.Option("--seconds", help="Also price every unit in seconds on this device.")
@@ -26,6 +27,7 @@ def measure(
 
     from torpor.audits.plan import check_device
     from torpor.audits.profile import clean_profile
+    from torpor.audits.source import source
     from torpor.cli.console import console
     from torpor.cli.profile_table import profile_table
     from torpor.core.errors import UsageError
@@ -35,9 +37,9 @@ def measure(
         if value is not None and value < 1:
             raise UsageError(f"expected a {name} of 1 or more, got {value}")
     check_device(device)
-    profile = clean_profile(
-        load_target(target, device=device, rule=rule), data_dir, limit=limit, batch_size=batch_size, seconds=seconds
-    )
+    system = load_target(target, device=device, rule=rule)
+    data = source(system, data_dir, inputs)
+    profile = clean_profile(system, data, limit=limit, batch_size=batch_size, seconds=seconds)
     if as_json:
         print(json.dumps(profile))
     else:

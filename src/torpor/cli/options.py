@@ -8,7 +8,10 @@ from typing import Annotated
 import typer
 
 TargetName = Annotated[
-    str, typer.Argument(metavar="TARGET", help="A name from 'torpor list targets', or pkg.module:factory.")
+    str,
+    typer.Argument(
+        metavar="TARGET", help="A name from 'torpor list targets', hf:FOLDER_OR_NAME, or pkg.module:factory."
+    ),
 ]
 Norm = Annotated[
     str | None,
@@ -22,7 +25,13 @@ Limit = Annotated[int | None, typer.Option(help="Samples at most; all by default
 Seed = Annotated[int, typer.Option(help="Seed of all randomness.")]
 BatchSize = Annotated[int, typer.Option(help="Samples per batch.")]
 Device = Annotated[str, typer.Option(help="Where the target runs, such as cpu or cuda.")]
-DataDir = Annotated[Path | None, typer.Option(help="Folder with test.parquet and train.parquet.", show_default=False)]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Folder with the target's data, such as test.parquet.", show_default=False)
+]
+Inputs = Annotated[
+    Path | None,
+    typer.Option(help="Your own texts (a line or a file each) or images, a file or a folder.", show_default=False),
+]
 Rule = Annotated[
     str | None,
     typer.Option(help="Exit rule: drop:0.05, drop:0.15, confidence:T, entropy:T or patience:N.", show_default=False),

@@ -85,10 +85,10 @@ class Target(ABC):
         Raises:
             DataError: if there are none.
         """
-        if folder is None:
-            raise DataError(f"expected a folder of images for {self.name}, got none; pass --data-dir FOLDER")
         if not isinstance(self.space, ImageSpace):
-            raise DataError(f"expected {self.name} to bring its own data, got a target without; write its data()")
+            raise DataError(f"expected {self.space.kind}s for {self.name}, got none; pass --inputs FILE_OR_FOLDER")
+        if folder is None:
+            raise DataError(f"expected a folder of images for {self.name}, got none; pass --data-dir or --inputs")
         return ParquetImages(folder, self.space.shape)
 
     def static_work(self) -> Work:

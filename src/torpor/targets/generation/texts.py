@@ -143,14 +143,6 @@ class TextGenerationTarget(GenerationTarget, TextTarget):
         lengths = range(self._shortest(), self._longest() + 1)
         return Work(self._work(lengths, [self.cap_of(length) for length in lengths]).counts.amax(0, keepdim=True))
 
-    def data(self, folder: Path | None) -> DataSet:
-        """See :meth:`Target.data`; a text file, or a folder of them, is read as texts without references."""
-        if self._data is None and folder is not None:
-            from torpor.data.texts import TextLines
-
-            return TextLines(folder)
-        return super().data(folder)
-
     def _probe_lengths(self, inputs: Sequence[str]) -> Iterable[int]:
         length = min(max(8, *self._lengths(inputs)), self._longest())
         return sorted({max(1, length // 4), max(1, length // 2), length})

@@ -140,7 +140,8 @@ def fit(
         The trained model in evaluation mode, and the seconds that its training took.
     """
     torch.manual_seed(recipe.seed)
-    model = build(tokenizer, recipe.dropout).to(torch.device(device)).train()
+    model = build(tokenizer, recipe.dropout).train()
+    torch.nn.Module.to(model, torch.device(device))  # what transformers wraps around it has no types
     deployed = model.config._attn_implementation
     model.set_attn_implementation("eager")  # for short texts on a CPU a training step takes a quarter less
     weights = {name: value for name, value in model.named_parameters() if value.requires_grad}

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from torpor.core.errors import DataError, UsageError
+from torpor.core.space import ImageSpace, WaveSpace
+from torpor.data.own import ImageFiles, own_inputs
+from torpor.targets.toy_text import ToyText
+
+
+def save(path: Path, height: int, width: int, seed: int = 0) -> np.ndarray:
+    pixels = np.random.default_rng(seed).integers(256, size=(height, width, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return pixels
+
+
+def test_images_of_a_folder_come_by_name_and_without_references(tmp_path: Path) -> None:
+    second, first = save(tmp_path / "b.PNG", 6, 8), save(tmp_path / "a.bmp", 6, 8, seed=1)
+    (tmp_path / "notes.txt").write_text("no image")
+    batch = own_inputs(tmp_path, ImageSpace((3, 6, 8))).load("test")
+    assert batch.inputs.permute(0, 2, 3, 1).equal(torch.from_numpy(np.stack([first, second])))
+    assert batch.references == ()
+
+
+def test_other_sizes_are_scaled_and_colors_dropped(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", 50, 20)
+    assert ImageFiles(tmp_path / "a.png", (1, 6, 8)).load("test").inputs.shape == (1, 1, 6, 8)
+    assert ImageFiles(tmp_path / "a.png", (3, 6, 8)).load("test").inputs.shape == (1, 3, 6, 8)
+
+
+def test_the_fingerprint_follows_the_files(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", 5, 5)
+    data = ImageFiles(tmp_path, (1, 5, 5))
+    before = data.fingerprint()
+    save(tmp_path / "b.png", 5, 5)
+    assert data.fingerprint() != before
+
+
+def test_texts_are_read_for_targets_of_texts(tmp_path: Path) -> None:
+    (tmp_path / "texts.txt").write_text("one\ntwo\n")
+    assert own_inputs(tmp_path / "texts.txt", ToyText().space).load("test").inputs == ("one", "two")
+
+
+def test_what_cannot_be_read_is_said_in_a_sentence(tmp_path: Path) -> None:
+    space = ImageSpace((3, 6, 8))
+    with pytest.raises(UsageError, match="no such file; check --inputs"):
+        own_inputs(tmp_path / "missing", space)
+    with pytest.raises(UsageError, match="got one of waves; leave it out"):
+        own_inputs(tmp_path, WaveSpace((100,), 8000))
+    with pytest.raises(DataError, match="got none; pass another folder"):
+        own_inputs(tmp_path, space).load("test")
+    with pytest.raises(DataError, match="images to audit, none to fit on"):
+        own_inputs(tmp_path, space).load("validation")
+    (tmp_path / "a.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"expected an image, got .*a\.png"):
+        own_inputs(tmp_path, space).load("test")
