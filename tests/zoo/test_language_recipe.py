@@ -20,7 +20,8 @@ from torpor.zoo.language.numbers import Spellings
 from torpor.zoo.language.registry import LanguageEntry
 from torpor.zoo.language.tokenizer import BYTES_ONLY, Kind, encode, train_tokenizer
 from torpor.zoo.recipes.decoders import judge
-from torpor.zoo.recipes.language import LanguageRecipe, batches, fit, perplexity, smoothed_loss, train_language
+from torpor.zoo.recipes.language import LanguageRecipe, batches, perplexity, teach, train_language
+from torpor.zoo.recipes.teacher import smoothed_loss
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -63,7 +64,7 @@ def task(request: pytest.FixtureRequest) -> Task:
 
 
 def run(task: Task, recipe: LanguageRecipe, checkpoint: Path, progress: Progress = silent) -> dict[str, Tensor]:
-    model, seconds = fit(tiny, *task, recipe, checkpoint, progress=progress)
+    model, seconds = teach(tiny, *task, recipe, checkpoint, progress=progress)
     assert seconds > 0
     assert not model.training
     return {name: value.clone() for name, value in model.state_dict().items()}
@@ -86,7 +87,7 @@ def test_an_interrupted_training_ends_with_the_same_bits(task: Task, tmp_path: P
     assert per_epoch > 5
     torch.manual_seed(123)  # the state of the global generator must not matter
     with pytest.raises(InterruptionError):
-        fit(tiny, *task, RECIPE, checkpoint, progress=stop)
+        teach(tiny, *task, RECIPE, checkpoint, progress=stop)
     started: list[int] = []
     assert same(run(task, RECIPE, checkpoint, progress=lambda done, total, loss: started.append(done)), expected)
     assert started[0] > per_epoch
@@ -96,13 +97,13 @@ def test_an_interrupted_training_ends_with_the_same_bits(task: Task, tmp_path: P
 def test_a_damaged_checkpoint_is_a_usage_error(task: Task, tmp_path: Path) -> None:
     (tmp_path / "c.safetensors").write_bytes(b"not a checkpoint")
     with pytest.raises(UsageError, match="expected a training checkpoint, got a damaged file"):
-        fit(tiny, *task, RECIPE, tmp_path / "c.safetensors")
+        teach(tiny, *task, RECIPE, tmp_path / "c.safetensors")
 
 
 def test_training_lowers_the_loss(task: Task, tmp_path: Path) -> None:
     losses: list[float] = []
     recipe = replace(RECIPE, epochs=12, learning_rate=1e-2, dropout=0, label_smoothing=0)
-    fit(tiny, *task, recipe, tmp_path / "c.safetensors", progress=lambda done, total, loss: losses.append(loss))
+    teach(tiny, *task, recipe, tmp_path / "c.safetensors", progress=lambda done, total, loss: losses.append(loss))
     assert losses[-2] < 0.8 * losses[0]
 
 

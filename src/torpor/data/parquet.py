@@ -14,6 +14,7 @@ from torch import Tensor
 
 from torpor.core.errors import DataError
 from torpor.data.images import ImageSet
+from torpor.data.tables import count_rows
 
 HOLD_OUT = 20  # one training image in so many is validation data
 COLUMNS = ("img", "image")
@@ -39,12 +40,7 @@ class ParquetImages(ImageSet):
 
     def fingerprint(self) -> str:
         """Return the name and the number of rows of each file; one that is repaired in place stays the same."""
-        rows = {}
-        for path in sorted(self.folder.glob("*.parquet")) if self.folder.is_dir() else []:
-            try:
-                rows[path.name] = pq.read_metadata(path).num_rows
-            except (pa.ArrowException, OSError):
-                rows[path.name] = None  # reading it will say what is wrong
+        rows = {path.name: count_rows(path) for path in sorted(self.folder.glob("*.parquet"))}
         return f"{self.name} {rows}"
 
     def samples(self, split: str) -> Iterator[tuple[Tensor, int]]:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from torpor.core.errors import DataError, UsageError
 from torpor.data.sets import SPLITS, DataSet
+from torpor.data.tables import count_rows, read_rows
 
 
 class ParquetTexts(DataSet):
@@ -27,12 +25,7 @@ class ParquetTexts(DataSet):
 
     def fingerprint(self) -> str:
         """Return the name, the columns and the number of rows of each file."""
-        rows = {}
-        for split in SPLITS:
-            try:
-                rows[split] = pq.read_metadata(self._path(split)).num_rows
-            except (pa.ArrowException, OSError):
-                rows[split] = None  # reading it will say what is wrong
+        rows = {split: count_rows(self._path(split)) for split in SPLITS}
         return f"{self.name} {self.source} {self.reference} {rows}"
 
     def samples(self, split: str) -> Iterator[tuple[str, str | None]]:
@@ -43,31 +36,17 @@ class ParquetTexts(DataSet):
             DataError: if the file is missing or damaged, or holds no such texts.
         """
         path = self._path(split)
-        if not path.is_file():
-            raise DataError(f"expected texts in {path}, got no such file; pass --data-dir FOLDER")
-        try:
-            yield from self._rows(path)
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(f"expected a Parquet file, got {path}: {error}; fetch it again") from error
+        columns = [self.source] if self.reference is None else [self.source, self.reference]
+        for number, values in enumerate(read_rows(path, columns, "texts")):
+            for name, value in zip(columns, values, strict=True):
+                if not isinstance(value, str):
+                    raise DataError(f"expected a text, got {value!r} in column {name}, row {number} of {path}")
+            yield values[0].strip(), None if self.reference is None else values[1].strip()
 
     def _path(self, split: str) -> Path:
         if split not in SPLITS:
             raise UsageError(f"expected one of {', '.join(SPLITS)}, got split {split!r}")
         return self.folder / f"{split}.parquet"
-
-    def _rows(self, path: Path) -> Iterator[tuple[str, str | None]]:
-        file = pq.ParquetFile(path)
-        columns = [self.source] if self.reference is None else [self.source, self.reference]
-        if not set(columns) <= set(file.schema_arrow.names):
-            raise DataError(f"expected columns {' and '.join(columns)}, got {file.schema_arrow.names} in {path}")
-        number = 0
-        for rows in file.iter_batches(batch_size=1024, columns=columns):
-            for values in zip(*(rows.column(name).to_pylist() for name in columns), strict=True):
-                for name, value in zip(columns, values, strict=True):
-                    if not isinstance(value, str):
-                        raise DataError(f"expected a text, got {value!r} in column {name}, row {number} of {path}")
-                yield values[0].strip(), None if self.reference is None else values[1].strip()
-                number += 1
 
 
 class TextLines(DataSet):

@@ -13,7 +13,13 @@ from torch.nn.utils.rnn import pad_sequence
 from torpor.zoo.language.tokenizer import MOST_TOKENS, Pair
 
 if TYPE_CHECKING:
-    from transformers import GenerationConfig, LlamaForCausalLM, MarianMTModel, PreTrainedTokenizerFast
+    from transformers import (
+        GenerationConfig,
+        LlamaForCausalLM,
+        MarianMTModel,
+        PreTrainedModel,
+        PreTrainedTokenizerFast,
+    )
 
     LanguageModel = LlamaForCausalLM | MarianMTModel
 
@@ -121,17 +127,38 @@ def decoder_only(
 
 def teacher_forced(model: LanguageModel, pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
     """Return the logits ``[N, V]`` of all true next tokens of all targets, the end included, and these ``[N]``."""
-    pad, bos, eos = (int(getattr(model.config, f"{name}_token_id")) for name in ("pad", "bos", "eos"))
-    given = _padded([[bos, *target] for _, target in pairs], pad).to(model.device)
-    labels = _padded([[*target, eos] for _, target in pairs], IGNORED).to(model.device)
-    if model.config.is_encoder_decoder:
-        sources = _padded([source for source, _ in pairs], pad).to(model.device)
-        arguments = {"input_ids": sources, "attention_mask": sources != pad, "decoder_input_ids": given}
-    else:
-        arguments = {"input_ids": given}  # padded behind: no token looks ahead
+    targets = [target for _, target in pairs]
+    if not model.config.is_encoder_decoder:
+        return answer_logits(model, targets, "input_ids")
+    pad, _, _ = _special(model)
+    ids = _padded([source for source, _ in pairs], pad).to(model.device)
+    return answer_logits(model, targets, "decoder_input_ids", input_ids=ids, attention_mask=ids != pad)
+
+
+def answer_logits(
+    model: PreTrainedModel, answers: Sequence[list[int]], given_as: str, **read: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the logits ``[N, V]`` of all true next tokens of ``answers``, the end included, and these ``[N]``.
+
+    Args:
+        model: with a language head.
+        answers: their tokens, without start and end.
+        given_as: name of the model's argument for the tokens so far.
+        **read: the model's other arguments.
+    """
+    pad, bos, eos = _special(model)
+    given = _padded([[bos, *answer] for answer in answers], pad).to(model.device)
+    labels = _padded([[*answer, eos] for answer in answers], IGNORED).to(model.device)
+    arguments = {**read, given_as: given}  # padded behind: no token looks ahead
     hidden = model.base_model(**arguments, use_cache=False).last_hidden_state
     real = labels != IGNORED
-    return model.lm_head(hidden[real]).float(), labels[real]
+    logits: Tensor = model.get_output_embeddings()(hidden[real]).float()  # type: ignore[no-untyped-call]
+    return logits, labels[real]
+
+
+def _special(model: PreTrainedModel) -> tuple[int, ...]:
+    """Return the ids of padding, start and end."""
+    return tuple(int(getattr(model.config, f"{name}_token_id")) for name in ("pad", "bos", "eos"))
 
 
 def _padded(rows: list[list[int]], value: int) -> Tensor:

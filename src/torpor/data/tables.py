@@ -1,0 +1,43 @@
+"""Rows of Parquet files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from torpor.core.errors import DataError
+
+
+def read_rows(path: Path, columns: Sequence[str], what: str) -> Iterator[tuple[Any, ...]]:
+    """Yield the values of ``columns``, row by row.
+
+    Args:
+        path: of the file.
+        columns: their names.
+        what: the rows are, for messages.
+
+    Raises:
+        DataError: if the file is missing or damaged, or lacks a column.
+    """
+    if not path.is_file():
+        raise DataError(f"expected {what} in {path}, got no such file; pass --data-dir FOLDER")
+    try:
+        file = pq.ParquetFile(path)
+        if not set(columns) <= set(file.schema_arrow.names):
+            raise DataError(f"expected columns {' and '.join(columns)}, got {file.schema_arrow.names} in {path}")
+        for rows in file.iter_batches(batch_size=1024, columns=list(columns)):
+            yield from zip(*(rows.column(name).to_pylist() for name in columns), strict=True)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"expected a Parquet file, got {path}: {error}; fetch it again") from error
+
+
+def count_rows(path: Path) -> int | None:
+    """Return the number of rows of a file; None where reading it will say what is wrong."""
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (pa.ArrowException, OSError):
+        return None

@@ -1,0 +1,206 @@
+"""Teach a model of transformers the true next token: resumable, the same weights for the same seed; save and judge."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from torpor.core.errors import UsageError
+from torpor.data.sets import DataSet
+from torpor.targets.generation import GenerationTarget, load_pretrained
+from torpor.zoo.entry import Progress, silent
+from torpor.zoo.recipes.checkpoint import Checkpoint
+from torpor.zoo.recipes.decoders import judge
+from torpor.zoo.recipes.training import one_cycle
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    Model = TypeVar("Model", bound=PreTrainedModel)
+
+Lesson = Callable[[Any], tuple[Tensor, Tensor]]
+"""Ask a model for the logits ``[N, V]`` of all next tokens of a batch, and return them with the true ones ``[N]``."""
+Lessons = Callable[[int, torch.Generator], Sequence[Lesson]]
+"""Return the lessons of an epoch, drawn by a generator; all epochs have as many."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherRecipe:
+    """How a model is taught: AdamW, one cycle of learning rates.
+
+    Attributes:
+        epochs: passes over the training split.
+        learning_rate: peak.
+        warmup: share of the training over which the learning rate rises; then it falls to 0 as a cosine.
+        weight_decay: of matrices.
+        dropout: of embeddings and of what each block adds.
+        label_smoothing: of every target but the end token, so that models end sharply.
+        clip: largest norm of the gradient.
+        bfloat16: compute in half the bits; for very narrow models, converting costs more than it saves.
+        seed: of initialization, order and dropout.
+    """
+
+    epochs: int
+    learning_rate: float = 1e-3
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    dropout: float = 0.1
+    label_smoothing: float = 0.1
+    clip: float = 1.0
+    bfloat16: bool = True
+    seed: int = 0
+
+
+def check_packages(name: str) -> None:
+    """Refuse to train ``name`` where a package is missing.
+
+    Raises:
+        UsageError: if one is.
+    """
+    for package in ("transformers", "tokenizers", "sacrebleu"):
+        if find_spec(package) is None:
+            raise UsageError(f"expected {package} to train {name}, got none; pip install 'torpor[language]'")
+
+
+def smoothed_loss(logits: Tensor, labels: Tensor, smoothing: float, eos: int) -> Tensor:
+    """Return the mean cross-entropy, smoothed where the label is not the end token."""
+    scores = logits.log_softmax(-1)
+    right = -scores.gather(1, labels.unsqueeze(1)).squeeze(1)
+    share = smoothing * (labels != eos)
+    return (right * (1 - share) - scores.mean(-1) * share).mean()
+
+
+def fit(
+    build: Callable[[], Model],
+    lessons: Lessons,
+    data: str,
+    recipe: TeacherRecipe,
+    checkpoint: Path,
+    *,
+    device: str = "cpu",
+    progress: Progress = silent,
+) -> tuple[Model, float]:
+    """Train from scratch, or from ``checkpoint`` where an interrupted run of the same recipe on the same data left one.
+
+    Args:
+        build: makes the untrained model.
+        lessons: what it learns from.
+        data: a fingerprint of the data.
+        recipe: how it is taught.
+        checkpoint: is replaced after every epoch.
+        device: where to train.
+        progress: see :data:`~torpor.zoo.entry.Progress`.
+
+    Returns:
+        The trained model in evaluation mode, and the seconds that its training took.
+
+    Raises:
+        UsageError: if the checkpoint is damaged, or of another training that is not finished.
+    """
+    torch.manual_seed(recipe.seed)
+    model = build().train()
+    torch.nn.Module.to(model, torch.device(device))  # what transformers wraps around it has no types
+    deployed = model.config._attn_implementation
+    model.set_attn_implementation("eager")  # for short texts on a CPU a training step takes a quarter less
+    weights = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    groups = [
+        {"params": [value for value in weights.values() if value.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [value for value in weights.values() if value.ndim <= 1], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98), fused=True)
+    plan = {**asdict(recipe), "model": json.loads(model.config.to_json_string()), "data": data}
+    state = Checkpoint(checkpoint, plan, weights, [optimizer])
+    first, seconds = state.restore()
+    total = 0
+    for epoch in range(first, recipe.epochs):
+        started = time.perf_counter()
+        chance = torch.Generator().manual_seed((recipe.seed * 100_003 + epoch) % 2**63)
+        torch.manual_seed(chance.initial_seed())  # of dropout and noise
+        order = lessons(epoch, chance)
+        total = len(order) * recipe.epochs
+        for step, lesson in enumerate(order):
+            done = epoch * len(order) + step
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate * one_cycle(done / total, recipe.warmup)
+            with torch.autocast(model.device.type, torch.bfloat16, recipe.bfloat16):
+                logits, labels = lesson(model)
+            loss = smoothed_loss(logits, labels, recipe.label_smoothing, int(model.config.eos_token_id))
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(weights.values(), recipe.clip)
+            optimizer.step()
+            if done % 10 == 0:
+                progress(done + 1, total, loss.item())
+        seconds += time.perf_counter() - started
+        state.save(epoch + 1, seconds)
+    progress(total, total, math.nan)
+    model.set_attn_implementation(deployed)
+    return model.train(False), seconds
+
+
+def save_pretrained(
+    name: str,
+    model: PreTrainedModel,
+    parts: Sequence[Any],
+    data: DataSet,
+    recipe: TeacherRecipe,
+    folder: Path,
+    seconds: float,
+    judged: Callable[[GenerationTarget], dict[str, Any]] = lambda target: {},
+) -> Path:
+    """Write model and decoding configuration in Hugging Face's layout, weights in half precision, and a card beside.
+
+    The scores on the test split are those of what was written. The configuration asks for single precision, so that
+    whoever loads the folder computes in it.
+
+    Args:
+        name: of the folder and of the card.
+        model: trained.
+        parts: tokenizer and, if there is one, feature extractor.
+        data: whose test split is reported.
+        recipe: how the model was taught.
+        folder: for both.
+        seconds: that the training took.
+        judged: returns further scores for the card.
+
+    Returns:
+        The path of the card, ``NAME.json`` in ``folder``.
+    """
+    from transformers import __version__ as transformers_version
+
+    home, card = folder / name, folder / f"{name}.json"
+    card.unlink(missing_ok=True)  # it is written last: where it lies, the model is whole
+    home.mkdir(parents=True, exist_ok=True)
+    halves = {
+        key: value.detach().cpu().half().contiguous() for key, value in model.named_parameters() if value.requires_grad
+    }
+    save_file(halves, home / "model.safetensors", metadata={"format": "pt"})
+    model.config.architectures, model.config.dtype = [type(model).__name__], "float32"
+    for part in (model.config, model.generation_config, *parts):
+        part.save_pretrained(home)
+    target = load_pretrained(str(home))
+    content = {
+        "name": name,
+        "parameters": sum(value.numel() for value in halves.values()),
+        "vocabulary": target.codec.size,
+        "data": data.fingerprint(),
+        "test": {**judged(target), **judge(target, data, "test")},
+        "recipe": asdict(recipe),
+        "seconds": round(seconds, 1),
+        "torch": torch.__version__,
+        "transformers": transformers_version,
+        "sha256": hashlib.sha256((home / "model.safetensors").read_bytes()).hexdigest(),
+    }
+    card.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return card
