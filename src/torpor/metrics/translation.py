@@ -32,6 +32,6 @@ class CorpusScores:
         except ImportError:
             reason = "sacrebleu is not installed; pip install 'torpor[language]'"
             return {"bleu": None, "chrf": None, "bleu_reason": reason}
-        bleu = corpus_bleu(self._outputs, [self._references])
+        bleu = corpus_bleu(self._outputs, [self._references], force=True)  # captions are tokenized
         chrf = corpus_chrf(self._outputs, [self._references])
         return {"bleu": float(bleu.score), "chrf": float(chrf.score), "bleu_reason": None}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -13,6 +13,8 @@ from torpor.attacks.discrete.constraints import Sendable
 from torpor.attacks.discrete.goal import decoder_steps
 from torpor.attacks.discrete.gradients import TokenGradient
 from torpor.targets.steps import TextTarget
+
+AT_ONCE = 64  # candidates of one sample that are scored together
 
 
 @dataclass
@@ -71,8 +73,8 @@ def greedy(
     """Change each text by one edit per round: always the edit after which the target generates longest.
 
     The next round starts from that text even if it is shorter than the best so far; the best of all rounds is kept, the
-    clean text if none was longer. A sample whose output reached the cap leaves. All candidates of a round are scored in
-    batches across samples.
+    clean text if none was longer. A sample whose output reached the cap leaves; the candidates that it has left are not
+    even asked about, since none can be longer. Candidates are scored in batches across samples.
 
     Args:
         target: what to attack.
@@ -86,19 +88,32 @@ def greedy(
     current = list(clean)
     rows = [row for row, steps in enumerate(tally.steps) if steps < target.cap]
     for _ in range(rounds):
-        tried = {}
-        for row in rows:
-            proposed = dict.fromkeys(move(row, current[row], tally))
-            allowed = (text for text in proposed if text != current[row] and fits(clean[row], text))
-            if texts := list(islice(allowed, most)):
-                tried[row] = texts
-        scores = iter(decoder_steps(target, [text for texts in tried.values() for text in texts]))
-        for row, texts in tried.items():
-            steps, text = max(((next(scores), text) for text in texts), key=lambda pair: pair[0])
-            tally.forwards[row] += len(texts)
+        allowed = {row: _sendable(move(row, current[row], tally), current[row], clean[row], fits) for row in rows}
+        longest = _longest(target, {row: islice(texts, most) for row, texts in allowed.items()}, tally)
+        for row, (steps, text) in longest.items():
             tally.offer(row, text, steps)
             current[row] = text
-        rows = [row for row in tried if tally.steps[row] < target.cap]
+        rows = [row for row in longest if tally.steps[row] < target.cap]
         if not rows:
             break
     return tally
+
+
+def _sendable(proposed: Iterable[str], current: str, clean: str, fits: Sendable) -> Iterator[str]:
+    """Yield each text once that may be sent and changes something."""
+    return (text for text in dict.fromkeys(proposed) if text != current and fits(clean, text))
+
+
+def _longest(target: TextTarget, allowed: Mapping[int, Iterator[str]], tally: Tally) -> dict[int, tuple[int, str]]:
+    """Return the first of each row's texts that runs most steps, with these; rows without texts are left out."""
+    longest: dict[int, tuple[int, str]] = {}
+    rows = list(allowed)
+    while rows:
+        parts = {row: texts for row in rows if (texts := list(islice(allowed[row], AT_ONCE)))}
+        scores = iter(decoder_steps(target, [text for texts in parts.values() for text in texts]))
+        for row, texts in parts.items():
+            tally.forwards[row] += len(texts)
+            found = max(((next(scores), text) for text in texts), key=lambda pair: pair[0])
+            longest[row] = max(longest.get(row, found), found, key=lambda pair: pair[0])
+        rows = [row for row in parts if longest[row][0] < target.cap]
+    return longest
