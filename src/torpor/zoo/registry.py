@@ -8,8 +8,9 @@ from torpor.zoo.captioning.registry import CAPTIONERS
 from torpor.zoo.early_exits import EARLY_EXITS
 from torpor.zoo.entry import Entry
 from torpor.zoo.language.registry import LANGUAGE_MODELS
+from torpor.zoo.speech.registry import SPEECH
 
-ZOO: dict[str, Entry] = {**EARLY_EXITS, **CAPTIONERS, **LANGUAGE_MODELS}
+ZOO: dict[str, Entry] = {**EARLY_EXITS, **CAPTIONERS, **LANGUAGE_MODELS, **SPEECH}
 
 
 def sdn_digits() -> EarlyExitTarget:
@@ -50,3 +51,8 @@ def lm_multi30k() -> Target:
 def speller() -> Target:
     """Load the model that writes out numbers."""
     return LANGUAGE_MODELS["speller"].load()
+
+
+def speech_digits() -> Target:
+    """Load the recognizer of spoken digits."""
+    return SPEECH["speech-digits"].load()

@@ -1,0 +1,1 @@
+"""Speech recognizers: small configurations of Whisper."""

@@ -1,0 +1,64 @@
+"""The zoo's speech recognizers by name: architecture, data, recipe, and where the weights are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torpor.core.errors import DataError
+from torpor.data.speech import SpokenDigits
+from torpor.targets.generation import GenerationTarget, load_pretrained
+from torpor.zoo.entry import Entry, Progress, silent
+from torpor.zoo.recipes.speech import Builder, SpeechRecipe, train_speech
+from torpor.zoo.speech.architectures import recognizer
+
+
+@dataclass(frozen=True)
+class SpeechEntry(Entry):
+    """A recognizer of spoken digits that torpor can build and train.
+
+    Attributes:
+        build: makes the untrained model from its tokenizer and a dropout rate; cap and decoding are the deployed ones.
+        recipe: how the weights were trained.
+    """
+
+    build: Builder
+    recipe: SpeechRecipe
+
+    def data(self, folder: Path | None) -> SpokenDigits:
+        """Find the recordings in the user's ``--data-dir`` or in its subfolder ``fsdd``.
+
+        Raises:
+            DataError: if no folder is given.
+        """
+        if folder is None:
+            raise DataError(
+                "expected the Free Spoken Digit Dataset (train and test.parquet), got no folder; pass --data-dir"
+            )
+        nested = folder / "fsdd"
+        return SpokenDigits(nested if nested.is_dir() else folder)
+
+    def load(self, folder: Path | None = None) -> GenerationTarget:
+        """See :meth:`Entry.load`."""
+        self.card(folder)
+        return load_pretrained(str((folder or self.folder()) / self.name), data=self.data)
+
+    def train(
+        self,
+        data_dir: Path | None,
+        folder: Path,
+        *,
+        device: str = "cpu",
+        epochs: int | None = None,
+        seed: int = 0,
+        progress: Progress = silent,
+    ) -> Path:
+        """See :meth:`Entry.train`."""
+        entry = replace(self, recipe=replace(self.recipe, seed=seed, epochs=epochs or self.recipe.epochs))
+        return train_speech(entry, self.data(data_dir), folder, device=device, progress=progress)
+
+
+SPEECH: dict[str, SpeechEntry] = {
+    entry.name: entry
+    for entry in (SpeechEntry("speech-digits", recognizer, SpeechRecipe(epochs=40, label_smoothing=0)),)
+}
