@@ -129,8 +129,8 @@ def test_an_impossible_audit(inside: Path, options: list[str], words: str) -> No
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("nope", "a target among sdn-digits"),
-        ("", "a target among sdn-digits"),
+        ("nope", "a target among captioner-scenes-gru"),
+        ("", "a target among captioner-scenes-gru"),
         ("nowhere:target", "No module named 'nowhere'"),
         (":target", "a module that can be imported"),
         (".relative:target", "a module that can be imported"),

@@ -30,6 +30,8 @@ def records(n: int, seed: int = 0) -> dict[str, np.ndarray]:
         "linf": generator.random(n),
         "l2": generator.random(n),
         "l1": generator.random(n),
+        "edits": generator.integers(0, 4, n).astype(float),
+        "similarity": generator.random(n),
         "forwards": generator.integers(0, 100, n),
         "backwards": generator.integers(0, 100, n),
     }
@@ -67,6 +69,8 @@ def test_every_number_against_the_columns() -> None:
         "linf_max": batch["linf"].max(),
         "l2_mean": batch["l2"].mean(),
         "l1_mean": batch["l1"].mean(),
+        "edits_mean": batch["edits"].mean(),
+        "similarity_mean": batch["similarity"].mean(),
         "forwards": batch["forwards"].sum(),
         "backwards": batch["backwards"].sum(),
     }
@@ -108,7 +112,7 @@ def test_faulty_batches_are_refused_and_leave_no_trace() -> None:
     good = records(5)
     for faulty, message in [
         ({name: column for name, column in good.items() if name != "l2"}, "got none for l2"),
-        (good | {"utility": np.full(5, np.nan)}, "finite utility"),
+        (good | {"slowdown": np.full(5, np.nan)}, "finite slowdown"),
         (good | {"l1": np.zeros(4)}, "one length"),
         (good | {"exit": np.zeros(4, dtype=int)}, "one length"),
     ]:

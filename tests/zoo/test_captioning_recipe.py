@@ -15,7 +15,7 @@ from torpor.data.sets import Batch
 from torpor.zoo.captioning.captioner import Captioner
 from torpor.zoo.captioning.registry import CAPTIONERS, CaptionEntry
 from torpor.zoo.captioning.vocabulary import Vocabulary
-from torpor.zoo.recipes.captioning import CaptionRecipe, losses, to_ids, train_captioner
+from torpor.zoo.recipes.captioning import CaptionRecipe, losses, to_ids, train_captioner, with_noise
 
 VOCABULARY = Vocabulary.of(WORDS)
 RECIPE = CaptionRecipe(epochs=3, batch_size=2, autocast=False, seed=7)
@@ -101,6 +101,18 @@ def test_training_lowers_the_loss(data: Batch, tmp_path: Path) -> None:
         progress=lambda done, total, loss: seen.append(loss),
     )
     assert seen[-2] < 0.8 * seen[0]
+
+
+def test_noise_differs_in_strength_and_stays_within_pictures() -> None:
+    gray = torch.full((50, 3, 8, 8), 0.5)
+    noisy = with_noise(gray, 0.2, torch.Generator().manual_seed(0))
+    strengths = (noisy - gray).flatten(1).std(1)
+    assert strengths.max() < 0.25
+    assert strengths.min() < 0.05 < 0.15 < strengths.max()
+    white = with_noise(torch.ones(5, 3, 8, 8), 0.2, torch.Generator().manual_seed(0))
+    assert white.max() == 1
+    assert white.min() < 1
+    assert with_noise(gray, 0.0, torch.Generator()).equal(gray)
 
 
 def test_too_few_samples_are_refused(data: Batch, tmp_path: Path) -> None:

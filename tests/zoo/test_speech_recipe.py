@@ -10,6 +10,7 @@ import torch
 from safetensors import safe_open
 
 from spoken import recordings
+from torpor.attacks.slothspeech import SlothSpeech
 from torpor.core.errors import UsageError
 from torpor.data.speech import SpokenDigits
 from torpor.targets.resolve import load_target
@@ -139,3 +140,13 @@ def test_the_card_has_scores_and_all_that_made_them(data: SpokenDigits, trained:
     assert told["recipe"] == asdict(RECIPE)
     assert (told["name"], told["vocabulary"], told["data"]) == ("tiny", 259, data.fingerprint())
     assert told["seconds"] > 0
+
+
+def test_slothspeech_also_fills_silence(data: SpokenDigits, trained: Path) -> None:
+    target, attack = entry().load(trained), SlothSpeech(steps=2)
+    waves = target.read(data.load("test", 2).inputs)
+    found = attack.search(target, waves, None, 0)
+    changed = ((found.inputs - waves) != 0) & (waves == 0)
+    assert (changed.sum(1) > 0.9 * (waves == 0).sum(1)).all(), "where the clean sound has no gradient"
+    assert found.zero_gradient is not None
+    assert not found.zero_gradient.any()

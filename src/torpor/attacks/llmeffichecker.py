@@ -31,7 +31,7 @@ PAPER = Paper(
     "Feng et al.",
     "ACM TOSEM",
     2024,
-    "doi:10.1145/3664812",
+    "10.1145/3664812",
 )
 SUBSTITUTES = 50  # random tokens per position
 

@@ -43,6 +43,7 @@ class CaptionRecipe:
         weight_decay: of matrices and kernels.
         even_attention: weight alpha_c of the loss that asks the decoder to look at every position about once (Xu et
             al., "Show, Attend and Tell", section 4.2.1, "doubly stochastic attention").
+        noise: largest standard deviation of the normal noise on each picture, in pixels of [0, 1]; drawn for each.
         autocast: whether to compute in bfloat16; convolutions per channel are slower in it on a CPU.
         seed: of initialization and order.
     """
@@ -52,6 +53,7 @@ class CaptionRecipe:
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     even_attention: float = 1.0
+    noise: float = 0.1
     autocast: bool = True
     seed: int = 0
 
@@ -99,7 +101,8 @@ def train_captioner(
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate * one_cycle(done / total)
             pick = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
-            words, attention = losses(model, to_unit(images[pick]), ids[pick], autocast=recipe.autocast)
+            pictures = with_noise(to_unit(images[pick]), recipe.noise, chance)
+            words, attention = losses(model, pictures, ids[pick], autocast=recipe.autocast)
             optimizer.zero_grad()
             (words + recipe.even_attention * attention).backward()
             nn.utils.clip_grad_norm_(model.parameters(), 5.0)
@@ -110,6 +113,15 @@ def train_captioner(
         state.save(epoch + 1, seconds)
     progress(total, total, math.nan)
     return model.eval(), seconds
+
+
+def with_noise(pictures: Tensor, most: float, chance: torch.Generator) -> Tensor:
+    """Add normal noise of a strength from 0 to ``most`` to each picture ``[B, C, H, W]`` in [0, 1]."""
+    if not most:
+        return pictures
+    strength = most * torch.rand(len(pictures), 1, 1, 1, generator=chance)
+    noise = strength * torch.randn(pictures.shape, generator=chance)
+    return (pictures + noise.to(pictures.device)).clamp(0, 1)
 
 
 def losses(model: Captioner, images: Tensor, ids: Tensor, *, autocast: bool, parts: int = 4) -> tuple[Tensor, Tensor]:
