@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from torpor.attacks.base import Candidates
 from torpor.attacks.step_objectives import LowerEnd
 from torpor.attacks.steps import Adam, Change, StepAttack, lengthen
 from torpor.core.paper import Paper
+from torpor.core.seeds import sample_generators
 from torpor.targets.steps import StepTarget
 
 PAPER = Paper(
@@ -25,6 +25,7 @@ PAPER = Paper(
 )
 STEP = 0.1
 WEIGHT = 0.1
+START = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,8 @@ class SlothSpeech(StepAttack):
 
     The paper changes the recognizer's spectrogram features, by as much as it takes; here the *sound* is changed, so
     that it can be played, and within ``eps`` (samples are in [-1, 1)). Radii are ours: Linf 0.01, and L2 0.5. Of the
-    paper's learning rate of 0.1 per feature remains a step of a tenth of ``eps``.
+    paper's learning rate of 0.1 per feature remains a step of a tenth of ``eps``. The search starts from faint noise of
+    half the budget, not from the sound itself: where that is silent, as behind what is said, its gradient is zero.
     """
 
     id: ClassVar[str] = "slothspeech"
@@ -65,6 +67,6 @@ class SlothSpeech(StepAttack):
             optimizer=Adam(self.rate(inputs)),
             steps=self.iterations,
             variable=Change(),
-            start=torch.zeros_like(inputs),
+            start=self.ball.random(sample_generators(inputs, seed, self.id), START * self.eps, inputs),
             penalty=self.penalty,
         )

@@ -66,8 +66,9 @@ def whisper(
         encoder_ffn_dim=inner,
         decoder_ffn_dim=inner,
         max_source_positions=RATE * SECONDS // HOP // 2,
-        max_target_positions=cap + 1,  # of the start, and of all tokens
+        max_target_positions=4 * cap + 1,  # reports tell what four times the cap would let through
         dropout=dropout,
+        init_std=width**-0.5,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
