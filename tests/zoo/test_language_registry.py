@@ -16,7 +16,7 @@ from torpor.zoo.language.registry import LANGUAGE_MODELS
 from torpor.zoo.language.tokenizer import train_tokenizer
 
 MEGABYTES = {"translator-multi30k": 18.0, "lm-multi30k": 10.0, "speller": 1.0}
-CAPS = {"translator-multi30k": 128, "lm-multi30k": 96, "speller": 200}
+CAPS = {"translator-multi30k": 128, "lm-multi30k": 96, "speller": 160}
 
 
 @pytest.fixture

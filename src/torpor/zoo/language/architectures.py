@@ -50,8 +50,8 @@ def translator(tokenizer: PreTrainedTokenizerFast, dropout: float) -> MarianMTMo
 
 
 def speller(tokenizer: PreTrainedTokenizerFast, dropout: float) -> MarianMTModel:
-    """Build the speller: 2 + 2 layers of width 96, at most 200 tokens (bytes)."""
-    return encoder_decoder(tokenizer, dropout, width=96, layers=2, heads=4, inner=256, cap=200)
+    """Build the speller: 2 + 2 layers of width 96, at most 160 tokens (bytes)."""
+    return encoder_decoder(tokenizer, dropout, width=96, layers=2, heads=4, inner=256, cap=160)
 
 
 def language_model(tokenizer: PreTrainedTokenizerFast, dropout: float) -> LlamaForCausalLM:

@@ -21,8 +21,9 @@ _WORDS = (
     "track train turn type unit until use van wait walk with zone"
 )
 SMALL, TENS, WORDS = tuple(_SMALL.split()), ("", "", *_TENS.split()), tuple(_WORDS.split())
-DIGITS = 6
-LONGEST = 160  # bytes of an answer; the deployment's cap lies above, so clean texts never reach it
+MILLION = 10**6
+DIGITS = 4  # of a number in a text
+LONGEST = 120  # bytes of an answer; the deployment's cap lies above, so clean texts never reach it
 
 
 def in_words(number: int) -> str:
@@ -34,8 +35,8 @@ def in_words(number: int) -> str:
     Raises:
         UsageError: if the number is negative or too large.
     """
-    if not 0 <= number < 10**DIGITS:
-        raise UsageError(f"expected a number from 0 to {10**DIGITS - 1}, got {number}")
+    if not 0 <= number < MILLION:
+        raise UsageError(f"expected a number from 0 to {MILLION - 1}, got {number}")
     thousands, rest = divmod(number, 1000)
     parts = [_below_thousand(thousands), "thousand"] if thousands else []
     if rest or not thousands:
@@ -64,7 +65,7 @@ def _below_thousand(number: int) -> str:
 
 
 class Spellings(DataSet):
-    """Texts of a few words and one to three numbers of one to six digits, and the same texts spelled out.
+    """Texts of a few words and one to three numbers of one to four digits, and the same texts spelled out.
 
     A function of the seed alone. A text belongs to the split that its own hash names, so that splits are disjoint.
 
@@ -76,7 +77,7 @@ class Spellings(DataSet):
 
     name = "spellings"
 
-    def __init__(self, train: int = 20_000, held_out: int = 500, seed: int = 0) -> None:
+    def __init__(self, train: int = 20_000, held_out: int = 200, seed: int = 0) -> None:
         self.sizes = {"train": train, "validation": held_out, "test": held_out}
         self.seed = seed
 

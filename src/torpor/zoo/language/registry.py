@@ -100,7 +100,7 @@ LANGUAGE_MODELS: dict[str, LanguageEntry] = {
             _spellings,
             speller,
             LanguageRecipe(
-                epochs=2,
+                epochs=3,
                 vocab_size=BYTES_ONLY,
                 batch_tokens=1536,
                 learning_rate=3e-3,

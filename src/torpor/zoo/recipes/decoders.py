@@ -17,7 +17,7 @@ def judge(target: StepTarget, data: DataSet, split: str) -> dict[str, Any]:
     A decoder step yields one token, the end token counted.
     """
     corpus = CorpusScores()
-    steps, exact, utility, capped = [], 0, [], 0
+    steps, exact, capped = [], 0, 0
     for batch in data.batches(split, 100):
         outcome = target.run(target.read(batch.inputs))
         texts = [output.text for output in outcome.outputs]
@@ -26,14 +26,12 @@ def judge(target: StepTarget, data: DataSet, split: str) -> dict[str, Any]:
         exact += sum(text == reference for text, reference in zip(texts, references, strict=True))
         capped += sum(output.capped for output in outcome.outputs)
         steps.append(target.iterations(outcome.work).double())
-        utility.append(target.utility(outcome.outputs, batch.references))
     length, scores = torch.cat(steps), corpus.compute()
     return {
         "samples": len(length),
         "exact_match": round(exact / len(length), 4),
         "bleu": None if scores["bleu"] is None else round(float(scores["bleu"]), 2),
         "chrf": None if scores["chrf"] is None else round(float(scores["chrf"]), 2),
-        target.utility_name: round(torch.cat(utility).mean().item(), 4),
         "steps_mean": round(length.mean().item(), 3),
         "steps_std": round(length.std(correction=0).item(), 3),
         "steps_max": int(length.max()),

@@ -60,5 +60,7 @@ class SpeechEntry(Entry):
 
 SPEECH: dict[str, SpeechEntry] = {
     entry.name: entry
-    for entry in (SpeechEntry("speech-digits", recognizer, SpeechRecipe(epochs=40, label_smoothing=0)),)
+    for entry in (
+        SpeechEntry("speech-digits", recognizer, SpeechRecipe(epochs=40, learning_rate=2e-3, label_smoothing=0)),
+    )
 }
