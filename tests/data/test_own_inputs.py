@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from spoken import wav
 from torpor.core.errors import DataError, UsageError
 from torpor.core.space import ImageSpace, WaveSpace
 from torpor.data.own import ImageFiles, own_inputs
@@ -41,6 +43,20 @@ def test_the_fingerprint_follows_the_files(tmp_path: Path) -> None:
     assert data.fingerprint() != before
 
 
+def test_sounds_are_cut_or_followed_by_silence(tmp_path: Path) -> None:
+    (tmp_path / "long.wav").write_bytes(wav(np.arange(1, 9)))
+    (tmp_path / "short.WAV").write_bytes(wav(np.array([-32768, 32767])))
+    data = own_inputs(tmp_path, WaveSpace((5,), rate=8000))
+    batch = data.load("test")
+    assert batch.inputs.dtype == torch.int16
+    assert batch.inputs.tolist() == [[1, 2, 3, 4, 5], [-32768, 32767, 0, 0, 0]]
+    assert batch.references == ()
+    assert own_inputs(tmp_path / "long.wav", WaveSpace((50,), rate=16_000)).load("test").inputs.count_nonzero() > 12
+    (tmp_path / "a.wav").write_bytes(b"no sound")
+    with pytest.raises(DataError, match=r"expected a WAV file, got 8 other bytes in .*a\.wav"):
+        data.load("test")
+
+
 def test_texts_are_read_for_targets_of_texts(tmp_path: Path) -> None:
     (tmp_path / "texts.txt").write_text("one\ntwo\n")
     assert own_inputs(tmp_path / "texts.txt", ToyText().space).load("test").inputs == ("one", "two")
@@ -50,8 +66,8 @@ def test_what_cannot_be_read_is_said_in_a_sentence(tmp_path: Path) -> None:
     space = ImageSpace((3, 6, 8))
     with pytest.raises(UsageError, match="no such file; check --inputs"):
         own_inputs(tmp_path / "missing", space)
-    with pytest.raises(UsageError, match="got one of waves; leave it out"):
-        own_inputs(tmp_path, WaveSpace((100,), 8000))
+    with pytest.raises(UsageError, match="got one of points; leave it out"):
+        own_inputs(tmp_path, SimpleNamespace(kind="point"))  # type: ignore[arg-type]
     with pytest.raises(DataError, match="got none; pass another folder"):
         own_inputs(tmp_path, space).load("test")
     with pytest.raises(DataError, match="images to audit, none to fit on"):

@@ -12,7 +12,7 @@ from torpor.core.errors import DataError
 from torpor.core.space import WaveSpace
 from torpor.data.scenes import NUMBERS
 from torpor.data.sets import SPLITS
-from torpor.data.speech import MOST_DIGITS, PEAK, RATE, SECONDS, SpokenDigits, read_wav
+from torpor.data.speech import MOST_DIGITS, PEAK, RATE, SECONDS, SpokenDigits
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +79,7 @@ def test_long_digits_are_left_out_at_the_end(tmp_path: Path) -> None:
         ({"labels": [None]}, "expected a digit from 0 to 9, got None in row 0 of"),
         ({"sounds": [None]}, "expected a sound as a struct with bytes, got NoneType in row 0 of"),
         ({"sounds": [b"RIFF no more"]}, "expected a WAV file, got 12 other bytes in row 0 of"),
-        ({"sounds": [wav(tone(1, 0), rate=16_000)]}, r"16 bits at 8000 Hz, got \(1, 16, 16000\) in row 0"),
-        ({"sounds": [wav(tone(1, 0), channels=2)]}, r"16 bits at 8000 Hz, got \(2, 16, 8000\) in row 0"),
+        ({"sounds": [wav(tone(1, 0), width=1)]}, "expected samples of 16 bits, got 8 in row 0"),
         ({"sounds": [wav(tone(1, 0))[:-100]]}, "expected a whole WAV file, got 1550 of 1600 samples in row 0"),
         ({"sounds": [wav(np.zeros(0))]}, "expected a whole WAV file, got 0 of 0 samples"),
         ({"sounds": [wav(tone(1, 0, 2800))]}, "expected a recording of 2.75 s or less, got 2.80 s in row 0"),
@@ -109,8 +108,3 @@ def test_files_that_are_missing_or_hold_nothing_are_named(tmp_path: Path) -> Non
 def test_silence_is_a_recording_too(tmp_path: Path) -> None:
     data = SpokenDigits(write(tmp_path, sounds=[wav(np.zeros(800))], labels=[0], speakers=["a"]), held_out=2)
     assert not data.load("test").inputs.any()
-
-
-def test_samples_are_read_as_they_are() -> None:
-    samples = np.array([0, 1, -1, 32767, -32768])
-    assert read_wav(wav(samples), 8000, "here").tolist() == samples.tolist()

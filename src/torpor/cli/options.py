@@ -30,7 +30,9 @@ DataDir = Annotated[
 ]
 Inputs = Annotated[
     Path | None,
-    typer.Option(help="Your own texts (a line or a file each) or images, a file or a folder.", show_default=False),
+    typer.Option(
+        help="Your own texts (a line or a file each), images or WAV files, a file or a folder.", show_default=False
+    ),
 ]
 Rule = Annotated[
     str | None,

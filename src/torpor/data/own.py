@@ -1,28 +1,29 @@
-"""A user's own inputs: texts, a line or a file each, or image files."""
+"""A user's own inputs: texts, a line or a file each, image files, or sound files."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from torpor.core.errors import DataError, UsageError
-from torpor.core.space import ImageSpace, InputSpace
+from torpor.core.space import ImageSpace, InputSpace, WaveSpace
 from torpor.core.text import TextSpace
 from torpor.data.sets import SPLITS, DataSet
 from torpor.data.texts import TextLines
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+from torpor.data.waves import read_wav
 
 
 def own_inputs(path: Path, space: InputSpace) -> DataSet:
     """Return what lies at ``path`` as the kind of inputs that ``space`` holds.
 
     Raises:
-        UsageError: if there is nothing, or the inputs are neither texts nor images.
+        UsageError: if there is nothing, or the inputs are neither texts nor images nor sounds.
     """
     if not path.exists():
         raise UsageError(f"expected a file or a folder of inputs, got {path}: no such file; check --inputs")
@@ -30,19 +31,25 @@ def own_inputs(path: Path, space: InputSpace) -> DataSet:
         return TextLines(path)
     if isinstance(space, ImageSpace):
         return ImageFiles(path, space.shape)
-    raise UsageError(f"expected a target of texts or images with --inputs, got one of {space.kind}s; leave it out")
+    if isinstance(space, WaveSpace):
+        return SoundFiles(path, space.shape[0], space.rate)
+    raise UsageError(
+        f"expected a target of texts, images or sounds with --inputs, got one of {space.kind}s; leave it out"
+    )
 
 
-class ImageFiles(DataSet):
-    """One image file, or all in a folder by name, scaled to the size that a target reads. There are no references.
+class Files(DataSet):
+    """One file, or all in a folder by name. There are no references.
 
     Args:
         path: the file or the folder.
-        shape: ``(C, H, W)`` of what the target reads; C is 1 or 3.
     """
 
-    def __init__(self, path: Path, shape: tuple[int, int, int]) -> None:
-        self.path, self.shape, self.name = path, shape, path.name
+    what: ClassVar[str]
+    suffixes: ClassVar[tuple[str, ...]]
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.name = path, path.name
 
     def fingerprint(self) -> str:
         """Return the name, the number of files and their size in bytes."""
@@ -50,25 +57,46 @@ class ImageFiles(DataSet):
         return f"{self.name} {len(files)} {sum(file.stat().st_size for file in files)}"
 
     def samples(self, split: str) -> Iterator[tuple[Tensor, None]]:
-        """Yield ``(image uint8 [C, H, W], None)``.
+        """Yield ``(input as it is stored, None)``.
 
         Raises:
             UsageError: if ``split`` does not exist.
-            DataError: if it is not ``test``, or if a file is no image.
+            DataError: if it is not ``test``, or if a file cannot be read.
         """
         if split not in SPLITS:
             raise UsageError(f"expected one of {', '.join(SPLITS)}, got split {split!r}")
         if split != "test":
-            raise DataError(f"expected split test, got {split}; {self.path} holds images to audit, none to fit on")
+            raise DataError(f"expected split test, got {split}; {self.path} holds {self.what} to audit, none to fit on")
         if not self._files():
-            raise DataError(f"expected images ({', '.join(SUFFIXES)}) in {self.path}, got none; pass another folder")
+            raise DataError(
+                f"expected {self.what} ({', '.join(self.suffixes)}) in {self.path}, got none; pass another folder"
+            )
         for file in self._files():
             yield self._read(file), None
 
     def _files(self) -> list[Path]:
         if self.path.is_file():
             return [self.path]
-        return sorted(file for file in self.path.iterdir() if file.suffix.lower() in SUFFIXES)
+        return sorted(file for file in self.path.iterdir() if file.suffix.lower() in self.suffixes)
+
+    @abstractmethod
+    def _read(self, file: Path) -> Tensor:
+        """Return what ``file`` holds, as a target stores it."""
+
+
+class ImageFiles(Files):
+    """Images, scaled to the size that a target reads, uint8 ``[C, H, W]``.
+
+    Args:
+        path: the file or the folder.
+        shape: ``(C, H, W)`` of what the target reads; C is 1 or 3.
+    """
+
+    what, suffixes = "images", (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+
+    def __init__(self, path: Path, shape: tuple[int, int, int]) -> None:
+        super().__init__(path)
+        self.shape = shape
 
     def _read(self, file: Path) -> Tensor:
         from PIL import Image
@@ -81,3 +109,28 @@ class ImageFiles(DataSet):
             raise DataError(f"expected an image, got {file}: {error}; remove or repair it") from error
         pixels = torch.from_numpy(np.asarray(scaled).copy())
         return pixels.unsqueeze(0) if pixels.ndim == 2 else pixels.permute(2, 0, 1)
+
+
+class SoundFiles(Files):
+    """WAV files of 16 bits as one channel, cut or followed by silence to the length that a target reads, int16 ``[T]``.
+
+    Args:
+        path: the file or the folder.
+        length: samples that the target reads.
+        rate: samples per second that it expects.
+    """
+
+    what, suffixes = "sounds", (".wav",)
+
+    def __init__(self, path: Path, length: int, rate: int) -> None:
+        super().__init__(path)
+        self.length, self.rate = length, rate
+
+    def _read(self, file: Path) -> Tensor:
+        try:
+            sound = read_wav(file.read_bytes(), self.rate, str(file))[: self.length]
+        except OSError as error:
+            raise DataError(f"expected a WAV file, got {file}: {error}; remove or repair it") from error
+        stored = torch.zeros(self.length, dtype=torch.int16)
+        stored[: len(sound)] = torch.from_numpy(sound.round().clip(-32768, 32767).astype(np.int16))
+        return stored

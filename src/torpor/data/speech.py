@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import wave
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +16,10 @@ from torpor.data.parquet import held_out
 from torpor.data.scenes import NUMBERS
 from torpor.data.sets import SPLITS, DataSet
 from torpor.data.tables import count_rows, read_rows
+from torpor.data.waves import read_wav
 
 RATE = 16_000
-"""Samples per second of an utterance: twice those of a recording, since Whisper's filters reach up to 8 kHz."""
+"""Samples per second of an utterance: more than those of a recording, since Whisper's filters reach up to 8 kHz."""
 SECONDS = 3
 MOST_DIGITS = 4
 GAP = (0.03, 0.25)
@@ -113,41 +112,15 @@ class SpokenDigits(DataSet):
 
 
 def _recording(audio: object, label: object, where: str) -> Recording:
-    """Check and resample one row."""
-    from scipy.signal import resample_poly
-
+    """Check and decode one row."""
     if not isinstance(label, int) or not 0 <= label < len(NUMBERS):
         raise DataError(f"expected a digit from 0 to 9, got {label!r} in {where}")
     content = audio.get("bytes") if isinstance(audio, dict) else None
     if not isinstance(content, bytes):
         raise DataError(f"expected a sound as a struct with bytes, got {type(audio).__name__} in {where}")
-    sound = resample_poly(read_wav(content, RATE // 2, where), 2, 1)
+    sound = read_wav(content, RATE, where)
     if len(sound) > RATE * (SECONDS - GAP[1]):
         raise DataError(
             f"expected a recording of {SECONDS - GAP[1]:g} s or less, got {len(sound) / RATE:.2f} s in {where}; cut it"
         )
     return Recording(sound / max(float(np.abs(sound).max()), 1.0), label)
-
-
-def read_wav(content: bytes, rate: int, where: str) -> NDArray[np.float32]:
-    """Return the samples of a WAV file of one channel, float32 ``[T]`` from -32768 to 32767.
-
-    Args:
-        content: of the file.
-        rate: samples per second that it must have.
-        where: it comes from, for messages.
-
-    Raises:
-        DataError: if it is no such file.
-    """
-    try:
-        with wave.open(io.BytesIO(content)) as file:
-            shape = (file.getnchannels(), 8 * file.getsampwidth(), file.getframerate())
-            count, samples = file.getnframes(), file.readframes(file.getnframes())
-    except (wave.Error, EOFError) as error:
-        raise DataError(f"expected a WAV file, got {len(content)} other bytes in {where}: {error}") from error
-    if shape != (1, 16, rate):
-        raise DataError(f"expected 1 channel of 16 bits at {rate} Hz, got {shape} in {where}; convert it")
-    if len(samples) != 2 * count or count == 0:
-        raise DataError(f"expected a whole WAV file, got {len(samples) // 2} of {count} samples in {where}")
-    return np.frombuffer(samples, "<i2").astype(np.float32)

@@ -1,0 +1,45 @@
+"""WAV files."""
+
+from __future__ import annotations
+
+import io
+import math
+import wave
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torpor.core.errors import DataError
+
+
+def read_wav(content: bytes, rate: int, where: str) -> NDArray[np.float32]:
+    """Return the samples of a WAV file of 16 bits, float32 ``[T]`` from about -32768 to 32767.
+
+    Channels are averaged, and another rate is converted.
+
+    Args:
+        content: of the file.
+        rate: samples per second wanted.
+        where: it comes from, for messages.
+
+    Raises:
+        DataError: if it is no such file, or holds no samples.
+    """
+    try:
+        with wave.open(io.BytesIO(content)) as file:
+            channels, bits, own = file.getnchannels(), 8 * file.getsampwidth(), file.getframerate()
+            count, samples = file.getnframes(), file.readframes(file.getnframes())
+    except (wave.Error, EOFError) as error:
+        raise DataError(f"expected a WAV file, got {len(content)} other bytes in {where}: {error}") from error
+    if bits != 16:
+        raise DataError(f"expected samples of 16 bits, got {bits} in {where}; convert it")
+    whole = len(samples) // (2 * channels)
+    if whole < max(count, 1):
+        raise DataError(f"expected a whole WAV file, got {whole} of {count} samples in {where}")
+    sound = np.frombuffer(samples, "<i2").astype(np.float32).reshape(-1, channels).mean(1)
+    if own == rate:
+        return sound
+    from scipy.signal import resample_poly
+
+    common = math.gcd(own, rate)
+    return np.asarray(resample_poly(sound, rate // common, own // common), np.float32)
