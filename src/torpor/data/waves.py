@@ -42,4 +42,5 @@ def read_wav(content: bytes, rate: int, where: str) -> NDArray[np.float32]:
     from scipy.signal import resample_poly
 
     common = math.gcd(own, rate)
-    return np.asarray(resample_poly(sound, rate // common, own // common), np.float32)
+    converted: NDArray[np.float32] = resample_poly(sound, rate // common, own // common)
+    return converted
