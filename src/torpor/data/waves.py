@@ -36,11 +36,10 @@ def read_wav(content: bytes, rate: int, where: str) -> NDArray[np.float32]:
     whole = len(samples) // (2 * channels)
     if whole < max(count, 1):
         raise DataError(f"expected a whole WAV file, got {whole} of {count} samples in {where}")
-    sound = np.frombuffer(samples, "<i2").astype(np.float32).reshape(-1, channels).mean(1)
-    if own == rate:
-        return sound
-    from scipy.signal import resample_poly
+    sound: NDArray[np.float32] = np.frombuffer(samples, "<i2").astype(np.float32).reshape(-1, channels).mean(1)
+    if own != rate:
+        from scipy.signal import resample_poly
 
-    common = math.gcd(own, rate)
-    converted: NDArray[np.float32] = resample_poly(sound, rate // common, own // common)
-    return converted
+        common = math.gcd(own, rate)
+        sound = resample_poly(sound, rate // common, own // common)
+    return sound
