@@ -30,7 +30,6 @@ from torpor.targets.sdn import ShallowDeepNetwork
 from torpor.targets.toys import needle, tug
 from torpor.zoo.registry import sdn_digits
 
-NORMS = ("Linf", "L2", "L1")
 EPS = {"toy": {"Linf": 0.1, "L2": 0.4, "L1": 1.6}, "net": Attack.radii}
 FEW: dict[str, dict[str, int]] = {"deepsloth": {"steps": 40}, "square": {"queries": 40}}
 
@@ -74,12 +73,12 @@ def images(target: GateTarget, count: int, seed: int = 5) -> tuple[Tensor, Tenso
     return target.space.snap(mean + noise), torch.arange(count) % 2
 
 
-def build(name: str, norm: str, target: GateTarget) -> Attack:
-    """Build attack ``name``, with few iterations, and fit it on images that no test attacks."""
+def build(name: str, norm: str, target: GateTarget, count: int) -> Attack:
+    """Build attack ``name``, with few iterations, for ``count`` images, and fit it on images that no test attacks."""
     eps = EPS["toy" if target.name.startswith("toy") else "net"][norm]
     known, classes = images(target, 12, seed=99)
     if name == Shuffled.id:
-        return Shuffled(norm=norm, eps=eps, perturbation=noise(norm, eps, known))
+        return Shuffled(norm=norm, eps=eps, perturbation=noise(norm, eps, known[:count]))
     options: dict[str, Any] = FEW.get(name, {})
     return ATTACKS[name](norm=norm, eps=eps, **options).fit(target, known[8:], references=classes[8:])
 

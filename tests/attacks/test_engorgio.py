@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from step_cases import watch
 from torch import Tensor
 
 from torpor.attacks.engorgio import Engorgio
@@ -29,6 +30,25 @@ class Broken(ToyText):
 
     def soft_logits(self, embeddings: Tensor) -> Tensor:
         return super().soft_logits(embeddings) * torch.nan
+
+
+class Fading(ToyText):
+    """A toy that notes its passes, and whose scores are no numbers from some call on."""
+
+    calls = backwards = 0
+
+    def __init__(self, good: int) -> None:
+        super().__init__()
+        self.good = good
+
+    def soft_logits(self, embeddings: Tensor) -> Tensor:
+        self.calls += 1
+        logits = super().soft_logits(embeddings)
+        logits.register_hook(self._note)
+        return logits if self.calls <= self.good else logits * torch.nan
+
+    def _note(self, gradient: Tensor) -> None:
+        self.backwards += 1
 
 
 def trigger(attack: Engorgio) -> str:
@@ -91,6 +111,16 @@ def test_a_settled_trigger_ends_the_search(monkeypatch: pytest.MonkeyPatch) -> N
     learned = Engorgio(eps=5, steps=40, tail=20).fit(ToyText(), TEXTS).learned
     assert learned is not None
     assert learned.backwards == 1
+
+
+@pytest.mark.parametrize("good", [9, 1000])
+def test_what_learning_takes_is_counted(good: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = Fading(good)
+    passes = watch(target, monkeypatch)
+    learned = Engorgio(**FEW | {"steps": 40}).fit(target, TEXTS).learned
+    assert learned is not None
+    assert learned.backwards == target.backwards == min(good, 40)
+    assert learned.forwards == target.calls + sum(passes.forwards)
 
 
 def test_only_fitted_attacks_on_decoders_run() -> None:

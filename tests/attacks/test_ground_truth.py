@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from attack_cases import images, random_net
+from attack_cases import images, noise, random_net
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from torpor.attacks.base import Attack, Candidates
+from torpor.attacks.controls import Shuffled
 from torpor.attacks.deepsloth import DeepSloth
 from torpor.attacks.optimizers import Project, ShrinkingBall, State
 from torpor.attacks.pgd import PGD
@@ -19,11 +20,13 @@ from torpor.attacks.registry import ATTACKS, attack_ids, load_attack
 from torpor.attacks.spaces import Ball
 from torpor.attacks.square import Square
 from torpor.attacks.standard import Standard
+from torpor.attacks.text_controls import BestOfK
 from torpor.attacks.uap import deepfool
 from torpor.attacks.universal import DeepSlothClassUniversal, DeepSlothUniversal, Universal
 from torpor.core.errors import DataError, UsageError
 from torpor.targets.base import Target
 from torpor.targets.early_exit import EarlyExitTarget
+from torpor.targets.toy_text import ToyText
 from torpor.targets.toys import WindowTarget, needle, tug
 
 LABEL = torch.tensor([0])
@@ -105,8 +108,17 @@ def test_square_finds_what_gradients_hide() -> None:
 
 @pytest.mark.parametrize("name", [name for name, kind in ATTACKS.items() if issubclass(kind, Universal)])
 def test_universal_attacks_refuse_to_attack_before_they_are_fitted(name: str) -> None:
+    attack = load_attack(name)
+    target, inputs = (ToyText(), ("a cat",)) if "text" in attack.kinds else (needle(), torch.zeros(1, 1, 4, 4))
     with pytest.raises(UsageError, match="expected a fitted attack"):
-        load_attack(name)(needle(), torch.zeros(1, 1, 4, 4))
+        attack(target, inputs)
+
+
+def test_controls_are_matched_to_the_same_batch() -> None:
+    target = needle()
+    inputs, _ = images(target, 4)
+    with pytest.raises(UsageError, match=r"of shape \[4, 1, 4, 4\], got \[8, 1, 4, 4\]"):
+        Shuffled(eps=0.1, perturbation=noise("Linf", 0.1, inputs.repeat(2, 1, 1, 1)))(target, inputs)
 
 
 def test_class_universal_needs_references_and_keeps_classes_apart() -> None:
@@ -231,9 +243,11 @@ def test_attacks_are_plain_values() -> None:
     assert DeepSloth() == DeepSloth()
     assert hash(DeepSloth()) == hash(DeepSloth())
     assert DeepSloth(eps=0.1) != DeepSloth()
-    for name in attack_ids()[:-1]:
-        assert load_attack(name).id == name
-        assert "eps=0.03125" in repr(load_attack(name))
+    for name in set(attack_ids()) - {Shuffled.id, BestOfK.id}:
+        attack = load_attack(name)
+        assert attack.id == name
+        assert f"eps={ATTACKS[name].default_budget().eps}" in repr(attack)
+        assert hash(attack) == hash(load_attack(name))
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 import torch
+from step_cases import watch
 
 from torpor.attacks.sponge_genetic import SpongeGenetic, alphabet, breed, mutate, spell
 from torpor.core.errors import UsageError
+from torpor.core.text import TextSpace
 from torpor.core.threat import Access
 from torpor.targets.toy_text import ToyText
 
@@ -81,6 +83,17 @@ def test_texts_are_spelled_within_the_limit_and_survive() -> None:
     assert len(space.codec.encode(text)) == 5
     assert space.survives(text)
     assert spell(space, "ä", (0,), 6) == ""
+
+
+def test_what_cannot_be_spelled_costs_no_query(monkeypatch: pytest.MonkeyPatch) -> None:
+    def odd(space: TextSpace, letters: str, genome: tuple[int, ...], most: int) -> str:
+        return "" if genome[0] % 2 else spell(space, letters, genome, most)
+
+    monkeypatch.setattr("torpor.attacks.sponge_genetic.spell", odd)
+    target = Heavy()
+    passes = watch(target, monkeypatch)
+    result = SpongeGenetic(eps=8, pool=10, epochs=3, alphabet=94)(target, ("a cat",))
+    assert result.candidates.forwards.item() == sum(passes.forwards) - 2  # the clean and the attacked text
 
 
 @pytest.mark.parametrize("wrong", [{"pool": 3}, {"epochs": 0}, {"alphabet": 0}, {"alphabet": 60_000}])

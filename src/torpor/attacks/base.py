@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
+import torch
 from torch import Tensor
 
 from torpor.attacks.spaces import check_budget, confine
@@ -53,7 +54,8 @@ class AttackResult:
         inputs: the attacked inputs, valid and within budget; the clean input where none was costlier.
         clean: outputs and work of the hard target on the clean inputs.
         attacked: outputs and work of the hard target on the attacked inputs.
-        static: the static bound of each sample.
+        static: the static bound of each sample; where it depends on the input, such as on a prompt's length, the larger
+            one of the clean and the attacked input, unit by unit.
         moved: share of the budget that each candidate used, whether it was kept or not, ``[B]``.
         candidates: what the search returned, and what it spent.
         seconds: wall-clock of the search.
@@ -212,15 +214,17 @@ class Attack(ABC):
         attacked_inputs, moved = confine(target.space, clean_inputs, found.inputs, self.budget)
         attacked = target.run(attacked_inputs)
         worse = target.prices.cost(attacked.work) > target.prices.cost(clean.work)
+        costlier = choose(worse, attacked_inputs, clean_inputs)
+        bounds = [target.max_work(inputs).counts for inputs in (clean_inputs, costlier)]
         return AttackResult(
             clean_inputs=clean_inputs,
-            inputs=choose(worse, attacked_inputs, clean_inputs),
+            inputs=costlier,
             clean=clean,
             attacked=Outcome(
                 choose(worse, attacked.outputs, clean.outputs),
                 Work(choose(worse, attacked.work.counts, clean.work.counts)),
             ),
-            static=target.max_work(clean_inputs),
+            static=Work(torch.maximum(*bounds)),
             moved=moved,
             candidates=found,
             seconds=seconds,

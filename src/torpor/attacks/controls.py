@@ -10,6 +10,7 @@ from torch import Tensor
 
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.spaces import BALLS
+from torpor.core.errors import UsageError
 from torpor.core.paper import Paper
 from torpor.core.seeds import draw, sample_generators
 from torpor.core.threat import Access
@@ -60,7 +61,7 @@ class Shuffled(Control):
     """The pixels of another attack's perturbation in random order: same size and histogram, no structure.
 
     Attributes:
-        perturbation: of the same batch, ``[B, C, H, W]``.
+        perturbation: of the same batch, ``[B, C, H, W]`` or ``[B, T]``.
     """
 
     id: ClassVar[str] = "control-shuffled"
@@ -68,7 +69,16 @@ class Shuffled(Control):
     perturbation: Tensor = field(compare=False, repr=False)
 
     def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
-        """See :meth:`Attack.search`."""
+        """See :meth:`Attack.search`.
+
+        Raises:
+            UsageError: if the perturbation is of another batch.
+        """
+        if self.perturbation.shape != inputs.shape:
+            raise UsageError(
+                f"expected a perturbation of shape {list(inputs.shape)}, got {list(self.perturbation.shape)}; pass the "
+                "same batch's"
+            )
         pixels = inputs[0, 0].numel() if inputs.ndim > 2 else inputs.shape[1]
         generators = sample_generators(inputs, seed, self.id)
         order = draw(generators, lambda g: torch.randperm(pixels, generator=g), torch.zeros(1, dtype=torch.int64))

@@ -92,7 +92,7 @@ class Engorgio(Universal):
         optimizer = torch.optim.Adam([theta], lr=0.1)
         generator = torch.Generator().manual_seed(seed)
         readings: dict[tuple[int, ...], None] = {}
-        drawn, unchanged, blind, step = None, 0, False, 0
+        drawn, unchanged, blind, step, backwards = None, 0, False, 0, 0
         for step in range(1, self.steps + 1):
             scores = theta.masked_fill(forbidden, -torch.inf)
             noise = -torch.empty(rows, len(matrix)).exponential_(generator=generator).log().to(matrix.device)
@@ -103,6 +103,7 @@ class Engorgio(Universal):
             optimizer.zero_grad()
             loss.backward()
             assert theta.grad is not None
+            backwards = step
             if step == 1:
                 blind = bool((theta.grad == 0).to(torch.float32).mean() > 0.5)
             optimizer.step()
@@ -119,7 +120,7 @@ class Engorgio(Universal):
         if not texts:
             raise UsageError(f"expected a trigger that survives the tokenizer of {target.name}, got none; try a seed")
         lengths = decoder_steps(target, texts)
-        return Learned(pack([texts[lengths.index(max(lengths))]]), step + len(texts), step, blind)
+        return Learned(pack([texts[lengths.index(max(lengths))]]), step + len(texts), backwards, blind)
 
     def _loss(self, target: TextTarget, soft: Tensor, embeddings: Tensor, scores: Tensor, length: int) -> Tensor:
         """Return the loss of one draw.

@@ -100,7 +100,7 @@ class SpongeGenetic(Attack):
         texts = tuple(
             spell(target.space, letters, pool[0], most) or clean for pool, clean in zip(pools, inputs, strict=True)
         )
-        spent = torch.tensor([len(genomes) for genomes in known])
+        spent = torch.tensor([sum(fitness.steps > 0 for fitness in genomes.values()) for genomes in known])
         return Candidates(texts, forwards=spent, backwards=torch.zeros_like(spent))
 
 

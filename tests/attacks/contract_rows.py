@@ -1,0 +1,23 @@
+"""The rows of the contract: every attack, with each of its norms, on every target that it applies to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from torpor.attacks.registry import ATTACKS
+from torpor.targets.base import Target
+
+Row = tuple[str, str, str]
+"""Names of a target, a norm and an attack."""
+
+
+def rows_of(targets: Mapping[str, Callable[[], Target]]) -> list[Row]:
+    """Return the rows of ``targets``, as attacks themselves say what they apply to."""
+    built = {name: make() for name, make in targets.items()}
+    return [
+        (name, norm, attack.id)
+        for name, target in built.items()
+        for attack in ATTACKS.values()
+        for norm in attack.norms
+        if attack.applies_to(target) and norm in target.space.norms
+    ]

@@ -1,0 +1,86 @@
+"""Toy decoders of every kind, and inputs of theirs: pictures, sound, texts to translate and texts to continue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from torpor.core.batches import Samples
+from torpor.core.errors import UsageError
+from torpor.core.space import DenseSpace, WaveSpace
+from torpor.core.work import Work
+from torpor.targets.captioner import CaptionerTarget
+from torpor.targets.steps import StepTarget
+from torpor.targets.toy_steps import PeakTarget
+from torpor.targets.toy_text import ToyText
+from torpor.zoo.captioning.captioner import Captioner
+from torpor.zoo.captioning.vocabulary import Vocabulary
+
+TEXTS = (
+    "the cat sat",
+    "my dog 3",
+    "a tree, a bird",
+    "9",
+    "99 zip ~~ 3",  # few edits reach the cap
+    "(Z9~) 999 zip",  # at the cap
+    "naïve cat",  # the tokenizer does not know all of it
+    "a, b, c, d, e, f, g, hij",  # as many tokens as there may be
+)
+OTHER_TEXTS = ("An ant, (or) 77!", "go 4 it", "some fuzz")
+"""Texts to fit on."""
+
+
+class Translator(ToyText):
+    """A toy with a life closer to that of real models.
+
+    It cannot be asked to continue a prompt, its bound depends on the input, its matrix has more rows than its tokenizer
+    has tokens, and those are tempting.
+    """
+
+    decoder_only = False
+
+    def max_work(self, inputs: Sequence[str]) -> Work:
+        return Work(torch.tensor([[len(self.codec.encode(text)), self.cap] for text in inputs]))
+
+    def static_work(self) -> Work:
+        return Work(torch.tensor([[self.space.max_tokens, self.cap]]))
+
+    def embedding_matrix(self) -> Tensor:
+        matrix = super().embedding_matrix()
+        return torch.cat([matrix, 100 * matrix[-3:]])
+
+    def soft_logits(self, embeddings: Tensor) -> Tensor:
+        raise UsageError("expected a decoder-only language model")
+
+
+def random_captioner() -> CaptionerTarget:
+    """Build an untrained captioner that is sure enough to say something else about each picture."""
+    torch.manual_seed(7)
+    encoder = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.Tanh(), nn.Conv2d(8, 8, 3, 2, 1))
+    words = Vocabulary.of(["a b c d e f g h"])
+    network = Captioner(encoder, "gru", words, width=8, positions=4, hidden=16, attention=6, embedding=5)
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.mul_(3)
+    return CaptionerTarget(network, input_shape=(3, 8, 8), cap=20)
+
+
+STEP_TARGETS: dict[str, Callable[[], StepTarget]] = {
+    "peak": lambda: PeakTarget(cap=28),
+    "sound": lambda: PeakTarget(cap=28, space=WaveSpace((64,))),
+    "captioner": random_captioner,
+    "translator": lambda: Translator(cap=30, max_tokens=24),
+    "language-model": lambda: ToyText(cap=30, max_tokens=24),
+}
+
+
+def inputs_of(target: StepTarget, *, other: bool = False) -> Samples:
+    """Return eight inputs, or others to fit on; the first picture is black and the second one has saturated pixels."""
+    if not isinstance(target.space, DenseSpace):
+        return OTHER_TEXTS if other else TEXTS
+    chance = torch.Generator().manual_seed(7 if other else 1)
+    means = torch.linspace(-0.1, 0.8, 8).view(-1, *[1] * len(target.space.shape))
+    noise = torch.rand(8, *target.space.shape, generator=chance) - 0.5
+    return target.space.snap(means + 0.2 * noise)

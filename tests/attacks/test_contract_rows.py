@@ -1,0 +1,44 @@
+"""The contract's table is complete, and attacks refuse what is not in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+from attack_cases import TARGETS
+from contract_rows import rows_of
+from step_cases import EPS
+from step_targets import STEP_TARGETS
+
+from torpor.attacks.controls import Shuffled
+from torpor.attacks.registry import ATTACKS
+from torpor.attacks.text_controls import BestOfK
+from torpor.core.budget import COUNTS, NORMS
+from torpor.core.errors import UsageError
+from torpor.targets.base import Target
+
+ANY: dict[str, Callable[[], Target]] = {**TARGETS, **STEP_TARGETS}
+TABLE = rows_of(ANY)
+MATCHED: dict[str, dict[str, Any]] = {
+    Shuffled.id: {"perturbation": torch.zeros(0)},
+    BestOfK.id: {"queries": torch.zeros(0)},
+}
+
+
+def test_every_attack_has_a_row_for_each_of_its_norms() -> None:
+    assert {row[1:] for row in TABLE} == {(norm, attack.id) for attack in ATTACKS.values() for norm in attack.norms}
+
+
+@pytest.mark.parametrize("target_name", ANY)
+def test_attacks_run_where_the_table_has_a_row_and_nowhere_else(target_name: str) -> None:
+    target = ANY[target_name]()
+    for norm, name in product(NORMS + COUNTS, ATTACKS):
+        options: dict[str, Any] = {"norm": norm, "eps": EPS[norm], **MATCHED.get(name, {})}
+        if (target_name, norm, name) in TABLE:
+            ATTACKS[name](**options).check(target)
+        else:
+            with pytest.raises(UsageError, match="expected"):
+                ATTACKS[name](**options).check(target)
