@@ -6,7 +6,7 @@ import pytest
 
 from torpor.core.errors import UsageError
 from torpor.data.sets import SPLITS
-from torpor.zoo.language.numbers import LONGEST, Spellings, in_words, spell_out
+from torpor.zoo.language.numbers import LONGEST, WORDS, Spellings, in_words, spell_out
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_only_numbers_are_spelled_out() -> None:
 
 def test_texts_hold_one_to_three_numbers_and_stay_below_the_cap() -> None:
     lengths = []
-    for text, answer in Spellings(train=500).samples("train"):
+    for text, answer in Spellings(held_out=500).samples("test"):
         numbers = re.findall("[0-9]+", text)
         assert 1 <= len(numbers) <= 3
         assert all(number == str(int(number)) for number in numbers)
@@ -62,6 +62,14 @@ def test_texts_hold_one_to_three_numbers_and_stay_below_the_cap() -> None:
         assert len(answer.encode()) <= LONGEST
         lengths.append(len(answer))
     assert max(lengths) > 5 * min(lengths)
+
+
+def test_half_of_the_training_texts_have_typing_errors_that_are_copied() -> None:
+    known = {*WORDS, *(str(number) for number in range(10**4))}
+    pairs = list(Spellings(train=400).samples("train"))
+    typed = [pair for pair in pairs if not known.issuperset(pair[0].split(" "))]
+    assert 0.35 < len(typed) / len(pairs) < 0.5  # some typing errors make another number
+    assert all(answer == spell_out(text) for text, answer in pairs)
 
 
 FIRST = ("get 5 van 2599 row zone 517 go", "keep floor 51 past 39", "part 310")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 from torch import Tensor
@@ -67,7 +68,8 @@ def _call(target: Target, stored: Tensor) -> Call:
 
 def at_four_caps(target: StepTarget, examples: dict[str, Tensor], *, clean_only: bool = False) -> dict[str, Any]:
     """Run the kept examples of one row with four times the cap: how much the deployed cap alone holds back."""
-    free = target.with_cap(4 * target.cap)
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # of models with fewer positions: see "cap4"
+        free = target.with_cap(4 * target.cap)
     sides = ("clean", "clean" if clean_only else "attacked")
     outcomes = [free.run(free.read(examples[side])) for side in sides]
     clean, attacked = (free.iterations(outcome.work) for outcome in outcomes)

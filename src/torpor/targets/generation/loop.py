@@ -71,30 +71,28 @@ class Loop:
         batch = len(input_ids)
         caps = torch.tensor(self.plan.caps, device=device)
         eos = torch.tensor(self.plan.eos, device=device, dtype=input_ids.dtype)
-        rows, counts = torch.arange(batch, device=device), torch.zeros_like(caps)
-        self.gaps = torch.full((batch,), torch.inf, device=device)
-        broken = torch.zeros((), dtype=torch.bool, device=device)
-        made: list[tuple[Tensor, Tensor]] = []
+        rows = torch.arange(batch, device=device)
+        made: list[tuple[Tensor, ...]] = []  # put in place at the end: at every step it would cost more
         for step in range(max(self.plan.caps)):
             logits, model_kwargs = _forward(model, input_ids, model_kwargs, first=step == 0)
-            broken |= logits.isnan().any()
             tokens, gaps = self._pick(logits, input_ids, rows, logits_processor)
-            made.append((rows, tokens))
-            counts[rows] = step + 1
-            self.gaps[rows] = torch.minimum(self.gaps[rows], gaps)
-            stays = ~torch.isin(tokens, eos) & (step + 1 < caps[rows])
+            made.append((rows, tokens, gaps, logits.amax(-1)))
+            stays = ~torch.isin(tokens, eos) & (caps > step + 1)
             input_ids = torch.cat([input_ids, tokens.unsqueeze(1)], 1)
             if not stays.all():
                 kept = stays.nonzero().flatten()
                 if len(kept) == 0:
                     break
-                rows, input_ids = rows[kept], input_ids[kept]
+                rows, caps, input_ids = rows[kept], caps[kept], input_ids[kept]
                 model_kwargs = _keep(model_kwargs, kept, len(stays))
-        self.broken = bool(broken)
+        places = torch.cat([torch.full_like(ran, step) for step, (ran, *_) in enumerate(made)])
+        rows, tokens, gaps, most = (torch.cat(parts) for parts in zip(*made, strict=True))
+        self.broken = bool(most.isnan().any())
+        self.gaps = gaps.new_full((batch,), torch.inf).scatter_reduce(0, rows, gaps, "amin")
         pad = generation_config._pad_token_tensor
         ids = self.start.new_full((batch, len(made)), 0 if pad is None else int(pad))
-        for step, (rows, tokens) in enumerate(made):
-            ids[rows, step] = tokens
+        ids[rows, places] = tokens
+        counts = rows.bincount(minlength=batch)
         self.tokens = [row[:length] for row, length in zip(ids.tolist(), counts.tolist(), strict=True)]
         return torch.cat([self.start, ids], 1)
 

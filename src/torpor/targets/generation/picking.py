@@ -34,9 +34,10 @@ def pick(
     tokens = race.argmax(-1)
     if tie is None:
         return tokens, torch.full_like(race[:, 0], torch.inf)
-    best = (race if generators is None else race.log()).topk(2).values
+    ahead, winner = race if generators is None else race.log(), tokens.unsqueeze(1)
+    second = ahead.scatter(-1, winner, -torch.inf).amax(-1)  # several times as fast as topk
     reach = logits.abs().amax(-1).clamp_min(1) * tie
-    gaps = (best[:, 0] - best[:, 1]) / reach
+    gaps = (ahead.gather(-1, winner).squeeze(1) - second) / reach
     if generators is not None:
         gaps[_at_an_edge(logits, scores, process, reach.unsqueeze(1))] = 0
     return tokens, gaps

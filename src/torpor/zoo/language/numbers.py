@@ -8,6 +8,7 @@ from hashlib import blake2b
 
 from torpor.core.errors import UsageError
 from torpor.data.sets import SPLITS, DataSet
+from torpor.zoo.language.noise import Draw, typing_errors
 
 _SMALL = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
@@ -23,6 +24,7 @@ _WORDS = (
 SMALL, TENS, WORDS = tuple(_SMALL.split()), ("", "", *_TENS.split()), tuple(_WORDS.split())
 MILLION = 10**6
 DIGITS = 4  # of a number in a text
+TYPOS = 4
 LONGEST = 120  # bytes of an answer; the deployment's cap lies above, so clean texts never reach it
 
 
@@ -45,12 +47,12 @@ def in_words(number: int) -> str:
 
 
 def spell_out(text: str) -> str:
-    """Replace every number of a text by its words.
+    """Replace every number below a million by its words, and leave all else as it is.
 
-    >>> spell_out("call 42 or 70501")
-    'call forty-two or seventy thousand five hundred one'
+    >>> spell_out("call 42 or 70501, not 1234567")
+    'call forty-two or seventy thousand five hundred one, not 1234567'
     """
-    return re.sub("[0-9]+", lambda found: in_words(int(found.group())), text)
+    return re.sub(r"(?<!\d)\d{1,6}(?!\d)", lambda found: in_words(int(found.group())), text)
 
 
 def _below_thousand(number: int) -> str:
@@ -67,7 +69,9 @@ def _below_thousand(number: int) -> str:
 class Spellings(DataSet):
     """Texts of a few words and one to three numbers of one to four digits, and the same texts spelled out.
 
-    A function of the seed alone. A text belongs to the split that its own hash names, so that splits are disjoint.
+    A function of the seed alone. A text belongs to the split that its own hash names, so that splits are disjoint. Half
+    of the training texts have up to :data:`TYPOS` typing errors, which are to be copied: a model that has never seen
+    one babbles at any.
 
     Args:
         train: number of training texts.
@@ -96,9 +100,15 @@ class Spellings(DataSet):
         seen: set[str] = set()
         number = 0
         while len(seen) < self.sizes[split]:
-            text = _text(f"{self.seed}/{split}/{number}")
+            key = f"{self.seed}/{split}/{number}"
+            text = _text(Draw(key))
             number += 1
-            if _split_of(text) != split or text in seen:
+            if _split_of(text) != split:
+                continue
+            if split == "train":
+                draw = Draw(f"{key}/typos")
+                text = typing_errors(text, draw(2) * (1 + draw(TYPOS)), draw)
+            if text in seen:
                 continue
             answer = spell_out(text)
             if len(answer) <= LONGEST:
@@ -111,15 +121,7 @@ def _split_of(text: str) -> str:
     return {0: "test", 1: "validation"}.get(blake2b(text.encode(), digest_size=1).digest()[0] % 10, "train")
 
 
-def _text(key: str) -> str:
-    """Draw a text from the hash of ``key``: equal on every machine and with every version of Python."""
-    chance = int.from_bytes(blake2b(key.encode(), digest_size=64).digest(), "big")
-
-    def draw(choices: int) -> int:
-        nonlocal chance
-        chance, drawn = divmod(chance, choices)
-        return drawn
-
+def _text(draw: Draw) -> str:
     parts: list[str] = []
     for _ in range((1, 1, 1, 2, 2, 3)[draw(6)]):
         parts += [WORDS[draw(len(WORDS))] for _ in range(draw(2) + 1)]

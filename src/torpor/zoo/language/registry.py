@@ -83,7 +83,7 @@ LANGUAGE_MODELS: dict[str, LanguageEntry] = {
             "encoder-decoder",
             _english_to_german,
             translator,
-            LanguageRecipe(epochs=30, vocab_size=6000, dropout=0.3),
+            LanguageRecipe(epochs=30, vocab_size=6000, dropout=0.3, rough_epochs=5),
         ),
         LanguageEntry(
             "lm-multi30k",
@@ -100,7 +100,7 @@ LANGUAGE_MODELS: dict[str, LanguageEntry] = {
             _spellings,
             speller,
             LanguageRecipe(
-                epochs=3,
+                epochs=4,
                 vocab_size=BYTES_ONLY,
                 batch_tokens=1536,
                 learning_rate=3e-3,

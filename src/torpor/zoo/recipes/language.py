@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from torpor.data.sets import Batch, DataSet
 from torpor.targets.generation import GenerationTarget
 from torpor.zoo.entry import Progress, silent
 from torpor.zoo.language.architectures import teacher_forced
+from torpor.zoo.language.noise import Draw, roughen
 from torpor.zoo.language.tokenizer import Pair, encode, train_tokenizer, whole
 from torpor.zoo.recipes.teacher import Lesson, TeacherRecipe, check_packages, fit, save_pretrained
 
@@ -35,10 +36,15 @@ class LanguageRecipe(TeacherRecipe):
     Attributes:
         vocab_size: tokens of the byte-level vocabulary.
         batch_tokens: most tokens of a batch, sources, targets and padding counted.
+        rough_epochs: passes that follow, at ``rough_rate``, over pairs with typing errors and made-up names; see
+            :mod:`torpor.zoo.language.noise`.
+        rough_rate: peak learning rate of these.
     """
 
     vocab_size: int
     batch_tokens: int = 4096
+    rough_epochs: int = 0
+    rough_rate: float = 3e-4
 
 
 def train_language(
@@ -63,9 +69,24 @@ def train_language(
     both = entry.kind == "encoder-decoder"
     joined = [*samples.inputs, *samples.references] if both else whole(samples)
     tokenizer = train_tokenizer(joined, entry.recipe.vocab_size, entry.kind)
+    run = partial(teach, tokenizer=tokenizer, device=device, progress=progress)
+    smooth = replace(entry.recipe, rough_epochs=0)
     pairs = encode(tokenizer, samples, both)
     checkpoint = folder / f"{entry.name}.checkpoint.safetensors"
-    model, seconds = teach(entry.build, tokenizer, pairs, entry.recipe, checkpoint, device=device, progress=progress)
+    model, seconds = run(entry.build, pairs=lambda epoch: pairs, recipe=smooth, checkpoint=checkpoint)
+    if entry.recipe.rough_epochs:
+        rough = replace(smooth, epochs=entry.recipe.rough_epochs, learning_rate=entry.recipe.rough_rate)
+
+        def roughened(epoch: int) -> list[Pair]:
+            keys = (Draw(f"{rough.seed}/{epoch}/{row}") for row in range(len(samples)))
+            drawn = [roughen(*pair) for pair in zip(samples.inputs, samples.references, keys, strict=True)]
+            inputs, references = zip(*drawn, strict=True)
+            return encode(tokenizer, Batch(samples.index, inputs, references), both)
+
+        trained = model
+        checkpoint = folder / f"{entry.name}.rough.checkpoint.safetensors"
+        model, more = run(lambda tokenizer, dropout: trained, pairs=roughened, recipe=rough, checkpoint=checkpoint)
+        seconds += more
 
     def further(target: GenerationTarget) -> dict[str, float]:
         if both:
@@ -78,20 +99,21 @@ def train_language(
 def teach(
     build: Builder,
     tokenizer: PreTrainedTokenizerFast,
-    pairs: Sequence[Pair],
+    pairs: Callable[[int], Sequence[Pair]],
     recipe: LanguageRecipe,
     checkpoint: Path,
     *,
     device: str = "cpu",
     progress: Progress = silent,
 ) -> tuple[LanguageModel, float]:
-    """Train on ``pairs``; see :func:`torpor.zoo.recipes.teacher.fit`."""
+    """Train on the ``pairs`` of each epoch; see :func:`torpor.zoo.recipes.teacher.fit`."""
 
     def lessons(epoch: int, chance: torch.Generator) -> list[Lesson]:
-        groups = batches(pairs, recipe.batch_tokens, chance)
-        return [partial(teacher_forced, pairs=[pairs[row] for row in rows]) for rows in groups]
+        drawn = pairs(epoch)
+        groups = batches(drawn, recipe.batch_tokens, chance)
+        return [partial(teacher_forced, pairs=[drawn[row] for row in rows]) for rows in groups]
 
-    digest = hashlib.sha256(repr(list(pairs)).encode()).hexdigest()
+    digest = hashlib.sha256(repr(list(pairs(0))).encode()).hexdigest()
     make = partial(build, tokenizer, recipe.dropout)
     return fit(make, lessons, digest, recipe, checkpoint, device=device, progress=progress)
 
