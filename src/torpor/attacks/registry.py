@@ -119,7 +119,7 @@ def default_attacks(target: Target) -> tuple[str, ...]:
         return (Standard.id,)
     by_kind = {
         "image": (NICGSlowDown.id,),
-        "text": (NMTSlothChar.id, NMTSlothToken.id, LLMEffiCheckerChar.id),
+        "text": (NMTSlothChar.id, NMTSlothToken.id),
         "wave": (SlothSpeech.id,),
     }
     return by_kind[target.space.kind]

@@ -73,9 +73,9 @@ def _steps_sentence(worst: Row) -> str:
         f"(clean {value_text(worst, 'cap_hit_rate_clean', percent)})"
     )
     if is_missing(worst.get("cap4_i_loops_mean")):
-        return f"{said}; with four times the cap {missing(reason_for(worst, 'cap4_i_loops_mean'))}."
+        return f"{said}; with a higher cap {missing(reason_for(worst, 'cap4_i_loops_mean'))}."
     return (
-        f"{said}; with four times the cap, {worst['cap4']} steps, the {worst['cap4_n']} saved inputs, the costliest "
+        f"{said}; with a cap of {worst['cap4']} steps, the {worst['cap4_n']} saved inputs, the costliest "
         f"among them, reach I-Loops of {loops_text(worst['cap4_i_loops_mean'])}, and "
         f"{value_text(worst, 'cap4_hit_rate', percent)} of them are still ended by it."
     )

@@ -81,7 +81,7 @@ class Spellings(DataSet):
 
     name = "spellings"
 
-    def __init__(self, train: int = 20_000, held_out: int = 200, seed: int = 0) -> None:
+    def __init__(self, train: int = 20_000, held_out: int = 100, seed: int = 0) -> None:
         self.sizes = {"train": train, "validation": held_out, "test": held_out}
         self.seed = seed
 
