@@ -1,11 +1,11 @@
-"""What all benchmarks share: the network and images, interleaved timing, ratios with intervals, and the table."""
+"""What all benchmarks share: targets and inputs, interleaved timing, ratios with intervals, and the table."""
 
 from __future__ import annotations
 
 import argparse
 import copy
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,16 @@ from torpor.audits.environment import environment
 from torpor.data.images import to_unit
 from torpor.meters import WallClock
 from torpor.meters.clock import BUSY_LIMIT, Clock, timed
+from torpor.targets.captioner import CaptionerTarget
 from torpor.targets.early_exit import EarlyExitTarget
 from torpor.targets.exit_rules import Confidence, ExitRule
+from torpor.targets.generation.texts import SourceTarget
+from torpor.targets.resolve import load_target
 from torpor.zoo.early_exits import EARLY_EXITS
 
 NETWORK = "sdn-resnet56-cifar10"
+CAPTIONER = "captioner-scenes-lstm"
+SPELLER, TRANSLATOR = "speller", "translator-multi30k"
 RESAMPLES = 2000
 
 Call = Callable[[], object]
@@ -35,7 +40,7 @@ class Options:
     """What the command line chose.
 
     Attributes:
-        data_dir: folder of CIFAR-10; random images if None.
+        data_dir: folder of CIFAR-10, or one with subfolders ``cifar10`` and ``multi30k``; random images if None.
         rounds: timed rounds; each benchmark's own number if None.
         cpu_time: whether to read the process's processor time instead of the wall clock.
         peers: folder to import peers from, besides the environment's own.
@@ -115,6 +120,43 @@ def images(target: EarlyExitTarget, count: int, options: Options) -> tuple[Tenso
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (count, *target.space.shape), generator=generator, dtype=torch.uint8)
     return to_unit(pixels), torch.randint(0, target.classes, (count,), generator=generator)
+
+
+def captioner(count: int) -> tuple[CaptionerTarget, Tensor]:
+    """Load the zoo's captioner, and test pictures in [0, 1]; they are generated."""
+    target = load_target(CAPTIONER)
+    assert isinstance(target, CaptionerTarget)
+    return target, target.space.from_bytes(target.data(None).load("test", count).inputs)
+
+
+def translators(count: int, options: Options) -> list[tuple[SourceTarget, tuple[str, ...]]]:
+    """Load the zoo's speller and, if the data folder holds Multi30k, its translator; with test texts for each."""
+    multi30k = options.data_dir is not None and (options.data_dir / "multi30k").is_dir()
+    found = []
+    for name in (SPELLER, TRANSLATOR) if multi30k else (SPELLER,):
+        target = load_target(name)
+        assert isinstance(target, SourceTarget)
+        found.append((target, target.data(options.data_dir).load("test", count).inputs))
+    return found
+
+
+def caption_steps(target: CaptionerTarget, pictures: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield at each step the rows that still run, what they say and its scores, by the network alone."""
+    network = target.network
+    features = network.encode(pictures)
+    state = network.start(features)
+    rows = torch.arange(len(pictures))
+    tokens = torch.full_like(rows, network.vocabulary.start)
+    for _ in range(target.cap):
+        scores, state = network.step(features, tokens, state)
+        tokens = scores.detach().argmax(-1)
+        yield rows, tokens, scores
+        stays = tokens != network.vocabulary.end
+        if not stays.any():
+            return
+        if not stays.all():
+            rows, tokens, features = rows[stays], tokens[stays], features[stays]
+            state = tuple(part[stays] for part in state)
 
 
 @dataclass(frozen=True)
@@ -212,7 +254,7 @@ def table(rows: Sequence[Row], options: Options, *, markdown: bool) -> str:
     """Return the rows and where they were measured as text."""
     about: dict[str, Any] = environment(torch.device("cpu"))
     where = f"{about['processor']}, {about['threads']} threads, torch {about['torch']}, torpor {about['torpor']}"
-    data = "CIFAR-10 test images" if options.data_dir else "random images (no --data-dir)"
+    data = "test data" if options.data_dir else "test data, but random images for CIFAR-10 (no --data-dir)"
     clock = "processor time" if options.cpu_time else "wall-clock"
     lines = [list(COLUMNS), *(row.cells() for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
@@ -227,7 +269,8 @@ def table(rows: Sequence[Row], options: Options, *, markdown: bool) -> str:
 def command(benchmark: Callable[[Options], list[Row]]) -> None:
     """Run one benchmark as a command."""
     parser = argparse.ArgumentParser(description=benchmark.__doc__)
-    parser.add_argument("--data-dir", type=Path, help="folder of CIFAR-10 Parquet files; random images without")
+    where = "folder of CIFAR-10, or with subfolders cifar10 and multi30k; random images and no translator without"
+    parser.add_argument("--data-dir", type=Path, help=where)
     parser.add_argument("--rounds", type=int, help="timed rounds instead of each benchmark's own number")
     parser.add_argument("--cpu-time", action="store_true", help="read processor time; use with OMP_NUM_THREADS=1")
     parser.add_argument("--peers", type=Path, help="folder that holds torchattacks, if it is not installed")

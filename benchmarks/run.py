@@ -8,7 +8,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script, this file does not see its own package
 
-NAMES = ("saving", "attack_step", "counting", "equal_efficacy", "pgd_peers", "memory")
+NAMES = (
+    "saving",
+    "attack_step",
+    "counting",
+    "equal_efficacy",
+    "pgd_peers",
+    "memory",
+    "teacher_forced",
+    "candidate_scoring",
+    "nicg_step",
+)
 
 
 def main() -> None:

@@ -152,13 +152,13 @@ class CaptionerTarget(StepTarget):
     @torch.no_grad()
     def _generate(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Decode one batch: tokens ``[B, cap]``, end tokens behind the end, and each sample's least gap ``[B]``."""
+        steps = [(rows, tokens, scores.topk(2, -1).values) for rows, tokens, scores, _ in self._steps(inputs)]
+        rows, tokens, best = (torch.cat(parts) for parts in zip(*steps, strict=True))
+        places = torch.cat([torch.full_like(ran, place) for place, (ran, _, _) in enumerate(steps)])
         ids = torch.full((len(inputs), self.cap), self.eos[0], device=self.device)
-        gap = torch.full((len(inputs),), torch.inf, device=self.device)
-        for place, (rows, tokens, logits, _) in enumerate(self._steps(inputs)):
-            ids[rows, place] = tokens
-            best = logits.topk(2, -1).values
-            gap[rows] = torch.minimum(gap[rows], best[:, 0] - best[:, 1])  # NaN stays NaN
-        return ids.cpu(), gap
+        ids[rows, places] = tokens
+        gap = torch.full((len(inputs),), torch.inf, device=self.device).to(best)
+        return ids.cpu(), gap.scatter_reduce(0, rows, best[:, 0] - best[:, 1], "amin")  # NaN stays NaN
 
     def _steps(self, inputs: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """Yield at each step the rows ``[N]`` that still run, what they say, their scores and their hidden states."""
@@ -182,20 +182,22 @@ class CaptionerTarget(StepTarget):
 
         A recurrent decoder computes the same in both, so one pass saves the other.
         """
-        logits, ids, hidden, mask = [], [], [], []
-        for rows, tokens, scores, states in self._steps(self.space.check(inputs)):
-            ids.append(_spread(tokens, rows, len(inputs), self.eos[0]))
-            logits.append(_spread(scores, rows, len(inputs)))
-            hidden.append(_spread(states, rows, len(inputs)))
-            mask.append(_spread(torch.ones_like(rows, dtype=torch.bool), rows, len(inputs)))
-        ran = torch.stack(mask, 1)
+        rows, tokens, scores, states = zip(*self._steps(self.space.check(inputs)), strict=True)
+        places = torch.cat([torch.full_like(ran, place) for place, ran in enumerate(rows)])
+
+        def table(values: tuple[Tensor, ...], fill: int = 0) -> Tensor:
+            """Put values where their rows and steps are; all at once, since a call for each step is slow."""
+            whole = values[0].new_full((len(inputs), len(rows), *values[0].shape[1:]), fill)
+            return whole.index_put((torch.cat(rows), places), torch.cat(values))
+
+        mask = table(tuple(torch.ones_like(ran, dtype=torch.bool) for ran in rows))
         return StepSignals(
-            logits=torch.stack(logits, 1),
-            ids=torch.stack(ids, 1),
-            mask=ran,
+            logits=table(scores),
+            ids=table(tokens, self.eos[0]),
+            mask=mask,
             eos=self.eos,
-            work=self._work(ran.sum(1).cpu()),
-            hidden=torch.stack(hidden, 1),
+            work=self._work(mask.sum(1).cpu()),
+            hidden=table(states),
         )
 
     def _work(self, steps: Tensor) -> Work:
@@ -270,13 +272,6 @@ def _checked(cap: int) -> int:
     if cap < 1:
         raise UsageError(f"expected a cap of 1 token or more, got {cap}")
     return cap
-
-
-def _spread(values: Tensor, rows: Tensor, count: int, fill: float = 0) -> Tensor:
-    """Put ``values`` ``[N, ...]`` at ``rows`` of ``[count, ...]``; the others are ``fill``."""
-    if len(rows) == count:
-        return values
-    return values.new_full((count, *values.shape[1:]), fill).index_copy(0, rows, values)
 
 
 def rouge_l(text: str, reference: str) -> float:
