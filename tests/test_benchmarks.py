@@ -163,7 +163,6 @@ def test_translator_is_measured_only_where_its_data_are(tmp_path: Path) -> None:
         assert [target.name for target, _ in translators(1, Options(data_dir=folder))] == ["speller"]
 
 
-@pytest.mark.xfail(strict=False, reason="Marian does not scale the embeddings that signals() gives it")
 def test_gradients_of_both_ways_are_equal(
     speller: SourceTarget, texts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:

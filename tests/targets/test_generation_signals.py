@@ -34,7 +34,10 @@ def step_by_step(target: GenerationTarget, sample: Samples, ids: list[int]) -> t
         logits, fed = [outputs.logits[0, -1]], "input_ids"
         kept = {}
     else:
-        kept = {"encoder_outputs": model.get_encoder()(**given, return_dict=True)}
+        encoder = model.get_encoder()
+        if "inputs_embeds" in given:  # Marian scales what it looks up, but not what it is given
+            given["inputs_embeds"] = leaf * getattr(encoder, "embed_scale", 1)
+        kept = {"encoder_outputs": encoder(**given, return_dict=True)}
         start = torch.tensor([[target.config.decoder_start_token_id]])
         outputs = model(**kept, decoder_input_ids=start, use_cache=True)
         logits, fed = [outputs.logits[0, -1]], "decoder_input_ids"

@@ -1,4 +1,4 @@
-"""The README's table of the zoo says what the cards that ship say."""
+"""The README's tables of the zoo say what the cards that ship say."""
 
 from __future__ import annotations
 
@@ -10,14 +10,34 @@ import pytest
 from torpor.zoo.registry import ZOO
 
 README = Path(__file__).parents[2] / "README.md"
+CARDS: dict[str, dict[str, Any]] = {name: entry.card() for name, entry in ZOO.items() if entry.ships}
 
 
-@pytest.mark.parametrize("name", [entry.name for entry in ZOO.values() if entry.ships])
-def test_readme_row_is_the_card(name: str) -> None:
-    card: dict[str, Any] = ZOO[name].card()
-    accuracy = card["accuracy_per_exit"]["test"]
+def cells_of(name: str) -> list[str]:
     row = next(line for line in README.read_text(encoding="utf-8").splitlines() if line.startswith(f"| `{name}` |"))
-    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
+@pytest.mark.parametrize("name", [name for name, card in CARDS.items() if "accuracy_per_exit" in card])
+def test_the_row_of_a_multi_exit_network_is_its_card(name: str) -> None:
+    card, cells = CARDS[name], cells_of(name)
+    accuracy = card["accuracy_per_exit"]["test"]
     wanted = [f"{share:.2%}" for share in (accuracy[-1], accuracy[0])] + [f"{card['cost_per_exit'][0]:.1%}"]
     assert [cell.replace(" ", "") for cell in cells[3:6]] == wanted
     assert int(cells[6]) == len(accuracy)
+
+
+@pytest.mark.parametrize("name", [name for name, card in CARDS.items() if "accuracy_per_exit" not in card])
+def test_the_row_of_a_decoder_is_its_card(name: str) -> None:
+    test, cells = CARDS[name]["test"], cells_of(name)
+    quality = f"{test['exact_match']:.1%} of outputs exact".replace("%", " %")
+    if name == "translator-multi30k":
+        quality = f"BLEU {test['bleu']:.2f}"
+    if "perplexity_per_token" in test:
+        quality = f"perplexity {test['perplexity_per_token']:.2f} per token"
+    assert cells[3:] == [quality, f"{test['steps_mean']:.1f}", str(test["steps_max"]), str(test["cap"])]
+    assert test["cap_hit_rate"] == 0
+
+
+def test_every_shipped_target_has_a_row() -> None:
+    assert all(cells_of(name) for name in CARDS)

@@ -14,7 +14,7 @@ from torpor.core.errors import UsageError
 from torpor.targets.generation.deployment import ROWWISE, deployed, end_tokens, plain_config, with_new_tokens
 from torpor.targets.generation.loop import Loop, Plan, Processors
 
-TIES = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 5e-3}
+TIES = {torch.float64: 1e-9, torch.float32: 2e-5, torch.float16: 5e-3}
 """Scores this close, as a share of the largest, may swap places in batched arithmetic."""
 COARSE = 2e-2
 """The same for bfloat16 and other types."""

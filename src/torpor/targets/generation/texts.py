@@ -173,4 +173,11 @@ class SourceTarget(TextGenerationTarget):
         return self.model.get_encoder().get_input_embeddings()  # type: ignore[no-any-return]
 
     def _forced(self, embeddings: Tensor, mask: Tensor, decoded: Sequence[Decoded]) -> tuple[Tensor, Tensor]:
-        return force_decoder(self.model, {"inputs_embeds": embeddings, "attention_mask": mask}, decoded)
+        # not as inputs_embeds: Marian and others scale what they look up, but not what they are given
+        hook = self.embedding.register_forward_hook(lambda module, given, found: embeddings)
+        try:
+            ids = torch.zeros(mask.shape, dtype=torch.int64, device=self.device)
+            seen = self.model.get_encoder()(input_ids=ids, attention_mask=mask, return_dict=True)
+        finally:
+            hook.remove()
+        return force_decoder(self.model, {"encoder_outputs": seen, "attention_mask": mask}, decoded)
