@@ -83,7 +83,7 @@ LANGUAGE_MODELS: dict[str, LanguageEntry] = {
             "encoder-decoder",
             _english_to_german,
             translator,
-            LanguageRecipe(epochs=30, vocab_size=6000, dropout=0.3, rough_epochs=5),
+            LanguageRecipe(epochs=30, vocab_size=6000, dropout=0.3, rough_epochs=4),
         ),
         LanguageEntry(
             "lm-multi30k",
@@ -91,7 +91,13 @@ LANGUAGE_MODELS: dict[str, LanguageEntry] = {
             _english_beginnings,
             language_model,
             LanguageRecipe(
-                epochs=10, vocab_size=4000, batch_tokens=2048, weight_decay=0.1, dropout=0.2, label_smoothing=0
+                epochs=10,
+                vocab_size=4000,
+                batch_tokens=2048,
+                weight_decay=0.1,
+                dropout=0.2,
+                label_smoothing=0,
+                rough_epochs=3,
             ),
         ),
         LanguageEntry(

@@ -39,12 +39,14 @@ class LanguageRecipe(TeacherRecipe):
         rough_epochs: passes that follow, at ``rough_rate``, over pairs with typing errors and made-up names; see
             :mod:`torpor.zoo.language.noise`.
         rough_rate: peak learning rate of these.
+        wrong: share of random tokens in what the decoder is given in these.
     """
 
     vocab_size: int
     batch_tokens: int = 4096
     rough_epochs: int = 0
     rough_rate: float = 3e-4
+    wrong: float = 0.15
 
 
 def train_language(
@@ -70,12 +72,13 @@ def train_language(
     joined = [*samples.inputs, *samples.references] if both else whole(samples)
     tokenizer = train_tokenizer(joined, entry.recipe.vocab_size, entry.kind)
     run = partial(teach, tokenizer=tokenizer, device=device, progress=progress)
-    smooth = replace(entry.recipe, rough_epochs=0)
+    smooth = replace(entry.recipe, rough_epochs=0, wrong=0.0)
     pairs = encode(tokenizer, samples, both)
     checkpoint = folder / f"{entry.name}.checkpoint.safetensors"
     model, seconds = run(entry.build, pairs=lambda epoch: pairs, recipe=smooth, checkpoint=checkpoint)
     if entry.recipe.rough_epochs:
-        rough = replace(smooth, epochs=entry.recipe.rough_epochs, learning_rate=entry.recipe.rough_rate)
+        recipe = entry.recipe
+        rough = replace(recipe, epochs=recipe.rough_epochs, learning_rate=recipe.rough_rate)
 
         def roughened(epoch: int) -> list[Pair]:
             keys = (Draw(f"{rough.seed}/{epoch}/{row}") for row in range(len(samples)))
@@ -111,7 +114,7 @@ def teach(
     def lessons(epoch: int, chance: torch.Generator) -> list[Lesson]:
         drawn = pairs(epoch)
         groups = batches(drawn, recipe.batch_tokens, chance)
-        return [partial(teacher_forced, pairs=[drawn[row] for row in rows]) for rows in groups]
+        return [partial(teacher_forced, pairs=[drawn[row] for row in rows], wrong=recipe.wrong) for rows in groups]
 
     digest = hashlib.sha256(repr(list(pairs(0))).encode()).hexdigest()
     make = partial(build, tokenizer, recipe.dropout)
