@@ -83,6 +83,6 @@ def test_splits_are_disjoint_and_a_function_of_the_seed() -> None:
     assert Spellings(train=400, held_out=50).load("test").inputs == texts["test"][:50]
     assert Spellings(train=400, held_out=50, seed=1).load("test").inputs != texts["test"][:50]
     assert texts["test"][:3] == FIRST, "equal on every machine"
-    assert data.fingerprint() != Spellings(train=400).fingerprint()
+    assert data.fingerprint() != Spellings(train=400, held_out=50).fingerprint()
     with pytest.raises(UsageError, match="got split 'dev'"):
         next(data.samples("dev"))

@@ -174,6 +174,7 @@ BALLS: dict[str, Ball] = {"Linf": Linf(), "L2": L2(), "L1": L1()}
 def apply(inputs: Tensor, delta: Tensor, ball: Ball, radius: float, space: DenseSpace) -> Tensor:
     """Return ``inputs + delta`` as inputs that integers can hold, within ``radius`` of ``inputs``.
 
+    >>> from torpor.core.space import ImageSpace
     >>> clean = torch.full((1, 1, 1, 1), 250 / 255)
     >>> (apply(clean, torch.ones(1, 1, 1, 1), Linf(), 3.9 / 255, ImageSpace((1, 1, 1))) * 255).item()
     253.0
