@@ -92,14 +92,14 @@ def test_lines_of_a_file_are_texts_and_blank_ones_are_not(tmp_path: Path) -> Non
 def test_files_of_a_folder_are_texts_by_name(tmp_path: Path) -> None:
     for name, text in {"b.txt": "second\nof two lines\n", "a.txt": "first", "c.txt": "\n", "d.md": "no"}.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
-    assert TextLines(tmp_path, "mine").load("test").inputs == ("first", "second\nof two lines")
-    assert TextLines(tmp_path, "mine").fingerprint() == "mine 3 26"
+    assert TextLines(tmp_path).load("test").inputs == ("first", "second\nof two lines")
+    assert TextLines(tmp_path).fingerprint() == f"{tmp_path.name} 3 26"
 
 
 def test_user_files_that_cannot_be_read_are_data_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"expected texts in .*nowhere"):
         TextLines(tmp_path / "nowhere").load("test")
-    with pytest.raises(DataError, match=r"expected \.txt files in"):
+    with pytest.raises(DataError, match=r"expected texts \(\.txt\) in"):
         TextLines(tmp_path).load("test")
     (tmp_path / "latin.txt").write_bytes("Köln".encode("latin-1"))
     with pytest.raises(DataError, match=r"expected UTF-8, got .*latin\.txt"):

@@ -32,7 +32,7 @@ def tiny(vocabulary: Vocabulary) -> Captioner:
 
 
 def entry(recipe: CaptionRecipe = RECIPE) -> CaptionEntry:
-    return CaptionEntry("tiny", tiny, lambda: Scenes(train=SAMPLES, held_out=6), recipe)
+    return CaptionEntry("tiny", tiny, lambda: Scenes(train=SAMPLES, held_out=6), recipe=recipe)
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ def tiny(tokenizer: PreTrainedTokenizerFast, dropout: float) -> LanguageModel:
 
 
 def entry(kind: Kind, data: DataSet) -> LanguageEntry:
-    return LanguageEntry("tiny", kind, lambda folder: data, tiny, replace(RECIPE, epochs=1))
+    return LanguageEntry("tiny", kind, lambda folder: data, tiny, recipe=replace(RECIPE, epochs=1))
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -218,4 +218,4 @@ def test_the_card_has_bleu_and_all_that_made_it(tmp_path: Path) -> None:
     assert told["recipe"] == asdict(replace(RECIPE, epochs=1))
     assert (told["name"], told["vocabulary"]) == ("tiny", 259)
     assert told["data"] == data.fingerprint()
-    assert told["seconds"] > 0
+    assert told["seconds"] >= 0

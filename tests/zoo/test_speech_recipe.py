@@ -36,7 +36,7 @@ def tiny(tokenizer: PreTrainedTokenizerFast, dropout: float) -> WhisperForCondit
 
 
 def entry(recipe: SpeechRecipe = RECIPE) -> SpeechEntry:
-    return SpeechEntry("tiny", tiny, recipe)
+    return SpeechEntry("tiny", tiny, recipe=recipe)
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -14,7 +12,8 @@ from torch import Tensor
 from torpor.core.errors import DataError, UsageError
 from torpor.core.space import ImageSpace, InputSpace, WaveSpace
 from torpor.core.text import TextSpace
-from torpor.data.sets import SPLITS, DataSet
+from torpor.data.files import Files
+from torpor.data.sets import DataSet
 from torpor.data.texts import TextLines
 from torpor.data.waves import read_wav
 
@@ -38,52 +37,6 @@ def own_inputs(path: Path, space: InputSpace) -> DataSet:
     )
 
 
-class Files(DataSet):
-    """One file, or all in a folder by name. There are no references.
-
-    Args:
-        path: the file or the folder.
-    """
-
-    what: ClassVar[str]
-    suffixes: ClassVar[tuple[str, ...]]
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.name = path, path.name
-
-    def fingerprint(self) -> str:
-        """Return the name, the number of files and their size in bytes."""
-        files = self._files()
-        return f"{self.name} {len(files)} {sum(file.stat().st_size for file in files)}"
-
-    def samples(self, split: str) -> Iterator[tuple[Tensor, None]]:
-        """Yield ``(input as it is stored, None)``.
-
-        Raises:
-            UsageError: if ``split`` does not exist.
-            DataError: if it is not ``test``, or if a file cannot be read.
-        """
-        if split not in SPLITS:
-            raise UsageError(f"expected one of {', '.join(SPLITS)}, got split {split!r}")
-        if split != "test":
-            raise DataError(f"expected split test, got {split}; {self.path} holds {self.what} to audit, none to fit on")
-        if not self._files():
-            raise DataError(
-                f"expected {self.what} ({', '.join(self.suffixes)}) in {self.path}, got none; pass another folder"
-            )
-        for file in self._files():
-            yield self._read(file), None
-
-    def _files(self) -> list[Path]:
-        if self.path.is_file():
-            return [self.path]
-        return sorted(file for file in self.path.iterdir() if file.suffix.lower() in self.suffixes)
-
-    @abstractmethod
-    def _read(self, file: Path) -> Tensor:
-        """Return what ``file`` holds, as a target stores it."""
-
-
 class ImageFiles(Files):
     """Images, scaled to the size that a target reads, uint8 ``[C, H, W]``.
 
@@ -98,7 +51,7 @@ class ImageFiles(Files):
         super().__init__(path)
         self.shape = shape
 
-    def _read(self, file: Path) -> Tensor:
+    def _read(self, file: Path) -> Iterator[Tensor]:
         from PIL import Image
 
         channels, height, width = self.shape
@@ -108,7 +61,7 @@ class ImageFiles(Files):
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise DataError(f"expected an image, got {file}: {error}; remove or repair it") from error
         pixels = torch.from_numpy(np.asarray(scaled).copy())
-        return pixels.unsqueeze(0) if pixels.ndim == 2 else pixels.permute(2, 0, 1)
+        yield pixels.unsqueeze(0) if pixels.ndim == 2 else pixels.permute(2, 0, 1)
 
 
 class SoundFiles(Files):
@@ -126,11 +79,11 @@ class SoundFiles(Files):
         super().__init__(path)
         self.length, self.rate = length, rate
 
-    def _read(self, file: Path) -> Tensor:
+    def _read(self, file: Path) -> Iterator[Tensor]:
         try:
             sound = read_wav(file.read_bytes(), self.rate, str(file))[: self.length]
         except OSError as error:
             raise DataError(f"expected a WAV file, got {file}: {error}; remove or repair it") from error
         stored = torch.zeros(self.length, dtype=torch.int16)
         stored[: len(sound)] = torch.from_numpy(sound.round().clip(-32768, 32767).astype(np.int16))
-        return stored
+        yield stored

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from torpor.core.errors import DataError, UsageError
+from torpor.data.files import Files
 from torpor.data.sets import SPLITS, DataSet
 from torpor.data.tables import count_rows, read_rows
 
@@ -49,54 +50,25 @@ class ParquetTexts(DataSet):
         return self.folder / f"{split}.parquet"
 
 
-class TextLines(DataSet):
-    """A user's own texts: the lines of one UTF-8 file, or the ``.txt`` files of a folder, one text per file.
-
-    Blank ones are left out. There are no references, and no split but ``test``.
+class TextLines(Files):
+    """The lines of one UTF-8 file, or the ``.txt`` files of a folder, one text per file. Blank ones are left out.
 
     Args:
         path: the file or the folder.
-        name: of the data set; the path's own name if None.
     """
 
-    def __init__(self, path: Path, name: str | None = None) -> None:
-        self.path, self.name = path, name or path.name
+    what, suffixes = "texts", (".txt",)
 
-    def fingerprint(self) -> str:
-        """Return the name, the number of files and their size in bytes."""
-        files = [file for file in self._files() if file.is_file()]
-        return f"{self.name} {len(files)} {sum(file.stat().st_size for file in files)}"
-
-    def samples(self, split: str) -> Iterator[tuple[str, None]]:
-        """Yield ``(text, None)``: lines in their order, or files by name.
-
-        Raises:
-            UsageError: if ``split`` does not exist.
-            DataError: if it is not ``test``, or if a file cannot be read.
-        """
-        if split not in SPLITS:
-            raise UsageError(f"expected one of {', '.join(SPLITS)}, got split {split!r}")
-        if split != "test":
-            raise DataError(f"expected split test, got {split}; {self.path} holds texts to audit, none to fit on")
-        files = self._files()
-        if not files:
-            raise DataError(f"expected .txt files in {self.path}, got none; pass a folder that holds texts")
-        for file in files:
-            try:
-                yield from self._texts(file)
-            except OSError as error:
-                raise DataError(f"expected texts in {file}, got: {error}; pass a file or a folder of .txt") from error
-            except UnicodeDecodeError as error:
-                raise DataError(f"expected UTF-8, got {file}: {error}; convert it") from error
-
-    def _files(self) -> list[Path]:
-        return sorted(self.path.glob("*.txt")) if self.path.is_dir() else [self.path]
-
-    def _texts(self, file: Path) -> Iterator[tuple[str, None]]:
-        with file.open(encoding="utf-8-sig") as lines:  # some editors put a mark before the first character
-            for text in [lines.read()] if self.path.is_dir() else lines:
-                if text.strip():
-                    yield text.rstrip("\n"), None
+    def _read(self, file: Path) -> Iterator[str]:
+        try:
+            with file.open(encoding="utf-8-sig") as lines:  # some editors put a mark before the first character
+                for text in [lines.read()] if self.path.is_dir() else lines:
+                    if text.strip():
+                        yield text.rstrip("\n")
+        except OSError as error:
+            raise DataError(f"expected texts in {file}, got: {error}; pass a file or a folder of .txt") from error
+        except UnicodeDecodeError as error:
+            raise DataError(f"expected UTF-8, got {file}: {error}; convert it") from error
 
 
 class Beginnings(DataSet):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -23,7 +23,7 @@ from torpor.zoo.architectures.convnet import convnet
 from torpor.zoo.architectures.resnet import resnet56
 from torpor.zoo.architectures.vgg import vgg16
 from torpor.zoo.download import download_cifar10
-from torpor.zoo.entry import Entry, Progress, cache_folder, silent
+from torpor.zoo.entry import Entry, Progress, cache_folder
 from torpor.zoo.recipes.training import Recipe, train
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -49,7 +49,7 @@ class EarlyExitEntry(Entry):
     input_shape: tuple[int, int, int]
     num_classes: int
     data: Callable[[Path | None], ImageSet]
-    recipe: Recipe
+    recipe: Recipe = field(kw_only=True)
 
     def build(self) -> ShallowDeepNetwork:
         """Build the untrained network."""
@@ -89,24 +89,14 @@ class EarlyExitEntry(Entry):
             named_rules=rules,
         )
 
-    def train(
-        self,
-        data_dir: Path | None,
-        folder: Path,
-        *,
-        device: str = "cpu",
-        epochs: int | None = None,
-        seed: int = 0,
-        progress: Progress = silent,
-    ) -> Path:
-        """See :meth:`Entry.train`; thresholds are chosen on validation data, never on test data."""
+    def fit(self, data_dir: Path | None, folder: Path, device: str, progress: Progress) -> Path:
+        """See :meth:`Entry.fit`; thresholds are chosen on validation data, never on test data."""
         from torpor.zoo.recipes.card import save_model
 
-        recipe = replace(self.recipe, seed=seed, epochs=epochs or self.recipe.epochs)
         data = self.data(data_dir)
         checkpoint = folder / f"{self.name}.checkpoint.safetensors"
-        model = train(self.build, data.load("train"), recipe, checkpoint, device=device, progress=progress)
-        return save_model(self, model, data, recipe, folder)
+        model = train(self.build, data.load("train"), self.recipe, checkpoint, device=device, progress=progress)
+        return save_model(self, model, data, self.recipe, folder)
 
     def download(self) -> Path:
         """See :meth:`Entry.download`."""
@@ -136,7 +126,7 @@ EARLY_EXITS: dict[str, EarlyExitEntry] = {
             (1, 32, 32),
             10,
             _digits,
-            Recipe(epochs=80, batch_size=64, pad=2, flip=False),
+            recipe=Recipe(epochs=80, batch_size=64, pad=2, flip=False),
         ),
         EarlyExitEntry(
             "sdn-resnet56-cifar10",
@@ -145,7 +135,7 @@ EARLY_EXITS: dict[str, EarlyExitEntry] = {
             (3, 32, 32),
             10,
             _cifar10,
-            Recipe(epochs=60, cutout=12, sizes=(20, 26, 32)),
+            recipe=Recipe(epochs=60, cutout=12, sizes=(20, 26, 32)),
         ),
         EarlyExitEntry(
             "sdn-vgg16-cifar10",
@@ -154,7 +144,7 @@ EARLY_EXITS: dict[str, EarlyExitEntry] = {
             (3, 32, 32),
             10,
             _cifar10,
-            Recipe(epochs=30, cutout=12, sizes=(20, 26, 32)),
+            recipe=Recipe(epochs=30, cutout=12, sizes=(20, 26, 32)),
         ),
     )
 }

@@ -6,7 +6,7 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,11 @@ class Entry(ABC):
 
     Attributes:
         name: on the command line.
+        recipe: how the weights are trained: a dataclass with ``epochs`` and ``seed``.
     """
 
     name: str
+    recipe: Any = field(kw_only=True)
 
     @abstractmethod
     def load(self, folder: Path | None = None) -> Target:
@@ -41,7 +43,6 @@ class Entry(ABC):
             UsageError: if the weights are missing or do not fit.
         """
 
-    @abstractmethod
     def train(
         self,
         data_dir: Path | None,
@@ -68,6 +69,12 @@ class Entry(ABC):
         Raises:
             UsageError: if the data or the checkpoint cannot be used.
         """
+        recipe = replace(self.recipe, seed=seed, epochs=epochs or self.recipe.epochs)
+        return replace(self, recipe=recipe).fit(data_dir, folder, device, progress)
+
+    @abstractmethod
+    def fit(self, data_dir: Path | None, folder: Path, device: str, progress: Progress) -> Path:
+        """Train as the recipe says; see :meth:`train`."""
 
     def download(self) -> Path:
         """Fetch the data from the hub unless they are there, and return their folder.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torpor.targets.base import Target
 from torpor.targets.early_exit import EarlyExitTarget
+from torpor.targets.generation.dense import DenseGenerationTarget
+from torpor.targets.generation.features import reading_features
 from torpor.zoo.captioning.registry import CAPTIONERS
 from torpor.zoo.early_exits import EARLY_EXITS
 from torpor.zoo.entry import Entry
@@ -56,3 +58,10 @@ def speller() -> Target:
 def speech_digits() -> Target:
     """Load the recognizer of spoken digits."""
     return SPEECH["speech-digits"].load()
+
+
+def speech_digits_features() -> Target:
+    """Load the recognizer of spoken digits behind its feature extractor."""
+    target = SPEECH["speech-digits"].load()
+    assert isinstance(target, DenseGenerationTarget)
+    return reading_features(target)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from torpor.targets.captioner import CaptionerTarget
 from torpor.targets.speed import fold_batch_norm
 from torpor.zoo.captioning.captioner import Captioner, captioner_gru, captioner_lstm
 from torpor.zoo.captioning.vocabulary import Vocabulary
-from torpor.zoo.entry import Entry, Progress, silent
+from torpor.zoo.entry import Entry, Progress
 from torpor.zoo.recipes.captioning import PICTURE, CaptionRecipe, save_captioner, train_captioner
 
 
@@ -33,7 +33,7 @@ class CaptionEntry(Entry):
 
     build: Callable[[Vocabulary], Captioner]
     data: Callable[[], DataSet]
-    recipe: CaptionRecipe
+    recipe: CaptionRecipe = field(kw_only=True)
 
     def load(self, folder: Path | None = None) -> CaptionerTarget:
         """See :meth:`Entry.load`; batch norm is folded into convolutions."""
@@ -51,24 +51,14 @@ class CaptionEntry(Entry):
         module.encoder = fold_batch_norm(module.encoder)
         return CaptionerTarget(module, input_shape=PICTURE, name=self.name, data=lambda folder: self.data())
 
-    def train(
-        self,
-        data_dir: Path | None,
-        folder: Path,
-        *,
-        device: str = "cpu",
-        epochs: int | None = None,
-        seed: int = 0,
-        progress: Progress = silent,
-    ) -> Path:
-        """See :meth:`Entry.train`; the data are generated, so ``data_dir`` is not read."""
-        recipe = replace(self.recipe, seed=seed, epochs=epochs or self.recipe.epochs)
+    def fit(self, data_dir: Path | None, folder: Path, device: str, progress: Progress) -> Path:
+        """See :meth:`Entry.fit`; the data are generated, so ``data_dir`` is not read."""
         data, checkpoint = self.data(), folder / f"{self.name}.checkpoint.safetensors"
         words, samples = Vocabulary.of(WORDS), data.load("train")
         model, seconds = train_captioner(
-            self.build, words, samples, recipe, checkpoint, device=device, progress=progress
+            self.build, words, samples, self.recipe, checkpoint, device=device, progress=progress
         )
-        return save_captioner(self.name, model, data, recipe, folder, seconds)
+        return save_captioner(self.name, model, data, self.recipe, folder, seconds)
 
 
 def _scenes() -> DataSet:
@@ -78,7 +68,7 @@ def _scenes() -> DataSet:
 CAPTIONERS: dict[str, CaptionEntry] = {
     entry.name: entry
     for entry in (
-        CaptionEntry("captioner-scenes-gru", captioner_gru, _scenes, CaptionRecipe(epochs=6, autocast=False)),
-        CaptionEntry("captioner-scenes-lstm", captioner_lstm, _scenes, CaptionRecipe(epochs=9)),
+        CaptionEntry("captioner-scenes-gru", captioner_gru, _scenes, recipe=CaptionRecipe(epochs=6, autocast=False)),
+        CaptionEntry("captioner-scenes-lstm", captioner_lstm, _scenes, recipe=CaptionRecipe(epochs=9)),
     )
 }

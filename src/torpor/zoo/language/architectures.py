@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
-from torpor.zoo.language.tokenizer import MOST_TOKENS, SPECIAL, Pair
+from torpor.zoo.language.slips import FLAWLESS, Slips
+from torpor.zoo.language.tokenizer import MOST_TOKENS, Pair
 
 if TYPE_CHECKING:
     from transformers import (
@@ -125,25 +126,24 @@ def decoder_only(
     return model
 
 
-def teacher_forced(model: LanguageModel, pairs: Sequence[Pair], wrong: float = 0.0) -> tuple[Tensor, Tensor]:
+def teacher_forced(model: LanguageModel, pairs: Sequence[Pair], slips: Slips = FLAWLESS) -> tuple[Tensor, Tensor]:
     """Return the logits ``[N, V]`` of all true next tokens of all targets, the end included, and these ``[N]``.
 
     Args:
         model: to be taught.
         pairs: tokens of sources and targets.
-        wrong: share of the tokens so far that are random ones instead, so that a model learns to find back, and to end,
-            after mistakes of its own.
+        slips: mistakes in the tokens so far.
     """
     targets = [target for _, target in pairs]
     if not model.config.is_encoder_decoder:
-        return answer_logits(model, targets, "input_ids", wrong)
+        return answer_logits(model, targets, "input_ids", slips)
     pad, _, _ = _special(model)
     ids = _padded([source for source, _ in pairs], pad).to(model.device)
-    return answer_logits(model, targets, "decoder_input_ids", wrong, input_ids=ids, attention_mask=ids != pad)
+    return answer_logits(model, targets, "decoder_input_ids", slips, input_ids=ids, attention_mask=ids != pad)
 
 
 def answer_logits(
-    model: PreTrainedModel, answers: Sequence[list[int]], given_as: str, wrong: float = 0.0, **read: Tensor
+    model: PreTrainedModel, answers: Sequence[list[int]], given_as: str, slips: Slips = FLAWLESS, **read: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the logits ``[N, V]`` of all true next tokens of ``answers``, the end included, and these ``[N]``.
 
@@ -151,16 +151,12 @@ def answer_logits(
         model: with a language head.
         answers: their tokens, without start and end.
         given_as: name of the model's argument for the tokens so far.
-        wrong: see :func:`teacher_forced`.
+        slips: mistakes in the tokens so far.
         **read: the model's other arguments.
     """
     pad, bos, eos = _special(model)
     given = _padded([[bos, *answer] for answer in answers], pad).to(model.device)
-    if wrong:
-        random = torch.randint(len(SPECIAL), model.config.vocab_size, given.shape, device=given.device)
-        given = torch.where(
-            (torch.rand(given.shape, device=given.device) < wrong) & (given >= len(SPECIAL)), random, given
-        )
+    given = slips(given, model.config.vocab_size)
     labels = _padded([[*answer, eos] for answer in answers], IGNORED).to(model.device)
     arguments = {**read, given_as: given}  # padded behind: no token looks ahead
     hidden = model.base_model(**arguments, use_cache=False).last_hidden_state

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torpor.core.errors import DataError
 from torpor.data.sets import DataSet
 from torpor.data.texts import Beginnings, ParquetTexts
 from torpor.targets.generation import GenerationTarget, load_pretrained
-from torpor.zoo.entry import Entry, Progress, silent
+from torpor.zoo.entry import Entry, Progress
 from torpor.zoo.language.architectures import language_model, speller, translator
 from torpor.zoo.language.numbers import Spellings
 from torpor.zoo.language.tokenizer import BYTES_ONLY, Kind
@@ -33,27 +33,16 @@ class LanguageEntry(Entry):
     kind: Kind
     data: Callable[[Path | None], DataSet]
     build: Builder
-    recipe: LanguageRecipe
+    recipe: LanguageRecipe = field(kw_only=True)
 
     def load(self, folder: Path | None = None) -> GenerationTarget:
         """See :meth:`Entry.load`."""
         self.card(folder)
         return load_pretrained(str((folder or self.folder()) / self.name), data=self.data)
 
-    def train(
-        self,
-        data_dir: Path | None,
-        folder: Path,
-        *,
-        device: str = "cpu",
-        epochs: int | None = None,
-        seed: int = 0,
-        progress: Progress = silent,
-    ) -> Path:
-        """See :meth:`Entry.train`."""
-        recipe = replace(self.recipe, seed=seed, epochs=epochs or self.recipe.epochs)
-        entry = replace(self, recipe=recipe)
-        return train_language(entry, self.data(data_dir), folder, device=device, progress=progress)
+    def fit(self, data_dir: Path | None, folder: Path, device: str, progress: Progress) -> Path:
+        """See :meth:`Entry.fit`."""
+        return train_language(self, self.data(data_dir), folder, device=device, progress=progress)
 
 
 def _multi30k(folder: Path | None, source: str, reference: str | None) -> ParquetTexts:
@@ -83,14 +72,14 @@ LANGUAGE_MODELS: dict[str, LanguageEntry] = {
             "encoder-decoder",
             _english_to_german,
             translator,
-            LanguageRecipe(epochs=30, vocab_size=6000, dropout=0.3, rough_epochs=4),
+            recipe=LanguageRecipe(epochs=30, vocab_size=6000, dropout=0.3, rough_epochs=4),
         ),
         LanguageEntry(
             "lm-multi30k",
             "decoder-only",
             _english_beginnings,
             language_model,
-            LanguageRecipe(
+            recipe=LanguageRecipe(
                 epochs=10,
                 vocab_size=4000,
                 batch_tokens=2048,
@@ -98,6 +87,7 @@ LANGUAGE_MODELS: dict[str, LanguageEntry] = {
                 dropout=0.2,
                 label_smoothing=0,
                 rough_epochs=3,
+                repeated=0.5,
             ),
         ),
         LanguageEntry(
@@ -105,7 +95,7 @@ LANGUAGE_MODELS: dict[str, LanguageEntry] = {
             "encoder-decoder",
             _spellings,
             speller,
-            LanguageRecipe(
+            recipe=LanguageRecipe(
                 epochs=4,
                 vocab_size=BYTES_ONLY,
                 batch_tokens=1536,

@@ -17,6 +17,7 @@ from torpor.targets.generation import GenerationTarget
 from torpor.zoo.entry import Progress, silent
 from torpor.zoo.language.architectures import teacher_forced
 from torpor.zoo.language.noise import Draw, roughen
+from torpor.zoo.language.slips import Slips
 from torpor.zoo.language.tokenizer import Pair, encode, train_tokenizer, whole
 from torpor.zoo.recipes.teacher import Lesson, TeacherRecipe, check_packages, fit, save_pretrained
 
@@ -36,10 +37,12 @@ class LanguageRecipe(TeacherRecipe):
     Attributes:
         vocab_size: tokens of the byte-level vocabulary.
         batch_tokens: most tokens of a batch, sources, targets and padding counted.
-        rough_epochs: passes that follow, at ``rough_rate``, over pairs with typing errors and made-up names; see
-            :mod:`torpor.zoo.language.noise`.
+        rough_epochs: passes that follow, at ``rough_rate``, with random tokens in what the decoder is given; a
+            translator's sources then have typing errors, and sources and targets made-up names
+            (:mod:`torpor.zoo.language.noise`).
         rough_rate: peak learning rate of these.
-        wrong: share of random tokens in what the decoder is given in these.
+        wrong: share of the random tokens.
+        repeated: share of tokens given again instead of the next; see :class:`torpor.zoo.language.slips.Slips`.
     """
 
     vocab_size: int
@@ -47,6 +50,7 @@ class LanguageRecipe(TeacherRecipe):
     rough_epochs: int = 0
     rough_rate: float = 3e-4
     wrong: float = 0.15
+    repeated: float = 0.0
 
 
 def train_language(
@@ -72,7 +76,7 @@ def train_language(
     joined = [*samples.inputs, *samples.references] if both else whole(samples)
     tokenizer = train_tokenizer(joined, entry.recipe.vocab_size, entry.kind)
     run = partial(teach, tokenizer=tokenizer, device=device, progress=progress)
-    smooth = replace(entry.recipe, rough_epochs=0, wrong=0.0)
+    smooth = replace(entry.recipe, rough_epochs=0, wrong=0.0, repeated=0.0)
     pairs = encode(tokenizer, samples, both)
     checkpoint = folder / f"{entry.name}.checkpoint.safetensors"
     model, seconds = run(entry.build, pairs=lambda epoch: pairs, recipe=smooth, checkpoint=checkpoint)
@@ -80,7 +84,9 @@ def train_language(
         recipe = entry.recipe
         rough = replace(recipe, epochs=recipe.rough_epochs, learning_rate=recipe.rough_rate)
 
-        def roughened(epoch: int) -> list[Pair]:
+        def roughened(epoch: int) -> Sequence[Pair]:
+            if not both:
+                return pairs
             keys = (Draw(f"{rough.seed}/{epoch}/{row}") for row in range(len(samples)))
             drawn = [roughen(*pair) for pair in zip(samples.inputs, samples.references, keys, strict=True)]
             inputs, references = zip(*drawn, strict=True)
@@ -114,8 +120,9 @@ def teach(
     def lessons(epoch: int, chance: torch.Generator) -> list[Lesson]:
         drawn = pairs(epoch)
         groups = batches(drawn, recipe.batch_tokens, chance)
-        return [partial(teacher_forced, pairs=[drawn[row] for row in rows], wrong=recipe.wrong) for rows in groups]
+        return [partial(teacher_forced, pairs=[drawn[row] for row in rows], slips=slips) for rows in groups]
 
+    slips = Slips(recipe.wrong, recipe.repeated)
     digest = hashlib.sha256(repr(list(pairs(0))).encode()).hexdigest()
     make = partial(build, tokenizer, recipe.dropout)
     return fit(make, lessons, digest, recipe, checkpoint, device=device, progress=progress)

@@ -88,4 +88,5 @@ def _dictate(
     waves = reader.space.from_bytes(torch.stack([sound for sound, _ in pairs]))
     waves = reader.space.clamp(waves + noise * torch.rand(len(waves), 1) * torch.randn_like(waves))
     answers = tokenizer([text for _, text in pairs], add_special_tokens=False).input_ids
-    return answer_logits(model, answers, "decoder_input_ids", **reader(waves.to(model.device)))
+    features = reader(waves.to(model.device))["input_features"]
+    return answer_logits(model, answers, "decoder_input_ids", input_features=features)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torpor.core.errors import DataError
 from torpor.data.speech import SpokenDigits
 from torpor.targets.generation import GenerationTarget, load_pretrained
-from torpor.zoo.entry import Entry, Progress, silent
+from torpor.zoo.entry import Entry, Progress
 from torpor.zoo.recipes.speech import Builder, SpeechRecipe, train_speech
 from torpor.zoo.speech.architectures import recognizer
 
@@ -23,7 +23,7 @@ class SpeechEntry(Entry):
     """
 
     build: Builder
-    recipe: SpeechRecipe
+    recipe: SpeechRecipe = field(kw_only=True)
 
     def data(self, folder: Path | None) -> SpokenDigits:
         """Find the recordings in the user's ``--data-dir`` or in its subfolder ``fsdd``.
@@ -43,24 +43,14 @@ class SpeechEntry(Entry):
         self.card(folder)
         return load_pretrained(str((folder or self.folder()) / self.name), data=self.data)
 
-    def train(
-        self,
-        data_dir: Path | None,
-        folder: Path,
-        *,
-        device: str = "cpu",
-        epochs: int | None = None,
-        seed: int = 0,
-        progress: Progress = silent,
-    ) -> Path:
-        """See :meth:`Entry.train`."""
-        entry = replace(self, recipe=replace(self.recipe, seed=seed, epochs=epochs or self.recipe.epochs))
-        return train_speech(entry, self.data(data_dir), folder, device=device, progress=progress)
+    def fit(self, data_dir: Path | None, folder: Path, device: str, progress: Progress) -> Path:
+        """See :meth:`Entry.fit`."""
+        return train_speech(self, self.data(data_dir), folder, device=device, progress=progress)
 
 
 SPEECH: dict[str, SpeechEntry] = {
     entry.name: entry
     for entry in (
-        SpeechEntry("speech-digits", recognizer, SpeechRecipe(epochs=40, learning_rate=2e-3, label_smoothing=0)),
+        SpeechEntry("speech-digits", recognizer, recipe=SpeechRecipe(epochs=40, learning_rate=2e-3, label_smoothing=0)),
     )
 }
