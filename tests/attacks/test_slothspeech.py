@@ -9,7 +9,7 @@ from torpor.attacks.slothspeech import SlothSpeech
 from torpor.attacks.step_objectives import LowerEnd
 from torpor.attacks.steps import Change
 from torpor.core.signals import StepSignals
-from torpor.core.space import WaveSpace
+from torpor.core.space import FeatureSpace, WaveSpace
 from torpor.core.work import Work
 from torpor.targets.toy_steps import PeakTarget
 
@@ -38,8 +38,9 @@ def test_steps_behind_the_end_carry_no_gradient() -> None:
     assert logits.grad.tolist() == [[[0, 0, 1], [0, -1, 1], [0, 0, 0]]]
 
 
-def test_it_attacks_sound_only() -> None:
+def test_it_attacks_sounds_and_their_features_only() -> None:
     assert SlothSpeech.applies_to(PeakTarget(space=WaveSpace((8,))))
+    assert SlothSpeech.applies_to(PeakTarget(space=FeatureSpace((2, 4))))
     assert not SlothSpeech.applies_to(PeakTarget())
 
 
@@ -49,6 +50,18 @@ def test_a_step_is_a_tenth_of_the_budget_and_few_steps_can_spend_it() -> None:
     assert SlothSpeech(eps=0.02).rate(waves) == pytest.approx(0.002)
     assert SlothSpeech(norm="L2", eps=0.5).rate(waves) * math.sqrt(100) == pytest.approx(0.05)
     assert SlothSpeech(eps=0.02, steps=4).rate(waves) == pytest.approx(0.01)
+
+
+def test_features_are_moved_as_in_the_paper() -> None:
+    features = torch.zeros(2, 3, 12)
+    attack = SlothSpeech(eps=0.25)
+    assert attack.rate(features) == 0.1
+    assert attack.start(features, 0).eq(0).all()
+    assert attack.start(features[:, 0], 0).ne(0).any()
+    assert SlothSpeech.default_budget("Linf", None, (3, 12)).eps == 0.25
+    assert SlothSpeech.default_budget("L2", None, (3, 12)).eps == pytest.approx(0.25 * 6)
+    assert SlothSpeech.default_budget("Linf", None, (36,)).eps == 0.01
+    assert SlothSpeech.default_budget("Linf", "0.1", (3, 12)).eps == 0.1
 
 
 def test_the_penalty_is_that_of_the_norm_and_its_gradient_is_finite() -> None:

@@ -24,7 +24,7 @@ class Control(Attack):
     paper: ClassVar[Paper | None] = None
     access: ClassVar[Access] = Access.NONE
     is_control: ClassVar[bool] = True
-    kinds: ClassVar[tuple[str, ...]] = ("image", "wave")
+    kinds: ClassVar[tuple[str, ...]] = ("image", "wave", "features")
     targets: ClassVar[type] = Target
 
     def _free(self, inputs: Tensor) -> Candidates:

@@ -121,5 +121,6 @@ def default_attacks(target: Target) -> tuple[str, ...]:
         "image": (NICGSlowDown.id,),
         "text": (NMTSlothChar.id, NMTSlothToken.id),
         "wave": (SlothSpeech.id,),
+        "features": (SlothSpeech.id,),
     }
     return by_kind[target.space.kind]

@@ -16,6 +16,8 @@ from torpor.attacks.control_sets import control_ids
 from torpor.attacks.registry import ATTACKS, load_attack, takes_steps
 from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
+from torpor.targets.base import Target
+from torpor.targets.steps import StepTarget
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,16 @@ def slug(attack: str, budget: Budget) -> str:
     'pgd-L2-0.5'
     """
     return f"{attack}-{budget.norm}-{budget.eps:.5g}"
+
+
+def default_batch_size(target: Target) -> int:
+    """Return the samples per batch, and so per shard on disk: few where attacking one takes long.
+
+    >>> from torpor.targets.toys import needle
+    >>> default_batch_size(needle())
+    128
+    """
+    return 16 if isinstance(target, StepTarget) else 128
 
 
 def parse_eps(norm: str | None, text: str | None) -> tuple[float, ...]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from torpor.cli.options import BatchSize, DataDir, Device, Inputs, Limit, Norm, Rule, Seed, Steps, TargetName
+from torpor.cli.options import DataDir, Device, Inputs, Limit, Norm, Rule, Seed, Steps, TargetName
 
 
 def audit(
@@ -27,7 +27,10 @@ def audit(
     steps: Steps = None,
     limit: Limit = None,
     seed: Seed = 0,
-    batch_size: BatchSize = 128,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(help="Samples per batch; 128, or 16 for targets that iterate, by default.", show_default=False),
+    ] = None,
     device: Device = "cpu",
     data_dir: DataDir = None,
     inputs: Inputs = None,
@@ -42,7 +45,7 @@ def audit(
     """
     from torpor.attacks.registry import ATTACKS, default_attacks
     from torpor.audits.engine import run_audit
-    from torpor.audits.plan import Plan, check_device, parse_eps
+    from torpor.audits.plan import Plan, check_device, default_batch_size, parse_eps
     from torpor.cli.console import console, show_audit
     from torpor.cli.progress import bar
     from torpor.core.space import DenseSpace
@@ -61,7 +64,7 @@ def audit(
         steps=steps,
         limit=limit,
         seed=seed,
-        batch_size=batch_size,
+        batch_size=default_batch_size(system) if batch_size is None else batch_size,
         device=device,
         data_dir=str(data_dir) if data_dir else None,
         inputs=str(inputs) if inputs else None,

@@ -17,7 +17,7 @@ class InputSpace(ABC):
     """The valid inputs of a target.
 
     Attributes:
-        kind: ``"image"``, ``"wave"`` or ``"text"``.
+        kind: ``"image"``, ``"wave"``, ``"features"`` or ``"text"``.
         norms: budgets that make sense here; see :class:`torpor.core.Budget`.
     """
 
@@ -145,4 +145,23 @@ class WaveSpace(DenseSpace):
     low: ClassVar[float] = -1.0
     high: ClassVar[float] = 32767 / 32768
     levels: ClassVar[int] = 32768
+    stored: ClassVar[torch.dtype] = torch.int16
+
+
+@dataclass(frozen=True)
+class FeatureSpace(DenseSpace):
+    """Log-mel features ``[M, T]`` of a sound, stored as 16-bit integers: 1 is 40 decibels, as in Whisper.
+
+    >>> FeatureSpace((1, 1)).snap(torch.tensor([[[0.50001]]])).tolist()
+    [[[0.5]]]
+    """
+
+    shape: tuple[int, int]
+    kind: ClassVar[str] = "features"
+    what: ClassVar[str] = "spectrogram"
+    how: ClassVar[str] = "divide 16-bit features by 8192"
+    letters: ClassVar[str] = "features"
+    low: ClassVar[float] = -4.0
+    high: ClassVar[float] = 32767 / 8192
+    levels: ClassVar[int] = 8192
     stored: ClassVar[torch.dtype] = torch.int16

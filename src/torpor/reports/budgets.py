@@ -15,6 +15,10 @@ _COUNTED = {
 """Budgets that count: their unit, what is done with it, how they are said, and how a narrow table says them."""
 
 
+_SCALES = {"wave": "sound in [-1, 1)", "features": "log-mel features"}
+"""Scales of inputs other than images."""
+
+
 def eps_text(norm: str, eps: float) -> str:
     """Return a radius as people write it: Linf in 255ths where it is a whole number of them.
 
@@ -80,4 +84,4 @@ def scale_of(inputs: str | None) -> str:
     >>> scale_of(None)
     'pixels in [0, 1]'
     """
-    return "sound in [-1, 1)" if inputs == "wave" else "pixels in [0, 1]"
+    return _SCALES.get(str(inputs), "pixels in [0, 1]")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SENT = {
     "text": "Attacked texts survive the target's own tokenizer and contain no special tokens",
+    "features": "Attacked spectrograms are what a feature extractor could hand on, but no sound need have them",
     "wave": "Attacked sounds are 16-bit sounds that anybody could send",
 }
 """What can be said of attacked inputs other than images."""

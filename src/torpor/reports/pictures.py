@@ -48,6 +48,23 @@ def difference(clean: np.ndarray, attacked: np.ndarray) -> tuple[np.ndarray, int
     return np.clip(128 + factor * delta, 0, 255).astype(np.uint8), factor
 
 
+def feature_views(clean: np.ndarray, attacked: np.ndarray) -> tuple[tuple[str, str], ...]:
+    """Return the same of spectrograms int16 ``[M, T]``: both on one scale, low frequencies at the bottom.
+
+    >>> import numpy as np
+    >>> [name for name, _ in feature_views(np.zeros((2, 3), np.int16), np.full((2, 3), 9, np.int16))]
+    ['clean', 'attacked', 'difference x1']
+    """
+    import numpy as np
+
+    low = min(int(features.min()) for features in (clean, attacked))
+    span = max(int(features.max()) for features in (clean, attacked)) - low
+    drawn = [
+        (255 * (features[None, ::-1].astype(float) - low) / max(span, 1)).round() for features in (clean, attacked)
+    ]
+    return picture_views(*(image.astype(np.uint8) for image in drawn))
+
+
 def picture_views(clean: np.ndarray, attacked: np.ndarray) -> tuple[tuple[str, str], ...]:
     """Return (name, PNG data URI) of the clean image ``[C, H, W]``, the attacked one and the difference, in this order.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torpor.core.errors import DataError
 from torpor.reports.budgets import counted, edits_text, eps_text
-from torpor.reports.pictures import picture_views
+from torpor.reports.pictures import feature_views, picture_views
 from torpor.reports.records import rows_of
 from torpor.reports.texts import Shown, marked, shown, visible
 from torpor.reports.waves import wave_views
@@ -18,6 +18,10 @@ from torpor.reports.words import Row, costliest, label, loops_text, percent, tim
 if TYPE_CHECKING:
     import numpy as np
     from markupsafe import Markup
+
+
+VIEWS = {"image": picture_views, "wave": wave_views, "features": feature_views}
+"""How inputs are drawn; texts are shown as they are."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ def _samples(path: Path, row: Row, records: dict[str, np.ndarray], inputs: str, 
     for place in known[:limit]:
         sample, at = int(index[place]), found[int(index[place])]
         pair, title = (clean[place], attacked[place]), f"sample {sample}: {label(row)}"
-        views = () if inputs == "text" else wave_views(*pair) if inputs == "wave" else picture_views(*pair)
+        views = VIEWS[inputs](*pair) if inputs in VIEWS else ()
         if not generates:
             yield Sample(title, _caption(records, at, sample), views)
             continue
@@ -167,5 +171,5 @@ def _steps_caption(records: dict[str, np.ndarray], place: int, row: Row, inputs:
         said += [f"similarity {percent(float(records['similarity'][place]))}"]
         return ", ".join(said)
     linf = float(records["linf"][place])
-    distance = eps_text("Linf", linf) if inputs == "wave" else f"{255 * linf:.0f}/255"
+    distance = f"{255 * linf:.0f}/255" if inputs == "image" else eps_text("Linf", linf)
     return ", ".join([*said, f"Linf {distance}"])

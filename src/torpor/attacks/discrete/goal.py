@@ -8,7 +8,7 @@ import torch
 
 from torpor.targets.steps import TextTarget
 
-BATCH = 512  # texts that are handed to the target at a time
+BATCH = 2048  # texts that are handed to the target at a time
 
 
 def decoder_steps(target: TextTarget, texts: Sequence[str]) -> list[int]:

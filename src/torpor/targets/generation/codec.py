@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from torpor.core.errors import UsageError
+
+KNOWN = 4096
+"""Texts whose ids are remembered: a search asks about each of its candidates several times."""
 
 
 class HuggingFaceCodec:
@@ -31,11 +35,15 @@ class HuggingFaceCodec:
         self.special = frozenset(found)
         self.special_texts = tuple(text for _, text in sorted(found.items()))
         self.size = len(tokenizer)
+        self._encoded = lru_cache(KNOWN)(self._encode)
         if self.size <= len(self.special) + 1:  # what transformers makes up where there is no tokenizer
             raise UsageError("expected a tokenizer with a vocabulary, got none; save the model's own beside it")
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Return the ids of ``text`` alone."""
+        return self._encoded(text)
+
+    def _encode(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
 
     def decode(self, ids: Sequence[int]) -> str:

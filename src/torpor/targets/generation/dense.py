@@ -17,7 +17,7 @@ from torpor.targets.generation.codec import HuggingFaceCodec
 from torpor.targets.generation.decoding import Decoded, Fed
 from torpor.targets.generation.forcing import force_decoder, padded_ids, step_mask
 from torpor.targets.generation.layouts import FixedLayout
-from torpor.targets.generation.readers import DenseReader, LogMelReader
+from torpor.targets.generation.readers import DenseReader, ImageReader
 from torpor.targets.generation.target import GenerationTarget
 
 
@@ -57,7 +57,7 @@ class DenseGenerationTarget(GenerationTarget):
     @property
     def most(self) -> int:
         """See :attr:`GenerationTarget.most`; Whisper's own ``generate`` keeps one position free."""
-        return super().most - isinstance(self.reader, LogMelReader)
+        return super().most - (not isinstance(self.reader, ImageReader))
 
     def _lengths(self, inputs: Tensor) -> list[int]:
         return [0] * len(inputs)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from torpor.core.errors import UsageError
-from torpor.core.space import DenseSpace, ImageSpace, WaveSpace
+from torpor.core.space import DenseSpace, FeatureSpace, ImageSpace, WaveSpace
 from torpor.targets.generation.codec import HuggingFaceCodec
 
 
@@ -88,6 +88,7 @@ class LogMelReader:
             )
         self.space = WaveSpace((extractor.n_samples,), rate=extractor.sampling_rate)
         self.bins, self.hop = extractor.n_fft, extractor.hop_length
+        self.shape = (extractor.feature_size, frames)
         self.filters = torch.from_numpy(extractor.mel_filters).to(torch.float32).T.contiguous()
 
     def __call__(self, inputs: Tensor) -> dict[str, Tensor]:
@@ -98,6 +99,21 @@ class LogMelReader:
         levels = (self.filters.to(inputs) @ power).clamp_min(1e-10).log10()
         levels = torch.maximum(levels, levels.amax((1, 2), keepdim=True) - 8.0)
         return {"input_features": (levels + 4.0) / 4.0}
+
+
+class FeatureReader:
+    """Pass Whisper's features on as they are.
+
+    Args:
+        shape: mel bins and frames.
+    """
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.space = FeatureSpace(shape)
+
+    def __call__(self, inputs: Tensor) -> dict[str, Tensor]:
+        """Return ``input_features``."""
+        return {"input_features": inputs}
 
 
 class TextReader:
