@@ -8,9 +8,11 @@ from torch import Tensor
 
 from torpor.attacks.nicg_slowdown import NICGSlowDown
 from torpor.attacks.optimizers import State
+from torpor.attacks.registry import load_attack
 from torpor.attacks.spaces import BALLS
 from torpor.attacks.step_objectives import DelayAndDiverge
 from torpor.attacks.steps import Adam, Change, Tanh
+from torpor.core.errors import UsageError
 from torpor.core.signals import StepSignals
 from torpor.core.work import Work
 from torpor.targets.toy_steps import PeakTarget
@@ -98,14 +100,19 @@ def test_the_penalty_is_two_sided_and_a_true_norm() -> None:
     assert NICGSlowDown(eps=0.03).penalty(down).item() == pytest.approx(100 * 0.02)
     far = torch.tensor([[0.3, 0.4], [0.03, 0.04]])
     assert NICGSlowDown(norm="L2", eps=0.1).penalty(far).tolist() == pytest.approx([100 * 0.4, 0])
-    assert NICGSlowDown(norm="L2", eps=0.1, squared=True).penalty(far).tolist() == pytest.approx([100 * 0.24, 0])
+    assert NICGSlowDown(norm="L2", eps=0.1, squared=True).penalty(far).tolist() == pytest.approx([100 * 0.15, 0])
+    with pytest.raises(UsageError, match="expected norm L2 with squared, got Linf"):
+        NICGSlowDown(squared=True)
+    assert load_attack("nicg-slowdown", norm="L2", squared=True) == NICGSlowDown(norm="L2", eps=40.0, squared=True)
+    with pytest.raises(UsageError, match="expected squared or terms for nicg-slowdown, got square"):
+        load_attack("nicg-slowdown", square=True)
 
 
 @pytest.mark.parametrize("norm", ["Linf", "L2"])
 def test_no_change_has_a_finite_penalty_gradient(norm: str) -> None:
     attack = NICGSlowDown(norm=norm)
     clean = torch.rand(2, 3, 4, 4)
-    for squared in (False, True):
+    for squared in (False, norm == "L2"):
         penalty = NICGSlowDown(norm=norm, eps=attack.eps, squared=squared).penalty
         gradient = Change().gradient(torch.zeros_like(clean), clean, torch.ones_like(clean), penalty)
         assert gradient.equal(torch.ones_like(clean))

@@ -17,7 +17,6 @@ from torpor.attacks.nmtsloth import (
     NMTSlothToken,
     importance,
 )
-from torpor.core.errors import UsageError
 from torpor.core.signals import StepSignals
 from torpor.core.work import Work
 from torpor.targets.steps import TextTarget
@@ -138,9 +137,10 @@ def test_similar_words_come_first() -> None:
     assert shape("Cat") != shape("cat") != shape("c4t")
 
 
-def test_a_tokenizer_without_words_is_refused_until_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_words_come_from_the_text_where_the_tokenizer_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torpor.attacks.discrete.words.vocabulary_words", lambda codec: ())
-    with pytest.raises(UsageError, match="fit the attack on other texts"):
-        NMTSlothStructure()(ToyText(), TEXTS)
+    (text,) = NMTSlothStructure(eps=1)(ToyText(), ("a cat (fuzz",)).inputs
+    assert set(text.replace("(", "").split()) <= {"a", "cat", "fuzz"}
+    assert text in ("fuzz cat (fuzz", "a fuzz (fuzz")
     fitted = NMTSlothStructure().fit(ToyText(), ("fuzz",))
     assert ToyText().iterations(fitted(ToyText(), ("a cat",)).attacked.work).tolist() == [5]

@@ -33,7 +33,7 @@ ATTACKS: dict[str, Attack] = {
 
 
 def target_of(attack: Attack) -> PeakTarget:
-    return PeakTarget(space=WaveSpace((64,))) if attack.kinds == ("wave",) else PeakTarget()
+    return PeakTarget(space=WaveSpace((64,))) if "wave" in attack.kinds else PeakTarget()
 
 
 def inputs_of(target: PeakTarget, count: int = 6) -> Tensor:

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from torpor.attacks.control_sets import matched_control
+from torpor.attacks.engorgio import Engorgio
 from torpor.attacks.text_controls import BestOfK, KeepWriting, RandomEdits
 from torpor.core.budget import COUNTS
 from torpor.core.errors import UsageError
@@ -60,3 +64,15 @@ def test_the_request_is_cut_to_the_budget() -> None:
     assert KeepWriting(request="go on 99")(target, TEXTS[:1]).inputs == ("the cat sat go on 99",)
     with pytest.raises(UsageError, match="expected norm suffix, prompt"):
         KeepWriting(norm="chars")
+
+
+def test_luck_is_given_the_queries_of_learning_too() -> None:
+    target = ToyText()
+    attack = Engorgio(steps=20, eps=6)
+    attack = replace(attack, learned=attack.learn(target, (), None, 0))
+    assert attack.learned is not None
+    result = attack(target, TEXTS)
+    control = matched_control(attack.budget, target, [attack], [result])
+    assert isinstance(control, BestOfK)
+    assert control.queries.tolist() == [attack.learned.forwards] * 3
+    assert attack.learned.forwards >= 20

@@ -85,7 +85,9 @@ def test_lines_of_a_file_are_texts_and_blank_ones_are_not(tmp_path: Path) -> Non
     batch = data.load("test")
     assert batch.inputs == ("one text", "another, in Köln", "last")
     assert batch.references == ()
-    assert data.fingerprint() == f"own.txt 1 {path.stat().st_size}"
+    before = data.fingerprint()
+    path.write_bytes(path.read_bytes().replace(b"one", b"two"))
+    assert TextLines(path).fingerprint() != before, "of the same size"
     assert not data.has("train")
 
 
@@ -93,7 +95,7 @@ def test_files_of_a_folder_are_texts_by_name(tmp_path: Path) -> None:
     for name, text in {"b.txt": "second\nof two lines\n", "a.txt": "first", "c.txt": "\n", "d.md": "no"}.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     assert TextLines(tmp_path).load("test").inputs == ("first", "second\nof two lines")
-    assert TextLines(tmp_path).fingerprint() == f"{tmp_path.name} 3 26"
+    assert TextLines(tmp_path).fingerprint().startswith(f"{tmp_path.name} 3 ")
 
 
 def test_user_files_that_cannot_be_read_are_data_errors(tmp_path: Path) -> None:

@@ -44,7 +44,15 @@ SHAPES = {"text": None, "image": [1, 32, 32], "wave": [4000]}
 def step_row(inputs: str, attack: str, kind: str, steps: np.ndarray, clean: np.ndarray, **found: Any) -> dict[str, Any]:  # noqa: ANN401
     """Return a summary row; its loop keys are those of the audit's own code."""
     loops = LoopSummary()
-    loops.update({"steps": steps, "steps_clean": clean, "capped": steps == CAP, "capped_clean": clean == CAP})
+    loops.update(
+        {
+            "steps": steps,
+            "steps_clean": clean,
+            "cap": np.full_like(steps, CAP),
+            "capped": steps == CAP,
+            "capped_clean": clean == CAP,
+        }
+    )
     cost, before, static = START + STEP * steps, START + STEP * clean, START + STEP * CAP
     slowdown, texts = cost / before, inputs == "text"
     return {
@@ -91,7 +99,7 @@ def step_records(row: dict[str, Any], steps: np.ndarray, clean: np.ndarray, inpu
         "slowdown": cost / before, "headroom": (cost - before) / (static - before),
         "work": [[1, int(count)] for count in steps],
         "steps_clean": clean, "steps": steps, "i_loops": 100 * (steps - clean) / clean,
-        "capped_clean": clean == CAP, "capped": steps == CAP, "output": OUTPUTS,
+        "cap": np.full_like(steps, CAP), "capped_clean": clean == CAP, "capped": steps == CAP, "output": OUTPUTS,
         "utility_clean": [0.97] * SAMPLES, "utility": [0.21] * SAMPLES, "agreement": steps == clean,
         **dict.fromkeys(("linf", "l2", "l1"), [None if texts else 0.01] * SAMPLES),
         "edits": edits if texts else nothing,

@@ -14,6 +14,7 @@ import pytest
 import torch
 from generation_models import CAP, KINDS, changed, examples, folder, hub, loaded, network, tokenizer
 
+from torpor.attacks.text_controls import RandomEdits
 from torpor.core.errors import DataError, UsageError
 from torpor.targets import from_transformers
 from torpor.targets.generation.target import GenerationTarget
@@ -152,6 +153,22 @@ def test_fingerprints_tell_targets_apart() -> None:
     heavier = from_transformers(network("gpt2", seed=1), target.codec.tokenizer, name="gpt2")
     fingerprints = {other.fingerprint() for other in (target, heavier, *others)}
     assert len(fingerprints) == 5
+    brighter = copy.copy(loaded("captioner"))
+    brighter.reader = copy.copy(brighter.reader)  # type: ignore[attr-defined]
+    brighter.reader.mean = brighter.reader.mean + 0.1  # type: ignore[attr-defined]
+    assert brighter.fingerprint() != loaded("captioner").fingerprint()
+
+
+def test_targets_that_sample_are_judged_by_another_draw() -> None:
+    target = changed("gpt2", do_sample=True)
+    text = ("the dog runs",)
+    result = RandomEdits(norm="chars", eps=3)(target, text, seed=0)
+    judged = target.with_seed(target.seed + 1).run(result.candidates.inputs)
+    longer = judged.work.counts[:, 1] > result.clean.work.counts[:, 1]
+    wanted = judged.outputs if longer.item() else result.clean.outputs
+    assert [output.ids for output in result.attacked.outputs] == [output.ids for output in wanted]
+    assert target.redrawn().fingerprint() != target.fingerprint()
+    assert loaded("gpt2").redrawn() is loaded("gpt2")
 
 
 def test_models_move_and_bring_data(tmp_path: Path) -> None:

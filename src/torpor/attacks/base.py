@@ -184,7 +184,7 @@ class Attack(ABC):
     def __call__(
         self, target: Target, inputs: Samples, *, references: Samples | None = None, seed: int = 0
     ) -> AttackResult:
-        """Attack a batch and verify the result on the hard target.
+        """Attack a batch and verify the result on the hard target, :meth:`~torpor.targets.Target.redrawn`.
 
         Args:
             target: what to attack.
@@ -212,7 +212,7 @@ class Attack(ABC):
                 f"expected finite candidates, got NaN or infinity from {self.id}; the target's gradients do"
             )
         attacked_inputs, moved = confine(target.space, clean_inputs, found.inputs, self.budget)
-        attacked = target.run(attacked_inputs)
+        attacked = target.redrawn().run(attacked_inputs)
         worse = target.prices.cost(attacked.work) > target.prices.cost(clean.work)
         costlier = choose(worse, attacked_inputs, clean_inputs)
         bounds = [target.max_work(inputs).counts for inputs in (clean_inputs, costlier)]

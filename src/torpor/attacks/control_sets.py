@@ -26,11 +26,15 @@ def free_controls(budget: Budget) -> list[Attack]:
     return [kind(norm=budget.norm, eps=budget.eps) for kind in kinds]
 
 
-def matched_control(budget: Budget, target: Target, results: Sequence[AttackResult]) -> Attack:
-    """Return the control that is matched to what the attacks of this budget did to the same batch."""
+def matched_control(
+    budget: Budget, target: Target, attacks: Sequence[Attack], results: Sequence[AttackResult]
+) -> Attack:
+    """Return the control that is matched to what ``attacks`` of this budget did to the same batch, and spent in all."""
     if budget.norm in COUNTS:
-        spent = torch.stack([result.candidates.forwards.cpu() for result in results]).amax(0)
-        return BestOfK(norm=budget.norm, eps=budget.eps, queries=spent)
+        learned = [getattr(attack, "learned", None) for attack in attacks]
+        before = [0 if found is None else found.forwards for found in learned]
+        spent = [result.candidates.forwards.cpu() + done for result, done in zip(results, before, strict=True)]
+        return BestOfK(norm=budget.norm, eps=budget.eps, queries=torch.stack(spent).amax(0))
     return Shuffled(norm=budget.norm, eps=budget.eps, perturbation=costliest(target, results))
 
 

@@ -53,6 +53,7 @@ class Engorgio(Universal):
     radii: ClassVar[Mapping[str, float]] = {}
     kinds: ClassVar[tuple[str, ...]] = ("text",)
     targets: ClassVar[type] = TextTarget
+    learns_from_data: ClassVar[bool] = False
 
     norm: str = "prompt"
     eps: float = 32

@@ -13,6 +13,7 @@ from torpor.attacks.base import Candidates
 from torpor.attacks.step_objectives import DelayAndDiverge
 from torpor.attacks.steps import Adam, StepAttack, Tanh, lengthen
 from torpor.core.budget import Budget
+from torpor.core.errors import UsageError
 from torpor.core.paper import Paper
 from torpor.targets.steps import StepTarget
 
@@ -32,7 +33,7 @@ WEIGHT = 100.0
 class NICGSlowDown(StepAttack):
     """Delay the end token and change the words: Adam on a tanh reparametrization, the change penalized beyond ``eps``.
 
-    The paper's budgets are Linf 0.03, or L2 40 on images of 3 x 256 x 256 pixels: a true norm, a mean square change of
+    The paper's budgets are Linf 0.03, or L2 40 on images of 3 x 256 x 256 pixels: a true norm, a root mean square of
     0.09 per value, which other sizes get too by default. The released code compares the *squared* L2 change with 40 (a
     norm of 6.3) and the *signed* largest change with 0.03; here budgets are norms, and both directions count. Unlike
     the paper's, every candidate is projected into the budget before it is judged, so none is lost to the soft penalty.
@@ -41,7 +42,7 @@ class NICGSlowDown(StepAttack):
     Pixels that are black or white hardly move, which is the reparametrization's nature.
 
     Attributes:
-        squared: penalize the squared L2 change beyond ``eps ** 2``, as the released code does.
+        squared: penalize the *squared* L2 change beyond ``eps``, as the released code does; for L2 only.
         terms: which terms of the loss: ``"both"``, only the ``"end"`` token's, or only the ``"chosen"`` token's.
 
     >>> NICGSlowDown.default_budget("L2", shape=(3, 64, 64)).eps
@@ -56,6 +57,11 @@ class NICGSlowDown(StepAttack):
     eps: float = 0.03
     squared: bool = False
     terms: Literal["both", "end", "chosen"] = "both"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.squared and self.norm != "L2":
+            raise UsageError(f"expected norm L2 with squared, got {self.norm}; leave it out")
 
     @classmethod
     def default_budget(
@@ -74,8 +80,7 @@ class NICGSlowDown(StepAttack):
     def penalty(self, change: Tensor) -> Tensor:
         """Return ``100 relu(norm - eps)`` of changes ``[B, ...]``."""
         norm = self.ball.norm(change)
-        over = norm.square() - self.eps**2 if self.squared else norm - self.eps
-        return WEIGHT * over.relu()
+        return WEIGHT * ((norm.square() if self.squared else norm) - self.eps).relu()
 
     def search(self, target: StepTarget, inputs: Tensor, labels: object, seed: int) -> Candidates:
         """See :meth:`Attack.search`."""

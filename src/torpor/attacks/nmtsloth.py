@@ -194,11 +194,7 @@ class NMTSlothStructure(NMTSloth):
         return replace(self, words=tuple(sorted(word for word in seen if word.isalnum())))
 
     def neighbors(self, target: TextTarget) -> Callable[[str, TokenGradient], Iterator[str]]:
-        """See :meth:`NMTSloth.neighbors`.
-
-        Raises:
-            UsageError: if there are no words to choose from.
-        """
+        """See :meth:`NMTSloth.neighbors`."""
         similar = (self.proposer or similar_words)(target, self.words)
 
         def propose(text: str, gradient: TokenGradient) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Any
 
 from torpor.attacks.base import Attack
 from torpor.attacks.controls import Flat, Noise, Shuffled
@@ -74,6 +75,7 @@ def load_attack(
     eps: float | str | None = None,
     steps: int | None = None,
     shape: tuple[int, ...] | None = None,
+    **options: Any,  # noqa: ANN401 - each class has its own
 ) -> Attack:
     """Build an attack by name; controls that need another attack's result are made by the audit.
 
@@ -83,6 +85,7 @@ def load_attack(
         eps: radius, a number or a fraction such as ``"8/255"``, or a number of edits; the attack's own if None.
         steps: iterations, for attacks that iterate; the attack's own if None.
         shape: of one input, for attacks whose own radius grows with it.
+        **options: what else the attack's class takes, such as ``squared=True`` for ``nicg-slowdown``.
 
     Raises:
         UsageError: on an unknown name, or settings that the attack does not have.
@@ -96,11 +99,15 @@ def load_attack(
         raise UsageError(f"expected an attack among {known}, got {name!r}")
     kind = ATTACKS[name]
     budget = kind.default_budget(norm, eps, shape)
-    if steps is None:
-        return kind(norm=budget.norm, eps=budget.eps)
-    if not takes_steps(kind):
+    if steps is not None and not takes_steps(kind):
         raise UsageError(f"expected no number of steps for {name}, got {steps}; leave it out")
-    return kind(norm=budget.norm, eps=budget.eps, steps=steps)  # type: ignore[call-arg]
+    own = [field.name for field in fields(kind) if field.name not in ("norm", "eps", "steps")]
+    if unknown := set(options) - set(own):
+        raise UsageError(
+            f"expected {' or '.join(own) or 'no option'} for {name}, got {', '.join(sorted(unknown))}; leave it out"
+        )
+    more = options if steps is None else {**options, "steps": steps}
+    return kind(norm=budget.norm, eps=budget.eps, **more)
 
 
 def takes_steps(kind: type[Attack] | None) -> bool:

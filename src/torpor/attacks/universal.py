@@ -19,10 +19,13 @@ from torpor.attacks.spaces import BALLS, L1, Ball, apply
 from torpor.core.errors import UsageError
 from torpor.core.paper import Paper
 from torpor.core.threat import Stage
+from torpor.data.sets import DataSet
+from torpor.targets.base import Target
 from torpor.targets.gates import GateTarget
 
 BATCH = 250  # the paper's
 CHECKS = 20  # how often the hard cost of the perturbation is measured while fitting
+FIT_LIMIT = 2500  # the largest number of fitting inputs that a paper's universal attack uses
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +54,7 @@ class Universal(Attack):
     """
 
     stage: ClassVar[Stage] = Stage.UNIVERSAL
+    learns_from_data: ClassVar[bool] = True
 
     learned: Learned | None = field(default=None, compare=False, repr=False)
 
@@ -59,8 +63,19 @@ class Universal(Attack):
         inputs = target.space.snap(target.space.check(inputs))
         return replace(self, learned=self.learn(target, inputs, references, seed))
 
+    def fitted(self, target: Target, data: DataSet, seed: int) -> Self:
+        """Return the attack fitted on the validation split of ``data``, or on the target alone if that is all it takes.
+
+        Raises:
+            DataError: if the split is needed and cannot be read.
+        """
+        if not self.learns_from_data:
+            return replace(self, learned=self.learn(target, (), None, seed))
+        known = data.load("validation", FIT_LIMIT)
+        return self.fit(target, target.read(known.inputs), references=known.references, seed=seed)
+
     @abstractmethod
-    def learn(self, target: GateTarget, inputs: Tensor, references: Tensor | None, seed: int) -> Learned:
+    def learn(self, target: Any, inputs: Any, references: Any, seed: int) -> Learned:  # noqa: ANN401
         """Learn from valid images ``[N, C, H, W]`` and, where the attack needs them, their classes ``[N]``."""
 
     def search(self, target: GateTarget, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:

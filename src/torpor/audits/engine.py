@@ -19,6 +19,7 @@ from torpor.attacks.base import Attack, AttackResult
 from torpor.attacks.control_sets import free_controls, matched_control
 from torpor.attacks.universal import Learned, Universal
 from torpor.audits import examples
+from torpor.audits.environment import versions
 from torpor.audits.plan import Plan, slug
 from torpor.audits.rows import attacked_rows, clean_rows
 from torpor.audits.source import source
@@ -28,8 +29,6 @@ from torpor.core.budget import Budget
 from torpor.core.errors import DataError, UsageError
 from torpor.data.sets import Batch, DataSet
 from torpor.targets.base import Target
-
-FIT_LIMIT = 2500  # the largest number of fitting inputs that a paper's universal attack uses
 
 Progress = Callable[[str, int, int], None]
 """Called with what is going on, attacks done, and attacks in all (0 if unknown)."""
@@ -58,7 +57,7 @@ def run_audit(plan: Plan, target: Target, out: Path, progress: Progress = lambda
     identity = plan.to_json() | {
         "target_fingerprint": target.fingerprint(),
         "data_fingerprint": data.fingerprint(),
-        "torch": torch.__version__,
+        **versions(),
     }
     store = Store(out)
     if claim(identity, out):
@@ -130,9 +129,8 @@ def _fitted(plan: Plan, target: Target, data: DataSet, store: Store, budget: Bud
         path = store.folder / "fitted" / f"{slug(attack.id, budget)}.safetensors"
         learned = _saved(path, target.device)
         if learned is None:
-            known = data.load("validation", FIT_LIMIT)
             begin = time.perf_counter()
-            fitted = attack.fit(target, target.read(known.inputs), references=known.references, seed=plan.seed)
+            fitted = attack.fitted(target, data, plan.seed)
             learned = fitted.learned
             assert learned is not None
             numbers = {"forwards": learned.forwards, "backwards": learned.backwards, "blind": int(learned.blind)}
@@ -186,5 +184,5 @@ def _attack_batch(
         results = [record(attack) for attack in wanted]
         for control in free_controls(budget):
             record(control)
-        record(matched_control(budget, target, results))
+        record(matched_control(budget, target, wanted, results))
     store.write(number, pa.concat_tables(tables), kept, seconds)

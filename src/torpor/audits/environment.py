@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import platform
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
 
 from torpor import __version__
 from torpor.meters import energy_meter, memory_meter
+
+PACKAGES = ("torch", "transformers", "tokenizers")
+"""Packages whose version may decide what a target computes."""
+
+
+def versions() -> dict[str, str | None]:
+    """Return the versions of these packages; None for one that is not installed."""
+    found: dict[str, str | None] = {**dict.fromkeys(PACKAGES), "torch": torch.__version__}
+    for package in PACKAGES[1:]:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -18,7 +32,7 @@ def environment(device: torch.device) -> dict[str, Any]:
     return {
         "torpor": __version__,
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        **versions(),
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": name,
         "threads": torch.get_num_threads(),

@@ -13,12 +13,13 @@ import numpy as np
 from torpor.audits.gate_grammar import Gate
 from torpor.audits.read import Audit
 
-LATENCY_KEYS = frozenset({"latency_s_p50", "latency_slowdown"})
+LATENCY_KEYS = frozenset({"latency_s_p50", "latency_slowdown", "i_latency"})
 WEAK_FLAGS = ("no-effect", "dead-gradients", "budget-unused")
 """Reliability flags of an attack that did not work: that nothing got past a limit then proves nothing."""
 _REASONS = {
     "latency_s_p50": "latency_reason",
     "latency_slowdown": "latency_reason",
+    "i_latency": "latency_reason",
     "energy_j": "energy_reason",
     "memory_bytes": "memory_reason",
 }

@@ -62,6 +62,7 @@ KEYS: Mapping[str, str] = {
     **dict.fromkeys(("n", "forwards", "backwards"), "count"),
     **dict.fromkeys(("latency_s_p50", "attack_seconds"), "time"),
     "latency_slowdown": "ratio",
+    "i_latency": "percent",
     "energy_j": "energy",
     "memory_bytes": "memory",
 }

@@ -96,7 +96,7 @@ def _rows(
         "utility_clean": _defined(target.utility(clean.outputs, batch.references)),
         "utility": _defined(target.utility(outcome.outputs, batch.references)),
         "agreement": target.agreement(outcome.outputs, clean.outputs).numpy(),
-        **_family(target, batch, clean, outcome),
+        **_family(target, batch, clean, outcome, static),
         **spent,
     }
     fell = columns.get("loss_fell")
@@ -106,7 +106,7 @@ def _rows(
     return records_table({name: nothing if columns.get(name) is None else columns[name] for name in _COLUMNS})
 
 
-def _family(target: Target, batch: Batch, clean: Outcome, outcome: Outcome) -> dict[str, Any]:
+def _family(target: Target, batch: Batch, clean: Outcome, outcome: Outcome, static: Work) -> dict[str, Any]:
     """Return the columns that only this kind of target has."""
     if not isinstance(target, StepTarget):
         exits = (outcome.work.counts > 0).sum(1).numpy() - 1
@@ -116,6 +116,7 @@ def _family(target: Target, batch: Batch, clean: Outcome, outcome: Outcome) -> d
         "steps": steps,
         "steps_clean": steps_clean,
         "i_loops": i_loops(steps, steps_clean),
+        "cap": target.iterations(static).numpy(),
         "capped": [output.capped for output in outcome.outputs],
         "capped_clean": [output.capped for output in clean.outputs],
         "output": [output.text for output in outcome.outputs],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from torpor.core.errors import DataError
+from torpor.core.text import TextSpace
 from torpor.data.own import own_inputs
 from torpor.data.sets import DataSet
 from torpor.targets.base import Target
@@ -14,8 +16,13 @@ def source(target: Target, data_dir: Path | str | None, inputs: Path | str | Non
 
     Raises:
         UsageError: if the inputs do not fit the target.
-        DataError: if there are no data.
+        DataError: if there are no data, or a text of the user's cannot be sent.
     """
     if inputs is not None:
-        return own_inputs(Path(inputs), target.space)
+        data = own_inputs(Path(inputs), target.space)
+        if isinstance(target.space, TextSpace):
+            for number, (text, _) in enumerate(data.samples("test"), 1):
+                if problem := target.space.problem(text):
+                    raise DataError(f"expected {problem} in text {number} of {inputs}; change or remove it")
+        return data
     return target.data(None if data_dir is None else Path(data_dir))

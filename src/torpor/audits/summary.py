@@ -20,7 +20,7 @@ from torpor.audits.plan import Plan, slug
 from torpor.audits.store import Store
 from torpor.audits.timing import at_four_caps, time_pairs
 from torpor.core.budget import Budget
-from torpor.core.criteria import Evidence, PreservesPrediction, Slowdown
+from torpor.core.criteria import Criterion, Evidence, success
 from torpor.core.space import DenseSpace
 from torpor.data.sets import DataSet
 from torpor.metrics.loops import COLUMNS as LOOP_COLUMNS
@@ -34,14 +34,13 @@ from torpor.targets.steps import StepTarget
 from torpor.taxonomy import tags_for
 
 SCHEMA = "torpor.audit/1"
-SUCCESS = Slowdown(2) & PreservesPrediction()
-"""What counts as a stealthy success: much dearer, and nobody who reads the output notices."""
 
 
 class _Row:
     """What one summary row gathers while the shards stream by."""
 
-    def __init__(self) -> None:
+    def __init__(self, criterion: Criterion) -> None:
+        self.criterion = criterion
         self.cost, self.flags = CostSummary(), Flags()
         self.loops, self.scores = LoopSummary(), CorpusScores()
         self.samples = self.success = 0
@@ -57,14 +56,15 @@ class _Row:
             self.scores.update(table["output"].to_pylist(), table["reference_text"].to_pylist())
         self.flags.update(table)
         cost, clean, static = (columns[name] for name in ("flops", "flops_clean", "flops_static"))
-        self.success += int(SUCCESS(Evidence(cost, clean, static, columns["agreement"].astype(bool))).sum())
+        self.success += int(self.criterion(Evidence(cost, clean, static, columns["agreement"].astype(bool))).sum())
         self.samples += len(table)
 
 
 def summarize(plan: Plan, target: Target, data: DataSet, store: Store) -> dict[str, Any]:
     """Return the content of ``audit.json``."""
     keys: list[tuple[str, Budget | None]] = [("clean", None), *plan.rows]
-    rows = [_Row() for _ in keys]
+    criterion = success(target.behavior)
+    rows = [_Row(criterion) for _ in keys]
     for table in store.tables():
         for (attack, budget), row in zip(keys, rows, strict=True):
             row.update(_select(table, attack, budget))
@@ -86,12 +86,12 @@ def summarize(plan: Plan, target: Target, data: DataSet, store: Store) -> dict[s
                     _iterations(target, row, pairs, clean_only=budget is None) if isinstance(target, StepTarget) else {}
                 ),
                 "success_rate": row.success / row.samples,
-                "success_criterion": str(SUCCESS),
+                "success_criterion": str(criterion),
                 "utility_name": target.utility_name,
                 "attack_seconds": seconds[name] if budget else 0.0,
                 "flags": row.flags.compute() if attack in plan.attacks else [],
                 **(_fit_cost(store.folder / "fitted" / f"{name}.safetensors")),
-                **time_pairs(target, pairs, clean_only=budget is None),
+                **_latency(target, time_pairs(target, pairs, clean_only=budget is None)),
             }
         )
     config = {key: value for key, value in plan.to_json().items() if key != "torpor"}
@@ -104,6 +104,14 @@ def summarize(plan: Plan, target: Target, data: DataSet, store: Store) -> dict[s
         "natural": natural_baseline(target, data, summary[0]["flops_mean"]),
         "summary": summary,
     }
+
+
+def _latency(target: Target, timed: dict[str, Any]) -> dict[str, Any]:
+    """Add the latency's increase in per cent for targets that iterate: the field's I-Latency."""
+    if not isinstance(target, StepTarget):
+        return timed
+    ratio = timed["latency_slowdown"]
+    return {**timed, "i_latency": None if ratio is None else 100 * (ratio - 1)}
 
 
 def _fit_cost(path: Path) -> dict[str, Any]:
@@ -120,7 +128,10 @@ def _fit_cost(path: Path) -> dict[str, Any]:
 
 def _select(table: pa.Table, attack: str, budget: Budget | None) -> pa.Table:
     chosen = pc.equal(table["attack"], attack)
-    return table.filter(chosen if budget is None else pc.and_(chosen, pc.equal(table["eps"], budget.eps)))
+    if budget is not None:
+        here = pc.and_(pc.equal(table["norm"], budget.norm), pc.equal(table["eps"], budget.eps))
+        chosen = pc.and_(chosen, here)
+    return table.filter(chosen)
 
 
 def _identity(attack: str, target: Target) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def _call(target: Target, stored: Tensor) -> Call:
 
 
 def at_four_caps(target: StepTarget, examples: dict[str, Tensor], *, clean_only: bool = False) -> dict[str, Any]:
-    """Run the kept examples of one row with four times the cap: how much the deployed cap alone holds back."""
+    """Run the kept examples of one row with four times the cap, as far as the model has positions for that."""
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # of models with fewer positions: see "cap4"
         free = target.with_cap(4 * target.cap)
     sides = ("clean", "clean" if clean_only else "attacked")

@@ -27,16 +27,17 @@ def attack(
     """Attack the first test samples of TARGET with one attack and write clean and attacked inputs."""
     from torpor.attacks.registry import load_attack
     from torpor.attacks.universal import Universal
-    from torpor.audits.engine import FIT_LIMIT
     from torpor.audits.examples import storable
     from torpor.audits.plan import check_device, check_seed
     from torpor.audits.source import source
     from torpor.audits.store import save_tensors
     from torpor.cli.console import console
-    from torpor.core.criteria import PreservesPrediction, Slowdown
+    from torpor.core.criteria import success
     from torpor.core.errors import UsageError
     from torpor.core.space import DenseSpace
+    from torpor.metrics.loops import i_loops
     from torpor.targets.resolve import load_target
+    from torpor.targets.steps import StepTarget
 
     if limit < 1:
         raise UsageError(f"expected a limit of 1 or more, got {limit}")
@@ -51,8 +52,7 @@ def attack(
     data = source(system, data_dir, inputs)
     batch = data.load("test", limit)
     if isinstance(chosen, Universal):
-        known = data.load("validation", FIT_LIMIT)
-        chosen = chosen.fit(system, system.read(known.inputs), references=known.references, seed=seed)
+        chosen = chosen.fitted(system, data, seed)
     with console.status(f"{name} on {len(batch)} samples"):
         result = chosen(
             system, system.read(batch.inputs), references=batch.references if len(batch.references) else None, seed=seed
@@ -73,11 +73,15 @@ def attack(
         raise UsageError(f"expected a file that can be written, got {out}: {error}") from error
     evidence = result.evidence(system)
     slowdown = evidence.cost / evidence.clean
-    stealthy = Slowdown(2) & PreservesPrediction()
+    criterion = success(system.behavior)
+    longer = ""
+    if isinstance(system, StepTarget):
+        after, before = (system.iterations(outcome.work).numpy() for outcome in (result.attacked, result.clean))
+        longer = f"I-Loops {i_loops(after, before).mean():.0f} %, "
     console.print(
         f"{name} ({chosen.budget}) on {len(batch)} samples: mean slowdown {slowdown.mean():.2f}x, "
-        f"worst {slowdown.max():.2f}x, same prediction on {evidence.agrees.mean():.1%}, "
-        f"{stealthy} on {stealthy(evidence).mean():.1%}, {result.seconds:.1f} s. Inputs: {out}",
+        f"worst {slowdown.max():.2f}x, {longer}same output on {evidence.agrees.mean():.1%}, "
+        f"{criterion} on {criterion(evidence).mean():.1%}, {result.seconds:.1f} s. Inputs: {out}",
         soft_wrap=True,
         highlight=False,
     )

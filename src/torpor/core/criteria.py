@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torpor.core.errors import UsageError
+from torpor.core.units import Behavior
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +89,17 @@ class PreservesPrediction(Criterion):
 
     def __str__(self) -> str:
         return "prediction kept"
+
+
+def success(behavior: Behavior) -> Criterion:
+    """Return what counts as a success against targets of ``behavior``: twice as dear, and nobody notices.
+
+    Where the attack is on the number of iterations, a dearer output is a longer one, so it cannot stay the same.
+
+    >>> str(success(Behavior.COMPUTATION)), str(success(Behavior.ITERATION))
+    ('(slowdown >= 2 and prediction kept)', 'slowdown >= 2')
+    """
+    return Slowdown(2) if behavior is Behavior.ITERATION else Slowdown(2) & PreservesPrediction()
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,8 @@ class Record:
     """Decoder steps of this input, the end token counted."""
     i_loops: float | None
     """``100 * (steps - steps_clean) / steps_clean``, per cent."""
+    cap: int | None
+    """Decoder steps at most for this sample."""
     capped_clean: bool | None
     """Whether the cap, not an end token, ended the clean output."""
     capped: bool | None

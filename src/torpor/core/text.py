@@ -86,8 +86,14 @@ class TextSpace(InputSpace):
         return unpack(stored) if isinstance(stored, Tensor) else stored
 
     def survives(self, text: str) -> bool:
-        """Tell whether ``text`` can be sent and reads the same after encode and decode."""
-        return self.problem(text) is None and self.codec.decode(self.codec.encode(text)) == text
+        """Tell whether ``text`` can be sent and its tokens read the same after decode and encode.
+
+        Tokenizers that fold case or spaces change texts once, but not their tokens.
+        """
+        if self.problem(text) is not None:
+            return False
+        ids = self.codec.encode(text)
+        return self.codec.encode(self.codec.decode(ids)) == ids
 
     def distance(self, clean: str, text: str, norm: str) -> int | None:
         """Return how far ``text`` is from ``clean``; None if this norm does not allow such a change at all.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,9 +26,13 @@ class Files(DataSet):
         self.path, self.name = path, path.name
 
     def fingerprint(self) -> str:
-        """Return the name, the number of files and their size in bytes."""
+        """Return the name, the number of files, and a hash of all that they hold."""
+        digest = hashlib.sha256()
         files = [file for file in self._files() if file.is_file()]
-        return f"{self.name} {len(files)} {sum(file.stat().st_size for file in files)}"
+        for file in files:
+            with file.open("rb") as content:
+                digest.update(hashlib.file_digest(content, "sha256").digest())
+        return f"{self.name} {len(files)} {digest.hexdigest()[:16]}"
 
     def samples(self, split: str) -> Iterator[tuple[Any, None]]:
         """Yield ``(input as it is stored, None)``.

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from torpor.core.errors import UsageError
 from torpor.metrics.vectors import vector
 
-COLUMNS = ("steps", "steps_clean", "capped", "capped_clean")
+COLUMNS = ("steps", "steps_clean", "cap", "capped", "capped_clean")
 
 
 def i_loops(steps: npt.ArrayLike, steps_clean: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -33,7 +33,8 @@ class LoopSummary:
     """Gather batches of records, then summarize their decoder steps.
 
     >>> summary = LoopSummary()
-    >>> batch = {"steps": [30, 10], "steps_clean": [10, 10], "capped": [True, False], "capped_clean": [False, False]}
+    >>> batch = {"steps": [30, 10], "steps_clean": [10, 10], "cap": [30, 30]}
+    >>> batch |= {"capped": [True, False], "capped_clean": [False, False]}
     >>> summary.update({name: np.array(values) for name, values in batch.items()})
     >>> found = summary.compute(cap=30, context=None)
     >>> found["i_loops_mean"], found["token_ratio_of_means"], found["token_mean_of_ratios"], found["cap_hit_rate"]
@@ -52,7 +53,7 @@ class LoopSummary:
         """Return the loop keys of a summary row; ``docs/audit-format.md`` explains them.
 
         Args:
-            cap: decoder steps at most.
+            cap: decoder steps at most for any sample.
             context: tokens that the model was made for; None if it has no such limit.
         """
         column = {name: np.concatenate(parts) for name, parts in self._batches.items()}
@@ -60,7 +61,7 @@ class LoopSummary:
         return {
             "i_loops_mean": float(loops.mean()),
             "i_loops_max": float(loops.max()),
-            "i_loops_limit": float(i_loops(np.full_like(loops, cap), column["steps_clean"]).mean()),
+            "i_loops_limit": float(i_loops(column["cap"], column["steps_clean"]).mean()),
             "steps_mean": float(column["steps"].mean()),
             "steps_clean_mean": float(column["steps_clean"].mean()),
             "token_ratio_of_means": float(column["steps"].mean() / column["steps_clean"].mean()),

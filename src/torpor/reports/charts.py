@@ -10,7 +10,7 @@ from torpor.reports import plots
 from torpor.reports.budgets import eps_axis
 from torpor.reports.plots import CLEAN, COLORS, CONTROL, Chart, Key, Series
 from torpor.reports.records import rows_of
-from torpor.reports.words import Row, costliest, is_missing, label, natural_factor, over_clean, times, titled
+from torpor.reports.words import Row, beside, costliest, is_missing, label, natural_factor, over_clean, times, titled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +31,7 @@ def headline_series(summary: Sequence[Row]) -> list[Series]:
     tops.sort(key=lambda pair: -float(pair[1]["slowdown_mean"]))
     found = [Series((row,), label(row), CLEAN) for row in summary if row["kind"] == "clean"][:1]
     found += [Series((top,), label(top), series.color, series.dash) for series, top in tops[: len(COLORS)]]
-    control = costliest(summary, "control")
+    control = costliest(beside(summary, tops[0][1]) if tops else summary, "control")
     return found + ([Series((control,), label(control), CONTROL, "dash")] if control else [])
 
 

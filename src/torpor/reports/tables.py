@@ -101,7 +101,7 @@ def steps_table(audit: Row) -> Table | None:
         Column("cap hits, clean", "share of clean outputs that the cap ended", "cap_hit_rate_clean", percent),
         Column("cap hits", "share of outputs that the cap ended", "cap_hit_rate", percent),
         Column("OGF", "mean steps over the length of context", "ogf_mean", "{:.3f}".format, optional=True),
-        Column("inputs run again", "saved inputs, run at four times the cap", "cap4_n"),
+        Column("inputs run again", "saved inputs, run with the higher cap", "cap4_n"),
         Column(f"I-Loops (cap {cap4})", beside, "cap4_i_loops_mean", loops_text),
         Column(f"cap hits (cap {cap4})", beside, "cap4_hit_rate", percent),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torpor.reports.words import (
     Row,
+    beside,
     costliest,
     defenses,
     interval,
@@ -34,7 +35,8 @@ def verdict(audit: Row) -> list[str]:
             sentences.append(f"Worst slowdown {missing(f'no attack was run{against}')}.")
             continue
         clean = next((row for row in rows if row["kind"] == "clean"), None)
-        sentences += [_cost_sentence(worst, costliest(rows, "control")), _reference_sentence(worst, audit)]
+        control = costliest(beside(rows, worst), "control")
+        sentences += [_cost_sentence(worst, control), _reference_sentence(worst, audit)]
         sentences += [_steps_sentence(worst), _text_sentence(worst, clean)] if iterates([worst]) else []
         sentences += [] if iterates([worst]) else [_utility_sentence(worst, clean)]
         if worst["flags"]:

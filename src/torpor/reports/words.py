@@ -25,8 +25,8 @@ FLAGS = {
 LOOPS_NOTE = (
     "I-Loops is the increase of a sample's decoder steps in per cent, the end token counted. No output is longer than "
     "the cap, so I-Loops can be no larger than the cap allows: figures under another cap cannot be compared with these."
-    " What the cap alone holds back is seen at four times the cap, where the saved inputs (the first of the audit and "
-    "the costliest) ran once more, as they were attacked under the cap of this audit."
+    " What the cap alone holds back is seen at four times the cap, or at the model's own limit, where the saved inputs "
+    "(the first of the audit and the costliest) ran once more, as they were attacked under the cap of this audit."
 )
 """How to read the loop columns."""
 
@@ -197,6 +197,16 @@ def costliest(rows: Sequence[Row], kind: str) -> Row | None:
     measured = [row for row in rows if row["kind"] == kind and not is_missing(row.get("slowdown_mean"))]
     keys = ("slowdown_mean", "slowdown_p95", "slowdown_max")
     return max(measured, key=lambda row: [float(row.get(key) or 0) for key in keys], default=None)
+
+
+def beside(rows: Sequence[Row], row: Row) -> list[Row]:
+    """Return the rows with the budget of ``row``: the controls that it may be compared with.
+
+    >>> rows = [{"norm": "Linf", "eps": 1.0}, {"norm": "L2", "eps": 1.0}]
+    >>> beside(rows, rows[1]) == rows[1:]
+    True
+    """
+    return [other for other in rows if (other.get("norm"), other.get("eps")) == (row.get("norm"), row.get("eps"))]
 
 
 def interval(row: Row, key: str = "slowdown_ci95") -> str | None:

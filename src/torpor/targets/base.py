@@ -65,6 +65,13 @@ class Target(ABC):
     def probes(self, inputs: Samples) -> Iterator[tuple[Work, Callable[[], object]]]:
         """Yield calls that do a known work on the one given input, enough of them to price every unit by the clock."""
 
+    def redrawn(self) -> Self:
+        """Return the target that attacked inputs are judged by: one that draws anew, if this one draws at random.
+
+        A search that keeps the costliest of many draws has found a lucky draw, not a costly input.
+        """
+        return self
+
     @abstractmethod
     def to(self, device: torch.device) -> Self:
         """Return this target on ``device``."""

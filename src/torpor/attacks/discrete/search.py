@@ -14,7 +14,7 @@ from torpor.attacks.discrete.goal import decoder_steps
 from torpor.attacks.discrete.gradients import TokenGradient
 from torpor.targets.steps import TextTarget
 
-AT_ONCE = 64  # candidates of one sample that are scored together
+AT_ONCE = 128  # candidates of one sample that are scored together
 
 
 @dataclass

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from torpor.attacks.discrete.constraints import insertable
-from torpor.attacks.discrete.transformations import Span
-from torpor.core.errors import UsageError
+from torpor.attacks.discrete.transformations import Span, core, word_spans
 from torpor.core.text import Codec
 from torpor.targets.steps import TextTarget
 
@@ -36,22 +35,24 @@ def vocabulary_words(codec: Codec) -> tuple[str, ...]:
 def similar_words(target: TextTarget, words: tuple[str, ...]) -> Proposer:
     """Return what proposes words of the same shape by the cosine of their mean input embeddings.
 
-    Raises:
-        UsageError: if there are no words, and no whole words among the tokens.
+    Where there are no words to choose from, nor whole words among the tokens, they are those of the text itself.
     """
     codec, matrix = target.space.codec, target.embedding_matrix()
-    known = words or vocabulary_words(codec)
-    if not known:
-        raise UsageError(f"expected words among the tokens of {target.name}, got none; fit the attack on other texts")
+    given = words or vocabulary_words(codec)
 
     def embed(word: str) -> Tensor:
         ids = codec.encode(f" {word}") or codec.encode(word)
         return torch.nn.functional.normalize(matrix[list(ids)].detach().mean(0), dim=0)
 
-    vectors = torch.stack([embed(word) for word in known])
+    def vectors_of(known: tuple[str, ...]) -> Tensor:
+        return torch.stack([embed(word) for word in known])
+
+    ready = vectors_of(given) if given else None
 
     def propose(text: str, span: Span) -> list[str]:
         word = text[slice(*span)]
+        known = given or tuple(dict.fromkeys(text[slice(*core(text, inner))] for inner in word_spans(text)))
+        vectors = vectors_of(known) if ready is None else ready
         order = (vectors @ embed(word)).argsort(descending=True, stable=True).tolist()
         return [known[place] for place in order if known[place] != word and shape(known[place]) == shape(word)]
 

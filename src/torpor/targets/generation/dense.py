@@ -44,6 +44,9 @@ class DenseGenerationTarget(GenerationTarget):
         self.reader, self.space = reader, reader.space
         super().__init__(model, codec, name=name, data=data)
 
+    def _reading(self) -> dict[str, Any]:
+        return self.reader.settings()
+
     def _layout(self) -> FixedLayout:
         return FixedLayout(self.decoder.start)
 

@@ -20,6 +20,9 @@ class DenseReader(Protocol):
     def space(self) -> DenseSpace:
         """The valid inputs."""
 
+    def settings(self) -> dict[str, Any]:
+        """Return what decides the arguments, as JSON can hold it."""
+
     def __call__(self, inputs: Tensor) -> dict[str, Tensor]:
         """Return the model's arguments, differentiable with respect to ``inputs``."""
 
@@ -48,6 +51,10 @@ class ImageReader:
         normalizes = bool(processor.do_normalize)
         self.mean = torch.tensor(processor.image_mean if normalizes else [0.0] * channels).view(-1, 1, 1)
         self.std = torch.tensor(processor.image_std if normalizes else [1.0] * channels).view(-1, 1, 1)
+
+    def settings(self) -> dict[str, Any]:
+        """See :meth:`DenseReader.settings`."""
+        return {"scale": self.scale, "mean": self.mean.flatten().tolist(), "std": self.std.flatten().tolist()}
 
     def __call__(self, inputs: Tensor) -> dict[str, Tensor]:
         """Return ``pixel_values``."""
@@ -91,6 +98,10 @@ class LogMelReader:
         self.shape = (extractor.feature_size, frames)
         self.filters = torch.from_numpy(extractor.mel_filters).to(torch.float32).T.contiguous()
 
+    def settings(self) -> dict[str, Any]:
+        """See :meth:`DenseReader.settings`."""
+        return {"bins": self.bins, "hop": self.hop, "rate": self.space.rate, "filters": self.filters.tolist()}
+
     def __call__(self, inputs: Tensor) -> dict[str, Tensor]:
         """Return ``input_features`` of waves ``[B, T]``."""
         window = torch.hann_window(self.bins, dtype=inputs.dtype, device=inputs.device)
@@ -110,6 +121,10 @@ class FeatureReader:
 
     def __init__(self, shape: tuple[int, int]) -> None:
         self.space = FeatureSpace(shape)
+
+    def settings(self) -> dict[str, Any]:
+        """See :meth:`DenseReader.settings`."""
+        return {"features": list(self.space.shape)}
 
     def __call__(self, inputs: Tensor) -> dict[str, Tensor]:
         """Return ``input_features``."""

@@ -167,6 +167,10 @@ class GenerationTarget(StepTarget):
         other.seed = seed
         return other
 
+    def redrawn(self) -> Self:
+        """See :meth:`Target.redrawn`."""
+        return self.with_seed(self.seed + 1) if self.decoder.samples else self
+
     def _force(self, length: int, steps: int) -> None:
         self.decoder.force(self._example(length), steps)
 
@@ -217,13 +221,17 @@ class GenerationTarget(StepTarget):
         decoding = json.loads(self.config.to_json_string(use_diff=True))
         return {**super().details(), "context": self.positions, "seed": self.seed, "generation_config": decoding}
 
+    def _reading(self) -> dict[str, Any]:
+        """Return what, beside the tokenizer, decides how inputs are read."""
+        return {}
+
     def fingerprint(self) -> str:
         """See :meth:`Target.fingerprint`; the configurations, the tokenizer and all weights count."""
         settings = {"model": self.model.config.to_dict(), "generation": self.config.to_dict(), "seed": self.seed}
         for part in (settings["model"], settings["generation"]):
             for key in ("_name_or_path", "transformers_version"):
                 part.pop(key, None)
-        settings["tokenizer"] = self.codec.fingerprint()
+        settings |= {"tokenizer": self.codec.fingerprint(), "reader": self._reading()}
         text = f"{super().fingerprint()} {json.dumps(settings, sort_keys=True, default=str)}"
         digest = hashlib.blake2b(text.encode(), digest_size=16)
         for key, value in self.model.state_dict().items():

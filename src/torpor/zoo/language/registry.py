@@ -72,7 +72,7 @@ LANGUAGE_MODELS: dict[str, LanguageEntry] = {
             "encoder-decoder",
             _english_to_german,
             translator,
-            recipe=LanguageRecipe(epochs=30, vocab_size=6000, dropout=0.3, rough_epochs=4),
+            recipe=LanguageRecipe(epochs=30, vocab_size=6000, dropout=0.3, rough_epochs=4, wrong=0.15),
         ),
         LanguageEntry(
             "lm-multi30k",
@@ -87,6 +87,7 @@ LANGUAGE_MODELS: dict[str, LanguageEntry] = {
                 dropout=0.2,
                 label_smoothing=0,
                 rough_epochs=3,
+                wrong=0.15,
                 repeated=0.5,
             ),
         ),

@@ -49,7 +49,7 @@ class LanguageRecipe(TeacherRecipe):
     batch_tokens: int = 4096
     rough_epochs: int = 0
     rough_rate: float = 3e-4
-    wrong: float = 0.15
+    wrong: float = 0.0
     repeated: float = 0.0
 
 
