@@ -65,14 +65,13 @@ def test_texts_hold_one_to_three_numbers_and_stay_below_the_cap() -> None:
 
 
 def test_half_of_the_training_texts_have_typing_errors_that_are_copied() -> None:
-    known = {*WORDS, *(str(number) for number in range(10**4))}
     pairs = list(Spellings(train=400).samples("train"))
-    typed = [pair for pair in pairs if not known.issuperset(pair[0].split(" "))]
+    typed = [pair for pair in pairs if not all(part.isdigit() or part in WORDS for part in pair[0].split(" "))]
     assert 0.35 < len(typed) / len(pairs) < 0.5  # some typing errors make another number
     assert all(answer == spell_out(text) for text, answer in pairs)
 
 
-FIRST = ("get 5 van 2599 row zone 517 go", "keep floor 51 past 39", "part 310")
+FIRST = ("dial of 31", "open 6 file ring seat 1", "find on 8")
 
 
 def test_splits_are_disjoint_and_a_function_of_the_seed() -> None:

@@ -20,15 +20,15 @@ class Draw:
         return drawn
 
 
-def typing_errors(text: str, count: int, draw: Draw) -> str:
-    """Insert, replace or delete a printable character, ``count`` times.
+def typing_errors(text: str, count: int, draw: Draw, typed: str = PRINTABLE) -> str:
+    """Insert one of the characters ``typed``, put it in another's place, or delete one, ``count`` times.
 
     >>> typing_errors("a dog", 2, Draw("2"))
     'a dnl'
     """
     for _ in range(count):
-        place, kind, typed = draw(max(1, len(text))), draw(3), PRINTABLE[draw(len(PRINTABLE))]
-        text = text[:place] + (typed if kind else "") + text[place + (kind < 2) :]
+        place, kind, new = draw(max(1, len(text))), draw(3), typed[draw(len(typed))]
+        text = text[:place] + (new if kind else "") + text[place + (kind < 2) :]
     return text
 
 
@@ -44,11 +44,11 @@ def made_up_name(draw: Draw) -> str:
 
 
 def roughen(source: str, target: str, draw: Draw) -> tuple[str, str]:
-    """Return a pair as it is, with up to three typing errors in the source, or with a made-up name quoted in both."""
+    """Return a pair as it is, with up to four typing errors in the source, or with a made-up name quoted in both."""
     kind = draw(4)
-    if kind == 0:
-        return typing_errors(source, 1 + draw(3), draw), target
-    if kind == 1:
+    if kind < 2:
+        return typing_errors(source, 1 + draw(4), draw), target
+    if kind == 2:
         name = made_up_name(draw)
         return f'{source.removesuffix(".")} "{name}".', f"{target.removesuffix('.')} „{name}“."
     return source, target

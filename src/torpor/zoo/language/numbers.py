@@ -8,7 +8,7 @@ from hashlib import blake2b
 
 from torpor.core.errors import UsageError
 from torpor.data.sets import SPLITS, DataSet
-from torpor.zoo.language.noise import Draw, typing_errors
+from torpor.zoo.language.noise import PRINTABLE, Draw, typing_errors
 
 _SMALL = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
@@ -23,8 +23,10 @@ _WORDS = (
 )
 SMALL, TENS, WORDS = tuple(_SMALL.split()), ("", "", *_TENS.split()), tuple(_WORDS.split())
 MILLION = 10**6
-DIGITS = 4  # of a number in a text
+DIGITS = 2  # of a number in a text
+MOST_DIGITS = 6  # of one in every third training text: edits make long numbers, and those are not to confuse
 TYPOS = 4
+TYPED = PRINTABLE + "\n\t" + 6 * "0123456789"  # digits more often, as they matter most
 LONGEST = 120  # bytes of an answer; the deployment's cap lies above, so clean texts never reach it
 
 
@@ -67,7 +69,7 @@ def _below_thousand(number: int) -> str:
 
 
 class Spellings(DataSet):
-    """Texts of a few words and one to three numbers of one to four digits, and the same texts spelled out.
+    """Texts of a few words and one or two short numbers, and the same texts spelled out.
 
     A function of the seed alone. A text belongs to the split that its own hash names, so that splits are disjoint. Half
     of the training texts have up to :data:`TYPOS` typing errors, which are to be copied: a model that has never seen
@@ -101,13 +103,13 @@ class Spellings(DataSet):
         number = 0
         while len(seen) < self.sizes[split]:
             key = f"{self.seed}/{split}/{number}"
-            text = _text(Draw(key))
+            text = _text(Draw(key), train=split == "train")
             number += 1
             if _split_of(text) != split:
                 continue
             if split == "train":
                 draw = Draw(f"{key}/typos")
-                text = typing_errors(text, draw(2) * (1 + draw(TYPOS)), draw)
+                text = typing_errors(text, draw(2) * (1 + draw(TYPOS)), draw, TYPED)
             if text in seen:
                 continue
             answer = spell_out(text)
@@ -121,11 +123,12 @@ def _split_of(text: str) -> str:
     return {0: "test", 1: "validation"}.get(blake2b(text.encode(), digest_size=1).digest()[0] % 10, "train")
 
 
-def _text(draw: Draw) -> str:
+def _text(draw: Draw, *, train: bool) -> str:
+    most = MOST_DIGITS if train and draw(3) == 0 else DIGITS
     parts: list[str] = []
-    for _ in range((1, 1, 1, 2, 2, 3)[draw(6)]):
-        parts += [WORDS[draw(len(WORDS))] for _ in range(draw(2) + 1)]
-        lowest = 10 ** draw(DIGITS)
+    for _ in range((1, 1, 1, 2)[draw(4)]):
+        parts += [WORDS[draw(len(WORDS))] for _ in range(draw(3) + 1)]
+        lowest = 10 ** draw(most)
         parts.append(str(lowest + draw(9 * lowest) if lowest > 1 else draw(10)))
     if draw(3) == 0:
         parts.append(WORDS[draw(len(WORDS))])

@@ -72,7 +72,7 @@ LANGUAGE_MODELS: dict[str, LanguageEntry] = {
             "encoder-decoder",
             _english_to_german,
             translator,
-            recipe=LanguageRecipe(epochs=30, vocab_size=6000, dropout=0.3, rough_epochs=4, wrong=0.15),
+            recipe=LanguageRecipe(epochs=30, vocab_size=6000, dropout=0.3, rough_epochs=6, wrong=0.15),
         ),
         LanguageEntry(
             "lm-multi30k",
@@ -97,7 +97,7 @@ LANGUAGE_MODELS: dict[str, LanguageEntry] = {
             _spellings,
             speller,
             recipe=LanguageRecipe(
-                epochs=4,
+                epochs=6,
                 vocab_size=BYTES_ONLY,
                 batch_tokens=1536,
                 learning_rate=3e-3,
