@@ -11,7 +11,7 @@ from attack_cases import noise
 from step_targets import inputs_of
 
 from torpor.attacks.base import Attack, AttackResult
-from torpor.attacks.controls import Shuffled
+from torpor.attacks.controls import BestNoise, Shuffled
 from torpor.attacks.registry import ATTACKS
 from torpor.attacks.text_controls import BestOfK
 from torpor.core.batches import Samples
@@ -34,8 +34,9 @@ def build(name: str, norm: str, target: StepTarget, seed: int = 0) -> Attack:
     eps, others = EPS[norm], inputs_of(target, other=True)
     if name == Shuffled.id:
         return Shuffled(norm=norm, eps=eps, perturbation=noise(norm, eps, others))
-    if name == BestOfK.id:
-        return BestOfK(norm=norm, eps=eps, queries=torch.arange(8))
+    for kind in (BestNoise, BestOfK):
+        if name == kind.id:
+            return kind(norm=norm, eps=eps, queries=torch.arange(8))
     return ATTACKS[name](norm=norm, eps=eps, **FEW.get(name, {})).fit(target, others, seed=seed)
 
 
@@ -43,7 +44,7 @@ def attack_rows(attack: Attack, target: StepTarget, inputs: Samples, rows: slice
     """Attack some rows; a control that is matched to each row is that of the rows."""
     if isinstance(attack, Shuffled):
         attack = replace(attack, perturbation=attack.perturbation[rows])
-    if isinstance(attack, BestOfK):
+    if isinstance(attack, BestNoise | BestOfK):
         attack = replace(attack, queries=attack.queries[rows])
     return attack(target, inputs[rows], seed=seed)
 

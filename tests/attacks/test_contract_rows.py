@@ -13,7 +13,7 @@ from contract_rows import rows_of
 from step_cases import EPS
 from step_targets import STEP_TARGETS
 
-from torpor.attacks.controls import Shuffled
+from torpor.attacks.controls import BestNoise, Shuffled
 from torpor.attacks.registry import ATTACKS
 from torpor.attacks.text_controls import BestOfK
 from torpor.core.budget import COUNTS, NORMS
@@ -24,6 +24,7 @@ ANY: dict[str, Callable[[], Target]] = {**TARGETS, **STEP_TARGETS}
 TABLE = rows_of(ANY)
 MATCHED: dict[str, dict[str, Any]] = {
     Shuffled.id: {"perturbation": torch.zeros(0)},
+    BestNoise.id: {"queries": torch.zeros(0)},
     BestOfK.id: {"queries": torch.zeros(0)},
 }
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from torpor.attacks.control_sets import matched_control
+from torpor.attacks.control_sets import matched_controls
 from torpor.attacks.engorgio import Engorgio
 from torpor.attacks.text_controls import BestOfK, KeepWriting, RandomEdits
 from torpor.core.budget import COUNTS
@@ -72,7 +72,7 @@ def test_luck_is_given_the_queries_of_learning_too() -> None:
     attack = replace(attack, learned=attack.learn(target, (), None, 0))
     assert attack.learned is not None
     result = attack(target, TEXTS)
-    control = matched_control(attack.budget, target, [attack], [result])
+    (control,) = matched_controls(attack.budget, target, [attack], [result])
     assert isinstance(control, BestOfK)
     assert control.queries.tolist() == [attack.learned.forwards] * 3
     assert attack.learned.forwards >= 20

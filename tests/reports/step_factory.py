@@ -35,8 +35,8 @@ BUDGETS = {
 }
 CONTROLS = {
     "text": ("control-random-edits", "control-best-of-k", "control-keep-writing"),
-    "image": ("control-noise", "control-flat", "control-shuffled"),
-    "wave": ("control-noise", "control-flat", "control-shuffled"),
+    "image": ("control-noise", "control-flat", "control-shuffled", "control-best-noise"),
+    "wave": ("control-noise", "control-flat", "control-shuffled", "control-best-noise"),
 }
 SHAPES = {"text": None, "image": [1, 32, 32], "wave": [4000]}
 

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from torpor.attacks.base import Attack, AttackResult
-from torpor.attacks.controls import Flat, Noise, Shuffled
+from torpor.attacks.controls import BestNoise, Flat, Noise, Shuffled
 from torpor.attacks.text_controls import BestOfK, KeepWriting, RandomEdits
 from torpor.core.budget import COUNTS, Budget
 from torpor.targets.base import Target
+from torpor.targets.steps import StepTarget
 
 
 def free_controls(budget: Budget) -> list[Attack]:
@@ -26,26 +27,32 @@ def free_controls(budget: Budget) -> list[Attack]:
     return [kind(norm=budget.norm, eps=budget.eps) for kind in kinds]
 
 
-def matched_control(
+def matched_controls(
     budget: Budget, target: Target, attacks: Sequence[Attack], results: Sequence[AttackResult]
-) -> Attack:
-    """Return the control that is matched to what ``attacks`` of this budget did to the same batch, and spent in all."""
+) -> list[Attack]:
+    """Return the controls that are matched to what ``attacks`` of this budget did to the same batch, and spent."""
+    learned = [getattr(attack, "learned", None) for attack in attacks]
+    before = [0 if found is None else found.forwards for found in learned]
+    spent = [result.candidates.forwards.cpu() + done for result, done in zip(results, before, strict=True)]
+    queries = torch.stack(spent).amax(0)
     if budget.norm in COUNTS:
-        learned = [getattr(attack, "learned", None) for attack in attacks]
-        before = [0 if found is None else found.forwards for found in learned]
-        spent = [result.candidates.forwards.cpu() + done for result, done in zip(results, before, strict=True)]
-        return BestOfK(norm=budget.norm, eps=budget.eps, queries=torch.stack(spent).amax(0))
-    return Shuffled(norm=budget.norm, eps=budget.eps, perturbation=costliest(target, results))
+        return [BestOfK(norm=budget.norm, eps=budget.eps, queries=queries)]
+    shuffled = Shuffled(norm=budget.norm, eps=budget.eps, perturbation=costliest(target, results))
+    if not isinstance(target, StepTarget):
+        return [shuffled]
+    return [shuffled, BestNoise(norm=budget.norm, eps=budget.eps, queries=queries)]
 
 
-def control_ids(budget: Budget) -> tuple[str, ...]:
-    """Return the names of all controls of a budget.
+def control_ids(budget: Budget, *, iterates: bool) -> tuple[str, ...]:
+    """Return the names of all controls of a budget, for targets that iterate or do not.
 
-    >>> control_ids(Budget("Linf", 0.1))
+    >>> control_ids(Budget("Linf", 0.1), iterates=False)
     ('control-noise', 'control-flat', 'control-shuffled')
     """
-    last = BestOfK if budget.norm in COUNTS else Shuffled
-    return (*(control.id for control in free_controls(budget)), last.id)
+    matched: tuple[type[Attack], ...] = (Shuffled, BestNoise) if iterates else (Shuffled,)
+    if budget.norm in COUNTS:
+        matched = (BestOfK,)
+    return (*(control.id for control in free_controls(budget)), *(kind.id for kind in matched))
 
 
 def costliest(target: Target, results: Sequence[AttackResult]) -> Tensor:

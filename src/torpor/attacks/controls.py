@@ -9,12 +9,15 @@ import torch
 from torch import Tensor
 
 from torpor.attacks.base import Attack, Candidates
-from torpor.attacks.spaces import BALLS
+from torpor.attacks.spaces import BALLS, apply
+from torpor.core.batches import Samples
 from torpor.core.errors import UsageError
 from torpor.core.paper import Paper
 from torpor.core.seeds import draw, sample_generators
+from torpor.core.space import DenseSpace
 from torpor.core.threat import Access
 from torpor.targets.base import Target
+from torpor.targets.steps import StepTarget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +43,62 @@ class Noise(Control):
 
     def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
         """See :meth:`Attack.search`."""
-        noise = BALLS[self.norm].random(sample_generators(inputs, seed, self.id), self.eps, inputs)
-        return self._free(inputs + (noise.sign() * self.eps if self.norm == "Linf" else noise))
+        return self._free(inputs + spent_noise(self, sample_generators(inputs, seed, self.id), inputs))
+
+
+def spent_noise(attack: Attack, generators: list[torch.Generator], like: Tensor) -> Tensor:
+    """Return one random perturbation per generator that spends the whole budget of ``attack``."""
+    noise = BALLS[attack.norm].random(generators, attack.eps, like)
+    return noise.sign() * attack.eps if attack.norm == "Linf" else noise
+
+
+@dataclass(frozen=True, kw_only=True)
+class BestNoise(Control):
+    """The costliest of as many noisy inputs as another attack tried candidates: what luck alone finds.
+
+    For targets that iterate, whose output may change its length by any change.
+
+    Attributes:
+        queries: inputs to try for each sample of the same batch, int64 ``[B]``: what the costliest attack spent.
+    """
+
+    id: ClassVar[str] = "control-best-noise"
+    access: ClassVar[Access] = Access.DECISION
+    targets: ClassVar[type] = StepTarget
+
+    queries: Tensor = field(compare=False, repr=False)
+
+    def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
+        """See :meth:`Attack.search`.
+
+        Raises:
+            UsageError: if the queries are of another batch.
+        """
+        check_queries(self.queries, inputs)
+        space, ball = target.space, BALLS[self.norm]
+        assert isinstance(space, DenseSpace)
+        generators = sample_generators(inputs, seed, self.id)
+        best, most = inputs.clone(), torch.full((len(inputs),), -1.0, dtype=torch.float64)
+        spent = self.queries.to("cpu", torch.int64)
+        for number in range(int(spent.max())):
+            rows = (spent > number).nonzero().flatten()
+            here = rows.to(inputs.device)
+            noise = spent_noise(self, [generators[row] for row in rows.tolist()], inputs[here])
+            noisy = apply(inputs[here], noise, ball, self.eps, space)
+            cost = target.prices.cost(target.run(noisy).work)
+            better = cost > most[rows]
+            most[rows[better]], best[here[better.to(here.device)]] = cost[better], noisy[better.to(noisy.device)]
+        return Candidates(best, forwards=spent, backwards=torch.zeros_like(spent))
+
+
+def check_queries(queries: Tensor, inputs: Samples) -> None:
+    """Refuse queries of another batch.
+
+    Raises:
+        UsageError: if they are.
+    """
+    if len(queries) != len(inputs):
+        raise UsageError(f"expected queries for {len(inputs)} samples, got {len(queries)}; pass one each")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from torpor.attacks.base import Attack
-from torpor.attacks.controls import Flat, Noise, Shuffled
+from torpor.attacks.controls import BestNoise, Flat, Noise, Shuffled
 from torpor.attacks.deepsloth import DeepSloth
 from torpor.attacks.engorgio import Engorgio
 from torpor.attacks.llmeffichecker import LLMEffiCheckerChar, LLMEffiCheckerToken
@@ -52,6 +52,7 @@ ATTACKS: dict[str, type[Attack]] = {
         Noise,
         Flat,
         Shuffled,
+        BestNoise,
         RandomEdits,
         BestOfK,
         KeepWriting,
@@ -93,7 +94,7 @@ def load_attack(
     >>> load_attack("deepsloth", eps="8/255").budget.norm
     'Linf'
     """
-    matched = (Shuffled.id, BestOfK.id)  # these need another attack's result
+    matched = (Shuffled.id, BestNoise.id, BestOfK.id)  # these need another attack's result
     if name not in ATTACKS or name in matched:
         known = ", ".join(key for key in ATTACKS if key not in matched)
         raise UsageError(f"expected an attack among {known}, got {name!r}")

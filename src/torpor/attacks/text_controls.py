@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from torpor.attacks.base import Attack, Candidates
+from torpor.attacks.controls import check_queries
 from torpor.attacks.discrete.constraints import Sendable, insertable
 from torpor.attacks.discrete.goal import decoder_steps
 from torpor.attacks.discrete.transformations import PRINTABLE, core, replace_span, word_spans
 from torpor.attacks.discrete.words import vocabulary_words
 from torpor.core.budget import COUNTS
-from torpor.core.errors import UsageError
 from torpor.core.paper import Paper
 from torpor.core.seeds import sample_generators
 from torpor.core.threat import Access
@@ -81,8 +81,7 @@ class BestOfK(TextControl):
         Raises:
             UsageError: if the queries are of another batch.
         """
-        if len(self.queries) != len(inputs):
-            raise UsageError(f"expected queries for {len(inputs)} samples, got {len(self.queries)}; pass one each")
+        check_queries(self.queries, inputs)
         editor = RandomEditor(Sendable(target.space, self.budget))
         best = list(inputs)
         generators = sample_generators(inputs, seed, self.id)

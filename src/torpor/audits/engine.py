@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from torpor.attacks.base import Attack, AttackResult
-from torpor.attacks.control_sets import free_controls, matched_control
+from torpor.attacks.control_sets import free_controls, matched_controls
 from torpor.attacks.universal import Learned, Universal
 from torpor.audits import examples
 from torpor.audits.environment import versions
@@ -182,7 +182,6 @@ def _attack_batch(
 
     for budget, wanted in attacks:
         results = [record(attack) for attack in wanted]
-        for control in free_controls(budget):
+        for control in (*free_controls(budget), *matched_controls(budget, target, wanted, results)):
             record(control)
-        record(matched_control(budget, target, wanted, results))
     store.write(number, pa.concat_tables(tables), kept, seconds)

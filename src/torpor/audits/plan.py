@@ -98,11 +98,13 @@ class Plan:
     @property
     def rows(self) -> tuple[tuple[str, Budget], ...]:
         """Attack and budget of the summary rows but the clean one, in order: attacks, then their controls."""
-        return tuple(
-            (name, budget)
-            for budget in self.budgets
-            for name in (*(attack.id for attack in self.attacks_at(budget)), *control_ids(budget))
-        )
+        return tuple((name, budget) for budget in self.budgets for name in self._names(budget))
+
+    def _names(self, budget: Budget) -> tuple[str, ...]:
+        """Return the attacks with this budget, and their controls."""
+        attacks = self.attacks_at(budget)
+        iterates = any(issubclass(attack.targets, StepTarget) for attack in attacks)
+        return (*(attack.id for attack in attacks), *control_ids(budget, iterates=iterates))
 
     def to_json(self) -> dict[str, Any]:
         """Return what identifies the audit, for ``plan.json``."""

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from step_targets import STEP_TARGETS, inputs_of
+
+from torpor.attacks.control_sets import matched_controls
+from torpor.attacks.controls import BestNoise, Noise, Shuffled
+from torpor.attacks.nicg_slowdown import NICGSlowDown
+from torpor.core.errors import UsageError
+from torpor.core.threat import Access
+
+NORMS = {"Linf": 0.1, "L2": 0.4}
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("kind", ["peak", "captioner", "sound"])
+def test_the_best_of_many_draws_is_what_drawing_them_one_by_one_finds(kind: str, norm: str) -> None:
+    target, eps = STEP_TARGETS[kind](), NORMS[norm]
+    inputs = inputs_of(target)
+    few, many = (BestNoise(norm=norm, eps=eps, queries=torch.full((8,), k)) for k in (3, 12))
+    once, often = (target.prices.cost(attack(target, inputs, seed=2).attacked.work) for attack in (few, many))
+    assert (often >= once).all()
+    assert (often > once).any()
+
+
+def test_draws_are_counted_and_stay_in_the_budget() -> None:
+    target = STEP_TARGETS["captioner"]()
+    inputs, queries = inputs_of(target), torch.arange(8)
+    attack = BestNoise(eps=0.1, queries=queries)
+    tried = attack(target, inputs).candidates
+    assert tried.forwards.tolist() == list(range(8))
+    assert not tried.backwards.any()
+    assert torch.equal(tried.inputs[0], inputs[0])
+    assert ((tried.inputs - inputs).abs() <= 0.1 + 1e-6).all()
+    one = BestNoise(eps=0.1, queries=torch.ones(8, dtype=torch.int64))(target, inputs).candidates.inputs
+    spent = Noise(eps=0.1)(target, inputs).candidates.inputs
+    assert ((one - inputs).abs().amax((1, 2, 3)) - (spent - inputs).abs().amax((1, 2, 3))).abs().max() < 1e-6
+    assert attack.is_control
+    assert attack.access is Access.DECISION
+    assert attack == BestNoise(eps=0.1, queries=torch.ones(8))  # a control is the same whatever it is matched to
+    with pytest.raises(UsageError, match="expected queries for 2 samples, got 8"):
+        attack(target, inputs[:2])
+
+
+def test_luck_is_given_the_queries_of_the_attack() -> None:
+    target = STEP_TARGETS["captioner"]()
+    inputs = inputs_of(target)
+    attack = NICGSlowDown(eps=0.1, steps=4)
+    result = attack(target, inputs)
+    shuffled, luck = matched_controls(attack.budget, target, [attack], [result])
+    assert isinstance(shuffled, Shuffled)
+    assert isinstance(luck, BestNoise)
+    assert torch.equal(luck.queries, result.candidates.forwards)
+    assert luck.queries.max() >= 4
