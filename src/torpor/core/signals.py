@@ -55,4 +55,19 @@ class StepSignals:
     input_mask: Tensor | None = None
 
 
-Signals = GateSignals | StepSignals
+@dataclass(frozen=True, eq=False)
+class CandidateSignals:
+    """Every box that a detector proposes, before any threshold.
+
+    Attributes:
+        boxes: ``[B, N, 4]``: left, top, right, bottom, in pixels. Differentiable.
+        scores: of each class, ``[B, N, C]``, from 0 to 1. Differentiable.
+        work: the work that :meth:`torpor.targets.Target.run` does on the same pictures.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    work: Work
+
+
+Signals = GateSignals | StepSignals | CandidateSignals

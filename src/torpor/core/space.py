@@ -17,7 +17,7 @@ class InputSpace(ABC):
     """The valid inputs of a target.
 
     Attributes:
-        kind: ``"image"``, ``"wave"``, ``"features"`` or ``"text"``.
+        kind: ``"image"``, ``"video"``, ``"wave"``, ``"features"`` or ``"text"``.
         norms: budgets that make sense here; see :class:`torpor.core.Budget`.
     """
 
@@ -165,3 +165,30 @@ class FeatureSpace(DenseSpace):
     high: ClassVar[float] = 32767 / 8192
     levels: ClassVar[int] = 8192
     stored: ClassVar[torch.dtype] = torch.int16
+
+
+@dataclass(frozen=True)
+class VideoSpace(DenseSpace):
+    """Videos ``[T, C, H, W]`` in [0, 1] whose pixels are stored as 8-bit integers; budgets hold for each frame.
+
+    Attributes:
+        shape: ``(T, C, H, W)`` of one video.
+
+    >>> VideoSpace((2, 1, 1, 1)).frame
+    ImageSpace(shape=(1, 1, 1))
+    """
+
+    shape: tuple[int, int, int, int]
+    kind: ClassVar[str] = "video"
+    what: ClassVar[str] = "video"
+    how: ClassVar[str] = "divide bytes by 255"
+    letters: ClassVar[str] = "pixels"
+    low: ClassVar[float] = 0.0
+    high: ClassVar[float] = 1.0
+    levels: ClassVar[int] = 255
+    stored: ClassVar[torch.dtype] = torch.uint8
+
+    @property
+    def frame(self) -> ImageSpace:
+        """The space of one frame."""
+        return ImageSpace(self.shape[1:])

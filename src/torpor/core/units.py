@@ -26,13 +26,15 @@ class Unit:
     Attributes:
         name: unique within its target.
         flops: floating-point operations of one run, two per multiply-add.
+        stage: the part of a pipeline that it belongs to; empty for targets that are one.
 
     >>> Unit("exit0", flops=1000)
-    Unit(name='exit0', flops=1000)
+    Unit(name='exit0', flops=1000, stage='')
     """
 
     name: str
     flops: int
+    stage: str = ""
 
     def __post_init__(self) -> None:
         if self.flops < 0:

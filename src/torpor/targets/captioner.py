@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from torpor.core.work import Work
 from torpor.data.sets import DataSet
 from torpor.meters.flops import counting
 from torpor.targets.steps import STEP, StepTarget, generated_length
+from torpor.targets.weights import digest
 
 TIE = 1e-3
 """Where two scores are this close, the sample is decided by a run of its own: batched arithmetic rounds differently."""
@@ -258,10 +258,7 @@ class CaptionerTarget(StepTarget):
 
     def fingerprint(self) -> str:
         """See :meth:`Target.fingerprint`; the cap and all weights count."""
-        digest = hashlib.blake2b(f"{super().fingerprint()} {self.cap} {self.eos}".encode(), digest_size=16)
-        for name, value in self.module.state_dict().items():
-            digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        return digest(f"{super().fingerprint()} {self.cap} {self.eos}", [self.module])
 
     def data(self, folder: Path | None) -> DataSet:
         """See :meth:`Target.data`."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
@@ -24,6 +24,7 @@ from torpor.targets.exit_rules import ExitRule, parse_rule
 from torpor.targets.gates import GateTarget
 from torpor.targets.module import EarlyExitModule
 from torpor.targets.speed import in_pieces, store_channels_last
+from torpor.targets.weights import digest
 
 TIE = 2e-5
 """A margin this small is decided by a run of that sample alone: batched arithmetic may round differently."""
@@ -245,12 +246,7 @@ class EarlyExitTarget(GateTarget):
 
     def fingerprint(self) -> str:
         """See :meth:`Target.fingerprint`; the rule and all weights count."""
-        digest = hashlib.blake2b(f"{super().fingerprint()} {self.rule}".encode(), digest_size=16)
-        for block in self.blocks:
-            for part in block:
-                for name, value in part.state_dict().items():
-                    digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        return digest(f"{super().fingerprint()} {self.rule}", chain.from_iterable(self.blocks))
 
     def data(self, folder: Path | None) -> DataSet:
         """See :meth:`Target.data`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,6 +25,7 @@ from torpor.targets.generation.deployment import clipped, deployed_config, with_
 from torpor.targets.generation.layouts import Layout
 from torpor.targets.generation.pricing import priced_units
 from torpor.targets.steps import StepTarget, generated_length
+from torpor.targets.weights import digest
 
 MEMORY = 2**29
 """Bytes of keys and values that one batch may need; larger batches are decoded in pieces."""
@@ -233,10 +233,7 @@ class GenerationTarget(StepTarget):
                 part.pop(key, None)
         settings |= {"tokenizer": self.codec.fingerprint(), "reader": self._reading()}
         text = f"{super().fingerprint()} {json.dumps(settings, sort_keys=True, default=str)}"
-        digest = hashlib.blake2b(text.encode(), digest_size=16)
-        for key, value in self.model.state_dict().items():
-            digest.update(key.encode() + value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        return digest(text, [self.model])
 
     def probes(self, inputs: Samples) -> Iterator[tuple[Work, Callable[[], object]]]:
         """Yield calls that generate a known number of tokens, for several lengths where inputs are texts."""

@@ -1,0 +1,103 @@
+"""Objects in a picture: what a detector found, what a tracker follows, or what is really there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from torpor.core.errors import UsageError
+
+UNTRACKED = -1
+"""The number of an object that no track follows."""
+
+
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """Boxes of one picture, with their classes; scores if they were found, numbers if they are followed.
+
+    Attributes:
+        boxes: float32 ``[K, 4]``: left, top, right, bottom, in pixels.
+        labels: classes, int64 ``[K]``.
+        scores: float32 ``[K]``, falling; None for what is really there.
+        ids: int64 ``[K]``: an object has the same number in every frame, :data:`UNTRACKED` where it has none; None
+            outside videos.
+
+    >>> cat = Objects(torch.tensor([[0.0, 0.0, 4.0, 2.0]]), torch.tensor([1]))
+    >>> len(cat), Objects.from_json(cat.to_json()).boxes.tolist()
+    (1, [[0.0, 0.0, 4.0, 2.0]])
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    scores: Tensor | None = None
+    ids: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        count = len(self.labels)
+        if tuple(self.boxes.shape) != (count, 4):
+            raise UsageError(f"expected a box of 4 numbers for each of {count} labels, got {list(self.boxes.shape)}")
+        for name, values in (("score", self.scores), ("id", self.ids)):
+            if values is not None and tuple(values.shape) != (count,):
+                raise UsageError(f"expected one {name} for each of {count} objects, got {list(values.shape)}")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to_json(self) -> str:
+        """Return everything as text, for records; boxes to a hundredth of a pixel, scores to a millionth."""
+        columns: dict[str, object] = {"boxes": [[round(x, 2) for x in box] for box in self.boxes.tolist()]}
+        columns["labels"] = self.labels.tolist()
+        if self.scores is not None:
+            columns["scores"] = [round(score, 6) for score in self.scores.tolist()]
+        if self.ids is not None:
+            columns["ids"] = self.ids.tolist()
+        return json.dumps(columns, separators=(",", ":"))
+
+    @staticmethod
+    def from_json(text: str) -> Objects:
+        """Return what :meth:`to_json` wrote."""
+        found = json.loads(text)
+        scores, ids = found.get("scores"), found.get("ids")
+        return Objects(
+            torch.tensor(found["boxes"], dtype=torch.float32).view(-1, 4),
+            torch.tensor(found["labels"], dtype=torch.int64),
+            None if scores is None else torch.tensor(scores, dtype=torch.float32),
+            None if ids is None else torch.tensor(ids, dtype=torch.int64),
+        )
+
+
+Frames = tuple[Objects, ...]
+"""The objects of each frame of one video."""
+
+
+def frames_to_json(frames: Sequence[Objects]) -> str:
+    """Return the objects of a video as text, for records."""
+    return f"[{','.join(frame.to_json() for frame in frames)}]"
+
+
+def frames_from_json(text: str) -> Frames:
+    """Return what :func:`frames_to_json` wrote."""
+    return tuple(Objects.from_json(json.dumps(frame)) for frame in json.loads(text))
+
+
+def box_iou(one: Tensor, other: Tensor) -> Tensor:
+    """Return the intersection over union of every box ``[N, 4]`` with every other one ``[M, 4]``: ``[N, M]``.
+
+    Two boxes without area have 0 / 0, which is NaN, and exceeds no threshold.
+
+    >>> box_iou(torch.tensor([[0.0, 0.0, 2.0, 2.0]]), torch.tensor([[1.0, 0.0, 3.0, 2.0]])).tolist()
+    [[0.3333333432674408]]
+    """
+    corner = torch.minimum(one[:, None, 2:], other[None, :, 2:]) - torch.maximum(one[:, None, :2], other[None, :, :2])
+    width, height = corner.clamp_min(0).unbind(-1)
+    inside = width * height
+    return inside / (box_area(one)[:, None] + box_area(other)[None] - inside)
+
+
+def box_area(boxes: Tensor) -> Tensor:
+    """Return the area of boxes ``[..., 4]``, in square pixels."""
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
