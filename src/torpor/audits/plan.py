@@ -17,6 +17,7 @@ from torpor.attacks.registry import ATTACKS, load_attack, takes_steps
 from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
 from torpor.targets.base import Target
+from torpor.targets.candidates import CandidateTarget
 from torpor.targets.steps import StepTarget
 
 
@@ -150,7 +151,9 @@ def default_batch_size(target: Target) -> int:
     >>> default_batch_size(needle())
     128
     """
-    return 16 if isinstance(target, StepTarget) else 128
+    if target.space.kind == "video":
+        return 1
+    return 16 if isinstance(target, StepTarget | CandidateTarget) else 128
 
 
 def parse_eps(norm: str | None, text: str | None) -> tuple[float, ...]:

@@ -7,6 +7,7 @@ from torpor.reports.words import (
     beside,
     costliest,
     defenses,
+    finds,
     interval,
     is_missing,
     iterates,
@@ -38,6 +39,7 @@ def verdict(audit: Row) -> list[str]:
         control = costliest(beside(rows, worst), "control")
         sentences += [_cost_sentence(worst, control), _reference_sentence(worst, audit)]
         sentences += [_steps_sentence(worst), _text_sentence(worst, clean)] if iterates([worst]) else []
+        sentences += [_objects_sentence(worst)] if finds([worst]) else []
         sentences += [] if iterates([worst]) else [_utility_sentence(worst, clean)]
         if worst["flags"]:
             sentences.append(f"Lower limit, not the worst case: this row is flagged {', '.join(worst['flags'])}.")
@@ -81,6 +83,13 @@ def _steps_sentence(worst: Row) -> str:
         f"among them, reach I-Loops of {loops_text(worst['cap4_i_loops_mean'])}, and "
         f"{value_text(worst, 'cap4_hit_rate', percent)} of them are still ended by it."
     )
+
+
+def _objects_sentence(worst: Row) -> str:
+    """Say what became of the number of objects, and of those that the clean input has."""
+    kept = " to ".join(value_text(worst, key, steps_text) for key in ("kept_clean_mean", "kept_mean"))
+    recall = value_text(worst, "clean_recall_mean", percent)
+    return f"Objects handed downstream per sample: {kept} in the mean; {recall} of the clean ones are still found."
 
 
 def _utility_sentence(worst: Row, clean: Row | None) -> str:

@@ -29,6 +29,12 @@ LOOPS_NOTE = (
     "(the first of the audit and the costliest) ran once more, as they were attacked under the cap of this audit."
 )
 """How to read the loop columns."""
+OBJECTS_NOTE = (
+    "Counts are means per sample, over all frames of a video; units are in the order of the pipeline. Clean recall is "
+    "the share of the clean input's objects that are found in the attacked one too, with their class and an overlap "
+    "(IoU) of at least 0.5. mAP, MOTA and IDF1 compare with what is really there, not with the clean output."
+)
+"""How to read the columns of targets that find objects."""
 
 _ALWAYS_NULL = {
     "headroom_mean": "no sample had headroom: the clean cost equals the static bound",
@@ -101,6 +107,15 @@ def iterates(summary: Sequence[Row]) -> bool:
     (True, False)
     """
     return any(not is_missing(row.get("steps_mean")) for row in summary)
+
+
+def finds(summary: Sequence[Row]) -> bool:
+    """Say whether the rows are of a target that finds objects and hands them downstream.
+
+    >>> finds([{"kept_mean": 8.0}]), finds([{"exit_histogram": [3, 1]}])
+    (True, False)
+    """
+    return any(not is_missing(row.get("kept_mean")) for row in summary)
 
 
 def titled(name: str) -> str:
