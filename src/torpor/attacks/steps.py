@@ -44,10 +44,11 @@ class Variable(ABC):
         """Return the gradient of loss and penalty after the values, given the loss's after the inputs."""
         values = values.detach().requires_grad_()
         inputs = self.inputs(values, clean)
-        total = (inputs * of_inputs).sum()
+        ends, seeds = [inputs], [of_inputs]
         if penalty is not None:
-            total = total + penalty(inputs - clean).sum()
-        (gradient,) = torch.autograd.grad(total, values)
+            ends.append(penalty(inputs - clean))
+            seeds.append(torch.ones_like(ends[1]))
+        (gradient,) = torch.autograd.grad(ends, values, seeds)
         return gradient
 
 
@@ -99,11 +100,11 @@ class Adam(Optimizer):
         self, ball: Ball, delta: Tensor, gradient: Tensor, loss: Tensor, step: int, state: State, project: Project
     ) -> Tensor:
         """See :meth:`Optimizer.step`."""
-        nothing = torch.zeros_like(gradient)
-        state["mean"] = 0.9 * state.get("mean", nothing) + 0.1 * gradient
-        state["square"] = 0.999 * state.get("square", nothing) + 0.001 * gradient.square()
-        mean, square = state["mean"] / (1 - 0.9 ** (step + 1)), state["square"] / (1 - 0.999 ** (step + 1))
-        return project(delta - self.rate * mean / (square.sqrt() + 1e-8))
+        if not state.keys() & {"mean", "square"}:
+            state |= {"mean": torch.zeros_like(gradient), "square": torch.zeros_like(gradient)}
+        first = state["mean"].mul_(0.9).add_(0.1 * gradient) / (1 - 0.9 ** (step + 1))
+        second = state["square"].mul_(0.999).add_(gradient.square().mul_(0.001)) / (1 - 0.999 ** (step + 1))
+        return project(delta - first.mul_(self.rate).div_(second.sqrt_().add_(1e-8)))
 
 
 def lengthen(
