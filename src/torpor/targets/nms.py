@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,7 +103,8 @@ def suppress(boxes: Tensor, scores: Tensor, settings: NMS) -> Kept:
     >>> kept.index.tolist(), kept.candidates, kept.pairs  # the third box is compared with the first alone
     ([0, 2], 3, 2)
     """
-    if not (scores.isfinite().all() and boxes.isfinite().all()):
+    total = scores.sum(dtype=torch.float64) + boxes.sum(dtype=torch.float64)  # of floats, which cannot overflow doubles
+    if not math.isfinite(total.item()):
         raise UsageError("expected finite boxes and scores, got NaN or infinity; check the detector's weights")
     best, labels = scores.max(1)
     chosen = (best > settings.conf).nonzero().flatten()
@@ -112,7 +114,7 @@ def suppress(boxes: Tensor, scores: Tensor, settings: NMS) -> Kept:
     if settings.max_pairs is not None:
         reached = compared.cumsum() <= settings.max_pairs
         compared, keep = compared[reached], keep & reached
-    index = order[torch.from_numpy(keep).to(order.device)][: settings.max_det]
+    index = order[torch.from_numpy(keep.nonzero()[0][: settings.max_det]).to(order.device)]
     objects = Objects(boxes[index], labels[index], best[index])
     return Kept(objects, index, len(chosen), int(compared.sum()))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -192,20 +192,16 @@ class CountedTracker:
         """
         assert objects.scores is not None
         alive, pairs = len(self.tracker.tracks), self._pairs.count
-        rows = np.arange(len(objects))
+        rows = np.arange(len(objects))  # in place of classes, which these trackers only hand on: they change the order
         followed = self.tracker.update(
-            self._detections(
-                xyxy=objects.boxes.numpy(),
-                confidence=objects.scores.numpy(),
-                class_id=objects.labels.numpy(),
-                data={"row": rows},
-            )
+            self._detections(xyxy=objects.boxes.numpy(), confidence=objects.scores.numpy(), class_id=rows)
         )
-        ids = torch.full((len(objects),), UNTRACKED)
-        if len(followed):
-            ids[torch.from_numpy(followed.data["row"])] = torch.from_numpy(followed.tracker_id)
+        ids = np.full(len(objects), UNTRACKED)
+        if len(objects):
+            ids[followed.class_id] = followed.tracker_id
         taken = sum(track.time_since_update == 0 for track in self.tracker.tracks)
-        return replace(objects, ids=ids), (alive, taken, self._pairs.count - pairs)
+        numbered = Objects(objects.boxes, objects.labels, objects.scores, torch.from_numpy(ids))
+        return numbered, (alive, taken, self._pairs.count - pairs)
 
 
 def follow(frames: Sequence[Objects], settings: Tracking) -> tuple[Frames, tuple[int, int, int]]:

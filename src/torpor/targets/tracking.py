@@ -105,13 +105,19 @@ class TrackerTarget(CandidateTarget):
         Raises:
             UsageError: if boxes or scores are no numbers.
         """
-        outputs, work = [], []
-        for video in self.space.check(inputs):
-            seen = self._detector.run(video)
-            frames, counts = follow(seen.outputs, self.tracker)
-            outputs.append(frames)
-            work.append([*seen.work.counts.sum(0).tolist(), self.frames, *counts])
-        return Outcome(tuple(outputs), Work(torch.tensor(work)))
+        outputs, work = zip(*map(self._watch, self.space.check(inputs).to(self.device)), strict=True)
+        return Outcome(outputs, Work(torch.tensor(work)))
+
+    def _watch(self, video: Tensor) -> tuple[Frames, list[int]]:
+        """Return the objects of one video ``[T, C, H, W]``, and how often each unit ran."""
+        tracker, frames = CountedTracker(self.tracker), []
+        work = [0] * len(self.units)
+        for image in video:  # one after the other, as a camera sends them
+            objects, seen = self._detector.see(image)
+            objects, followed = tracker.step(objects)
+            frames.append(objects)
+            work = [before + now for before, now in zip(work, (*seen, 1, *followed), strict=True)]
+        return tuple(frames), work
 
     def signals(self, inputs: Tensor) -> CandidateSignals:
         """Return what the detector proposes for each frame, ``[B * T, N, ...]``, and the detector's work on each frame.
