@@ -122,26 +122,26 @@ def suppress(boxes: Tensor, scores: Tensor, settings: NMS) -> Kept:
 def compare(boxes: Floats, labels: NDArray[np.int64], iou: float) -> tuple[NDArray[np.int64], Bools]:
     """Return for sorted ``boxes`` ``[M, 4]`` how many kept ones each is compared with ``[M]``, and which stay ``[M]``.
 
-    Boxes are taken class by class, in blocks. First a block's boxes are compared with all that is kept of the class
-    that the block begins with, then the rest with each other.
+    Boxes are taken class by class, in blocks: those of a block are compared with each other, then what is kept of them
+    with all that still wait. What overlaps waits no more.
     """
     order = labels.argsort(kind="stable")
     sides, labels = np.ascontiguousarray(boxes[order].T), labels[order]
     compared, keep = np.zeros(len(order), dtype=np.int64), np.zeros(len(order), dtype=np.bool_)
-    for start in range(0, len(order), BLOCK):
-        mine = labels[start : start + BLOCK]
-        free = np.ones(len(mine), dtype=np.bool_)
-        first, ours = np.searchsorted(labels, mine[0]), np.searchsorted(mine, mine[0], "right")
-        if first < start:
-            before = sides[:, first:start].compress(keep[first:start], axis=1)
-            hits = overlap_more(sides[:, start : start + ours], before, iou)
-            free[:ours] = ~hits.any(1)
-            compared[start : start + ours] = np.where(free[:ours], hits.shape[1], hits.argmax(1) + 1)
-        rows = start + free.nonzero()[0]
-        if len(rows):
-            inside, stays = _compare_block(sides[:, rows], labels[rows], iou)
-            compared[rows] += inside
-            keep[rows[stays]] = True
+    waiting = np.arange(len(order))
+    while len(waiting):
+        rows, waiting = waiting[:BLOCK], waiting[BLOCK:]
+        inside, stays = _compare_block(sides.take(rows, 1), labels[rows], iou)
+        compared[rows] += inside
+        keep[rows[stays]] = True
+        same = np.searchsorted(labels[waiting], labels[rows[-1]], "right")
+        if same:
+            best, rest = rows[stays & (labels[rows] == labels[rows[-1]])], waiting[:same]
+            hits = overlap_more(sides.take(best, 1), sides.take(rest, 1), iou)
+            gone = hits.any(0)
+            compared[rest] += len(best)
+            compared[rest[gone]] -= len(best) - 1 - hits[:, gone].argmax(0)  # those behind the first that overlaps
+            waiting = np.concatenate([rest[~gone], waiting[same:]])
     back = order.argsort()
     return compared[back], keep[back]
 
@@ -180,8 +180,9 @@ def overlap_more(one: Floats, other: Floats, iou: float) -> Bools:
     hits &= other[1] < one[3]
     if np.count_nonzero(hits) > DENSE * hits.size:
         return _ratio(one, other) > iou
-    rows, columns = hits.nonzero()
-    hits[rows, columns] = _ratio(one[:, rows, 0], other[:, 0, columns]) > iou
+    touching = np.flatnonzero(hits)  # much faster than nonzero in two dimensions
+    rows, columns = np.divmod(touching, hits.shape[1])
+    hits.ravel()[touching] = _ratio(one[:, rows, 0], other[:, 0, columns]) > iou
     return hits
 
 
