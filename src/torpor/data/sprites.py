@@ -97,14 +97,15 @@ class Painting:
         """Paint ``sprite`` over everything before; parts outside of the picture are cut off."""
         number, side = len(self.sprites), len(sprite.opacity)
         self.sprites.append(sprite)
-        height, width = self.owner.shape
-        rows, columns = slice(max(top, 0), max(top + side, 0)), slice(max(left, 0), max(left + side, 0))
-        inside = np.s_[rows.start - top : height - top, columns.start - left : width - left]
-        under = self.pixels[:, rows, columns]
-        opacity = sprite.opacity[inside].astype(np.int32)
-        over = sprite.pixels[:, inside[0], inside[1]]
+        (first, last), (start, end) = (
+            np.clip([corner, corner + side], 0, size).tolist()
+            for corner, size in zip((top, left), self.owner.shape, strict=True)
+        )
+        place, part = np.s_[first:last, start:end], np.s_[first - top : last - top, start - left : end - left]
+        opacity = sprite.opacity[part].astype(np.int32)
+        under, over = self.pixels[:, *place], sprite.pixels[:, *part]
         under[:] = (under * (255 - opacity) + over * opacity) // 255
-        self.owner[rows, columns][sprite.ink[inside]] = number
+        self.owner[place][sprite.ink[part]] = number
 
     def objects(self, ids: bool = False) -> Objects:
         """Return what is seen of each sprite, tight boxes; with ``ids``, its number.
