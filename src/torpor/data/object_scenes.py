@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from numpy.random import Generator
 from torch import Tensor
 
-from torpor.core.errors import DataError, UsageError
 from torpor.core.objects import Objects
 from torpor.data.images import ImageSet
 from torpor.data.photos import View
-from torpor.data.sets import SPLITS, DataSet
+from torpor.data.sprite_sets import HEIGHT, WIDTH, SpriteSet, random_numbers
 from torpor.data.sprites import Painting, draw_sprite
 
-HEIGHT, WIDTH = 128, 192
 COUNTS = (0.06, 0.2, 0.22, 0.2, 0.14, 0.1, 0.08)
 """How often 0, 1, 2, ... sprites are put on a background."""
 CROWDED = 0.25
@@ -24,46 +20,25 @@ CROWDED = 0.25
 TRIES = 8
 
 
-class ObjectScenes(DataSet):
+class ObjectScenes(SpriteSet):
     """Sprites on photographs, uint8 ``[3, 128, 192]``, and what can be seen of them, as :class:`Objects`.
 
-    Each scene is a function of its split and number alone. Splits share neither handwriting nor photos.
-
     Args:
-        photos: pictures to put beside digits, such as CIFAR-10; their classes follow the digits'. Digits only if None.
-        train: scenes in the training split; as many as wanted can be drawn.
-        held_out: scenes in the validation split, and in the test split.
+        photos: see :class:`SpriteSet`.
+        train: see :class:`SpriteSet`.
+        held_out: see :class:`SpriteSet`.
 
-    >>> ObjectScenes().load("test", 2).references[1].labels.tolist()
+    >>> ObjectScenes().sample("test", 1)[1].labels.tolist()
     [3]
     """
 
+    kind = "object-scenes"
+
     def __init__(self, photos: ImageSet | None = None, train: int = 20_000, held_out: int = 500) -> None:
-        if train < 1 or held_out < 1:
-            raise UsageError(f"expected 1 scene or more in each split, got {train} and {held_out}")
-        self.photos, self.name = photos, "object-scenes" if photos is None else f"object-scenes with {photos.name}"
-        self.sizes = {"train": train, "validation": held_out, "test": held_out}
+        super().__init__(photos, train, held_out)
 
-    def fingerprint(self) -> str:
-        """Return the name, the number of scenes, and what the photos' own set says."""
-        own = f"{self.name} {self.sizes['train']} {self.sizes['test']}"
-        return own if self.photos is None else f"{own} {self.photos.fingerprint()}"
-
-    def samples(self, split: str) -> Iterator[tuple[Tensor, Objects]]:
-        """Yield ``(picture uint8 [3, 128, 192], objects)``.
-
-        Raises:
-            DataError: if the split does not exist.
-        """
-        for number in range(self.sizes.get(split, 1)):
-            yield self.scene(split, number)
-
-    def scene(self, split: str, number: int) -> tuple[Tensor, Objects]:
-        """Return picture ``number`` of ``split``, uint8 ``[3, 128, 192]``, and what is in it.
-
-        Raises:
-            DataError: if the split does not exist.
-        """
+    def sample(self, split: str, number: int) -> tuple[Tensor, Objects]:
+        """Return picture ``number`` of ``split``, uint8 ``[3, 128, 192]``, and what is in it."""
         painting = self.paint(split, number)
         return torch.from_numpy(painting.pixels), painting.objects()
 
@@ -78,19 +53,6 @@ class ObjectScenes(DataSet):
             places.append((left, top, len(sprite.opacity)))
             painting.put(sprite, left, top)
         return painting
-
-
-def random_numbers(split: str, number: int) -> Generator:
-    """Return the generator of sample ``number`` of ``split``.
-
-    Raises:
-        DataError: if there is no such sample.
-    """
-    if split not in SPLITS:
-        raise DataError(f"expected a split among {', '.join(SPLITS)}, got {split!r}")
-    if number < 0:
-        raise DataError(f"expected a number of 0 or more, got {number}")
-    return np.random.default_rng((SPLITS.index(split), number))
 
 
 def _place(side: int, others: list[tuple[int, int, int]], chance: Generator) -> tuple[int, int]:

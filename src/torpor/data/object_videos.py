@@ -10,12 +10,10 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
-from torpor.core.errors import UsageError
-from torpor.core.objects import Frames, Objects
+from torpor.core.objects import Frames
 from torpor.data.images import ImageSet
-from torpor.data.object_scenes import HEIGHT, WIDTH, random_numbers
 from torpor.data.photos import View
-from torpor.data.sets import DataSet
+from torpor.data.sprite_sets import HEIGHT, WIDTH, SpriteSet, random_numbers
 from torpor.data.sprites import Painting, Sprite, draw_sprite
 
 LENGTH = 48
@@ -61,59 +59,37 @@ class Mover:
         return left, top
 
 
-class ObjectVideos(DataSet):
+class ObjectVideos(SpriteSet):
     """Sprites that enter, cross and leave, uint8 ``[48, 3, 128, 192]``, and what can be seen of them in each frame.
 
-    Each video is a function of its split and number alone. Splits share neither handwriting nor photos. An object has
-    the same number in all frames of a video, and covers those of lower numbers.
+    An object has the same number in all frames of a video, and covers those of lower numbers.
 
     Args:
-        photos: pictures that move beside digits, such as CIFAR-10; their classes follow the digits'. Digits only if
-            None.
-        train: videos in the training split; as many as wanted can be drawn.
-        held_out: videos in the validation split, and in the test split.
+        photos: see :class:`SpriteSet`.
+        train: see :class:`SpriteSet`.
+        held_out: see :class:`SpriteSet`.
 
-    >>> video, frames = ObjectVideos().video("test", 0)
+    >>> video, frames = ObjectVideos().sample("test", 0)
     >>> tuple(video.shape), len(frames)
     ((48, 3, 128, 192), 48)
     """
 
+    kind = "object-videos"
+
     def __init__(self, photos: ImageSet | None = None, train: int = 200, held_out: int = 50) -> None:
-        if train < 1 or held_out < 1:
-            raise UsageError(f"expected 1 video or more in each split, got {train} and {held_out}")
-        self.photos, self.name = photos, "object-videos" if photos is None else f"object-videos with {photos.name}"
-        self.sizes = {"train": train, "validation": held_out, "test": held_out}
+        super().__init__(photos, train, held_out)
 
-    def fingerprint(self) -> str:
-        """Return the name, the number of videos, and what the photos' own set says."""
-        own = f"{self.name} {self.sizes['train']} {self.sizes['test']}"
-        return own if self.photos is None else f"{own} {self.photos.fingerprint()}"
-
-    def samples(self, split: str) -> Iterator[tuple[Tensor, Frames]]:
-        """Yield ``(video uint8 [48, 3, 128, 192], objects of each frame)``.
-
-        Raises:
-            DataError: if the split does not exist.
-        """
-        for number in range(self.sizes.get(split, 1)):
-            yield self.video(split, number)
-
-    def video(self, split: str, number: int) -> tuple[Tensor, Frames]:
-        """Return video ``number`` of ``split``, uint8 ``[48, 3, 128, 192]``, and the objects of each frame.
-
-        Raises:
-            DataError: if the split does not exist.
-        """
+    def sample(self, split: str, number: int) -> tuple[Tensor, Frames]:
+        """Return video ``number`` of ``split``, uint8 ``[48, 3, 128, 192]``, and the objects of each frame."""
         frames = list(self.paint(split, number))
         pixels = torch.from_numpy(np.stack([frame.pixels for frame in frames]))
-        objects: list[Objects] = [frame.objects(ids=True) for frame in frames]
-        return pixels, tuple(objects)
+        return pixels, tuple(frame.objects(ids=True) for frame in frames)
 
     def paint(self, split: str, number: int) -> Iterator[Painting]:
         """Yield the frames of video ``number`` of ``split`` with all sprites that were put on them."""
         chance = random_numbers(split, number)
         view = View(split, HEIGHT, WIDTH, chance, pan=PAN if chance.random() < 0.5 else 0.0)
-        movers = [_mover(draw_sprite(split, self.photos, chance), chance) for _ in range(_between(chance, *COUNT))]
+        movers = [_mover(draw_sprite(split, self.photos, chance), chance) for _ in range(chance.integers(COUNT[0], COUNT[1] + 1))]
         for frame in range(LENGTH):
             painting = Painting(view.at(frame / (LENGTH - 1)))
             for mover in movers:
@@ -134,6 +110,3 @@ def _mover(sprite: Sprite, chance: Generator) -> Mover:
         period=chance.uniform(LENGTH / 2, LENGTH),
     )
 
-
-def _between(chance: Generator, least: int, most: int) -> int:
-    return int(chance.integers(least, most + 1))

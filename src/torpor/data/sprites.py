@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from torpor.core.objects import Objects
+from torpor.data.cifar10 import CIFAR10_CLASSES
 from torpor.data.digits import Digits
 from torpor.data.images import ImageSet
 from torpor.data.scenes import COLORS, NUMBERS
 
-CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CLASSES = (*NUMBERS, *CIFAR10_CLASSES)
 """What a sprite can show: digits, then the objects of CIFAR-10."""
 DIGIT_SIDES = (18, 44)

@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from torpor.core.errors import UsageError
+from torpor.data.cifar10 import cifar10
 from torpor.data.digits import Digits
 from torpor.data.images import ImageSet
-from torpor.data.parquet import ParquetImages
 from torpor.targets.early_exit import EarlyExitTarget
 from torpor.targets.exit_rules import Confidence
 from torpor.targets.sdn import ShallowDeepNetwork, build_sdn
@@ -26,7 +26,6 @@ from torpor.zoo.download import download_cifar10
 from torpor.zoo.entry import Entry, Progress, cache_folder
 from torpor.zoo.recipes.training import Recipe, train
 
-CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 DROPS = (0.05, 0.15)
 DEFAULT_RULE = "drop:0.05"
 
@@ -111,9 +110,7 @@ def _digits(folder: Path | None) -> ImageSet:
 
 def _cifar10(folder: Path | None) -> ImageSet:
     """Find CIFAR-10 in ``folder``, in its subfolder ``cifar10``, or in the user's cache folder."""
-    base = folder or cache_folder() / "data"
-    nested = base / "cifar10"
-    return ParquetImages(nested if nested.is_dir() else base, (3, 32, 32), CIFAR10_CLASSES, "cifar10")
+    return cifar10(folder or cache_folder() / "data")
 
 
 EARLY_EXITS: dict[str, EarlyExitEntry] = {

@@ -58,7 +58,7 @@ class Truth:
             boxes[row, : len(known)], labels[row, : len(known)], there[row, : len(known)] = known.boxes, known.labels, True
         return Truth(boxes, labels, there)
 
-    def to(self, device: str) -> Truth:
+    def to(self, device: torch.device) -> Truth:
         """Return the same on ``device``."""
         return Truth(self.boxes.to(device), self.labels.to(device), self.there.to(device))
 
