@@ -60,7 +60,7 @@ def _place(side: int, others: list[tuple[int, int, int]], chance: Generator) -> 
     out = side // 4
     left = top = 0
     for _ in range(TRIES):
-        left, top = int(chance.integers(-out, WIDTH - side + out + 1)), int(chance.integers(-out, HEIGHT - side + out + 1))
+        left, top = (int(chance.integers(-out, size - side + out + 1)) for size in (WIDTH, HEIGHT))
         if all(_shared(left, top, side, *other) <= CROWDED for other in others):
             break
     return left, top

@@ -89,7 +89,8 @@ class ObjectVideos(SpriteSet):
         """Yield the frames of video ``number`` of ``split`` with all sprites that were put on them."""
         chance = random_numbers(split, number)
         view = View(split, HEIGHT, WIDTH, chance, pan=PAN if chance.random() < 0.5 else 0.0)
-        movers = [_mover(draw_sprite(split, self.photos, chance), chance) for _ in range(chance.integers(COUNT[0], COUNT[1] + 1))]
+        count = int(chance.integers(COUNT[0], COUNT[1] + 1))
+        movers = [_mover(draw_sprite(split, self.photos, chance), chance) for _ in range(count)]
         for frame in range(LENGTH):
             painting = Painting(view.at(frame / (LENGTH - 1)))
             for mover in movers:
@@ -109,4 +110,3 @@ def _mover(sprite: Sprite, chance: Generator) -> Mover:
         sway=(-sway * across, sway * along),
         period=chance.uniform(LENGTH / 2, LENGTH),
     )
-

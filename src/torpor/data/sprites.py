@@ -97,10 +97,9 @@ class Painting:
         """Paint ``sprite`` over everything before; parts outside of the picture are cut off."""
         number, side = len(self.sprites), len(sprite.opacity)
         self.sprites.append(sprite)
-        (first, last), (start, end) = (
-            np.clip([corner, corner + side], 0, size).tolist()
-            for corner, size in zip((top, left), self.owner.shape, strict=True)
-        )
+        height, width = self.owner.shape
+        first, last = np.clip([top, top + side], 0, height).tolist()
+        start, end = np.clip([left, left + side], 0, width).tolist()
         place, part = np.s_[first:last, start:end], np.s_[first - top : last - top, start - left : end - left]
         opacity = sprite.opacity[part].astype(np.int32)
         under, over = self.pixels[:, *place], sprite.pixels[:, *part]

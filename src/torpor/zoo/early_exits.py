@@ -6,9 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from torpor.core.errors import UsageError
@@ -25,6 +22,7 @@ from torpor.zoo.architectures.vgg import vgg16
 from torpor.zoo.download import download_cifar10
 from torpor.zoo.entry import Entry, Progress, cache_folder
 from torpor.zoo.recipes.training import Recipe, train
+from torpor.zoo.storage import load_half
 
 DROPS = (0.05, 0.15)
 DEFAULT_RULE = "drop:0.05"
@@ -66,15 +64,7 @@ class EarlyExitEntry(Entry):
             UsageError: if the weights are missing or do not fit.
         """
         card = self.card(folder)
-        module = self.build()
-        path = (folder or self.folder()) / f"{self.name}.safetensors"
-        try:
-            weights = {name: value.to(torch.float32) for name, value in load_file(path).items()}
-            module.load_state_dict(weights)
-        except (OSError, SafetensorError, RuntimeError) as error:
-            raise UsageError(
-                f"expected weights of {self.name} in {path}, got a file that does not fit: {error}"
-            ) from error
+        module = load_half(self.build(), (folder or self.folder()) / f"{self.name}.safetensors", self.name)
         thresholds = card.get("thresholds")
         if not isinstance(thresholds, dict) or DEFAULT_RULE not in {f"drop:{drop}" for drop in thresholds}:
             raise UsageError(f"expected thresholds in the card of {self.name}, got none; train it again")

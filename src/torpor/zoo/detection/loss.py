@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -55,7 +56,8 @@ class Truth:
         labels = torch.zeros(len(objects), most, dtype=torch.int64)
         there = torch.zeros(len(objects), most, dtype=torch.bool)
         for row, known in enumerate(objects):
-            boxes[row, : len(known)], labels[row, : len(known)], there[row, : len(known)] = known.boxes, known.labels, True
+            here = np.s_[row, : len(known)]
+            boxes[here], labels[here], there[here] = known.boxes, known.labels, True
         return Truth(boxes, labels, there)
 
     def to(self, device: torch.device) -> Truth:

@@ -110,8 +110,7 @@ class Detector(nn.Module):
         A cell is given by its center's x and y, and its stride, in pixels.
         """
         maps = [head(features) for head, features in zip(self.heads, self.pyramid(images), strict=True)]
-        cells = torch.cat([_cells(*found.shape[2:], stride) for found, stride in zip(maps, STRIDES, strict=True)])
-        cells = cells.to(images)
+        cells = torch.cat([_cells(each, stride) for each, stride in zip(maps, STRIDES, strict=True)])
         found = torch.cat([each.flatten(2) for each in maps], 2).transpose(1, 2).float()
         stride = cells[:, 2:]
         center = cells[:, :2] + found[..., :2] * stride
@@ -119,8 +118,10 @@ class Detector(nn.Module):
         return torch.cat([center - half, center + half], -1), found[..., 4], found[..., 5:], cells
 
 
-def _cells(height: int, width: int, stride: int) -> Tensor:
-    """Return the centers of ``height * width`` cells, row by row, and their stride, ``[N, 3]``."""
-    down, across = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    centers = (torch.stack([across, down], -1).flatten(0, 1) + 0.5) * stride
-    return torch.cat([centers, torch.full((len(centers), 1), float(stride))], 1)
+def _cells(features: Tensor, stride: int) -> Tensor:
+    """Return the centers of the cells of a feature map ``[B, C, h, w]``, row by row, and their stride, ``[h * w, 3]``."""
+    down, across = (torch.arange(size, device=features.device) for size in features.shape[2:])
+    centers = torch.stack(torch.meshgrid(across, down, indexing="xy"), -1).flatten(0, 1)
+    return torch.cat(
+        [(centers + 0.5) * stride, torch.full((len(centers), 1), float(stride), device=features.device)], 1
+    )

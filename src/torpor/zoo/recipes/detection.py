@@ -1,4 +1,4 @@
-"""Train a detector, or a classifier of its boxes, on scenes of which none is seen twice: resumable, the same for a seed."""
+"""Train a detector, or a classifier of its boxes, on scenes of which none is seen twice: resumable, reproducible."""
 
 from __future__ import annotations
 
