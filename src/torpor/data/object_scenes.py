@@ -29,7 +29,7 @@ class ObjectScenes(SpriteSet):
         held_out: see :class:`SpriteSet`.
 
     >>> ObjectScenes().sample("test", 1)[1].labels.tolist()
-    [3]
+    [0, 1, 3, 1]
     """
 
     kind = "object-scenes"

@@ -114,7 +114,7 @@ class Painting:
         boxes, numbers = [], []
         for number, sprite in enumerate(self.sprites):
             seen = self.owner == number
-            if seen.sum() < VISIBLE * sprite.ink.sum():
+            if seen.sum() < max(1, VISIBLE * sprite.ink.sum()):
                 continue
             rows, columns = seen.any(1).nonzero()[0], seen.any(0).nonzero()[0]
             boxes.append([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])

@@ -119,7 +119,7 @@ class Detector(nn.Module):
 
 
 def _cells(features: Tensor, stride: int) -> Tensor:
-    """Return the centers of the cells of a feature map ``[B, C, h, w]``, row by row, and their stride, ``[h * w, 3]``."""
+    """Return the centers of the cells of a map ``[B, C, h, w]``, row by row, and their stride, ``[h * w, 3]``."""
     down, across = (torch.arange(size, device=features.device) for size in features.shape[2:])
     centers = torch.stack(torch.meshgrid(across, down, indexing="xy"), -1).flatten(0, 1)
     return torch.cat(
