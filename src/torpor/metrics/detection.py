@@ -63,7 +63,8 @@ def _precisions(found: Sequence[Objects], true: Sequence[Objects], ious: Sequenc
     classes = sorted({label for there in true for label in there.labels.tolist()})
     if not classes:
         return np.full(len(ious), 0.0 if any(len(seen) for seen in found) else 1.0)
-    return np.stack([_of_class(found, true, label, np.array(ious)) for label in classes]).mean(axis=0)
+    mean: Floats = np.mean([_of_class(found, true, label, np.array(ious)) for label in classes], axis=0)
+    return mean
 
 
 def _of_class(found: Sequence[Objects], true: Sequence[Objects], label: int, ious: Floats) -> Floats:
