@@ -6,15 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from torpor.core.errors import UsageError
+from torpor.data.cifar10 import cifar10
 from torpor.data.digits import Digits
 from torpor.data.images import ImageSet
-from torpor.data.parquet import ParquetImages
 from torpor.targets.early_exit import EarlyExitTarget
 from torpor.targets.exit_rules import Confidence
 from torpor.targets.sdn import ShallowDeepNetwork, build_sdn
@@ -25,8 +22,8 @@ from torpor.zoo.architectures.vgg import vgg16
 from torpor.zoo.download import download_cifar10
 from torpor.zoo.entry import Entry, Progress, cache_folder
 from torpor.zoo.recipes.training import Recipe, train
+from torpor.zoo.storage import load_half
 
-CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 DROPS = (0.05, 0.15)
 DEFAULT_RULE = "drop:0.05"
 
@@ -67,15 +64,7 @@ class EarlyExitEntry(Entry):
             UsageError: if the weights are missing or do not fit.
         """
         card = self.card(folder)
-        module = self.build()
-        path = (folder or self.folder()) / f"{self.name}.safetensors"
-        try:
-            weights = {name: value.to(torch.float32) for name, value in load_file(path).items()}
-            module.load_state_dict(weights)
-        except (OSError, SafetensorError, RuntimeError) as error:
-            raise UsageError(
-                f"expected weights of {self.name} in {path}, got a file that does not fit: {error}"
-            ) from error
+        module = load_half(self.build(), (folder or self.folder()) / f"{self.name}.safetensors", self.name)
         thresholds = card.get("thresholds")
         if not isinstance(thresholds, dict) or DEFAULT_RULE not in {f"drop:{drop}" for drop in thresholds}:
             raise UsageError(f"expected thresholds in the card of {self.name}, got none; train it again")
@@ -111,9 +100,7 @@ def _digits(folder: Path | None) -> ImageSet:
 
 def _cifar10(folder: Path | None) -> ImageSet:
     """Find CIFAR-10 in ``folder``, in its subfolder ``cifar10``, or in the user's cache folder."""
-    base = folder or cache_folder() / "data"
-    nested = base / "cifar10"
-    return ParquetImages(nested if nested.is_dir() else base, (3, 32, 32), CIFAR10_CLASSES, "cifar10")
+    return cifar10(folder or cache_folder() / "data")
 
 
 EARLY_EXITS: dict[str, EarlyExitEntry] = {

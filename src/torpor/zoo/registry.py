@@ -7,12 +7,13 @@ from torpor.targets.early_exit import EarlyExitTarget
 from torpor.targets.generation.dense import DenseGenerationTarget
 from torpor.targets.generation.features import reading_features
 from torpor.zoo.captioning.registry import CAPTIONERS
+from torpor.zoo.detection.registry import DETECTORS
 from torpor.zoo.early_exits import EARLY_EXITS
 from torpor.zoo.entry import Entry
 from torpor.zoo.language.registry import LANGUAGE_MODELS
 from torpor.zoo.speech.registry import SPEECH
 
-ZOO: dict[str, Entry] = {**EARLY_EXITS, **CAPTIONERS, **LANGUAGE_MODELS, **SPEECH}
+ZOO: dict[str, Entry] = {**EARLY_EXITS, **CAPTIONERS, **LANGUAGE_MODELS, **SPEECH, **DETECTORS}
 
 
 def sdn_digits() -> EarlyExitTarget:
@@ -65,3 +66,8 @@ def speech_digits_features() -> Target:
     target = SPEECH["speech-digits"].load()
     assert isinstance(target, DenseGenerationTarget)
     return reading_features(target)
+
+
+def detector_scenes() -> Target:
+    """Load the detector of digits and CIFAR-10 objects in generated scenes."""
+    return DETECTORS["detector-scenes"].load()

@@ -6,10 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-
 from torpor.core.errors import UsageError
 from torpor.data.scenes import WORDS, Scenes
 from torpor.data.sets import DataSet
@@ -19,6 +15,7 @@ from torpor.zoo.captioning.captioner import Captioner, captioner_gru, captioner_
 from torpor.zoo.captioning.vocabulary import Vocabulary
 from torpor.zoo.entry import Entry, Progress
 from torpor.zoo.recipes.captioning import PICTURE, CaptionRecipe, save_captioner, train_captioner
+from torpor.zoo.storage import load_half
 
 
 @dataclass(frozen=True)
@@ -40,14 +37,8 @@ class CaptionEntry(Entry):
         words = self.card(folder).get("vocabulary")
         if not isinstance(words, list):
             raise UsageError(f"expected a vocabulary in the card of {self.name}, got {words!r}; train it again")
-        module = self.build(Vocabulary(tuple(words))).eval()
         path = (folder or self.folder()) / f"{self.name}.safetensors"
-        try:
-            module.load_state_dict({name: value.to(torch.float32) for name, value in load_file(path).items()})
-        except (OSError, SafetensorError, RuntimeError) as error:
-            raise UsageError(
-                f"expected weights of {self.name} in {path}, got a file that does not fit: {error}; train it again"
-            ) from error
+        module = load_half(self.build(Vocabulary(tuple(words))), path, self.name)
         module.encoder = fold_batch_norm(module.encoder)
         return CaptionerTarget(module, input_shape=PICTURE, name=self.name, data=lambda folder: self.data())
 

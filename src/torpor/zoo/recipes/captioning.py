@@ -6,14 +6,12 @@ import copy
 import hashlib
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,6 +26,7 @@ from torpor.zoo.entry import Progress, silent
 from torpor.zoo.recipes.checkpoint import Checkpoint
 from torpor.zoo.recipes.decoders import judge
 from torpor.zoo.recipes.training import one_cycle
+from torpor.zoo.storage import load_half, save_half
 
 PICTURE = (3, SIDE, SIDE)
 
@@ -167,14 +166,9 @@ def save_captioner(
     name: str, model: Captioner, data: DataSet, recipe: CaptionRecipe, folder: Path, seconds: float
 ) -> Path:
     """Write ``NAME.safetensors`` (matrices and kernels in half precision) and ``NAME.json``; return the card's path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    state = {key: value.half() if value.ndim > 1 else value for key, value in state.items()}
     weights = folder / f"{name}.safetensors"
-    save_file(state, f"{weights}.partial")
-    os.replace(f"{weights}.partial", weights)
-    stored = copy.deepcopy(model).cpu()
-    stored.load_state_dict(state)
+    save_half(model, weights)
+    stored = load_half(copy.deepcopy(model).cpu(), weights, name)
     target = CaptionerTarget(stored, input_shape=PICTURE, name=name)
     card = {
         "name": name,

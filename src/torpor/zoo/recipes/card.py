@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from torpor.data.images import ImageSet, to_unit
@@ -19,6 +17,7 @@ from torpor.targets.sdn import ShallowDeepNetwork
 from torpor.targets.thresholds import choose_threshold, threshold_table
 from torpor.zoo.early_exits import DROPS, EarlyExitEntry
 from torpor.zoo.recipes.training import Recipe
+from torpor.zoo.storage import load_half, save_half
 
 
 def all_logits(target: EarlyExitTarget, data: ImageSet, split: str) -> tuple[Tensor, Tensor]:
@@ -36,14 +35,9 @@ def save_model(entry: EarlyExitEntry, model: ShallowDeepNetwork, data: ImageSet,
 
     Thresholds are chosen on the validation split; the test split is only reported.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     weights = folder / f"{entry.name}.safetensors"
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    save_file({name: value.half() if value.ndim > 1 else value for name, value in state.items()}, f"{weights}.partial")
-    os.replace(f"{weights}.partial", weights)
-    stored = {name: value.half().float() if value.ndim > 1 else value for name, value in state.items()}
-    model = entry.build().eval()
-    model.load_state_dict(stored)
+    save_half(model, weights)
+    model = load_half(entry.build(), weights, entry.name)
     target = EarlyExitTarget(model, Confidence(1.0), input_shape=entry.input_shape, name=entry.name)
     accuracy: dict[str, list[float]] = {}
     logits = labels = torch.empty(0)

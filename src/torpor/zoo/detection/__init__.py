@@ -1,0 +1,1 @@
+"""Detectors that torpor builds and trains itself."""

@@ -1,0 +1,44 @@
+"""Weights on disk: kernels and matrices in half precision, everything else as it is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from torpor.core.errors import UsageError
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def save_half(model: nn.Module, path: Path) -> None:
+    """Write the weights of ``model`` to ``path``, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    save_file({name: value.half() if value.ndim > 1 else value for name, value in state.items()}, f"{path}.partial")
+    os.replace(f"{path}.partial", path)
+
+
+def load_half(model: Model, path: Path, name: str) -> Model:
+    """Return ``model`` with the weights in ``path``, in evaluation mode.
+
+    Args:
+        model: of the same architecture, changed in place.
+        path: of what :func:`save_half` wrote.
+        name: of the target, for errors.
+
+    Raises:
+        UsageError: if the file is missing or does not fit.
+    """
+    try:
+        model.load_state_dict({key: value.to(torch.float32) for key, value in load_file(path).items()})
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise UsageError(
+            f"expected weights of {name} in {path}, got a file that does not fit: {error}; train it again"
+        ) from error
+    return model.eval()
