@@ -10,8 +10,11 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from torpor.attacks.base import Candidates
+from torpor.attacks.loop import amplify
+from torpor.attacks.optimizers import Adam
 from torpor.attacks.step_objectives import DelayAndDiverge
-from torpor.attacks.steps import Adam, StepAttack, Tanh, lengthen
+from torpor.attacks.steps import StepAttack
+from torpor.attacks.variables import Tanh
 from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
 from torpor.core.paper import Paper
@@ -84,7 +87,7 @@ class NICGSlowDown(StepAttack):
 
     def search(self, target: StepTarget, inputs: Tensor, labels: object, seed: int) -> Candidates:
         """See :meth:`Attack.search`."""
-        return lengthen(
+        return amplify(
             target,
             inputs,
             objective=DelayAndDiverge(self.terms),

@@ -139,3 +139,24 @@ class AutoSteps(Optimizer):
         state["better"] = torch.zeros_like(state["better"])
         back = per_sample(halve, delta)
         return torch.where(back, state["best"], delta), torch.where(back, state["best_gradient"], gradient)
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """Adam (Kingma and Ba, ICLR 2015) whose moments belong to the sample.
+
+    Attributes:
+        rate: learning rate.
+    """
+
+    rate: float
+
+    def step(
+        self, ball: Ball, delta: Tensor, gradient: Tensor, loss: Tensor, step: int, state: State, project: Project
+    ) -> Tensor:
+        """See :meth:`Optimizer.step`."""
+        nothing = torch.zeros_like(gradient)
+        state["mean"] = 0.9 * state.get("mean", nothing) + 0.1 * gradient
+        state["square"] = 0.999 * state.get("square", nothing) + 0.001 * gradient.square()
+        mean, square = state["mean"] / (1 - 0.9 ** (step + 1)), state["square"] / (1 - 0.999 ** (step + 1))
+        return project(delta - self.rate * mean / (square.sqrt() + 1e-8))
