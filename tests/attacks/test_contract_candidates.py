@@ -36,7 +36,7 @@ def case(target_name: str, norm: str, name: str) -> tuple[CandidateTarget, bytes
 
 
 def sizes(target: CandidateTarget, clean: Tensor, attacked: Tensor, norm: str) -> Tensor:
-    """Return how far each input is from the clean one, in the norm of stored integers; of videos, the farthest frame."""
+    """Return how far each input is from the clean one, as integers; of a video, its farthest frame."""
     stored = [target.space.to_bytes(batch).to(torch.float64) for batch in (clean, attacked)]
     change = (stored[1] - stored[0]) / 255
     frames = change.flatten(2) if isinstance(target.space, VideoSpace) else change.flatten(1).unsqueeze(1)
