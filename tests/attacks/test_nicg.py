@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from torpor.attacks.nicg_slowdown import NICGSlowDown
-from torpor.attacks.optimizers import State
+from torpor.attacks.optimizers import Adam, State
 from torpor.attacks.registry import load_attack
 from torpor.attacks.spaces import BALLS
 from torpor.attacks.step_objectives import DelayAndDiverge
-from torpor.attacks.steps import Adam, Change, Tanh
+from torpor.attacks.variables import Change, Tanh
 from torpor.core.errors import UsageError
 from torpor.core.signals import StepSignals
 from torpor.core.work import Work

@@ -14,12 +14,8 @@ from torpor.attacks.optimizers import Optimizer, Project, State
 from torpor.attacks.spaces import BALLS, Ball, apply
 from torpor.core.errors import UsageError
 from torpor.core.seeds import sample_generators
-from torpor.core.signals import GateSignals
 from torpor.core.space import DenseSpace
 from torpor.targets.gates import GateTarget
-
-MARGIN = 0.01
-"""A sample leaves the batch once it costs the static bound and every gate is closed by more than this."""
 
 
 @dataclass
@@ -111,7 +107,7 @@ def minimize(
         best.spent[rows] += 1
         allowed = ball.norm(shown - clean) <= eps * (1 + 1e-5)
         best.offer(rows, shown, cost, loss, allowed)
-        stays = ~(allowed & _finished(signals, cost, static[rows]))
+        stays = ~(allowed & (cost >= static[rows]) & signals.settled())
         if step == steps or not stays.any():
             break
         (gradient,) = torch.autograd.grad(losses.sum(), candidate)
@@ -124,11 +120,6 @@ def minimize(
         delta = optimizer.step(ball, delta, gradient, loss, step, state, _projection(clean, ball, radius, target.space))
     assert best is not None
     return best.candidates(backwards=best.spent - 1)
-
-
-def _finished(signals: GateSignals, cost: Tensor, static: Tensor) -> Tensor:
-    """Tell which samples cost the static bound with every gate closed by more than ``MARGIN``."""
-    return (cost >= static) & (signals.margins.detach().amax(1) < -MARGIN)
 
 
 def _projection(clean: Tensor, ball: Ball, radius: float, space: DenseSpace) -> Project:

@@ -104,8 +104,8 @@ class Plan:
     def _names(self, budget: Budget) -> tuple[str, ...]:
         """Return the attacks with this budget, and their controls."""
         attacks = self.attacks_at(budget)
-        iterates = any(issubclass(attack.targets, StepTarget) for attack in attacks)
-        return (*(attack.id for attack in attacks), *control_ids(budget, iterates=iterates))
+        by_luck = any(issubclass(attack.targets, (StepTarget, CandidateTarget)) for attack in attacks)
+        return (*(attack.id for attack in attacks), *control_ids(budget, by_luck=by_luck))
 
     def to_json(self) -> dict[str, Any]:
         """Return what identifies the audit, for ``plan.json``."""

@@ -17,6 +17,7 @@ from torpor.core.budget import Budget
 from torpor.core.objects import frames_of, to_json
 from torpor.core.outcome import Outcome
 from torpor.core.records import Record
+from torpor.core.space import VideoSpace
 from torpor.core.text import TextSpace, levenshtein
 from torpor.core.work import Work
 from torpor.data.sets import Batch
@@ -61,7 +62,7 @@ def _away(target: Target, clean: Samples, inputs: Samples, budget: Budget | None
     """Return how far each input is from its clean twin, in the measures of its space."""
     space = target.space
     if not isinstance(space, TextSpace):
-        away = distances(clean, inputs)
+        away = distances(clean, inputs, per_frame=isinstance(space, VideoSpace))
         return {name: getattr(away, name).cpu().numpy() for name in ("linf", "l2", "l1")}
     pairs = list(zip(clean, inputs, strict=True))
     norm = budget.norm if budget else "chars"
