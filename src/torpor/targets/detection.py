@@ -177,7 +177,7 @@ class DetectorTarget(CandidateTarget):
 
     def max_work(self, inputs: Tensor) -> Work:
         """Return the work where every box is a candidate, all are compared with all, and as many are kept as may be."""
-        most = torch.tensor([1, *self.nms.most(self.anchors)])[: len(self.units)]
+        most = torch.tensor([1, *self.nms.most(self.anchors, len(self.classes))])[: len(self.units)]
         return Work(most.expand(len(inputs), -1).clone())
 
     def utility(self, outputs: Sequence[Objects], references: Sequence[Objects]) -> Tensor:
