@@ -51,11 +51,12 @@ def from_ultralytics(
     name: str | None = None,
     data: Callable[[Path | None], DataSet] | None = None,
 ) -> DetectorTarget:
-    """Make a target of an ultralytics model that detects boxes and suppresses them: YOLOv3 to YOLO12, not v10.
+    """Make a target of an ultralytics model that detects boxes and suppresses them, such as YOLOv5, v8 or 11.
 
-    Boxes are as the model proposes them; the library's predictor clips those that are kept to the picture. It also
-    keeps classes apart by moving boxes by 7680 pixels per class, which rounds them in float32, by 1/32 of a pixel for
-    the 80th class; torpor does not, so two boxes whose overlap is that close to the threshold may differ.
+    FLOPs are those of the model as it is given; the library fuses it first, which removes a head that is not used (of
+    YOLO26). Boxes are as the model proposes them; the library's predictor clips those that are kept to the picture. It
+    also keeps classes apart by moving boxes by 7680 pixels per class, which rounds them in float32, by 1/32 of a pixel
+    for the 80th class; torpor does not, so two boxes whose overlap is that close to the threshold may differ.
 
     Args:
         model: ``ultralytics.YOLO``, or the ``DetectionModel`` in it.
@@ -73,7 +74,7 @@ def from_ultralytics(
     layers = getattr(network, "model", None)
     head: Any = layers[-1] if isinstance(layers, nn.Sequential) else network
     if type(head) is not library("ultralytics.nn.modules").Detect or getattr(head, "end2end", False):
-        what = "one without suppression (end2end)" if getattr(head, "end2end", False) else type(head).__name__
+        what = type(head).__name__ + (" (end2end)" if getattr(head, "end2end", False) else "")
         raise UsageError(
             f"expected an ultralytics model that detects boxes and suppresses them, got {what}; choose another, such "
             "as yolov8n or yolo11n"
