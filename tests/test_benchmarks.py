@@ -22,6 +22,7 @@ from benchmarks import (
     nicg_step,
     pgd_peers,
     saving,
+    suppression,
     teacher_forced,
 )
 from benchmarks.common import (
@@ -45,6 +46,9 @@ from torpor.core.signals import GateSignals
 from torpor.targets.captioner import CaptionerTarget
 from torpor.targets.early_exit import EarlyExitTarget
 from torpor.targets.generation.texts import SourceTarget
+from torpor.targets.nms import NMS
+from torpor.targets.toy_boxes import LampTarget
+from torpor.targets.tracking import TrackerTarget
 
 QUICK = Options(rounds=2)
 
@@ -305,3 +309,33 @@ def test_peak_memory_is_that_of_a_whole_audit() -> None:
     assert 0.5 < row.value < 2
     with pytest.raises(RuntimeError, match="limit"):
         memory.peak(0)
+
+
+@pytest.mark.parametrize("crowded", [True, False])
+@pytest.mark.parametrize("plain", [suppression.by_numpy, suppression.by_torch])
+def test_plain_suppression_keeps_the_same(plain: suppression.Suppress, crowded: bool) -> None:
+    row = suppression.suppression(80, "plain", plain, QUICK, crowded=crowded, rounds=1)
+    assert row.value is not None
+    assert row.note.startswith("80 kept") is not crowded
+    with pytest.raises(AssertionError, match="expected 1 kept boxes"):
+        suppression.suppression(80, "wrong", lambda boxes, scores: plain(boxes, scores)[:1], QUICK, crowded=crowded)
+
+
+def test_absent_torchvision_is_skipped_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchvision.ops", None)
+    monkeypatch.setattr(suppression, "SIZES", (40,))
+    rows = suppression.run(QUICK)
+    assert len(rows) == 5
+    assert rows[-1].verdict == "skipped"
+
+
+def test_the_plain_tracking_loop_follows_the_same() -> None:
+    pytest.importorskip("trackers")
+    from benchmarks import tracking
+
+    target = TrackerTarget(LampTarget(16, 24, NMS(max_det=12)), frames=5)
+    videos = torch.rand(2, 5, 1, 16, 24, generator=torch.Generator().manual_seed(0))
+    for keep in (suppression.greedy, tracking.own):
+        row = tracking.tracking(target, videos.sqrt(), keep, "plain", QUICK, rounds=1)
+        assert row.value is not None
+        assert "tracks per frame" in row.note

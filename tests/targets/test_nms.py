@@ -13,7 +13,7 @@ from torch import Tensor
 import torpor.targets.nms as module
 from torpor.core.errors import UsageError
 from torpor.core.objects import box_iou
-from torpor.targets.nms import NMS, Kept, suppress
+from torpor.targets.nms import NMS, Kept, overlap_more, suppress
 
 
 def greedy(boxes: Tensor, scores: Tensor, nms: NMS) -> tuple[list[int], list[int], int, int]:
@@ -129,6 +129,16 @@ def test_some_boxes_reach_the_static_bound(count: int, classes: int, nms: NMS) -
     assert reached[0] == nms.most(count, classes)[0]
     if nms.multi_label or nms.topk is None:
         assert tuple(reached) == nms.most(count, classes)
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 2**20), st.sampled_from([2.0, 30.0, 1e30]), st.sampled_from([0.0, 0.1, 1 / 3, 0.45, 0.9]))
+def test_overlaps_are_those_of_torch_to_the_bit(seed: int, spread: float, iou: float) -> None:
+    chance = torch.Generator().manual_seed(seed)
+    corner = torch.rand(40, 2, generator=chance) * spread
+    boxes = torch.cat([corner, corner + 4 * torch.rand(40, 2, generator=chance) - 0.5], 1)
+    expected = box_iou(boxes, boxes[:9]) > iou
+    assert overlap_more(boxes.numpy().T, boxes[:9].numpy().T, iou).tolist() == expected.tolist()
 
 
 @settings(max_examples=40)

@@ -141,20 +141,25 @@ class DetectorTarget(CandidateTarget):
             )
         return boxes, scores
 
-    @torch.no_grad()
     def run(self, inputs: Tensor) -> Outcome:
         """Return the :class:`Objects` of each picture, and its work.
 
         Raises:
             UsageError: if boxes or scores are no numbers.
         """
-        outputs, work = [], []
-        for image in self.space.check(inputs).to(self.device):
-            boxes, scores = self._propose(image[None])
-            kept = suppress(boxes[0], scores[0], self.nms)
-            outputs.append(self._look(image, kept.objects))
-            work.append(self._counts(kept))
-        return Outcome(tuple(outputs), Work(torch.tensor(work)))
+        outputs, work = zip(*map(self.see, self.space.check(inputs).to(self.device)), strict=True)
+        return Outcome(outputs, Work(torch.tensor(work)))
+
+    @torch.no_grad()
+    def see(self, image: Tensor) -> tuple[Objects, list[int]]:
+        """Return what is found in one valid picture ``[C, H, W]`` on this target's device, and how often each unit ran.
+
+        Raises:
+            UsageError: if boxes or scores are no numbers.
+        """
+        boxes, scores = self._propose(image[None])
+        kept = suppress(boxes[0], scores[0], self.nms)
+        return self._look(image, kept.objects), self._counts(kept)
 
     def _look(self, image: Tensor, objects: Objects) -> Objects:
         """Return ``objects`` on the CPU, with the classes of the model that looks at each."""

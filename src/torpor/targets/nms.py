@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from torpor.core.errors import UsageError
-from torpor.core.objects import Objects, box_iou
+from torpor.core.objects import Objects
 
 CANDIDATE_FLOPS = 3
 """FLOPs for each candidate: its area."""
 PAIR_FLOPS = 13
 """FLOPs of one comparison: four of minimum and maximum, two clamped sides, the overlap, the union, a ratio, a test."""
-BLOCK = 256
+BLOCK = 128
 """Candidates that are looked at together; any other number gives the same result and the same count."""
+DENSE = 1 / 8
+"""Share of pairs that touch from which on it is faster to compute the ratio of all."""
+
+Floats = NDArray[np.float32]
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,23 +127,22 @@ def suppress(boxes: Tensor, scores: Tensor, settings: NMS) -> Kept:
     >>> kept.index.tolist(), kept.candidates, kept.pairs  # the third box is compared with the first alone
     ([0, 2], 3, 2)
     """
-    if not (scores.isfinite().all() and boxes.isfinite().all()):
+    total = scores.sum(dtype=torch.float64) + boxes.sum(dtype=torch.float64)  # of floats, which cannot overflow doubles
+    if not math.isfinite(total.item()):
         raise UsageError("expected finite boxes and scores, got NaN or infinity; check the detector's weights")
     box, labels = _candidates(scores, settings)
     best = scores[box, labels]
     order = best.argsort(descending=True, stable=True)
     if settings.topk is not None:
-        ends = torch.tensor(settings.levels[:-1], device=box.device).cumsum(0)
-        groups = torch.bucketize(box, ends, right=True) if settings.levels else labels
+        groups = _levels(box, settings.levels) if settings.levels else labels
         order = order[_rank(groups[order]) < settings.topk]
     order = order[: settings.max_nms]
-    compared, keep = compare(
-        boxes[box[order]], torch.zeros_like(order) if settings.agnostic else labels[order], settings.iou
-    )
+    classes = torch.zeros_like(order) if settings.agnostic else labels[order]
+    compared, keep = compare(boxes[box[order]].detach().float().cpu().numpy(), classes.cpu().numpy(), settings.iou)
     if settings.max_pairs is not None:
-        reached = compared.cumsum(0) <= settings.max_pairs
-        compared, keep = compared[reached], keep[: len(reached)] & reached
-    kept = order[keep][: settings.max_det]
+        reached = compared.cumsum() <= settings.max_pairs
+        compared, keep = compared[reached], keep & reached
+    kept = order[torch.from_numpy(keep.nonzero()[0][: settings.max_det]).to(order.device)]
     objects = Objects(boxes[box[kept]], labels[kept], best[kept])
     return Kept(objects, box[kept], len(box), int(compared.sum()))
 
@@ -150,6 +157,11 @@ def _candidates(scores: Tensor, settings: NMS) -> tuple[Tensor, Tensor]:
     return box, labels[box]
 
 
+def _levels(box: Tensor, levels: tuple[int, ...]) -> Tensor:
+    """Return the level of each box, int64 ``[M]``."""
+    return torch.bucketize(box, torch.tensor(levels[:-1], dtype=torch.int64, device=box.device).cumsum(0), right=True)
+
+
 def _rank(groups: Tensor) -> Tensor:
     """Return for each element how many of its group come before it, int64 ``[M]``."""
     together = groups.argsort(stable=True)
@@ -159,31 +171,78 @@ def _rank(groups: Tensor) -> Tensor:
     return rank
 
 
-def compare(boxes: Tensor, labels: Tensor, iou: float) -> tuple[Tensor, Tensor]:
-    """Return for sorted ``boxes`` ``[M, 4]`` how many kept ones each is compared with, int64 ``[M]``, and which stay.
+def compare(boxes: Floats, labels: NDArray[np.int64], iou: float) -> tuple[NDArray[np.int64], Bools]:
+    """Return for sorted ``boxes`` ``[M, 4]`` how many kept ones each is compared with ``[M]``, and which stay ``[M]``.
 
-    Works on blocks: everything kept before is compared with a whole block at once; inside of a block, what stays is
-    found by repetition, which ends at the greedy result because each round settles one more box at least.
+    Boxes are taken class by class, in blocks. First a block's boxes are compared with all that is kept of the class
+    that the block begins with, then the rest with each other.
     """
-    compared = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
-    keep = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
-    for start in range(0, len(boxes), BLOCK):
-        here = slice(start, start + BLOCK)
-        before = keep[:start].nonzero().flatten()
-        same = labels[before, None] == labels[here]
-        hit = same & (box_iou(boxes[before], boxes[here]) > iou)
-        free = ~hit.any(0)
-        inner = (labels[here, None] == labels[here]).triu(1)
-        inner_hit = inner & (box_iou(boxes[here], boxes[here]) > iou)
-        stays = free
-        while not torch.equal(now := free & ~(inner_hit & stays[:, None]).any(0), stays):
-            stays = now
-        keep[here] = stays
-        compared[here] = _until(same, hit) + free * _until(inner & stays[:, None], inner_hit)
-    return compared, keep
+    order = labels.argsort(kind="stable")
+    sides, labels = np.ascontiguousarray(boxes[order].T), labels[order]
+    compared, keep = np.zeros(len(order), dtype=np.int64), np.zeros(len(order), dtype=np.bool_)
+    for start in range(0, len(order), BLOCK):
+        mine = labels[start : start + BLOCK]
+        free = np.ones(len(mine), dtype=np.bool_)
+        first, ours = np.searchsorted(labels, mine[0]), np.searchsorted(mine, mine[0], "right")
+        if first < start:
+            before = sides[:, first:start].compress(keep[first:start], axis=1)
+            hits = overlap_more(sides[:, start : start + ours], before, iou)
+            free[:ours] = ~hits.any(1)
+            compared[start : start + ours] = np.where(free[:ours], hits.shape[1], hits.argmax(1) + 1)
+        rows = start + free.nonzero()[0]
+        if len(rows):
+            inside, stays = _compare_block(sides[:, rows], labels[rows], iou)
+            compared[rows] += inside
+            keep[rows[stays]] = True
+    back = order.argsort()
+    return compared[back], keep[back]
 
 
-def _until(compares: Tensor, hits: Tensor) -> Tensor:
-    """Count the rows that each column compares with, up to the first that hits: bool ``[N, M]`` twice, ``[M]``."""
-    after = (hits & compares).cumsum(0) - (hits & compares).to(torch.int64) > 0
-    return (compares & ~after).sum(0)
+def _compare_block(sides: Floats, labels: NDArray[np.int64], iou: float) -> tuple[NDArray[np.int64], Bools]:
+    """Do what :func:`compare` does for one block; what stays is found by repetition.
+
+    It ends at the greedy result, because each round settles one more box at least.
+    """
+    hits = np.tril(overlap_more(sides, sides, iou), -1) & (labels[:, None] == labels)
+    weights, stays = hits.astype(np.float32), np.ones(len(labels), dtype=np.bool_)  # products of floats are faster
+    while not np.array_equal(now := weights @ stays.astype(np.float32) == 0, stays):
+        stays = now
+    better = stays.cumsum() - stays
+    better -= better[np.searchsorted(labels, labels)]  # kept ones of the same class alone
+    return np.where(stays, better, better[(hits & stays).argmax(1)] + 1), stays
+
+
+def overlap_more(one: Floats, other: Floats, iou: float) -> Bools:
+    """Tell which boxes overlap by more than ``iou``, exactly as :func:`torpor.core.objects.box_iou` has it.
+
+    Most boxes do not even touch, which four comparisons tell; only for the others a ratio is computed.
+
+    Args:
+        one: left, top, right, bottom, ``[4, N]``.
+        other: likewise, ``[4, M]``.
+        iou: threshold.
+
+    >>> overlap_more(np.array([[0.0], [0], [2], [2]]), np.array([[0.0, 1], [0, 0], [2, 3], [1, 2]]), 0.4).tolist()
+    [[True, False]]
+    """
+    one, other = one[:, :, None], other[:, None]
+    hits: Bools = one[0] < other[2]
+    hits &= other[0] < one[2]
+    hits &= one[1] < other[3]
+    hits &= other[1] < one[3]
+    if np.count_nonzero(hits) > DENSE * hits.size:
+        return _ratio(one, other) > iou
+    rows, columns = hits.nonzero()
+    hits[rows, columns] = _ratio(one[:, rows, 0], other[:, 0, columns]) > iou
+    return hits
+
+
+def _ratio(one: Floats, other: Floats) -> Floats:
+    """Return the intersection over union of boxes ``[4, ...]``, NaN if neither has an area."""
+    with np.errstate(all="ignore"):
+        width = (np.minimum(one[2], other[2]) - np.maximum(one[0], other[0])).clip(0)
+        height = (np.minimum(one[3], other[3]) - np.maximum(one[1], other[1])).clip(0)
+        inside = width * height
+        area, other_area = ((sides[2] - sides[0]) * (sides[3] - sides[1]) for sides in (one, other))
+        ratio: Floats = inside / (area + other_area - inside)
+    return ratio
