@@ -11,7 +11,7 @@ import numpy.typing as npt
 from torpor.core.objects import Objects, frames_of, from_json
 from torpor.core.units import Unit
 from torpor.metrics.detection import average_precision, mean_average_precision
-from torpor.metrics.tracking import track_scores
+from torpor.metrics.tracking import tracking_scores
 
 COLUMNS = ("kept", "kept_clean", "clean_recall", "work", "found", "truth")
 
@@ -67,7 +67,7 @@ class OutputSummary:
         scores: dict[str, Any] = dict.fromkeys(keys)
         scores |= {"map50": average_precision(found, true), "map": mean_average_precision(found, true)}
         if all(known.ids is not None for known in true):
-            tracked = track_scores(videos)
+            tracked = tracking_scores([found for found, _ in videos], [true for _, true in videos])
             scores |= {"mota": tracked.mota, "idf1": tracked.idf1}
         reason = None if scores["mota"] is not None else "nothing is tracked in single pictures"
         return {**scores, "map50_reason": None, "map_reason": None, "mota_reason": reason, "idf1_reason": reason}
