@@ -112,5 +112,7 @@ def test_bad_requests_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         ObjectScenes().sample("test", -1)
     monkeypatch.setitem(sys.modules, "skimage", None)
     photos.photos.cache_clear()
-    with pytest.raises(UsageError, match=r"expected scikit-image for photos, got none; pip install 'torpor\[tracking\]'"):
+    with pytest.raises(
+        UsageError, match=r"expected scikit-image for photos, got none; pip install 'torpor\[tracking\]'"
+    ):
         ObjectScenes().sample("test", 0)

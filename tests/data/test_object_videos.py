@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -86,7 +88,7 @@ def test_movers_go_straight_on_and_sway() -> None:
 def test_nothing_jumps(truths: list[Frames]) -> None:
     most = SPEED[1] + SWAY * 2 * np.pi / (LENGTH / 2) + 1  # a pixel for rounding
     for frames in truths:
-        for before, now in zip(frames, frames[1:], strict=False):
+        for before, now in pairwise(frames):
             assert before.ids is not None
             assert now.ids is not None
             for number in set(before.ids.tolist()) & set(now.ids.tolist()):

@@ -109,7 +109,7 @@ def test_digits_are_legible_ink_in_color() -> None:
         assert DIGIT_SIDES[0] <= side <= DIGIT_SIDES[1]
         assert drawn.label == digits.references[drawn.source]
         assert 0.05 < drawn.ink.mean() < 0.7
-        rows = drawn.ink.any(1).nonzero()[0]
+        rows = np.nonzero(drawn.ink.any(1))[0]
         assert rows[-1] + 1 - rows[0] >= 0.8 * side
         assert drawn.pixels.reshape(3, -1).max(1).max() >= 170
 

@@ -75,9 +75,10 @@ def test_an_interrupted_training_ends_with_the_same_bits(
             raise InterruptionError
         return sample(self, split, number)
 
-    with monkeypatch.context() as patch, pytest.raises(InterruptionError):
-        patch.setattr(ObjectScenes, "sample", interrupted)
+    monkeypatch.setattr(ObjectScenes, "sample", interrupted)
+    with pytest.raises(InterruptionError):
         fit(checkpoint)
+    monkeypatch.undo()
     assert seen == list(range(12))  # the second epoch has scenes of its own
     assert checkpoint.is_file()
     torch.manual_seed(123)  # the state of the global generator must not matter
@@ -127,7 +128,7 @@ def test_scenes_without_objects_teach_a_classifier_nothing() -> None:
     nothing = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
     loss = crop_loss(classifier(20).eval(), torch.zeros(1, 3, 16, 16), [nothing], torch.Generator())
     assert loss.item() == 0
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
 
 
 def test_train_save_and_load(whole: dict[str, Tensor], tmp_path: Path) -> None:
@@ -156,7 +157,7 @@ def test_missing_and_broken_weights_are_refused(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(UsageError, match="expected trained weights of tiny, got none"):
         ENTRY.load()
     (tmp_path / "tiny.json").write_text("{}")
-    with pytest.raises(UsageError, match="expected weights of tiny in .* train it again"):
+    with pytest.raises(UsageError, match=r"expected weights of tiny in .* train it again"):
         ENTRY.load(tmp_path)
 
 

@@ -90,7 +90,7 @@ class Painting:
 
     def __init__(self, background: NDArray[np.uint8]) -> None:
         self.pixels = background
-        self.owner = np.full(background.shape[1:], -1, np.int16)
+        self.owner: NDArray[np.int16] = np.full(background.shape[1:], -1, np.int16)
         self.sprites: list[Sprite] = []
 
     def put(self, sprite: Sprite, left: int, top: int) -> None:

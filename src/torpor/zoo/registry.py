@@ -12,8 +12,9 @@ from torpor.zoo.early_exits import EARLY_EXITS
 from torpor.zoo.entry import Entry
 from torpor.zoo.language.registry import LANGUAGE_MODELS
 from torpor.zoo.speech.registry import SPEECH
+from torpor.zoo.tracking.registry import TRACKERS
 
-ZOO: dict[str, Entry] = {**EARLY_EXITS, **CAPTIONERS, **LANGUAGE_MODELS, **SPEECH, **DETECTORS}
+ZOO: dict[str, Entry] = {**EARLY_EXITS, **CAPTIONERS, **LANGUAGE_MODELS, **SPEECH, **DETECTORS, **TRACKERS}
 
 
 def sdn_digits() -> EarlyExitTarget:
@@ -71,3 +72,8 @@ def speech_digits_features() -> Target:
 def detector_scenes() -> Target:
     """Load the detector of digits and CIFAR-10 objects in generated scenes."""
     return DETECTORS["detector-scenes"].load()
+
+
+def tracker_scenes() -> Target:
+    """Load the tracker of digits and CIFAR-10 objects in generated videos."""
+    return TRACKERS["tracker-scenes"].load()

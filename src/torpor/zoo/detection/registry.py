@@ -38,11 +38,16 @@ class DetectorEntry(Entry):
 
     def load(self, folder: Path | None = None) -> DetectorTarget:
         """See :meth:`Entry.load`; batch norm is folded into convolutions."""
+        network = self.network(folder)
+        return DetectorTarget(network, input_shape=PICTURE, classes=CLASSES, name=self.name, data=self.data)
+
+    def network(self, folder: Path | None = None) -> Detector:
+        """Load the trained network; see :meth:`Entry.load`."""
         self.card(folder)
         network = load_half(self.build(), (folder or self.folder()) / f"{self.name}.safetensors", self.name)
         network.pyramid = fold_batch_norm(network.pyramid)
         network.heads = nn.ModuleList(fold_batch_norm(head) for head in network.heads)
-        return DetectorTarget(network, input_shape=PICTURE, classes=CLASSES, name=self.name, data=self.data)
+        return network
 
     def data(self, folder: Path | None) -> ObjectScenes:
         """Make scenes of digits and, if there is a ``folder`` with CIFAR-10, of its objects."""

@@ -1,10 +1,10 @@
-"""How well a trained detector finds what is there, and how much it proposes, as it is deployed; its model card."""
+"""How well trained detectors and trackers find what is there, and the work that it takes, as deployed; model cards."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ from torch import nn
 from torpor.core.objects import Objects
 from torpor.data.sets import DataSet
 from torpor.metrics.detection import average_precision, mean_average_precision
+from torpor.metrics.tracking import TrackingScores, tracking_scores
 from torpor.targets.candidates import CANDIDATE, PAIR
 from torpor.targets.detection import DetectorTarget
+from torpor.targets.tracking import TrackerTarget
 from torpor.zoo.recipes.detection import DetectionRecipe
 
 
@@ -42,6 +44,32 @@ def judge(target: DetectorTarget, data: DataSet, split: str) -> dict[str, Any]:
         "candidates_static": target.anchors,
         "pairs_mean": round(pairs.mean().item(), 3),
         "pairs_max": int(pairs.max()),
+    }
+
+
+def judge_tracker(target: TrackerTarget, data: DataSet, split: str) -> dict[str, Any]:
+    """Return tracking accuracy against what is there, and the work per frame, for a model card."""
+    total = TrackingScores(*[0] * len(fields(TrackingScores)))
+    found: list[Objects] = []
+    true: list[Objects] = []
+    work = []
+    for batch in data.batches(split, 4):
+        outcome = target.run(target.read(batch.inputs))
+        total += tracking_scores(outcome.outputs, batch.references)
+        found += [frame for frames in outcome.outputs for frame in frames]
+        true += [frame for frames in batch.references for frame in frames]
+        work.append(outcome.work.counts.double() / target.frames)
+    per_frame = torch.cat(work).mean(0).tolist()
+    return {
+        "samples": len(true) // target.frames,
+        "MOTA": round(total.mota, 4),
+        "IDF1": round(total.idf1, 4),
+        "mAP@.5": round(average_precision(found, true), 4),
+        "misses": total.misses,
+        "false_positives": total.false_positives,
+        "switches": total.switches,
+        "objects": total.objects,
+        **{f"{unit.name}_per_frame": round(count, 3) for unit, count in zip(target.units, per_frame, strict=True)},
     }
 
 

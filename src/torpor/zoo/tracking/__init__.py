@@ -1,0 +1,1 @@
+"""Trackers that torpor builds out of what it trains itself."""
