@@ -1,16 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import libraries
 import pytest
 import torch
+from models import KINDS, torchvision_model
 from photos import pictures
 from safetensors.torch import save_file
-from torch import Tensor, nn
 
 from torpor.core.errors import UsageError
 from torpor.data.coco import CLASSES
@@ -18,68 +16,13 @@ from torpor.targets import from_torchvision
 from torpor.targets.detection import DetectorTarget
 from torpor.targets.resolve import load_target
 
-Make = Callable[..., Any]
-KINDS = ("ssdlite", "ssd", "retinanet", "fcos")
 THRESHOLDS = {"ssdlite": 0.3, "ssd": 0.4, "retinanet": 0.5, "fcos": 0.5}
-
-
-class Pyramid(nn.Module):
-    """Features on three levels, each half as wide as the one before."""
-
-    out_channels = 32
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, self.out_channels, 3, 8, 1), nn.ReLU())
-
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        levels = [self.stem(images)]
-        for _ in range(2):
-            levels.append(nn.functional.avg_pool2d(levels[-1], 2))
-        return {str(number): level for number, level in enumerate(levels)}
 
 
 @pytest.fixture(scope="session")
 def torchvision() -> ModuleType:
     """Return the library, or skip where it is not."""
     return libraries.torchvision()
-
-
-@pytest.fixture(scope="session")
-def make(torchvision: ModuleType) -> Make:
-    """Return what makes a small model of each kind with random weights; two equal calls give equal models."""
-    detection = torchvision.models.detection
-
-    def anchors(count: int) -> Any:  # noqa: ANN401 - the library's own
-        sizes = tuple(tuple(16.0 * 2**level * (1 + 0.4 * step) for step in range(count)) for level in range(3))
-        return detection.anchor_utils.AnchorGenerator(sizes, ((1.0,),) * 3)
-
-    def model_of(kind: str, **options: Any) -> Any:  # noqa: ANN401 - the library's own
-        if kind == "ssdlite":
-            return detection.ssdlite320_mobilenet_v3_large(
-                weights=None, weights_backbone=None, num_classes=6, **options
-            )
-        if kind == "ssd":
-            backbone = Pyramid()
-            boxes = detection.anchor_utils.DefaultBoxGenerator([[2], [2, 3], [2]])
-            head = detection.ssd.SSDHead([backbone.out_channels] * 3, boxes.num_anchors_per_location(), 4)
-            return detection.ssd.SSD(backbone, boxes, (120, 96), 4, head=head, **options)
-        options |= {"min_size": 96, "max_size": 160}
-        if kind == "retinanet":
-            return detection.RetinaNet(Pyramid(), 5, anchor_generator=anchors(2), **options)
-        return detection.FCOS(Pyramid(), 5, anchor_generator=anchors(1), **options)
-
-    def made(kind: str, **options: Any) -> Any:  # noqa: ANN401 - the library's own
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(3)
-            model = model_of(kind, **options)
-            for part in model.modules():  # not so small that all scores are equal
-                if isinstance(part, nn.Conv2d):
-                    nn.init.kaiming_normal_(part.weight)
-                    part.bias is None or nn.init.zeros_(part.bias)
-        return model.eval()
-
-    return made
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -93,9 +36,9 @@ def make(torchvision: ModuleType) -> Make:
     ids=["own size", "tall", "small caps"],
 )
 def test_outputs_and_work_are_those_of_the_library(
-    make: Make, kind: str, shape: tuple[int, int, int] | None, caps: dict[str, int]
+    kind: str, shape: tuple[int, int, int] | None, caps: dict[str, int]
 ) -> None:
-    model = make(kind, score_thresh=THRESHOLDS[kind], **caps)
+    model = torchvision_model(kind, score_thresh=THRESHOLDS[kind], **caps)
     target = from_torchvision(model, input_shape=shape)
     images = pictures(target.space.shape)
     outcome = target.run(images)
@@ -112,8 +55,8 @@ def test_outputs_and_work_are_those_of_the_library(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_box_and_score_has_a_gradient_at_the_pixels(make: Make, kind: str) -> None:
-    target = from_torchvision(make(kind), input_shape=(3, 60, 90))
+def test_every_box_and_score_has_a_gradient_at_the_pixels(kind: str) -> None:
+    target = from_torchvision(torchvision_model(kind), input_shape=(3, 60, 90))
     images = pictures((3, 60, 90)).requires_grad_()
     signals = target.signals(images)
     for values in (signals.boxes, signals.scores):
@@ -123,23 +66,23 @@ def test_every_box_and_score_has_a_gradient_at_the_pixels(make: Make, kind: str)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_picture_of_one_pixel_is_one(make: Make, kind: str) -> None:
-    target = from_torchvision(make(kind), input_shape=(3, 1, 1))
+def test_a_picture_of_one_pixel_is_one(kind: str) -> None:
+    target = from_torchvision(torchvision_model(kind), input_shape=(3, 1, 1))
     outcome = target.run(torch.full((1, 3, 1, 1), 0.2))
     assert (outcome.work.counts <= target.static_work().counts).all()
     assert (outcome.outputs[0].boxes <= 1).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_is_found_above_the_highest_threshold(make: Make, kind: str) -> None:
-    target = from_torchvision(make(kind, score_thresh=1.0))
+def test_nothing_is_found_above_the_highest_threshold(kind: str) -> None:
+    target = from_torchvision(torchvision_model(kind, score_thresh=1.0))
     outcome = target.run(pictures(target.space.shape, 1))
     assert outcome.work.counts.tolist() == [[1, 0, 0]]
     assert outcome.outputs[0].boxes.shape == (0, 4)
 
 
-def test_weights_that_are_no_numbers_are_refused(make: Make) -> None:
-    model = make("ssd")
+def test_weights_that_are_no_numbers_are_refused() -> None:
+    model = torchvision_model("ssd")
     next(model.head.parameters()).data.fill_(float("nan"))
     target = from_torchvision(model)
     with pytest.raises(UsageError, match="expected finite boxes and scores"):

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from dataclasses import replace
 from types import ModuleType
-from typing import Any
 
 import libraries
 import pytest
 import torch
+from models import yolo
 from photos import pictures
-from torch import nn
 
 from torpor.core.errors import UsageError
 from torpor.data.coco import CLASSES
@@ -19,38 +17,11 @@ from torpor.targets.detection import DetectorTarget
 from torpor.targets.nms import NMS
 from torpor.targets.resolve import load_target
 
-Make = Callable[..., Any]
-
 
 @pytest.fixture(scope="session")
 def ultralytics() -> ModuleType:
     """Return the library, or skip where it is not."""
     return libraries.ultralytics()
-
-
-@pytest.fixture(scope="session")
-def make(ultralytics: ModuleType) -> Make:
-    """Return what makes a network with random weights whose scores differ; two equal calls give equal networks."""
-
-    def made(classes: int = 3, config: str = "yolov8n.yaml") -> Any:  # noqa: ANN401 - the library's own
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(2)
-            network = ultralytics.nn.tasks.DetectionModel(config, nc=classes, verbose=False)
-            for part in network.modules():
-                if isinstance(part, nn.Conv2d) and part.weight.requires_grad:
-                    nn.init.normal_(part.weight, std=1.5 / part.weight[0].numel() ** 0.5)
-        network.eval()
-        classifiers = [layers[-1] for layers in network.model[-1].cv3]
-        with torch.no_grad():
-            for layer in classifiers:
-                layer.bias.zero_()
-            logits = network(pictures((3, 96, 96)))[0][:, 4:].logit()
-            for layer in classifiers:  # mean 0, deviation 1
-                layer.weight /= logits.std()
-                layer.bias -= logits.mean() / logits.std()
-        return network
-
-    return made
 
 
 @pytest.mark.parametrize("shape", [(3, 96, 96), (3, 64, 160)], ids=["square", "wide"])
@@ -65,9 +36,9 @@ def make(ultralytics: ModuleType) -> Make:
     ids=["v8", "agnostic", "v11 small caps", "v5 every class"],
 )
 def test_outputs_and_work_are_those_of_the_library(
-    ultralytics: ModuleType, make: Make, config: str, classes: int, nms: NMS, shape: tuple[int, int, int]
+    ultralytics: ModuleType, config: str, classes: int, nms: NMS, shape: tuple[int, int, int]
 ) -> None:
-    network = make(classes, config)
+    network = yolo(classes, config)
     target = from_ultralytics(network, input_shape=shape, nms=nms)
     images = pictures(shape)
     outcome = target.run(images)
@@ -90,8 +61,8 @@ def test_outputs_and_work_are_those_of_the_library(
     assert torch.equal(target.signals(images).work.counts, outcome.work.counts)
 
 
-def test_thresholds_and_caps_are_the_defaults_of_the_library(ultralytics: ModuleType, make: Make) -> None:
-    target = from_ultralytics(make(80), input_shape=(3, 64, 64))
+def test_thresholds_and_caps_are_the_defaults_of_the_library(ultralytics: ModuleType) -> None:
+    target = from_ultralytics(yolo(80), input_shape=(3, 64, 64))
     defaults = ultralytics.utils.DEFAULT_CFG
     suppression = inspect.signature(ultralytics.utils.nms.non_max_suppression).parameters
     assert target.nms == NMS(
@@ -103,9 +74,9 @@ def test_thresholds_and_caps_are_the_defaults_of_the_library(ultralytics: Module
     assert from_ultralytics(wrapped, input_shape=(3, 64, 64)).nms == replace(target.nms, iou=0.33)
 
 
-def test_predictions_of_the_library_are_the_same(ultralytics: ModuleType, make: Make) -> None:
+def test_predictions_of_the_library_are_the_same(ultralytics: ModuleType) -> None:
     wrapped = ultralytics.YOLO("yolov8n.yaml", verbose=False)
-    wrapped.model = make(3)
+    wrapped.model = yolo(3)
     image = pictures((3, 64, 96), 1)
     pixels = (image[0] * 255).round().to(torch.uint8).permute(1, 2, 0).flip(2).contiguous().numpy()  # BGR
     theirs = wrapped.predict(pixels, imgsz=(64, 96), verbose=False, save=False, device="cpu")[0].boxes
@@ -121,8 +92,8 @@ def test_the_names_of_coco_are_those_of_the_library(ultralytics: ModuleType) -> 
     assert tuple(names.values()) == CLASSES
 
 
-def test_every_box_and_score_has_a_gradient_at_the_pixels(make: Make) -> None:
-    network = make()
+def test_every_box_and_score_has_a_gradient_at_the_pixels() -> None:
+    network = yolo()
     with torch.inference_mode():  # as the library's predictor, whose anchors have no part in gradients
         network(pictures((3, 64, 96)))
     target = from_ultralytics(network, input_shape=(3, 64, 96))
@@ -134,8 +105,8 @@ def test_every_box_and_score_has_a_gradient_at_the_pixels(make: Make) -> None:
         assert (slope.flatten(1).abs().amax(1) > 0).all()
 
 
-def test_pictures_of_any_size_get_bars_and_boxes_get_rid_of_them(make: Make) -> None:
-    network, image = make(), pictures((3, 50, 77), 1)
+def test_pictures_of_any_size_get_bars_and_boxes_get_rid_of_them() -> None:
+    network, image = yolo(), pictures((3, 50, 77), 1)
     small = from_ultralytics(network, input_shape=(3, 50, 77)).signals(image)
     barred = torch.full((1, 3, 64, 96), 114 / 255)
     barred[..., 7:57, 9:86] = image
@@ -144,20 +115,20 @@ def test_pictures_of_any_size_get_bars_and_boxes_get_rid_of_them(make: Make) -> 
     assert torch.allclose(small.boxes + torch.tensor([9.0, 7, 9, 7]), large.boxes, atol=1e-4)
 
 
-def test_a_picture_of_one_pixel_is_one(make: Make) -> None:
-    target = from_ultralytics(make(), input_shape=(3, 1, 1))
+def test_a_picture_of_one_pixel_is_one() -> None:
+    target = from_ultralytics(yolo(), input_shape=(3, 1, 1))
     outcome = target.run(torch.full((1, 3, 1, 1), 0.2))
     assert (outcome.work.counts <= target.static_work().counts).all()
 
 
-def test_nothing_is_found_above_the_highest_threshold(make: Make) -> None:
-    outcome = from_ultralytics(make(), input_shape=(3, 64, 64), nms=NMS(conf=1.0)).run(pictures((3, 64, 64), 1))
+def test_nothing_is_found_above_the_highest_threshold() -> None:
+    outcome = from_ultralytics(yolo(), input_shape=(3, 64, 64), nms=NMS(conf=1.0)).run(pictures((3, 64, 64), 1))
     assert outcome.work.counts.tolist() == [[1, 0, 0]]
     assert outcome.outputs[0].boxes.shape == (0, 4)
 
 
-def test_weights_that_are_no_numbers_are_refused(make: Make) -> None:
-    network = make()
+def test_weights_that_are_no_numbers_are_refused() -> None:
+    network = yolo()
     next(network.parameters()).data.fill_(float("nan"))
     target = from_ultralytics(network, input_shape=(3, 64, 64))
     with pytest.raises(UsageError, match="expected finite boxes and scores"):
@@ -177,8 +148,8 @@ def test_models_without_suppression_of_boxes_are_refused(ultralytics: ModuleType
         load_target(f"ultralytics:{name}")
 
 
-def test_a_head_that_needs_no_suppression_is_refused_and_its_other_branch_is_not(make: Make) -> None:
-    network = make(config="yolo26n.yaml")
+def test_a_head_that_needs_no_suppression_is_refused_and_its_other_branch_is_not() -> None:
+    network = yolo(config="yolo26n.yaml")
     assert from_ultralytics(network, input_shape=(3, 64, 64)).anchors == 84
     network.end2end = True
     with pytest.raises(UsageError, match=r"got Detect \(end2end\)"):
