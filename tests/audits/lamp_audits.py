@@ -56,4 +56,5 @@ def lamps() -> LampTarget:
 
 def followed() -> TrackerTarget:
     """Build the tracker."""
-    return TrackerTarget(LampTarget(), ByteTrack(activation=0.2, high=0.2), frames=FRAMES, name="toy-followed", data=lambda folder: LitVideos())
+    settings = ByteTrack(activation=0.2, high=0.2)  # lamps are dim
+    return TrackerTarget(LampTarget(), settings, frames=FRAMES, name="toy-followed", data=lambda folder: LitVideos())

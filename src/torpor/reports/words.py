@@ -40,8 +40,9 @@ _ALWAYS_NULL = {
     "headroom_mean": "no sample had headroom: the clean cost equals the static bound",
     "slowdown_ci95": "the audit recorded no interval",
     "latency_slowdown": "no paired wall-clock run",
+    "clean_recall_mean": "nothing was found in the clean inputs",
 }
-_NULL_IF_ITERATING = {
+_NULL_WITHOUT_EXITS = {
     "utility": "the data have no references",
     "ogf_mean": "the target names no length of context",
     **dict.fromkeys(("linf_max", "l2_mean", "l1_mean"), "texts have no such distance"),
@@ -158,7 +159,7 @@ def reason_for(row: Row, key: str) -> str | None:
     'no RAPL'
     """
     own = row.get(f"{'bleu' if key == 'chrf' else key.split('_')[0]}_reason")
-    known = _ALWAYS_NULL | (_NULL_IF_ITERATING if iterates([row]) else {})
+    known = _ALWAYS_NULL | (_NULL_WITHOUT_EXITS if iterates([row]) or finds([row]) else {})
     return str(own) if own else known.get(key)
 
 
