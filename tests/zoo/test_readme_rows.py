@@ -27,7 +27,7 @@ def test_the_row_of_a_multi_exit_network_is_its_card(name: str) -> None:
     assert int(cells[6]) == len(accuracy)
 
 
-@pytest.mark.parametrize("name", [name for name, card in CARDS.items() if "accuracy_per_exit" not in card])
+@pytest.mark.parametrize("name", [name for name, card in CARDS.items() if "steps_mean" in card.get("test", {})])
 def test_the_row_of_a_decoder_is_its_card(name: str) -> None:
     test, cells = CARDS[name]["test"], cells_of(name)
     quality = f"{test['exact_match']:.1%} of outputs exact".replace("%", " %")
@@ -37,6 +37,15 @@ def test_the_row_of_a_decoder_is_its_card(name: str) -> None:
         quality = f"perplexity {test['perplexity_per_token']:.2f} per token"
     assert cells[3:] == [quality, f"{test['steps_mean']:.1f}", str(test["steps_max"]), str(test["cap"])]
     assert test["cap_hit_rate"] == 0
+
+
+@pytest.mark.parametrize("name", [name for name, card in CARDS.items() if "mAP@.5" in card.get("test", {})])
+def test_the_row_of_a_detector_or_tracker_is_its_card(name: str) -> None:
+    card, cells = CARDS[name], cells_of(name)
+    scores = ("MOTA", "IDF1") if "MOTA" in card["test"] else ("mAP@.5", "mAP@[.5:.95]")
+    for cell, split in zip(cells[3:5], ("test", "test with cifar10"), strict=True):
+        assert cell == ", ".join(f"{score} {card[split][score]:.3f}" for score in scores)
+    assert cells[5:] == [f"{card['test'][key]:.1f}" for key in ("objects_mean", "candidate_mean")]
 
 
 def test_every_shipped_target_has_a_row() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -25,9 +25,9 @@ PHOTO_SIDES = (24, 44)
 """Height and width of a photo in pixels, at least and at most."""
 INK = 128
 """A pixel belongs to a sprite if the sprite is at least this opaque there, out of 255."""
-DIGITS = Digits()
 VISIBLE = 0.4
 """An object is there if this share of it is seen: inside of the picture, and not covered."""
+_DIGITS = Digits()
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,7 @@ def draw_sprite(split: str, photos: ImageSet | None, chance: Generator) -> Sprit
     """Draw a digit of ``split`` or, where there are any, as often one of its ``photos``."""
     if photos is not None and chance.random() < 0.5:
         return _photo(split, photos, chance)
-    labels, images = _pictures(DIGITS, split)
+    labels, images = _pictures(_DIGITS, split)
     source, side = int(chance.integers(len(labels))), int(chance.integers(DIGIT_SIDES[0], DIGIT_SIDES[1] + 1))
     gray = Image.fromarray(images[source][0]).resize((side, side), Image.Resampling.BILINEAR)
     opacity = np.clip(np.asarray(gray, np.int32) * 8 // 5 - 100, 0, 255).astype(np.uint8)
@@ -74,7 +74,7 @@ def _photo(split: str, photos: ImageSet, chance: Generator) -> Sprite:
     return Sprite(len(NUMBERS) + labels[source], source, np.asarray(scaled).transpose(2, 0, 1), opaque)
 
 
-@cache
+@lru_cache(maxsize=8)
 def _pictures(data: ImageSet, split: str) -> tuple[list[int], NDArray[np.uint8]]:
     """Return labels and pictures of a split; they are decoded once."""
     batch = data.load(split)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -71,7 +72,7 @@ class Head(nn.Module):
         for branch, rows in ((self.what, slice(None)), (self.where, slice(4, 5))):
             bias = branch[-1].bias
             assert isinstance(bias, Tensor)
-            nn.init.constant_(bias.data[rows], -torch.tensor(1 / PRIOR - 1).log().item())
+            nn.init.constant_(bias.data[rows], -math.log(1 / PRIOR - 1))
 
     def forward(self, features: Tensor) -> Tensor:
         """Map ``[B, C, h, w]`` to ``[B, 5 + L, h, w]``: center, log size, objectness logit, class logits."""

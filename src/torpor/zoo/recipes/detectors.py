@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from torpor.core.objects import Objects
 from torpor.data.sets import DataSet
 from torpor.metrics.detection import average_precision, mean_average_precision
 from torpor.metrics.tracking import TrackingScores, tracking_scores
-from torpor.targets.candidates import CANDIDATE, PAIR
-from torpor.targets.detection import DetectorTarget
-from torpor.targets.tracking import TrackerTarget
+from torpor.targets.candidates import CandidateTarget
+from torpor.targets.detection import BACKBONE, DetectorTarget
+from torpor.targets.tracking import STEP, TrackerTarget
 from torpor.zoo.recipes.detection import DetectionRecipe
 
 
@@ -25,25 +25,19 @@ def judge(target: DetectorTarget, data: DataSet, split: str) -> dict[str, Any]:
     """Return average precision against what is there, and the work per picture, for a model card."""
     found: list[Objects] = []
     true: list[Objects] = []
-    counts: dict[str, list[torch.Tensor]] = {CANDIDATE: [], PAIR: []}
+    work = []
     for batch in data.batches(split, 50):
         outcome = target.run(target.read(batch.inputs))
         found += outcome.outputs
         true += batch.references
-        for unit, seen in counts.items():
-            seen.append(target.counted(outcome.work, unit).double())
-    candidates, pairs = (torch.cat(seen) for seen in counts.values())
+        work.append(outcome.work.counts.double())
     return {
         "samples": len(true),
         "mAP@.5": round(average_precision(found, true), 4),
         "mAP@[.5:.95]": round(mean_average_precision(found, true), 4),
         "objects_mean": round(sum(map(len, true)) / len(true), 3),
         "found_mean": round(sum(map(len, found)) / len(true), 3),
-        "candidates_mean": round(candidates.mean().item(), 3),
-        "candidates_max": int(candidates.max()),
-        "candidates_static": target.anchors,
-        "pairs_mean": round(pairs.mean().item(), 3),
-        "pairs_max": int(pairs.max()),
+        **_work(target, torch.cat(work)),
     }
 
 
@@ -59,7 +53,6 @@ def judge_tracker(target: TrackerTarget, data: DataSet, split: str) -> dict[str,
         found += [frame for frames in outcome.outputs for frame in frames]
         true += [frame for frames in batch.references for frame in frames]
         work.append(outcome.work.counts.double() / target.frames)
-    per_frame = torch.cat(work).mean(0).tolist()
     return {
         "samples": len(true) // target.frames,
         "MOTA": round(total.mota, 4),
@@ -68,9 +61,17 @@ def judge_tracker(target: TrackerTarget, data: DataSet, split: str) -> dict[str,
         "misses": total.misses,
         "false_positives": total.false_positives,
         "switches": total.switches,
-        "objects": total.objects,
-        **{f"{unit.name}_per_frame": round(count, 3) for unit, count in zip(target.units, per_frame, strict=True)},
+        "objects_mean": round(total.objects / len(true), 3),
+        **_work(target, torch.cat(work)),
     }
+
+
+def _work(target: CandidateTarget, counts: Tensor) -> dict[str, float]:
+    """Return the mean and the most of the counts ``[N, U]`` of each unit whose number depends on the input."""
+    columns = dict(zip((unit.name for unit in target.units), counts.T, strict=True))
+    moved = {name: column for name, column in columns.items() if name not in (BACKBONE, STEP)}
+    means = {f"{name}_mean": round(column.mean().item(), 3) for name, column in moved.items()}
+    return means | {f"{name}_max": round(column.max().item(), 3) for name, column in moved.items()}
 
 
 def write_card(
