@@ -18,6 +18,8 @@ NAMES = (
     "teacher_forced",
     "candidate_scoring",
     "nicg_step",
+    "overload_peer",
+    "detector_step",
 )
 
 

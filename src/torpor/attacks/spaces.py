@@ -61,7 +61,7 @@ class Ball(ABC):
                 inside = self.norm((rows * per_sample(middle, rows)).round()) <= limit
                 low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
             rounded[outside] = (rows * per_sample(low, rows)).round()
-        return rounded / levels
+        return rounded.div_(levels)
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Linf(Ball):
     def snap(self, delta: Tensor, radius: float, levels: int) -> Tensor:
         """See :meth:`Ball.snap`; the whole levels within the radius are a smaller cube."""
         whole = math.floor(radius * levels * (1 + SLACK))
-        return (delta * levels).round().clamp(-whole, whole) / levels
+        return (delta * levels).round_().clamp_(-whole, whole).div_(levels)
 
 
 @dataclass(frozen=True)
@@ -219,8 +219,8 @@ def apply(inputs: Tensor, delta: Tensor, ball: Ball, radius: float, space: Dense
     >>> (apply(clean, torch.ones(1, 1, 1, 1), Linf(), 3.9 / 255, ImageSpace((1, 1, 1))) * 255).item()
     253.0
     """
-    inside = space.clamp(inputs + delta) - inputs
-    return space.snap(inputs + ball.snap(ball.project(inside, radius), radius, space.levels))
+    inside = space.clamp(inputs + delta).sub_(inputs)
+    return space.snap(ball.snap(ball.project(inside, radius), radius, space.levels).add_(inputs))
 
 
 def check_budget(budget: Budget, space: InputSpace) -> None:
