@@ -57,6 +57,9 @@ class Groups:
         return Work(work.counts.view(-1, self.space.shape[0], work.counts.shape[1]).sum(1))
 
 
+SEEN = ("forwards", "backwards", "zero_gradient", "loss_fell")
+"""What a search tells of each group, besides what it found."""
+
 Search = Callable[[Groups, Tensor, Tensor], Candidates]
 """Attack groups ``[P, n, C, H, W]``, given the number of each in its video, ``[P]``."""
 
@@ -74,8 +77,7 @@ def attack_groups(target: CandidateTarget, inputs: Tensor, frames: Sequence[Tens
         What was found; passes are those over a whole input.
     """
     videos = inputs.unsqueeze(1) if inputs.ndim == 4 else inputs
-    attacked = videos.clone()
-    parts = []
+    attacked, seen = videos.clone(), []
     for index in frames:
         groups = videos[:, index.to(videos.device)]
         rows, numbers = groups.flatten(0, 1), torch.arange(len(index)).repeat(len(videos))
@@ -84,26 +86,15 @@ def attack_groups(target: CandidateTarget, inputs: Tensor, frames: Sequence[Tens
         chunks = zip(rows.split(at_once), numbers.split(at_once), strict=True)
         found = [search(whole, chunk, number) for chunk, number in chunks]
         attacked[:, index.to(videos.device)] = torch.cat([part.inputs for part in found]).view_as(groups)
-        parts.append(_of_videos(found, len(videos)))
-    spent = torch.stack([torch.stack([part.forwards, part.backwards]) for part in parts]).amax(0)
-    blind = torch.stack([part.zero_gradient for part in parts if part.zero_gradient is not None]).all(0)
-    fell = torch.stack([part.loss_fell for part in parts if part.loss_fell is not None]).any(0)
-    return Candidates(attacked.view_as(inputs), spent[0], spent[1], zero_gradient=blind, loss_fell=fell)
-
-
-def _of_videos(found: Sequence[Candidates], videos: int) -> Candidates:
-    """Return what was spent on each video, and seen: the most of its groups, all, and any."""
-    of = {
-        name: torch.cat([getattr(part, name) for part in found]).view(videos, -1)
-        for name in ("forwards", "backwards", "zero_gradient", "loss_fell")
-    }
-    nothing = torch.zeros(0)
+        columns = [torch.cat([getattr(part, name) for part in found]).to(torch.int64) for name in SEEN]
+        seen.append(torch.stack(columns, 1).view(len(videos), -1, len(SEEN)))
+    forwards, backwards, blind, fell = torch.cat(seen, 1).unbind(2)
     return Candidates(
-        nothing,
-        of["forwards"].amax(1),
-        of["backwards"].amax(1),
-        zero_gradient=of["zero_gradient"].all(1),
-        loss_fell=of["loss_fell"].any(1),
+        attacked.view_as(inputs),
+        forwards.amax(1),
+        backwards.amax(1),
+        zero_gradient=blind.bool().all(1),
+        loss_fell=fell.bool().any(1),
     )
 
 

@@ -41,10 +41,13 @@ class Incumbent:
             torch.zeros(len(cost), dtype=torch.int64, device=inputs.device),
         )
 
-    def offer(self, rows: Tensor, candidates: Tensor, cost: Tensor, loss: Tensor, allowed: Tensor) -> None:
-        """Take the candidates of ``rows`` that are ``allowed`` and better."""
-        better = (cost > self.cost[rows]) | ((cost == self.cost[rows]) & (loss < self.loss[rows]))
-        take = better & allowed
+    def offer(
+        self, rows: Tensor, candidates: Tensor, cost: Tensor, loss: Tensor, allowed: Tensor | None = None
+    ) -> None:
+        """Take the candidates of ``rows`` that are better and, where only some are, ``allowed``."""
+        take = (cost > self.cost[rows]) | ((cost == self.cost[rows]) & (loss < self.loss[rows]))
+        if allowed is not None:
+            take &= allowed
         taken = rows[take]
         self.inputs[taken], self.cost[taken], self.loss[taken] = candidates[take], cost[take], loss[take]
 

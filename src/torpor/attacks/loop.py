@@ -78,7 +78,7 @@ def amplify(
     clean, values = inputs, start
     state: State = {}
     for step in range(steps + 1):
-        candidate = apply(clean, variable.inputs(values, clean) - clean, ball, eps, space).requires_grad_(step < steps)
+        candidate = apply(clean, variable.change(values, clean), ball, eps, space).requires_grad_(step < steps)
         with torch.set_grad_enabled(step < steps):
             signals = target.signals(candidate)
             losses = objective(signals, step, state)
@@ -87,7 +87,7 @@ def amplify(
         if best is None:
             best = Incumbent.begin(inputs, cost, rank)
         best.spent[rows] += 1
-        best.offer(rows, shown, cost, rank, ball.norm(shown - clean) <= eps * (1 + 1e-5))
+        best.offer(rows, shown, cost, rank)
         stays = ~((cost >= static[rows]) & signals.settled())
         if step == steps or not stays.any():
             break

@@ -101,7 +101,7 @@ class PacedSteps(Optimizer):
         self, ball: Ball, delta: Tensor, gradient: Tensor, loss: Tensor, step: int, state: State, project: Project
     ) -> Tensor:
         """See :meth:`Optimizer.step`."""
-        return project(delta - self.size * state["pace"] * ball.steepest(gradient))
+        return project(torch.addcmul(delta, state["pace"], ball.steepest(gradient), value=-self.size))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +113,7 @@ class Overload(CandidateAttack):
     does not fade where scores are low. The paper holds the class's probability at 1 once a box has passed; detectors
     here hand over one score, the product, which goes on rising.
 
-    50 steps of a sixteenth of ``eps``, or larger ones with fewer ``steps``, so that the budget can be used up even at
+    100 steps of a sixteenth of ``eps``, or larger ones with fewer ``steps``, so that the budget can be used up even at
     the slowest pace. The number of steps and how much slower they get are ours, as is Linf 8/255; L2 15 is the paper's.
 
     Attributes:
@@ -124,7 +124,7 @@ class Overload(CandidateAttack):
 
     id: ClassVar[str] = "overload"
     paper: ClassVar[Paper | None] = PAPER
-    paper_steps: ClassVar[int] = 50
+    paper_steps: ClassVar[int] = 100
 
     grid: int = 5
     concave: Literal["log", "tanh"] = "log"

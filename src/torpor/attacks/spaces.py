@@ -61,7 +61,7 @@ class Ball(ABC):
                 inside = self.norm((rows * per_sample(middle, rows)).round()) <= limit
                 low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
             rounded[outside] = (rows * per_sample(low, rows)).round()
-        return rounded / levels
+        return rounded.div_(levels)
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ def apply(inputs: Tensor, delta: Tensor, ball: Ball, radius: float, space: Dense
     253.0
     """
     inside = space.clamp(inputs + delta).sub_(inputs)
-    return space.snap(inputs + ball.snap(ball.project(inside, radius), radius, space.levels))
+    return space.snap(ball.snap(ball.project(inside, radius), radius, space.levels).add_(inputs))
 
 
 def check_budget(budget: Budget, space: InputSpace) -> None:

@@ -24,8 +24,8 @@ class Variable(ABC):
     """What an optimizer moves, and how it becomes an input."""
 
     @abstractmethod
-    def inputs(self, values: Tensor, clean: Tensor) -> Tensor:
-        """Return inputs ``[B, ...]``, differentiably."""
+    def change(self, values: Tensor, clean: Tensor) -> Tensor:
+        """Return by how much inputs differ from ``clean``, in a shape that can be added to it, differentiably."""
 
     @abstractmethod
     def limit(self, clean: Tensor, ball: Ball, eps: float, space: DenseSpace) -> Project:
@@ -34,12 +34,10 @@ class Variable(ABC):
     def gradient(self, values: Tensor, clean: Tensor, of_inputs: Tensor, penalty: Penalty | None) -> Tensor:
         """Return the gradient of loss and penalty after the values, given the loss's after the inputs."""
         values = values.detach().requires_grad_()
-        inputs = self.inputs(values, clean)
-        ends, seeds = [inputs], [of_inputs]
-        if penalty is not None:
-            ends.append(penalty(inputs - clean))
-            seeds.append(torch.ones_like(ends[1]))
-        (gradient,) = torch.autograd.grad(ends, values, seeds)
+        change = self.change(values, clean).expand_as(clean)
+        outputs = [change] if penalty is None else [change, penalty(change).sum()]
+        weights = [of_inputs, *(torch.ones_like(part) for part in outputs[1:])]
+        (gradient,) = torch.autograd.grad(outputs, values, weights)
         return gradient
 
 
@@ -47,13 +45,13 @@ class Variable(ABC):
 class Change(Variable):
     """The variable is the change itself, kept in the ball and the valid range."""
 
-    def inputs(self, values: Tensor, clean: Tensor) -> Tensor:
-        """See :meth:`Variable.inputs`."""
-        return clean + values
+    def change(self, values: Tensor, clean: Tensor) -> Tensor:
+        """See :meth:`Variable.change`."""
+        return values
 
     def limit(self, clean: Tensor, ball: Ball, eps: float, space: DenseSpace) -> Project:
         """See :meth:`Variable.limit`."""
-        return lambda values: space.clamp(clean + ball.project(values, eps)) - clean
+        return lambda values: space.clamp(clean + ball.project(values, eps)).sub_(clean)
 
 
 @dataclass(frozen=True)
@@ -69,9 +67,9 @@ class Shared(Change):
 class Tanh(Variable):
     """Pixels are ``(tanh w + 1) / 2``, so every ``w`` is an image (Carlini and Wagner, S&P 2017)."""
 
-    def inputs(self, values: Tensor, clean: Tensor) -> Tensor:
-        """See :meth:`Variable.inputs`."""
-        return (values.tanh() + 1) / 2
+    def change(self, values: Tensor, clean: Tensor) -> Tensor:
+        """See :meth:`Variable.change`."""
+        return (values.tanh() + 1) / 2 - clean
 
     def limit(self, clean: Tensor, ball: Ball, eps: float, space: DenseSpace) -> Project:
         """Leave values as they are: a penalty pulls them back into the budget."""
