@@ -1,4 +1,4 @@
-"""Audit a detector of your own. In this folder, run: ``torpor audit own_detector:build --attacks daedalus --limit 32``.
+"""Audit a detector of your own. In this folder, run: ``torpor audit own_detector:build --attacks daedalus --limit 16``.
 
 torpor needs one thing of your network: called on pictures ``[B, C, H, W]`` in [0, 1], it returns every box that it
 proposes, ``[B, N, 4]`` as left, top, right, bottom in pixels, and the scores of each box, ``[B, N, L]`` from 0 to 1,

@@ -110,7 +110,8 @@ def test_the_own_detector_finds_what_is_there(own_detector: DetectorTarget) -> N
 
 
 def test_the_own_detector_can_be_audited_from_python(own_detector: DetectorTarget, tmp_path: Path) -> None:
-    run_audit(Plan("own_detector:build", ("daedalus",), "Linf", (32 / 255,), limit=8), own_detector, tmp_path / "run")
+    plan = Plan("own_detector:build", ("daedalus",), "Linf", (32 / 255,), steps=40, limit=8)
+    run_audit(plan, own_detector, tmp_path / "run")
     rows = {row["attack"]: row for row in read_audit(tmp_path / "run").summary}
     counts = {name: row["units_mean"]["candidate"] for name, row in rows.items()}
     assert counts.pop("daedalus") > 1.5 * max(counts.values())
