@@ -137,7 +137,8 @@ def default_attacks(target: Target) -> tuple[str, ...]:
     if isinstance(target, GateTarget):
         return (Standard.id,)
     if isinstance(target, CandidateTarget):
-        return (SlowTrack.id if SlowTrack.applies_to(target) else PhantomSponges.id, Overload.id)
+        names = (Overload.id, PhantomSponges.id)
+        return (*names, SlowTrack.id) if SlowTrack.applies_to(target) else names
     by_kind = {
         "image": (NICGSlowDown.id,),
         "text": (NMTSlothChar.id, NMTSlothToken.id),
