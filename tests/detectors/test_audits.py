@@ -24,7 +24,7 @@ COCO = libraries.SHARED / "data" / "coco256"
 
 
 def ssdlite() -> DetectorTarget:
-    model = torchvision_model("ssdlite", score_thresh=0.4, topk_candidates=100)
+    model = torchvision_model("ssdlite", score_thresh=0.4, topk_candidates=30)
     return from_torchvision(model, classes=CLASSES[:5], name="ssdlite320")
 
 
@@ -46,9 +46,8 @@ def test_detectors_are_audited_on_pictures_of_coco(make: Callable[[], DetectorTa
     assert 0 <= rows["clean"]["map50"] < 0.5
 
 
-@pytest.mark.parametrize("make", [ssdlite, small_yolo])
-def test_detectors_are_audited_on_pictures_of_the_user(make: Callable[[], DetectorTarget], tmp_path: Path) -> None:
-    target = make()
+def test_detectors_are_audited_on_pictures_of_the_user(tmp_path: Path) -> None:
+    target = small_yolo()
     for number, picture in enumerate(pictures((3, 40, 70))):
         pixels = (picture * 255).round().byte().permute(1, 2, 0).numpy()
         Image.fromarray(np.asarray(pixels)).save(tmp_path / f"{number}.png")
