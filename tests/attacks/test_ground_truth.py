@@ -26,6 +26,7 @@ from torpor.attacks.universal import DeepSlothClassUniversal, DeepSlothUniversal
 from torpor.core.errors import DataError, UsageError
 from torpor.targets.base import Target
 from torpor.targets.early_exit import EarlyExitTarget
+from torpor.targets.toy_boxes import LampTarget
 from torpor.targets.toy_text import ToyText
 from torpor.targets.toys import WindowTarget, needle, tug
 
@@ -109,7 +110,8 @@ def test_square_finds_what_gradients_hide() -> None:
 @pytest.mark.parametrize("name", [name for name, kind in ATTACKS.items() if issubclass(kind, Universal)])
 def test_universal_attacks_refuse_to_attack_before_they_are_fitted(name: str) -> None:
     attack = load_attack(name)
-    target, inputs = (ToyText(), ("a cat",)) if "text" in attack.kinds else (needle(), torch.zeros(1, 1, 4, 4))
+    known = ((needle(), torch.zeros(1, 1, 4, 4)), (ToyText(), ("a cat",)), (LampTarget(), torch.zeros(1, 1, 16, 24)))
+    target, inputs = next(pair for pair in known if attack.applies_to(pair[0]))
     with pytest.raises(UsageError, match="expected a fitted attack"):
         attack(target, inputs)
 
