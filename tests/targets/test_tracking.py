@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from torpor.core.errors import DataError, UsageError
-from torpor.core.objects import Frames, Objects
+from torpor.core.objects import Frames, Objects, to_json
 from torpor.core.signals import CandidateSignals
 from torpor.meters.calibration import _not_identifiable
 from torpor.targets.detection import DetectorTarget, PerObject
@@ -69,7 +69,7 @@ def test_a_video_gives_the_same_in_any_batch_and_never_exceeds_the_bound(seed: i
         alone = target.run(videos[row : row + 1])
         assert alone.work.counts.equal(outcome.work.counts[row : row + 1])
         for frame, other in zip(alone.outputs[0], outcome.outputs[row], strict=True):
-            assert frame.to_json() == other.to_json()
+            assert to_json(frame) == to_json(other)
     assert (outcome.work.counts <= target.max_work(videos).counts).all()
     assert (outcome.work.counts >= target.least_work().counts).all()
 
