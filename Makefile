@@ -1,17 +1,24 @@
-# `make audit` and `make test` set up everything that they need in .venv.
+# `make audit` and `make test` set up everything that they need in .venv; tests of other people's detectors run in
+# .venv-detectors, since torchvision, where it does not fit torch, breaks transformers.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+DETECTORS := .venv-detectors
+DETECTORS_PIP := $(DETECTORS)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: audit test lint clean
+.PHONY: audit test test-detectors lint clean
 
 audit: $(VENV)/.stamp-core  ## audit the small target that ships with torpor
 	$(BIN)/torpor audit sdn-digits --attacks standard --norm Linf --eps 8/255,16/255 --limit 200 --out runs/sdn-digits
 
 test: $(VENV)/.stamp-dev lint  ## ruff, type checker, doctests and tests
 	$(BIN)/python -m pytest --numprocesses 2
+	$(MAKE) test-detectors
+
+test-detectors: $(DETECTORS)/.stamp  ## adapters, against torchvision and ultralytics
+	$(DETECTORS)/bin/python -m pytest tests/detectors
 
 lint: $(VENV)/.stamp-dev
 	$(BIN)/ruff check .
@@ -28,5 +35,12 @@ $(VENV)/.stamp-dev: pyproject.toml constraints.txt
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@ $(VENV)/.stamp-core
 
+# Without their dependencies, which would bring another torch and, beside the opencv without windows, the one with them.
+$(DETECTORS)/.stamp: pyproject.toml constraints.txt
+	test -x $(DETECTORS)/bin/python || $(PYTHON) -m venv $(DETECTORS)
+	$(DETECTORS_PIP) install --quiet --constraint constraints.txt --editable . pytest hypothesis opencv-python-headless pyyaml
+	$(DETECTORS_PIP) install --quiet --constraint constraints.txt --no-deps torchvision ultralytics
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist runs .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(DETECTORS) build dist runs .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -20,6 +20,7 @@ from torpor.data.images import to_unit
 from torpor.meters import WallClock
 from torpor.meters.clock import BUSY_LIMIT, Clock, timed
 from torpor.targets.captioner import CaptionerTarget
+from torpor.targets.detection import DetectorTarget
 from torpor.targets.early_exit import EarlyExitTarget
 from torpor.targets.exit_rules import Confidence, ExitRule
 from torpor.targets.generation.texts import SourceTarget
@@ -28,6 +29,7 @@ from torpor.zoo.early_exits import EARLY_EXITS
 
 NETWORK = "sdn-resnet56-cifar10"
 CAPTIONER = "captioner-scenes-lstm"
+DETECTOR = "detector-scenes"
 SPELLER, TRANSLATOR = "speller", "translator-multi30k"
 RESAMPLES = 2000
 
@@ -126,6 +128,13 @@ def captioner(count: int) -> tuple[CaptionerTarget, Tensor]:
     """Load the zoo's captioner, and test pictures in [0, 1]; they are generated."""
     target = load_target(CAPTIONER)
     assert isinstance(target, CaptionerTarget)
+    return target, target.space.from_bytes(target.data(None).load("test", count).inputs)
+
+
+def detector(count: int) -> tuple[DetectorTarget, Tensor]:
+    """Load the zoo's detector, and test pictures in [0, 1]; they are generated."""
+    target = load_target(DETECTOR)
+    assert isinstance(target, DetectorTarget)
     return target, target.space.from_bytes(target.data(None).load("test", count).inputs)
 
 

@@ -20,6 +20,8 @@ NAMES = (
     "nicg_step",
     "suppression",
     "tracking",
+    "overload_peer",
+    "detector_step",
 )
 
 

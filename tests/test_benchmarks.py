@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -17,9 +17,11 @@ from benchmarks import (
     attack_step,
     candidate_scoring,
     counting,
+    detector_step,
     equal_efficacy,
     memory,
     nicg_step,
+    overload_peer,
     pgd_peers,
     saving,
     suppression,
@@ -42,8 +44,10 @@ from benchmarks.common import (
 )
 
 from torpor.attacks.base import Candidates
+from torpor.attacks.overload import TINY, Overload
 from torpor.core.signals import GateSignals
 from torpor.targets.captioner import CaptionerTarget
+from torpor.targets.detection import DetectorTarget
 from torpor.targets.early_exit import EarlyExitTarget
 from torpor.targets.generation.texts import SourceTarget
 from torpor.targets.nms import NMS
@@ -339,3 +343,95 @@ def test_the_plain_tracking_loop_follows_the_same() -> None:
         row = tracking.tracking(target, videos.sqrt(), keep, "plain", QUICK, rounds=1)
         assert row.value is not None
         assert "tracks per frame" in row.note
+
+
+class Proposing(nn.Module):
+    """An untrained detector that tells objectness and classes apart, as the zoo's does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Conv2d(3, 8, 4, 4)
+
+    def propose(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        """Return boxes, objectness logits and class logits of cells of 4 x 4 pixels."""
+        found = 4 * self.layer(images).flatten(2).transpose(1, 2)
+        corner = torch.arange(found.shape[1]).view(1, -1, 1) + 4 * found[..., :2].sigmoid()
+        return torch.cat([corner, corner + 3], -1), found[..., 4] - 1, found[..., 5:], None
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return boxes and scores."""
+        boxes, objectness, classes, _ = self.propose(images)
+        return boxes, objectness.sigmoid().unsqueeze(-1) * classes.sigmoid()
+
+
+@pytest.fixture
+def proposing() -> tuple[DetectorTarget, Tensor]:
+    target = DetectorTarget(Proposing(), input_shape=(3, 16, 24))
+    return target, target.space.snap(torch.rand(3, 3, 16, 24, generator=torch.Generator().manual_seed(1)))
+
+
+@pytest.mark.parametrize("norm", ["Linf", "L2"])
+def test_bare_passes_are_over_the_candidates_of_overload(
+    proposing: tuple[DetectorTarget, Tensor], norm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, pictures = proposing
+    monkeypatch.setattr(detector_step, "STEPS", 2)
+    row = detector_step.detector_step(target, pictures, norm, QUICK, rounds=1)
+    assert row.value is not None
+    assert row.value > 0
+    attack = Overload(norm=norm, steps=2)
+    found = detector_step.visited(target, attack, pictures)
+    assert len(found) == 3
+    assert found[0].equal(pictures)
+    assert "signals" not in vars(target)
+    leaf = found[1].clone().requires_grad_()
+    loss = (target.signals(leaf).scores.amax(2) + TINY).log().sum()
+    torch.testing.assert_close(detector_step.bare(target, found[1], backward=True), torch.autograd.grad(loss, leaf)[0])
+    assert detector_step.bare(target, pictures, backward=False) is None
+
+
+def test_the_layout_of_the_peer_holds_the_same_boxes_and_scores(proposing: tuple[DetectorTarget, Tensor]) -> None:
+    target, pictures = proposing
+    found = overload_peer.Layout(target.network)(pictures)
+    boxes, scores = target.network(pictures)
+    torch.testing.assert_close(found[..., 4:5] * found[..., 5:], scores)
+    torch.testing.assert_close(found[..., :2] - found[..., 2:4] / 2, boxes[..., :2])
+    torch.testing.assert_close(found[..., :2] + found[..., 2:4] / 2, boxes[..., 2:])
+
+
+def test_overload_is_compared_with_a_peer(
+    proposing: tuple[DetectorTarget, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, pictures = proposing
+
+    def brighter(iterations: int) -> Tensor:
+        return (pictures + 0.001 * iterations).clamp(0, 1)
+
+    candidates, time = overload_peer.overload_peer(target, pictures, brighter, 3, QUICK, rounds=1)
+    assert candidates.value is not None
+    assert candidates.value >= 1
+    assert time.value is not None
+    monkeypatch.setattr(overload_peer, "ours", lambda target, pictures, steps: 0.0)
+    assert overload_peer.overload_peer(target, pictures, brighter, 3, QUICK, rounds=1)[1].verdict == "skipped"
+
+
+def test_the_toolbox_runs_beside_ours(proposing: tuple[DetectorTarget, Tensor]) -> None:
+    pytest.importorskip("art")
+    target, pictures = proposing
+    attacked = overload_peer.toolbox(target, pictures)(2)
+    assert attacked.shape == pictures.shape
+    assert (attacked - pictures).abs().max() <= overload_peer.EPS + 1e-6
+
+
+def test_an_absent_toolbox_is_skipped_with_a_reason(
+    proposing: tuple[DetectorTarget, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(*args: object) -> None:
+        raise ImportError("No module named 'art'")
+
+    monkeypatch.setattr(overload_peer, "detector", lambda count: proposing)
+    monkeypatch.setattr(overload_peer, "toolbox", absent)
+    rows = overload_peer.run(QUICK)
+    assert [(row.value, row.verdict) for row in rows] == [(None, "skipped")]
+    assert "No module named 'art'" in rows[0].note

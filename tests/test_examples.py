@@ -20,6 +20,9 @@ from torpor.audits.engine import run_audit
 from torpor.audits.plan import Plan
 from torpor.audits.read import read_audit
 from torpor.targets import EarlyExitTarget
+from torpor.targets.base import Target
+from torpor.targets.candidates import clean_recall
+from torpor.targets.detection import DetectorTarget
 from torpor.targets.resolve import load_target
 
 ROOT = Path(__file__).parents[1]
@@ -29,18 +32,31 @@ CODE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)(?:#[^)]*)?\)")
 
 
-@pytest.fixture(scope="module")
-def own() -> EarlyExitTarget:
-    """Return the example's target, found as the command line finds it."""
+def example(name: str) -> Target:
+    """Return an example's target, found as the command line finds it."""
     here = Path.cwd()
     path = list(sys.path)
     os.chdir(EXAMPLES)
     try:
-        target = load_target("own_early_exit:build")
+        return load_target(name)
     finally:
         os.chdir(here)
         sys.path[:] = path
+
+
+@pytest.fixture(scope="module")
+def own() -> EarlyExitTarget:
+    """Return the example of an early-exit network."""
+    target = example("own_early_exit:build")
     assert isinstance(target, EarlyExitTarget)
+    return target
+
+
+@pytest.fixture(scope="module")
+def own_detector() -> DetectorTarget:
+    """Return the example of a detector."""
+    target = example("own_detector:build")
+    assert isinstance(target, DetectorTarget)
     return target
 
 
@@ -84,6 +100,21 @@ def test_the_own_network_can_be_audited_from_its_folder(tmp_path: Path) -> None:
     audit = json.loads((tmp_path / "run" / "audit.json").read_text())
     assert audit["target"]["name"] == "own-early-exit"
     assert [row["n"] for row in audit["summary"]] == [16] * 5
+
+
+def test_the_own_detector_finds_what_is_there(own_detector: DetectorTarget) -> None:
+    batch = own_detector.data(None).load("test")
+    outcome = own_detector.run(own_detector.space.from_bytes(batch.inputs))
+    assert clean_recall(outcome.outputs, batch.references) > 0.8
+    assert own_detector.utility(outcome.outputs, batch.references).mean() > 0.8
+
+
+def test_the_own_detector_can_be_audited_from_python(own_detector: DetectorTarget, tmp_path: Path) -> None:
+    plan = Plan("own_detector:build", ("daedalus",), "Linf", (32 / 255,), steps=40, limit=8)
+    run_audit(plan, own_detector, tmp_path / "run")
+    rows = {row["attack"]: row for row in read_audit(tmp_path / "run").summary}
+    counts = {name: row["units_mean"]["candidate"] for name, row in rows.items()}
+    assert counts.pop("daedalus") > 1.5 * max(counts.values())
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if CODE.search(page.read_text())], ids=lambda page: page.name)

@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import pytest
 import torch
+from candidate_targets import CANDIDATE_TARGETS
+from candidate_targets import inputs_of as objects_of
 from step_targets import STEP_TARGETS, inputs_of
 
 from torpor.attacks.control_sets import matched_controls
 from torpor.attacks.controls import BestNoise, Shuffled
 from torpor.attacks.nicg_slowdown import NICGSlowDown
+from torpor.attacks.phantom_sponges import PhantomSponges
 from torpor.core.errors import UsageError
 from torpor.core.threat import Access
+from torpor.targets.toys import needle
 
 NORMS = {"Linf": 0.1, "L2": 0.4}
 
@@ -40,6 +44,27 @@ def test_draws_are_counted_and_stay_in_the_budget() -> None:
     assert attack == BestNoise(eps=0.1, queries=torch.ones(8))  # a control is the same whatever it is matched to
     with pytest.raises(UsageError, match="expected queries for 2 samples, got 8"):
         attack(target, inputs[:2])
+
+
+@pytest.mark.parametrize("kind", CANDIDATE_TARGETS)
+def test_luck_may_find_objects_too(kind: str) -> None:
+    target = CANDIDATE_TARGETS[kind]()
+    inputs = objects_of(target)
+    control = BestNoise(eps=0.1, queries=torch.full((4,), 10))
+    attacked = control(target, inputs)
+    assert (
+        target.counted(attacked.attacked.work, "candidate") > target.counted(attacked.clean.work, "candidate")
+    ).any()
+    assert not BestNoise.applies_to(needle())
+
+
+def test_what_is_learned_once_for_all_pictures_is_spent_on_none() -> None:
+    target = CANDIDATE_TARGETS["lamps"]()
+    inputs = objects_of(target)
+    attack = PhantomSponges(eps=0.1, epochs=2).fit(target, objects_of(target, other=True))
+    _, luck = matched_controls(attack.budget, target, [attack], [attack(target, inputs)])
+    assert isinstance(luck, BestNoise)
+    assert luck.queries.tolist() == [1] * 4
 
 
 def test_luck_is_given_the_queries_of_the_attack() -> None:

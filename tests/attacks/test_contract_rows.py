@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from attack_cases import TARGETS
+from candidate_targets import CANDIDATE_TARGETS
 from contract_rows import rows_of
 from step_cases import EPS
 from step_targets import STEP_TARGETS
@@ -20,7 +21,7 @@ from torpor.core.budget import COUNTS, NORMS
 from torpor.core.errors import UsageError
 from torpor.targets.base import Target
 
-ANY: dict[str, Callable[[], Target]] = {**TARGETS, **STEP_TARGETS}
+ANY: dict[str, Callable[[], Target]] = {**TARGETS, **STEP_TARGETS, **CANDIDATE_TARGETS}
 TABLE = rows_of(ANY)
 MATCHED: dict[str, dict[str, Any]] = {
     Shuffled.id: {"perturbation": torch.zeros(0)},

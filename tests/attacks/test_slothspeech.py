@@ -7,7 +7,7 @@ import torch
 
 from torpor.attacks.slothspeech import SlothSpeech
 from torpor.attacks.step_objectives import LowerEnd
-from torpor.attacks.steps import Change
+from torpor.attacks.variables import Change
 from torpor.core.signals import StepSignals
 from torpor.core.space import FeatureSpace, WaveSpace
 from torpor.core.work import Work

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from torch import Tensor
 
-from torpor.attacks.spaces import BALLS, L1, Ball, apply, check_budget
+from torpor.attacks.spaces import BALLS, L1, Ball, PerFrame, apply, ball_of, check_budget
 from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
-from torpor.core.space import ImageSpace
+from torpor.core.space import ImageSpace, VideoSpace
 
 RADII = {"Linf": st.floats(1 / 255, 0.5), "L2": st.floats(0.05, 3), "L1": st.floats(0.1, 20)}
 
@@ -118,3 +118,35 @@ def test_budgets_below_one_level_are_refused() -> None:
     check_budget(Budget("Linf", 1 / 255), space)
     with pytest.raises(UsageError, match="at least 1/255"):
         check_budget(Budget("L2", 0.99 / 255), space)
+
+
+@pytest.mark.parametrize("norm", list(BALLS))
+@given(data=st.data())
+def test_budgets_of_videos_hold_for_each_frame(norm: str, data: st.DataObject) -> None:
+    ball, delta, radius = data.draw(deltas(norm))
+    space = VideoSpace((3, *delta.shape[1:]))
+    whole, videos = ball_of(norm, space), delta.unsqueeze(0)
+    assert whole == PerFrame(ball)
+    assert ball_of(norm, space.frame) == ball
+    for of_videos, of_frames in (
+        (whole.project(videos, radius), ball.project(delta, radius)),
+        (whole.steepest(videos), ball.steepest(delta)),
+        (whole.snap(whole.project(videos, radius), radius, 255), ball.snap(ball.project(delta, radius), radius, 255)),
+    ):
+        assert of_videos.equal(of_frames.unsqueeze(0))
+    assert whole.norm(videos).equal(ball.norm(delta).amax(0, keepdim=True))
+    clean = torch.full_like(videos, 128 / 255)
+    sent = apply(clean, videos, whole, radius, space)
+    levels = ((sent - clean)[0].to(torch.float64) * 255).round() / 255
+    assert (ball.norm(levels) <= radius * (1 + 3e-6)).all()
+
+
+@pytest.mark.parametrize("norm", list(BALLS))
+def test_every_frame_draws_noise_of_its_own_that_belongs_to_the_video(norm: str) -> None:
+    ball, like = PerFrame(BALLS[norm]), torch.zeros(2, 3, 1, 4, 5)
+    both = ball.random([torch.Generator().manual_seed(seed) for seed in (1, 2)], 0.5, like)
+    alone = ball.random([torch.Generator().manual_seed(2)], 0.5, like[:1])
+    assert both[1:].equal(alone)
+    frames = both.flatten(0, 1)
+    assert all(not one.equal(other) for row, one in enumerate(frames) for other in frames[:row])
+    assert (BALLS[norm].norm(frames) <= 0.5 * (1 + 1e-5)).all()

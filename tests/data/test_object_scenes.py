@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from torpor.core.errors import DataError, UsageError
+from torpor.core.objects import to_json
 from torpor.data import photos
 from torpor.data.digits import Digits
 from torpor.data.object_scenes import ObjectScenes
@@ -26,7 +27,7 @@ def test_a_scene_is_a_function_of_split_and_number() -> None:
     again = ObjectScenes(train=3)
     picture, objects = again.sample("test", 7)  # without the ones before it
     assert picture.equal(batch.inputs[7])
-    assert objects.to_json() == batch.references[7].to_json()
+    assert to_json(objects) == to_json(batch.references[7])
     assert len(list(again.samples("train"))) == 3
     assert not again.sample("validation", 7)[0].equal(picture)
     assert not again.sample("train", 7)[0].equal(picture)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from torpor.core.objects import Frames
+from torpor.core.objects import Frames, to_json
 from torpor.data.object_videos import COUNT, LENGTH, SPEED, SWAY, Mover, ObjectVideos
 from torpor.data.sprite_sets import HEIGHT, WIDTH
 from torpor.data.sprites import VISIBLE, Sprite
@@ -25,7 +25,7 @@ def test_a_video_is_a_function_of_split_and_number() -> None:
     assert tuple(batch.inputs.shape) == (2, LENGTH, 3, HEIGHT, WIDTH)
     video, frames = ObjectVideos().sample("test", 1)
     assert video.equal(batch.inputs[1])
-    assert [frame.to_json() for frame in frames] == [frame.to_json() for frame in batch.references[1]]
+    assert to_json(frames) == to_json(batch.references[1])
     assert not ObjectVideos().sample("train", 1)[0].equal(video)
 
 

@@ -31,6 +31,15 @@ def test_one_step_of_an_8_bit_pixel_is_exact_to_float32() -> None:
         assert values.item() == pytest.approx(1 / 255, rel=1e-7)
 
 
+def test_of_videos_the_farthest_frame_counts_in_each_norm() -> None:
+    clean = torch.zeros(1, 2, 1, 1, 4)
+    attacked = torch.tensor([[0.5, 0, 0, 0], [0.3, 0.3, 0.3, 0.3]]).view_as(clean)
+    linf, l2, l1 = distances(clean, attacked, per_frame=True)
+    assert (linf.item(), l2.item(), l1.item()) == pytest.approx((0.5, 0.6, 1.2))
+    with pytest.raises(UsageError, match="one shape"):
+        distances(torch.zeros(1, 2), torch.zeros(1, 2), per_frame=True)
+
+
 @pytest.mark.parametrize(("a", "b"), [((2, 3), (2, 4)), ((3,), (3,)), ((0, 3), (0, 3))])
 def test_shapes_must_agree_and_hold_something(a: tuple[int, ...], b: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match="one shape"):

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+from itertools import accumulate, product
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,23 +13,38 @@ from torch import Tensor
 import torpor.targets.nms as module
 from torpor.core.errors import UsageError
 from torpor.core.objects import box_iou
-from torpor.targets.nms import NMS, overlap_more, suppress
+from torpor.targets.nms import NMS, Kept, overlap_more, suppress
 
 
-def greedy(boxes: Tensor, scores: Tensor, nms: NMS) -> tuple[list[int], int, int]:
-    """Keep boxes one by one, the slow way: kept boxes, candidates and comparisons."""
-    best, labels = scores.max(1)
-    chosen = [row for row in range(len(boxes)) if best[row] > nms.conf]
-    waiting = sorted(chosen, key=lambda row: -best[row].item())[: nms.max_nms]
+def greedy(boxes: Tensor, scores: Tensor, nms: NMS) -> tuple[list[int], list[int], int, int]:
+    """Keep boxes one by one, the slow way: kept boxes, their classes, candidates and comparisons."""
+    chosen = [(row, label) for row, label in pairs_of(scores, nms) if scores[row, label] > nms.conf]
+    waiting: list[tuple[int, int]] = []
+    ends = list(accumulate(nms.levels))
+    seen = Counter[int]()
+    for row, label in sorted(chosen, key=lambda pair: -scores[pair].item()):
+        group = sum(row >= end for end in ends) if ends else label
+        seen[group] += 1
+        if nms.topk is None or seen[group] <= nms.topk:
+            waiting.append((row, label))
+    waiting = waiting[: nms.max_nms]
     kept, pairs = [], 0
     while waiting:
-        row = waiting.pop(0)
-        kept.append(row)
-        others = [other for other in waiting if nms.agnostic or labels[other] == labels[row]]
+        row, label = waiting.pop(0)
+        kept.append((row, label))
+        others = [other for other in waiting if nms.agnostic or other[1] == label]
         pairs += len(others)
-        gone = {other for other in others if (box_iou(boxes[[row]], boxes[[other]]) > nms.iou)}
+        gone = {other for other in others if (box_iou(boxes[[row]], boxes[[other[0]]]) > nms.iou)}
         waiting = [other for other in waiting if other not in gone]
-    return kept[: nms.max_det], len(chosen), pairs
+    kept = kept[: nms.max_det]
+    return [row for row, _ in kept], [label for _, label in kept], len(chosen), pairs
+
+
+def pairs_of(scores: Tensor, nms: NMS) -> list[tuple[int, int]]:
+    """Return every box with each class that it may be a candidate of."""
+    if nms.multi_label:
+        return list(product(range(len(scores)), range(scores.shape[1])))
+    return list(enumerate(scores.argmax(1).tolist())) if len(scores) else []
 
 
 @st.composite
@@ -46,6 +65,8 @@ SETTINGS = st.builds(
     max_nms=st.sampled_from([3, 20, 1000]),
     max_det=st.sampled_from([1, 5, 1000]),
     agnostic=st.booleans(),
+    multi_label=st.booleans(),
+    topk=st.sampled_from([None, 1, 4, 1000]),
 )
 
 
@@ -55,11 +76,59 @@ def test_blocks_keep_and_count_what_greedy_suppression_does(drawn: tuple[Tensor,
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "BLOCK", block)
         kept = suppress(*drawn, nms)
-    assert (kept.index.tolist(), kept.candidates, kept.pairs) == greedy(*drawn, nms)
-    most = nms.most(len(drawn[0]))
+    assert found(kept) == greedy(*drawn, nms)
+    most = nms.most(*drawn[1].shape)
     assert kept.candidates <= most[0]
     assert kept.pairs <= most[1]
     assert len(kept.objects) <= most[2]
+
+
+def found(kept: Kept) -> tuple[list[int], list[int], int, int]:
+    """Return what :func:`greedy` returns."""
+    return kept.index.tolist(), kept.objects.labels.tolist(), kept.candidates, kept.pairs
+
+
+@settings(max_examples=80)
+@given(proposals(), SETTINGS, st.floats(0, 1))
+def test_the_best_of_each_level_are_compared(drawn: tuple[Tensor, Tensor], nms: NMS, share: float) -> None:
+    count = len(drawn[0])
+    first = round(share * count)
+    nms = replace(nms, levels=(first, count - first))
+    kept = suppress(*drawn, nms)
+    assert found(kept) == greedy(*drawn, nms)
+    assert all(got <= most for got, most in zip(found_counts(kept), nms.most(*drawn[1].shape), strict=True))
+
+
+def found_counts(kept: Kept) -> tuple[int, int, int]:
+    """Return what :meth:`NMS.most` bounds."""
+    return kept.candidates, kept.pairs, len(kept.objects)
+
+
+@given(
+    st.integers(1, 6),
+    st.integers(1, 3),
+    st.builds(
+        NMS,
+        conf=st.just(0.0),
+        max_nms=st.sampled_from([4, 100]),
+        multi_label=st.booleans(),
+        agnostic=st.booleans(),
+        topk=st.sampled_from([None, 2, 5]),
+    ),
+)
+def test_some_boxes_reach_the_static_bound(count: int, classes: int, nms: NMS) -> None:
+    corner = 4.0 * torch.arange(count)[:, None]
+    boxes = corner + torch.tensor([0.0, 0, 1, 1])
+    if nms.agnostic and nms.multi_label:  # a box overlaps itself: only without suppression are all compared
+        nms = replace(nms, iou=1.0)
+    lone = (torch.arange(classes) == 0).expand(count, -1)  # all of one class: most pairs
+    spread = torch.arange(classes) == torch.arange(count)[:, None] % classes  # all classes: most candidates of each
+    both = torch.arange(classes) / 100 + 0.5  # all classes of all boxes, one class after another
+    kept = [suppress(boxes, scores.float().expand(count, classes), nms) for scores in (lone, spread, both)]
+    reached = [max(each) for each in zip(*map(found_counts, kept), strict=True)]
+    assert reached[0] == nms.most(count, classes)[0]
+    if nms.multi_label or nms.topk is None:
+        assert tuple(reached) == nms.most(count, classes)
 
 
 @settings(max_examples=60)
@@ -101,7 +170,14 @@ def test_scores_and_boxes_must_be_numbers(value: float) -> None:
         suppress(torch.full((2, 4), value), torch.zeros(2, 1), NMS())
 
 
-@pytest.mark.parametrize("wrong", [{"conf": 1.1}, {"iou": -0.1}, {"max_nms": 0}, {"max_det": 0}, {"max_pairs": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"conf": 1.1}, {"iou": -0.1}, {"max_nms": 0}, {"max_det": 0}, {"max_pairs": 0}, {"topk": 0}]
+)
 def test_settings_are_checked(wrong: dict[str, float]) -> None:
     with pytest.raises(UsageError, match=f"expected {next(iter(wrong))}"):
         NMS(**wrong)  # type: ignore[arg-type]
+
+
+def test_levels_belong_to_a_detector() -> None:
+    with pytest.raises(UsageError, match="expected levels of 5 boxes together, got 7"):
+        NMS(topk=1, levels=(3, 4)).most(5)

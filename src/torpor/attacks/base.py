@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -88,7 +89,8 @@ class Attack(ABC):
     inputs, runs the hard target, and keeps per sample the costlier of clean and attacked.
 
     What an attack applies to is said by class attributes: ``targets``, the contract whose signals it reads, ``kinds``
-    of inputs, and ``norms`` of budgets with the ``radii`` that it has by default.
+    of inputs, and ``norms`` of budgets with the ``radii`` that it has by default. The radius of L2 is for inputs of
+    ``paper_shape``, where there is one; others get as much per value.
 
     Attributes:
         norm: one of ``norms``.
@@ -103,6 +105,7 @@ class Attack(ABC):
     norms: ClassVar[tuple[str, ...]] = ("Linf", "L2", "L1")
     radii: ClassVar[Mapping[str, float]] = {"Linf": 0.03125, "L2": 0.9**10, "L1": 8.0}
     kinds: ClassVar[tuple[str, ...]] = ("image",)
+    paper_shape: ClassVar[tuple[int, ...] | None] = None
     targets: ClassVar[type] = GateTarget
 
     norm: str = "Linf"
@@ -127,12 +130,14 @@ class Attack(ABC):
         Args:
             norm: one of ``norms``, or None.
             eps: radius or number of edits, or None.
-            shape: of one input, for papers whose radius grows with it.
+            shape: of one input, for papers whose radius grows with it; of a video, each frame has the budget.
 
         Raises:
             UsageError: if there is no such budget.
         """
         norm = cls.norm if norm is None else norm
+        if norm == "L2" and eps is None and shape is not None and cls.paper_shape is not None:
+            eps = cls.radii[norm] * math.sqrt(math.prod(shape[-3:]) / math.prod(cls.paper_shape))
         return Budget.parse(norm, cls.radii.get(norm, cls.eps) if eps is None else eps)
 
     def check(self, target: Target) -> None:

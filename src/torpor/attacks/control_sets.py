@@ -11,8 +11,8 @@ from torpor.attacks.base import Attack, AttackResult
 from torpor.attacks.controls import BestNoise, Flat, Noise, Shuffled
 from torpor.attacks.text_controls import BestOfK, KeepWriting, RandomEdits
 from torpor.core.budget import COUNTS, Budget
+from torpor.core.units import Behavior
 from torpor.targets.base import Target
-from torpor.targets.steps import StepTarget
 
 
 def free_controls(budget: Budget) -> list[Attack]:
@@ -30,26 +30,34 @@ def free_controls(budget: Budget) -> list[Attack]:
 def matched_controls(
     budget: Budget, target: Target, attacks: Sequence[Attack], results: Sequence[AttackResult]
 ) -> list[Attack]:
-    """Return the controls that are matched to what ``attacks`` of this budget did to the same batch, and spent."""
-    learned = [getattr(attack, "learned", None) for attack in attacks]
-    before = [0 if found is None else found.forwards for found in learned]
-    spent = [result.candidates.forwards.cpu() + done for result, done in zip(results, before, strict=True)]
-    queries = torch.stack(spent).amax(0)
+    """Return the controls that are matched to what ``attacks`` of this budget did to the same batch, and spent.
+
+    What a text was learned with is spent on it. A perturbation of pixels that is learned once, for any number of
+    inputs, spends nothing on one of them; luck is given one query then.
+    """
+    spent = torch.stack([result.candidates.forwards.cpu() for result in results])
     if budget.norm in COUNTS:
+        learned = [getattr(attack, "learned", None) for attack in attacks]
+        before = torch.tensor([0 if found is None else found.forwards for found in learned])
+        queries = (spent + before.unsqueeze(1)).amax(0)
         return [BestOfK(norm=budget.norm, eps=budget.eps, queries=queries)]
     shuffled = Shuffled(norm=budget.norm, eps=budget.eps, perturbation=costliest(target, results))
-    if not isinstance(target, StepTarget):
+    if target.behavior is Behavior.COMPUTATION:
         return [shuffled]
-    return [shuffled, BestNoise(norm=budget.norm, eps=budget.eps, queries=queries)]
+    return [shuffled, BestNoise(norm=budget.norm, eps=budget.eps, queries=spent.amax(0).clamp_min(1))]
 
 
-def control_ids(budget: Budget, *, iterates: bool) -> tuple[str, ...]:
-    """Return the names of all controls of a budget, for targets that iterate or do not.
+def control_ids(budget: Budget, *, by_luck: bool) -> tuple[str, ...]:
+    """Return the names of all controls of a budget.
 
-    >>> control_ids(Budget("Linf", 0.1), iterates=False)
+    Args:
+        budget: of the attacks that they stand beside.
+        by_luck: whether any change may change how many outputs the target has, so that luck alone may do something.
+
+    >>> control_ids(Budget("Linf", 0.1), by_luck=False)
     ('control-noise', 'control-flat', 'control-shuffled')
     """
-    matched: tuple[type[Attack], ...] = (Shuffled, BestNoise) if iterates else (Shuffled,)
+    matched: tuple[type[Attack], ...] = (Shuffled, BestNoise) if by_luck else (Shuffled,)
     if budget.norm in COUNTS:
         matched = (BestOfK,)
     return (*(control.id for control in free_controls(budget)), *(kind.id for kind in matched))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -9,15 +10,15 @@ import torch
 from torch import Tensor
 
 from torpor.attacks.base import Attack, Candidates
-from torpor.attacks.spaces import BALLS, apply
+from torpor.attacks.spaces import apply, ball_of
 from torpor.core.batches import Samples
 from torpor.core.errors import UsageError
 from torpor.core.paper import Paper
 from torpor.core.seeds import draw, sample_generators
-from torpor.core.space import DenseSpace
+from torpor.core.space import DenseSpace, InputSpace
 from torpor.core.threat import Access
+from torpor.core.units import Behavior
 from torpor.targets.base import Target
-from torpor.targets.steps import StepTarget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,7 @@ class Control(Attack):
     paper: ClassVar[Paper | None] = None
     access: ClassVar[Access] = Access.NONE
     is_control: ClassVar[bool] = True
-    kinds: ClassVar[tuple[str, ...]] = ("image", "wave", "features")
+    kinds: ClassVar[tuple[str, ...]] = ("image", "video", "wave", "features")
     targets: ClassVar[type] = Target
 
     def _free(self, inputs: Tensor) -> Candidates:
@@ -43,12 +44,12 @@ class Noise(Control):
 
     def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
         """See :meth:`Attack.search`."""
-        return self._free(inputs + spent_noise(self, sample_generators(inputs, seed, self.id), inputs))
+        return self._free(inputs + spent_noise(self, target.space, sample_generators(inputs, seed, self.id), inputs))
 
 
-def spent_noise(attack: Attack, generators: list[torch.Generator], like: Tensor) -> Tensor:
-    """Return one random perturbation per generator that spends the whole budget of ``attack``."""
-    noise = BALLS[attack.norm].random(generators, attack.eps, like)
+def spent_noise(attack: Attack, space: InputSpace, generators: list[torch.Generator], like: Tensor) -> Tensor:
+    """Return one random perturbation per generator that spends the whole budget of ``attack``, in every frame."""
+    noise = ball_of(attack.norm, space).random(generators, attack.eps, like)
     return noise.sign() * attack.eps if attack.norm == "Linf" else noise
 
 
@@ -56,7 +57,7 @@ def spent_noise(attack: Attack, generators: list[torch.Generator], like: Tensor)
 class BestNoise(Control):
     """The costliest of as many noisy inputs as another attack tried candidates: what luck alone finds.
 
-    For targets that iterate, whose output may change its length by any change.
+    For targets whose number of outputs may change by any change: those that iterate, and those that find objects.
 
     Attributes:
         queries: inputs to try for each sample of the same batch, int64 ``[B]``: what the costliest attack spent.
@@ -64,9 +65,13 @@ class BestNoise(Control):
 
     id: ClassVar[str] = "control-best-noise"
     access: ClassVar[Access] = Access.DECISION
-    targets: ClassVar[type] = StepTarget
 
     queries: Tensor = field(compare=False, repr=False)
+
+    @classmethod
+    def applies_to(cls, target: Target) -> bool:
+        """See :meth:`Attack.applies_to`."""
+        return super().applies_to(target) and target.behavior is not Behavior.COMPUTATION
 
     def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
         """See :meth:`Attack.search`.
@@ -75,7 +80,7 @@ class BestNoise(Control):
             UsageError: if the queries are of another batch.
         """
         check_queries(self.queries, inputs)
-        space, ball = target.space, BALLS[self.norm]
+        space, ball = target.space, ball_of(self.norm, target.space)
         assert isinstance(space, DenseSpace)
         generators = sample_generators(inputs, seed, self.id)
         best, most = inputs.clone(), torch.full((len(inputs),), -1.0, dtype=torch.float64)
@@ -83,7 +88,7 @@ class BestNoise(Control):
         for number in range(int(spent.max())):
             rows = (spent > number).nonzero().flatten()
             here = rows.to(inputs.device)
-            noise = spent_noise(self, [generators[row] for row in rows.tolist()], inputs[here])
+            noise = spent_noise(self, space, [generators[row] for row in rows.tolist()], inputs[here])
             noisy = apply(inputs[here], noise, ball, self.eps, space)
             cost = target.prices.cost(target.run(noisy).work)
             better = cost > most[rows]
@@ -109,7 +114,7 @@ class Flat(Control):
 
     def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
         """See :meth:`Attack.search`."""
-        axes = tuple(range(2, inputs.ndim)) or (1,)  # the color of an image, the level of a sound
+        axes = (-2, -1) if inputs.ndim > 3 else (-1,)  # the color of a picture or frame, the level of a sound
         return self._free(inputs.mean(axes, keepdim=True).expand_as(inputs))
 
 
@@ -117,8 +122,10 @@ class Flat(Control):
 class Shuffled(Control):
     """The pixels of another attack's perturbation in random order: same size and histogram, no structure.
 
+    All frames of a video are mixed alike.
+
     Attributes:
-        perturbation: of the same batch, ``[B, C, H, W]`` or ``[B, T]``.
+        perturbation: of the same batch, ``[B, C, H, W]``, ``[B, T, C, H, W]`` or ``[B, T]``.
     """
 
     id: ClassVar[str] = "control-shuffled"
@@ -136,7 +143,7 @@ class Shuffled(Control):
                 f"expected a perturbation of shape {list(inputs.shape)}, got {list(self.perturbation.shape)}; pass the "
                 "same batch's"
             )
-        pixels = inputs[0, 0].numel() if inputs.ndim > 2 else inputs.shape[1]
+        pixels = math.prod(inputs.shape[-2:] if inputs.ndim > 3 else inputs.shape[-1:])
         generators = sample_generators(inputs, seed, self.id)
         order = draw(generators, lambda g: torch.randperm(pixels, generator=g), torch.zeros(1, dtype=torch.int64))
         flat = self.perturbation.view(len(inputs), -1, pixels)

@@ -14,12 +14,8 @@ from torpor.attacks.optimizers import Optimizer, Project, State
 from torpor.attacks.spaces import BALLS, Ball, apply
 from torpor.core.errors import UsageError
 from torpor.core.seeds import sample_generators
-from torpor.core.signals import GateSignals
 from torpor.core.space import DenseSpace
 from torpor.targets.gates import GateTarget
-
-MARGIN = 0.01
-"""A sample leaves the batch once it costs the static bound and every gate is closed by more than this."""
 
 
 @dataclass
@@ -45,10 +41,13 @@ class Incumbent:
             torch.zeros(len(cost), dtype=torch.int64, device=inputs.device),
         )
 
-    def offer(self, rows: Tensor, candidates: Tensor, cost: Tensor, loss: Tensor, allowed: Tensor) -> None:
-        """Take the candidates of ``rows`` that are ``allowed`` and better."""
-        better = (cost > self.cost[rows]) | ((cost == self.cost[rows]) & (loss < self.loss[rows]))
-        take = better & allowed
+    def offer(
+        self, rows: Tensor, candidates: Tensor, cost: Tensor, loss: Tensor, allowed: Tensor | None = None
+    ) -> None:
+        """Take the candidates of ``rows`` that are better and, where only some are, ``allowed``."""
+        take = (cost > self.cost[rows]) | ((cost == self.cost[rows]) & (loss < self.loss[rows]))
+        if allowed is not None:
+            take &= allowed
         taken = rows[take]
         self.inputs[taken], self.cost[taken], self.loss[taken] = candidates[take], cost[take], loss[take]
 
@@ -111,7 +110,7 @@ def minimize(
         best.spent[rows] += 1
         allowed = ball.norm(shown - clean) <= eps * (1 + 1e-5)
         best.offer(rows, shown, cost, loss, allowed)
-        stays = ~(allowed & _finished(signals, cost, static[rows]))
+        stays = ~(allowed & (cost >= static[rows]) & signals.settled())
         if step == steps or not stays.any():
             break
         (gradient,) = torch.autograd.grad(losses.sum(), candidate)
@@ -124,11 +123,6 @@ def minimize(
         delta = optimizer.step(ball, delta, gradient, loss, step, state, _projection(clean, ball, radius, target.space))
     assert best is not None
     return best.candidates(backwards=best.spent - 1)
-
-
-def _finished(signals: GateSignals, cost: Tensor, static: Tensor) -> Tensor:
-    """Tell which samples cost the static bound with every gate closed by more than ``MARGIN``."""
-    return (cost >= static) & (signals.margins.detach().amax(1) < -MARGIN)
 
 
 def _projection(clean: Tensor, ball: Ball, radius: float, space: DenseSpace) -> Project:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -10,9 +9,11 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from torpor.attacks.base import Candidates
+from torpor.attacks.loop import amplify
+from torpor.attacks.optimizers import Adam
 from torpor.attacks.step_objectives import DelayAndDiverge
-from torpor.attacks.steps import Adam, StepAttack, Tanh, lengthen
-from torpor.core.budget import Budget
+from torpor.attacks.steps import StepAttack
+from torpor.attacks.variables import Tanh
 from torpor.core.errors import UsageError
 from torpor.core.paper import Paper
 from torpor.targets.steps import StepTarget
@@ -24,7 +25,6 @@ PAPER = Paper(
     2022,
     "arXiv:2203.15859",
 )
-PAPER_SHAPE = (3, 256, 256)
 RATE = 1e-3
 WEIGHT = 100.0
 
@@ -53,6 +53,7 @@ class NICGSlowDown(StepAttack):
     paper: ClassVar[Paper | None] = PAPER
     paper_steps: ClassVar[int] = 1000
     radii: ClassVar[Mapping[str, float]] = {"Linf": 0.03, "L2": 40.0}
+    paper_shape: ClassVar[tuple[int, ...] | None] = (3, 256, 256)
 
     eps: float = 0.03
     squared: bool = False
@@ -62,15 +63,6 @@ class NICGSlowDown(StepAttack):
         super().__post_init__()
         if self.squared and self.norm != "L2":
             raise UsageError(f"expected norm L2 with squared, got {self.norm}; leave it out")
-
-    @classmethod
-    def default_budget(
-        cls, norm: str | None = None, eps: str | float | None = None, shape: tuple[int, ...] | None = None
-    ) -> Budget:
-        """Return the paper's L2 budget per pixel for images of ``shape``; see :meth:`Attack.default_budget`."""
-        if norm == "L2" and eps is None and shape is not None:
-            eps = cls.radii[norm] * math.sqrt(math.prod(shape) / math.prod(PAPER_SHAPE))
-        return super().default_budget(norm, eps, shape)
 
     @property
     def rate(self) -> float:
@@ -84,7 +76,7 @@ class NICGSlowDown(StepAttack):
 
     def search(self, target: StepTarget, inputs: Tensor, labels: object, seed: int) -> Candidates:
         """See :meth:`Attack.search`."""
-        return lengthen(
+        return amplify(
             target,
             inputs,
             objective=DelayAndDiverge(self.terms),

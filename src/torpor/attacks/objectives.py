@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Generic, Literal, Protocol, TypeVar
 
 from torch import Tensor
 from torch.nn import functional as F
 
-from torpor.core.signals import GateSignals
+from torpor.attacks.optimizers import State
+from torpor.core.signals import CandidateSignals, GateSignals, StepSignals
+
+SignalsT = TypeVar("SignalsT", StepSignals, CandidateSignals)
+
+
+class IterateObjective(ABC, Generic[SignalsT]):
+    """A loss to minimize that may change from iterate to iterate."""
+
+    @abstractmethod
+    def __call__(self, signals: SignalsT, step: int, state: State) -> Tensor:
+        """Return the loss of each sample, ``[B]``.
+
+        Args:
+            signals: of the candidates.
+            step: iteration of the attack, from 0.
+            state: what the objective remembers, tensors ``[B, ...]``; shared with the optimizer.
+        """
+
+    def rank(self, signals: SignalsT, loss: Tensor) -> Tensor:
+        """Return what ranks candidates of equal cost, ``[B]``, the least best: the loss, unless its meaning drifts."""
+        return loss
 
 
 class Objective(Protocol):

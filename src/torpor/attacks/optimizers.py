@@ -139,3 +139,24 @@ class AutoSteps(Optimizer):
         state["better"] = torch.zeros_like(state["better"])
         back = per_sample(halve, delta)
         return torch.where(back, state["best"], delta), torch.where(back, state["best_gradient"], gradient)
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """Adam (Kingma and Ba, ICLR 2015) whose moments belong to the sample.
+
+    Attributes:
+        rate: learning rate.
+    """
+
+    rate: float
+
+    def step(
+        self, ball: Ball, delta: Tensor, gradient: Tensor, loss: Tensor, step: int, state: State, project: Project
+    ) -> Tensor:
+        """See :meth:`Optimizer.step`."""
+        if not state.keys() & {"mean", "square"}:
+            state |= {"mean": torch.zeros_like(gradient), "square": torch.zeros_like(gradient)}
+        first = state["mean"].mul_(0.9).add_(0.1 * gradient) / (1 - 0.9 ** (step + 1))
+        second = state["square"].mul_(0.999).add_(gradient.square().mul_(0.001)) / (1 - 0.999 ** (step + 1))
+        return project(delta - first.mul_(self.rate).div_(second.sqrt_().add_(1e-8)))

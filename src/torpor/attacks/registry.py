@@ -7,14 +7,19 @@ from typing import Any
 
 from torpor.attacks.base import Attack
 from torpor.attacks.controls import BestNoise, Flat, Noise, Shuffled
+from torpor.attacks.daedalus import Daedalus
 from torpor.attacks.deepsloth import DeepSloth
 from torpor.attacks.engorgio import Engorgio
 from torpor.attacks.llmeffichecker import LLMEffiCheckerChar, LLMEffiCheckerToken
 from torpor.attacks.loopllm import LoopLLM
 from torpor.attacks.nicg_slowdown import NICGSlowDown
 from torpor.attacks.nmtsloth import NMTSlothChar, NMTSlothStructure, NMTSlothToken
+from torpor.attacks.overload import Overload
 from torpor.attacks.pgd import PGD, PGDAvg, PGDMax
+from torpor.attacks.phantom_sponges import PhantomSponges
 from torpor.attacks.slothspeech import SlothSpeech
+from torpor.attacks.slowtrack import SlowTrack
+from torpor.attacks.snal import SNAL
 from torpor.attacks.sponge_genetic import SpongeGenetic
 from torpor.attacks.square import Square
 from torpor.attacks.standard import Standard
@@ -24,6 +29,7 @@ from torpor.attacks.universal import DeepSlothClassUniversal, DeepSlothUniversal
 from torpor.attacks.verbose_images import VerboseImages
 from torpor.core.errors import UsageError
 from torpor.targets.base import Target
+from torpor.targets.candidates import CandidateTarget
 from torpor.targets.gates import GateTarget
 
 ATTACKS: dict[str, type[Attack]] = {
@@ -49,6 +55,11 @@ ATTACKS: dict[str, type[Attack]] = {
         LoopLLM,
         SpongeGenetic,
         SlothSpeech,
+        Overload,
+        PhantomSponges,
+        SlowTrack,
+        Daedalus,
+        SNAL,
         Noise,
         Flat,
         Shuffled,
@@ -125,6 +136,8 @@ def default_attacks(target: Target) -> tuple[str, ...]:
     """
     if isinstance(target, GateTarget):
         return (Standard.id,)
+    if isinstance(target, CandidateTarget):
+        return (SlowTrack.id if SlowTrack.applies_to(target) else PhantomSponges.id, Overload.id)
     by_kind = {
         "image": (NICGSlowDown.id,),
         "text": (NMTSlothChar.id, NMTSlothToken.id),

@@ -11,8 +11,11 @@ import torch
 from torch import Tensor
 
 from torpor.attacks.base import Candidates
+from torpor.attacks.loop import amplify
+from torpor.attacks.optimizers import Adam
 from torpor.attacks.step_objectives import LowerEnd
-from torpor.attacks.steps import Adam, Change, StepAttack, lengthen
+from torpor.attacks.steps import StepAttack
+from torpor.attacks.variables import Change
 from torpor.core.budget import Budget
 from torpor.core.paper import Paper
 from torpor.core.seeds import sample_generators
@@ -82,7 +85,7 @@ class SlothSpeech(StepAttack):
 
     def search(self, target: StepTarget, inputs: Tensor, labels: object, seed: int) -> Candidates:
         """See :meth:`Attack.search`."""
-        return lengthen(
+        return amplify(
             target,
             inputs,
             objective=LowerEnd(),

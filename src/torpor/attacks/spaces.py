@@ -16,7 +16,7 @@ from torpor.core.batches import Samples
 from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
 from torpor.core.seeds import draw
-from torpor.core.space import DenseSpace, InputSpace
+from torpor.core.space import DenseSpace, InputSpace, VideoSpace
 from torpor.core.text import TextSpace
 
 SLACK = 1e-6
@@ -61,7 +61,7 @@ class Ball(ABC):
                 inside = self.norm((rows * per_sample(middle, rows)).round()) <= limit
                 low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
             rounded[outside] = (rows * per_sample(low, rows)).round()
-        return rounded / levels
+        return rounded.div_(levels)
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Linf(Ball):
     def snap(self, delta: Tensor, radius: float, levels: int) -> Tensor:
         """See :meth:`Ball.snap`; the whole levels within the radius are a smaller cube."""
         whole = math.floor(radius * levels * (1 + SLACK))
-        return (delta * levels).round().clamp(-whole, whole) / levels
+        return (delta * levels).round_().clamp_(-whole, whole).div_(levels)
 
 
 @dataclass(frozen=True)
@@ -171,6 +171,46 @@ class L1(Ball):
 BALLS: dict[str, Ball] = {"Linf": Linf(), "L2": L2(), "L1": L1()}
 
 
+@dataclass(frozen=True)
+class PerFrame(Ball):
+    """All changes of videos ``[B, T, ...]`` of which each frame's is in a ball; the norm is that of the largest.
+
+    Attributes:
+        ball: of one frame.
+
+    >>> PerFrame(L2()).norm(torch.tensor([[[3.0, 4.0], [0.0, 1.0]]]))
+    tensor([5.])
+    """
+
+    ball: Ball
+
+    def norm(self, delta: Tensor) -> Tensor:
+        """See :meth:`Ball.norm`."""
+        return self.ball.norm(delta.flatten(0, 1)).view(delta.shape[:2]).amax(1)
+
+    def project(self, delta: Tensor, radius: float) -> Tensor:
+        """See :meth:`Ball.project`."""
+        return self.ball.project(delta.flatten(0, 1), radius).view_as(delta)
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """See :meth:`Ball.steepest`: norm 1 in every frame."""
+        return self.ball.steepest(gradient.flatten(0, 1)).view_as(gradient)
+
+    def random(self, generators: list[torch.Generator], radius: float, like: Tensor) -> Tensor:
+        """See :meth:`Ball.random`; a video's generator draws its frames in turn."""
+        each = [generator for generator in generators for _ in range(like.shape[1])]
+        return self.ball.random(each, radius, like.flatten(0, 1)).view_as(like)
+
+    def snap(self, delta: Tensor, radius: float, levels: int) -> Tensor:
+        """See :meth:`Ball.snap`."""
+        return self.ball.snap(delta.flatten(0, 1), radius, levels).view_as(delta)
+
+
+def ball_of(norm: str, space: InputSpace) -> Ball:
+    """Return the geometry of budgets in ``space``: those of videos hold for each frame."""
+    return PerFrame(BALLS[norm]) if isinstance(space, VideoSpace) else BALLS[norm]
+
+
 def apply(inputs: Tensor, delta: Tensor, ball: Ball, radius: float, space: DenseSpace) -> Tensor:
     """Return ``inputs + delta`` as inputs that integers can hold, within ``radius`` of ``inputs``.
 
@@ -179,8 +219,8 @@ def apply(inputs: Tensor, delta: Tensor, ball: Ball, radius: float, space: Dense
     >>> (apply(clean, torch.ones(1, 1, 1, 1), Linf(), 3.9 / 255, ImageSpace((1, 1, 1))) * 255).item()
     253.0
     """
-    inside = space.clamp(inputs + delta) - inputs
-    return space.snap(inputs + ball.snap(ball.project(inside, radius), radius, space.levels))
+    inside = space.clamp(inputs + delta).sub_(inputs)
+    return space.snap(ball.snap(ball.project(inside, radius), radius, space.levels).add_(inputs))
 
 
 def check_budget(budget: Budget, space: InputSpace) -> None:
@@ -192,7 +232,7 @@ def check_budget(budget: Budget, space: InputSpace) -> None:
     if budget.norm not in space.norms:
         raise UsageError(f"expected norm {', '.join(space.norms)} for {space.kind} inputs, got {budget.norm}")
     if isinstance(space, DenseSpace) and budget.eps * space.levels * (1 + SLACK) < 1:
-        what = "pixel" if space.kind == "image" else "sound"
+        what = "pixel" if space.kind in ("image", "video") else "sound"
         raise UsageError(
             f"expected eps of at least 1/{space.levels}, one {what} level, got {budget.eps:g}; raise --eps"
         )
@@ -208,8 +248,9 @@ def confine(space: InputSpace, clean: Samples, candidates: Samples, budget: Budg
         The inputs, and the share of the budget that each uses, float ``[B]``.
     """
     if isinstance(space, DenseSpace):
-        inputs = apply(clean, candidates.to(clean) - clean, BALLS[budget.norm], budget.eps, space)
-        return inputs, BALLS[budget.norm].norm(inputs - clean) / budget.eps
+        ball = ball_of(budget.norm, space)
+        inputs = apply(clean, candidates.to(clean) - clean, ball, budget.eps, space)
+        return inputs, ball.norm(inputs - clean) / budget.eps
     assert isinstance(space, TextSpace)
     texts, shares = [], []
     for before, after in zip(clean, candidates, strict=True):

@@ -6,13 +6,13 @@ Steps behind a sample's own end token carry no loss, whatever its neighbors in t
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from torpor.attacks.objectives import IterateObjective
 from torpor.attacks.optimizers import State
 from torpor.core.errors import UsageError
 from torpor.core.signals import StepSignals
@@ -21,22 +21,8 @@ TINY = 1e-12
 """What weights divide by at least."""
 
 
-class StepObjective(ABC):
+class StepObjective(IterateObjective[StepSignals]):
     """A loss to minimize."""
-
-    @abstractmethod
-    def __call__(self, signals: StepSignals, step: int, state: State) -> Tensor:
-        """Return the loss of each sample, ``[B]``.
-
-        Args:
-            signals: of the candidates.
-            step: iteration of the attack, from 0.
-            state: what the objective remembers, tensors ``[B, ...]``; shared with the optimizer.
-        """
-
-    def rank(self, signals: StepSignals, loss: Tensor) -> Tensor:
-        """Return what ranks candidates of equal cost, ``[B]``, the least best: the loss, unless its meaning drifts."""
-        return loss
 
 
 def masked_mean(values: Tensor, signals: StepSignals) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar, Self
@@ -13,11 +13,12 @@ from torch import Tensor
 
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.deepsloth import PAPER
-from torpor.attacks.objectives import Objective, UniformExits
+from torpor.attacks.objectives import UniformExits
 from torpor.attacks.optimizers import Optimizer, ShrinkingBall, State, Steps
 from torpor.attacks.spaces import BALLS, L1, Ball, apply
 from torpor.core.errors import UsageError
 from torpor.core.paper import Paper
+from torpor.core.space import DenseSpace
 from torpor.core.threat import Stage
 from torpor.data.sets import DataSet
 from torpor.targets.base import Target
@@ -55,6 +56,7 @@ class Universal(Attack):
 
     stage: ClassVar[Stage] = Stage.UNIVERSAL
     learns_from_data: ClassVar[bool] = True
+    fit_limit: ClassVar[int] = FIT_LIMIT
 
     learned: Learned | None = field(default=None, compare=False, repr=False)
 
@@ -71,24 +73,33 @@ class Universal(Attack):
         """
         if not self.learns_from_data:
             return replace(self, learned=self.learn(target, (), None, seed))
-        known = data.load("validation", FIT_LIMIT)
+        known = data.load("validation", self.fit_limit)
         return self.fit(target, target.read(known.inputs), references=known.references, seed=seed)
 
     @abstractmethod
     def learn(self, target: Any, inputs: Any, references: Any, seed: int) -> Learned:  # noqa: ANN401
         """Learn from valid images ``[N, C, H, W]`` and, where the attack needs them, their classes ``[N]``."""
 
-    def search(self, target: GateTarget, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
-        """Add the learned perturbation; see :meth:`Attack.search`."""
+    def known(self) -> Learned:
+        """Return what was learned.
+
+        Raises:
+            UsageError: if nothing was.
+        """
         if self.learned is None:
             raise UsageError(f"expected a fitted attack, got {self.id} before fit(); fit it on other inputs first")
-        delta = self.learned.perturbations.to(inputs)
+        return self.learned
+
+    def search(self, target: Any, inputs: Tensor, labels: Any, seed: int) -> Candidates:  # noqa: ANN401
+        """Add the learned perturbation, to every frame of a video; see :meth:`Attack.search`."""
+        learned = self.known()
+        delta = learned.perturbations.to(inputs)
         nothing = torch.zeros(len(inputs), dtype=torch.int64)
         return Candidates(
             inputs + (delta[labels] if len(delta) > 1 else delta),
             forwards=nothing,
             backwards=nothing,
-            zero_gradient=torch.full((len(inputs),), self.learned.blind),
+            zero_gradient=torch.full((len(inputs),), learned.blind),
         )
 
 
@@ -113,6 +124,7 @@ class DeepSlothUniversal(Universal):
         optimizer: Optimizer = Steps((0.16 if self.norm == "Linf" else 0.0625) * self.eps)
         if self.norm == "L2":
             optimizer = ShrinkingBall(steps, self.eps, period=batches * repeats, size=0.1, cosine=False)
+        like = inputs[:1].to(target.device)
         return descend(
             target,
             inputs,
@@ -122,7 +134,7 @@ class DeepSlothUniversal(Universal):
             optimizer=optimizer,
             schedule=_schedule(inputs[: BATCH * batches], epochs, repeats),
             steps=steps,
-            seed=seed,
+            start=ball.random([torch.Generator().manual_seed(seed)], optimizer.radius(0, self.eps), like),
         )
 
 
@@ -156,38 +168,50 @@ class DeepSlothClassUniversal(DeepSlothUniversal):
         )
 
 
-def _schedule(inputs: Tensor, epochs: int, repeats: int) -> Iterator[Tensor]:
-    """Yield the batch of each step."""
+def _schedule(inputs: Tensor, epochs: int, repeats: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the batch of each step, and classes that :class:`UniformExits` does not look at."""
     for _ in range(epochs):
         for batch in inputs.split(BATCH):
             for _ in range(repeats):
-                yield batch
+                yield batch, torch.zeros(len(batch), dtype=torch.int64)
 
 
 def descend(
-    target: GateTarget,
+    target: Target,
     inputs: Tensor,
     *,
-    objective: Objective,
+    objective: Callable[[Any, Any], Tensor],
     ball: Ball,
     eps: float,
     optimizer: Optimizer,
-    schedule: Iterator[Tensor],
+    schedule: Iterator[tuple[Tensor, Any]],
     steps: int,
-    seed: int,
+    start: Tensor,
 ) -> Learned:
-    """Minimize the mean objective with one perturbation ``[1, C, H, W]`` and return the costliest that was seen."""
-    labels = torch.zeros(BATCH, dtype=torch.int64, device=target.device)
-    like = inputs[:1].to(target.device)
-    delta = ball.random([torch.Generator().manual_seed(seed)], optimizer.radius(0, eps), like)
+    """Minimize the mean objective with one perturbation ``[1, C, H, W]`` and return the costliest that was seen.
+
+    Args:
+        target: what to attack.
+        inputs: images ``[N, C, H, W]`` whose hard cost tells which perturbation is the costliest.
+        objective: maps signals, and what the schedule says beside a batch, to a loss per sample.
+        ball: geometry of the budget.
+        eps: radius of the budget.
+        optimizer: turns gradients into steps.
+        schedule: the batch of each step, and what the objective is told beside it.
+        steps: length of the schedule.
+        start: first perturbation ``[1, C, H, W]``.
+    """
+    space = target.space
+    assert isinstance(space, DenseSpace)
+    delta = start
     state: State = {}
     best, best_cost = delta, -1.0
     forwards = backwards = 0
     blind = False
-    for step, batch in enumerate(schedule):
+    for step, (batch, beside) in enumerate(schedule):
         radius = optimizer.radius(step, eps)
-        candidate = apply(batch.to(target.device), delta, ball, radius, target.space).requires_grad_()
-        losses = objective(target.signals(candidate), labels[: len(batch)])
+        candidate = apply(batch.to(target.device), delta, ball, radius, space).requires_grad_()
+        losses = objective(target.signals(candidate), beside)
         gradient = torch.autograd.grad(losses.mean(), candidate)[0].sum(0, keepdim=True)
         forwards, backwards = forwards + len(batch), backwards + len(batch)
         if step == 0:
@@ -204,10 +228,12 @@ def descend(
     return Learned(best, forwards, backwards, blind)
 
 
-def _cost(target: GateTarget, inputs: Tensor, delta: Tensor, ball: Ball, eps: float) -> float:
+def _cost(target: Target, inputs: Tensor, delta: Tensor, ball: Ball, eps: float) -> float:
     """Return the hard cost of all inputs with one perturbation, a batch at a time."""
+    space = target.space
+    assert isinstance(space, DenseSpace)
     total = 0.0
     for batch in inputs.split(BATCH):
-        sent = apply(batch.to(target.device), delta, ball, eps, target.space)
+        sent = apply(batch.to(target.device), delta, ball, eps, space)
         total += target.prices.cost(target.run(sent).work).sum().item()
     return total

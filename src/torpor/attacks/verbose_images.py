@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from torpor.attacks.base import Candidates
+from torpor.attacks.loop import amplify
 from torpor.attacks.optimizers import Optimizer, Project, State
 from torpor.attacks.spaces import Ball, per_sample
 from torpor.attacks.step_objectives import Verbose
-from torpor.attacks.steps import Change, StepAttack, lengthen
+from torpor.attacks.steps import StepAttack
+from torpor.attacks.variables import Change
 from torpor.core.paper import Paper
 from torpor.core.seeds import sample_generators
 from torpor.targets.steps import StepTarget
@@ -76,7 +78,7 @@ class VerboseImages(StepAttack):
         Raises:
             UsageError: if the target shows no hidden states.
         """
-        return lengthen(
+        return amplify(
             target,
             inputs,
             objective=Verbose(reverse=self.reverse),

@@ -11,6 +11,7 @@ from torpor.core.batches import Samples, take
 from torpor.core.text import pack
 from torpor.data.sets import Batch
 from torpor.targets.base import Target
+from torpor.targets.candidates import CandidateTarget
 from torpor.targets.steps import StepTarget
 
 FIRST = 16
@@ -28,7 +29,7 @@ def pick(target: Target, batch: Batch, result: AttackResult) -> dict[str, Tensor
         "attacked": target.space.to_bytes(take(result.inputs, keep)).cpu(),
         "slowdown": cost[keep],
     }
-    if len(batch.references):
+    if len(batch.references) and not isinstance(target, CandidateTarget):  # whose records hold what is there
         found["reference"] = storable(take(batch.references, keep))
     if isinstance(target, StepTarget):
         for side, outcome in (("clean", result.clean), ("attacked", result.attacked)):

@@ -45,7 +45,8 @@ COLUMNS: Mapping[str, str] = {
     **dict.fromkeys(("flops", "flops_clean", "flops_static"), "flops"),
     **dict.fromkeys(("linf", "l2", "l1"), "distance"),
     **dict.fromkeys(("exit", "forwards", "backwards", "steps", "steps_clean", "edits"), "count"),
-    **dict.fromkeys(("similarity", "capped", "capped_clean"), "ratio"),
+    **dict.fromkeys(("similarity", "capped", "capped_clean", "clean_recall"), "ratio"),
+    **dict.fromkeys(("kept", "kept_clean"), "count"),
     "i_loops": "percent",
 }
 """Dimension of each per-sample column that can be aggregated."""
@@ -59,7 +60,8 @@ KEYS: Mapping[str, str] = {
     **dict.fromkeys(("token_ratio_of_means", "token_mean_of_ratios", "cap_hit_rate", "cap_hit_rate_clean"), "ratio"),
     **dict.fromkeys(("cap4_hit_rate", "similarity_mean", "ogf_mean"), "ratio"),
     **dict.fromkeys(("steps_mean", "steps_clean_mean", "edits_mean", "cap"), "count"),
-    **dict.fromkeys(("n", "forwards", "backwards"), "count"),
+    **dict.fromkeys(("n", "forwards", "backwards", "kept_mean", "kept_clean_mean"), "count"),
+    **dict.fromkeys(("clean_recall_mean", "map50", "map", "mota", "idf1"), "ratio"),
     **dict.fromkeys(("latency_s_p50", "attack_seconds"), "time"),
     "latency_slowdown": "ratio",
     "i_latency": "percent",

@@ -17,6 +17,7 @@ from torpor.attacks.registry import ATTACKS, load_attack, takes_steps
 from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
 from torpor.targets.base import Target
+from torpor.targets.candidates import CandidateTarget
 from torpor.targets.steps import StepTarget
 
 
@@ -103,8 +104,8 @@ class Plan:
     def _names(self, budget: Budget) -> tuple[str, ...]:
         """Return the attacks with this budget, and their controls."""
         attacks = self.attacks_at(budget)
-        iterates = any(issubclass(attack.targets, StepTarget) for attack in attacks)
-        return (*(attack.id for attack in attacks), *control_ids(budget, iterates=iterates))
+        by_luck = any(issubclass(attack.targets, (StepTarget, CandidateTarget)) for attack in attacks)
+        return (*(attack.id for attack in attacks), *control_ids(budget, by_luck=by_luck))
 
     def to_json(self) -> dict[str, Any]:
         """Return what identifies the audit, for ``plan.json``."""
@@ -150,7 +151,9 @@ def default_batch_size(target: Target) -> int:
     >>> default_batch_size(needle())
     128
     """
-    return 16 if isinstance(target, StepTarget) else 128
+    if target.space.kind == "video":
+        return 1
+    return 16 if isinstance(target, StepTarget | CandidateTarget) else 128
 
 
 def parse_eps(norm: str | None, text: str | None) -> tuple[float, ...]:

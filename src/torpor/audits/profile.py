@@ -18,6 +18,7 @@ from torpor.data.sets import DataSet
 from torpor.meters import WallClock, calibrate, latency
 from torpor.metrics import benign_percentile, efficacy_eec, efficacy_step, exit_histogram, tails
 from torpor.targets.base import Target
+from torpor.targets.candidates import CandidateTarget
 from torpor.targets.early_exit import EarlyExitTarget
 from torpor.targets.steps import StepTarget
 
@@ -80,6 +81,9 @@ def clean_profile(
         steps = tails(target.iterations(counts).numpy())
         profile |= {"cap": target.cap, "steps_mean": steps.mean, "steps_p50": steps.p50, "steps_p99": steps.p99}
         profile |= {"steps_max": steps.max, "cap_hit_rate": capped / len(cost)}
+    if isinstance(target, CandidateTarget):
+        means = counts.counts.to(torch.float64).mean(0).tolist()
+        profile |= {"units_mean": dict(zip((unit.name for unit in target.units), means, strict=True))}
     if seconds:
         prices = calibrate(target, first[0], clock)
         names = [unit.name for unit in target.units]

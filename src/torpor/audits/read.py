@@ -34,6 +34,7 @@ class Audit:
         natural: benign percentiles, or None.
         summary: one row per attack, defense and budget.
         command: the command line that repeats it, or None.
+        clock: seconds per unit of a pipeline, and of its suppression; None for other targets.
     """
 
     folder: Path
@@ -43,6 +44,7 @@ class Audit:
     natural: Mapping[str, Any] | None
     summary: Sequence[Mapping[str, Any]]
     command: str | None = None
+    clock: Mapping[str, Any] | None = None
 
     def parts(self) -> dict[str, Any]:
         """Return everything but the folder, by name."""
@@ -126,7 +128,10 @@ def _validated(folder: Path, raw: Mapping[str, Any]) -> Audit:
         raise DataError(f"expected an object or null 'natural' in {folder}, got {natural!r}; run the audit again")
     if not isinstance(summary, list) or not all(_is_row(row) for row in summary):
         raise DataError(f"expected a list of rows with attack and kind as 'summary' in {folder}; run the audit again")
-    return Audit(folder, raw["config"], raw["target"], raw["environment"], natural, summary, raw.get("command"))
+    if not isinstance(clock := raw.get("clock"), dict | None):
+        raise DataError(f"expected an object or null 'clock' in {folder}, got {clock!r}; run the audit again")
+    parts = (raw["config"], raw["target"], raw["environment"], natural, summary, raw.get("command"), clock)
+    return Audit(folder, *parts)
 
 
 def _is_row(row: object) -> bool:

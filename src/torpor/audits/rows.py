@@ -14,8 +14,10 @@ from torpor.attacks.base import AttackResult
 from torpor.audits.store import records_table
 from torpor.core.batches import Samples
 from torpor.core.budget import Budget
+from torpor.core.objects import frames_of, to_json
 from torpor.core.outcome import Outcome
 from torpor.core.records import Record
+from torpor.core.space import VideoSpace
 from torpor.core.text import TextSpace, levenshtein
 from torpor.core.work import Work
 from torpor.data.sets import Batch
@@ -24,6 +26,7 @@ from torpor.metrics.headroom import headroom
 from torpor.metrics.loops import i_loops
 from torpor.metrics.slowdown import slowdown
 from torpor.targets.base import Target
+from torpor.targets.candidates import CandidateTarget, clean_recall
 from torpor.targets.steps import StepTarget
 
 _COLUMNS = tuple(Record.__annotations__)
@@ -59,7 +62,7 @@ def _away(target: Target, clean: Samples, inputs: Samples, budget: Budget | None
     """Return how far each input is from its clean twin, in the measures of its space."""
     space = target.space
     if not isinstance(space, TextSpace):
-        away = distances(clean, inputs)
+        away = distances(clean, inputs, per_frame=isinstance(space, VideoSpace))
         return {name: getattr(away, name).cpu().numpy() for name in ("linf", "l2", "l1")}
     pairs = list(zip(clean, inputs, strict=True))
     norm = budget.norm if budget else "chars"
@@ -108,6 +111,8 @@ def _rows(
 
 def _family(target: Target, batch: Batch, clean: Outcome, outcome: Outcome, static: Work) -> dict[str, Any]:
     """Return the columns that only this kind of target has."""
+    if isinstance(target, CandidateTarget):
+        return _objects(batch, clean, outcome)
     if not isinstance(target, StepTarget):
         exits = (outcome.work.counts > 0).sum(1).numpy() - 1
         return {"exit": exits, "reference": batch.references.numpy()}
@@ -121,6 +126,19 @@ def _family(target: Target, batch: Batch, clean: Outcome, outcome: Outcome, stat
         "capped_clean": [output.capped for output in clean.outputs],
         "output": [output.text for output in outcome.outputs],
         "reference_text": list(batch.references) or None,
+    }
+
+
+def _objects(batch: Batch, clean: Outcome, outcome: Outcome) -> dict[str, Any]:
+    """Return what was found, in a picture or in the frames of a video."""
+    before, after = (tuple(map(frames_of, side.outputs)) for side in (clean, outcome))
+    recall = [clean_recall(*pair) for pair in zip(after, before, strict=True)]
+    return {
+        "kept_clean": [sum(map(len, frames)) for frames in before],
+        "kept": [sum(map(len, frames)) for frames in after],
+        "clean_recall": _defined(torch.tensor(recall, dtype=torch.float64)),
+        "found": list(map(to_json, outcome.outputs)),
+        "truth": list(map(to_json, batch.references)) or None,
     }
 
 

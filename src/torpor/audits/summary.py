@@ -17,6 +17,7 @@ from torpor.attacks.standard import Standard
 from torpor.audits.environment import environment
 from torpor.audits.flags import Flags
 from torpor.audits.plan import Plan, slug
+from torpor.audits.stages import stage_clock
 from torpor.audits.store import Store
 from torpor.audits.timing import at_four_caps, time_pairs
 from torpor.core.budget import Budget
@@ -26,9 +27,12 @@ from torpor.data.sets import DataSet
 from torpor.metrics.loops import COLUMNS as LOOP_COLUMNS
 from torpor.metrics.loops import LoopSummary
 from torpor.metrics.natural import benign_percentile
+from torpor.metrics.outputs import COLUMNS as OUTPUT_COLUMNS
+from torpor.metrics.outputs import OutputSummary
 from torpor.metrics.summary import COLUMNS, NULLABLE, CostSummary
 from torpor.metrics.translation import CorpusScores
 from torpor.targets.base import Target
+from torpor.targets.candidates import CandidateTarget
 from torpor.targets.early_exit import EarlyExitTarget
 from torpor.targets.steps import StepTarget
 from torpor.taxonomy import tags_for
@@ -42,18 +46,19 @@ class _Row:
     def __init__(self, criterion: Criterion) -> None:
         self.criterion = criterion
         self.cost, self.flags = CostSummary(), Flags()
-        self.loops, self.scores = LoopSummary(), CorpusScores()
+        self.loops, self.scores, self.outputs = LoopSummary(), CorpusScores(), OutputSummary()
         self.samples = self.success = 0
 
     def update(self, table: pa.Table) -> None:
         columns = {name: table[name].to_numpy(zero_copy_only=False) for name in COLUMNS}
         maybe = {name: columns[name].astype(np.float64) for name in NULLABLE}
-        steps = table["steps"].null_count == 0
-        exits = {} if steps else {"exit": table["exit"].to_numpy()}
-        self.cost.update(columns | maybe | exits)
+        steps, finds, exits = (table[name].null_count == 0 for name in ("steps", "kept", "exit"))
+        self.cost.update(columns | maybe | ({"exit": table["exit"].to_numpy()} if exits else {}))
         if steps:
             self.loops.update({name: table[name].to_numpy(zero_copy_only=False) for name in LOOP_COLUMNS})
             self.scores.update(table["output"].to_pylist(), table["reference_text"].to_pylist())
+        if finds:
+            self.outputs.update({name: table[name].to_pylist() for name in OUTPUT_COLUMNS})
         self.flags.update(table)
         cost, clean, static = (columns[name] for name in ("flops", "flops_clean", "flops_static"))
         self.success += int(self.criterion(Evidence(cost, clean, static, columns["agreement"].astype(bool))).sum())
@@ -82,9 +87,7 @@ def summarize(plan: Plan, target: Target, data: DataSet, store: Store) -> dict[s
                 "eps": budget.eps if budget else None,
                 **_identity(attack, target),
                 **row.cost.compute(target.exit_costs if isinstance(target, EarlyExitTarget) else None),
-                **(
-                    _iterations(target, row, pairs, clean_only=budget is None) if isinstance(target, StepTarget) else {}
-                ),
+                **_family(target, row, pairs, clean_only=budget is None),
                 "success_rate": row.success / row.samples,
                 "success_criterion": str(criterion),
                 "utility_name": target.utility_name,
@@ -102,6 +105,7 @@ def summarize(plan: Plan, target: Target, data: DataSet, store: Store) -> dict[s
         "target": describe_target(target),
         "environment": environment(target.device),
         "natural": natural_baseline(target, data, summary[0]["flops_mean"]),
+        "clock": stage_clock(target, data) if isinstance(target, CandidateTarget) else None,
         "summary": summary,
     }
 
@@ -149,8 +153,12 @@ def _identity(attack: str, target: Target) -> dict[str, Any]:
     }
 
 
-def _iterations(target: StepTarget, row: _Row, pairs: dict[str, Tensor], *, clean_only: bool) -> dict[str, Any]:
-    """Return the keys of a row that only targets have which iterate."""
+def _family(target: Target, row: _Row, pairs: dict[str, Tensor], *, clean_only: bool) -> dict[str, Any]:
+    """Return the keys of a row that only this kind of target has."""
+    if isinstance(target, CandidateTarget):
+        return row.outputs.compute(target.units)
+    if not isinstance(target, StepTarget):
+        return {}
     own = row.loops.compute(cap=target.cap, context=target.details().get("context"))
     return own | row.scores.compute() | at_four_caps(target, pairs, clean_only=clean_only)
 
@@ -165,7 +173,7 @@ def describe_target(target: Target) -> dict[str, Any]:
         "input_shape": list(target.space.shape) if isinstance(target.space, DenseSpace) else None,
         "utility_name": target.utility_name,
         "static_flops": int(target.prices.cost(target.static_work()).item()),
-        "units": [{"name": unit.name, "flops": unit.flops} for unit in target.units],
+        "units": [{"name": unit.name, "flops": unit.flops, "stage": unit.stage or None} for unit in target.units],
         **dict.fromkeys(("rule", "classes", "exit_costs")),
         **target.details(),
     }

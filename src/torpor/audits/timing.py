@@ -10,12 +10,15 @@ from torch import Tensor
 
 from torpor.audits.examples import FIRST
 from torpor.meters import WallClock, energy_meter, memory_meter, paired_latency
+from torpor.meters.clock import elapsed
 from torpor.meters.latency import Call
 from torpor.metrics.loops import i_loops
 from torpor.targets.base import Target
 from torpor.targets.steps import StepTarget
 
 REPEATS = 6
+TIMED_S = 20.0  # what the timing of one row may take, or it would take longer than the attack
+FEWEST = 4  # samples that are timed whatever that takes
 ENERGY_S = 2.0  # counters tick every 20 to 100 ms, so one call would be all tick or no tick
 
 
@@ -32,10 +35,16 @@ def time_pairs(target: Target, examples: dict[str, Tensor], *, clean_only: bool 
     """
     first = examples["index"] < FIRST
     side = "clean" if clean_only else "attacked"
+    clock = WallClock(target.device)
     pairs: list[tuple[Call, Call]] = []
+    ahead = 0.0
     for clean, attacked in zip(examples["clean"][first], examples[side][first], strict=True):
-        pairs.append((_call(target, clean), _call(target, attacked)))
-    found = paired_latency(pairs, WallClock(target.device), repeats=REPEATS)
+        pair = (_call(target, clean), _call(target, attacked))
+        ahead += REPEATS * sum(elapsed(call, clock) for call in pair)
+        if ahead > TIMED_S and len(pairs) >= FEWEST:
+            break
+        pairs.append(pair)
+    found = paired_latency(pairs, clock, repeats=REPEATS)
     energy, memory = energy_meter(target.device), memory_meter(target.device)
     rounds = math.ceil(ENERGY_S / (found.attacked_s_p50 * len(pairs)))
 

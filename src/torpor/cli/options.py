@@ -10,7 +10,9 @@ import typer
 TargetName = Annotated[
     str,
     typer.Argument(
-        metavar="TARGET", help="A name from 'torpor list targets', hf:FOLDER_OR_NAME, or pkg.module:factory."
+        metavar="TARGET",
+        help="A name from 'torpor list targets', hf:FOLDER_OR_NAME, torchvision:NAME, ultralytics:NAME.yaml, or "
+        "pkg.module:factory.",
     ),
 ]
 Norm = Annotated[

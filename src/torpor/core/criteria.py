@@ -94,12 +94,13 @@ class PreservesPrediction(Criterion):
 def success(behavior: Behavior) -> Criterion:
     """Return what counts as a success against targets of ``behavior``: twice as dear, and nobody notices.
 
-    Where the attack is on the number of iterations, a dearer output is a longer one, so it cannot stay the same.
+    Where the attack is on the number of iterations or outputs, a dearer output is a longer one, so it cannot stay the
+    same.
 
     >>> str(success(Behavior.COMPUTATION)), str(success(Behavior.ITERATION))
     ('(slowdown >= 2 and prediction kept)', 'slowdown >= 2')
     """
-    return Slowdown(2) if behavior is Behavior.ITERATION else Slowdown(2) & PreservesPrediction()
+    return Slowdown(2) & PreservesPrediction() if behavior is Behavior.COMPUTATION else Slowdown(2)
 
 
 @dataclass(frozen=True)

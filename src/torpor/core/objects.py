@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ class Objects:
             outside videos.
 
     >>> cat = Objects(torch.tensor([[0.0, 0.0, 4.0, 2.0]]), torch.tensor([1]))
-    >>> len(cat), Objects.from_json(cat.to_json()).boxes.tolist()
+    >>> len(cat), cat.columns()["boxes"]
     (1, [[0.0, 0.0, 4.0, 2.0]])
     """
 
@@ -47,24 +48,22 @@ class Objects:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def to_json(self) -> str:
-        """Return everything as text, for records; boxes to a hundredth of a pixel, scores to a millionth."""
-        columns: dict[str, object] = {"boxes": [[round(x, 2) for x in box] for box in self.boxes.tolist()]}
-        columns["labels"] = self.labels.tolist()
+    def columns(self) -> dict[str, list[Any]]:
+        """Return everything as lists, for JSON; boxes to a hundredth of a pixel, scores to a millionth."""
+        columns = {"boxes": [[round(x, 2) for x in box] for box in self.boxes.tolist()], "labels": self.labels.tolist()}
         if self.scores is not None:
             columns["scores"] = [round(score, 6) for score in self.scores.tolist()]
         if self.ids is not None:
             columns["ids"] = self.ids.tolist()
-        return json.dumps(columns, separators=(",", ":"))
+        return columns
 
     @staticmethod
-    def from_json(text: str) -> Objects:
-        """Return what :meth:`to_json` wrote."""
-        found = json.loads(text)
-        scores, ids = found.get("scores"), found.get("ids")
+    def of_columns(columns: Mapping[str, list[Any]]) -> Objects:
+        """Return the objects whose :meth:`columns` these are."""
+        scores, ids = columns.get("scores"), columns.get("ids")
         return Objects(
-            torch.tensor(found["boxes"], dtype=torch.float32).view(-1, 4),
-            torch.tensor(found["labels"], dtype=torch.int64),
+            torch.tensor(columns["boxes"], dtype=torch.float32).view(-1, 4),
+            torch.tensor(columns["labels"], dtype=torch.int64),
             None if scores is None else torch.tensor(scores, dtype=torch.float32),
             None if ids is None else torch.tensor(ids, dtype=torch.int64),
         )
@@ -74,14 +73,29 @@ Frames = tuple[Objects, ...]
 """The objects of each frame of one video."""
 
 
-def frames_to_json(frames: Sequence[Objects]) -> str:
-    """Return the objects of a video as text, for records."""
-    return f"[{','.join(frame.to_json() for frame in frames)}]"
+def frames_of(found: Objects | Frames) -> Frames:
+    """Return the objects of each frame; a picture is one frame."""
+    return (found,) if isinstance(found, Objects) else found
 
 
-def frames_from_json(text: str) -> Frames:
-    """Return what :func:`frames_to_json` wrote."""
-    return tuple(Objects.from_json(json.dumps(frame)) for frame in json.loads(text))
+def to_json(found: Objects | Frames) -> str:
+    """Return the objects of a picture or a video as text, for records."""
+    if isinstance(found, Objects):
+        return json.dumps(found.columns(), separators=(",", ":"))
+    return json.dumps([frame.columns() for frame in found], separators=(",", ":"))
+
+
+def from_json(text: str) -> Objects | Frames:
+    """Return what :func:`to_json` wrote.
+
+    >>> nothing = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+    >>> len(from_json(to_json(nothing))), len(from_json(to_json((nothing, nothing))))
+    (0, 2)
+    """
+    found = json.loads(text)
+    if isinstance(found, list):
+        return tuple(Objects.of_columns(frame) for frame in found)
+    return Objects.of_columns(found)
 
 
 def box_iou(one: Tensor, other: Tensor) -> Tensor:

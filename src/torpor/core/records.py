@@ -36,7 +36,7 @@ class Record:
     work: tuple[int, ...]
     """How often each unit ran."""
     exit: int | None
-    """Index of the last unit that ran; None for targets that iterate."""
+    """Index of the last unit that ran; None for other targets than those that exit early."""
     steps_clean: int | None
     """Decoder steps of the clean input; None for targets that do not iterate."""
     steps: int | None
@@ -51,6 +51,16 @@ class Record:
     """Whether the cap ended this output."""
     output: str | None
     """The text that was generated."""
+    kept_clean: int | None
+    """Objects that are handed downstream for the clean input, over all frames; None for targets that find none."""
+    kept: int | None
+    """Objects that are handed downstream for this input."""
+    clean_recall: float | None
+    """Share of the clean input's objects that are still found here; None where there were none."""
+    found: str | None
+    """These objects as JSON; for a video a list with those of each frame."""
+    truth: str | None
+    """What is really there, likewise; None without references."""
     utility_clean: float | None
     """Utility of the clean output, such as 1 for a right prediction; None without references."""
     utility: float | None

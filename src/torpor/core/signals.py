@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from torpor.core.work import Work
+
+SETTLED = 0.01
+"""By how much every decision must be won for the work to count as settled: 8-bit rounding shall not undo it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +27,10 @@ class GateSignals:
     logits: Tensor
     margins: Tensor
     work: Work
+
+    def settled(self) -> Tensor:
+        """Tell for which samples every gate is closed by more than ``SETTLED``, bool ``[B]``."""
+        return self.margins.detach().amax(1) < -SETTLED
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +62,12 @@ class StepSignals:
     input_ids: Tensor | None = None
     input_mask: Tensor | None = None
 
+    def settled(self) -> Tensor:
+        """Tell for which samples every generated token scores more than ``SETTLED`` above all others, bool ``[B]``."""
+        logits, ids = self.logits.detach(), self.ids.unsqueeze(-1)
+        ahead = logits.gather(-1, ids).squeeze(-1) - logits.scatter(-1, ids, -torch.inf).amax(-1)
+        return ((ahead > SETTLED) | ~self.mask).all(1)
+
 
 @dataclass(frozen=True, eq=False)
 class CandidateSignals:
@@ -68,6 +82,10 @@ class CandidateSignals:
     boxes: Tensor
     scores: Tensor
     work: Work
+
+    def settled(self) -> Tensor:
+        """Return False for every sample, bool ``[B]``: behind the caps, there is always a box to win."""
+        return torch.zeros(len(self.scores), dtype=torch.bool, device=self.scores.device)
 
 
 Signals = GateSignals | StepSignals | CandidateSignals

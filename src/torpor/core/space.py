@@ -92,7 +92,7 @@ class DenseSpace(InputSpace):
 
     def snap(self, inputs: Tensor) -> Tensor:
         """Round to the nearest input that integers can hold."""
-        return (self.clamp(inputs) * self.levels).round() / self.levels
+        return self.clamp(inputs).mul_(self.levels).round_().div_(self.levels)
 
     def to_bytes(self, inputs: Tensor) -> Tensor:
         """Return inputs as integers."""

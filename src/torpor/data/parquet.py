@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,9 @@ from torch import Tensor
 from torpor.core.errors import DataError
 from torpor.data.images import ImageSet
 from torpor.data.tables import count_rows
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 HOLD_OUT = 20  # one training image in so many is validation data
 COLUMNS = ("img", "image")
@@ -74,23 +78,37 @@ class ParquetImages(ImageSet):
         return label
 
     def _decode(self, record: object, where: str) -> Tensor:
-        from PIL import Image, UnidentifiedImageError
-
-        content = record.get("bytes") if isinstance(record, dict) else None
-        if not isinstance(content, bytes):
-            raise DataError(f"expected an image as a struct with bytes, got {type(record).__name__} in {where}")
-        try:
-            with Image.open(io.BytesIO(content)) as image:
-                if image.size != (self.shape[2], self.shape[1]):
-                    got = (image.height, image.width)
-                    raise DataError(f"expected images of {self.shape[1:]} pixels, got {got} in {where}")
-                pixels = np.asarray(image.convert("L" if self.shape[0] == 1 else "RGB"))
-        except UnidentifiedImageError as error:  # its message holds an address in memory
-            raise DataError(f"expected an encoded image, got {len(content)} other bytes in {where}") from error
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise DataError(f"expected a whole encoded image, got a damaged one in {where}: {error}") from error
-        tensor = torch.from_numpy(pixels.copy())
+        image = open_picture(record, self.shape[0], where)
+        if image.size != (self.shape[2], self.shape[1]):
+            got = (image.height, image.width)
+            raise DataError(f"expected images of {self.shape[1:]} pixels, got {got} in {where}")
+        tensor = torch.from_numpy(np.array(image))
         return tensor.unsqueeze(0) if tensor.ndim == 2 else tensor.permute(2, 0, 1)
+
+
+def open_picture(record: object, channels: int, where: str) -> Image:
+    """Return the encoded image of a table's row, in gray (1 channel) or RGB.
+
+    Args:
+        record: a struct with the encoded ``bytes``.
+        channels: 1 or 3.
+        where: said in errors.
+
+    Raises:
+        DataError: if there is no whole image.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    content = record.get("bytes") if isinstance(record, dict) else None
+    if not isinstance(content, bytes):
+        raise DataError(f"expected an image as a struct with bytes, got {type(record).__name__} in {where}")
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return image.convert("L" if channels == 1 else "RGB")
+    except UnidentifiedImageError as error:  # its message holds an address in memory
+        raise DataError(f"expected an encoded image, got {len(content)} other bytes in {where}") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"expected a whole encoded image, got a damaged one in {where}: {error}") from error
 
 
 def held_out(number: int) -> bool:

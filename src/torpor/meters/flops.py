@@ -2,8 +2,8 @@
 
 ``torch.utils.flop_counter`` silently counts nothing for operators it does not know (fused attention and LSTM on a CPU
 among them). Here an operator has a formula, or is one of those that are free by convention (elementwise arithmetic,
-reductions, pooling, normalization, and moving data), or the count fails. Only operators that torch dispatches are seen:
-arithmetic that a module does in NumPy is not.
+reductions, pooling, resampling, normalization, and moving data), or the count fails. Only operators that torch
+dispatches are seen: arithmetic that a module does in NumPy is not.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ FREE = frozenset(
         aten.as_strided_, aten.eye, aten.linspace, aten.rand, aten.randn, aten.rand_like, aten.randn_like,
         # elementwise arithmetic that torch does not tag as pointwise
         aten.hardswish, aten.hardswish_, aten._prelu_kernel, aten.native_dropout, aten.bernoulli, aten.bernoulli_,
-        # pooling
+        # pooling and resampling
+        aten.upsample_bilinear2d,
         aten.max_pool2d_with_indices, aten.avg_pool2d, aten._adaptive_avg_pool2d, aten.adaptive_max_pool2d,
         aten.adaptive_avg_pool2d, aten.max_pool2d, aten.mean, aten.sum, aten.max, aten.amax, aten.amin, aten.min,
         aten.argmax, aten.argmin, aten.topk, aten.sort, aten.cumsum, aten.all, aten.any, aten.var, aten.var_mean,

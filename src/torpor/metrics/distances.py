@@ -24,8 +24,13 @@ class Distances(NamedTuple):
     l1: Tensor
 
 
-def distances(clean: Tensor, attacked: Tensor) -> Distances:
+def distances(clean: Tensor, attacked: Tensor, *, per_frame: bool = False) -> Distances:
     """Measure each attacked input against its clean twin.
+
+    Args:
+        clean: inputs ``[B, ...]``.
+        attacked: the same, attacked.
+        per_frame: whether these are videos ``[B, T, ...]``, of which the frame that was moved farthest counts.
 
     Raises:
         UsageError: if shapes differ.
@@ -35,10 +40,11 @@ def distances(clean: Tensor, attacked: Tensor) -> Distances:
     >>> linf.item(), l2.item(), l1.item()
     (4.0, 5.0, 7.0)
     """
-    if clean.shape != attacked.shape or clean.ndim < 2 or clean[:1].numel() == 0:
+    if clean.shape != attacked.shape or clean.ndim < 2 + per_frame or clean[:1].numel() == 0:
         raise UsageError(
             f"expected clean and attacked inputs of one shape [B, ...], got {list(clean.shape)} and "
             f"{list(attacked.shape)}"
         )
-    change = (attacked.detach().double() - clean.detach().double()).flatten(1).abs()
-    return Distances(change.amax(1), change.square().sum(1).sqrt(), change.sum(1))
+    change = (attacked.detach().double() - clean.detach().double()).flatten(1 + per_frame).abs()
+    found = Distances(change.amax(-1), change.square().sum(-1).sqrt(), change.sum(-1))
+    return Distances(*(values.amax(1) for values in found)) if per_frame else found

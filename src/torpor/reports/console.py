@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _HEADS = ("slowdown", "p95 / max", "headroom", "efficacy", "accuracy", "agree")
+_OBJECT_NOTE = (
+    "slowdown: mean [95 % CI]; objects: mean per sample that are handed downstream, clean -> attacked; clean recall: "
+    "clean objects that are still found"
+)
 _NOTE = "slowdown: mean [95 % CI]; efficacy: step form, 1 - mean cost over the static bound"
 
 
@@ -37,20 +41,21 @@ def summary_table(summary: Sequence[Mapping[str, Any]]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    loops = words.iterates(summary)
+    loops, finds = words.iterates(summary), words.finds(summary)
     flags = list(dict.fromkeys(flag for row in summary for flag in row["flags"]))
     reasons: dict[str, None] = {}
     score = _score(summary)
-    heads = _step_heads(summary, score) if loops else (*_HEADS[:4], _utility(summary, "accuracy"), *_HEADS[5:])
+    heads: tuple[str, ...] = (*_HEADS[:4], _utility(summary, "accuracy"), *_HEADS[5:])
+    heads = _step_heads(summary, score) if loops else _object_heads(summary) if finds else heads
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold", caption_justify="left")
     for head in ("attack", *heads, "flags"):
         table.add_column(Text(head), justify="left" if head in ("attack", "flags") else "right", overflow="fold")
     for row in summary:
         numbers = ",".join(str(flags.index(flag) + 1) for flag in row["flags"])
-        figures = _step_figures(row, score, reasons) if loops else _figures(row, reasons)
+        figures = _step_figures(row, score, reasons) if loops else _figures(row, reasons, finds=finds)
         cells = [_name(row), *figures, numbers or "-"]
         table.add_row(*(Text(cell) for cell in cells), style="dim" if row["kind"] == "control" else "")
-    notes = [_step_note(summary) if loops else _NOTE]
+    notes = [_step_note(summary) if loops else _OBJECT_NOTE if finds else _NOTE]
     notes += [f"n/a: {reason}" for reason in reasons]
     notes += [f"flag {place}, {flag}: {words.explain_flag(flag)}" for place, flag in enumerate(flags, 1)]
     table.caption = Text("\n".join(notes))
@@ -78,6 +83,14 @@ def _step_heads(summary: Sequence[Mapping[str, Any]], score: str) -> tuple[str, 
     return "slowdown", "p95\nmax", loops, "steps", "cap hits\nheadroom", f"{name}\nagree"
 
 
+def _object_heads(summary: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    return *_HEADS[:3], "objects", "clean\nrecall", "MOTA" if _tracks(summary) else "mAP@.5"
+
+
+def _tracks(rows: Sequence[Mapping[str, Any]]) -> bool:
+    return any(not words.is_missing(row.get("mota")) for row in rows)
+
+
 def _cap(summary: Sequence[Mapping[str, Any]]) -> str:
     return next((str(row["cap"]) for row in summary if row.get("cap")), "unknown")
 
@@ -99,13 +112,17 @@ def _cell(row: Mapping[str, Any], key: str, form: Callable[[Any], str], reasons:
     return "n/a"
 
 
-def _figures(row: Mapping[str, Any], reasons: dict[str, None]) -> list[str]:
+def _figures(row: Mapping[str, Any], reasons: dict[str, None], *, finds: bool) -> list[str]:
     def cell(key: str, form: Callable[[Any], str]) -> str:
         return _cell(row, key, form, reasons)
 
     ci95 = words.interval(row)
     mean = cell("slowdown_mean", words.times) + (f"\n[{ci95}]" if ci95 else "")
     tail = f"{cell('slowdown_p95', words.times)}\n{cell('slowdown_max', words.times)}"
+    if finds:
+        kept = f"{cell('kept_clean_mean', words.steps_text)}\n-> {cell('kept_mean', words.steps_text)}"
+        recall, score = cell("clean_recall_mean", words.percent), "mota" if _tracks([row]) else "map50"
+        return [mean, tail, cell("headroom_mean", words.percent), kept, recall, cell(score, "{:.3f}".format)]
     shares = [cell(key, words.percent) for key in ("utility", "agreement")]
     return [mean, tail, cell("headroom_mean", words.percent), cell("efficacy_step", "{:.3f}".format), *shares]
 

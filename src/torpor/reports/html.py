@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torpor.audits.read import read_audit
-from torpor.reports import charts, tables, words
+from torpor.reports import charts, outputs, tables, words
 from torpor.reports.budgets import budget_text
 from torpor.reports.plots import plotly_script
 from torpor.reports.records import read_records
@@ -65,29 +65,33 @@ def render(audit: Row, records: dict[str, np.ndarray], examples: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    summary, loops = audit["summary"], words.iterates(audit["summary"])
+    summary = audit["summary"]
+    exits = not words.iterates(summary) and not words.finds(summary)
     series = charts.headline_series(summary)
     figures = [
         charts.exit_histogram(audit, series),
         charts.step_distribution(audit, series, records),
         charts.slowdown_distribution(series, records),
         charts.cost_distribution(audit, series, records),
+        *outputs.stage_bars(audit, series),
+        outputs.suppression_fit(audit),
         *charts.eps_curves(audit),
     ]
     target = audit["target"]
     return environment.get_template("report.html.j2").render(
         audit=audit,
-        target_facts=[(name, value) for name, value in target.items() if not (loops and value is None)],
+        target_facts=[(name, value) for name, value in target.items() if value is not None or exits],
         verdict=verdict(audit),
         tiles=_tiles(summary),
         tables={
             "cost": tables.cost_table(audit),
             "steps": tables.steps_table(audit),
+            "outputs": outputs.outputs_table(audit),
             "clock": tables.clock_table(audit),
             "effort": tables.effort_table(audit),
         },
         flags=_flags(summary),
-        note=words.LOOPS_NOTE if loops else words.efficacy_note(target.get("exit_costs") or []),
+        note=_note(audit),
         benign=_benign(audit.get("natural")),
         charts=[figure for figure in figures if figure is not None],
         plotly_js=plotly_script(),
@@ -99,6 +103,15 @@ def render(audit: Row, records: dict[str, np.ndarray], examples: Path) -> str:
         budget_text=budget_text,
         said=_said,
     )
+
+
+def _note(audit: Row) -> str:
+    """Return how to read the columns that only this kind of target has."""
+    if words.iterates(audit["summary"]):
+        return words.LOOPS_NOTE
+    if words.finds(audit["summary"]):
+        return words.OBJECTS_NOTE
+    return words.efficacy_note(audit["target"].get("exit_costs") or [])
 
 
 def _tiles(summary: Sequence[Row]) -> list[tuple[str, str, str]]:
@@ -118,6 +131,8 @@ def _tiles(summary: Sequence[Row]) -> list[tuple[str, str, str]]:
     ]
     if words.iterates([worst]):
         return found + _step_tiles(worst, clean or {})
+    if words.finds([worst]):
+        return found + _object_tiles(worst, clean or {})
     return [
         *found,
         (words.value_text(worst, "utility", percent), str(worst.get("utility_name") or "utility"), f"clean {before}"),
@@ -141,6 +156,18 @@ def _step_tiles(worst: Row, clean: Row) -> list[tuple[str, str, str]]:
         ),
         (words.value_text(worst, "cap_hit_rate", percent), "ended by the cap", f"clean {before}"),
         (words.value_text(worst, key, form), name, f"clean {was}"),
+    ]
+
+
+def _object_tiles(worst: Row, clean: Row) -> list[tuple[str, str, str]]:
+    """Return the figures of a target that finds objects: MOTA where it tracks them, else mAP."""
+    key, name = ("map50", "mAP@.5") if words.is_missing(worst.get("mota")) else ("mota", "MOTA")
+    was = words.missing("no clean row") if not clean else words.value_text(clean, key, "{:.3f}".format)
+    before = words.value_text(worst, "kept_clean_mean", steps_text)
+    return [
+        (words.value_text(worst, "kept_mean", steps_text), "objects handed on", f"mean per sample; clean {before}"),
+        (words.value_text(worst, "clean_recall_mean", percent), "clean recall", "clean objects that are still found"),
+        (words.value_text(worst, key, "{:.3f}".format), name, f"clean {was}"),
     ]
 
 

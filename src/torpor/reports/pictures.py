@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
+    from PIL import Image
 
 SIDE = 128
 """Pixels that the longer side of a picture has at least; smaller images are enlarged by whole factors."""
@@ -27,9 +28,14 @@ def png_uri(image: np.ndarray) -> str:
 
     factor = max(1, -(-SIDE // max(image.shape[1:])))
     shown = image[:3].transpose(1, 2, 0) if len(image) >= 3 else image[0]
-    buffer = io.BytesIO()
     enlarged = np.ascontiguousarray(shown.repeat(factor, axis=0).repeat(factor, axis=1))
-    Image.fromarray(enlarged).save(buffer, "PNG", optimize=True)
+    return encoded(Image.fromarray(enlarged))
+
+
+def encoded(picture: Image.Image) -> str:
+    """Return a picture as a PNG data URI."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torpor.reports.words import Row, iterates
+from torpor.reports.words import Row, finds, iterates
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,6 +17,8 @@ COLUMNS = (
 )
 STEP_COLUMNS = ("steps", "steps_clean", "i_loops", "capped", "capped_clean", "edits", "similarity")
 """Columns of targets that iterate, on top."""
+OBJECT_COLUMNS = ("kept", "clean_recall", "found", "truth")
+"""Columns of targets that find objects, on top."""
 
 
 def read_records(audit: Audit) -> dict[str, np.ndarray]:
@@ -26,6 +28,7 @@ def read_records(audit: Audit) -> dict[str, np.ndarray]:
         DataError: if they cannot be read.
     """
     columns = COLUMNS + (STEP_COLUMNS if iterates(audit.summary) else ())
+    columns += OBJECT_COLUMNS if finds(audit.summary) else ()
     table = audit.records(columns)
     records = {name: table[name].to_numpy() for name in columns}
     records["eps"] = records["eps"].astype(float)  # a column of nulls has no type of its own

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torpor.core.errors import DataError
+from torpor.reports.boxes import box_views
 from torpor.reports.budgets import counted, edits_text, eps_text
 from torpor.reports.pictures import feature_views, picture_views
 from torpor.reports.records import rows_of
@@ -118,6 +120,9 @@ def _samples(path: Path, row: Row, records: dict[str, np.ndarray], inputs: str, 
     for place in known[:limit]:
         sample, at = int(index[place]), found[int(index[place])]
         pair, title = (clean[place], attacked[place]), f"sample {sample}: {label(row)}"
+        if "found" in records:
+            yield Sample(title, _found_caption(records, at), box_views(*pair, *_objects(records, at, sample)))
+            continue
         views = VIEWS[inputs](*pair) if inputs in VIEWS else ()
         if not generates:
             yield Sample(title, _caption(records, at, sample), views)
@@ -126,6 +131,28 @@ def _samples(path: Path, row: Row, records: dict[str, np.ndarray], inputs: str, 
         sides = _sides(records, at, texts, _inputs(pair, row) if inputs == "text" else (None, None))
         right = shown(_unpacked(saved["reference"][place])) if "reference" in saved else None
         yield Sample(title, _steps_caption(records, at, row, inputs), views, sides, right)
+
+
+def _objects(records: dict[str, np.ndarray], at: int, sample: int) -> tuple[Any, Any, Any]:
+    """Return what was found in the clean and in the attacked input, and what is really there, or None."""
+    clean = _clean(records, sample)
+    texts = records["found"][clean], records["found"][at], records["truth"][at]
+    found, attacked, true = (None if text is None else json.loads(text) for text in texts)
+    return found, attacked, true
+
+
+def _clean(records: dict[str, np.ndarray], sample: int) -> int:
+    """Return the place of the clean record of a sample."""
+    return int(((records["sample"] == sample) & (records["attack"] == "clean")).nonzero()[0][0])
+
+
+def _found_caption(records: dict[str, np.ndarray], at: int) -> str:
+    clean = _clean(records, int(records["sample"][at]))
+    recall = records["clean_recall"][at]
+    said = [times(float(records["slowdown"][at]))]
+    said += [f"{records['kept'][clean]} to {records['kept'][at]} objects"]
+    said += [] if recall is None or recall != recall else [f"{percent(float(recall))} of the clean ones still found"]
+    return ", ".join([*said, f"Linf {255 * records['linf'][at]:.0f}/255"])
 
 
 def _unpacked(packed: np.ndarray) -> str:
@@ -154,8 +181,8 @@ def _length(steps: Any, capped: Any) -> str:  # noqa: ANN401 - scalars of numpy
 
 
 def _caption(records: dict[str, np.ndarray], place: int, sample: int) -> str:
-    clean = ((records["sample"] == sample) & (records["attack"] == "clean")).nonzero()[0]
-    exits = [int(taken) for at in (*clean[:1], place) if (taken := records["exit"][at]) is not None and taken == taken]
+    taken = [records["exit"][at] for at in (_clean(records, sample), place)]
+    exits = [int(number) for number in taken if number is not None and number == number]
     said = [times(float(records["slowdown"][place]))]
     said += [f"exit {' to '.join(map(str, exits))}"] if exits else []
     said += ["prediction unchanged" if records["agreement"][place] else "prediction changed"]

@@ -67,7 +67,7 @@ def cost_table(audit: Row) -> Table:
     summary = audit["summary"]
     flags = list(dict.fromkeys(flag for row in summary for flag in row["flags"]))
     utility = next((str(row["utility_name"]) for row in summary if row.get("utility_name")), "utility")
-    loops = words.iterates(summary)
+    loops, finds = words.iterates(summary), words.finds(summary)
     columns = [
         Column("n", "how many samples", "n"),
         Column("mean slowdown [95 % CI]", "FLOPs over the same sample's clean FLOPs", only=_mean_slowdown),
@@ -75,12 +75,13 @@ def cost_table(audit: Row) -> Table:
         Column("headroom", "(cost - clean) / (static bound - clean)", "headroom_mean", percent),
         Column("mean cost", "2 FLOPs per multiply-add", "flops_mean", _flops),
         *(_loop_columns(audit) if loops else ()),
+        *(_OBJECT_COLUMNS if finds else ()),
         Column(utility, "mean over samples" if loops else "on the same inputs", "utility", percent, optional=loops),
         Column("agreement", "share of predictions that equal the clean one", "agreement", percent),
-        *(() if loops else _EXIT_COLUMNS),
+        *(() if loops or finds else _EXIT_COLUMNS),
         Column("flags", "numbers of the list below", only=lambda _, row: _numbers(row, flags)),
     ]
-    return _filled(columns, summary)
+    return filled(columns, summary)
 
 
 def steps_table(audit: Row) -> Table | None:
@@ -105,7 +106,7 @@ def steps_table(audit: Row) -> Table | None:
         Column(f"I-Loops (cap {cap4})", beside, "cap4_i_loops_mean", loops_text),
         Column(f"cap hits (cap {cap4})", beside, "cap4_hit_rate", percent),
     ]
-    return _filled(columns, summary)
+    return filled(columns, summary)
 
 
 def clock_table(audit: Row) -> Table:
@@ -118,7 +119,7 @@ def clock_table(audit: Row) -> Table:
         Column("energy", says, "energy_j", lambda value: quantity(value, "J")),
         Column("memory", says, "memory_bytes", lambda value: quantity(value, "B")),
     ]
-    return _filled(columns, audit["summary"])
+    return filled(columns, audit["summary"])
 
 
 def effort_table(audit: Row) -> Table:
@@ -141,10 +142,10 @@ def effort_table(audit: Row) -> Table:
         Column("backward passes", says, "backwards", "{:,}".format),
         Column("attack time", says, "attack_seconds", lambda value: quantity(value, "s")),
     ]
-    return _filled([*(counts if texts else numbers), *effort], rows)
+    return filled([*(counts if texts else numbers), *effort], rows)
 
 
-def _filled(columns: Sequence[Column], rows: Sequence[Row]) -> Table:
+def filled(columns: Sequence[Column], rows: Sequence[Row]) -> Table:
     """Return a table without the optional columns that no row has."""
     shown, hidden = list[Column](), list[str]()
     for column in columns:
@@ -197,6 +198,10 @@ def _numbers(row: Row, flags: Sequence[str]) -> str:
     return ", ".join(str(flags.index(flag) + 1) for flag in row["flags"]) or "none"
 
 
+_OBJECT_COLUMNS = (
+    Column("objects, clean", "mean handed downstream per sample", "kept_clean_mean", steps_text),
+    Column("objects", "mean handed downstream per sample", "kept_mean", steps_text),
+)
 _EXIT_COLUMNS = (
     Column("efficacy, step", "1 - mean cost as a share of the static bound", "efficacy_step", "{:.3f}".format),
     Column("efficacy, trapezoid", "area under the early-exit curve", "efficacy_eec", "{:.3f}".format),

@@ -7,6 +7,7 @@ from torpor.reports.words import (
     beside,
     costliest,
     defenses,
+    finds,
     interval,
     is_missing,
     iterates,
@@ -38,7 +39,8 @@ def verdict(audit: Row) -> list[str]:
         control = costliest(beside(rows, worst), "control")
         sentences += [_cost_sentence(worst, control), _reference_sentence(worst, audit)]
         sentences += [_steps_sentence(worst), _text_sentence(worst, clean)] if iterates([worst]) else []
-        sentences += [] if iterates([worst]) else [_utility_sentence(worst, clean)]
+        sentences += [_objects_sentence(worst, clean)] if finds([worst]) else []
+        sentences += [] if iterates([worst]) or finds([worst]) else [_utility_sentence(worst, clean)]
         if worst["flags"]:
             sentences.append(f"Lower limit, not the worst case: this row is flagged {', '.join(worst['flags'])}.")
     return sentences
@@ -81,6 +83,20 @@ def _steps_sentence(worst: Row) -> str:
         f"among them, reach I-Loops of {loops_text(worst['cap4_i_loops_mean'])}, and "
         f"{value_text(worst, 'cap4_hit_rate', percent)} of them are still ended by it."
     )
+
+
+def _objects_sentence(worst: Row, clean: Row | None) -> str:
+    """Say what became of the number of objects, of those that the clean input has, and of what is really there."""
+    kept = " to ".join(value_text(worst, key, steps_text) for key in ("kept_clean_mean", "kept_mean"))
+    recall = value_text(worst, "clean_recall_mean", percent)
+    said = f"Objects handed downstream per sample: {kept} in the mean; {recall} of the clean ones are still found"
+    scores = (("mAP@.5", "map50"), ("MOTA", "mota"), ("IDF1", "idf1"))
+    known = [(name, key) for name, key in scores if not is_missing(worst.get(key))]
+    if not known:
+        return f"{said}; what is really there: {missing(reason_for(worst, 'map50'))}."
+    before = {key: "not measured" if clean is None else value_text(clean, key, "{:.3f}".format) for _, key in known}
+    scored = ", ".join(f"{name} {worst[key]:.3f} (clean {before[key]})" for name, key in known)
+    return f"{said}. Against what is really there: {scored}."
 
 
 def _utility_sentence(worst: Row, clean: Row | None) -> str:

@@ -29,13 +29,20 @@ LOOPS_NOTE = (
     "(the first of the audit and the costliest) ran once more, as they were attacked under the cap of this audit."
 )
 """How to read the loop columns."""
+OBJECTS_NOTE = (
+    "Counts are means per sample, over all frames of a video; units are in the order of the pipeline. Clean recall is "
+    "the share of the clean input's objects that are found in the attacked one too, with their class and an overlap "
+    "(IoU) of at least 0.5. mAP, MOTA and IDF1 compare with what is really there, not with the clean output."
+)
+"""How to read the columns of targets that find objects."""
 
 _ALWAYS_NULL = {
     "headroom_mean": "no sample had headroom: the clean cost equals the static bound",
     "slowdown_ci95": "the audit recorded no interval",
     "latency_slowdown": "no paired wall-clock run",
+    "clean_recall_mean": "nothing was found in the clean inputs",
 }
-_NULL_IF_ITERATING = {
+_NULL_WITHOUT_EXITS = {
     "utility": "the data have no references",
     "ogf_mean": "the target names no length of context",
     **dict.fromkeys(("linf_max", "l2_mean", "l1_mean"), "texts have no such distance"),
@@ -103,6 +110,15 @@ def iterates(summary: Sequence[Row]) -> bool:
     return any(not is_missing(row.get("steps_mean")) for row in summary)
 
 
+def finds(summary: Sequence[Row]) -> bool:
+    """Say whether the rows are of a target that finds objects and hands them downstream.
+
+    >>> finds([{"kept_mean": 8.0}]), finds([{"exit_histogram": [3, 1]}])
+    (True, False)
+    """
+    return any(not is_missing(row.get("kept_mean")) for row in summary)
+
+
 def titled(name: str) -> str:
     """Return a name as it starts a sentence.
 
@@ -143,7 +159,7 @@ def reason_for(row: Row, key: str) -> str | None:
     'no RAPL'
     """
     own = row.get(f"{'bleu' if key == 'chrf' else key.split('_')[0]}_reason")
-    known = _ALWAYS_NULL | (_NULL_IF_ITERATING if iterates([row]) else {})
+    known = _ALWAYS_NULL | (_NULL_WITHOUT_EXITS if iterates([row]) or finds([row]) else {})
     return str(own) if own else known.get(key)
 
 

@@ -14,9 +14,15 @@ from torpor.targets.sdn import ShallowDeepNetwork, build_sdn
 from torpor.targets.thresholds import ThresholdRow, choose_threshold, threshold_table
 
 if TYPE_CHECKING:
+    from torpor.targets.detectors import from_torchvision, from_ultralytics
     from torpor.targets.generation import GenerationTarget, from_transformers
 
-_LAZY = {"GenerationTarget": "torpor.targets.generation", "from_transformers": "torpor.targets.generation"}
+_LAZY = {
+    "GenerationTarget": "torpor.targets.generation",
+    "from_torchvision": "torpor.targets.detectors",
+    "from_transformers": "torpor.targets.generation",
+    "from_ultralytics": "torpor.targets.detectors",
+}
 
 __all__ = [
     "Confidence",
@@ -33,7 +39,9 @@ __all__ = [
     "ThresholdRow",
     "build_sdn",
     "choose_threshold",
+    "from_torchvision",
     "from_transformers",
+    "from_ultralytics",
     "parse_rule",
     "threshold_table",
 ]

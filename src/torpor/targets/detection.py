@@ -19,6 +19,7 @@ from torpor.core.signals import CandidateSignals
 from torpor.core.space import ImageSpace
 from torpor.core.units import Unit
 from torpor.core.work import Work
+from torpor.data.coco import CocoPictures
 from torpor.data.sets import DataSet
 from torpor.meters.flops import counting
 from torpor.metrics.detection import average_precision
@@ -74,7 +75,7 @@ class DetectorTarget(CandidateTarget):
         per_object: what looks at every kept box, if anything.
         name: shown in reports.
         device: where to run.
-        data: makes the data to audit on from the user's ``--data-dir`` (a path or None); Parquet images if None.
+        data: makes the data to audit on from the user's ``--data-dir`` (a path or None); :class:`CocoPictures` if None.
 
     Raises:
         UsageError: if ``network`` is no such detector.
@@ -182,7 +183,7 @@ class DetectorTarget(CandidateTarget):
 
     def max_work(self, inputs: Tensor) -> Work:
         """Return the work where every box is a candidate, all are compared with all, and as many are kept as may be."""
-        most = torch.tensor([1, *self.nms.most(self.anchors)])[: len(self.units)]
+        most = torch.tensor([1, *self.nms.most(self.anchors, len(self.classes))])[: len(self.units)]
         return Work(most.expand(len(inputs), -1).clone())
 
     def utility(self, outputs: Sequence[Objects], references: Sequence[Objects]) -> Tensor:
@@ -239,4 +240,6 @@ class DetectorTarget(CandidateTarget):
 
     def data(self, folder: Path | None) -> DataSet:
         """See :meth:`Target.data`."""
-        return super().data(folder) if self._data is None else self._data(folder)
+        if self._data is not None:
+            return self._data(folder)
+        return CocoPictures(folder, self.space.shape, self.classes)

@@ -32,12 +32,15 @@ class NMS:
 
     Attributes:
         conf: a box is a candidate if the score of its likeliest class is above this.
+        multi_label: whether every class of a box whose score is above ``conf`` makes a candidate of its own.
         iou: a candidate goes if it overlaps a better one by more than this.
         max_nms: candidates that are compared at most, the best first.
         max_det: boxes that are kept at most, the best first.
         agnostic: whether boxes of different classes suppress each other.
         max_pairs: comparisons at most, the deployment's time limit; candidates that come after it are dropped. None
             for no limit.
+        topk: candidates of each class, or of each level, that are compared at most, the best first. None for no limit.
+        levels: boxes of each level of a feature pyramid, in the detector's order, if ``topk`` holds for each level.
     """
 
     conf: float = 0.25
@@ -46,24 +49,45 @@ class NMS:
     max_det: int = 300
     agnostic: bool = False
     max_pairs: int | None = None
+    multi_label: bool = False
+    topk: int | None = None
+    levels: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for name, value in (("conf", self.conf), ("iou", self.iou)):
             if not 0 <= value <= 1:
                 raise UsageError(f"expected {name} from 0 to 1, got {value}")
-        for name, cap in (("max_nms", self.max_nms), ("max_det", self.max_det), ("max_pairs", self.max_pairs)):
+        for name in ("max_nms", "max_det", "max_pairs", "topk"):
+            cap = getattr(self, name)
             if cap is not None and cap < 1:
                 raise UsageError(f"expected {name} of 1 or more, got {cap}")
 
-    def most(self, anchors: int) -> tuple[int, int, int]:
-        """Return candidates, pairs and kept boxes at most, whatever ``anchors`` boxes a detector proposes.
+    def most(self, anchors: int, classes: int = 1) -> tuple[int, int, int]:
+        """Return candidates, pairs and kept boxes at most, whatever ``anchors`` boxes of ``classes`` are proposed.
+
+        Raises:
+            UsageError: if the levels are of another detector.
 
         >>> NMS(max_nms=10, max_det=4).most(100)
         (100, 45, 4)
+        >>> NMS(multi_label=True, topk=10).most(100, classes=2)  # 10 of each class
+        (200, 90, 20)
         """
-        compared = min(anchors, self.max_nms)
-        pairs = compared * (compared - 1) // 2
-        return anchors, pairs if self.max_pairs is None else min(pairs, self.max_pairs), min(compared, self.max_det)
+        if self.levels and sum(self.levels) != anchors:
+            raise UsageError(f"expected levels of {anchors} boxes together, got {sum(self.levels)}; check the levels")
+        per_box = classes if self.multi_label else 1
+        candidates = compared = anchors * per_box
+        alike = anchors  # of one class
+        if self.topk is not None:
+            compared = sum(min(level * per_box, self.topk) for level in self.levels) or min(
+                compared, classes * self.topk
+            )
+            alike = sum(min(level, self.topk) for level in self.levels) or min(alike, self.topk)
+        compared = min(compared, self.max_nms)
+        most = max(1, compared if self.agnostic else min(alike, compared))
+        whole, rest = divmod(compared, most)  # pairs are most where they are of as few classes as may be
+        pairs = whole * (most * (most - 1) // 2) + rest * (rest - 1) // 2
+        return candidates, pairs if self.max_pairs is None else min(pairs, self.max_pairs), min(compared, self.max_det)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +97,7 @@ class Kept:
     Attributes:
         objects: kept boxes, the best first.
         index: which of the proposed boxes they are, int64 ``[K]``.
-        candidates: boxes above the confidence threshold.
+        candidates: boxes above the confidence threshold; with ``multi_label``, pairs of a box and a class.
         pairs: comparisons of two boxes.
     """
 
@@ -106,42 +130,70 @@ def suppress(boxes: Tensor, scores: Tensor, settings: NMS) -> Kept:
     total = scores.sum(dtype=torch.float64) + boxes.sum(dtype=torch.float64)  # of floats, which cannot overflow doubles
     if not math.isfinite(total.item()):
         raise UsageError("expected finite boxes and scores, got NaN or infinity; check the detector's weights")
-    best, labels = scores.max(1)
-    chosen = (best > settings.conf).nonzero().flatten()
-    order = chosen[best[chosen].argsort(descending=True, stable=True)][: settings.max_nms]
+    box, labels = _candidates(scores, settings)
+    best = scores[box, labels]
+    order = best.argsort(descending=True, stable=True)
+    if settings.topk is not None:
+        groups = _levels(box, settings.levels) if settings.levels else labels
+        order = order[_rank(groups[order]) < settings.topk]
+    order = order[: settings.max_nms]
     classes = torch.zeros_like(order) if settings.agnostic else labels[order]
-    compared, keep = compare(boxes[order].detach().float().cpu().numpy(), classes.cpu().numpy(), settings.iou)
+    compared, keep = compare(boxes[box[order]].detach().float().cpu().numpy(), classes.cpu().numpy(), settings.iou)
     if settings.max_pairs is not None:
         reached = compared.cumsum() <= settings.max_pairs
         compared, keep = compared[reached], keep & reached
-    index = order[torch.from_numpy(keep.nonzero()[0][: settings.max_det]).to(order.device)]
-    objects = Objects(boxes[index], labels[index], best[index])
-    return Kept(objects, index, len(chosen), int(compared.sum()))
+    kept = order[torch.from_numpy(keep.nonzero()[0][: settings.max_det]).to(order.device)]
+    objects = Objects(boxes[box[kept]], labels[kept], best[kept])
+    return Kept(objects, box[kept], len(box), int(compared.sum()))
+
+
+def _candidates(scores: Tensor, settings: NMS) -> tuple[Tensor, Tensor]:
+    """Return the box and the class of each candidate, int64 ``[M]`` twice."""
+    if settings.multi_label:
+        box, labels = (scores > settings.conf).nonzero().unbind(1)
+        return box, labels
+    best, labels = scores.max(1)
+    box = (best > settings.conf).nonzero().flatten()
+    return box, labels[box]
+
+
+def _levels(box: Tensor, levels: tuple[int, ...]) -> Tensor:
+    """Return the level of each box, int64 ``[M]``."""
+    return torch.bucketize(box, torch.tensor(levels[:-1], dtype=torch.int64, device=box.device).cumsum(0), right=True)
+
+
+def _rank(groups: Tensor) -> Tensor:
+    """Return for each element how many of its group come before it, int64 ``[M]``."""
+    together = groups.argsort(stable=True)
+    sizes = torch.bincount(groups)
+    rank = torch.empty_like(groups)
+    rank[together] = torch.arange(len(groups), device=groups.device) - (sizes.cumsum(0) - sizes)[groups[together]]
+    return rank
 
 
 def compare(boxes: Floats, labels: NDArray[np.int64], iou: float) -> tuple[NDArray[np.int64], Bools]:
     """Return for sorted ``boxes`` ``[M, 4]`` how many kept ones each is compared with ``[M]``, and which stay ``[M]``.
 
-    Boxes are taken class by class, in blocks. First a block's boxes are compared with all that is kept of the class
-    that the block begins with, then the rest with each other.
+    Boxes are taken class by class, in blocks: those of a block are compared with each other, then what is kept of them
+    with all that still wait. What overlaps waits no more.
     """
     order = labels.argsort(kind="stable")
     sides, labels = np.ascontiguousarray(boxes[order].T), labels[order]
     compared, keep = np.zeros(len(order), dtype=np.int64), np.zeros(len(order), dtype=np.bool_)
-    for start in range(0, len(order), BLOCK):
-        mine = labels[start : start + BLOCK]
-        free = np.ones(len(mine), dtype=np.bool_)
-        first, ours = np.searchsorted(labels, mine[0]), np.searchsorted(mine, mine[0], "right")
-        if first < start:
-            before = sides[:, first:start].compress(keep[first:start], axis=1)
-            hits = overlap_more(sides[:, start : start + ours], before, iou)
-            free[:ours] = ~hits.any(1)
-            compared[start : start + ours] = np.where(free[:ours], hits.shape[1], hits.argmax(1) + 1)
-        rows = start + free.nonzero()[0]
-        if len(rows):
-            inside, stays = _compare_block(sides[:, rows], labels[rows], iou)
-            compared[rows] += inside
-            keep[rows[stays]] = True
+    waiting = np.arange(len(order))
+    while len(waiting):
+        rows, waiting = waiting[:BLOCK], waiting[BLOCK:]
+        inside, stays = _compare_block(sides.take(rows, 1), labels[rows], iou)
+        compared[rows] += inside
+        keep[rows[stays]] = True
+        same = np.searchsorted(labels[waiting], labels[rows[-1]], "right")
+        if same:
+            best, rest = rows[stays & (labels[rows] == labels[rows[-1]])], waiting[:same]
+            hits = overlap_more(sides.take(best, 1), sides.take(rest, 1), iou)
+            gone = hits.any(0)
+            compared[rest] += len(best)
+            compared[rest[gone]] -= len(best) - 1 - hits[:, gone].argmax(0)  # those behind the first that overlaps
+            waiting = np.concatenate([rest[~gone], waiting[same:]])
     back = order.argsort()
     return compared[back], keep[back]
 
@@ -180,8 +232,9 @@ def overlap_more(one: Floats, other: Floats, iou: float) -> Bools:
     hits &= other[1] < one[3]
     if np.count_nonzero(hits) > DENSE * hits.size:
         return _ratio(one, other) > iou
-    rows, columns = hits.nonzero()
-    hits[rows, columns] = _ratio(one[:, rows, 0], other[:, 0, columns]) > iou
+    touching = np.flatnonzero(hits)  # much faster than nonzero in two dimensions
+    rows, columns = np.divmod(touching, hits.shape[1])
+    hits.ravel()[touching] = _ratio(one[:, rows, 0], other[:, 0, columns]) > iou
     return hits
 
 

@@ -1,4 +1,4 @@
-"""Find a target by what the user typed: a registered name, ``hf:FOLDER_OR_NAME``, or ``pkg.module:factory``."""
+"""Find a target by what the user typed: a registered name, a model of another library, or ``pkg.module:factory``."""
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ from torpor.targets.early_exit import EarlyExitTarget
 
 GROUP = "torpor.targets"
 
-SAVED = "hf:"
-"""Marks a model saved by transformers."""
+LIBRARIES = {
+    "hf:": ("torpor.targets.generation.loading", "load_pretrained"),
+    "torchvision:": ("torpor.targets.detectors.loading", "load_torchvision"),
+    "ultralytics:": ("torpor.targets.detectors.loading", "load_ultralytics"),
+}
+"""What marks models of other libraries, and the function that loads each."""
 
 
 def target_names() -> list[str]:
@@ -29,8 +33,8 @@ def load_target(name: str, *, device: str | torch.device = "cpu", rule: str | No
 
     Args:
         name: a registered name (entry-point group ``torpor.targets``); ``hf:`` and the folder or hub name of a model
-            that transformers saved; or ``pkg.module:factory``, a callable without arguments, whose module is also
-            looked for in the current folder.
+            that transformers saved; ``torchvision:`` or ``ultralytics:`` and the name of a detector; or
+            ``pkg.module:factory``, a callable without arguments, whose module is also looked for in the current folder.
         device: where it shall run.
         rule: exit rule other than its own, such as ``"entropy:0.3"`` or ``"drop:0.15"``.
 
@@ -49,18 +53,19 @@ def load_target(name: str, *, device: str | torch.device = "cpu", rule: str | No
 
 
 def _make(name: str) -> Target:
-    if name.startswith(SAVED):
-        from torpor.targets.generation.loading import load_pretrained
-
-        return load_pretrained(name.removeprefix(SAVED))
+    for mark, (module, function) in LIBRARIES.items():
+        if name.startswith(mark):
+            loaded = getattr(importlib.import_module(module), function)(name.removeprefix(mark))
+            assert isinstance(loaded, Target)
+            return loaded
     if ":" in name:
         factory = _factory(name)
     else:
         found = {entry.name: entry for entry in entry_points(group=GROUP)}
         if name not in found:
             raise UsageError(
-                f"expected a target among {', '.join(sorted(found))}, hf:FOLDER_OR_NAME, or pkg.module:factory, got "
-                f"{name!r}"
+                f"expected a target among {', '.join(sorted(found))}, hf:FOLDER_OR_NAME, torchvision:NAME, "
+                f"ultralytics:NAME.yaml, or pkg.module:factory, got {name!r}"
             )
         factory = found[name].load()
     if not callable(factory):

@@ -1,0 +1,197 @@
+"""SlowTrack: videos that leave a tracker with as many tracks as it can keep alive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import log
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from torpor.attacks.base import Candidates
+from torpor.attacks.frames import CandidateAttack, Groups, attack_groups, variable_of
+from torpor.attacks.loop import amplify
+from torpor.attacks.objectives import IterateObjective
+from torpor.attacks.optimizers import Optimizer, Project, State
+from torpor.attacks.spaces import L2, Ball, ball_of
+from torpor.core.paper import Paper
+from torpor.core.signals import CandidateSignals
+from torpor.targets.base import Target
+from torpor.targets.candidates import CandidateTarget
+
+PAPER = Paper(
+    "SlowTrack: Increasing the Latency of Camera-Based Perception in Autonomous Driving Using Adversarial Examples",
+    "Ma et al.",
+    "AAAI",
+    2024,
+    "arXiv:2312.09520",
+)
+REGION_WEIGHT = 10.0
+STEP = 1.5 / (3 * 608 * 1088) ** 0.5  # root mean square per value of the released code's step of L2 length 1.5
+
+
+@runtime_checkable
+class Tracker(Protocol):
+    """A target that follows objects, and keeps those that it has lost for a while."""
+
+    detector: CandidateTarget
+    buffer: int
+    """Frames that a track survives without a match."""
+
+
+class Lighting(NamedTuple):
+    """A region that is lit for one frame, or for two.
+
+    Attributes:
+        region: its number.
+        start: first frame.
+        frames: 2 where its tracks begin, which takes two matches in a row; 1 where they are kept alive.
+    """
+
+    region: int
+    start: int
+    frames: int
+
+
+def schedule(length: int, buffer: int) -> tuple[Lighting, ...]:
+    """Return which region is lit when, so that as many as possible have tracks that never die.
+
+    A new region is lit for two frames, unless the tracks of an old one would die meanwhile: then that one is lit again.
+    There is room for as many regions as the tracker's buffer has frames.
+
+    Args:
+        length: of the video, in frames.
+        buffer: frames that a track survives without a match.
+
+    >>> [(light.region, light.start, light.frames) for light in schedule(9, buffer=3)]
+    [(0, 0, 2), (1, 2, 2), (0, 4, 1), (2, 5, 2), (1, 7, 1), (0, 8, 1)]
+    """
+    lights: list[Lighting] = []
+    due: list[int] = []
+    now = 0
+    while now < length:
+        region = min(range(len(due)), key=due.__getitem__, default=0)
+        if due and (due[region] - now <= 1 or now == length - 1):
+            lights.append(Lighting(region, now, 1))
+        else:
+            region = len(due)
+            due.append(0)
+            lights.append(Lighting(region, now, min(2, length - now)))
+        now += lights[-1].frames
+        due[region] = now + buffer - (now == 2)  # the paper's first region is due a frame earlier
+    return tuple(lights)
+
+
+def regions(boxes: Tensor, count: int, size: tuple[int, int]) -> Tensor:
+    """Divide boxes ``[N, 4]`` into ``count`` regions of the picture with equally many of them, int64 ``[N]``.
+
+    They are cut into bands by the height of their middle, and each band from left to right, in as many rows and columns
+    as come nearest to square regions. So none is empty, whatever the size of the picture and the detector's strides.
+
+    Args:
+        boxes: left, top, right, bottom.
+        count: of regions.
+        size: height and width of the picture.
+
+    >>> boxes = torch.tensor([[0.0, 0, 2, 2], [6, 0, 8, 2], [2, 0, 4, 2], [4, 0, 6, 2]])
+    >>> regions(boxes, 2, (2, 8)).tolist()
+    [0, 1, 0, 1]
+    """
+    rows = min(
+        (rows for rows in range(1, count + 1) if count % rows == 0),
+        key=lambda rows: abs(log(rows * rows * size[1] / (count * size[0]))),
+    )
+    across, down = ((boxes[:, :2] + boxes[:, 2:]) / 2).unbind(1)
+    found = torch.empty(len(boxes), dtype=torch.int64, device=boxes.device)
+    for row, band in enumerate(down.argsort(stable=True).tensor_split(rows)):
+        for column, part in enumerate(band[across[band].argsort(stable=True)].tensor_split(count // rows)):
+            found[part] = row * (count // rows) + column
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Light(IterateObjective[CandidateSignals]):
+    """Make all boxes sure, those of the lit region above all: ``10 sum (1 - score)^2`` over it, and 1 over all.
+
+    Attributes:
+        lit: which boxes of each sample are in its region, bool ``[B, N]``.
+    """
+
+    lit: Tensor
+
+    def __call__(self, signals: CandidateSignals, step: int, state: State) -> Tensor:
+        """See :class:`IterateObjective`."""
+        weights = state.setdefault("weights", 1 + REGION_WEIGHT * self.lit.to(signals.scores))
+        return (weights * (1 - signals.scores.amax(2)).square()).sum(1)
+
+
+@dataclass(frozen=True)
+class UnitSteps(Optimizer):
+    """Descent along the gradient, normalized to one Euclidean length whatever the ball.
+
+    Attributes:
+        size: length of each step, per value: its root mean square.
+    """
+
+    size: float
+
+    def step(
+        self, ball: Ball, delta: Tensor, gradient: Tensor, loss: Tensor, step: int, state: State, project: Project
+    ) -> Tensor:
+        """See :meth:`Optimizer.step`."""
+        return project(delta - self.size * gradient[0].numel() ** 0.5 * L2().steepest(gradient))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlowTrack(CandidateAttack):
+    """Light one region of the picture after the other, and again just before its tracks die.
+
+    The tracker needs two matches in a row to begin a track, so the two frames in which a region is new are changed
+    alike. As many regions as the tracker's buffer has frames then have tracks at the same time; see :func:`schedule`.
+    220 normalized steps, as long per value as those of the released code, or longer ones with fewer ``steps``.
+
+    The paper bounds nothing but the range of pixels: that is Linf 1. The default radii, Linf 8/255 and L2 as in the
+    Overload paper, are ours. The released code divides the boxes of pictures of one size only; here, boxes are divided
+    by where they are.
+    """
+
+    id: ClassVar[str] = "slowtrack"
+    paper: ClassVar[Paper | None] = PAPER
+    paper_steps: ClassVar[int] = 220
+    kinds: ClassVar[tuple[str, ...]] = ("video",)
+
+    @classmethod
+    def applies_to(cls, target: Target) -> bool:
+        """See :meth:`Attack.applies_to`; the target must have a buffer of lost tracks."""
+        return super().applies_to(target) and isinstance(target, Tracker)
+
+    def search(self, target: Any, inputs: Tensor, labels: Any, seed: int) -> Candidates:  # noqa: ANN401
+        """See :meth:`Attack.search`."""
+        height, width = inputs.shape[-2:]
+        gray = torch.full_like(inputs[:1, 0], 0.5)  # where boxes are if nothing is there; asked once for all videos
+        with torch.no_grad():
+            boxes = target.detector.signals(target.detector.space.snap(gray)).boxes[0]
+        of_box = regions(boxes, target.buffer, (height, width))
+        lights = schedule(inputs.shape[1], target.buffer)
+
+        def search(groups: Groups, clean: Tensor, numbers: Tensor) -> Candidates:
+            frames = groups.space.shape[0]
+            lit = torch.tensor([light.region for light in lights if light.frames == frames])[numbers]
+            return amplify(
+                groups,
+                clean,
+                objective=Light((of_box == lit.to(of_box.device).unsqueeze(1)).repeat(1, frames)),
+                ball=ball_of(self.norm, groups.space),
+                eps=self.eps,
+                optimizer=UnitSteps(max(STEP, 2 * self.per_value(inputs) / self.iterations)),
+                steps=self.iterations,
+                variable=variable_of(groups),
+                start=torch.zeros_like(clean[:, :1]),
+            )
+
+        frames = [
+            torch.tensor([range(light.start, light.start + count) for light in lights if light.frames == count])
+            for count in sorted({light.frames for light in lights})
+        ]
+        return attack_groups(target, inputs, frames, search)

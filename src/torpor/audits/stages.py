@@ -1,0 +1,55 @@
+"""What the stages of a pipeline take by the clock of this device: seconds per unit, suppression of ``n`` candidates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import nnls
+
+from torpor.core.errors import MeterError
+from torpor.data.sets import DataSet
+from torpor.meters import WallClock, latency
+from torpor.meters.calibration import calibrate
+from torpor.targets.candidates import CandidateTarget
+from torpor.targets.nms import NMS, suppress
+
+SIZES = (0, 64, 128, 256, 512, 1024, 2048)
+"""Candidates of the boxes that suppression is timed on."""
+REPEATS = 5
+
+
+def stage_clock(target: CandidateTarget, data: DataSet) -> dict[str, Any]:
+    """Price every unit in seconds, and time suppression alone; None, and a reason, where the clock does not allow it.
+
+    Advisory: records hold counts. Multiply a row's mean counts with these prices for seconds per stage.
+    """
+    first = next(iter(data.batches("test", 1, 1)))
+    clock: dict[str, Any] = {"nms": fit_suppression(target.nms, target.device)}
+    try:
+        prices = calibrate(target, target.read(first.inputs), WallClock(target.device), repeats=REPEATS)
+    except MeterError as error:
+        return clock | {"seconds_per_unit": None, "price_list": None, "reason": str(error)}
+    per_unit = dict(zip((unit.name for unit in target.units), prices.per_unit, strict=True))
+    return clock | {"seconds_per_unit": per_unit, "price_list": prices.name, "reason": None}
+
+
+def fit_suppression(settings: NMS, device: torch.device) -> dict[str, Any]:
+    """Fit ``t = a + b n + c n^2`` to the seconds that suppressing ``n`` random candidates takes, no term below zero.
+
+    Boxes lie as in an attacked picture, small and all over it, so that few overlap. Squared *relative* errors are
+    least, or the largest times would decide alone.
+    """
+    seconds = []
+    for count in SIZES:
+        chance = torch.Generator().manual_seed(count)
+        corner = torch.rand(count, 2, generator=chance) * 4 * max(count, 1) ** 0.5
+        boxes = torch.cat([corner, corner + 4], 1).to(device)
+        scores = (settings.conf + (1 - settings.conf) * (1 - torch.rand(count, 1, generator=chance))).to(device)
+        timed = latency([lambda b=boxes, s=scores: suppress(b, s, settings)], WallClock(device), repeats=REPEATS)  # type: ignore[misc]
+        seconds.append(timed.s_p50)
+    sizes, times = np.array(SIZES, dtype=np.float64), np.array(seconds)
+    terms = np.stack([np.ones_like(sizes), sizes, sizes**2], 1)
+    a, b, c = nnls(terms / times[:, None], np.ones_like(times))[0]
+    return {"a_s": float(a), "b_s": float(b), "c_s": float(c), "candidates": list(SIZES), "seconds": seconds}

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from candidate_targets import BoxTracker, random_detector
+from hypothesis import given
+from hypothesis import strategies as st
+
+from torpor.attacks.slowtrack import Light, SlowTrack, Tracker, UnitSteps, regions, schedule
+from torpor.attacks.spaces import BALLS
+from torpor.core.errors import UsageError
+from torpor.core.signals import CandidateSignals
+from torpor.core.work import Work
+from torpor.targets.toy_boxes import LampTarget
+
+
+@pytest.mark.parametrize("buffer", [6, 8, 15, 30])
+def test_as_many_regions_are_lit_as_the_buffer_has_frames(buffer: int) -> None:
+    lights = schedule(20 * buffer, buffer)
+    assert len({light.region for light in lights}) == buffer
+
+
+@given(st.integers(1, 200), st.integers(1, 40))
+def test_no_track_dies_once_it_has_begun(length: int, buffer: int) -> None:
+    last: dict[int, int] = {}
+    now = 0
+    for light in schedule(length, buffer):
+        assert light.start == now  # each frame lights one region
+        if light.region in last:
+            assert light.frames == 1
+            assert light.start - last[light.region] - 1 <= buffer
+        else:
+            assert light.region == len(last)
+            assert light.frames == 2 or length == 1
+        now += light.frames
+        last[light.region] = now - 1
+    assert now == length
+    assert len(last) <= buffer
+
+
+def test_tracks_of_lit_regions_all_live_at_once() -> None:
+    """What the schedule promises, on a tracker: in the end every region has its tracks."""
+    buffer = 6
+    target = BoxTracker(LampTarget(8, 12), frames=60, buffer=buffer)
+    boxes = target.signals(torch.zeros(1, 60, 1, 8, 12)).boxes[0]
+    of_box = regions(boxes, buffer, (8, 12))
+    video = torch.zeros(60, 6)
+    for light in schedule(60, buffer):
+        video[light.start : light.start + light.frames] = (of_box == light.region).to(torch.float32)
+    shown = video.view(60, 1, 2, 3).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    frames = target.run(shown.unsqueeze(0)).outputs[0]
+    alive = target.alive(frames)
+    assert alive[-1] == 6
+    assert max(len(frame) for frame in frames) == 1
+
+
+@pytest.mark.parametrize("size", [(608, 1088), (800, 1440), (64, 64), (32, 256)])
+@pytest.mark.parametrize("count", [6, 7, 30])
+def test_regions_are_never_empty_and_hang_together(size: tuple[int, int], count: int) -> None:
+    boxes = []
+    for stride in (8, 16, 32):
+        down, across = torch.meshgrid(torch.arange(size[0] // stride), torch.arange(size[1] // stride), indexing="ij")
+        middle = stride * (torch.stack([across, down], -1).flatten(0, 1) + 0.5)
+        boxes.append(torch.cat([middle - stride, middle + stride], 1))
+    anchors = torch.cat(boxes)
+    found = regions(anchors, count, size)
+    counts = found.bincount(minlength=count)
+    assert len(counts) == count
+    assert counts.max() - counts.min() <= 2
+    middle = (anchors[:, :2] + anchors[:, 2:]) / 2
+    spread = torch.stack([middle[found == number].amax(0) - middle[found == number].amin(0) for number in range(count)])
+    assert (spread.prod(1) < 4 * size[0] * size[1] / count).all()
+
+
+def test_the_lit_region_weighs_eleven_times_as_much() -> None:
+    scores = torch.tensor([[[0.5, 0.1], [0.0, 0.5]]])
+    loss = Light(torch.tensor([[True, False]]))(
+        CandidateSignals(torch.zeros(1, 2, 4), scores, Work(torch.zeros(1, 3, dtype=torch.int64))), 0, {}
+    )
+    assert loss.tolist() == [pytest.approx(11 * 0.25 + 0.25)]
+
+
+def test_steps_have_one_length_per_value() -> None:
+    gradient = torch.randn(3, 1, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    moved = UnitSteps(0.01).step(
+        BALLS["Linf"], torch.zeros_like(gradient), gradient, torch.zeros(3), 0, {}, lambda values: values
+    )
+    assert moved.square().mean((1, 2, 3, 4)).sqrt().tolist() == pytest.approx([0.01] * 3)
+
+
+def test_two_frames_of_a_new_region_are_changed_alike_and_the_others_alone() -> None:
+    target = BoxTracker(random_detector(), frames=6, buffer=3)
+    video = target.space.snap(
+        0.5 + 0.2 * torch.rand(1, *target.space.shape, generator=torch.Generator().manual_seed(0))
+    )
+    result = SlowTrack(eps=0.1, steps=6)(target, video)
+    change = ((result.candidates.inputs - video) * 255).round()[0]
+    pairs = {light.start for light in schedule(6, 3) if light.frames == 2}
+    assert pairs == {0, 2}
+    for start in pairs:
+        assert change[start].equal(change[start + 1])
+    assert not change[4].equal(change[5])
+    assert change.abs().amax((1, 2, 3)).tolist() == [25] * 6
+
+
+def test_it_takes_a_tracker_with_a_buffer() -> None:
+    target = BoxTracker(LampTarget(), frames=2, buffer=1)
+    assert isinstance(target, Tracker)
+    assert SlowTrack.applies_to(target)
+    with pytest.raises(UsageError, match="got slowtrack"):
+        SlowTrack()(LampTarget(), torch.zeros(1, 1, 16, 24))
+    del target.buffer
+    assert not SlowTrack.applies_to(target)
+    assert SlowTrack(eps=1.0).budget.eps == 1  # the paper's lack of a bound

@@ -1,0 +1,113 @@
+"""Audits of targets that hand on what they find: pictures and videos."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lamp_audits import FOLLOWED, FRAMES, LAMPS, followed, lamps
+from toy_audits import call, records
+
+from torpor.audits.engine import run_audit
+from torpor.audits.plan import Plan
+from torpor.core.objects import frames_of, from_json
+from torpor.targets.candidates import CandidateTarget
+from torpor.targets.resolve import load_target
+
+CASES = {LAMPS: ("overload", "Linf", 0.3), FOLLOWED: ("overload", "Linf", 0.3)}
+
+
+@pytest.fixture(scope="module", params=CASES)
+def audit(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[CandidateTarget, Path]:
+    name, norm, eps = CASES[request.param]
+    folder = tmp_path_factory.mktemp("objects") / "run"
+    target = load_target(request.param)
+    assert isinstance(target, CandidateTarget)
+    run_audit(Plan(request.param, (name,), norm, (eps,), steps=4, limit=4, batch_size=2), target, folder)
+    return target, folder
+
+
+def summary(folder: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((folder / "audit.json").read_text())["summary"]
+    return found
+
+
+def test_rows_agree_with_the_records(audit: tuple[CandidateTarget, Path]) -> None:
+    target, folder = audit
+    table = records(folder).to_pylist()
+    rows = summary(folder)
+    names = ["control-noise", "control-flat", "control-shuffled", "control-best-noise"]
+    assert [row["attack"] for row in rows] == ["clean", "overload", *names]
+    for row in rows:
+        own = [kept for kept in table if kept["attack"] == row["attack"]]
+        work = [sum(kept["work"][unit] for kept in own) / 4 for unit in range(len(target.units))]
+        assert row["units_mean"] == dict(zip((unit.name for unit in target.units), work, strict=True))
+        assert row["kept_mean"] == sum(kept["kept"] for kept in own) / 4
+        assert sum(row["stage_flops_mean"].values()) == pytest.approx(row["flops_mean"])
+    clean, attacked = rows[:2]
+    assert attacked["units_mean"]["candidate"] > clean["units_mean"]["candidate"]
+    assert attacked["slowdown_mean"] > rows[2]["slowdown_mean"]
+    assert attacked["success_criterion"] == "slowdown >= 2"
+
+
+def test_scores_are_of_what_is_really_there(audit: tuple[CandidateTarget, Path]) -> None:
+    target, folder = audit
+    clean, attacked = summary(folder)[:2]
+    assert clean["map50"] == clean["map"] == 1
+    assert attacked["map50"] <= 1
+    tracks = target.space.kind == "video"
+    assert (clean["mota"] is not None) == tracks
+    assert (clean["mota_reason"] is None) == tracks
+    if tracks:
+        # a track is confirmed by its second match, so nothing is followed in the first frame of a video
+        assert clean["mota"] == pytest.approx(1 - 1 / FRAMES)
+        assert attacked["mota"] < clean["mota"]
+
+
+def test_records_hold_what_was_found_and_what_is_there(audit: tuple[CandidateTarget, Path]) -> None:
+    _, folder = audit
+    for kept in records(folder).to_pylist():
+        found, truth = (frames_of(from_json(kept[name])) for name in ("found", "truth"))
+        assert len(found) == len(truth)
+        assert sum(map(len, found)) == kept["kept"]
+        assert (kept["clean_recall"] is None) == (kept["kept_clean"] == 0)
+        assert kept["exit"] is None
+        assert kept["steps"] is None
+        if kept["attack"] == "clean":
+            assert [frame.boxes.tolist() for frame in found] == [frame.boxes.tolist() for frame in truth]
+
+
+def test_stages_are_priced_by_the_clock(audit: tuple[CandidateTarget, Path]) -> None:
+    target, folder = audit
+    clock = json.loads((folder / "audit.json").read_text())["clock"]
+    assert clock["seconds_per_unit"] is not None, clock["reason"]
+    assert list(clock["seconds_per_unit"]) == [unit.name for unit in target.units]
+    assert len(clock["nms"]["seconds"]) == len(clock["nms"]["candidates"])
+    assert all(clock["nms"][term] >= 0 for term in ("a_s", "b_s", "c_s"))
+
+
+@pytest.mark.parametrize(("make", "name"), [(lamps, LAMPS), (followed, FOLLOWED)])
+def test_the_command_line_end_to_end(make: Any, name: str, tmp_path: Path) -> None:  # noqa: ANN401
+    run = tmp_path / "run"
+    code, out, said = call(
+        *("audit", name, "--attacks", "overload", "--norm", "Linf", "--eps", "0.3", "--steps", "3", "--limit", "3"),
+        *("--out", run),
+    )
+    assert code == 0, said
+    assert "clean" in out
+    assert (run / "report.html").is_file()
+    assert call("check", run, "overload: mean(kept) >= 0")[0] == 0
+    assert call("check", run, "max(kept) < 0")[0] == 10
+    assert call("measure", name, "--limit", "2")[0] == 0
+    bound = call("bound", name)
+    assert bound[0] == 0, bound[2]
+    assert "nms_pair" in bound[1]
+
+
+def test_two_runs_give_equal_records(tmp_path: Path) -> None:
+    plan = Plan(FOLLOWED, ("overload",), "Linf", (0.3,), steps=3, limit=2, batch_size=1)
+    for name in ("one", "other"):
+        run_audit(plan, followed(), tmp_path / name)
+    assert records(tmp_path / "one").equals(records(tmp_path / "other"))
