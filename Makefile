@@ -27,7 +27,7 @@ lint: $(VENV)/.stamp-dev
 
 $(VENV)/.stamp-core: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[language]'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[language,tracking]'
 	touch $@
 
 $(VENV)/.stamp-dev: pyproject.toml constraints.txt

@@ -164,7 +164,10 @@ def _object_tiles(worst: Row, clean: Row) -> list[tuple[str, str, str]]:
     key, name = ("map50", "mAP@.5") if words.is_missing(worst.get("mota")) else ("mota", "MOTA")
     was = words.missing("no clean row") if not clean else words.value_text(clean, key, "{:.3f}".format)
     before = words.value_text(worst, "kept_clean_mean", steps_text)
+    counts = [(row.get("units_mean") or {}).get("candidate") for row in (clean, worst)]
+    seen, saw = (words.missing("no counts") if count is None else steps_text(count) for count in counts)
     return [
+        (saw, "candidates", f"mean per sample; clean {seen}"),
         (words.value_text(worst, "kept_mean", steps_text), "objects handed on", f"mean per sample; clean {before}"),
         (words.value_text(worst, "clean_recall_mean", percent), "clean recall", "clean objects that are still found"),
         (words.value_text(worst, key, "{:.3f}".format), name, f"clean {was}"),
