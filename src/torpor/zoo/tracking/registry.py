@@ -23,8 +23,11 @@ from torpor.zoo.recipes.detection import DetectionRecipe, crop_loss, train
 from torpor.zoo.recipes.detectors import judge_tracker, write_card
 from torpor.zoo.storage import load_half, save_half
 
-DEPLOYED = NMS(conf=0.1)
-"""ByteTrack follows objects through frames where they score low, so the detector hands on more than it does alone."""
+SUPPRESSION = NMS(conf=0.1, agnostic=True)
+"""ByteTrack follows objects through frames where they score low, so the detector hands on more than it does alone; what
+they are is for the classifier to say, so boxes suppress each other whatever the detector takes them for."""
+TRACKING = ByteTrack(activation=0.5, high=0.5)
+"""Chosen on validation videos, as are the thresholds above."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,11 @@ class TrackerEntry(Entry):
             self.detector.network(),
             input_shape=PICTURE,
             classes=CLASSES,
-            nms=DEPLOYED,
+            nms=SUPPRESSION,
             per_object=PerObject(fold_batch_norm(looks), SIDE),
             name=f"{self.name}'s detector",
         )
-        return TrackerTarget(detector, ByteTrack(), frames=LENGTH, name=self.name, data=self.data)
+        return TrackerTarget(detector, TRACKING, frames=LENGTH, name=self.name, data=self.data)
 
     def data(self, folder: Path | None) -> ObjectVideos:
         """Make videos of digits and, if there is a ``folder`` with CIFAR-10, of its objects."""
