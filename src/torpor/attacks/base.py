@@ -112,9 +112,13 @@ class Attack(ABC):
     eps: float = 0.03125
 
     def __post_init__(self) -> None:
-        budget = Budget(self.norm, self.eps)
-        if budget.norm not in self.norms:
-            raise UsageError(f"expected norm {', '.join(self.norms)} for {self.id}, got {self.norm}")
+        self._check_norm(self.norm)
+        Budget(self.norm, self.eps)
+
+    @classmethod
+    def _check_norm(cls, norm: str) -> None:
+        if norm not in cls.norms:
+            raise UsageError(f"expected norm {', '.join(cls.norms)} for {cls.id}, got {norm!r}")
 
     @classmethod
     def applies_to(cls, target: Target) -> bool:
@@ -136,6 +140,7 @@ class Attack(ABC):
             UsageError: if there is no such budget.
         """
         norm = cls.norm if norm is None else norm
+        cls._check_norm(norm)
         if norm == "L2" and eps is None and shape is not None and cls.paper_shape is not None:
             eps = cls.radii[norm] * math.sqrt(math.prod(shape[-3:]) / math.prod(cls.paper_shape))
         return Budget.parse(norm, cls.radii.get(norm, cls.eps) if eps is None else eps)

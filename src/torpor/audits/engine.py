@@ -71,7 +71,7 @@ def _run(plan: Plan, target: Target, data: DataSet, store: Store, progress: Prog
     """Attack what is not attacked yet, then sum up."""
     attacks = [(budget, _fitted(plan, target, data, store, budget)) for budget in plan.budgets]
     rows = len(plan.rows)
-    total = rows * -(-plan.limit // plan.batch_size) if plan.limit else 0
+    total = rows * (-(-plan.limit // plan.batch_size) + 1) + 1 if plan.limit else 0  # each row is timed at the end
     number = 0
     for batch in data.batches("test", plan.batch_size, plan.limit):
         if not store.has(number):
@@ -82,10 +82,9 @@ def _run(plan: Plan, target: Target, data: DataSet, store: Store, progress: Prog
         del batch  # or it would live until the next one is read
     if number == 0:
         raise DataError(f"expected test samples in {data.name}, got none")
-    progress("timing", total, total)
     store.merge()
     examples.write(store, [slug(*row) for row in plan.rows])
-    audit = summarize(plan, target, data, store)
+    audit = summarize(plan, target, data, store, lambda row: progress("timing", number * rows + row, total))
     path = store.folder / "audit.json"
     write_atomically(path, json.dumps(audit, indent=1, allow_nan=False) + "\n")
     store.clear()

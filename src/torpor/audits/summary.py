@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,10 @@ class _Row:
         self.samples += len(table)
 
 
-def summarize(plan: Plan, target: Target, data: DataSet, store: Store) -> dict[str, Any]:
-    """Return the content of ``audit.json``."""
+def summarize(
+    plan: Plan, target: Target, data: DataSet, store: Store, tell: Callable[[int], None] = lambda row: None
+) -> dict[str, Any]:
+    """Return the content of ``audit.json``; ``tell`` is told the number of each row before it is timed."""
     keys: list[tuple[str, Budget | None]] = [("clean", None), *plan.rows]
     criterion = success(target.behavior)
     rows = [_Row(criterion) for _ in keys]
@@ -75,7 +78,8 @@ def summarize(plan: Plan, target: Target, data: DataSet, store: Store) -> dict[s
             row.update(_select(table, attack, budget))
     seconds = store.seconds()
     summary = []
-    for (attack, budget), row in zip(keys, rows, strict=True):
+    for number, ((attack, budget), row) in enumerate(zip(keys, rows, strict=True)):
+        tell(number)
         name = slug(*plan.rows[0]) if budget is None else slug(attack, budget)
         pairs = load_file(store.folder / "examples" / f"{name}.safetensors")
         summary.append(
