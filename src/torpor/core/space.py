@@ -104,7 +104,19 @@ class DenseSpace(InputSpace):
 
 
 @dataclass(frozen=True)
-class ImageSpace(DenseSpace):
+class PixelSpace(DenseSpace):
+    """What is made of pixels in [0, 1], stored as 8-bit integers."""
+
+    how: ClassVar[str] = "divide bytes by 255"
+    letters: ClassVar[str] = "pixels"
+    low: ClassVar[float] = 0.0
+    high: ClassVar[float] = 1.0
+    levels: ClassVar[int] = 255
+    stored: ClassVar[torch.dtype] = torch.uint8
+
+
+@dataclass(frozen=True)
+class ImageSpace(PixelSpace):
     """Images ``[C, H, W]`` in [0, 1] whose pixels are stored as 8-bit integers.
 
     Attributes:
@@ -118,12 +130,6 @@ class ImageSpace(DenseSpace):
     shape: tuple[int, int, int]
     kind: ClassVar[str] = "image"
     what: ClassVar[str] = "image"
-    how: ClassVar[str] = "divide bytes by 255"
-    letters: ClassVar[str] = "pixels"
-    low: ClassVar[float] = 0.0
-    high: ClassVar[float] = 1.0
-    levels: ClassVar[int] = 255
-    stored: ClassVar[torch.dtype] = torch.uint8
 
 
 @dataclass(frozen=True)
@@ -168,7 +174,7 @@ class FeatureSpace(DenseSpace):
 
 
 @dataclass(frozen=True)
-class VideoSpace(DenseSpace):
+class VideoSpace(PixelSpace):
     """Videos ``[T, C, H, W]`` in [0, 1] whose pixels are stored as 8-bit integers; budgets hold for each frame.
 
     Attributes:
@@ -181,12 +187,6 @@ class VideoSpace(DenseSpace):
     shape: tuple[int, int, int, int]
     kind: ClassVar[str] = "video"
     what: ClassVar[str] = "video"
-    how: ClassVar[str] = "divide bytes by 255"
-    letters: ClassVar[str] = "pixels"
-    low: ClassVar[float] = 0.0
-    high: ClassVar[float] = 1.0
-    levels: ClassVar[int] = 255
-    stored: ClassVar[torch.dtype] = torch.uint8
 
     @property
     def frame(self) -> ImageSpace:
