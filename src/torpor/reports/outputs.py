@@ -72,7 +72,7 @@ def _stacked(
         color = STAGE_COLORS[place % len(STAGE_COLORS)]
         values = [cost[stage] for cost in costs]
         figure.add_bar(
-            x=[html.escape(s.name) for s in series],
+            x=[html.escape(s.name).replace(", ", "<br>") for s in series],
             y=values,
             customdata=[quantity(value, unit) for value in values],
             marker={"color": color},
