@@ -60,6 +60,7 @@ class BoxTracker(CandidateTarget):
 
     def __init__(self, detector: DetectorTarget, frames: int, buffer: int) -> None:
         self._detector, self.frames, self.buffer, self.name = detector, frames, buffer, "toy-tracker"
+        self.confirm = 2
         self.space = VideoSpace((frames, *detector.space.shape))
         self.classes, self.nms, self.device = detector.classes, detector.nms, detector.device
         self.units = (*detector.units, Unit("track_alive", 10**6, "tracker"))

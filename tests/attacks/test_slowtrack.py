@@ -20,22 +20,22 @@ def test_as_many_regions_are_lit_as_the_buffer_has_frames(buffer: int) -> None:
     assert len({light.region for light in lights}) == buffer
 
 
-@given(st.integers(1, 200), st.integers(1, 40))
-def test_no_track_dies_once_it_has_begun(length: int, buffer: int) -> None:
+@given(st.integers(1, 200), st.integers(1, 40), st.integers(1, 4))
+def test_no_track_dies_once_it_has_begun(length: int, buffer: int, confirm: int) -> None:
     last: dict[int, int] = {}
     now = 0
-    for light in schedule(length, buffer):
+    for light in schedule(length, buffer, confirm):
         assert light.start == now  # each frame lights one region
         if light.region in last:
             assert light.frames == 1
             assert light.start - last[light.region] - 1 <= buffer
         else:
             assert light.region == len(last)
-            assert light.frames == 2 or length == 1
+            assert light.frames == min(confirm, length - light.start)
         now += light.frames
         last[light.region] = now - 1
     assert now == length
-    assert len(last) <= buffer
+    assert len(last) <= buffer + (confirm == 1)
 
 
 def test_tracks_of_lit_regions_all_live_at_once() -> None:

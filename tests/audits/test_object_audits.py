@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from lamp_audits import FOLLOWED, FRAMES, LAMPS, followed, lamps
+from PIL import Image
 from toy_audits import call, records
 
 from torpor.audits.engine import run_audit
@@ -71,7 +72,7 @@ def test_records_hold_what_was_found_and_what_is_there(audit: tuple[CandidateTar
     for kept in records(folder).to_pylist():
         found, truth = (frames_of(from_json(kept[name])) for name in ("found", "truth"))
         assert len(found) == len(truth)
-        assert sum(map(len, found)) == kept["kept"]
+        assert sum(len(objects.followed()) for objects in found) == kept["kept"]
         assert (kept["clean_recall"] is None) == (kept["kept_clean"] == 0)
         assert kept["exit"] is None
         assert kept["steps"] is None
@@ -111,3 +112,28 @@ def test_two_runs_give_equal_records(tmp_path: Path) -> None:
     for name in ("one", "other"):
         run_audit(plan, followed(), tmp_path / name)
     assert records(tmp_path / "one").equals(records(tmp_path / "other"))
+
+
+@pytest.mark.parametrize("name", [LAMPS, FOLLOWED])
+def test_attacked_inputs_can_be_saved(name: str, tmp_path: Path) -> None:
+    out = tmp_path / "found.safetensors"
+    code, _, said = call(
+        *("attack", name, "overload", "--eps", "0.3", "--steps", "2", "--limit", "2", "--out", out),
+    )
+    assert code == 0, said
+    assert out.is_file()
+
+
+def test_defaults_leave_out_what_has_nothing_to_learn_from(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    Image.new("L", (24, 16), 80).save(folder / "one.png")
+    code, out, said = call("audit", LAMPS, "--inputs", folder, "--out", tmp_path / "run", "--norm", "Linf")
+    assert code == 0, said
+    assert "Without phantom-sponges" in out + said
+    assert {row["attack"] for row in summary(tmp_path / "run")} >= {"clean", "overload"}
+    code, _, said = call(
+        "audit", LAMPS, "--inputs", folder, "--out", tmp_path / "other", "--attacks", "phantom-sponges"
+    )
+    assert code == 2
+    assert "none to fit on" in said

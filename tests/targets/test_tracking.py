@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -173,5 +174,19 @@ def test_wrong_videos_are_one_clear_sentence() -> None:
         lamps(0)
     with pytest.raises(DataError, match=r"expected videos of shape \[B, 4, 1, 8, 12\]"):
         lamps(4).run(film("......"))
-    with pytest.raises(DataError, match="expected videos for tracker, got none"):
+    with pytest.raises(DataError, match="expected data for tracker, got none"):
         lamps().data(None)
+
+
+def test_the_bound_holds_where_every_class_of_a_box_counts() -> None:
+    class Twins(nn.Module):
+        def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+            scores = F.avg_pool2d(images, 4).flatten(1).unsqueeze(2).expand(-1, -1, 3)
+            boxes = torch.tensor([0.0, 0, 4, 4]).expand(*scores.shape[:2], 4)
+            return boxes + 0 * F.conv2d(images, torch.ones(1, 1, 4, 4)).sum(), scores
+
+    detector = DetectorTarget(Twins(), input_shape=(1, 4, 4), nms=NMS(multi_label=True))
+    target = TrackerTarget(detector, SORT(confirm=1), frames=4)
+    work = target.run(torch.ones(1, 4, 1, 4, 4)).work.counts
+    assert (work <= target.static_work().counts).all()
+    assert work[0, -1] > 4 * 3  # of three classes

@@ -58,7 +58,8 @@ class Daedalus(CandidateAttack):
     """Make every box sure and small, whatever its class: Adam on a tanh reparametrization.
 
     The paper looks for the smallest L2 change that lowers the loss by a given share. Here the budget is given: a change
-    costs nothing within it, and every candidate is projected into it; what goes beyond is pulled back by a penalty. The
+    costs nothing within it, and every candidate is projected into it; what goes beyond is pulled back by
+    a penalty on its norm. The
     learning rate of 0.01 is the paper's, and grows where so few ``steps`` could not use up the budget; 1000 steps, of
     the paper's 10,000 at most. Pixels that are black or white hardly move, which is the reparametrization's nature.
     """

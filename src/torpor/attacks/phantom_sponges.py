@@ -78,7 +78,7 @@ class Phantoms:
         labels = known.labels.to(boxes.device)
         rows = torch.isin(scores.argmax(1), labels)  # no class suppresses another
         boxes, scores = boxes[rows], scores[rows].detach()
-        faint = replace(self.nms, conf=FAINT, max_nms=MOST_KEPT, max_det=MOST_KEPT, max_pairs=None, agnostic=False)
+        faint = NMS(conf=FAINT, iou=self.nms.iou, max_nms=MOST_KEPT, max_det=MOST_KEPT)
         kept = suppress(boxes.detach(), scores, faint)
         overlap = box_iou(known.boxes.to(boxes), boxes[kept.index]).nan_to_num()
         same = labels[:, None] == kept.objects.labels
@@ -172,6 +172,13 @@ class PhantomSponges(Universal):
 
     def _schedule(self, detector: CandidateTarget, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Any]]:
         """Yield batches, and what is found in the clean pictures."""
-        known = [detector.run(batch.to(detector.device)).outputs for batch in batches]
+        known = [_seen(detector, batch.to(detector.device)) for batch in batches]
         for _ in range(self.epochs):
             yield from zip(batches, known, strict=True)
+
+
+@torch.no_grad()
+def _seen(detector: CandidateTarget, pictures: Tensor) -> list[Objects]:
+    """Return what the detector keeps of each picture, with its own classes, whatever looks at them afterwards."""
+    found = detector.signals(pictures)
+    return [suppress(*pair, detector.nms).objects for pair in zip(found.boxes, found.scores, strict=True)]

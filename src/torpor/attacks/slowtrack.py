@@ -38,15 +38,17 @@ class Tracker(Protocol):
     detector: CandidateTarget
     buffer: int
     """Frames that a track survives without a match."""
+    confirm: int
+    """Matches in a row that begin a track."""
 
 
 class Lighting(NamedTuple):
-    """A region that is lit for one frame, or for two.
+    """A region that is lit for some frames.
 
     Attributes:
         region: its number.
         start: first frame.
-        frames: 2 where its tracks begin, which takes two matches in a row; 1 where they are kept alive.
+        frames: as many as tracks take to begin, or 1 where they are kept alive.
     """
 
     region: int
@@ -54,15 +56,16 @@ class Lighting(NamedTuple):
     frames: int
 
 
-def schedule(length: int, buffer: int) -> tuple[Lighting, ...]:
+def schedule(length: int, buffer: int, confirm: int = 2) -> tuple[Lighting, ...]:
     """Return which region is lit when, so that as many as possible have tracks that never die.
 
-    A new region is lit for two frames, unless the tracks of an old one would die meanwhile: then that one is lit again.
-    There is room for as many regions as the tracker's buffer has frames.
+    A new region is lit until its tracks have begun, for two frames in the paper, unless the tracks of an old one would
+    die meanwhile: then that one is lit again. There is room for as many regions as the tracker's buffer has frames.
 
     Args:
         length: of the video, in frames.
         buffer: frames that a track survives without a match.
+        confirm: matches in a row that begin a track.
 
     >>> [(light.region, light.start, light.frames) for light in schedule(9, buffer=3)]
     [(0, 0, 2), (1, 2, 2), (0, 4, 1), (2, 5, 2), (1, 7, 1), (0, 8, 1)]
@@ -72,14 +75,14 @@ def schedule(length: int, buffer: int) -> tuple[Lighting, ...]:
     now = 0
     while now < length:
         region = min(range(len(due)), key=due.__getitem__, default=0)
-        if due and (due[region] - now <= 1 or now == length - 1):
+        if due and (due[region] - now < confirm or now == length - 1):
             lights.append(Lighting(region, now, 1))
         else:
             region = len(due)
             due.append(0)
-            lights.append(Lighting(region, now, min(2, length - now)))
+            lights.append(Lighting(region, now, min(confirm, length - now)))
         now += lights[-1].frames
-        due[region] = now + buffer - (now == 2)  # the paper's first region is due a frame earlier
+        due[region] = now + buffer - (now == confirm)  # the paper's first region is due a frame earlier
     return tuple(lights)
 
 
@@ -147,13 +150,15 @@ class UnitSteps(Optimizer):
 class SlowTrack(CandidateAttack):
     """Light one region of the picture after the other, and again just before its tracks die.
 
-    The tracker needs two matches in a row to begin a track, so the two frames in which a region is new are changed
-    alike. As many regions as the tracker's buffer has frames then have tracks at the same time; see :func:`schedule`.
-    220 normalized steps, as long per value as those of the released code, or longer ones with fewer ``steps``.
+    A tracker needs some matches in a row to begin a track, two in the paper, so the frames in which a region is new are
+    changed alike. As many regions as the tracker's buffer has frames then have tracks at the same time; see
+    :func:`schedule`. 220 normalized steps, as long per value as those of the released code, or longer ones with fewer
+    ``steps``.
 
     The paper bounds nothing but the range of pixels: that is Linf 1. The default radii, Linf 8/255 and L2 as in the
-    Overload paper, are ours. The released code divides the boxes of pictures of one size only; here, boxes are divided
-    by where they are.
+    Overload paper, are ours. Any class may be lit, where the released code has one, and of all iterates the one is kept
+    that costs the detector most, where it takes the last. The released code divides the boxes of pictures of one size
+    only; here, boxes are divided by where they are.
     """
 
     id: ClassVar[str] = "slowtrack"
@@ -164,7 +169,7 @@ class SlowTrack(CandidateAttack):
     @classmethod
     def applies_to(cls, target: Target) -> bool:
         """See :meth:`Attack.applies_to`; the target must have a buffer of lost tracks."""
-        return super().applies_to(target) and isinstance(target, Tracker)
+        return super().applies_to(target) and isinstance(target, Tracker) and target.buffer > 0
 
     def search(self, target: Any, inputs: Tensor, labels: Any, seed: int) -> Candidates:  # noqa: ANN401
         """See :meth:`Attack.search`."""
@@ -172,8 +177,8 @@ class SlowTrack(CandidateAttack):
         gray = torch.full_like(inputs[:1, 0], 0.5)  # where boxes are if nothing is there; asked once for all videos
         with torch.no_grad():
             boxes = target.detector.signals(target.detector.space.snap(gray)).boxes[0]
-        of_box = regions(boxes, target.buffer, (height, width))
-        lights = schedule(inputs.shape[1], target.buffer)
+        lights = schedule(inputs.shape[1], target.buffer, target.confirm)
+        of_box = regions(boxes, max(target.buffer, *(light.region + 1 for light in lights)), (height, width))
 
         def search(groups: Groups, clean: Tensor, numbers: Tensor) -> Candidates:
             frames = groups.space.shape[0]

@@ -18,7 +18,7 @@ from torpor.attacks.optimizers import Optimizer, ShrinkingBall, State, Steps
 from torpor.attacks.spaces import BALLS, L1, Ball, apply
 from torpor.core.errors import UsageError
 from torpor.core.paper import Paper
-from torpor.core.space import DenseSpace
+from torpor.core.space import DenseSpace, VideoSpace
 from torpor.core.threat import Stage
 from torpor.data.sets import DataSet
 from torpor.targets.base import Target
@@ -73,7 +73,8 @@ class Universal(Attack):
         """
         if not self.learns_from_data:
             return replace(self, learned=self.learn(target, (), None, seed))
-        known = data.load("validation", self.fit_limit)
+        frames = target.space.shape[0] if isinstance(target.space, VideoSpace) else 1
+        known = data.load("validation", -(-self.fit_limit // frames))
         return self.fit(target, target.read(known.inputs), references=known.references, seed=seed)
 
     @abstractmethod

@@ -12,7 +12,7 @@ import torch
 from torpor import __version__
 from torpor.meters import energy_meter, memory_meter
 
-PACKAGES = ("torch", "transformers", "tokenizers", "trackers")
+PACKAGES = ("torch", "transformers", "tokenizers", "trackers", "supervision", "scipy", "torchvision", "ultralytics")
 """Packages whose version may decide what a target computes."""
 
 

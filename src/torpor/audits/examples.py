@@ -11,7 +11,6 @@ from torpor.core.batches import Samples, take
 from torpor.core.text import pack
 from torpor.data.sets import Batch
 from torpor.targets.base import Target
-from torpor.targets.candidates import CandidateTarget
 from torpor.targets.steps import StepTarget
 
 FIRST = 16
@@ -29,8 +28,7 @@ def pick(target: Target, batch: Batch, result: AttackResult) -> dict[str, Tensor
         "attacked": target.space.to_bytes(take(result.inputs, keep)).cpu(),
         "slowdown": cost[keep],
     }
-    if len(batch.references) and not isinstance(target, CandidateTarget):  # whose records hold what is there
-        found["reference"] = storable(take(batch.references, keep))
+    found |= stored_references(take(batch.references, keep) if len(batch.references) else ())
     if isinstance(target, StepTarget):
         for side, outcome in (("clean", result.clean), ("attacked", result.attacked)):
             found[f"{side}_steps"] = target.iterations(outcome.work)[keep]
@@ -38,9 +36,14 @@ def pick(target: Target, batch: Batch, result: AttackResult) -> dict[str, Tensor
     return found
 
 
-def storable(values: Samples) -> Tensor:
-    """Return a tensor as it is, texts packed."""
-    return values if isinstance(values, Tensor) else pack(values)
+def stored_references(references: Samples) -> dict[str, Tensor]:
+    """Return classes as they are and texts packed as ``reference``; nothing where there are none.
+
+    Nothing of objects, either: they differ in number, and records hold them.
+    """
+    if isinstance(references, Tensor):
+        return {"reference": references}
+    return {"reference": pack(references)} if references and isinstance(references[0], str) else {}
 
 
 def gather(store: Store, slug: str) -> dict[str, Tensor]:

@@ -130,8 +130,10 @@ def _family(target: Target, batch: Batch, clean: Outcome, outcome: Outcome, stat
 
 
 def _objects(batch: Batch, clean: Outcome, outcome: Outcome) -> dict[str, Any]:
-    """Return what was found, in a picture or in the frames of a video."""
-    before, after = (tuple(map(frames_of, side.outputs)) for side in (clean, outcome))
+    """Return what was found, in a picture, or is followed through the frames of a video."""
+    before, after = (
+        [[each.followed() for each in frames_of(found)] for found in side.outputs] for side in (clean, outcome)
+    )
     recall = [clean_recall(*pair) for pair in zip(after, before, strict=True)]
     return {
         "kept_clean": [sum(map(len, frames)) for frames in before],

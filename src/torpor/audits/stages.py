@@ -26,8 +26,9 @@ def stage_clock(target: CandidateTarget, data: DataSet) -> dict[str, Any]:
     Advisory: records hold counts. Multiply a row's mean counts with these prices for seconds per stage.
     """
     first = next(iter(data.batches("test", 1, 1)))
-    clock: dict[str, Any] = {"nms": fit_suppression(target.nms, target.device)}
+    clock: dict[str, Any] = {"nms": None}
     try:
+        clock["nms"] = fit_suppression(target.nms, target.device)
         prices = calibrate(target, target.read(first.inputs), WallClock(target.device), repeats=REPEATS)
     except MeterError as error:
         return clock | {"seconds_per_unit": None, "price_list": None, "reason": str(error)}

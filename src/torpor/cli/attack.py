@@ -27,7 +27,7 @@ def attack(
     """Attack the first test samples of TARGET with one attack and write clean and attacked inputs."""
     from torpor.attacks.registry import load_attack
     from torpor.attacks.universal import Universal
-    from torpor.audits.examples import storable
+    from torpor.audits.examples import stored_references
     from torpor.audits.plan import check_device, check_seed
     from torpor.audits.source import source
     from torpor.audits.store import save_tensors
@@ -62,7 +62,7 @@ def attack(
             out,
             {
                 "index": batch.index,
-                **({"reference": storable(batch.references)} if len(batch.references) else {}),
+                **stored_references(batch.references),
                 "clean": system.space.to_bytes(result.clean_inputs),
                 "attacked": system.space.to_bytes(result.inputs),
                 "work_clean": result.clean.work.counts,

@@ -44,8 +44,10 @@ def audit(
     An interrupted audit goes on when the same command is given again.
     """
     from torpor.attacks.registry import ATTACKS, default_attacks
+    from torpor.attacks.universal import Universal
     from torpor.audits.engine import run_audit
     from torpor.audits.plan import Plan, check_device, default_batch_size, parse_eps
+    from torpor.audits.source import source
     from torpor.cli.console import console, show_audit
     from torpor.cli.progress import bar
     from torpor.core.space import DenseSpace
@@ -55,6 +57,10 @@ def audit(
     check_device(device)
     system = load_target(target, device=device, rule=rule)
     chosen = default_attacks(system) if attacks is None else attacks.split(",")
+    learners = [name for name in chosen if name in ATTACKS and issubclass(ATTACKS[name], Universal)]
+    if attacks is None and learners and not source(system, data_dir, inputs).has("validation"):
+        chosen = [name for name in chosen if name not in learners]
+        console.print(f"Without {', '.join(learners)}: there is nothing to learn from but what is audited.")
     names = tuple(dict.fromkeys(name.strip() for name in chosen if name.strip()))
     plan = Plan(
         target=target,

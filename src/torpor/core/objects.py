@@ -48,6 +48,20 @@ class Objects:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def followed(self) -> Objects:
+        """Return the objects that a track follows; all of them outside of videos.
+
+        >>> boxes, labels = torch.zeros(2, 4), torch.zeros(2, dtype=torch.int64)
+        >>> len(Objects(boxes, labels).followed()), len(Objects(boxes, labels, ids=torch.tensor([-1, 3])).followed())
+        (2, 1)
+        """
+        if self.ids is None:
+            return self
+        rows = self.ids != UNTRACKED
+        return Objects(
+            self.boxes[rows], self.labels[rows], None if self.scores is None else self.scores[rows], self.ids[rows]
+        )
+
     def columns(self) -> dict[str, list[Any]]:
         """Return everything as lists, for JSON; boxes to a hundredth of a pixel, scores to a millionth."""
         columns = {"boxes": [[round(x, 2) for x in box] for box in self.boxes.tolist()], "labels": self.labels.tolist()}

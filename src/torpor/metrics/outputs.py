@@ -66,8 +66,8 @@ class OutputSummary:
         found, true = ([pair[side] for pair in pictures] for side in (0, 1))
         scores: dict[str, Any] = dict.fromkeys(keys)
         scores |= {"map50": average_precision(found, true), "map": mean_average_precision(found, true)}
-        if all(known.ids is not None for known in true):
+        if all(known.ids is not None for known in (*found, *true)):
             tracked = tracking_scores([found for found, _ in videos], [true for _, true in videos])
             scores |= {"mota": tracked.mota, "idf1": tracked.idf1}
-        reason = None if scores["mota"] is not None else "nothing is tracked in single pictures"
+        reason = None if scores["mota"] is not None else "objects are not followed here, or the data do not number them"
         return {**scores, "map50_reason": None, "map_reason": None, "mota_reason": reason, "idf1_reason": reason}

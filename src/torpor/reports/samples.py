@@ -142,8 +142,15 @@ def _objects(records: dict[str, np.ndarray], at: int, sample: int) -> tuple[Any,
 
 
 def _clean(records: dict[str, np.ndarray], sample: int) -> int:
-    """Return the place of the clean record of a sample."""
-    return int(((records["sample"] == sample) & (records["attack"] == "clean")).nonzero()[0][0])
+    """Return the place of the clean record of a sample.
+
+    Raises:
+        DataError: if there is none.
+    """
+    places = ((records["sample"] == sample) & (records["attack"] == "clean")).nonzero()[0]
+    if len(places) == 0:
+        raise DataError(f"expected a clean record of sample {sample}, got none; audit again")
+    return int(places[0])
 
 
 def _found_caption(records: dict[str, np.ndarray], at: int) -> str:

@@ -112,7 +112,7 @@ def suppress(boxes: Tensor, scores: Tensor, settings: NMS) -> Kept:
 
     Candidates are taken in the order of their scores, equal ones in the order of their index. Each is compared with
     the kept ones of its class, the best first, until one overlaps it too much or all have been seen: these are the
-    pairs that every greedy implementation compares, whatever the order of its loops.
+    pairs that a greedy implementation compares that does not stop at ``max_det``, whatever the order of its loops.
 
     Args:
         boxes: ``[N, 4]``: left, top, right, bottom.

@@ -99,6 +99,11 @@ class TrackerTarget(CandidateTarget):
         """Frames that a confirmed track survives without a match."""
         return self.tracker.buffer
 
+    @property
+    def confirm(self) -> int:
+        """Matches in a row that begin a track."""
+        return self.tracker.confirm
+
     def run(self, inputs: Tensor) -> Outcome:
         """Return the :class:`Objects` of each frame of each video ``[B, T, C, H, W]``, and each video's work.
 
@@ -138,7 +143,7 @@ class TrackerTarget(CandidateTarget):
 
     @property
     def _most_kept(self) -> int:
-        return self.nms.most(self._detector.anchors)[2]
+        return self.nms.most(self._detector.anchors, len(self.classes))[2]
 
     def least_work(self) -> Work:
         """Return the network's work on empty frames."""
@@ -203,7 +208,9 @@ class TrackerTarget(CandidateTarget):
 
     def data(self, folder: Path | None) -> DataSet:
         """See :meth:`Target.data`."""
-        return super().data(folder) if self._data is None else self._data(folder)
+        if self._data is None:
+            raise DataError(f"expected data for {self.name}, got none; give TrackerTarget a function as data")
+        return self._data(folder)
 
 
 def _apart(count: int) -> Objects:

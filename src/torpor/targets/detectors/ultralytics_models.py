@@ -82,7 +82,8 @@ def from_ultralytics(
     head.shape = None  # forget anchors of an earlier prediction, which have no part in gradients
     if nms is None:
         defaults = {**vars(library("ultralytics.utils").DEFAULT_CFG), **getattr(model, "overrides", {})}
-        nms = NMS(iou=defaults["iou"], max_det=defaults["max_det"], agnostic=defaults["agnostic_nms"])
+        conf = defaults["conf"] or NMS.conf  # the library's own default is None, which stands for 0.25
+        nms = NMS(conf=conf, iou=defaults["iou"], max_det=defaults["max_det"], agnostic=defaults["agnostic_nms"])
     known = [str(network.names[number]) for number in sorted(network.names)]
     if len(known) == len(CLASSES) and all(each.isdecimal() for each in known):
         known = list(CLASSES)
