@@ -1,8 +1,8 @@
 """(k) What does counting work cost a detector and a tracker? ``python -m benchmarks.tracking``.
 
-The plain loop does what a deployment does: the network on a frame, suppression, the library's tracker, without checks
-and counts. Its suppression is a plain one in NumPy, or torpor's own, whose counts are then on both sides. Both loops
-say the same, which is asserted.
+The plain loop does what a deployment does: the network on a frame, suppression, what looks at every kept box, the
+library's tracker, without checks and counts. Its suppression is a plain one in NumPy, or torpor's own, whose counts are
+then on both sides. Both loops say the same, which is asserted.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def own(boxes: NDArray[np.float32], labels: NDArray[np.int64], iou: float) -> ND
 @torch.no_grad()
 def plain(target: TrackerTarget, video: Tensor, keep: Keep) -> list[list[int]]:
     """Return the numbers of the tracks that each frame's detections belong to, as the library orders them."""
-    nms = target.nms
+    nms, looker = target.nms, target.detector.per_object
     tracker = getattr(trackers, target.tracker.library)(**target.tracker.arguments())
     numbers = []
     for frame in video:
@@ -46,7 +46,10 @@ def plain(target: TrackerTarget, video: Tensor, keep: Keep) -> list[list[int]]:
         best, labels = scores[0].max(1)
         chosen = (best > nms.conf).nonzero().flatten()
         order = chosen[best[chosen].argsort(descending=True, stable=True)][: nms.max_nms]
-        kept = order[keep(boxes[0, order].numpy(), labels[order].numpy(), nms.iou)][: nms.max_det]
+        kinds = torch.zeros_like(order) if nms.agnostic else labels[order]
+        kept = order[keep(boxes[0, order].numpy(), kinds.numpy(), nms.iou)][: nms.max_det]
+        if looker is not None and len(kept):
+            labels[kept] = looker.network(looker.crops(frame, boxes[0, kept])).argmax(1)
         seen = supervision.Detections(
             boxes[0, kept].numpy(), confidence=best[kept].numpy(), class_id=labels[kept].numpy()
         )
