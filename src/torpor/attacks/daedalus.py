@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -68,7 +68,7 @@ class Daedalus(CandidateAttack):
     paper: ClassVar[Paper | None] = PAPER
     paper_steps: ClassVar[int] = 1000
 
-    def search(self, target: CandidateTarget, inputs: Tensor, labels: Any, seed: int) -> Candidates:  # noqa: ANN401
+    def search(self, target: CandidateTarget, inputs: Tensor, labels: object, seed: int) -> Candidates:
         """See :meth:`Attack.search`."""
         rate = max(RATE, 4 * self.per_value(inputs) / self.iterations)  # a step of gray pixels is half the rate
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torpor.attacks.base import Candidates
 from torpor.attacks.discrete.constraints import insertable, readable
 from torpor.attacks.discrete.goal import decoder_steps
 from torpor.attacks.universal import Learned, Universal
+from torpor.core.batches import Samples
 from torpor.core.errors import UsageError
 from torpor.core.paper import Paper
 from torpor.core.text import pack, unpack
@@ -75,7 +76,7 @@ class Engorgio(Universal):
         """Tell whether ``target`` continues its prompt: the continuation's tokens are inputs like the trigger's."""
         return super().applies_to(target) and isinstance(target, TextTarget) and target.decoder_only
 
-    def learn(self, target: Any, inputs: Any, references: Any, seed: int) -> Learned:  # noqa: ANN401
+    def learn(self, target: TextTarget, inputs: object, references: object, seed: int) -> Learned:
         """Learn a trigger from the target alone; :attr:`Learned.perturbations` holds its bytes, uint8 ``[1, WIDTH]``.
 
         Raises:
@@ -139,7 +140,7 @@ class Engorgio(Universal):
         ends = predicted[..., list(target.eos)].exp().sum(-1)
         return mimicry + self.alpha * (ends if self.escape == "all" else ends[length:]).sum()
 
-    def search(self, target: Any, inputs: Any, labels: Any, seed: int) -> Candidates:  # noqa: ANN401
+    def search(self, target: TextTarget, inputs: Samples, labels: object, seed: int) -> Candidates:
         """Send the learned trigger whatever the clean text; see :meth:`Attack.search`."""
         if self.learned is None:
             raise UsageError(f"expected a fitted attack, got {self.id} before fit(); fit it first")

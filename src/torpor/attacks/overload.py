@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -137,7 +137,7 @@ class Overload(CandidateAttack):
         if self.concave not in ("log", "tanh"):
             raise UsageError(f"expected log or tanh, got {self.concave!r}")
 
-    def search(self, target: CandidateTarget, inputs: Tensor, labels: Any, seed: int) -> Candidates:  # noqa: ANN401
+    def search(self, target: CandidateTarget, inputs: Tensor, labels: object, seed: int) -> Candidates:
         """See :meth:`Attack.search`."""
         height, width = inputs.shape[-2:]
         objective = ManyBoxes(target.nms.conf, (height, width), self.grid, self.concave)

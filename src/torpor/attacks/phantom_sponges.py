@@ -144,7 +144,7 @@ class PhantomSponges(Universal):
                 f"{self.confidence:g}, {self.area:g}, {self.label} and {self.epochs}"
             )
 
-    def learn(self, target: CandidateTarget, inputs: Tensor, references: Any, seed: int) -> Learned:  # noqa: ANN401
+    def learn(self, target: CandidateTarget, inputs: Tensor, references: object, seed: int) -> Learned:
         """See :meth:`Universal.learn`; videos are looked at frame by frame.
 
         Raises:

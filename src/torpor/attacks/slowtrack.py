@@ -171,7 +171,7 @@ class SlowTrack(CandidateAttack):
         """See :meth:`Attack.applies_to`; the target must have a buffer of lost tracks."""
         return super().applies_to(target) and isinstance(target, Tracker) and target.buffer > 0
 
-    def search(self, target: Any, inputs: Tensor, labels: Any, seed: int) -> Candidates:  # noqa: ANN401
+    def search(self, target: Any, inputs: Tensor, labels: object, seed: int) -> Candidates:  # noqa: ANN401 - a Protocol's
         """See :meth:`Attack.search`."""
         height, width = inputs.shape[-2:]
         gray = torch.full_like(inputs[:1, 0], 0.5)  # where boxes are if nothing is there; asked once for all videos

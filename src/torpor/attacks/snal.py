@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -70,7 +70,7 @@ class SNAL(Universal):
         if self.grid < 1 or self.queries < 1:
             raise UsageError(f"expected a grid of 1 and 1 query, or more, got {self.grid} and {self.queries}")
 
-    def learn(self, target: CandidateTarget, inputs: Tensor, references: Any, seed: int) -> Learned:  # noqa: ANN401
+    def learn(self, target: CandidateTarget, inputs: Tensor, references: object, seed: int) -> Learned:
         """Return patches ``[P, C, SIDE, SIDE]`` as perturbations; see :meth:`Universal.learn`.
 
         Raises:
@@ -84,7 +84,7 @@ class SNAL(Universal):
         chosen = torch.stack(patches)[:: -(-len(patches) // PATCHES)]
         return Learned(chosen, forwards=len(pictures), backwards=0, blind=False)
 
-    def search(self, target: CandidateTarget, inputs: Tensor, labels: Any, seed: int) -> Candidates:  # noqa: ANN401
+    def search(self, target: CandidateTarget, inputs: Tensor, labels: object, seed: int) -> Candidates:
         """See :meth:`Attack.search`."""
         detector, patches = target.detector, self.known().perturbations.to(inputs)
         space, ball = detector.space, BALLS[self.norm]

@@ -68,8 +68,9 @@ def still_found(found: Objects, known: Objects) -> Tensor:
 def clean_recall(found: Sequence[Objects], known: Sequence[Objects]) -> float:
     """Return the share of ``known`` objects, over all pictures, that are still found; NaN if there are none.
 
-    >>> clean_recall([Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))] * 2, [])
+    >>> nothing = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+    >>> clean_recall([nothing, nothing], [nothing, nothing])
     nan
     """
-    kept = [still_found(*pair) for pair in zip(found, known, strict=False)]
-    return torch.cat(kept).to(torch.float64).mean().item() if kept else float("nan")
+    kept = [still_found(*pair) for pair in zip(found, known, strict=True)]
+    return torch.cat(kept).to(torch.float64).mean().item()
