@@ -22,6 +22,7 @@ EPS = {"Linf": 0.1, "L2": 1.2, "L1": 8.0}
 FEW: dict[str, dict[str, Any]] = {
     "overload": {"steps": 10},
     "slowtrack": {"steps": 10},
+    "slowtrack-unbounded": {"steps": 60},
     "daedalus": {"steps": 10},
     "phantom-sponges": {"epochs": 15},
     "snal": {"queries": 12},

@@ -18,7 +18,7 @@ from torpor.attacks.overload import Overload
 from torpor.attacks.pgd import PGD, PGDAvg, PGDMax
 from torpor.attacks.phantom_sponges import PhantomSponges
 from torpor.attacks.slothspeech import SlothSpeech
-from torpor.attacks.slowtrack import SlowTrack
+from torpor.attacks.slowtrack import SlowTrack, UnboundedSlowTrack
 from torpor.attacks.snal import SNAL
 from torpor.attacks.sponge_genetic import SpongeGenetic
 from torpor.attacks.square import Square
@@ -58,6 +58,7 @@ ATTACKS: dict[str, type[Attack]] = {
         Overload,
         PhantomSponges,
         SlowTrack,
+        UnboundedSlowTrack,
         Daedalus,
         SNAL,
         Noise,
