@@ -223,7 +223,7 @@ class Attack(ABC):
             )
         attacked_inputs, moved = confine(target.space, clean_inputs, found.inputs, self.budget)
         attacked = target.redrawn().run(attacked_inputs)
-        worse = target.prices.cost(attacked.work) > target.prices.cost(clean.work)
+        worse = target.claimed(attacked) > target.claimed(clean)
         costlier = choose(worse, attacked_inputs, clean_inputs)
         bounds = [target.max_work(inputs).counts for inputs in (clean_inputs, costlier)]
         return AttackResult(
@@ -233,6 +233,7 @@ class Attack(ABC):
             attacked=Outcome(
                 choose(worse, attacked.outputs, clean.outputs),
                 Work(choose(worse, attacked.work.counts, clean.work.counts)),
+                None if attacked.refused is None else choose(worse, attacked.refused, clean.refused),
             ),
             static=Work(torch.maximum(*bounds)),
             moved=moved,

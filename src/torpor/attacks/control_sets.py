@@ -66,9 +66,9 @@ def control_ids(budget: Budget, *, by_luck: bool) -> tuple[str, ...]:
 def costliest(target: Target, results: Sequence[AttackResult]) -> Tensor:
     """Return, per sample, the perturbation ``[B, ...]`` of the costliest of several results."""
     best: Tensor = results[0].inputs - results[0].clean_inputs
-    cost = target.prices.cost(results[0].attacked.work)
+    cost = target.claimed(results[0].attacked)
     for result in results[1:]:
-        price = target.prices.cost(result.attacked.work)
+        price = target.claimed(result.attacked)
         better = (price > cost).to(best.device).view(-1, *[1] * (best.ndim - 1))
         best = torch.where(better, result.inputs - result.clean_inputs, best)
         cost = torch.maximum(price, cost)

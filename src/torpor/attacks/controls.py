@@ -90,7 +90,7 @@ class BestNoise(Control):
             here = rows.to(inputs.device)
             noise = spent_noise(self, space, [generators[row] for row in rows.tolist()], inputs[here])
             noisy = apply(inputs[here], noise, ball, self.eps, space)
-            cost = target.prices.cost(target.run(noisy).work)
+            cost = target.claimed(target.run(noisy))
             better = cost > most[rows]
             most[rows[better]], best[here[better.to(here.device)]] = cost[better], noisy[better.to(noisy.device)]
         return Candidates(best, forwards=spent, backwards=torch.zeros_like(spent))

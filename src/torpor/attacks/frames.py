@@ -51,6 +51,7 @@ class Groups:
             found.boxes.reshape(count, -1, 4),
             found.scores.reshape(count, -1, found.scores.shape[2]),
             self._sum(found.work),
+            None if found.alarm is None else found.alarm.view(count, -1).amax(1),
         )
 
     def _sum(self, work: Work) -> Work:

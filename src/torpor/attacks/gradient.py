@@ -14,6 +14,7 @@ from torpor.attacks.optimizers import Optimizer, Project, State
 from torpor.attacks.spaces import BALLS, Ball, apply
 from torpor.core.errors import UsageError
 from torpor.core.seeds import sample_generators
+from torpor.core.signals import allowed, evading
 from torpor.core.space import DenseSpace
 from torpor.targets.gates import GateTarget
 
@@ -102,15 +103,16 @@ def minimize(
         candidate = apply(clean, delta, ball, radius, target.space).requires_grad_(step < steps)
         with torch.set_grad_enabled(step < steps):
             signals = target.signals(candidate)
-            losses = objective(signals, labels)
+            losses = evading(signals, objective(signals, labels))
         loss, cost = losses.detach(), target.prices.cost(signals.work).to(inputs.device)
         shown = candidate.detach()
         if best is None:
             best = Incumbent.begin(inputs, cost, loss)
         best.spent[rows] += 1
-        allowed = ball.norm(shown - clean) <= eps * (1 + 1e-5)
-        best.offer(rows, shown, cost, loss, allowed)
-        stays = ~(allowed & (cost >= static[rows]) & signals.settled())
+        passes = ball.norm(shown - clean) <= eps * (1 + 1e-5)
+        passes &= allowed(signals).to(passes.device)
+        best.offer(rows, shown, cost, loss, passes)
+        stays = ~(passes & (cost >= static[rows]) & signals.settled())
         if step == steps or not stays.any():
             break
         (gradient,) = torch.autograd.grad(losses.sum(), candidate)

@@ -16,7 +16,7 @@ from torpor.attacks.spaces import Ball, apply
 from torpor.attacks.variables import Penalty, Variable
 from torpor.core.errors import UsageError
 from torpor.core.prices import PriceList
-from torpor.core.signals import Signals
+from torpor.core.signals import Signals, allowed, evading
 from torpor.core.space import DenseSpace, InputSpace
 from torpor.core.work import Work
 
@@ -81,14 +81,15 @@ def amplify(
         candidate = apply(clean, variable.change(values, clean), ball, eps, space).requires_grad_(step < steps)
         with torch.set_grad_enabled(step < steps):
             signals = target.signals(candidate)
-            losses = objective(signals, step, state)
+            losses = evading(signals, objective(signals, step, state))
         shown, cost = candidate.detach(), target.prices.cost(signals.work).to(inputs.device)
         rank = objective.rank(signals, losses.detach())
         if best is None:
             best = Incumbent.begin(inputs, cost, rank)
         best.spent[rows] += 1
-        best.offer(rows, shown, cost, rank)
-        stays = ~((cost >= static[rows]) & signals.settled())
+        passes = allowed(signals).to(inputs.device)
+        best.offer(rows, shown, cost, rank, passes)
+        stays = ~(passes & (cost >= static[rows]) & signals.settled())
         if step == steps or not stays.any():
             break
         (gradient,) = torch.autograd.grad(losses.sum(), candidate)

@@ -102,7 +102,7 @@ class SNAL(Universal):
             shown = torch.where(new.view(*new.shape, 1, 1, 1), tiles.draw(chance), kept)
             sent = apply(clean, tiles.picture(shown) - clean, ball, self.eps, space)
             outcome = detector.run(sent)
-            cost = detector.prices.cost(outcome.work).to(most.device)
+            cost = detector.claimed(outcome).to(most.device)
             here = torch.stack([tiles.count(objects) for objects in outcome.outputs]).to(counts)
             better = here > counts
             kept = torch.where(better.view(*better.shape, 1, 1, 1), shown, kept)

@@ -100,6 +100,6 @@ class Square(Attack):
 def _fitness(target: GateTarget, candidate: Tensor) -> tuple[Tensor, Tensor]:
     """Return cost plus a tie-breaker below any unit's price, and cost, both ``[B]``."""
     outcome = target.run(candidate)
-    cost = target.prices.cost(outcome.work).to(candidate.device)
+    cost = target.claimed(outcome).to(candidate.device)
     doubt = 1 - outcome.outputs.softmax(-1).amax(-1).to(cost)
     return cost + 0.5 * doubt, cost

@@ -82,7 +82,7 @@ class Standard(Attack):
     def search(self, target: GateTarget, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
         """See :meth:`Attack.search`."""
         static = target.prices.cost(target.max_work(inputs))
-        cost = target.prices.cost(target.run(inputs).work)
+        cost = target.claimed(target.run(inputs))
         best = inputs.clone()
         forwards = torch.ones(len(inputs), dtype=torch.int64)
         backwards = torch.zeros_like(forwards)
@@ -94,7 +94,7 @@ class Standard(Attack):
                 break
             there = rows.to(inputs.device)
             result = member(target, inputs[there], references=labels[there], seed=seed)
-            found, price = result.candidates, target.prices.cost(result.attacked.work)
+            found, price = result.candidates, target.claimed(result.attacked)
             better = price > cost[rows]
             if place == 0:
                 best[there] = found.inputs.to(best)  # what the first member tried stands until a dearer one is found

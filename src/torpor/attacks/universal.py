@@ -18,6 +18,7 @@ from torpor.attacks.optimizers import Optimizer, ShrinkingBall, State, Steps
 from torpor.attacks.spaces import BALLS, L1, Ball, apply
 from torpor.core.errors import UsageError
 from torpor.core.paper import Paper
+from torpor.core.signals import evading
 from torpor.core.space import DenseSpace, VideoSpace
 from torpor.core.threat import Stage
 from torpor.data.sets import DataSet
@@ -212,7 +213,8 @@ def descend(
     for step, (batch, beside) in enumerate(schedule):
         radius = optimizer.radius(step, eps)
         candidate = apply(batch.to(target.device), delta, ball, radius, space).requires_grad_()
-        losses = objective(target.signals(candidate), beside)
+        signals = target.signals(candidate)
+        losses = evading(signals, objective(signals, beside))
         gradient = torch.autograd.grad(losses.mean(), candidate)[0].sum(0, keepdim=True)
         forwards, backwards = forwards + len(batch), backwards + len(batch)
         if step == 0:
@@ -236,5 +238,5 @@ def _cost(target: Target, inputs: Tensor, delta: Tensor, ball: Ball, eps: float)
     total = 0.0
     for batch in inputs.split(BATCH):
         sent = apply(batch.to(target.device), delta, ball, eps, space)
-        total += target.prices.cost(target.run(sent).work).sum().item()
+        total += target.claimed(target.run(sent)).sum().item()
     return total

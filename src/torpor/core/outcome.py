@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from torpor.core.work import Work
 
 
@@ -16,10 +18,12 @@ class Outcome:
         outputs: the target's own kind, one entry per sample: logits ``[B, C]`` for classifiers, a tuple of
             :class:`Generation` for decoders.
         work: counts per sample and unit.
+        refused: which samples a defense turned away, bool ``[B]``, with no output worth the name; None if none can be.
     """
 
     outputs: Any
     work: Work
+    refused: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,14 @@ class GateSignals:
         margins: how far each gate but the last is past its threshold, ``[B, K - 1]``; a gate with a margin of 0 or
             more stops the computation. Differentiable where the rule is.
         work: the work that :meth:`torpor.targets.Target.run` does on the same inputs, as these signals imply it.
+        alarm: how far each sample is above the threshold of a detector, ``[B]``, differentiable; refused above 0. None
+            if nothing looks.
     """
 
     logits: Tensor
     margins: Tensor
     work: Work
+    alarm: Tensor | None = None
 
     def settled(self) -> Tensor:
         """Tell for which samples every gate is closed by more than ``SETTLED``, bool ``[B]``."""
@@ -50,6 +53,7 @@ class StepSignals:
         embeddings: input embeddings ``[B, P, D]``, a leaf to differentiate with respect to, for texts; else None.
         input_ids: input tokens, int64 ``[B, P]``, for texts; else None.
         input_mask: which of them are the text's own, neither padding nor special, bool ``[B, P]``, for texts.
+        alarm: see :class:`GateSignals`.
     """
 
     logits: Tensor
@@ -61,6 +65,7 @@ class StepSignals:
     embeddings: Tensor | None = None
     input_ids: Tensor | None = None
     input_mask: Tensor | None = None
+    alarm: Tensor | None = None
 
     def settled(self) -> Tensor:
         """Tell for which samples every generated token scores more than ``SETTLED`` above all others, bool ``[B]``."""
@@ -77,11 +82,13 @@ class CandidateSignals:
         boxes: ``[B, N, 4]``: left, top, right, bottom, in pixels. Differentiable.
         scores: of each class, ``[B, N, C]``, from 0 to 1. Differentiable.
         work: the work that :meth:`torpor.targets.Target.run` does on the same pictures.
+        alarm: see :class:`GateSignals`.
     """
 
     boxes: Tensor
     scores: Tensor
     work: Work
+    alarm: Tensor | None = None
 
     def settled(self) -> Tensor:
         """Return False for every sample, bool ``[B]``: behind the caps, there is always a box to win."""
@@ -89,3 +96,21 @@ class CandidateSignals:
 
 
 Signals = GateSignals | StepSignals | CandidateSignals
+
+
+def allowed(signals: Signals) -> Tensor:
+    """Tell which samples no detector refuses, bool ``[B]``."""
+    alarm = signals.work.counts.new_zeros(len(signals.work)) if signals.alarm is None else signals.alarm.detach()
+    return alarm <= 0
+
+
+def evading(signals: Signals, losses: Tensor) -> Tensor:
+    """Return what an attacker who knows of a detector minimizes, ``[B]``: its alarm where it rings, else ``losses``.
+
+    Descent on one of the two at a time needs no weight between them (Bryniarski et al., ICLR 2022).
+
+    >>> work, alarm = Work(torch.ones(2, 1, dtype=torch.int64)), torch.tensor([3.0, -1.0])
+    >>> evading(GateSignals(torch.zeros(2, 1, 1), torch.zeros(2, 0), work, alarm), torch.tensor([7.0, 7.0]))
+    tensor([3., 7.])
+    """
+    return losses if signals.alarm is None else torch.where(signals.alarm > 0, signals.alarm, losses)

@@ -76,6 +76,11 @@ class Target(ABC):
     def to(self, device: torch.device) -> Self:
         """Return this target on ``device``."""
 
+    def claimed(self, outcome: Outcome) -> Tensor:
+        """Return what attackers can claim to have cost, float64 ``[B]``: FLOPs, 0 where the input was refused."""
+        cost = self.prices.cost(outcome.work)
+        return cost if outcome.refused is None else cost.masked_fill(outcome.refused, 0)
+
     def labels(self, outputs: Samples, references: Samples | None) -> Samples:
         """Return what attacks aim at: the references, or what the clean outputs say where there are none.
 

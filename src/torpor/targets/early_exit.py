@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
@@ -197,12 +196,12 @@ class EarlyExitTarget(GateTarget):
         return references.to(self.device)
 
     def utility(self, outputs: Tensor, references: Tensor) -> Tensor:
-        """Return 1 where the predicted class is the reference class, else 0."""
-        return (outputs.argmax(-1).cpu() == references.cpu()).to(torch.float64)
+        """Return 1 where the predicted class is the reference class, else 0; no answer, NaN, is a wrong one."""
+        return (predicted(outputs).cpu() == references.cpu()).to(torch.float64)
 
     def agreement(self, outputs: Tensor, clean: Tensor) -> Tensor:
-        """Tell where the predicted class is that of the clean output."""
-        return (outputs.argmax(-1) == clean.argmax(-1)).cpu()
+        """Tell where the predicted class is that of the clean output; no answer, NaN, is none."""
+        return (predicted(outputs) == clean.argmax(-1)).cpu()
 
     def probes(self, inputs: Tensor) -> Iterator[tuple[Work, Callable[[], object]]]:
         """Yield, for each exit, a call that runs the network up to it."""
@@ -252,8 +251,11 @@ class EarlyExitTarget(GateTarget):
         """See :meth:`Target.data`."""
         return super().data(folder) if self._data is None else self._data(folder)
 
-    @property
-    def exit_costs(self) -> Tensor:
-        """Cumulative FLOPs at each exit as a share of the whole network's, float64 ``[K]``, ending in 1."""
-        flops = torch.tensor([unit.flops for unit in self.units], dtype=torch.float64).cumsum(0)
-        return flops / flops[-1] if flops[-1] > 0 else torch.full_like(flops, math.nan)
+
+def predicted(logits: Tensor) -> Tensor:
+    """Return the class of largest logit, int64 ``[B]``; -1 where there is no answer: NaN.
+
+    >>> predicted(torch.tensor([[0.0, 1.0], [torch.nan, torch.nan]])).tolist()
+    [1, -1]
+    """
+    return torch.where(logits.isnan().any(-1), -1, logits.argmax(-1))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from torpor.core.signals import GateSignals
 from torpor.core.space import ImageSpace
 from torpor.core.units import Behavior
+from torpor.core.work import Work
 from torpor.targets.base import Target
 
 
@@ -22,3 +25,13 @@ class GateTarget(Target):
     @abstractmethod
     def signals(self, inputs: Tensor) -> GateSignals:
         """Evaluate every gate, differentiably."""
+
+    def exits(self, work: Work) -> Tensor:
+        """Return the last unit that ran for each sample, int64 ``[B]``."""
+        return (work.counts > 0).sum(1) - 1
+
+    @property
+    def exit_costs(self) -> Tensor:
+        """Cumulative FLOPs at each exit as a share of the whole network's, float64 ``[K]``, ending in 1."""
+        flops = torch.tensor([unit.flops for unit in self.units], dtype=torch.float64).cumsum(0)
+        return flops / flops[-1] if flops[-1] > 0 else torch.full_like(flops, math.nan)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from torpor.core.errors import UsageError
-from torpor.core.signals import StepSignals
+from torpor.core.signals import StepSignals, evading
 from torpor.targets.steps import TextTarget
 
 Loss = Callable[[StepSignals], Tensor]
@@ -50,7 +50,7 @@ def token_gradient(target: TextTarget, text: str, objective: Loss) -> TokenGradi
     signals = target.signals((text,))
     if signals.embeddings is None or signals.input_ids is None or signals.input_mask is None:
         raise UsageError(f"expected a target with input embeddings, got {target.name}; use a black-box attack")
-    loss = objective(signals).sum()
+    loss = evading(signals, objective(signals)).sum()
     (gradient,) = torch.autograd.grad(loss, signals.embeddings)
     own = signals.input_mask[0]
     return TokenGradient(signals.input_ids[0][own], gradient[0][own], loss.item())

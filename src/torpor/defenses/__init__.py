@@ -1,0 +1,1 @@
+"""Defenses: wrappers that are targets themselves, and recipes that give hardened ones."""

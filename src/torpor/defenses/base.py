@@ -1,0 +1,69 @@
+"""The contract of a defense: a model-free setting that turns a target into a defended one, which is a target too."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from torpor.core.errors import UsageError
+from torpor.core.paper import Paper
+from torpor.targets.base import Target
+
+
+@dataclass(frozen=True)
+class Defense(ABC):
+    """A defense before it stands in front of a target; hashable, printable.
+
+    Attributes:
+        id: what the command line and records call this kind of defense.
+        paper: where it is from; None if it is no paper's.
+        caps: units that it bounds by construction, such as ``("decoder_step",)``.
+        draws: whether it draws at random, so that attacks must hold for other draws than those that they saw.
+        learns: whether it must be fitted before it can defend anything.
+    """
+
+    id: ClassVar[str]
+    paper: ClassVar[Paper | None] = None
+    caps: ClassVar[tuple[str, ...]] = ()
+    draws: ClassVar[bool] = False
+    learns: ClassVar[bool] = False
+
+    @classmethod
+    @abstractmethod
+    def parse(cls, value: str) -> Self:
+        """Return the defense with the setting that follows ``ID:`` in its name; its own one for the empty text.
+
+        Raises:
+            UsageError: if it has no such setting.
+        """
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What tells this setting from others, such as ``"jpeg:75"``; :meth:`parse` reads what follows the colon."""
+
+    @classmethod
+    @abstractmethod
+    def applies_to(cls, target: Target) -> bool:
+        """Tell whether it can stand in front of ``target``."""
+
+    @abstractmethod
+    def defend(self, target: Target) -> Target:
+        """Return ``target`` behind this defense; it shares the target's networks.
+
+        Raises:
+            UsageError: if the defense does not apply, or must be fitted first.
+        """
+
+    def check(self, target: Target) -> None:
+        """Refuse targets that this defense does not apply to.
+
+        Raises:
+            UsageError: if so.
+        """
+        if not self.applies_to(target):
+            raise UsageError(
+                f"expected a defense for {target.mechanism} with {target.space.kind} inputs, got {self.name}; "
+                "see: torpor list defenses"
+            )

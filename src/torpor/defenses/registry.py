@@ -1,0 +1,26 @@
+"""Defenses by the names that the command line and audits use."""
+
+from __future__ import annotations
+
+from torpor.core.errors import UsageError
+from torpor.defenses.base import Defense
+
+KINDS: tuple[type[Defense], ...] = ()
+DEFENSES: dict[str, type[Defense]] = {defense.id: defense for defense in KINDS}
+
+
+def defense_ids() -> tuple[str, ...]:
+    """Return the kinds of defenses."""
+    return tuple(DEFENSES)
+
+
+def load_defense(name: str) -> Defense:
+    """Build a defense by name: its kind, and its setting behind a colon, such as ``"jpeg:75"``.
+
+    Raises:
+        UsageError: on an unknown kind or setting.
+    """
+    kind, _, value = name.partition(":")
+    if kind not in DEFENSES:
+        raise UsageError(f"expected a defense among {', '.join(DEFENSES)}, got {name!r}; see: torpor list defenses")
+    return DEFENSES[kind].parse(value)
