@@ -79,7 +79,7 @@ def describe_row(row: Mapping[str, Any]) -> str:
     """
     words = [str(row["attack"])]
     if row.get("defense") not in (None, "none"):
-        words.append(f"on {row['defense']}")
+        words.append(f"on {row['defense']}" + (f", {row['attacker']}" if row.get("attacker") else ""))
     if row.get("norm") is not None:
         words.append(str(row["norm"]))
     if row.get("eps") is not None:

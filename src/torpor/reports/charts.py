@@ -172,13 +172,17 @@ def _utility_curve(series: Sequence[Series], norm: str, eps: Sequence[float], ax
 
 def _series(summary: Sequence[Row], kind: str, norm: str | None = None) -> list[Series]:
     rows, found = [row for row in summary if row["kind"] == kind], []
-    for place, name in enumerate(dict.fromkeys((row["attack"], row["defense"]) for row in rows)):
-        own = [row for row in rows if (row["attack"], row["defense"]) == name and norm in (None, row["norm"])]
+    for place, name in enumerate(dict.fromkeys(map(_what, rows))):
+        own = [row for row in rows if _what(row) == name and norm in (None, row["norm"])]
         own.sort(key=lambda row: row["eps"] or 0)
         attack = COLORS[place % len(COLORS)], ("solid", "longdash", "dashdot")[place // len(COLORS) % 3]
         style = attack if kind == "attack" else (CONTROL, "dash")
         found += [Series(tuple(own), label(own[0], budget=False), *style)] if own else []
     return found
+
+
+def _what(row: Row) -> tuple[str, str, str | None]:
+    return row["attack"], row.get("defense", "none"), row.get("attacker")
 
 
 def _references(figure: go.Figure, audit: Row, across: tuple[float, float] | None = None) -> list[Key]:

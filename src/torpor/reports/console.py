@@ -64,6 +64,7 @@ def summary_table(summary: Sequence[Mapping[str, Any]]) -> Table:
 
 def _name(row: Mapping[str, Any]) -> str:
     defense = "" if row.get("defense", "none") == "none" else f"\n{row['defense']}"
+    defense += f"\n{row['attacker']}" if row.get("attacker") else ""
     budget = budget_text(row, short=True)
     return f"{row['attack']}\n{budget}{defense}" if row["kind"] != "clean" else f"clean{defense}"
 

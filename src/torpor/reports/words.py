@@ -138,7 +138,8 @@ def label(row: Row, *, budget: bool = True) -> str:
     if budget and row.get("eps") is not None:
         parts.append(budget_text(row))
     if row.get("defense", "none") != "none":
-        parts.append(f"against {row['defense']}")
+        attacker = f", {row['attacker']}" if row.get("attacker") else ""
+        parts.append(f"against {row['defense']}{attacker}")
     return ", ".join(parts)
 
 
