@@ -11,6 +11,7 @@ from PIL import Image
 from spoken import wav
 from torpor.core.errors import DataError, UsageError
 from torpor.core.space import ImageSpace, WaveSpace
+from torpor.data.images import GRAY
 from torpor.data.own import ImageFiles, own_inputs
 from torpor.targets.toy_text import ToyText
 
@@ -33,6 +34,15 @@ def test_other_sizes_are_scaled_and_colors_dropped(tmp_path: Path) -> None:
     save(tmp_path / "a.png", 50, 20)
     assert ImageFiles(tmp_path / "a.png", (1, 6, 8)).load("test").inputs.shape == (1, 1, 6, 8)
     assert ImageFiles(tmp_path / "a.png", (3, 6, 8)).load("test").inputs.shape == (1, 3, 6, 8)
+
+
+def test_proportions_are_kept_between_gray_bars(tmp_path: Path) -> None:
+    Image.new("RGB", (20, 10), (255, 0, 0)).save(tmp_path / "a.png")
+    (picture,) = own_inputs(tmp_path, ImageSpace((3, 8, 8)), bars=True).load("test").inputs
+    assert (picture[:, [0, 1, 6, 7]] == GRAY).all()
+    assert (picture[:, 2:6] == torch.tensor([255, 0, 0])[:, None, None]).all()
+    (stretched,) = own_inputs(tmp_path, ImageSpace((3, 8, 8))).load("test").inputs
+    assert (stretched == torch.tensor([255, 0, 0])[:, None, None]).all()
 
 
 def test_the_fingerprint_follows_the_files(tmp_path: Path) -> None:

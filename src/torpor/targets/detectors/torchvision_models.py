@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from torpor.core.errors import UsageError
-from torpor.data.coco import CocoPictures
 from torpor.data.sets import DataSet
 from torpor.targets.detection import DetectorTarget
 from torpor.targets.detectors.library import library
@@ -124,14 +123,14 @@ def from_torchvision(
         topk=model.topk_candidates,
         levels=() if kind == "SSD" else levels,
     )
-    bars = model.transform.fixed_size is None
     return DetectorTarget(
         network,
         input_shape=shape,
         classes=names,
         nms=nms,
         name=name or type(model).__name__.lower(),
-        data=data or (lambda folder: CocoPictures(folder, shape, names, bars=bars)),
+        bars=model.transform.fixed_size is None,
+        data=data,
     )
 
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torpor.core.errors import UsageError
-from torpor.data.coco import CLASSES, GRAY
+from torpor.data.coco import CLASSES
+from torpor.data.images import GRAY
 from torpor.data.sets import DataSet
 from torpor.targets.detection import DetectorTarget
 from torpor.targets.detectors.library import library
