@@ -83,8 +83,9 @@ def from_torchvision(
 
     Thresholds and caps are the model's own: ``score_thresh``, ``nms_thresh``, ``detections_per_img`` and
     ``topk_candidates``, of each class for SSD, of each level of the pyramid for the others. Every class of a box above
-    the threshold is a candidate, as in torchvision. SSD's labels are torchvision's less one, since the background is
-    none here.
+    the threshold is a candidate, as in torchvision; ``nms_pair`` counts pairs of one class alone, though torchvision
+    moves the classes of few boxes apart and compares them all. SSD's labels are torchvision's less one, since the
+    background is none here.
 
     Args:
         model: of torchvision; pictures in [0, 1] are resized and standardized by the model itself.
