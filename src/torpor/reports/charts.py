@@ -6,8 +6,8 @@ import html
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from torpor.core.budget_text import eps_axis
 from torpor.reports import plots
-from torpor.reports.budgets import eps_axis
 from torpor.reports.plots import CLEAN, COLORS, CONTROL, Chart, Key, Series
 from torpor.reports.records import rows_of
 from torpor.reports.words import (
