@@ -72,16 +72,24 @@ def test_texts_are_read_for_targets_of_texts(tmp_path: Path) -> None:
     assert own_inputs(tmp_path / "texts.txt", ToyText().space).load("test").inputs == ("one", "two")
 
 
+@pytest.mark.parametrize("text", ["", "\n  \n"])
+def test_texts_without_a_letter_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.txt").write_text(text)
+    for path in (tmp_path, tmp_path / "a.txt"):
+        with pytest.raises(DataError, match=r"expected texts in .*, got only blanks; write some, or"):
+            own_inputs(path, ToyText().space).load("test")
+
+
 def test_what_cannot_be_read_is_said_in_a_sentence(tmp_path: Path) -> None:
     space = ImageSpace((3, 6, 8))
     with pytest.raises(UsageError, match="no such file; check --inputs"):
         own_inputs(tmp_path / "missing", space)
     with pytest.raises(UsageError, match="got one of points; leave it out"):
         own_inputs(tmp_path, SimpleNamespace(kind="point"))  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="got none; pass another folder"):
+    with pytest.raises(DataError, match="got no such file; pass another folder"):
         own_inputs(tmp_path, space).load("test")
     with pytest.raises(DataError, match="images to audit, none to fit on"):
         own_inputs(tmp_path, space).load("validation")
     (tmp_path / "a.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"expected an image, got .*a\.png"):
+    with pytest.raises(DataError, match=r"expected an image, got 8 other bytes in .*a\.png; remove or convert it"):
         own_inputs(tmp_path, space).load("test")

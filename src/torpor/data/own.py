@@ -59,11 +59,15 @@ class ImageFiles(Files):
         self.shape, self.bars = shape, bars
 
     def _read(self, file: Path) -> Iterator[Tensor]:
-        from PIL import Image
+        from PIL import Image, UnidentifiedImageError
 
         try:
             with Image.open(file) as image:
                 pixels = fitted(image, self.shape, bars=self.bars).pixels
+        except UnidentifiedImageError as error:
+            raise DataError(
+                f"expected an image, got {file.stat().st_size} other bytes in {file}; remove or convert it"
+            ) from error
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise DataError(f"expected an image, got {file}: {error}; remove or repair it") from error
         yield pixels
