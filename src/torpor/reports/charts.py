@@ -198,7 +198,7 @@ def _counts(row: Row) -> dict[str, float]:
 
 
 def _utility_curve(series: Sequence[Series], norm: str, eps: Sequence[float], axis: str) -> Chart:
-    figure, keys = plots.figure(), []
+    figure, keys, lowest = plots.figure(), [], 0.0
     name = next((str(row["utility_name"]) for s in series for row in s.rows if row.get("utility_name")), "utility")
     for s in series:
         for what, key, dash in ((name, "utility", "solid"), ("agreement", "agreement", "dot")):
@@ -206,10 +206,11 @@ def _utility_curve(series: Sequence[Series], norm: str, eps: Sequence[float], ax
             points = [(row["eps"], None if is_missing(row.get(key)) else 100 * row[key]) for row in s.rows]
             plots.line(figure, part, points, ".1f", " %")
             keys.append(part.key())
+            lowest = min([lowest, *(value for _, value in points if value is not None)])
     plots.eps_ticks(figure, norm, eps)
     note = f"What the same inputs do to the output: {name}, and the share of predictions that equal the clean one."
     title = f"{titled(name)} and agreement against eps, {norm}"
-    return plots.chart(f"utility-{norm}", title, note, keys, figure, (axis, "samples (%)"))
+    return plots.chart(f"utility-{norm}", title, note, keys, figure, (axis, "samples (%)" if lowest >= 0 else "%"))
 
 
 def _series(summary: Sequence[Row], kind: str, norm: str | None = None) -> list[Series]:

@@ -1,4 +1,4 @@
-"""The chart of how much more is found: of targets that find objects only."""
+"""Charts against eps of targets that find objects: how much more is found, and how well."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from report_factory import EPS, make_audit
 from test_html import page_of
 
@@ -42,6 +43,14 @@ def test_trackers_show_their_tracks_too(tmp_path: Path) -> None:
 
 def test_nothing_is_divided_by_a_count_of_0(tmp_path: Path) -> None:
     assert drawn(found(tmp_path / "run", candidate=0))[0] == []
+
+
+@pytest.mark.parametrize(("utility", "whole"), [(0.6, True), (-2.8, False)])
+def test_a_utility_below_0_is_not_cut_off(tmp_path: Path, utility: float, whole: bool) -> None:
+    audit = found(tmp_path / "run", candidate=20)
+    audit["summary"][1]["utility"] = utility
+    (chart,) = (chart for chart in eps_curves(audit) if chart.name == "utility-Linf")
+    assert ('"range":[0,103]' in chart.fragment) == whole
 
 
 def test_other_targets_have_no_such_chart(tmp_path: Path) -> None:
