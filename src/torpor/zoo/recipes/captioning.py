@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +20,7 @@ from torpor.targets.captioner import CaptionerTarget
 from torpor.zoo.captioning.captioner import Captioner
 from torpor.zoo.captioning.vocabulary import Vocabulary
 from torpor.zoo.entry import Progress, silent
+from torpor.zoo.recipes.card import write_card
 from torpor.zoo.recipes.checkpoint import Checkpoint
 from torpor.zoo.recipes.decoders import judge
 from torpor.zoo.recipes.loop import begin, decayed, run_epochs, shuffled
@@ -129,18 +129,6 @@ def save_captioner(
     save_half(model, weights)
     stored = load_half(copy.deepcopy(model).cpu(), weights, name)
     target = CaptionerTarget(stored, input_shape=PICTURE, name=name)
-    card = {
-        "name": name,
-        "parameters": sum(value.numel() for value in model.parameters()),
-        "data": data.fingerprint(),
-        "test": judge(target, data, "test"),
-        "validation": judge(target, data, "validation"),
-        "vocabulary": model.vocabulary.words,
-        "recipe": asdict(recipe),
-        "seconds": round(seconds, 1),
-        "torch": torch.__version__,
-        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-    }
-    path = folder / f"{name}.json"
-    path.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-    return path
+    scores: dict[str, Any] = {split: judge(target, data, split) for split in ("test", "validation")}
+    scores["vocabulary"] = model.vocabulary.words
+    return write_card(name, model, data, scores, recipe, folder, seconds)
