@@ -65,7 +65,7 @@ def detector_step(target: DetectorTarget, pictures: Tensor, norm: str, options: 
         warmup=1,
     )
     value, ci95 = times.estimate(lambda median: median["attack"] / median["bare"])
-    boxes = [target.counted(target.run(found).work, "candidate").double().mean().item() for found in candidates]
+    boxes = [target.run(found).work.counts[:, 1].double().mean().item() for found in candidates]
     note = (
         f"{1e3 * times.seconds['bare'].mean() / STEPS:.0f} ms per pass, {boxes[0]:.0f} candidates, "
         f"{boxes[-1]:.0f} at the end{busy(times)}"
