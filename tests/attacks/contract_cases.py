@@ -38,6 +38,7 @@ FEW: dict[str, dict[str, Any]] = {
     "sponge-genetic": {"pool": 10, "epochs": 4, "alphabet": 94},
     "overload": {"steps": 10},
     "slowtrack": {"steps": 10},
+    "slowtrack-unbounded": {"steps": 60},
     "daedalus": {"steps": 10},
     "phantom-sponges": {"epochs": 15},
     "snal": {"queries": 12},

@@ -6,8 +6,8 @@ from candidate_targets import BoxTracker, random_detector
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torpor.attacks.slowtrack import Light, SlowTrack, Tracker, UnitSteps, regions, schedule
-from torpor.attacks.spaces import BALLS
+from torpor.attacks.registry import load_attack
+from torpor.attacks.slowtrack import Light, SlowTrack, Tracker, regions, schedule
 from torpor.core.errors import UsageError
 from torpor.core.signals import CandidateSignals
 from torpor.core.work import Work
@@ -80,12 +80,13 @@ def test_the_lit_region_weighs_eleven_times_as_much() -> None:
     assert loss.tolist() == [pytest.approx(11 * 0.25 + 0.25)]
 
 
-def test_steps_have_one_length_per_value() -> None:
-    gradient = torch.randn(3, 1, 2, 4, 4, generator=torch.Generator().manual_seed(0))
-    moved = UnitSteps(0.01).step(
-        BALLS["Linf"], torch.zeros_like(gradient), gradient, torch.zeros(3), 0, {}, lambda values: values
-    )
-    assert moved.square().mean((1, 2, 3, 4)).sqrt().tolist() == pytest.approx([0.01] * 3)
+def test_unbounded_steps_have_the_papers_length_per_value_and_use_no_budget_up() -> None:
+    target = BoxTracker(random_detector(), frames=2, buffer=3)
+    video = torch.full((1, *target.space.shape), 0.5)
+    attack = load_attack("slowtrack-unbounded", steps=20, shape=target.space.shape)
+    assert attack.budget.eps == pytest.approx(video[0, 0].numel() ** 0.5)
+    found = attack(target, target.space.snap(video)).candidates.inputs - video
+    assert 0 < found.square().mean().sqrt() <= 20 * 1.5 / (3 * 608 * 1088) ** 0.5 + 0.5 / 255
 
 
 def test_two_frames_of_a_new_region_are_changed_alike_and_the_others_alone() -> None:
@@ -111,4 +112,3 @@ def test_it_takes_a_tracker_with_a_buffer() -> None:
         SlowTrack()(LampTarget(), torch.zeros(1, 1, 16, 24))
     del target.buffer
     assert not SlowTrack.applies_to(target)
-    assert SlowTrack(eps=1.0).budget.eps == 1  # the paper's lack of a bound

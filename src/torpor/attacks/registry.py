@@ -18,7 +18,7 @@ from torpor.attacks.overload import Overload
 from torpor.attacks.pgd import PGD, PGDAvg, PGDMax
 from torpor.attacks.phantom_sponges import PhantomSponges
 from torpor.attacks.slothspeech import SlothSpeech
-from torpor.attacks.slowtrack import SlowTrack
+from torpor.attacks.slowtrack import SlowTrack, UnboundedSlowTrack
 from torpor.attacks.snal import SNAL
 from torpor.attacks.sponge_genetic import SpongeGenetic
 from torpor.attacks.square import Square
@@ -27,7 +27,7 @@ from torpor.attacks.text_controls import BestOfK, KeepWriting, RandomEdits
 from torpor.attacks.uap import UAP
 from torpor.attacks.universal import DeepSlothClassUniversal, DeepSlothUniversal
 from torpor.attacks.verbose_images import VerboseImages
-from torpor.core.errors import UsageError
+from torpor.core.errors import UsageError, did_you_mean
 from torpor.targets.base import Target
 from torpor.targets.candidates import CandidateTarget
 from torpor.targets.gates import GateTarget
@@ -58,6 +58,7 @@ ATTACKS: dict[str, type[Attack]] = {
         Overload,
         PhantomSponges,
         SlowTrack,
+        UnboundedSlowTrack,
         Daedalus,
         SNAL,
         Noise,
@@ -107,8 +108,9 @@ def load_attack(
     """
     matched = (Shuffled.id, BestNoise.id, BestOfK.id)  # these need another attack's result
     if name not in ATTACKS or name in matched:
-        known = ", ".join(key for key in ATTACKS if key not in matched)
-        raise UsageError(f"expected an attack among {known}, got {name!r}")
+        known = [key for key in ATTACKS if key not in matched]
+        guess = "" if name in matched else did_you_mean(name, known)
+        raise UsageError(f"expected an attack among {', '.join(known)}, got {name!r}; {guess}see: torpor list attacks")
     kind = ATTACKS[name]
     budget = kind.default_budget(norm, eps, shape)
     if steps is not None and not takes_steps(kind):

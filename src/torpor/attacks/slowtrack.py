@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from math import log
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -13,8 +14,8 @@ from torpor.attacks.base import Candidates
 from torpor.attacks.frames import CandidateAttack, Groups, attack_groups, variable_of
 from torpor.attacks.loop import amplify
 from torpor.attacks.objectives import IterateObjective
-from torpor.attacks.optimizers import Optimizer, Project, State
-from torpor.attacks.spaces import L2, Ball, ball_of
+from torpor.attacks.optimizers import State, Steps
+from torpor.attacks.spaces import ball_of
 from torpor.core.paper import Paper
 from torpor.core.signals import CandidateSignals
 from torpor.targets.base import Target
@@ -28,7 +29,9 @@ PAPER = Paper(
     "arXiv:2312.09520",
 )
 REGION_WEIGHT = 10.0
-STEP = 1.5 / (3 * 608 * 1088) ** 0.5  # root mean square per value of the released code's step of L2 length 1.5
+PAPER_SHAPE = (3, 608, 1088)
+PAPER_STEP = 1.5
+STEP = 1 / 16  # of eps
 
 
 @runtime_checkable
@@ -103,7 +106,7 @@ def regions(boxes: Tensor, count: int, size: tuple[int, int]) -> Tensor:
     """
     rows = min(
         (rows for rows in range(1, count + 1) if count % rows == 0),
-        key=lambda rows: abs(log(rows * rows * size[1] / (count * size[0]))),
+        key=lambda rows: abs(math.log(rows * rows * size[1] / (count * size[0]))),
     )
     across, down = ((boxes[:, :2] + boxes[:, 2:]) / 2).unbind(1)
     found = torch.empty(len(boxes), dtype=torch.int64, device=boxes.device)
@@ -129,36 +132,19 @@ class Light(IterateObjective[CandidateSignals]):
         return (weights * (1 - signals.scores.amax(2)).square()).sum(1)
 
 
-@dataclass(frozen=True)
-class UnitSteps(Optimizer):
-    """Descent along the gradient, normalized to one Euclidean length whatever the ball.
-
-    Attributes:
-        size: length of each step, per value: its root mean square.
-    """
-
-    size: float
-
-    def step(
-        self, ball: Ball, delta: Tensor, gradient: Tensor, loss: Tensor, step: int, state: State, project: Project
-    ) -> Tensor:
-        """See :meth:`Optimizer.step`."""
-        return project(delta - self.size * gradient[0].numel() ** 0.5 * L2().steepest(gradient))
-
-
 @dataclass(frozen=True, kw_only=True)
 class SlowTrack(CandidateAttack):
     """Light one region of the picture after the other, and again just before its tracks die.
 
     A tracker needs some matches in a row to begin a track, two in the paper, so the frames in which a region is new are
-    changed alike. As many regions as the tracker's buffer has frames then have tracks at the same time; see
-    :func:`schedule`. 220 normalized steps, as long per value as those of the released code, or longer ones with fewer
-    ``steps``.
+    changed alike. As many regions as the tracker's buffer has frames then have tracks at the same time, fewer where the
+    video is too short to light them all; see :func:`schedule`.
 
-    The paper bounds nothing but the range of pixels: that is Linf 1. The default radii, Linf 8/255 and L2 as in the
-    Overload paper, are ours. Any class may be lit, where the released code has one, and of all iterates the one is kept
-    that costs the detector most, where it takes the last. The released code divides the boxes of pictures of one size
-    only; here, boxes are divided by where they are.
+    The paper bounds nothing but the range of pixels; :class:`UnboundedSlowTrack` does that. Here, changes stay within
+    ``eps``: Linf 8/255, or L2 as in the Overload paper, both ours, by 220 steepest steps of a sixteenth of ``eps``, or
+    larger ones with fewer ``steps``. Any class may be lit, where the released code has one, and of all iterates the one
+    is kept that costs the detector most, where it takes the last. The released code divides the boxes of pictures of
+    one size only; here, boxes are divided by where they are.
     """
 
     id: ClassVar[str] = "slowtrack"
@@ -178,7 +164,7 @@ class SlowTrack(CandidateAttack):
         with torch.no_grad():
             boxes = target.detector.signals(target.detector.space.snap(gray)).boxes[0]
         lights = schedule(inputs.shape[1], target.buffer, target.confirm)
-        of_box = regions(boxes, max(target.buffer, *(light.region + 1 for light in lights)), (height, width))
+        of_box = regions(boxes, 1 + max(light.region for light in lights), (height, width))
 
         def search(groups: Groups, clean: Tensor, numbers: Tensor) -> Candidates:
             frames = groups.space.shape[0]
@@ -189,7 +175,7 @@ class SlowTrack(CandidateAttack):
                 objective=Light((of_box == lit.to(of_box.device).unsqueeze(1)).repeat(1, frames)),
                 ball=ball_of(self.norm, groups.space),
                 eps=self.eps,
-                optimizer=UnitSteps(max(STEP, 2 * self.per_value(inputs) / self.iterations)),
+                optimizer=Steps(self.stride(inputs)),
                 steps=self.iterations,
                 variable=variable_of(groups),
                 start=torch.zeros_like(clean[:, :1]),
@@ -200,3 +186,27 @@ class SlowTrack(CandidateAttack):
             for count in sorted({light.frames for light in lights})
         ]
         return attack_groups(target, inputs, frames, search)
+
+    def stride(self, inputs: Tensor) -> float:
+        """Return the norm of each step."""
+        return self.eps * max(STEP, 2 / self.iterations)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnboundedSlowTrack(SlowTrack):
+    """SlowTrack as published: normalized steps of the released code's length, and no bound but the range of pixels.
+
+    The budget is the L2 distance from black to white, which nothing exceeds.
+    """
+
+    id: ClassVar[str] = "slowtrack-unbounded"
+    norms: ClassVar[tuple[str, ...]] = ("L2",)
+    radii: ClassVar[Mapping[str, float]] = {"L2": math.sqrt(math.prod(PAPER_SHAPE))}
+    paper_shape: ClassVar[tuple[int, ...] | None] = PAPER_SHAPE
+
+    norm: str = "L2"
+    eps: float = math.sqrt(math.prod(PAPER_SHAPE))
+
+    def stride(self, inputs: Tensor) -> float:
+        """Return the length of each step: 1.5 in the paper's pictures, as much per value in others."""
+        return PAPER_STEP * math.sqrt(inputs.shape[-3:].numel() / math.prod(PAPER_SHAPE))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from torpor.core.budget_text import budget_text
 from torpor.reports import words
-from torpor.reports.budgets import budget_text
 from torpor.reports.verdict import verdict
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torpor.audits.read import read_audit
+from torpor.core.budget_text import budget_text
 from torpor.reports import charts, outputs, tables, words
-from torpor.reports.budgets import budget_text
 from torpor.reports.plots import plotly_script
 from torpor.reports.records import read_records
 from torpor.reports.samples import worst_samples

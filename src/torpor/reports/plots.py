@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from torpor.reports.budgets import eps_text
+from torpor.core.budget_text import eps_text
 from torpor.reports.words import Row
 
 if TYPE_CHECKING:
