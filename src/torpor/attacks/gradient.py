@@ -48,8 +48,12 @@ class Incumbent:
         take = (cost > self.cost[rows]) | ((cost == self.cost[rows]) & (loss < self.loss[rows]))
         if allowed is not None:
             take &= allowed
-        taken = rows[take]
-        self.inputs[taken], self.cost[taken], self.loss[taken] = candidates[take], cost[take], loss[take]
+        taken, of = rows[take], take.nonzero().squeeze(1)
+        if len(taken) == len(self.inputs):
+            self.inputs = candidates
+        else:
+            self.inputs = self.inputs.index_copy(0, taken, candidates.index_select(0, of))
+        self.cost[taken], self.loss[taken] = cost[take], loss[take]
 
     def candidates(self, backwards: Tensor) -> Candidates:
         """Return what was found."""

@@ -101,6 +101,7 @@ def amplify(
         gradient = variable.gradient(values, clean, gradient, penalty)
         project = variable.limit(clean, ball, eps, space)
         values = optimizer.step(ball, values, gradient, losses.detach(), step, state, project)
+        del candidate, shown, signals, losses, gradient  # memory for the next pass
     assert best is not None
     return best.candidates(backwards=best.spent - 1)
 
