@@ -65,7 +65,9 @@ class Incumbent:
         """Take the candidates of ``rows`` that are ``allowed`` and better."""
         take = allowed & ((cost > self.cost[rows]) | ((cost == self.cost[rows]) & (loss < self.loss[rows])))
         taken = rows[take]
-        self.inputs[taken], self.cost[taken], self.loss[taken] = candidates[take], cost[take], loss[take]
+        whole = len(taken) == len(self.inputs)
+        self.inputs = candidates if whole else self.inputs.index_copy(0, taken, candidates[take])
+        self.cost[taken], self.loss[taken] = cost[take], loss[take]
 
     def candidates(self) -> Candidates:
         """Return what was found; every pass but the last went backward too."""
@@ -145,6 +147,7 @@ def amplify(
         gradient = variable.gradient(values, clean, gradient, penalty)
         project = variable.limit(clean, ball, radius, space)
         values = optimizer.step(ball, values, gradient, losses.detach(), step, state, project)
+        del candidate, shown, signals, losses, gradient  # memory for the next pass
     assert best is not None
     return best.candidates()
 
