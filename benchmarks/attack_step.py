@@ -7,8 +7,10 @@ from torch import Tensor
 
 from benchmarks.common import Always, Options, Row, busy, command, every_exit, images, interleave, network, with_rule
 from torpor.attacks.deepsloth import DeepSloth
-from torpor.attacks.gradient import minimize
+from torpor.attacks.loop import amplify
+from torpor.attacks.objectives import Labeled
 from torpor.attacks.spaces import BALLS
+from torpor.attacks.variables import Change
 from torpor.targets.early_exit import EarlyExitTarget
 
 GOAL = 1.10
@@ -23,15 +25,15 @@ def attack_step(
     attack = DeepSloth(norm=norm, eps={"Linf": 0.03125, "L2": 0.35, "L1": 8.0}[norm])
 
     def attacked(steps: int) -> None:
-        minimize(
+        amplify(
             target,
             inputs,
-            labels,
-            objective=attack.objective(),
+            objective=Labeled(attack.objective(), labels),
             ball=BALLS[norm],
             eps=attack.eps,
             optimizer=attack.optimizer(),
             steps=steps,
+            variable=Change(),
             start=torch.zeros_like(inputs),
         )
 

@@ -8,19 +8,15 @@ pass without gradients, over the last candidates.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from benchmarks.common import Options, Row, busy, command, detector, interleave
+from benchmarks.common import Options, Row, command, detector
+from benchmarks.iteration import STEPS, iteration
 from torpor.attacks.overload import TINY, Overload
-from torpor.core.signals import CandidateSignals
 from torpor.targets.detection import DetectorTarget
 
 GOAL = 1.10
-STEPS = 8
 
 
 def bare(target: DetectorTarget, pictures: Tensor, *, backward: bool) -> Tensor | None:
@@ -32,45 +28,19 @@ def bare(target: DetectorTarget, pictures: Tensor, *, backward: bool) -> Tensor 
     return torch.autograd.grad(loss, leaf)[0] if backward else None
 
 
-def visited(target: DetectorTarget, attack: Overload, pictures: Tensor) -> list[Tensor]:
-    """Return the candidates that a search evaluates, in order."""
-    found: list[Tensor] = []
-
-    def signals(pictures: Tensor) -> CandidateSignals:
-        found.append(pictures.detach().clone())
-        return target.signals(pictures)
-
-    noting = copy.copy(target)
-    vars(noting)["signals"] = signals
-    attack.search(noting, pictures, (), 0)
-    return found
-
-
-def repeat(target: DetectorTarget, candidates: Sequence[Tensor]) -> None:
-    """Do what no implementation can leave out."""
-    for pictures in candidates[:-1]:
-        bare(target, pictures, backward=True)
-    bare(target, candidates[-1], backward=False)
-
-
 def detector_step(target: DetectorTarget, pictures: Tensor, norm: str, options: Options, *, rounds: int = 7) -> Row:
-    """Compare ``STEPS`` iterations of the attack, its set-up included, with the bare passes over its candidates."""
+    """Compare iterations of the attack with the bare passes."""
     budget = Overload.default_budget(norm, shape=target.space.shape)
     attack = Overload(norm=norm, eps=budget.eps, steps=STEPS)
-    candidates = visited(target, attack, pictures)
-    times = interleave(
-        {"attack": lambda: attack.search(target, pictures, (), 0), "bare": lambda: repeat(target, candidates)},
-        options,
-        rounds=rounds,
-        warmup=1,
-    )
-    value, ci95 = times.estimate(lambda median: median["attack"] / median["bare"])
-    boxes = [target.counted(target.run(found).work, "candidate").double().mean().item() for found in candidates]
-    note = (
-        f"{1e3 * times.seconds['bare'].mean() / STEPS:.0f} ms per pass, {boxes[0]:.0f} candidates, "
-        f"{boxes[-1]:.0f} at the end{busy(times)}"
-    )
-    return Row(f"(m) Overload iteration / forward + backward, {norm}", value, ci95, GOAL, note=note)
+
+    def search(target: DetectorTarget) -> object:
+        return attack.search(target, pictures, (), 0)
+
+    def count(found: Tensor) -> Tensor:
+        return target.run(found).work.counts[:, 1]
+
+    row = Row(f"(m) Overload iteration / forward + backward, {norm}", None, goal=GOAL, note="candidates")
+    return iteration(row, target, search, bare, count, options, rounds)
 
 
 def run(options: Options) -> list[Row]:

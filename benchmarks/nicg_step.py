@@ -10,19 +10,15 @@ second one on either side. Both sides end with one more pass without gradients, 
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Sequence
-
 import torch
 from torch import Tensor
 
-from benchmarks.common import Options, Row, busy, caption_steps, captioner, command, interleave
+from benchmarks.common import Options, Row, caption_steps, captioner, command
+from benchmarks.iteration import STEPS, iteration
 from torpor.attacks.nicg_slowdown import NICGSlowDown
-from torpor.core.signals import StepSignals
 from torpor.targets.captioner import CaptionerTarget
 
 GOAL = 1.15
-STEPS = 8
 
 
 def bare(target: CaptionerTarget, pictures: Tensor, *, backward: bool) -> Tensor | None:
@@ -34,46 +30,19 @@ def bare(target: CaptionerTarget, pictures: Tensor, *, backward: bool) -> Tensor
     return torch.autograd.grad(loss, leaf)[0] if backward else None
 
 
-def visited(target: CaptionerTarget, search: Callable[[CaptionerTarget], object]) -> list[Tensor]:
-    """Return the candidates that a search evaluates, in order."""
-    found: list[Tensor] = []
-
-    def signals(pictures: Tensor) -> StepSignals:
-        found.append(pictures.detach().clone())
-        return target.signals(pictures)
-
-    noting = copy.copy(target)
-    vars(noting)["signals"] = signals
-    search(noting)
-    return found
-
-
-def repeat(target: CaptionerTarget, candidates: Sequence[Tensor]) -> None:
-    """Do what no implementation can leave out."""
-    for pictures in candidates[:-1]:
-        bare(target, pictures, backward=True)
-    bare(target, candidates[-1], backward=False)
-
-
 def nicg_step(target: CaptionerTarget, pictures: Tensor, norm: str, options: Options, *, rounds: int = 7) -> Row:
-    """Compare ``STEPS`` iterations of the attack, its set-up included, with the bare passes over its candidates."""
+    """Compare iterations of the attack with the bare passes."""
     budget = NICGSlowDown.default_budget(norm, shape=target.space.shape)
     attack = NICGSlowDown(norm=norm, eps=budget.eps, steps=STEPS)
 
     def search(target: CaptionerTarget) -> object:
         return attack.search(target, pictures, (), 0)
 
-    candidates = visited(target, search)
-    times = interleave(
-        {"attack": lambda: search(target), "bare": lambda: repeat(target, candidates)}, options, rounds=rounds, warmup=1
-    )
-    value, ci95 = times.estimate(lambda median: median["attack"] / median["bare"])
-    lengths = [target.run(found).work.counts[:, 1].double().mean().item() for found in candidates]
-    note = (
-        f"{1e3 * times.seconds['bare'].mean() / STEPS:.0f} ms per pass, "
-        f"captions of {lengths[0]:.0f} words, {lengths[-1]:.0f} at the end{busy(times)}"
-    )
-    return Row(f"(i) NICGSlowDown iteration / forward + backward, {norm}", value, ci95, GOAL, note=note)
+    def count(found: Tensor) -> Tensor:
+        return target.run(found).work.counts[:, 1]
+
+    row = Row(f"(i) NICGSlowDown iteration / forward + backward, {norm}", None, goal=GOAL, note="words per caption")
+    return iteration(row, target, search, bare, count, options, rounds)
 
 
 def run(options: Options) -> list[Row]:

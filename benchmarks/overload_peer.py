@@ -59,13 +59,13 @@ def toolbox(target: DetectorTarget, pictures: Tensor) -> Peer:
 
 def candidates(target: DetectorTarget, pictures: Tensor) -> float:
     """Return how many candidates there are in a picture, in the mean."""
-    return target.counted(target.run(target.space.snap(pictures)).work, "candidate").double().mean().item()
+    return target.run(target.space.snap(pictures)).work.counts[:, 1].double().mean().item()
 
 
 def ours(target: DetectorTarget, pictures: Tensor, steps: int) -> float:
     """Return the candidates of our attack, which verifies them itself."""
     result = Overload(eps=EPS, steps=steps)(target, pictures)
-    return target.counted(result.attacked.work, "candidate").double().mean().item()
+    return result.attacked.work.counts[:, 1].double().mean().item()
 
 
 def overload_peer(

@@ -19,6 +19,7 @@ from benchmarks import (
     counting,
     detector_step,
     equal_efficacy,
+    iteration,
     memory,
     nicg_step,
     overload_peer,
@@ -381,7 +382,7 @@ def test_bare_passes_are_over_the_candidates_of_overload(
     assert row.value is not None
     assert row.value > 0
     attack = Overload(norm=norm, steps=2)
-    found = detector_step.visited(target, attack, pictures)
+    found = iteration.visited(target, lambda target: attack.search(target, pictures, (), 0))
     assert len(found) == 3
     assert found[0].equal(pictures)
     assert "signals" not in vars(target)

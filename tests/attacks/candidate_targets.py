@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -111,11 +111,13 @@ class BoxTracker(CandidateTarget):
         return self
 
 
-def same(one: Objects | Sequence[Objects], other: Objects | Sequence[Objects]) -> bool:
-    """Tell whether two outputs are alike, of pictures or of videos."""
-    if isinstance(one, Objects) and isinstance(other, Objects):
+def same(one: Any, other: Any) -> bool:  # noqa: ANN401
+    """Tell whether two inputs, or two outputs, of any target are alike."""
+    if isinstance(one, Objects):
         return one.boxes.equal(other.boxes) and one.labels.equal(other.labels)
-    return all(same(*pair) for pair in zip(one, other, strict=True))  # type: ignore[arg-type]
+    if isinstance(one, list | tuple):
+        return all(same(*pair) for pair in zip(one, other, strict=True))
+    return one.equal(other) if isinstance(one, Tensor) else bool(one == other)
 
 
 CANDIDATE_TARGETS: dict[str, Callable[[], CandidateTarget]] = {

@@ -52,9 +52,7 @@ def test_luck_may_find_objects_too(kind: str) -> None:
     inputs = objects_of(target)
     control = BestNoise(eps=0.1, queries=torch.full((4,), 10))
     attacked = control(target, inputs)
-    assert (
-        target.counted(attacked.attacked.work, "candidate") > target.counted(attacked.clean.work, "candidate")
-    ).any()
+    assert (attacked.attacked.work.counts[:, 1] > attacked.clean.work.counts[:, 1]).any()
     assert not BestNoise.applies_to(needle())
 
 

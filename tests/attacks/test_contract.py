@@ -1,4 +1,4 @@
-"""What every attack owes, in one table: target x norm x attack; test_contract_steps.py has the rows of decoders."""
+"""What every attack owes, in one table: target x norm x attack; test_contract_steps_and_boxes.py has the other rows."""
 
 from __future__ import annotations
 

@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 import torch
 from attack_cases import TARGETS
-from candidate_targets import CANDIDATE_TARGETS
+from contract_cases import BOTH, EPS
 from contract_rows import rows_of
-from step_cases import EPS
-from step_targets import STEP_TARGETS
 
 from torpor.attacks.controls import BestNoise, Shuffled
 from torpor.attacks.registry import ATTACKS
@@ -21,7 +19,7 @@ from torpor.core.budget import COUNTS, NORMS
 from torpor.core.errors import UsageError
 from torpor.targets.base import Target
 
-ANY: dict[str, Callable[[], Target]] = {**TARGETS, **STEP_TARGETS, **CANDIDATE_TARGETS}
+ANY: dict[str, Callable[[], Target]] = {**TARGETS, **BOTH}
 TABLE = rows_of(ANY)
 MATCHED: dict[str, dict[str, Any]] = {
     Shuffled.id: {"perturbation": torch.zeros(0)},

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from torpor.attacks.deepsloth import DeepSloth
-from torpor.attacks.gradient import minimize
-from torpor.attacks.objectives import CloseGates, Objective, UniformExits, WrongClass
+from torpor.attacks.loop import amplify
+from torpor.attacks.objectives import CloseGates, Labeled, Objective, UniformExits, WrongClass
 from torpor.attacks.optimizers import ShrinkingBall, Steps
 from torpor.attacks.registry import load_attack
 from torpor.attacks.spaces import BALLS, L1, apply
+from torpor.attacks.variables import Change
 from torpor.core.signals import GateSignals
 from torpor.core.work import Work
 from torpor.targets.early_exit import EarlyExitTarget
@@ -149,15 +150,15 @@ def search(norm: str, objective: Objective, steps: int) -> tuple[list[float], li
     inputs, labels = images(target, 12)
     eps, ball = {"Linf": 0.1, "L2": 0.8, "L1": 4.0}[norm], BALLS[norm]
     start = noise(norm, eps, inputs)
-    found = minimize(
+    found = amplify(
         target,
         inputs,
-        labels,
-        objective=objective,
+        objective=Labeled(objective, labels),
         ball=ball,
         eps=eps,
         optimizer=Steps(0.3 * eps),
         steps=steps,
+        variable=Change(),
         start=start,
     )
     first = apply(inputs, start, ball, eps, target.space)

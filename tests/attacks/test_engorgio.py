@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from step_cases import watch
+from contract_cases import watch
 from torch import Tensor
 
 from torpor.attacks.engorgio import Engorgio

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from step_cases import watch
+from contract_cases import watch
 
 from torpor.attacks.sponge_genetic import SpongeGenetic, alphabet, breed, mutate, spell
 from torpor.core.errors import UsageError

@@ -13,7 +13,7 @@ from torch import Tensor
 import torpor.targets.nms as module
 from torpor.core.errors import UsageError
 from torpor.core.objects import box_iou
-from torpor.targets.nms import NMS, Kept, overlap_more, suppress
+from torpor.targets.nms import NMS, Kept, overlap_more, suppress, suppress_all
 
 
 def greedy(boxes: Tensor, scores: Tensor, nms: NMS) -> tuple[list[int], list[int], int, int]:
@@ -81,6 +81,25 @@ def test_blocks_keep_and_count_what_greedy_suppression_does(drawn: tuple[Tensor,
     assert kept.candidates <= most[0]
     assert kept.pairs <= most[1]
     assert len(kept.objects) <= most[2]
+
+
+@settings(max_examples=80)
+@given(st.lists(proposals(), min_size=1, max_size=4), SETTINGS, st.sampled_from([None, 5, 50]), st.booleans())
+def test_pictures_of_a_batch_are_on_their_own(
+    drawn: list[tuple[Tensor, Tensor]], nms: NMS, limit: int | None, levels: bool
+) -> None:
+    count, classes = (min(size) for size in zip(*(scores.shape for _, scores in drawn), strict=True))
+    nms = replace(nms, max_pairs=limit, levels=(count // 3, count - count // 3) if levels else ())
+    boxes, scores = (
+        torch.stack([part[:count, :size] for part in parts])
+        for parts, size in zip(zip(*drawn, strict=True), (4, classes), strict=True)
+    )
+    together = suppress_all(boxes, scores, nms)
+    for number, (box, labels, counts) in enumerate(zip(boxes, scores, together.counts.tolist(), strict=True)):
+        alone = suppress(box, labels, nms)
+        assert together.box[together.picture == number].tolist() == alone.index.tolist()
+        assert together.labels[together.picture == number].tolist() == alone.objects.labels.tolist()
+        assert counts == list(found_counts(alone))
 
 
 def found(kept: Kept) -> tuple[list[int], list[int], int, int]:

@@ -15,7 +15,8 @@ from torpor.data.sets import Batch
 from torpor.zoo.captioning.captioner import Captioner
 from torpor.zoo.captioning.registry import CAPTIONERS, CaptionEntry
 from torpor.zoo.captioning.vocabulary import Vocabulary
-from torpor.zoo.recipes.captioning import CaptionRecipe, losses, to_ids, train_captioner, with_noise
+from torpor.zoo.recipes.captioning import CaptionRecipe, losses, to_ids, train_captioner
+from torpor.zoo.recipes.pictures import with_noise
 
 VOCABULARY = Vocabulary.of(WORDS)
 RECIPE = CaptionRecipe(epochs=3, batch_size=2, autocast=False, seed=7)

@@ -39,7 +39,7 @@ class DeepSloth(GradientAttack):
 
     @property
     def iterations(self) -> int:
-        """See :attr:`GradientAttack.iterations`."""
+        """See :attr:`IterativeAttack.iterations`."""
         return self.steps or STEPS[self.norm]
 
     def objective(self) -> Objective:

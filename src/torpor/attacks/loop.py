@@ -1,4 +1,4 @@
-"""The loop behind gradient attacks on targets that iterate or find objects: objective x variable x optimizer."""
+"""The one loop behind every per-sample gradient attack: objective x variable x optimizer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from torpor.attacks.base import Attack, Candidates
-from torpor.attacks.gradient import Incumbent
 from torpor.attacks.objectives import IterateObjective
 from torpor.attacks.optimizers import Optimizer, State
 from torpor.attacks.spaces import Ball, apply
@@ -39,6 +38,48 @@ class Amplifiable(Protocol):
         """Return what decides the work, differentiably, and the work itself."""
 
 
+@dataclass
+class Incumbent:
+    """The costliest candidate of each sample so far; among equals the one of least loss."""
+
+    inputs: Tensor
+    cost: Tensor
+    loss: Tensor
+    first_loss: Tensor
+    zero_gradient: Tensor
+    spent: Tensor
+
+    @staticmethod
+    def begin(inputs: Tensor, cost: Tensor, loss: Tensor) -> Incumbent:
+        """Start from the clean ``inputs``; ``cost`` and ``loss`` are those of the first candidates, to be offered."""
+        return Incumbent(
+            inputs.clone(),
+            torch.full_like(cost, -1),
+            torch.full_like(loss, torch.inf),
+            loss,
+            torch.zeros(len(cost), dtype=torch.bool, device=inputs.device),
+            torch.zeros(len(cost), dtype=torch.int64, device=inputs.device),
+        )
+
+    def offer(self, rows: Tensor, candidates: Tensor, cost: Tensor, loss: Tensor, allowed: Tensor) -> None:
+        """Take the candidates of ``rows`` that are ``allowed`` and better."""
+        take = allowed & ((cost > self.cost[rows]) | ((cost == self.cost[rows]) & (loss < self.loss[rows])))
+        taken = rows[take]
+        whole = len(taken) == len(self.inputs)
+        self.inputs = candidates if whole else self.inputs.index_copy(0, taken, candidates[take])
+        self.cost[taken], self.loss[taken] = cost[take], loss[take]
+
+    def candidates(self) -> Candidates:
+        """Return what was found; every pass but the last went backward too."""
+        return Candidates(
+            inputs=self.inputs,
+            forwards=self.spent,
+            backwards=self.spent - 1,
+            zero_gradient=self.zero_gradient,
+            loss_fell=self.loss < self.first_loss - 0.1 * self.first_loss.abs(),
+        )
+
+
 def amplify(
     target: Amplifiable,
     inputs: Tensor,
@@ -52,11 +93,12 @@ def amplify(
     start: Tensor,
     penalty: Penalty | None = None,
 ) -> Candidates:
-    """Minimize ``objective`` for each sample and return the costliest candidate seen.
+    """Minimize ``objective`` for each sample within ``eps`` and return the costliest candidate seen.
 
     Every candidate is the input that would be sent: projected into the budget and rounded to the grid, with the
     gradient passed straight through. Its signals tell the work of the hard target, so the best iterate by hard cost is
-    known without a second pass. Samples at the static bound with margin leave the batch.
+    known without a second pass. While an optimizer's ball is larger than the budget, only candidates within the budget
+    count. Samples at the static bound with margin leave the batch.
 
     Args:
         target: what to attack.
@@ -78,7 +120,8 @@ def amplify(
     clean, values = inputs, start
     state: State = {}
     for step in range(steps + 1):
-        candidate = apply(clean, variable.change(values, clean), ball, eps, space).requires_grad_(step < steps)
+        radius = optimizer.radius(step, eps)
+        candidate = apply(clean, variable.change(values, clean), ball, radius, space).requires_grad_(step < steps)
         with torch.set_grad_enabled(step < steps):
             signals = target.signals(candidate)
             losses = evading(signals, objective(signals, step, state))
@@ -88,6 +131,8 @@ def amplify(
             best = Incumbent.begin(inputs, cost, rank)
         best.spent[rows] += 1
         passes = allowed(signals).to(inputs.device)
+        if radius > eps:
+            passes &= ball.norm(shown - clean) <= eps * (1 + 1e-5)
         best.offer(rows, shown, cost, rank, passes)
         stays = ~(passes & (cost >= static[rows]) & signals.settled())
         if step == steps or not stays.any():
@@ -100,10 +145,11 @@ def amplify(
             gradient, losses = gradient[stays], losses[stays]
             state = {name: value[stays] for name, value in state.items()}
         gradient = variable.gradient(values, clean, gradient, penalty)
-        project = variable.limit(clean, ball, eps, space)
+        project = variable.limit(clean, ball, radius, space)
         values = optimizer.step(ball, values, gradient, losses.detach(), step, state, project)
+        del candidate, shown, signals, losses, gradient  # memory for the next pass
     assert best is not None
-    return best.candidates(backwards=best.spent - 1)
+    return best.candidates()
 
 
 @dataclass(frozen=True, kw_only=True)

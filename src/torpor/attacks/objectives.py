@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torpor.attacks.optimizers import State
 from torpor.core.signals import CandidateSignals, GateSignals, StepSignals
 
-SignalsT = TypeVar("SignalsT", StepSignals, CandidateSignals)
+SignalsT = TypeVar("SignalsT", GateSignals, StepSignals, CandidateSignals)
 
 
 class IterateObjective(ABC, Generic[SignalsT]):
@@ -39,6 +39,23 @@ class Objective(Protocol):
 
     def __call__(self, signals: GateSignals, labels: Tensor) -> Tensor:
         """Return the loss of each sample, ``[B]``; ``labels`` are class numbers ``[B]``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Labeled(IterateObjective[GateSignals]):
+    """A loss that looks at classes.
+
+    Attributes:
+        objective: the loss.
+        labels: the class of each sample, int64 ``[B]``.
+    """
+
+    objective: Objective
+    labels: Tensor
+
+    def __call__(self, signals: GateSignals, step: int, state: State) -> Tensor:
+        """See :class:`IterateObjective`."""
+        return self.objective(signals, state.setdefault("labels", self.labels))
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,8 @@ class PGD(GradientAttack):
 
     id: ClassVar[str] = "pgd"
     paper: ClassVar[Paper | None] = MADRY
+    paper_steps: ClassVar[int] = 20
     exits: ClassVar[Literal["final", "avg", "max"]] = "final"
-
-    @property
-    def iterations(self) -> int:
-        """See :attr:`GradientAttack.iterations`."""
-        return self.steps or 20
 
     def objective(self) -> Objective:
         """See :meth:`GradientAttack.objective`."""

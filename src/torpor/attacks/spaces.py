@@ -49,8 +49,8 @@ class Ball(ABC):
         """Draw one perturbation per generator; Linf fills the ball, L2 and L1 lie on its sphere."""
 
     def snap(self, delta: Tensor, radius: float, levels: int) -> Tensor:
-        """Round to whole pixel levels without leaving the ball: shrink first where rounding would."""
-        limit = radius * levels * (1 + SLACK)
+        """Project into the ball and round to whole pixel levels, shrunk first where rounding would leave it."""
+        delta, limit = self.project(delta, radius), radius * levels * (1 + SLACK)
         rounded = (delta * levels).round()
         outside = self.norm(rounded) > limit
         if outside.any():
@@ -219,8 +219,8 @@ def apply(inputs: Tensor, delta: Tensor, ball: Ball, radius: float, space: Dense
     >>> (apply(clean, torch.ones(1, 1, 1, 1), Linf(), 3.9 / 255, ImageSpace((1, 1, 1))) * 255).item()
     253.0
     """
-    inside = space.clamp(inputs + delta).sub_(inputs)
-    return space.snap(ball.snap(ball.project(inside, radius), radius, space.levels).add_(inputs))
+    inside = (inputs + delta).clamp_(space.low, space.high).sub_(inputs)
+    return space.snap(ball.snap(inside, radius, space.levels).add_(inputs))
 
 
 def check_budget(budget: Budget, space: InputSpace) -> None:

@@ -32,11 +32,7 @@ class AutoUniform(GradientAttack):
 
     id: ClassVar[str] = "apgd-uniform"
     paper: ClassVar[Paper | None] = CROCE
-
-    @property
-    def iterations(self) -> int:
-        """See :attr:`GradientAttack.iterations`."""
-        return self.steps or 100
+    paper_steps: ClassVar[int] = 100
 
     def objective(self) -> Objective:
         """See :meth:`GradientAttack.objective`."""

@@ -51,7 +51,7 @@ class Change(Variable):
 
     def limit(self, clean: Tensor, ball: Ball, eps: float, space: DenseSpace) -> Project:
         """See :meth:`Variable.limit`."""
-        return lambda values: space.clamp(clean + ball.project(values, eps)).sub_(clean)
+        return lambda values: (clean + ball.project(values, eps)).clamp_(space.low, space.high).sub_(clean)
 
 
 @dataclass(frozen=True)

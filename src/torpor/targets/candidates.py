@@ -12,7 +12,6 @@ from torch import Tensor
 from torpor.core.objects import Objects, box_iou
 from torpor.core.signals import CandidateSignals
 from torpor.core.units import Behavior
-from torpor.core.work import Work
 from torpor.targets.base import Target
 from torpor.targets.nms import NMS
 
@@ -46,10 +45,6 @@ class CandidateTarget(Target):
     @abstractmethod
     def signals(self, inputs: Tensor) -> CandidateSignals:
         """Return every box that is proposed, differentiably; frames of videos are pictures of their own."""
-
-    def counted(self, work: Work, unit: str) -> Tensor:
-        """Return how often the unit named ``unit`` ran for each sample, int64 ``[B]``."""
-        return work.counts[:, [each.name for each in self.units].index(unit)]
 
     def details(self) -> dict[str, Any]:
         """Return the caps and thresholds; see :meth:`Target.details`."""

@@ -24,7 +24,7 @@ from torpor.data.sets import DataSet
 from torpor.meters.flops import counting
 from torpor.metrics.detection import average_precision
 from torpor.targets.candidates import CANDIDATE, PAIR, CandidateTarget, still_found
-from torpor.targets.nms import CANDIDATE_FLOPS, NMS, PAIR_FLOPS, Kept, suppress
+from torpor.targets.nms import CANDIDATE_FLOPS, NMS, PAIR_FLOPS, Kept, suppress, suppress_all
 from torpor.targets.weights import digest
 
 BACKBONE = "backbone"
@@ -179,10 +179,9 @@ class DetectorTarget(CandidateTarget):
     def signals(self, inputs: Tensor) -> CandidateSignals:
         """Return everything that the network proposes for pictures in one batch, and the work that follows."""
         boxes, scores = self._propose(self.space.check(inputs))
-        pairs = zip(boxes.detach(), scores.detach(), strict=True)
-        return CandidateSignals(
-            boxes, scores, Work(torch.tensor([self._counts(suppress(*pair, self.nms)) for pair in pairs]))
-        )
+        counts = torch.from_numpy(suppress_all(boxes.detach(), scores.detach(), self.nms).counts)
+        work = torch.cat([torch.ones_like(counts[:, :1]), counts[:, : len(self.units) - 1]], 1)
+        return CandidateSignals(boxes, scores, Work(work))
 
     def max_work(self, inputs: Tensor) -> Work:
         """Return the work where every box is a candidate, all are compared with all, and as many are kept as may be."""

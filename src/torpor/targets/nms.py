@@ -17,13 +17,14 @@ CANDIDATE_FLOPS = 3
 """FLOPs for each candidate: its area."""
 PAIR_FLOPS = 13
 """FLOPs of one comparison: four of minimum and maximum, two clamped sides, the overlap, the union, a ratio, a test."""
-BLOCK = 128
-"""Candidates that are looked at together; any other number gives the same result and the same count."""
+BLOCK = 1 << 14
+"""Pairs that are looked at together at most; any other number gives the same result and the same count."""
 DENSE = 1 / 8
 """Share of pairs that touch from which on it is faster to compute the ratio of all."""
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +108,23 @@ class Kept:
     pairs: int
 
 
+@dataclass(frozen=True, eq=False)
+class Survivors:
+    """What is left of the boxes of several pictures, and the work that each took.
+
+    Attributes:
+        picture: of each kept box, int64 ``[K]``, rising; in a picture, the best box is the first.
+        box: which of the picture's proposed boxes it is, int64 ``[K]``.
+        labels: its class, int64 ``[K]``.
+        counts: candidates, comparisons and kept boxes of each picture, int64 ``[B, 3]``.
+    """
+
+    picture: Ints
+    box: Ints
+    labels: Ints
+    counts: Ints
+
+
 def suppress(boxes: Tensor, scores: Tensor, settings: NMS) -> Kept:
     """Keep the best boxes of one picture.
 
@@ -127,51 +145,73 @@ def suppress(boxes: Tensor, scores: Tensor, settings: NMS) -> Kept:
     >>> kept.index.tolist(), kept.candidates, kept.pairs  # the third box is compared with the first alone
     ([0, 2], 3, 2)
     """
+    left = suppress_all(boxes[None], scores[None], settings)
+    box, labels = (torch.from_numpy(column).to(boxes.device) for column in (left.box, left.labels))
+    candidates, pairs, _ = left.counts[0].tolist()
+    return Kept(Objects(boxes[box], labels, scores[box, labels]), box, candidates, pairs)
+
+
+def suppress_all(boxes: Tensor, scores: Tensor, settings: NMS) -> Survivors:
+    """Do what :func:`suppress` does for many pictures at once, each on its own: boxes ``[B, N, 4]``.
+
+    Raises:
+        UsageError: if scores or boxes are no numbers.
+    """
     total = scores.sum(dtype=torch.float64) + boxes.sum(dtype=torch.float64)  # of floats, which cannot overflow doubles
     if not math.isfinite(total.item()):
         raise UsageError("expected finite boxes and scores, got NaN or infinity; check the detector's weights")
-    box, labels = _candidates(scores, settings)
-    best = scores[box, labels]
-    order = best.argsort(descending=True, stable=True)
+    count, _, classes = scores.shape
+    chosen, best, sides = _candidates(boxes, scores, settings)
+    picture, box, labels = chosen
+    order = np.lexsort((-best, picture))
+    of_class = picture * classes + labels
     if settings.topk is not None:
-        groups = _levels(box, settings.levels) if settings.levels else labels
+        groups = _levels(picture, box, settings.levels) if settings.levels else of_class
         order = order[_rank(groups[order]) < settings.topk]
-    order = order[: settings.max_nms]
-    classes = torch.zeros_like(order) if settings.agnostic else labels[order]
-    compared, keep = compare(boxes[box[order]].detach().float().cpu().numpy(), classes.cpu().numpy(), settings.iou)
+    if len(order) > settings.max_nms:
+        order = order[_rank(picture[order]) < settings.max_nms]
+    of = picture[order]
+    compared, keep = compare(sides[order], of if settings.agnostic else of_class[order], settings.iou)
+    pairs = np.bincount(of, compared, count)
     if settings.max_pairs is not None:
-        reached = compared.cumsum() <= settings.max_pairs
-        compared, keep = compared[reached], keep & reached
-    kept = order[torch.from_numpy(keep.nonzero()[0][: settings.max_det]).to(order.device)]
-    objects = Objects(boxes[box[kept]], labels[kept], best[kept])
-    return Kept(objects, box[kept], len(box), int(compared.sum()))
+        reached = compared.cumsum() - (pairs.cumsum() - pairs)[of] <= settings.max_pairs
+        pairs, keep = np.bincount(of, compared * reached, count), keep & reached
+    kept = order[keep]
+    if len(kept) > settings.max_det:
+        kept = kept[_rank(picture[kept]) < settings.max_det]
+    counts = [np.bincount(picture, minlength=count), pairs, np.bincount(picture[kept], minlength=count)]
+    return Survivors(picture[kept], box[kept], labels[kept], np.stack(counts, 1).astype(np.int64))
 
 
-def _candidates(scores: Tensor, settings: NMS) -> tuple[Tensor, Tensor]:
-    """Return the box and the class of each candidate, int64 ``[M]`` twice."""
+def _candidates(boxes: Tensor, scores: Tensor, settings: NMS) -> tuple[Ints, NDArray[np.float64], Floats]:
+    """Return picture, box and class of each candidate ``[3, M]``, picture by picture, its score and its sides."""
     if settings.multi_label:
-        box, labels = (scores > settings.conf).nonzero().unbind(1)
-        return box, labels
-    best, labels = scores.max(1)
-    box = (best > settings.conf).nonzero().flatten()
-    return box, labels[box]
+        places = (scores > settings.conf).nonzero()
+        picture, box, labels = places.unbind(1)
+        best = scores[picture, box, labels]
+    else:
+        picture, box = (scores.amax(2) > settings.conf).nonzero().unbind(1)
+        best, labels = scores[picture, box].max(1)
+        places = torch.stack([picture, box, labels], 1)
+    sides = boxes[picture, box].detach().float()
+    return places.cpu().numpy().T, best.detach().double().cpu().numpy(), sides.cpu().numpy()
 
 
-def _levels(box: Tensor, levels: tuple[int, ...]) -> Tensor:
-    """Return the level of each box, int64 ``[M]``."""
-    return torch.bucketize(box, torch.tensor(levels[:-1], dtype=torch.int64, device=box.device).cumsum(0), right=True)
+def _levels(picture: Ints, box: Ints, levels: tuple[int, ...]) -> Ints:
+    """Return a number for the level and the picture of each box, int64 ``[M]``."""
+    return picture * len(levels) + np.searchsorted(np.cumsum(levels[:-1]), box, "right")
 
 
-def _rank(groups: Tensor) -> Tensor:
+def _rank(groups: Ints) -> Ints:
     """Return for each element how many of its group come before it, int64 ``[M]``."""
-    together = groups.argsort(stable=True)
-    sizes = torch.bincount(groups)
-    rank = torch.empty_like(groups)
-    rank[together] = torch.arange(len(groups), device=groups.device) - (sizes.cumsum(0) - sizes)[groups[together]]
+    together = groups.argsort(kind="stable")
+    sizes = np.bincount(groups)
+    rank = np.empty_like(groups)
+    rank[together] = np.arange(len(groups)) - (sizes.cumsum() - sizes)[groups[together]]
     return rank
 
 
-def compare(boxes: Floats, labels: NDArray[np.int64], iou: float) -> tuple[NDArray[np.int64], Bools]:
+def compare(boxes: Floats, labels: Ints, iou: float) -> tuple[Ints, Bools]:
     """Return for sorted ``boxes`` ``[M, 4]`` how many kept ones each is compared with ``[M]``, and which stay ``[M]``.
 
     Boxes are taken class by class, in blocks: those of a block are compared with each other, then what is kept of them
@@ -182,7 +222,8 @@ def compare(boxes: Floats, labels: NDArray[np.int64], iou: float) -> tuple[NDArr
     compared, keep = np.zeros(len(order), dtype=np.int64), np.zeros(len(order), dtype=np.bool_)
     waiting = np.arange(len(order))
     while len(waiting):
-        rows, waiting = waiting[:BLOCK], waiting[BLOCK:]
+        pairs = _ahead(labels[waiting[:BLOCK]]).cumsum()
+        rows, waiting = np.split(waiting, [np.searchsorted(pairs, BLOCK, "right")])
         inside, stays = _compare_block(sides.take(rows, 1), labels[rows], iou)
         compared[rows] += inside
         keep[rows[stays]] = True
@@ -198,18 +239,34 @@ def compare(boxes: Floats, labels: NDArray[np.int64], iou: float) -> tuple[NDArr
     return compared[back], keep[back]
 
 
-def _compare_block(sides: Floats, labels: NDArray[np.int64], iou: float) -> tuple[NDArray[np.int64], Bools]:
+def _ahead(labels: Ints) -> Ints:
+    """Return how many of its class come before each of sorted ``labels``, int64 ``[M]``."""
+    return np.arange(len(labels)) - np.searchsorted(labels, labels)
+
+
+def _compare_block(sides: Floats, labels: Ints, iou: float) -> tuple[Ints, Bools]:
     """Do what :func:`compare` does for one block; what stays is found by repetition.
 
     It ends at the greedy result, because each round settles one more box at least.
     """
-    hits = np.tril(overlap_more(sides, sides, iou), -1) & (labels[:, None] == labels)
-    weights, stays = hits.astype(np.float32), np.ones(len(labels), dtype=np.bool_)  # products of floats are faster
-    while not np.array_equal(now := weights @ stays.astype(np.float32) == 0, stays):
+    ahead, rows = _ahead(labels), np.arange(len(labels))
+    worse = np.repeat(rows, ahead)  # pairs of a box and a better one of its class, the best first
+    better = np.arange(len(worse)) - np.repeat(ahead.cumsum() - rows, ahead)
+    hits = np.flatnonzero(_ratio(sides.take(better, 1), sides.take(worse, 1)) > iou)
+    worse, better = worse[hits], better[hits]
+    stays = np.ones(len(rows), dtype=np.bool_)
+    while True:
+        now = np.ones_like(stays)
+        now[worse[stays[better]]] = False
+        if np.array_equal(now, stays):
+            break
         stays = now
-    better = stays.cumsum() - stays
-    better -= better[np.searchsorted(labels, labels)]  # kept ones of the same class alone
-    return np.where(stays, better, better[(hits & stays).argmax(1)] + 1), stays
+    seen = stays.cumsum() - stays
+    seen -= seen[rows - ahead]  # kept ones of the same class alone
+    ends = np.flatnonzero(stays[better])[::-1]  # of several that overlap, the best is assigned last
+    compared = seen.copy()
+    compared[worse[ends]] = seen[better[ends]] + 1
+    return compared, stays
 
 
 def overlap_more(one: Floats, other: Floats, iou: float) -> Bools:
@@ -231,7 +288,8 @@ def overlap_more(one: Floats, other: Floats, iou: float) -> Bools:
     hits &= one[1] < other[3]
     hits &= other[1] < one[3]
     if np.count_nonzero(hits) > DENSE * hits.size:
-        return _ratio(one, other) > iou
+        hits &= _ratio(one, other) > iou
+        return hits
     touching = np.flatnonzero(hits)  # much faster than nonzero in two dimensions
     rows, columns = np.divmod(touching, hits.shape[1])
     hits.ravel()[touching] = _ratio(one[:, rows, 0], other[:, 0, columns]) > iou

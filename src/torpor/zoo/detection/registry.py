@@ -15,8 +15,9 @@ from torpor.targets.detection import DetectorTarget
 from torpor.targets.speed import fold_batch_norm
 from torpor.zoo.detection.network import Detector
 from torpor.zoo.entry import Entry, Progress
+from torpor.zoo.recipes.card import write_card
 from torpor.zoo.recipes.detection import DetectionRecipe, box_loss, train
-from torpor.zoo.recipes.detectors import judge, write_card
+from torpor.zoo.recipes.detectors import judge
 from torpor.zoo.storage import load_half, save_half
 
 PICTURE = (3, HEIGHT, WIDTH)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
-import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torpor.core.errors import UsageError
 from torpor.data.images import to_unit
 from torpor.data.scenes import SIDE
 from torpor.data.sets import Batch, DataSet
@@ -23,38 +20,28 @@ from torpor.targets.captioner import CaptionerTarget
 from torpor.zoo.captioning.captioner import Captioner
 from torpor.zoo.captioning.vocabulary import Vocabulary
 from torpor.zoo.entry import Progress, silent
+from torpor.zoo.recipes.card import write_card
 from torpor.zoo.recipes.checkpoint import Checkpoint
 from torpor.zoo.recipes.decoders import judge
-from torpor.zoo.recipes.training import one_cycle
+from torpor.zoo.recipes.loop import begin, decayed, run_epochs, shuffled
+from torpor.zoo.recipes.pictures import PictureRecipe, with_noise
 from torpor.zoo.storage import load_half, save_half
 
 PICTURE = (3, SIDE, SIDE)
 
 
-@dataclass(frozen=True)
-class CaptionRecipe:
-    """How a captioner is trained: AdamW with one-cycle learning rates and gradients of at most norm 5.
+@dataclass(frozen=True, kw_only=True)
+class CaptionRecipe(PictureRecipe):
+    """How a captioner is trained.
 
     Attributes:
-        epochs: passes over the training split.
-        batch_size: pictures per step.
-        learning_rate: peak.
-        weight_decay: of matrices and kernels.
         even_attention: weight alpha_c of the loss that asks the decoder to look at every position about once (Xu et
             al., "Show, Attend and Tell", section 4.2.1, "doubly stochastic attention").
-        noise: largest standard deviation of the normal noise on each picture, in pixels of [0, 1]; drawn for each.
-        autocast: whether to compute in bfloat16; convolutions per channel are slower in it on a CPU.
-        seed: of initialization and order.
     """
 
-    epochs: int
     batch_size: int = 128
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-2
-    even_attention: float = 1.0
     noise: float = 0.1
-    autocast: bool = True
-    seed: int = 0
+    even_attention: float = 1.0
 
 
 def train_captioner(
@@ -77,50 +64,22 @@ def train_captioner(
     Raises:
         UsageError: if there are fewer samples than a batch holds, or the checkpoint is damaged.
     """
-    if len(data) < recipe.batch_size:
-        raise UsageError(f"expected {recipe.batch_size} samples or more, got {len(data)}; use a smaller batch size")
-    torch.manual_seed(recipe.seed)
-    model = build(vocabulary).to(device).train()
-    for kernel in model.parameters():
-        if kernel.ndim == 4:
-            kernel.data = kernel.data.contiguous(memory_format=torch.channels_last)
-    optimizer = _optimizer(model, recipe)
+    model = begin(partial(build, vocabulary), recipe.seed, device)
     images, ids = data.inputs.to(device), to_ids(data.references, vocabulary).to(device)
-    per_epoch = len(data) // recipe.batch_size
-    total = per_epoch * recipe.epochs
+
+    def draw(epoch: int, chance: torch.Generator) -> list[Tensor]:
+        return shuffled(len(data), recipe.batch_size, chance)
+
+    def loss(rows: Tensor, epoch: int, chance: torch.Generator) -> tuple[Tensor, Tensor]:
+        pick = rows.to(device)
+        pictures = with_noise(to_unit(images[pick]), recipe.noise, chance)
+        words, attention = losses(model, pictures, ids[pick], autocast=recipe.autocast)
+        return words + recipe.even_attention * attention, words
+
+    optimizer = torch.optim.AdamW(decayed(model.parameters(), recipe.weight_decay), lr=recipe.learning_rate)
     plan = {**asdict(recipe), "samples": len(data), "words": vocabulary.words}
     state = Checkpoint(checkpoint, plan, model.state_dict(), [optimizer])
-    first, seconds = state.restore()
-    for epoch in range(first, recipe.epochs):
-        began = time.perf_counter()
-        chance = torch.Generator().manual_seed((recipe.seed * 100_003 + epoch) % 2**63)
-        order = torch.randperm(len(data), generator=chance).to(device)
-        for step in range(per_epoch):
-            done = epoch * per_epoch + step
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.learning_rate * one_cycle(done / total)
-            pick = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
-            pictures = with_noise(to_unit(images[pick]), recipe.noise, chance)
-            words, attention = losses(model, pictures, ids[pick], autocast=recipe.autocast)
-            optimizer.zero_grad()
-            (words + recipe.even_attention * attention).backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-            optimizer.step()
-            if done % 10 == 0:
-                progress(done + 1, total, words.item())
-        seconds += time.perf_counter() - began
-        state.save(epoch + 1, seconds)
-    progress(total, total, math.nan)
-    return model.eval(), seconds
-
-
-def with_noise(pictures: Tensor, most: float, chance: torch.Generator) -> Tensor:
-    """Add normal noise of a strength from 0 to ``most`` to each picture ``[B, C, H, W]`` in [0, 1]."""
-    if not most:
-        return pictures
-    strength = most * torch.rand(len(pictures), 1, 1, 1, generator=chance)
-    noise = strength * torch.randn(pictures.shape, generator=chance)
-    return (pictures + noise.to(pictures.device)).clamp(0, 1)
+    return model, run_epochs(model, state, recipe, draw, loss, progress=progress)
 
 
 def losses(model: Captioner, images: Tensor, ids: Tensor, *, autocast: bool, parts: int = 4) -> tuple[Tensor, Tensor]:
@@ -170,26 +129,6 @@ def save_captioner(
     save_half(model, weights)
     stored = load_half(copy.deepcopy(model).cpu(), weights, name)
     target = CaptionerTarget(stored, input_shape=PICTURE, name=name)
-    card = {
-        "name": name,
-        "parameters": sum(value.numel() for value in model.parameters()),
-        "data": data.fingerprint(),
-        "test": judge(target, data, "test"),
-        "validation": judge(target, data, "validation"),
-        "vocabulary": model.vocabulary.words,
-        "recipe": asdict(recipe),
-        "seconds": round(seconds, 1),
-        "torch": torch.__version__,
-        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-    }
-    path = folder / f"{name}.json"
-    path.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-    return path
-
-
-def _optimizer(model: Captioner, recipe: CaptionRecipe) -> torch.optim.Optimizer:
-    groups = [
-        {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate)
+    scores: dict[str, Any] = {split: judge(target, data, split) for split in ("test", "validation")}
+    scores["vocabulary"] = model.vocabulary.words
+    return write_card(name, model, data, scores, recipe, folder, seconds)

@@ -1,4 +1,4 @@
-"""Model cards: what a trained network is worth, exit by exit, and how it came about."""
+"""Model cards: what a trained network is worth, for early exits one by one, and how it came about."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from torpor.data.images import ImageSet, to_unit
+from torpor.data.sets import DataSet
 from torpor.targets.early_exit import EarlyExitTarget
 from torpor.targets.exit_rules import Confidence
 from torpor.targets.sdn import ShallowDeepNetwork
 from torpor.targets.thresholds import choose_threshold, threshold_table
 from torpor.zoo.early_exits import DROPS, EarlyExitEntry
+from torpor.zoo.recipes.loop import LoopRecipe
 from torpor.zoo.recipes.training import Recipe
 from torpor.zoo.storage import load_half, save_half
 
@@ -62,5 +65,40 @@ def save_model(entry: EarlyExitEntry, model: ShallowDeepNetwork, data: ImageSet,
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
     }
     path = folder / f"{entry.name}.json"
+    path.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def write_card(
+    name: str,
+    network: nn.Module,
+    data: DataSet,
+    scores: dict[str, Any],
+    recipe: LoopRecipe,
+    folder: Path,
+    seconds: float,
+) -> Path:
+    """Write ``NAME.json`` beside ``NAME.safetensors`` and return its path.
+
+    Args:
+        name: of the target.
+        network: what was trained.
+        data: what it was trained on.
+        scores: what it is worth, for each split, and whatever else is to be kept.
+        recipe: how it was trained.
+        folder: where the weights are.
+        seconds: that this took.
+    """
+    card = {
+        "name": name,
+        "parameters": sum(value.numel() for value in network.parameters()),
+        "data": data.fingerprint(),
+        **scores,
+        "recipe": asdict(recipe),
+        "seconds": round(seconds, 1),
+        "torch": torch.__version__,
+        "sha256": hashlib.sha256((folder / f"{name}.safetensors").read_bytes()).hexdigest(),
+    }
+    path = folder / f"{name}.json"
     path.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
     return path

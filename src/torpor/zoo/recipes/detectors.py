@@ -1,15 +1,12 @@
-"""How well trained detectors and trackers find what is there, and the work that it takes, as deployed; model cards."""
+"""How well trained detectors and trackers find what is there, and the work that it takes, as deployed."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, fields
-from pathlib import Path
+from dataclasses import fields
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from torpor.core.objects import Objects
 from torpor.data.sets import DataSet
@@ -18,7 +15,6 @@ from torpor.metrics.tracking import TrackingScores, tracking_scores
 from torpor.targets.candidates import CandidateTarget
 from torpor.targets.detection import BACKBONE, DetectorTarget
 from torpor.targets.tracking import STEP, TrackerTarget
-from torpor.zoo.recipes.detection import DetectionRecipe
 
 
 def judge(target: DetectorTarget, data: DataSet, split: str) -> dict[str, Any]:
@@ -72,38 +68,3 @@ def _work(target: CandidateTarget, counts: Tensor) -> dict[str, float]:
     moved = {name: column for name, column in columns.items() if name not in (BACKBONE, STEP)}
     means = {f"{name}_mean": round(column.mean().item(), 3) for name, column in moved.items()}
     return means | {f"{name}_max": round(column.max().item(), 3) for name, column in moved.items()}
-
-
-def write_card(
-    name: str,
-    network: nn.Module,
-    data: DataSet,
-    scores: dict[str, Any],
-    recipe: DetectionRecipe,
-    folder: Path,
-    seconds: float,
-) -> Path:
-    """Write ``NAME.json`` beside ``NAME.safetensors`` and return its path.
-
-    Args:
-        name: of the target.
-        network: what was trained.
-        data: what it was trained on.
-        scores: what it is worth, for each split.
-        recipe: how it was trained.
-        folder: where the weights are.
-        seconds: that this took.
-    """
-    card = {
-        "name": name,
-        "parameters": sum(value.numel() for value in network.parameters()),
-        "data": data.fingerprint(),
-        **scores,
-        "recipe": asdict(recipe),
-        "seconds": round(seconds, 1),
-        "torch": torch.__version__,
-        "sha256": hashlib.sha256((folder / f"{name}.safetensors").read_bytes()).hexdigest(),
-    }
-    path = folder / f"{name}.json"
-    path.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-    return path

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -22,7 +20,7 @@ from torpor.targets.generation import GenerationTarget, load_pretrained
 from torpor.zoo.entry import Progress, silent
 from torpor.zoo.recipes.checkpoint import Checkpoint
 from torpor.zoo.recipes.decoders import judge
-from torpor.zoo.recipes.training import one_cycle
+from torpor.zoo.recipes.loop import Draw, LoopRecipe, begin, decayed, run_epochs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -31,16 +29,13 @@ if TYPE_CHECKING:
 
 Lesson = Callable[[Any], tuple[Tensor, Tensor]]
 """Ask a model for the logits ``[N, V]`` of all next tokens of a batch, and return them with the true ones ``[N]``."""
-Lessons = Callable[[int, torch.Generator], Sequence[Lesson]]
-"""Return the lessons of an epoch, drawn by a generator; all epochs have as many."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TeacherRecipe:
+class TeacherRecipe(LoopRecipe):
     """How a model is taught: AdamW, one cycle of learning rates.
 
     Attributes:
-        epochs: passes over the training split.
         learning_rate: peak.
         warmup: share of the training over which the learning rate rises; then it falls to 0 as a cosine.
         weight_decay: of matrices.
@@ -48,10 +43,8 @@ class TeacherRecipe:
         label_smoothing: of every target but the end token, so that models end sharply.
         clip: largest norm of the gradient.
         bfloat16: compute in half the bits; for very narrow models, converting costs more than it saves.
-        seed: of initialization, order and dropout.
     """
 
-    epochs: int
     learning_rate: float = 1e-3
     warmup: float = 0.1
     weight_decay: float = 0.01
@@ -59,7 +52,6 @@ class TeacherRecipe:
     label_smoothing: float = 0.1
     clip: float = 1.0
     bfloat16: bool = True
-    seed: int = 0
 
 
 def check_packages(name: str) -> None:
@@ -83,7 +75,7 @@ def smoothed_loss(logits: Tensor, labels: Tensor, smoothing: float, eos: int) ->
 
 def fit(
     build: Callable[[], Model],
-    lessons: Lessons,
+    lessons: Draw[Lesson],
     data: str,
     recipe: TeacherRecipe,
     checkpoint: Path,
@@ -95,7 +87,7 @@ def fit(
 
     Args:
         build: makes the untrained model.
-        lessons: what it learns from.
+        lessons: returns what it learns from in an epoch; all have as many.
         data: a fingerprint of the data.
         recipe: how it is taught.
         checkpoint: is replaced after every epoch.
@@ -108,45 +100,24 @@ def fit(
     Raises:
         UsageError: if the checkpoint is damaged, or of another training that is not finished.
     """
-    torch.manual_seed(recipe.seed)
-    model = build().train()
-    torch.nn.Module.to(model, torch.device(device))  # what transformers wraps around it has no types
+    model = begin(build, recipe.seed, device)
     deployed = model.config._attn_implementation
     model.set_attn_implementation("eager")  # for short texts on a CPU a training step takes a quarter less
     weights = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    groups = [
-        {"params": [value for value in weights.values() if value.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [value for value in weights.values() if value.ndim <= 1], "weight_decay": 0.0},
-    ]
+
+    def loss(lesson: Lesson, epoch: int, chance: torch.Generator) -> tuple[Tensor, Tensor]:
+        with torch.autocast(model.device.type, torch.bfloat16, recipe.bfloat16):
+            logits, labels = lesson(model)
+        found = smoothed_loss(logits, labels, recipe.label_smoothing, int(model.config.eos_token_id))
+        return found, found
+
+    groups = decayed(weights.values(), recipe.weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98), fused=True)
     plan = {**asdict(recipe), "model": json.loads(model.config.to_json_string()), "data": data}
     state = Checkpoint(checkpoint, plan, weights, [optimizer])
-    first, seconds = state.restore()
-    total = 0
-    for epoch in range(first, recipe.epochs):
-        started = time.perf_counter()
-        chance = torch.Generator().manual_seed((recipe.seed * 100_003 + epoch) % 2**63)
-        torch.manual_seed(chance.initial_seed())  # of dropout and noise
-        order = lessons(epoch, chance)
-        total = len(order) * recipe.epochs
-        for step, lesson in enumerate(order):
-            done = epoch * len(order) + step
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.learning_rate * one_cycle(done / total, recipe.warmup)
-            with torch.autocast(model.device.type, torch.bfloat16, recipe.bfloat16):
-                logits, labels = lesson(model)
-            loss = smoothed_loss(logits, labels, recipe.label_smoothing, int(model.config.eos_token_id))
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(weights.values(), recipe.clip)
-            optimizer.step()
-            if done % 10 == 0:
-                progress(done + 1, total, loss.item())
-        seconds += time.perf_counter() - started
-        state.save(epoch + 1, seconds)
-    progress(total, total, math.nan)
+    seconds = run_epochs(model, state, recipe, lessons, loss, warmup=recipe.warmup, clip=recipe.clip, progress=progress)
     model.set_attn_implementation(deployed)
-    return model.train(False), seconds
+    return model, seconds
 
 
 def save_pretrained(

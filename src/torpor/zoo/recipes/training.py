@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from torpor.data.images import to_unit
@@ -17,14 +15,14 @@ from torpor.data.sets import Batch
 from torpor.targets.sdn import ShallowDeepNetwork
 from torpor.zoo.entry import Progress, silent
 from torpor.zoo.recipes.checkpoint import Checkpoint
+from torpor.zoo.recipes.loop import LoopRecipe, begin, decayed, run_epochs, shuffled
 
 
-@dataclass(frozen=True)
-class Recipe:
+@dataclass(frozen=True, kw_only=True)
+class Recipe(LoopRecipe):
     """How a network is trained: one-cycle learning rates, bfloat16 autocast, random crops and mirroring.
 
     Attributes:
-        epochs: passes over the training split.
         batch_size: images per step.
         learning_rate: peak for the backbone (SGD with Nesterov momentum 0.9).
         head_learning_rate: peak for the internal classifiers (Adam).
@@ -36,10 +34,8 @@ class Recipe:
         cutout: side of the gray square put on each image, in pixels (DeVries and Taylor, arXiv:1708.04552).
         sizes: sides to which images are scaled, one per equal part of the training; small images first are cheap
             epochs (Tan and Le, "EfficientNetV2", ICML 2021). Empty means the images' own size.
-        seed: of initialization, order and augmentation.
     """
 
-    epochs: int
     batch_size: int = 128
     learning_rate: float = 0.15
     head_learning_rate: float = 2e-3
@@ -50,7 +46,6 @@ class Recipe:
     flip: bool = True
     cutout: int = 0
     sizes: tuple[int, ...] = ()
-    seed: int = 0
 
 
 def train(
@@ -71,45 +66,23 @@ def train(
         The trained network on ``device``, in evaluation mode.
 
     Raises:
-        UsageError: if the checkpoint is damaged, or of another recipe that is not finished.
+        UsageError: if there are fewer samples than a batch holds, or the checkpoint is damaged or of another recipe
+            that is not finished.
     """
-    torch.manual_seed(recipe.seed)
-    model = build().to(device).train()
-    for kernel in model.parameters():
-        if kernel.ndim == 4:
-            kernel.data = kernel.data.contiguous(memory_format=torch.channels_last)
-    optimizers = _optimizers(model, recipe)
-    peaks = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
+    model = begin(build, recipe.seed, device)
     images, labels = data.inputs.to(device), data.references.to(device)
-    per_epoch = len(data) // recipe.batch_size
-    total = per_epoch * recipe.epochs
-    state = Checkpoint(checkpoint, asdict(recipe), model.state_dict(), optimizers)
-    first, seconds = state.restore()
-    for epoch in range(first, recipe.epochs):
-        started = time.perf_counter()
-        chance = torch.Generator().manual_seed((recipe.seed * 100_003 + epoch) % 2**63)
-        order = torch.randperm(len(data), generator=chance)
-        for step in range(per_epoch):
-            done = epoch * per_epoch + step
-            groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-            for group, peak in zip(groups, peaks, strict=True):
-                group["lr"] = peak * one_cycle(done / total)
-            pick = order[step * recipe.batch_size : (step + 1) * recipe.batch_size].to(device)
-            batch = resize(augment(to_unit(images[pick]), recipe, chance), recipe, epoch)
-            batch = batch.contiguous(memory_format=torch.channels_last)
-            loss, final = losses(model, batch, labels[pick], recipe)
-            for optimizer in optimizers:
-                optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-            for optimizer in optimizers:
-                optimizer.step()
-            if done % 10 == 0:
-                progress(done + 1, total, final.item())
-        seconds += time.perf_counter() - started
-        state.save(epoch + 1, seconds)
-    progress(total, total, math.nan)
-    return model.eval()
+
+    def draw(epoch: int, chance: torch.Generator) -> list[Tensor]:
+        return shuffled(len(data), recipe.batch_size, chance)
+
+    def loss(rows: Tensor, epoch: int, chance: torch.Generator) -> tuple[Tensor, Tensor]:
+        pick = rows.to(device)
+        batch = resize(augment(to_unit(images[pick]), recipe, chance), recipe, epoch)
+        return losses(model, batch.contiguous(memory_format=torch.channels_last), labels[pick], recipe)
+
+    state = Checkpoint(checkpoint, asdict(recipe), model.state_dict(), _optimizers(model, recipe))
+    run_epochs(model, state, recipe, draw, loss, progress=progress)
+    return model
 
 
 def losses(model: ShallowDeepNetwork, batch: Tensor, labels: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
@@ -133,26 +106,11 @@ def losses(model: ShallowDeepNetwork, batch: Tensor, labels: Tensor, recipe: Rec
 def _optimizers(model: ShallowDeepNetwork, recipe: Recipe) -> list[torch.optim.Optimizer]:
     """Return SGD for the backbone, whose last head is part of it, and Adam for the internal classifiers."""
     backbone = [*model.stages.parameters(), *model.heads[-1].parameters()]
-    groups = [
-        {"params": [p for p in backbone if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in backbone if p.ndim <= 1], "weight_decay": 0.0},
-    ]
     heads = [p for head in list(model.heads)[:-1] for p in head.parameters()]
     return [
-        torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True),
+        torch.optim.SGD(decayed(backbone, recipe.weight_decay), lr=recipe.learning_rate, momentum=0.9, nesterov=True),
         torch.optim.Adam(heads, lr=recipe.head_learning_rate),
     ]
-
-
-def one_cycle(fraction: float, warmup: float = 0.2) -> float:
-    """Return the learning rate's share of its peak: linear up over ``warmup``, then a cosine to zero.
-
-    >>> one_cycle(0.1), one_cycle(0.2), one_cycle(1.0)
-    (0.5, 1.0, 0.0)
-    """
-    if fraction < warmup:
-        return fraction / warmup
-    return 0.5 * (1 + math.cos(math.pi * (fraction - warmup) / (1 - warmup)))
 
 
 def augment(images: Tensor, recipe: Recipe, chance: torch.Generator) -> Tensor:

@@ -19,8 +19,9 @@ from torpor.targets.tracking import TrackerTarget
 from torpor.zoo.detection.classifier import SIDE, classifier
 from torpor.zoo.detection.registry import DETECTORS, PICTURE, DetectorEntry
 from torpor.zoo.entry import Entry, Progress
+from torpor.zoo.recipes.card import write_card
 from torpor.zoo.recipes.detection import DetectionRecipe, crop_loss, train
-from torpor.zoo.recipes.detectors import judge_tracker, write_card
+from torpor.zoo.recipes.detectors import judge_tracker
 from torpor.zoo.storage import load_half, save_half
 
 SUPPRESSION = NMS(conf=0.1, agnostic=True)

@@ -1,63 +1,71 @@
-"""What every attack owes on decoders, in the same table as on early exits: target x norm x attack."""
+"""What every attack owes on decoders, detectors and trackers, in the same table as on early exits."""
 
 from __future__ import annotations
 
 import pickle
 from functools import cache
+from itertools import pairwise
 
 import pytest
 import torch
+from candidate_targets import CANDIDATE_TARGETS, same
+from contract_cases import BOTH, Kind, attack_rows, build, inputs_of, watch
 from contract_rows import rows_of
 from edit_distance import edits
-from step_cases import attack_rows, build, watch
-from step_targets import STEP_TARGETS, inputs_of
+from step_targets import STEP_TARGETS
 from torch import Tensor
 
 from torpor.attacks.base import Attack, AttackResult
 from torpor.attacks.registry import ATTACKS
 from torpor.core.batches import Samples, join
-from torpor.core.space import DenseSpace
+from torpor.core.space import DenseSpace, VideoSpace
 from torpor.core.text import TextSpace
 from torpor.core.units import Unit
 from torpor.targets.steps import STEP, StepTarget
 
-TABLE = rows_of(STEP_TARGETS)
-ALL = slice(0, 8)
+TABLE = rows_of(BOTH)
+ALL = slice(None)
+NETWORKS = ("captioner", "detector", "video")
 DETERMINISTIC = (
     "nicg-slowdown",
     "nmtsloth-char",
     "nmtsloth-token",
     "nmtsloth-structure",
     "llmeffichecker-char",
+    "overload",
+    "phantom-sponges",
+    "slowtrack",
+    "slowtrack-unbounded",
+    "daedalus",
     "control-flat",
     "control-keep-writing",
 )
 
-table = pytest.mark.parametrize(("target_name", "norm", "name"), TABLE)
+NAMES = ("target_name", "norm", "name")
+table = pytest.mark.parametrize(NAMES, TABLE)
+ATTACKED = [row for row in TABLE if not ATTACKS[row[2]].is_control]
 
 
 @cache
-def case(target_name: str, norm: str, name: str) -> tuple[StepTarget, bytes, Attack, Samples, AttackResult]:
-    """Attack eight inputs; the bytes are all that the target was before."""
-    target = STEP_TARGETS[target_name]()
+def case(target_name: str, norm: str, name: str) -> tuple[Kind, bytes, Attack, Samples, AttackResult]:
+    """Attack all inputs; the bytes are all that the target was before."""
+    target = BOTH[target_name]()
     before, inputs = pickle.dumps(vars(target)), inputs_of(target)
     attack = build(name, norm, target)
     return target, before, attack, inputs, attack_rows(attack, target, inputs, ALL)
 
 
-def same(one: Samples, other: Samples) -> bool:
-    return one.equal(other) if isinstance(one, Tensor) else one == other
-
-
-def sizes(target: StepTarget, clean: Samples, attacked: Samples, norm: str) -> Tensor:
-    """Return how far each input is from the clean one: in the norm of stored integers, or in edits."""
+def sizes(target: Kind, clean: Samples, attacked: Samples, norm: str) -> Tensor:
+    """Return how far each input, or the farthest frame of a video, is from the clean one: as stored, or in edits."""
     if isinstance(target.space, TextSpace):
         pairs = zip(clean, attacked, strict=True)
         return torch.tensor([float(edits(*pair, norm, target.space.codec)) for pair in pairs])
     assert isinstance(target.space, DenseSpace)
     stored = [target.space.to_bytes(batch).to(torch.float64) for batch in (clean, attacked)]
-    change = (stored[1] - stored[0]).flatten(1) / target.space.levels
-    return {"Linf": change.abs().amax(1), "L2": change.square().sum(1).sqrt(), "L1": change.abs().sum(1)}[norm]
+    change = (stored[1] - stored[0]) / target.space.levels
+    frames = change.flatten(2) if isinstance(target.space, VideoSpace) else change.flatten(1).unsqueeze(1)
+    each = {"Linf": frames.abs().amax(2), "L2": frames.square().sum(2).sqrt(), "L1": frames.abs().sum(2)}[norm]
+    return each.amax(1)
 
 
 @table
@@ -88,11 +96,10 @@ def test_results_are_sendable_inputs_within_budget(target_name: str, norm: str, 
 def test_work_is_that_of_the_hard_target_and_never_less_than_clean(target_name: str, norm: str, name: str) -> None:
     target, _, _, inputs, result = case(target_name, norm, name)
     assert same(result.clean_inputs, inputs)
-    for row in range(8):
-        here = slice(row, row + 1)
+    for here in (slice(row, row + 1) for row in range(len(inputs))):
         for sent, outcome in ((result.inputs, result.attacked), (inputs, result.clean)):
             alone = target.run(sent[here])
-            assert alone.outputs == outcome.outputs[here]
+            assert same(alone.outputs, outcome.outputs[here])
             assert alone.work.counts.equal(outcome.work.counts[here])
     clean, attacked = target.prices.cost(result.clean.work), target.prices.cost(result.attacked.work)
     assert (attacked >= clean).all()
@@ -100,13 +107,23 @@ def test_work_is_that_of_the_hard_target_and_never_less_than_clean(target_name: 
     for row in (attacked == clean).nonzero().flatten().tolist():
         here = slice(row, row + 1)
         assert same(result.inputs[here], inputs[here])
-        assert result.attacked.outputs[here] == result.clean.outputs[here]
+        assert same(result.attacked.outputs[here], result.clean.outputs[here])
 
 
-@pytest.mark.parametrize(("target_name", "norm", "name"), [row for row in TABLE if not ATTACKS[row[2]].is_control])
+@pytest.mark.parametrize(NAMES, [row for row in ATTACKED if row[0] in STEP_TARGETS])
 def test_some_outputs_become_longer(target_name: str, norm: str, name: str) -> None:
-    target, _, _, _, result = case(target_name, norm, name)
+    target, *_, result = case(target_name, norm, name)
+    assert isinstance(target, StepTarget)
     assert (target.iterations(result.attacked.work) > target.iterations(result.clean.work)).any()
+
+
+@pytest.mark.parametrize(NAMES, [row for row in ATTACKED if row[0] in CANDIDATE_TARGETS])
+def test_more_candidates_pass(target_name: str, norm: str, name: str) -> None:
+    result = case(target_name, norm, name)[-1]
+    attacked, clean = (one.work.counts[:, 1] for one in (result.attacked, result.clean))
+    assert (attacked > clean).sum() >= 2
+    found = result.candidates
+    assert found.zero_gradient is None or not found.zero_gradient.any()
 
 
 @table
@@ -122,12 +139,12 @@ def test_the_target_is_left_as_it_was(target_name: str, norm: str, name: str) ->
     assert again.candidates.backwards.equal(result.candidates.backwards)
 
 
-@pytest.mark.parametrize(("target_name", "norm", "name"), [row for row in TABLE if row[0] != "captioner"])
+@pytest.mark.parametrize(NAMES, [row for row in TABLE if row[0] not in NETWORKS])
 def test_a_batch_equals_its_samples_on_toys(target_name: str, norm: str, name: str) -> None:
     target, _, attack, inputs, whole = case(target_name, norm, name)
-    singles = [attack_rows(attack, target, inputs, slice(row, row + 1)) for row in range(8)]
-    threes = [attack_rows(attack, target, inputs, slice(row, row + 3)) for row in (0, 3)]
-    for parts, count in ((singles, 8), (threes, 6)):
+    singles = [attack_rows(attack, target, inputs, slice(row, row + 1)) for row in range(len(inputs))]
+    threes = [attack_rows(attack, target, inputs, slice(row, row + 3)) for row in range(0, len(inputs) - 2, 3)]
+    for parts, count in ((singles, len(inputs)), (threes, 3 * len(threes))):
         assert torch.cat([part.attacked.work.counts for part in parts]).equal(whole.attacked.work.counts[:count])
         assert same(join([part.inputs for part in parts]), whole.inputs[:count])
         assert same(join([part.candidates.inputs for part in parts]), whole.candidates.inputs[:count])
@@ -135,13 +152,21 @@ def test_a_batch_equals_its_samples_on_toys(target_name: str, norm: str, name: s
         assert torch.cat([part.candidates.backwards for part in parts]).equal(whole.candidates.backwards[:count])
 
 
-@pytest.mark.parametrize(("target_name", "norm", "name"), [row for row in TABLE if row[0] == "captioner"])
-def test_a_batch_equals_its_samples_on_a_network(target_name: str, norm: str, name: str) -> None:
-    """Batched convolutions round differently: a pixel may end one level off, but no sample's work changes."""
+@pytest.mark.parametrize(NAMES, [row for row in TABLE if row[0] in NETWORKS])
+def test_a_batch_equals_its_samples_on_networks(target_name: str, norm: str, name: str) -> None:
+    """Batched convolutions round differently: a pixel may end one level off, but no caption's work changes."""
     target, _, attack, inputs, whole = case(target_name, norm, name)
-    parts = [attack_rows(attack, target, inputs, rows) for rows in (slice(0, 1), slice(1, 4), slice(4, 8))]
-    assert torch.cat([part.attacked.work.counts for part in parts]).equal(whole.attacked.work.counts)
-    assert (join([part.inputs for part in parts]) == whole.inputs).to(torch.float64).mean() > 0.9
+    assert isinstance(target.space, DenseSpace)
+    for cuts in (range(len(inputs) + 1), (0, 3, len(inputs))):
+        parts = [attack_rows(attack, target, inputs, slice(*rows)) for rows in pairwise(cuts)]
+        together = join([part.candidates.inputs for part in parts])
+        assert (target.space.snap(together) == target.space.snap(whole.candidates.inputs)).double().mean() > 0.9
+        if isinstance(target, StepTarget):
+            assert torch.cat([part.attacked.work.counts for part in parts]).equal(whole.attacked.work.counts)
+            assert (join([part.inputs for part in parts]) == whole.inputs).double().mean() > 0.9
+        else:
+            assert torch.cat([part.candidates.forwards for part in parts]).equal(whole.candidates.forwards)
+            assert torch.cat([part.candidates.backwards for part in parts]).equal(whole.candidates.backwards)
 
 
 @table
@@ -149,16 +174,19 @@ def test_passes_are_counted_as_they_happen(
     target_name: str, norm: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attack, inputs = case(target_name, norm, name)[2:4]
-    for rows in (slice(1, 2), slice(4, 5), slice(3, 6)):
+    geometry = int(name.startswith("slowtrack"))  # where boxes are, asked once
+    for first, last in ((1, 2), (4, 5), (3, 6)) if target_name in STEP_TARGETS else ((1, 2), (1, 4)):
         with monkeypatch.context() as patches:
-            target = STEP_TARGETS[target_name]()
+            target = BOTH[target_name]()
             passes = watch(target, patches)
-            result = attack_rows(attack, target, inputs, rows)
+            result = attack_rows(attack, target, inputs, slice(first, last))
         count = len(result.inputs)
-        verification = 2 * count
-        assert sum(passes.forwards) - verification == result.candidates.forwards.sum()
-        unneeded = sum(passes.backwards) - result.candidates.backwards.sum()
-        assert unneeded == 0 if count == 1 else 0 <= unneeded <= count  # a row may leave behind its neighbors' pass
+        frames = target.space.shape[0] if isinstance(target.space, VideoSpace) else 1
+        verification = 2 * count * frames
+        assert sum(passes.forwards) - verification - geometry == frames * result.candidates.forwards.sum()
+        unneeded = sum(passes.backwards) - frames * result.candidates.backwards.sum()
+        rides_along = target_name in STEP_TARGETS and count > 1  # a row may leave behind its neighbors' pass
+        assert 0 <= unneeded <= count if rides_along else unneeded == 0
 
 
 @table
@@ -170,11 +198,16 @@ def test_another_seed_draws_other_randomness(target_name: str, norm: str, name: 
 
 @table
 def test_failures_count_as_clean(target_name: str, norm: str, name: str) -> None:
-    """One step, and nothing else has a price: nothing costs more than anything else."""
-    target = STEP_TARGETS[target_name]().with_cap(1)
-    target.units = tuple(Unit(unit.name, int(unit.name == STEP)) for unit in target.units)
+    """Where only one step, or the network, has a price, nothing costs more than anything else."""
+    target = BOTH[target_name]()
+    if isinstance(target, StepTarget):
+        target = target.with_cap(1)
+    parts: list[Kind] = [target] if isinstance(target, StepTarget) else [target, target.detector]
+    units = [tuple(Unit(unit.name, int(unit.name in (STEP, "backbone"))) for unit in part.units) for part in parts]
+    for part, priced in zip(parts, units, strict=True):
+        part.units = priced
     attack, inputs = case(target_name, norm, name)[2:4]
     result = attack_rows(attack, target, inputs, ALL)
     assert same(result.inputs, inputs)
-    assert result.attacked.outputs == result.clean.outputs
+    assert same(result.attacked.outputs, result.clean.outputs)
     assert result.attacked.work.counts.equal(result.clean.work.counts)

@@ -1,0 +1,38 @@
+"""What trainings on generated pictures share: their settings, and noise of any strength."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from torpor.zoo.recipes.loop import LoopRecipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureRecipe(LoopRecipe):
+    """How a network learns from pictures: AdamW with one-cycle learning rates and gradients of at most norm 5.
+
+    Attributes:
+        batch_size: pictures per step.
+        learning_rate: peak.
+        weight_decay: of matrices and kernels.
+        noise: largest standard deviation of the normal noise on each picture, in pixels of [0, 1]; drawn for each.
+        autocast: whether to compute in bfloat16; convolutions per channel are slower in it on a CPU.
+    """
+
+    batch_size: int
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-2
+    noise: float
+    autocast: bool = True
+
+
+def with_noise(pictures: Tensor, most: float, chance: torch.Generator) -> Tensor:
+    """Add normal noise of a strength from 0 to ``most`` to each picture ``[B, C, H, W]`` in [0, 1]."""
+    if not most:
+        return pictures
+    strength = most * torch.rand(len(pictures), 1, 1, 1, generator=chance)
+    noise = strength * torch.randn(pictures.shape, generator=chance)
+    return (pictures + noise.to(pictures.device)).clamp(0, 1)
