@@ -88,8 +88,11 @@ def _steps_sentence(worst: Row) -> str:
 def _objects_sentence(worst: Row, clean: Row | None) -> str:
     """Say what became of the number of objects, of those that the clean input has, and of what is really there."""
     kept = " to ".join(value_text(worst, key, steps_text) for key in ("kept_clean_mean", "kept_mean"))
-    recall = value_text(worst, "clean_recall_mean", percent)
-    said = f"Objects handed downstream per sample: {kept} in the mean; {recall} of the clean ones are still found"
+    recall = worst.get("clean_recall_mean")
+    left = "the clean inputs have none"
+    if recall is not None and not is_missing(recall):
+        left = f"{percent(recall)} of the clean ones are still found"
+    said = f"Objects handed downstream per sample: {kept} in the mean; {left}"
     scores = (("mAP@.5", "map50"), ("MOTA", "mota"), ("IDF1", "idf1"))
     known = [(name, key) for name, key in scores if not is_missing(worst.get(key))]
     if not known:
