@@ -49,8 +49,8 @@ class BitDepth(Transform):
 
     def forward(self, inputs: Tensor, generators: list[torch.Generator]) -> Tensor:
         """See :meth:`Transform.forward`."""
-        most = 2**self.bits - 1
-        return (inputs * most).round().div(most)
+        most = (1 << self.bits) - 1
+        return (inputs * most).round() / most
 
     def flops(self, space: InputSpace) -> int:
         """Return 3 for each value: multiply, round, divide."""

@@ -23,8 +23,8 @@ QUALITIES = (90, 75, 50, 25)
 class JPEG(Transform):
     """Save each picture as JPEG and read it again (Dziugaite et al.).
 
-    The surrogate is the same coding in torch, with a rounding that lets gradients through where a coefficient is far
-    from a whole number; see :func:`~torpor.defenses.jpeg_codec.near_round_trip`.
+    The surrogate is the same coding in torch; gradients pass straight through the rounding of coefficients that are not
+    rounded to zero. See :func:`~torpor.defenses.jpeg_codec.near_round_trip`.
 
     Attributes:
         quality: as Pillow and libjpeg count it, 1 to 100.

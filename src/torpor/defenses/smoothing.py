@@ -46,6 +46,9 @@ def windows(images: Tensor, size: int) -> Tensor:
 class Median(Transform):
     """Replace each value by the median of those around it, in its own channel (Xu et al.).
 
+    The surrogate is the median itself: its gradient goes to the pixel that it took. Attacks with that gradient found
+    costlier inputs than with the identity's or the local mean's.
+
     Attributes:
         size: side of the window in pixels, an odd number from 3 to 15.
 
@@ -78,7 +81,7 @@ class Median(Transform):
 
     def surrogate(self, inputs: Tensor, generators: list[torch.Generator]) -> Tensor:
         """See :meth:`Transform.surrogate`."""
-        return windows(inputs, self.size).mean(-1)
+        return windows(inputs, self.size).median(-1).values
 
     def flops(self, space: InputSpace) -> int:
         """Return the comparisons that sort a window by binary insertion, ``n ceil(log2 n)`` for each of its values."""
@@ -93,6 +96,9 @@ class NonLocalMeans(Transform):
     Patches of 7 x 7 pixels are compared in a window of 21 x 21, as in the artifact of the USENIX Security 2025 study;
     by scikit-image, whose weights are those of the fast method of Darbon et al., on RGB. The study's are OpenCV's,
     on a luma and two chromas.
+
+    The surrogate is the identity: attacks with the gradient of local means, or with that of the weighted mean at fixed
+    weights, found less costly inputs.
 
     Attributes:
         strength: up to which difference patches are alike, in gray levels of 255; the study's 10 by default.

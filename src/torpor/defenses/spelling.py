@@ -18,6 +18,8 @@ from torpor.targets.base import Target
 WORD = re.compile(r"(?<![\w'])[^\W\d_]+(?:'[^\W\d_]+)*(?![\w'])")
 SHORTEST = 4
 """Letters of the shortest word that is repaired: shorter ones have too many neighbors."""
+LONGEST = 24
+"""Letters of the longest one: longer ones have many neighbors, and who sends them has no spelling to repair."""
 LETTERS = 5
 """Letters of a usual word, for FLOPs."""
 
@@ -27,13 +29,13 @@ class Spelling(Transform):
     """Replace each unknown word by the commonest word of the language that is one edit away, if there is one.
 
     Words and how common they are come from pyspellchecker. Case stays: words are repaired that are in small letters, in
-    capitals, or begin with one; others, words with digits and words of less than 4 letters stay as they are.
+    capitals, or begin with one; others, words with digits and words of less than 4 or more than 24 letters stay.
 
     Attributes:
         language: two letters, one of pyspellchecker's.
 
-    >>> Spelling().clean("A smal dog jumsp at NASDAQ42")
-    'A small dog jumps at NASDAQ42'
+    >>> Spelling().clean("A smal hoouse for NASDAQ42")
+    'A small house for NASDAQ42'
     """
 
     id: ClassVar[str] = "spelling"
@@ -87,7 +89,7 @@ def _repaired(word: str, language: str) -> str:
     """Return a word repaired, in its own case."""
     checker, small = _checker(language), word.lower()
     case = next((case for case in (str.lower, str.capitalize, str.upper) if case(small) == word), None)
-    if case is None or len(word) < SHORTEST or small in checker:
+    if case is None or not SHORTEST <= len(word) <= LONGEST or small in checker:
         return word
     near = [other for other in checker.known(checker.edit_distance_1(small)) if WORD.fullmatch(other)]
     return case(max(near, key=lambda other: (checker[other], other))) if near else word

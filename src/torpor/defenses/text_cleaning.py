@@ -19,8 +19,8 @@ GREEK = "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧοαν"  # noqa: RUF001 - that is what they
 LOOK_ALIKES = str.maketrans(CYRILLIC + GREEK, "ABEKMHOPCTYXISJGQWaeopcyxisjdhqw" + "ABEZHIKMNOPTYXoav")
 """Cyrillic and Greek letters and the Latin ones that look the same: some of the confusables of Unicode UTS #39."""
 SPECIAL = re.compile(
-    r"\s*(?:<\|[^|<>\s]{1,40}\|>|</?s>|<(?:bos|eos|pad|unk|mask|sep|cls|start_of_turn|end_of_turn|extra_id_\d+)>"
-    r"|\[/?(?:bos|eos|pad|unk|mask|sep|cls|inst)\]|<</?sys>>)\s*",
+    r"<\|[^|<>\s]{1,40}\|>|</?s>|<(?:bos|eos|pad|unk|mask|sep|cls|start_of_turn|end_of_turn|extra_id_\d+)>"
+    r"|\[/?(?:bos|eos|pad|unk|mask|sep|cls|inst)\]|<</?sys>>",
     re.IGNORECASE,
 )
 """Special tokens of well-known tokenizers, spelled as text."""
@@ -94,8 +94,13 @@ class Normalize(Cleaning):
         """See :meth:`Cleaning.once`."""
         shown = "".join(c for c in text if c.isspace() or unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
         plain = unicodedata.normalize("NFKC", shown)
-        latin = re.sub(r"\w*[A-Za-z]\w*", lambda word: word[0].translate(LOOK_ALIKES), plain)
+        latin = re.sub(r"\w+", lambda word: _latin(word[0]), plain)
         return re.sub(r"\s+", lambda space: "\n" if "\n" in space[0] else " ", latin).strip()
+
+
+def _latin(word: str) -> str:
+    """Return a word without letters that only look Latin, if any of its letters is."""
+    return word.translate(LOOK_ALIKES) if re.search("[A-Za-z]", word) else word
 
 
 @dataclass(frozen=True)
@@ -113,9 +118,9 @@ class Strip(Cleaning):
 
     def once(self, text: str) -> str:
         """See :meth:`Cleaning.once`."""
-        plain = SPECIAL.sub(" ", text)
-        short = PIECE.sub(lambda found: found[1] * TIMES, plain if plain == text else plain.strip())
-        return _without_repeated_phrases(short)
+        first, *others = SPECIAL.split(text)
+        plain = " ".join(part.strip() for part in (first, *others) if part.strip()) if others else first
+        return _without_repeated_phrases(PIECE.sub(lambda found: found[1] * TIMES, plain))
 
 
 def _without_repeated_phrases(text: str) -> str:
