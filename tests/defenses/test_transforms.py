@@ -257,17 +257,17 @@ def test_a_video_is_changed_frame_by_frame() -> None:
     assert len(defended.run(videos).outputs[0]) == 2
 
 
-def test_an_attack_through_bit_depth_reaches_what_a_blind_one_cannot() -> None:
+def test_an_attack_through_bit_depth_reaches_what_a_blind_one_does_not() -> None:
+    """Behind one bit, the deepest window wants 8 white pixels of 16, give or take none: a mean pixel is not enough."""
     target = needle()
-    defended = load_defense("bit-depth:3").defend(target)
-    inputs = torch.full((4, 1, 4, 4), 204 / 255)
+    defended = load_defense("bit-depth:1").defend(target)
+    inputs = target.space.snap(torch.linspace(0.7, 0.95, 12).view(-1, 1, 1, 1).expand(-1, 1, 4, 4))
     attack = load_attack("pgd", eps=0.4)
-    blind = attack(target, inputs)
-    assert target.prices.cost(blind.attacked.work).eq(target.prices.cost(target.static_work())).all()
-    cost = defended.prices.cost
-    fooled, adaptive = cost(defended.run(blind.inputs).work), cost(attack(defended, inputs).attacked.work)
-    assert (fooled < adaptive).any()
-    assert (fooled <= adaptive).all()
+    static = defended.prices.cost(defended.static_work())
+    blind = defended.prices.cost(defended.run(attack(target, inputs).inputs).work)
+    adaptive = defended.prices.cost(attack(defended, inputs).attacked.work)
+    assert (adaptive >= blind).all()
+    assert (adaptive == static).sum() >= 1.5 * (blind == static).sum()
 
 
 @pytest.mark.parametrize("name", ["jpeg:50", "median", "bit-depth:3"])

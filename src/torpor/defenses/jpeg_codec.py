@@ -97,8 +97,8 @@ def rounded(numbers: Tensor) -> Tensor:
     """Return coefficients ``[..., 8, 8]`` rounded; gradients pass straight through, but not through what became zero.
 
     Straight through everything, the cosine transform and its inverse would cancel, and the gradient would know nothing
-    of the quality; a small change of what is rounded to zero is lost. The mean of a block, its first coefficient, always
-    lets gradients through.
+    of the quality; a small change of what is rounded to zero is lost. The mean of a block, its first coefficient, lets
+    gradients through in any case.
 
     >>> numbers = torch.full((8, 8), 0.4, requires_grad=True)
     >>> rounded(3 * numbers).sum().backward(), rounded(numbers).sum().backward()
