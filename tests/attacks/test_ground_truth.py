@@ -256,7 +256,8 @@ def test_attacks_are_plain_values() -> None:
     ("name", "options", "message"),
     [
         ("sloth", {}, "expected an attack among deepsloth"),
-        ("control-shuffled", {}, "expected an attack among"),
+        ("DeepSlot", {}, r"got 'DeepSlot'; did you mean deepsloth\? see: torpor list attacks$"),
+        ("control-shuffled", {}, "expected an attack among .*, got 'control-shuffled'; see: torpor list attacks$"),
         ("square", {"steps": 3}, "no number of steps for square"),
         ("deepsloth", {"steps": 0}, "1 step or more"),
         ("deepsloth", {"norm": "L0"}, "expected norm"),

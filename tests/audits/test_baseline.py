@@ -62,7 +62,7 @@ def test_missing_rows_and_values_are_inconclusive(tmp_path: Path) -> None:
     old = read_audit(write_audit(tmp_path / "old"))
     new = read_audit(write_audit(tmp_path / "new", {"deepsloth": SLOWDOWNS["deepsloth"]}))
     odd = [result for result in compare_baseline(new, old) if result.verdict is not Verdict.PASS]
-    assert [(result.row, result.verdict) for result in odd] == [("noise-search Linf eps=0.03137", Verdict.INCONCLUSIVE)]
+    assert [(result.row, result.verdict) for result in odd] == [("noise-search, Linf 8/255", Verdict.INCONCLUSIVE)]
     assert overall(compare_baseline(old, new)) is Verdict.PASS  # a new attack has nothing to be compared with
     (result,) = compare_baseline(audit_of(slowdown_mean=None), audit_of(slowdown_mean=1.0))
     assert result.verdict is Verdict.INCONCLUSIVE

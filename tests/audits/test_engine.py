@@ -13,7 +13,7 @@ from torch import Tensor
 from toy_audits import NEEDLE, records, snapshot, write_images
 
 from torpor.audits.engine import run_audit
-from torpor.audits.plan import Plan, slug
+from torpor.audits.plan import Plan
 from torpor.audits.store import SCHEMA
 from torpor.core.errors import DataError, UsageError
 from torpor.data.images import ImageSet
@@ -57,7 +57,7 @@ def test_every_sample_has_one_record_per_row(audited: tuple[Plan, Target, Path])
     table = records(folder)
     assert table.schema.equals(SCHEMA)
     keys = list(zip(*(table[name].to_pylist() for name in ("attack", "eps", "sample")), strict=True))
-    wanted = [("clean", None), *((name, budget.eps) for name, budget in plan.rows)]
+    wanted = [(cell.attack, cell.budget.eps if cell.budget else None) for cell in plan.cells]
     assert sorted(keys, key=str) == sorted(((*row, sample) for row in wanted for sample in range(20)), key=str)
 
 
@@ -82,10 +82,12 @@ def test_a_larger_budget_never_costs_the_best_attack_anything(audited: tuple[Pla
 def test_examples_are_the_first_and_the_costliest_and_repeat_their_cost(audited: tuple[Plan, Target, Path]) -> None:
     plan, target, folder = audited
     table = records(folder).to_pylist()
-    assert {path.stem for path in (folder / "examples").iterdir()} == {slug(*row) for row in plan.rows}
-    for name, budget in plan.rows:
-        kept = load_file(folder / "examples" / f"{slug(name, budget)}.safetensors")
-        rows = {row["sample"]: row for row in table if (row["attack"], row["eps"]) == (name, budget.eps)}
+    attacked = [cell for cell in plan.cells if cell.budget]
+    assert {path.stem for path in (folder / "examples").iterdir()} == {cell.slug for cell in attacked}
+    for cell in attacked:
+        assert cell.budget
+        kept = load_file(folder / "examples" / f"{cell.slug}.safetensors")
+        rows = {row["sample"]: row for row in table if (row["attack"], row["eps"]) == (cell.attack, cell.budget.eps)}
         assert set(range(16)) <= set(kept["index"].tolist())
         assert max(row["slowdown"] for row in rows.values()) == kept["slowdown"].max().item()
         assert kept["clean"].dtype == kept["attacked"].dtype == torch.uint8

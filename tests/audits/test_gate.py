@@ -105,7 +105,7 @@ def test_a_gate_holds_for_every_attack_but_not_for_controls(tmp_path: Path) -> N
     assert verdicts(folder, "max(slowdown) <= 2") == ["pass", "pass"]
     results = gate(folder, "max(slowdown) < 2x")
     assert [result.verdict for result in results] == [Verdict.FAIL, Verdict.PASS]
-    assert (results[0].row, results[0].shown, results[0].limit) == ("deepsloth Linf eps=0.03137", "2x", "< 2x")
+    assert (results[0].row, results[0].shown, results[0].limit) == ("deepsloth, Linf 8/255", "2x", "< 2x")
     assert results[0].tags["owasp"] == ("LLM06:2026",)
     assert overall(results) is Verdict.FAIL
     assert verdicts(folder, "mean(slowdown) > 1") == ["pass", "pass"]  # the control's is 1

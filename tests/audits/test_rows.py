@@ -7,7 +7,8 @@ from torpor.attacks.base import AttackResult
 from torpor.attacks.control_sets import costliest
 from torpor.attacks.controls import Noise
 from torpor.attacks.pgd import PGD
-from torpor.audits.rows import attacked_rows, clean_rows
+from torpor.audits.plan import Cell
+from torpor.audits.rows import Clean, attacked_rows, clean_rows
 from torpor.data.sets import Batch
 from torpor.targets.toys import WindowTarget, needle
 
@@ -18,6 +19,11 @@ BATCH = Batch(
 )
 
 
+def clean_batch(target: WindowTarget) -> Clean:
+    inputs = target.space.from_bytes(BATCH.inputs)
+    return Clean(target, BATCH, inputs, target.run(inputs))
+
+
 def attacked(target: WindowTarget, seed: int = 0) -> AttackResult:
     inputs = target.space.from_bytes(BATCH.inputs)
     return PGD(norm="Linf", eps=0.3)(target, inputs, references=BATCH.references, seed=seed)
@@ -25,8 +31,9 @@ def attacked(target: WindowTarget, seed: int = 0) -> AttackResult:
 
 def test_clean_rows_say_what_a_run_alone_costs() -> None:
     target = needle()
-    inputs = target.space.from_bytes(BATCH.inputs)
-    rows = clean_rows(target, BATCH, inputs, target.run(inputs), target.max_work(inputs)).to_pylist()
+    clean = clean_batch(target)
+    inputs = clean.inputs
+    rows = clean_rows(clean, target, Cell("clean", None), clean.outcome).to_pylist()
     for row, image in zip(rows, inputs, strict=True):
         alone = target.run(image.unsqueeze(0))
         assert row["work"] == alone.work.counts[0].tolist()
@@ -46,7 +53,7 @@ def test_clean_rows_say_what_a_run_alone_costs() -> None:
 def test_attacked_rows_repeat_on_the_attacked_input() -> None:
     target = needle()
     result = attacked(target)
-    rows = attacked_rows(target, BATCH, "pgd", PGD(eps=0.3).budget, result).to_pylist()
+    rows = attacked_rows(clean_batch(target), target, Cell("pgd", PGD(eps=0.3).budget), result).to_pylist()
     for row, image, clean in zip(rows, result.inputs, result.clean_inputs, strict=True):
         assert row["work"] == target.run(image.unsqueeze(0)).work.counts[0].tolist()
         assert row["linf"] == pytest.approx((image - clean).abs().max().item(), abs=1e-7)

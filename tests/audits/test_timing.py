@@ -12,6 +12,6 @@ from torpor.targets.toys import needle
 def test_slow_targets_are_timed_on_fewer_samples(limit: float, timed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "TIMED_S", limit)
     pixels = torch.arange(20, dtype=torch.uint8).view(20, 1, 1, 1).expand(20, 1, 4, 4)
-    found = time_pairs(needle(), {"index": torch.arange(20), "clean": pixels, "attacked": pixels})
+    found = time_pairs(needle(), needle(), {"index": torch.arange(20), "clean": pixels, "attacked": pixels})
     assert found["latency_n"] == timed
     assert found["latency_s_p50"] > 0

@@ -10,8 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
+from torpor.audits.source import source
 from torpor.core.errors import DataError
-from torpor.data.coco import CLASSES, GRAY, CocoPictures
+from torpor.data.coco import CLASSES, CocoPictures
+from torpor.data.images import GRAY
 from torpor.targets.detection import DetectorTarget
 from torpor.targets.toy_boxes import Lamps
 
@@ -110,6 +112,15 @@ def test_detectors_read_them_by_default(tmp_path: Path) -> None:
     assert data.load("test").inputs.shape == (1, 1, 8, 16)
     with pytest.raises(DataError, match="pass --data-dir or --inputs"):
         target.data(None)
+
+
+@pytest.mark.parametrize("bars", [True, False])
+def test_own_pictures_come_to_a_detector_as_those_of_the_table_do(tmp_path: Path, bars: bool) -> None:
+    target = DetectorTarget(Lamps(), input_shape=(1, 8, 24), classes=["truck"], bars=bars)
+    (tmp_path / "own.png").write_bytes(picture()["bytes"])
+    own, table = source(target, None, tmp_path / "own.png"), source(target, write(tmp_path), None)
+    assert own.load("test").inputs.equal(table.load("test").inputs)
+    assert (own.load("test").inputs == GRAY).any() == bars
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no pictures of COCO beside the repository")

@@ -11,6 +11,7 @@ from PIL import Image
 from spoken import wav
 from torpor.core.errors import DataError, UsageError
 from torpor.core.space import ImageSpace, WaveSpace
+from torpor.data.images import GRAY
 from torpor.data.own import ImageFiles, own_inputs
 from torpor.targets.toy_text import ToyText
 
@@ -33,6 +34,15 @@ def test_other_sizes_are_scaled_and_colors_dropped(tmp_path: Path) -> None:
     save(tmp_path / "a.png", 50, 20)
     assert ImageFiles(tmp_path / "a.png", (1, 6, 8)).load("test").inputs.shape == (1, 1, 6, 8)
     assert ImageFiles(tmp_path / "a.png", (3, 6, 8)).load("test").inputs.shape == (1, 3, 6, 8)
+
+
+def test_proportions_are_kept_between_gray_bars(tmp_path: Path) -> None:
+    Image.new("RGB", (20, 10), (255, 0, 0)).save(tmp_path / "a.png")
+    (picture,) = own_inputs(tmp_path, ImageSpace((3, 8, 8)), bars=True).load("test").inputs
+    assert (picture[:, [0, 1, 6, 7]] == GRAY).all()
+    assert (picture[:, 2:6] == torch.tensor([255, 0, 0])[:, None, None]).all()
+    (stretched,) = own_inputs(tmp_path, ImageSpace((3, 8, 8))).load("test").inputs
+    assert (stretched == torch.tensor([255, 0, 0])[:, None, None]).all()
 
 
 def test_the_fingerprint_follows_the_files(tmp_path: Path) -> None:
@@ -62,16 +72,24 @@ def test_texts_are_read_for_targets_of_texts(tmp_path: Path) -> None:
     assert own_inputs(tmp_path / "texts.txt", ToyText().space).load("test").inputs == ("one", "two")
 
 
+@pytest.mark.parametrize("text", ["", "\n  \n"])
+def test_texts_without_a_letter_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.txt").write_text(text)
+    for path in (tmp_path, tmp_path / "a.txt"):
+        with pytest.raises(DataError, match=r"expected texts in .*, got only blanks; write some, or"):
+            own_inputs(path, ToyText().space).load("test")
+
+
 def test_what_cannot_be_read_is_said_in_a_sentence(tmp_path: Path) -> None:
     space = ImageSpace((3, 6, 8))
     with pytest.raises(UsageError, match="no such file; check --inputs"):
         own_inputs(tmp_path / "missing", space)
     with pytest.raises(UsageError, match="got one of points; leave it out"):
         own_inputs(tmp_path, SimpleNamespace(kind="point"))  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="got none; pass another folder"):
+    with pytest.raises(DataError, match="got no such file; pass another folder"):
         own_inputs(tmp_path, space).load("test")
     with pytest.raises(DataError, match="images to audit, none to fit on"):
         own_inputs(tmp_path, space).load("validation")
     (tmp_path / "a.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"expected an image, got .*a\.png"):
+    with pytest.raises(DataError, match=r"expected an image, got 8 other bytes in .*a\.png; remove or convert it"):
         own_inputs(tmp_path, space).load("test")

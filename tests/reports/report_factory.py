@@ -83,6 +83,7 @@ def _rows(
             "sample": sample,
             "attack": attack,
             "defense": "none",
+            "attacker": None,
             "norm": norm,
             "eps": eps,
             "reference": sample % 10,

@@ -68,12 +68,28 @@ def test_missing_folders_and_names_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"expected config\.json in"):
         load_target(f"hf:{tmp_path}")
     with pytest.raises(
-        UsageError, match="expected a local folder or the name of a model on the hub, got no-such-model"
+        UsageError,
+        match="expected a local folder or the name of a model on the hub, got no-such-model: no such folder, no "
+        "safetensors in the cache, and the hub is out of reach; check it",
     ):
         load_target("hf:no-such-model")
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(DataError, match=r"expected config\.json in"):
         load_target(f"hf:{tmp_path}")
+
+
+def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def ask(url: str) -> None:
+        asked.append(url)
+        raise ConnectionError("no route")
+
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", ask)
+    with pytest.raises(UsageError, match="the hub is out of reach; check it"):
+        load_target("hf:someone/no-such-model")
+    assert len(asked) == 1
 
 
 def test_models_without_a_language_head_are_refused(tmp_path: Path) -> None:

@@ -61,6 +61,8 @@ def test_targets_are_found_by_name_or_factory(tmp_path: Path, monkeypatch: pytes
     assert load_target("own_torpor_target:make").name == "toy-needle"
     for name, message in (
         ("sdn-nothing", "expected a target among .*sdn-digits"),
+        ("sdn-digit", r"got 'sdn-digit'; did you mean sdn-digits\? see: torpor list targets$"),
+        ("xyz", "got 'xyz'; see: torpor list targets$"),
         ("no_such_module:make", "module that can be imported"),
         ("broken_torpor_target:make", "module that can be imported"),
         ("own_torpor_target:nothing", "expected a function 'nothing'"),

@@ -6,7 +6,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, final
 
 import torch
@@ -240,3 +240,16 @@ class Attack(ABC):
             candidates=found,
             seconds=seconds,
         )
+
+
+def resent(result: AttackResult, target: Target) -> AttackResult:
+    """Send inputs that were crafted for one target to another: what an attacker does who does not know of a defense.
+
+    Nobody checks before whether they help there, so all are sent as they are, whatever comes of it.
+    """
+    return replace(
+        result,
+        attacked=target.redrawn().run(result.inputs),
+        static=target.max_work(result.inputs),
+        seconds=0.0,
+    )

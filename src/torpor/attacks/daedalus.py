@@ -58,10 +58,12 @@ class Daedalus(CandidateAttack):
     """Make every box sure and small, whatever its class: Adam on a tanh reparametrization.
 
     The paper looks for the smallest L2 change that lowers the loss by a given share. Here the budget is given: a change
-    costs nothing within it, and every candidate is projected into it; what goes beyond is pulled back by
-    a penalty on its norm. The
-    learning rate of 0.01 is the paper's, and grows where so few ``steps`` could not use up the budget; 1000 steps, of
-    the paper's 10,000 at most. Pixels that are black or white hardly move, which is the reparametrization's nature.
+    costs nothing within it, and every candidate is projected into it. A penalty on the part of the norm beyond it pulls
+    back the whole change under L2, but under Linf, at each step, only the pixel that changed most: the others stay
+    beyond the budget and are clipped. The L2 norm of all that is beyond, tried instead, found fewer candidates.
+
+    The learning rate of 0.01 is the paper's, and grows where so few ``steps`` could not use up the budget; 1000 steps,
+    of the paper's 10,000 at most. Pixels that are black or white hardly move, which is the reparametrization's nature.
     """
 
     id: ClassVar[str] = "daedalus"

@@ -27,7 +27,7 @@ from torpor.attacks.text_controls import BestOfK, KeepWriting, RandomEdits
 from torpor.attacks.uap import UAP
 from torpor.attacks.universal import DeepSlothClassUniversal, DeepSlothUniversal
 from torpor.attacks.verbose_images import VerboseImages
-from torpor.core.errors import UsageError
+from torpor.core.errors import UsageError, did_you_mean
 from torpor.targets.base import Target
 from torpor.targets.candidates import CandidateTarget
 from torpor.targets.gates import GateTarget
@@ -108,8 +108,9 @@ def load_attack(
     """
     matched = (Shuffled.id, BestNoise.id, BestOfK.id)  # these need another attack's result
     if name not in ATTACKS or name in matched:
-        known = ", ".join(key for key in ATTACKS if key not in matched)
-        raise UsageError(f"expected an attack among {known}, got {name!r}")
+        known = [key for key in ATTACKS if key not in matched]
+        guess = "" if name in matched else did_you_mean(name, known)
+        raise UsageError(f"expected an attack among {', '.join(known)}, got {name!r}; {guess}see: torpor list attacks")
     kind = ATTACKS[name]
     budget = kind.default_budget(norm, eps, shape)
     if steps is not None and not takes_steps(kind):

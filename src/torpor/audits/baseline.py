@@ -13,16 +13,16 @@ from torpor.core.errors import DataError, UsageError
 MAY_NOT_GROW = ("slowdown_mean", "slowdown_p95", "slowdown_max", "headroom_mean", "flops_clean_mean")
 MAY_NOT_FALL = ("utility",)
 
-RowKey = tuple[str, str, str | None, float | None]
+RowKey = tuple[str, str, str | None, str | None, float | None]
 
 
 def row_key(row: Mapping[str, Any]) -> RowKey:
-    """Return what identifies a summary row within its audit: attack, defense, norm and eps.
+    """Return what identifies a summary row within its audit: attack, defense, attacker, norm and eps.
 
-    >>> row_key({"attack": "clean", "defense": "none", "norm": None, "eps": None})
-    ('clean', 'none', None, None)
+    >>> row_key({"attack": "clean", "defense": "none", "attacker": None, "norm": None, "eps": None})
+    ('clean', 'none', None, None, None)
     """
-    return row["attack"], row.get("defense") or "none", row.get("norm"), row.get("eps")
+    return row["attack"], row.get("defense") or "none", row.get("attacker"), row.get("norm"), row.get("eps")
 
 
 def compare_baseline(new: Audit, old: Audit, tolerance: float = 0.05) -> list[CheckResult]:

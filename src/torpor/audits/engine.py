@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +15,37 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from torpor.attacks.base import Attack, AttackResult
+from torpor.attacks.base import Attack, AttackResult, resent
 from torpor.attacks.control_sets import free_controls, matched_controls
 from torpor.attacks.universal import Learned, Universal
 from torpor.audits import examples
 from torpor.audits.environment import versions
-from torpor.audits.plan import Plan, slug
-from torpor.audits.rows import attacked_rows, clean_rows
+from torpor.audits.plan import ADAPTIVE, BLIND, Cell, Plan
+from torpor.audits.rows import Clean, attacked_rows, clean_rows
 from torpor.audits.source import source
 from torpor.audits.store import Store, save_tensors, write_atomically
 from torpor.audits.summary import summarize
 from torpor.core.budget import Budget
 from torpor.core.errors import DataError, UsageError
 from torpor.data.sets import Batch, DataSet
+from torpor.defenses.registry import load_defense
 from torpor.targets.base import Target
+
+
+@dataclass(frozen=True, eq=False)
+class Front:
+    """A target as the audit meets it, undefended or behind a defense, and the attacks on it.
+
+    Attributes:
+        target: what is attacked.
+        attacks: those of each budget, fitted on this very target.
+        defense: its name.
+    """
+
+    target: Target
+    attacks: list[tuple[Budget, list[Attack]]]
+    defense: str = "none"
+
 
 Progress = Callable[[str, int, int], None]
 """Called with what is going on, attacks done, and attacks in all (0 if unknown)."""
@@ -53,6 +70,8 @@ def run_audit(plan: Plan, target: Target, out: Path, progress: Progress = lambda
     for budget in plan.budgets:
         for attack in plan.attacks_at(budget):
             attack.check(target)
+    for name in plan.defenses:
+        load_defense(name).check(target)
     data = source(target, plan.data_dir, plan.inputs)
     identity = plan.to_json() | {
         "target_fingerprint": target.fingerprint(),
@@ -69,26 +88,37 @@ def run_audit(plan: Plan, target: Target, out: Path, progress: Progress = lambda
 
 def _run(plan: Plan, target: Target, data: DataSet, store: Store, progress: Progress) -> Path:
     """Attack what is not attacked yet, then sum up."""
-    attacks = [(budget, _fitted(plan, target, data, store, budget)) for budget in plan.budgets]
-    rows = len(plan.rows)
-    total = rows * (-(-plan.limit // plan.batch_size) + 1) + 1 if plan.limit else 0  # each row is timed at the end
+    free = Front(target, [(budget, _fitted(plan, target, data, store, budget)) for budget in plan.budgets])
+    fronts = [_front(plan, name, free, data, store, progress) for name in plan.defenses]
+    cells = len(plan.cells) - 1  # the clean one takes no time
+    total = cells * (-(-plan.limit // plan.batch_size) + 1) + 1 if plan.limit else 0  # each is timed at the end
     number = 0
     for batch in data.batches("test", plan.batch_size, plan.limit):
         if not store.has(number):
-            before = number * rows
+            before = number * cells
             tell = lambda text, row, before=before: progress(text, before + row, total)  # noqa: E731
-            _attack_batch(plan, target, batch, attacks, store, number, tell)
+            _attack_batch(plan, free, fronts, batch, store, number, tell)
         number += 1
         del batch  # or it would live until the next one is read
     if number == 0:
         raise DataError(f"expected test samples in {data.name}, got none")
     store.merge()
-    examples.write(store, [slug(*row) for row in plan.rows])
-    audit = summarize(plan, target, data, store, lambda row: progress("timing", number * rows + row, total))
+    examples.write(store, [cell.slug for cell in plan.cells if cell.budget])
+    targets = {front.defense: front.target for front in (free, *fronts)}
+    audit = summarize(plan, targets, data, store, lambda row: progress("timing", number * cells + row, total))
     path = store.folder / "audit.json"
     write_atomically(path, json.dumps(audit, indent=1, allow_nan=False) + "\n")
     store.clear()
     return path
+
+
+def _front(plan: Plan, name: str, free: Front, data: DataSet, store: Store, progress: Progress) -> Front:
+    """Put a defense in front of the target, and fit what must be fitted anew: attackers know of it."""
+    progress(f"fitting {name}", 0, 0)
+    known = [attack for _, attacks in free.attacks for attack in attacks]
+    defended = load_defense(name).fitted(free.target, data, known, plan.seed).defend(free.target)
+    attacks = [(budget, _fitted(plan, defended, data, store, budget, name)) for budget in plan.budgets]
+    return Front(defended, attacks, name)
 
 
 def claim(mine: dict[str, Any], out: Path) -> bool:
@@ -118,14 +148,17 @@ def claim(mine: dict[str, Any], out: Path) -> bool:
     return False
 
 
-def _fitted(plan: Plan, target: Target, data: DataSet, store: Store, budget: Budget) -> list[Attack]:
+def _fitted(
+    plan: Plan, target: Target, data: DataSet, store: Store, budget: Budget, defense: str = "none"
+) -> list[Attack]:
     """Return the plan's attacks at one budget; those that learn are fitted on validation data, once per audit."""
     attacks = []
     for attack in plan.attacks_at(budget):
         if not isinstance(attack, Universal):
             attacks.append(attack)
             continue
-        path = store.folder / "fitted" / f"{slug(attack.id, budget)}.safetensors"
+        cell = Cell(attack.id, budget, defense, None if defense == "none" else ADAPTIVE)
+        path = store.folder / "fitted" / f"{cell.slug}.safetensors"
         learned = _saved(path, target.device)
         if learned is None:
             begin = time.perf_counter()
@@ -155,32 +188,47 @@ def _saved(path: Path, device: torch.device) -> Learned | None:
 
 def _attack_batch(
     plan: Plan,
-    target: Target,
+    free: Front,
+    fronts: list[Front],
     batch: Batch,
-    attacks: list[tuple[Budget, list[Attack]]],
     store: Store,
     number: int,
     tell: Callable[[str, int], None],
 ) -> None:
     """Attack one batch in every way and write its shard."""
-    inputs = target.read(batch.inputs)
-    clean = target.run(target.space.check(inputs))
-    tables = [clean_rows(target, batch, inputs, clean, target.max_work(inputs))]
+    inputs = free.target.space.check(free.target.read(batch.inputs))
+    clean = Clean(free.target, batch, inputs, free.target.run(inputs))
+    tables = [clean_rows(clean, free.target, Cell("clean", None), clean.outcome)]
     references = batch.references if len(batch.references) else None
     kept: dict[str, Tensor] = {}
     seconds: dict[str, float] = {}
 
-    def record(attack: Attack) -> AttackResult:
-        name = slug(attack.id, attack.budget)
-        tell(name, len(seconds))
-        result = attack(target, inputs, references=references, seed=plan.seed)
-        tables.append(attacked_rows(target, batch, attack.id, attack.budget, result))
-        kept.update({f"{name}/{field}": value for field, value in examples.pick(target, batch, result).items()})
-        seconds[name] = result.seconds
+    def keep(front: Front, cell: Cell, result: AttackResult) -> None:
+        tables.append(attacked_rows(clean, front.target, cell, result))
+        found = examples.pick(clean, front.target, result)
+        kept.update({f"{cell.slug}/{field}": value for field, value in found.items()})
+        seconds[cell.slug] = result.seconds
+
+    def attack(front: Front, one: Attack, attacker: str | None = None) -> AttackResult:
+        cell = Cell(one.id, one.budget, front.defense, attacker)
+        tell(cell.slug, len(seconds))
+        result = one(front.target, inputs, references=references, seed=plan.seed)
+        keep(front, cell, result)
         return result
 
-    for budget, wanted in attacks:
-        results = [record(attack) for attack in wanted]
-        for control in (*free_controls(budget), *matched_controls(budget, target, wanted, results)):
-            record(control)
+    found: list[AttackResult] = []
+    for budget, wanted in free.attacks:
+        results = [attack(free, one) for one in wanted]
+        for control in (*free_controls(budget), *matched_controls(budget, free.target, wanted, results)):
+            attack(free, control)
+        found += results
+    for front in fronts:
+        tell(f"clean behind {front.defense}", len(seconds))
+        tables.append(clean_rows(clean, front.target, Cell("clean", None, front.defense), front.target.run(inputs)))
+        seconds[Cell("clean", None, front.defense).slug] = 0.0
+        known = iter(found)
+        for budget, wanted in front.attacks:
+            for one in wanted:
+                keep(front, Cell(one.id, budget, front.defense, BLIND), resent(next(known), front.target))
+                attack(front, one, ADAPTIVE)
     store.write(number, pa.concat_tables(tables), kept, seconds)

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from torpor.attacks.base import AttackResult
+from torpor.audits.rows import Clean
 from torpor.audits.store import Store, save_tensors
 from torpor.core.batches import Samples, take
 from torpor.core.text import pack
-from torpor.data.sets import Batch
 from torpor.targets.base import Target
 from torpor.targets.steps import StepTarget
 
@@ -17,9 +17,10 @@ FIRST = 16
 COSTLIEST = 8
 
 
-def pick(target: Target, batch: Batch, result: AttackResult) -> dict[str, Tensor]:
+def pick(clean: Clean, target: Target, result: AttackResult) -> dict[str, Tensor]:
     """Return the examples of one batch: samples among the ``FIRST`` of the audit, and the batch's own ``COSTLIEST``."""
-    cost = target.prices.cost(result.attacked.work) / target.prices.cost(result.clean.work)
+    batch, before = clean.batch, clean.outcome
+    cost = target.prices.cost(result.attacked.work) / clean.target.prices.cost(before.work)
     keep = batch.index < FIRST
     keep[cost.argsort(descending=True, stable=True)[:COSTLIEST]] = True
     found = {
@@ -30,8 +31,9 @@ def pick(target: Target, batch: Batch, result: AttackResult) -> dict[str, Tensor
     }
     found |= stored_references(take(batch.references, keep) if len(batch.references) else ())
     if isinstance(target, StepTarget):
-        for side, outcome in (("clean", result.clean), ("attacked", result.attacked)):
-            found[f"{side}_steps"] = target.iterations(outcome.work)[keep]
+        assert isinstance(clean.target, StepTarget)
+        for side, on, outcome in (("clean", clean.target, before), ("attacked", target, result.attacked)):
+            found[f"{side}_steps"] = on.iterations(outcome.work)[keep]
             found[f"{side}_output"] = pack([output.text for output in take(outcome.outputs, keep)])
     return found
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from torpor.audits.gate_grammar import Gate
 from torpor.audits.read import Audit
+from torpor.core.budget_text import budget_text
 
 LATENCY_KEYS = frozenset({"latency_s_p50", "latency_slowdown", "i_latency"})
 WEAK_FLAGS = ("no-effect", "dead-gradients", "budget-unused")
@@ -72,19 +73,19 @@ class CheckResult:
 
 
 def describe_row(row: Mapping[str, Any]) -> str:
-    """Name a summary row.
+    """Name a summary row: attack, budget, and the defense if there was one.
 
     >>> describe_row({"attack": "deepsloth", "defense": "none", "norm": "Linf", "eps": 8 / 255})
-    'deepsloth Linf eps=0.03137'
+    'deepsloth, Linf 8/255'
     """
-    words = [str(row["attack"])]
-    if row.get("defense") not in (None, "none"):
-        words.append(f"on {row['defense']}")
-    if row.get("norm") is not None:
-        words.append(str(row["norm"]))
+    parts = [str(row["attack"])]
     if row.get("eps") is not None:
-        words.append(f"eps={row['eps']:.4g}")
-    return " ".join(words)
+        parts.append(budget_text(row))
+    if row.get("defense") not in (None, "none"):
+        parts.append(f"against {row['defense']}")
+    if row.get("attacker"):
+        parts.append(str(row["attacker"]))
+    return ", ".join(parts)
 
 
 def row_tags(row: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

@@ -6,7 +6,7 @@ import json
 import shlex
 import warnings
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -19,6 +19,36 @@ from torpor.core.errors import UsageError
 from torpor.targets.base import Target
 from torpor.targets.candidates import CandidateTarget
 from torpor.targets.steps import StepTarget
+
+BLIND, ADAPTIVE = "blind", "adaptive"
+"""Attackers who do not know of the defense, and who attack through it."""
+
+
+class Cell(NamedTuple):
+    """One row of the summary: what was done to every sample.
+
+    Attributes:
+        attack: its name; ``"clean"`` for none.
+        budget: of the attack; None for none.
+        defense: name of the defense, or ``"none"``.
+        attacker: :data:`BLIND` or :data:`ADAPTIVE`; None where there is no defense or no attack.
+    """
+
+    attack: str
+    budget: Budget | None
+    defense: str = "none"
+    attacker: str | None = None
+
+    @property
+    def slug(self) -> str:
+        """A name that files can have.
+
+        >>> Cell("pgd", Budget("L2", 0.5)).slug, Cell("pgd", Budget("L2", 0.5), "jpeg:75", "blind").slug
+        ('pgd-L2-0.5', 'pgd-L2-0.5-jpeg.75-blind')
+        """
+        words = [self.attack] if self.budget is None else [self.attack, self.budget.norm, f"{self.budget.eps:.5g}"]
+        words += [] if self.defense == "none" else [self.defense.replace(":", "."), self.attacker or ""]
+        return "-".join(word for word in words if word)
 
 
 @dataclass(frozen=True)
@@ -39,9 +69,10 @@ class Plan:
         inputs: the user's own inputs, in place of the target's data.
         rule: exit rule other than the target's own.
         shape: of one input, for attacks whose own radius grows with it; None for texts.
+        defenses: names of defenses, such as ``"jpeg:75"``; each faces every attack twice, blind and adaptive.
 
-    >>> [attack for attack, budget in Plan("sdn-digits", ("deepsloth",)).rows]
-    ['deepsloth', 'control-noise', 'control-flat', 'control-shuffled']
+    >>> [cell.attack for cell in Plan("sdn-digits", ("deepsloth",)).cells]
+    ['clean', 'deepsloth', 'control-noise', 'control-flat', 'control-shuffled']
     """
 
     target: str
@@ -57,6 +88,7 @@ class Plan:
     inputs: str | None = None
     rule: str | None = None
     shape: tuple[int, ...] | None = None
+    defenses: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, value in (("limit", self.limit), ("batch size", self.batch_size)):
@@ -68,9 +100,9 @@ class Plan:
         check_device(self.device)
         for budget in self.budgets:
             self.attacks_at(budget)
-        names = [slug(*row) for row in self.rows]
+        names = [cell.slug for cell in self.cells]
         if twice := [name for name in names if names.count(name) > 1]:
-            raise UsageError(f"expected different attacks and radii, got {twice[0]} twice; leave one out")
+            raise UsageError(f"expected different attacks, radii and defenses, got {twice[0]} twice; leave one out")
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
@@ -97,9 +129,23 @@ class Plan:
         ]
 
     @property
-    def rows(self) -> tuple[tuple[str, Budget], ...]:
-        """Attack and budget of the summary rows but the clean one, in order: attacks, then their controls."""
-        return tuple((name, budget) for budget in self.budgets for name in self._names(budget))
+    def cells(self) -> tuple[Cell, ...]:
+        """The summary's rows: clean, attacks and their controls; then for each defense clean, and attacks twice."""
+        free = (Cell(name, budget) for budget in self.budgets for name in self._names(budget))
+        defended = (
+            cell
+            for defense in self.defenses
+            for cell in (
+                Cell("clean", None, defense),
+                *(
+                    Cell(attack.id, budget, defense, attacker)
+                    for budget in self.budgets
+                    for attack in self.attacks_at(budget)
+                    for attacker in (BLIND, ADAPTIVE)
+                ),
+            )
+        )
+        return (Cell("clean", None), *free, *defended)
 
     def _names(self, budget: Budget) -> tuple[str, ...]:
         """Return the attacks with this budget, and their controls."""
@@ -123,6 +169,7 @@ class Plan:
             ("--data-dir", self.data_dir),
             ("--inputs", self.inputs),
             ("--rule", self.rule),
+            ("--defenses", ",".join(self.defenses) or None),
         ):
             words += [] if value is None else [option, str(value)]
         words += ["--seed", str(self.seed), "--batch-size", str(self.batch_size), "--device", self.device]
@@ -133,15 +180,6 @@ def _exactly(eps: float) -> str:
     """Return text that :func:`parse_eps` reads as the very same number."""
     levels = round(eps * 255)
     return f"{eps:g}" if eps == int(eps) else f"{levels}/255" if levels / 255 == eps else repr(eps)
-
-
-def slug(attack: str, budget: Budget) -> str:
-    """Name a summary row so that it can name a file.
-
-    >>> slug("pgd", Budget("L2", 0.5))
-    'pgd-L2-0.5'
-    """
-    return f"{attack}-{budget.norm}-{budget.eps:.5g}"
 
 
 def default_batch_size(target: Target) -> int:

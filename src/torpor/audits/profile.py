@@ -74,7 +74,7 @@ def clean_profile(
         "latency_reason": timed.reason,
     }
     if isinstance(target, EarlyExitTarget):
-        costs, taken = target.exit_costs.numpy(), (counts.counts > 0).sum(1).numpy() - 1
+        costs, taken = target.exit_costs.numpy(), target.exits(counts).numpy()
         profile |= {"rule": target.rule.describe(), "exit_histogram": exit_histogram(taken, len(costs)).tolist()}
         profile |= {"efficacy_step": efficacy_step(taken, costs), "efficacy_eec": efficacy_eec(taken, costs)}
     if isinstance(target, StepTarget):

@@ -142,6 +142,8 @@ def _same_samples(row: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a pyarrow ex
     import pyarrow.compute as pc
 
     chosen = pc.field("attack") == row["attack"]
+    if row.get("attacker") is not None:
+        chosen &= pc.field("attacker") == row["attacker"]
     for key in ("defense", "norm"):
         value = row.get(key)
         chosen &= pc.field(key).is_null() if value is None else pc.field(key) == value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from torpor.attacks.base import AttackResult
+from torpor.audits.plan import Cell
 from torpor.audits.store import records_table
 from torpor.core.batches import Samples
 from torpor.core.budget import Budget
@@ -27,23 +29,41 @@ from torpor.metrics.loops import i_loops
 from torpor.metrics.slowdown import slowdown
 from torpor.targets.base import Target
 from torpor.targets.candidates import CandidateTarget, clean_recall
+from torpor.targets.gates import GateTarget
 from torpor.targets.steps import StepTarget
 
 _COLUMNS = tuple(Record.__annotations__)
 
 
-def clean_rows(target: Target, batch: Batch, inputs: Samples, clean: Outcome, static: Work) -> pa.Table:
-    """Return the records of the clean inputs."""
-    nothing = np.zeros(len(batch), dtype=int)
-    spent = _away(target, inputs, inputs, None) | {"forwards": nothing, "backwards": nothing}
-    return _rows(target, batch, "clean", None, clean, clean, static, spent)
+@dataclass(frozen=True, eq=False)
+class Clean:
+    """A batch as it is without attack and defense: what every row of the batch is compared with.
+
+    Attributes:
+        target: without any defense.
+        batch: what was read.
+        inputs: as the target takes them.
+        outcome: of running them.
+    """
+
+    target: Target
+    batch: Batch
+    inputs: Samples
+    outcome: Outcome
 
 
-def attacked_rows(target: Target, batch: Batch, name: str, budget: Budget, result: AttackResult) -> pa.Table:
-    """Return the records of one attack on one batch."""
+def clean_rows(clean: Clean, target: Target, cell: Cell, outcome: Outcome) -> pa.Table:
+    """Return the records of the clean inputs, run on ``target``: the undefended one, or one behind a defense."""
+    nothing = np.zeros(len(clean.batch), dtype=int)
+    spent = _away(target, clean.inputs, clean.inputs, None) | {"forwards": nothing, "backwards": nothing}
+    return _rows(clean, target, cell, outcome, target.max_work(clean.inputs), spent)
+
+
+def attacked_rows(clean: Clean, target: Target, cell: Cell, result: AttackResult) -> pa.Table:
+    """Return the records of one attack on one batch, run on ``target``."""
     found = result.candidates
     spent: dict[str, Any] = {
-        **_away(target, result.clean_inputs, result.inputs, budget),
+        **_away(target, result.clean_inputs, result.inputs, cell.budget),
         "forwards": found.forwards.cpu().numpy(),
         "backwards": found.backwards.cpu().numpy(),
         "zero_gradient": _flags(found.zero_gradient),
@@ -51,7 +71,7 @@ def attacked_rows(target: Target, batch: Batch, name: str, budget: Budget, resul
         "loss_fell": _flags(found.loss_fell),
         "black_box_won": _flags(found.black_box_won),
     }
-    return _rows(target, batch, name, budget, result.clean, result.attacked, result.static, spent)
+    return _rows(clean, target, cell, result.attacked, result.static, spent)
 
 
 def _flags(values: Tensor | None) -> list[bool] | None:
@@ -70,36 +90,30 @@ def _away(target: Target, clean: Samples, inputs: Samples, budget: Budget | None
     return {"edits": [space.distance(one, other, norm) for one, other in pairs], "similarity": alike}
 
 
-def _rows(
-    target: Target,
-    batch: Batch,
-    name: str,
-    budget: Budget | None,
-    clean: Outcome,
-    outcome: Outcome,
-    static: Work,
-    spent: dict[str, Any],
-) -> pa.Table:
+def _rows(clean: Clean, target: Target, cell: Cell, outcome: Outcome, static: Work, spent: dict[str, Any]) -> pa.Table:
+    batch, free = clean.batch, clean.target
     count = len(batch)
-    flops_clean = target.prices.cost(clean.work).numpy()
+    flops_clean = free.prices.cost(clean.outcome.work).numpy()
     flops = target.prices.cost(outcome.work).numpy()
     flops_static = target.prices.cost(static).numpy()
     columns: dict[str, Any] = {
         "sample": batch.index.numpy(),
-        "attack": [name] * count,
-        "defense": ["none"] * count,
-        "norm": [budget.norm if budget else None] * count,
-        "eps": [budget.eps if budget else None] * count,
+        "attack": [cell.attack] * count,
+        "defense": [cell.defense] * count,
+        "attacker": [cell.attacker] * count,
+        "norm": [cell.budget.norm if cell.budget else None] * count,
+        "eps": [cell.budget.eps if cell.budget else None] * count,
         "flops_clean": flops_clean,
         "flops": flops,
         "flops_static": flops_static,
         "slowdown": slowdown(flops, flops_clean),
-        "headroom": _defined(headroom(flops, flops_clean, flops_static)),
+        "headroom": _defined(headroom(flops, np.minimum(flops_clean, flops_static), flops_static)),
         "work": outcome.work.counts.tolist(),
-        "utility_clean": _defined(target.utility(clean.outputs, batch.references)),
+        "utility_clean": _defined(free.utility(clean.outcome.outputs, batch.references)),
         "utility": _defined(target.utility(outcome.outputs, batch.references)),
-        "agreement": target.agreement(outcome.outputs, clean.outputs).numpy(),
-        **_family(target, batch, clean, outcome, static),
+        "agreement": target.agreement(outcome.outputs, clean.outcome.outputs).numpy(),
+        "refused": None if outcome.refused is None else outcome.refused.cpu().numpy(),
+        **_family(clean, target, outcome, static),
         **spent,
     }
     fell = columns.get("loss_fell")
@@ -109,21 +123,23 @@ def _rows(
     return records_table({name: nothing if columns.get(name) is None else columns[name] for name in _COLUMNS})
 
 
-def _family(target: Target, batch: Batch, clean: Outcome, outcome: Outcome, static: Work) -> dict[str, Any]:
+def _family(clean: Clean, target: Target, outcome: Outcome, static: Work) -> dict[str, Any]:
     """Return the columns that only this kind of target has."""
+    batch, before = clean.batch, clean.outcome
     if isinstance(target, CandidateTarget):
-        return _objects(batch, clean, outcome)
-    if not isinstance(target, StepTarget):
-        exits = (outcome.work.counts > 0).sum(1).numpy() - 1
-        return {"exit": exits, "reference": batch.references.numpy()}
-    steps, steps_clean = target.iterations(outcome.work).numpy(), target.iterations(clean.work).numpy()
+        return _objects(batch, before, outcome)
+    if isinstance(target, GateTarget):
+        return {"exit": target.exits(outcome.work).numpy(), "reference": batch.references.numpy()}
+    assert isinstance(target, StepTarget)
+    assert isinstance(clean.target, StepTarget)
+    steps, steps_clean = target.iterations(outcome.work).numpy(), clean.target.iterations(before.work).numpy()
     return {
         "steps": steps,
         "steps_clean": steps_clean,
         "i_loops": i_loops(steps, steps_clean),
         "cap": target.iterations(static).numpy(),
         "capped": [output.capped for output in outcome.outputs],
-        "capped_clean": [output.capped for output in clean.outputs],
+        "capped_clean": [output.capped for output in before.outputs],
         "output": [output.text for output in outcome.outputs],
         "reference_text": list(batch.references) or None,
     }

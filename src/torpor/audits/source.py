@@ -9,6 +9,7 @@ from torpor.core.text import TextSpace
 from torpor.data.own import own_inputs
 from torpor.data.sets import DataSet
 from torpor.targets.base import Target
+from torpor.targets.candidates import CandidateTarget
 
 
 def source(target: Target, data_dir: Path | str | None, inputs: Path | str | None) -> DataSet:
@@ -19,7 +20,7 @@ def source(target: Target, data_dir: Path | str | None, inputs: Path | str | Non
         DataError: if there are no data, or a text of the user's cannot be sent.
     """
     if inputs is not None:
-        data = own_inputs(Path(inputs), target.space)
+        data = own_inputs(Path(inputs), target.space, bars=isinstance(target, CandidateTarget) and target.bars)
         if isinstance(target.space, TextSpace):
             for number, (text, _) in enumerate(data.samples("test"), 1):
                 if problem := target.space.problem(text):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,10 @@ from torpor.attacks.registry import ATTACKS
 from torpor.attacks.standard import Standard
 from torpor.audits.environment import environment
 from torpor.audits.flags import Flags
-from torpor.audits.plan import Plan, slug
+from torpor.audits.plan import BLIND, Cell, Plan
 from torpor.audits.stages import stage_clock
 from torpor.audits.store import Store
 from torpor.audits.timing import at_four_caps, time_pairs
-from torpor.core.budget import Budget
 from torpor.core.criteria import Criterion, Evidence, success
 from torpor.core.space import DenseSpace
 from torpor.data.sets import DataSet
@@ -34,7 +34,7 @@ from torpor.metrics.summary import COLUMNS, NULLABLE, CostSummary
 from torpor.metrics.translation import CorpusScores
 from torpor.targets.base import Target
 from torpor.targets.candidates import CandidateTarget
-from torpor.targets.early_exit import EarlyExitTarget
+from torpor.targets.gates import GateTarget
 from torpor.targets.steps import StepTarget
 from torpor.taxonomy import tags_for
 
@@ -48,7 +48,8 @@ class _Row:
         self.criterion = criterion
         self.cost, self.flags = CostSummary(), Flags()
         self.loops, self.scores, self.outputs = LoopSummary(), CorpusScores(), OutputSummary()
-        self.samples = self.success = 0
+        self.samples = self.success = self.refused = 0
+        self.refuses = False
 
     def update(self, table: pa.Table) -> None:
         columns = {name: table[name].to_numpy(zero_copy_only=False) for name in COLUMNS}
@@ -64,41 +65,58 @@ class _Row:
         cost, clean, static = (columns[name] for name in ("flops", "flops_clean", "flops_static"))
         self.success += int(self.criterion(Evidence(cost, clean, static, columns["agreement"].astype(bool))).sum())
         self.samples += len(table)
+        self.refused += int(pc.sum(table["refused"]).as_py() or 0)
+        self.refuses |= table["refused"].null_count == 0
 
 
 def summarize(
-    plan: Plan, target: Target, data: DataSet, store: Store, tell: Callable[[int], None] = lambda row: None
+    plan: Plan,
+    targets: Mapping[str, Target],
+    data: DataSet,
+    store: Store,
+    tell: Callable[[int], None] = lambda row: None,
 ) -> dict[str, Any]:
-    """Return the content of ``audit.json``; ``tell`` is told the number of each row before it is timed."""
-    keys: list[tuple[str, Budget | None]] = [("clean", None), *plan.rows]
+    """Return the content of ``audit.json``.
+
+    Args:
+        plan: what was done.
+        targets: the target behind each defense by its name, and the undefended one as ``"none"``.
+        data: what it was done with.
+        store: where the records are.
+        tell: told the number of each row before it is timed.
+    """
+    target = targets["none"]
     criterion = success(target.behavior)
-    rows = [_Row(criterion) for _ in keys]
+    rows = [_Row(criterion) for _ in plan.cells]
     for table in store.tables():
-        for (attack, budget), row in zip(keys, rows, strict=True):
-            row.update(_select(table, attack, budget))
+        for cell, row in zip(plan.cells, rows, strict=True):
+            row.update(_select(table, cell))
     seconds = store.seconds()
+    first = next(cell for cell in plan.cells if cell.budget)
     summary = []
-    for number, ((attack, budget), row) in enumerate(zip(keys, rows, strict=True)):
+    for number, (cell, row) in enumerate(zip(plan.cells, rows, strict=True)):
         tell(number)
-        name = slug(*plan.rows[0]) if budget is None else slug(attack, budget)
-        pairs = load_file(store.folder / "examples" / f"{name}.safetensors")
+        budget, defended = cell.budget, targets[cell.defense]
+        pairs = load_file(store.folder / "examples" / f"{(cell if budget else first).slug}.safetensors")
         summary.append(
             {
                 "target": target.name,
-                "attack": attack,
-                "defense": "none",
+                "attack": cell.attack,
+                "defense": cell.defense,
+                "attacker": cell.attacker,
                 "norm": budget.norm if budget else None,
                 "eps": budget.eps if budget else None,
-                **_identity(attack, target),
-                **row.cost.compute(target.exit_costs if isinstance(target, EarlyExitTarget) else None),
-                **_family(target, row, pairs, clean_only=budget is None),
+                **_identity(cell.attack, target),
+                **row.cost.compute(target.exit_costs if isinstance(target, GateTarget) else None),
+                **_family(defended, row, pairs, clean_only=budget is None),
+                "refused_rate": row.refused / row.samples if row.refuses else None,
                 "success_rate": row.success / row.samples,
                 "success_criterion": str(criterion),
                 "utility_name": target.utility_name,
-                "attack_seconds": seconds[name] if budget else 0.0,
-                "flags": row.flags.compute() if attack in plan.attacks else [],
-                **(_fit_cost(store.folder / "fitted" / f"{name}.safetensors")),
-                **_latency(target, time_pairs(target, pairs, clean_only=budget is None)),
+                "attack_seconds": seconds[cell.slug] if budget else 0.0,
+                "flags": row.flags.compute() if cell.attack in plan.attacks and cell.attacker != BLIND else [],
+                **(_fit_cost(store.folder / "fitted" / f"{cell.slug}.safetensors")),
+                **_latency(target, time_pairs(target, defended, pairs, clean_only=budget is None)),
             }
         )
     config = {key: value for key, value in plan.to_json().items() if key != "torpor"}
@@ -134,12 +152,13 @@ def _fit_cost(path: Path) -> dict[str, Any]:
     }
 
 
-def _select(table: pa.Table, attack: str, budget: Budget | None) -> pa.Table:
-    chosen = pc.equal(table["attack"], attack)
-    if budget is not None:
-        here = pc.and_(pc.equal(table["norm"], budget.norm), pc.equal(table["eps"], budget.eps))
-        chosen = pc.and_(chosen, here)
-    return table.filter(chosen)
+def _select(table: pa.Table, cell: Cell) -> pa.Table:
+    wanted: dict[str, Any] = {"attack": cell.attack, "defense": cell.defense}
+    if cell.attacker is not None:
+        wanted["attacker"] = cell.attacker
+    if cell.budget is not None:
+        wanted |= {"norm": cell.budget.norm, "eps": cell.budget.eps}
+    return table.filter(reduce(pc.and_, (pc.equal(table[name], value) for name, value in wanted.items())))
 
 
 def _identity(attack: str, target: Target) -> dict[str, Any]:

@@ -22,13 +22,16 @@ FEWEST = 4  # samples that are timed whatever that takes
 ENERGY_S = 2.0  # counters tick every 20 to 100 ms, so one call would be all tick or no tick
 
 
-def time_pairs(target: Target, examples: dict[str, Tensor], *, clean_only: bool = False) -> dict[str, Any]:
+def time_pairs(
+    target: Target, defended: Target, examples: dict[str, Tensor], *, clean_only: bool = False
+) -> dict[str, Any]:
     """Measure the first samples of an audit at batch size 1.
 
     Args:
-        target: what to run.
+        target: runs the clean inputs.
+        defended: runs the attacked ones: the same target, or the one behind a defense.
         examples: ``index``, ``clean`` and ``attacked`` of one row.
-        clean_only: time the clean inputs against themselves, for the clean row.
+        clean_only: time the clean inputs on both, for the clean row.
 
     Returns:
         The measured keys of a summary row; None, and a reason, for what this device cannot measure.
@@ -39,7 +42,7 @@ def time_pairs(target: Target, examples: dict[str, Tensor], *, clean_only: bool 
     pairs: list[tuple[Call, Call]] = []
     ahead = 0.0
     for clean, attacked in zip(examples["clean"][first], examples[side][first], strict=True):
-        pair = (_call(target, clean), _call(target, attacked))
+        pair = (_call(target, clean), _call(defended, attacked))
         ahead += REPEATS * sum(elapsed(call, clock) for call in pair)
         if ahead > TIMED_S and len(pairs) >= FEWEST:
             break

@@ -35,6 +35,14 @@ def audit(
     data_dir: DataDir = None,
     inputs: Inputs = None,
     rule: Rule = None,
+    defenses: Annotated[
+        str | None,
+        typer.Option(
+            help="Names from 'torpor list defenses', separated by commas; each faces every attack twice, blind and "
+            "adaptive.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder to write; runs/TARGET by default.", show_default=False)
     ] = None,
@@ -76,6 +84,7 @@ def audit(
         inputs=str(inputs) if inputs else None,
         rule=rule,
         shape=system.space.shape if isinstance(system.space, DenseSpace) else None,
+        defenses=tuple(name.strip() for name in (defenses or "").split(",") if name.strip()),
     )
     folder = out or Path("runs") / target.replace(":", ".")
     with bar() as progress:

@@ -68,7 +68,8 @@ def side_by_side(audits: Sequence[Audit]) -> list[dict[str, Any]]:
             {"run": str(audit.folder), **{metric: scalar(table.get(key, {}), metric) for metric in metrics}}
             for audit, table in zip(audits, tables, strict=True)
         ]
-        joined.append({**dict(zip(("target", "attack", "defense", "norm", "eps"), key, strict=True)), "runs": runs})
+        names = ("target", "attack", "defense", "attacker", "norm", "eps")
+        joined.append({**dict(zip(names, key, strict=True)), "runs": runs})
     return joined
 
 

@@ -15,11 +15,12 @@ class What(StrEnum):
 
     TARGETS = "targets"
     ATTACKS = "attacks"
+    DEFENSES = "defenses"
     TAXONOMY = "taxonomy"
 
 
 def list_(
-    what: Annotated[What, typer.Argument(help="targets, attacks or taxonomy.")],
+    what: Annotated[What, typer.Argument(help="targets, attacks, defenses or taxonomy.")],
     kind: Annotated[str | None, typer.Option(help="Taxonomy: attack or defense.", show_default=False)] = None,
     behavior: Annotated[str | None, typer.Option(help="Taxonomy: D1, D2 or D3.", show_default=False)] = None,
     mechanism: Annotated[str | None, typer.Option(help="Taxonomy: part of its name.", show_default=False)] = None,
@@ -31,7 +32,7 @@ def list_(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List targets, attacks, or the taxonomy of published attacks and defenses."""
+    """List targets, attacks, defenses, or the taxonomy of published attacks and defenses."""
     if what is What.TAXONOMY:
         from torpor.cli.list_taxonomy import print_taxonomy
 
@@ -51,8 +52,8 @@ def list_(
         raise UsageError(
             f"expected filters with 'torpor list taxonomy' only, got some for {what.value}; leave them out"
         )
-    rows = _targets() if what is What.TARGETS else _attacks()
-    _print(rows if as_json or what is What.TARGETS else [_short(row) for row in rows], as_json)
+    rows = {What.TARGETS: _targets, What.ATTACKS: _attacks, What.DEFENSES: _defenses}[what]()
+    _print([_short(row) for row in rows] if what is What.ATTACKS and not as_json else rows, as_json)
 
 
 def _targets() -> list[dict[str, str]]:
@@ -75,6 +76,17 @@ def _attacks() -> list[dict[str, str]]:
         does = (attack.__doc__ or "").strip().splitlines()[0].replace("``", "")
         row = {"name": name, "stage": attack.stage.value, "access": attack.access.value, "does": does}
         rows.append(row | {"paper": str(attack.paper or "")})
+    return rows
+
+
+def _defenses() -> list[dict[str, str]]:
+    from torpor.defenses.registry import DEFENSES
+
+    rows = []
+    for name, defense in DEFENSES.items():
+        does = (defense.__doc__ or "").strip().splitlines()[0].replace("``", "")
+        paper = f" ({defense.paper.authors}, {defense.paper.venue} {defense.paper.year})" if defense.paper else ""
+        rows.append({"defense": name, "bounds": ", ".join(defense.caps), "what it does": f"{does.rstrip('.')}{paper}."})
     return rows
 
 

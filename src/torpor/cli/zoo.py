@@ -80,9 +80,12 @@ def train(
 
 
 def _entry(name: str) -> Entry:
-    from torpor.core.errors import UsageError
+    from torpor.core.errors import UsageError, did_you_mean
     from torpor.zoo.registry import ZOO
 
     if name not in ZOO:
-        raise UsageError(f"expected a target of the zoo ({', '.join(ZOO)}), got {name!r}")
+        raise UsageError(
+            f"expected a target of the zoo ({', '.join(ZOO)}), got {name!r}; {did_you_mean(name, ZOO)}see: torpor list "
+            "targets"
+        )
     return ZOO[name]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class TorporError(Exception):
     """Base of every error that torpor raises on purpose."""
@@ -17,3 +20,13 @@ class DataError(UsageError):
 
 class MeterError(TorporError):
     """Something cannot be measured honestly, such as an operator without a FLOP formula."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a question that names the known name nearest to a wrong one, and a space; nothing if none is near.
+
+    >>> did_you_mean("sdn-digit", ["sdn-digits", "speller"]), did_you_mean("x", ["speller"])
+    ('did you mean sdn-digits? ', '')
+    """
+    near = get_close_matches(name.lower(), list(known), n=1)
+    return f"did you mean {near[0]}? " if near else ""

@@ -15,6 +15,8 @@ class Record:
     """Name of the attack; ``clean`` for the clean input."""
     defense: str
     """Name of the defense; ``none`` without one."""
+    attacker: str | None
+    """``blind`` if the attack was crafted without the defense, ``adaptive`` if through it; None without either."""
     norm: str | None
     """Norm of the budget; None for the clean input."""
     eps: float | None
@@ -24,7 +26,7 @@ class Record:
     reference_text: str | None
     """True text, for targets that generate text and data that have one."""
     flops_clean: float
-    """FLOPs of the clean input, two per multiply-add."""
+    """FLOPs of the clean input without any defense, two per multiply-add."""
     flops: float
     """FLOPs of this input."""
     flops_static: float
@@ -62,11 +64,13 @@ class Record:
     truth: str | None
     """What is really there, likewise; None without references."""
     utility_clean: float | None
-    """Utility of the clean output, such as 1 for a right prediction; None without references."""
+    """Utility of the clean output without any defense, such as 1 for a right prediction; None without references."""
     utility: float | None
     """Utility of this output."""
     agreement: bool
-    """Whether the output says the same as the clean one."""
+    """Whether the output says the same as the clean one without any defense."""
+    refused: bool | None
+    """Whether a defense turned the input away; None where none can."""
     linf: float | None
     """Largest change of any pixel or sound sample; None for texts."""
     l2: float | None

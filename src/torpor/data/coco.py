@@ -6,15 +6,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from PIL import Image
 from torch import Tensor
 
 from torpor.core.errors import DataError
 from torpor.core.objects import Objects
+from torpor.data.images import fitted
 from torpor.data.parquet import held_out, open_picture
 from torpor.data.sets import DataSet
 from torpor.data.tables import count_rows
@@ -31,8 +30,6 @@ CLASSES = (
 )  # fmt: skip
 """The 80 classes that COCO has boxes of, in the order in which detectors and these files number them."""
 COLUMNS = ("image", "category", "bbox_cxcywh")
-GRAY = 114
-"""What fills the bars beside a picture that keeps its proportions, as YOLO detectors are trained."""
 
 
 class CocoPictures(DataSet):
@@ -99,18 +96,11 @@ class CocoPictures(DataSet):
             raise DataError(f"expected a Parquet file, got {path}: {error}; fetch it again") from error
 
     def _sample(self, row: dict[str, Any], where: str) -> tuple[Tensor, Objects]:
-        channels, height, width = self.shape
-        picture = open_picture(row["image"], channels, where)
-        scale = min(width / picture.width, height / picture.height)
-        inner = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-        inner = inner if self.bars else (width, height)
-        corner = ((width - inner[0]) // 2, (height - inner[1]) // 2)
-        canvas = Image.new(picture.mode, (width, height), GRAY if channels == 1 else (GRAY, GRAY, GRAY))
-        canvas.paste(picture.resize(inner), corner)
-        pixels = torch.from_numpy(np.array(canvas)).view(height, width, channels).permute(2, 0, 1)
+        picture = fitted(open_picture(row["image"], self.shape[0], where), self.shape, bars=self.bars)
         boxes, labels = self._objects(row["bbox_cxcywh"], row["category"], where)
-        middle, sides = boxes[:, :2] * torch.tensor(inner) + torch.tensor(corner), boxes[:, 2:] * torch.tensor(inner)
-        return pixels, Objects(torch.cat([middle - sides / 2, middle + sides / 2], 1), labels)
+        size = torch.tensor(picture.size)
+        middle, sides = boxes[:, :2] * size + torch.tensor(picture.corner), boxes[:, 2:] * size
+        return picture.pixels, Objects(torch.cat([middle - sides / 2, middle + sides / 2], 1), labels)
 
     def _objects(self, boxes: object, categories: object, where: str) -> tuple[Tensor, Tensor]:
         """Return relative boxes ``[K, 4]`` and the detector's labels ``[K]``, without classes it does not know."""

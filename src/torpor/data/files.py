@@ -39,7 +39,7 @@ class Files(DataSet):
 
         Raises:
             UsageError: if ``split`` does not exist.
-            DataError: if it is not ``test``, or if a file cannot be read.
+            DataError: if it is not ``test``, if there is nothing in it, or if a file cannot be read.
         """
         if split not in SPLITS:
             raise UsageError(f"expected one of {', '.join(SPLITS)}, got split {split!r}")
@@ -47,12 +47,15 @@ class Files(DataSet):
             raise DataError(f"expected split test, got {split}; {self.path} holds {self.what} to audit, none to fit on")
         files = self._files()
         if not files:
-            raise DataError(
-                f"expected {self.what} ({', '.join(self.suffixes)}) in {self.path}, got none; pass another folder"
-            )
+            wanted = f"{self.what} ({', '.join(self.suffixes)})"
+            raise DataError(f"expected {wanted} in {self.path}, got no such file; pass another folder")
+        blank = True
         for file in files:
             for held in self._read(file):
+                blank = False
                 yield held, None
+        if blank:
+            raise DataError(f"expected {self.what} in {self.path}, got only blanks; write some, or pass another path")
 
     def _files(self) -> list[Path]:
         if not self.path.is_dir():

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from torpor.data.sets import DataSet
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+GRAY = 114
+"""What fills the bars beside a picture that keeps its proportions, as YOLO detectors are trained."""
 
 
 class ImageSet(DataSet):
@@ -23,6 +32,47 @@ class ImageSet(DataSet):
         Raises:
             DataError: if the split cannot be read.
         """
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A picture as a target reads it.
+
+    Attributes:
+        pixels: uint8 ``[C, H, W]``.
+        corner: ``(left, top)`` of the picture in them.
+        size: ``(width, height)`` that the picture has in them.
+    """
+
+    pixels: Tensor
+    corner: tuple[int, int]
+    size: tuple[int, int]
+
+
+def fitted(picture: Image, shape: tuple[int, int, int], *, bars: bool) -> Fitted:
+    """Scale a picture to the size that a target reads.
+
+    Args:
+        picture: of any size.
+        shape: ``(C, H, W)``; one channel reads gray, three read RGB.
+        bars: whether it keeps its proportions, between gray bars; else it is stretched.
+
+    >>> from PIL import Image
+    >>> fitted(Image.new("L", (8, 2)), (1, 4, 4), bars=True).pixels[0, :, 0].tolist()
+    [114, 0, 114, 114]
+    """
+    from PIL import Image
+
+    channels, height, width = shape
+    picture = picture.convert("L" if channels == 1 else "RGB")
+    scale = min(width / picture.width, height / picture.height)
+    kept = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+    size = kept if bars else (width, height)
+    corner = ((width - size[0]) // 2, (height - size[1]) // 2)
+    canvas = Image.new(picture.mode, (width, height), GRAY if channels == 1 else (GRAY, GRAY, GRAY))
+    canvas.paste(picture.resize(size), corner)
+    pixels = torch.from_numpy(np.array(canvas)).view(height, width, channels).permute(2, 0, 1)
+    return Fitted(pixels, corner, size)
 
 
 def to_unit(images: Tensor) -> Tensor:

@@ -13,13 +13,19 @@ from torpor.core.errors import DataError, UsageError
 from torpor.core.space import ImageSpace, InputSpace, WaveSpace
 from torpor.core.text import TextSpace
 from torpor.data.files import Files
+from torpor.data.images import fitted
 from torpor.data.sets import DataSet
 from torpor.data.texts import TextLines
 from torpor.data.waves import read_wav
 
 
-def own_inputs(path: Path, space: InputSpace) -> DataSet:
+def own_inputs(path: Path, space: InputSpace, *, bars: bool = False) -> DataSet:
     """Return what lies at ``path`` as the kind of inputs that ``space`` holds.
+
+    Args:
+        path: a file or a folder.
+        space: of the target.
+        bars: whether images keep their proportions, between gray bars; else they are stretched.
 
     Raises:
         UsageError: if there is nothing, or the inputs are neither texts nor images nor sounds.
@@ -29,7 +35,7 @@ def own_inputs(path: Path, space: InputSpace) -> DataSet:
     if isinstance(space, TextSpace):
         return TextLines(path)
     if isinstance(space, ImageSpace):
-        return ImageFiles(path, space.shape)
+        return ImageFiles(path, space.shape, bars=bars)
     if isinstance(space, WaveSpace):
         return SoundFiles(path, space.shape[0], space.rate)
     raise UsageError(
@@ -43,25 +49,28 @@ class ImageFiles(Files):
     Args:
         path: the file or the folder.
         shape: ``(C, H, W)`` of what the target reads; C is 1 or 3.
+        bars: whether they keep their proportions, between gray bars; else they are stretched.
     """
 
     what, suffixes = "images", (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
-    def __init__(self, path: Path, shape: tuple[int, int, int]) -> None:
+    def __init__(self, path: Path, shape: tuple[int, int, int], *, bars: bool = False) -> None:
         super().__init__(path)
-        self.shape = shape
+        self.shape, self.bars = shape, bars
 
     def _read(self, file: Path) -> Iterator[Tensor]:
-        from PIL import Image
+        from PIL import Image, UnidentifiedImageError
 
-        channels, height, width = self.shape
         try:
             with Image.open(file) as image:
-                scaled = image.convert("L" if channels == 1 else "RGB").resize((width, height))
+                pixels = fitted(image, self.shape, bars=self.bars).pixels
+        except UnidentifiedImageError as error:
+            raise DataError(
+                f"expected an image, got {file.stat().st_size} other bytes in {file}; remove or convert it"
+            ) from error
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise DataError(f"expected an image, got {file}: {error}; remove or repair it") from error
-        pixels = torch.from_numpy(np.asarray(scaled).copy())
-        yield pixels.unsqueeze(0) if pixels.ndim == 2 else pixels.permute(2, 0, 1)
+        yield pixels
 
 
 class SoundFiles(Files):

@@ -30,7 +30,10 @@ def read_wav(content: bytes, rate: int, where: str) -> NDArray[np.float32]:
             channels, bits, own = file.getnchannels(), 8 * file.getsampwidth(), file.getframerate()
             count, samples = file.getnframes(), file.readframes(file.getnframes())
     except (wave.Error, EOFError) as error:
-        raise DataError(f"expected a WAV file, got {len(content)} other bytes in {where}: {error}") from error
+        reason = str(error) or "it ends too early"
+        raise DataError(
+            f"expected a WAV file, got {len(content)} other bytes in {where}: {reason}; convert it"
+        ) from error
     if bits != 16:
         raise DataError(f"expected samples of 16 bits, got {bits} in {where}; convert it")
     whole = len(samples) // (2 * channels)

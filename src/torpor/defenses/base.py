@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
+from torpor.attacks.base import Attack
 from torpor.core.errors import UsageError
 from torpor.core.paper import Paper
+from torpor.data.sets import DataSet
 from torpor.targets.base import Target
 
 
@@ -47,6 +50,20 @@ class Defense(ABC):
     @abstractmethod
     def applies_to(cls, target: Target) -> bool:
         """Tell whether it can stand in front of ``target``."""
+
+    def fitted(self, target: Target, data: DataSet, attacks: Sequence[Attack], seed: int) -> Self:
+        """Return the defense after it has learned what it must from the train and validation splits of ``data``.
+
+        Args:
+            target: to be defended.
+            data: whose test split stays unseen.
+            attacks: fitted attacks whose results it may learn from.
+            seed: of all randomness.
+
+        Raises:
+            DataError: if a split that it needs cannot be read.
+        """
+        return self
 
     @abstractmethod
     def defend(self, target: Target) -> Target:

@@ -6,11 +6,22 @@ import html
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from torpor.core.budget_text import eps_axis
 from torpor.reports import plots
-from torpor.reports.budgets import eps_axis
 from torpor.reports.plots import CLEAN, COLORS, CONTROL, Chart, Key, Series
 from torpor.reports.records import rows_of
-from torpor.reports.words import Row, beside, costliest, is_missing, label, natural_factor, over_clean, times, titled
+from torpor.reports.words import (
+    Row,
+    beside,
+    costliest,
+    finds,
+    is_missing,
+    label,
+    natural_factor,
+    over_clean,
+    times,
+    titled,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +29,8 @@ if TYPE_CHECKING:
 
 BINS = 32
 """Bars of a histogram of steps at most."""
+GROWING = {"candidate": "solid", "track_alive": "dot"}
+"""Units that an attack on what is found multiplies, and the style of their lines."""
 
 
 def headline_series(summary: Sequence[Row]) -> list[Series]:
@@ -133,14 +146,20 @@ def cost_distribution(audit: Row, series: Sequence[Series], records: dict[str, n
 
 
 def eps_curves(audit: Row) -> list[Chart]:
-    """Draw cost, then utility and agreement, against eps: a pair of charts for each norm that ran at several eps."""
+    """Draw what depends on eps, for each norm that ran at several eps.
+
+    That is cost, then utility and agreement; and for targets that find objects how their counts grow, since a network
+    that costs the same for every picture hides ten times the candidates in FLOPs.
+    """
     charts: list[Chart] = []
     for norm in dict.fromkeys(row["norm"] for row in audit["summary"] if row["kind"] == "attack" and row["norm"]):
         series = [*_series(audit["summary"], "attack", norm), *_series(audit["summary"], "control", norm)]
         eps = sorted({float(row["eps"]) for s in series for row in s.rows if row["kind"] == "attack"})
         if len(eps) > 1:
             axis = eps_axis(norm, audit["target"].get("inputs"))
-            charts += [_cost_curve(audit, series, norm, eps, axis), _utility_curve(series, norm, eps, axis)]
+            charts.append(_cost_curve(audit, series, norm, eps, axis))
+            charts += [_growth_curve(audit["summary"], series, norm, eps, axis)] if finds(audit["summary"]) else []
+            charts.append(_utility_curve(series, norm, eps, axis))
     return charts
 
 
@@ -155,8 +174,31 @@ def _cost_curve(audit: Row, series: Sequence[Series], norm: str, eps: Sequence[f
     return plots.chart(f"cost-{norm}", f"Cost against eps, {norm}", note, keys, figure, axes)
 
 
-def _utility_curve(series: Sequence[Series], norm: str, eps: Sequence[float], axis: str) -> Chart:
+def _growth_curve(
+    summary: Sequence[Row], series: Sequence[Series], norm: str, eps: Sequence[float], axis: str
+) -> Chart:
+    clean = {row["defense"]: _counts(row) for row in summary if row["kind"] == "clean"}
     figure, keys = plots.figure(), []
+    for s in series:
+        before = clean.get(s.rows[0]["defense"], {})
+        for unit, dash in ((unit, dash) for unit, dash in GROWING.items() if before.get(unit)):
+            part = Series(s.rows, f"{s.name}: {unit}", s.color, dash)
+            found = [(row["eps"], _counts(row).get(unit)) for row in s.rows]
+            points = [(at, None if count is None else count / before[unit]) for at, count in found]
+            plots.line(figure, part, points, ".2f", "x")
+            keys.append(part.key())
+    plots.eps_ticks(figure, norm, eps)
+    note = "Counts as a multiple of the clean inputs' own: the network's FLOPs, the same for all, can hide such growth."
+    axes = (axis, "mean count (times the clean mean)")
+    return plots.chart(f"growth-{norm}", f"Growth of what is found against eps, {norm}", note, keys, figure, axes)
+
+
+def _counts(row: Row) -> dict[str, float]:
+    return dict(row.get("units_mean") or {})
+
+
+def _utility_curve(series: Sequence[Series], norm: str, eps: Sequence[float], axis: str) -> Chart:
+    figure, keys, lowest = plots.figure(), [], 0.0
     name = next((str(row["utility_name"]) for s in series for row in s.rows if row.get("utility_name")), "utility")
     for s in series:
         for what, key, dash in ((name, "utility", "solid"), ("agreement", "agreement", "dot")):
@@ -164,21 +206,26 @@ def _utility_curve(series: Sequence[Series], norm: str, eps: Sequence[float], ax
             points = [(row["eps"], None if is_missing(row.get(key)) else 100 * row[key]) for row in s.rows]
             plots.line(figure, part, points, ".1f", " %")
             keys.append(part.key())
+            lowest = min([lowest, *(value for _, value in points if value is not None)])
     plots.eps_ticks(figure, norm, eps)
     note = f"What the same inputs do to the output: {name}, and the share of predictions that equal the clean one."
     title = f"{titled(name)} and agreement against eps, {norm}"
-    return plots.chart(f"utility-{norm}", title, note, keys, figure, (axis, "samples (%)"))
+    return plots.chart(f"utility-{norm}", title, note, keys, figure, (axis, "samples (%)" if lowest >= 0 else "%"))
 
 
 def _series(summary: Sequence[Row], kind: str, norm: str | None = None) -> list[Series]:
     rows, found = [row for row in summary if row["kind"] == kind], []
-    for place, name in enumerate(dict.fromkeys((row["attack"], row["defense"]) for row in rows)):
-        own = [row for row in rows if (row["attack"], row["defense"]) == name and norm in (None, row["norm"])]
+    for place, name in enumerate(dict.fromkeys(map(_what, rows))):
+        own = [row for row in rows if _what(row) == name and norm in (None, row["norm"])]
         own.sort(key=lambda row: row["eps"] or 0)
         attack = COLORS[place % len(COLORS)], ("solid", "longdash", "dashdot")[place // len(COLORS) % 3]
         style = attack if kind == "attack" else (CONTROL, "dash")
         found += [Series(tuple(own), label(own[0], budget=False), *style)] if own else []
     return found
+
+
+def _what(row: Row) -> tuple[str, str, str | None]:
+    return row["attack"], row.get("defense", "none"), row.get("attacker")
 
 
 def _references(figure: go.Figure, audit: Row, across: tuple[float, float] | None = None) -> list[Key]:

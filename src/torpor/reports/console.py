@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from torpor.core.budget_text import budget_text
 from torpor.reports import words
-from torpor.reports.budgets import budget_text
 from torpor.reports.verdict import verdict
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def summary_table(summary: Sequence[Mapping[str, Any]]) -> Table:
 
 def _name(row: Mapping[str, Any]) -> str:
     defense = "" if row.get("defense", "none") == "none" else f"\n{row['defense']}"
+    defense += f"\n{row['attacker']}" if row.get("attacker") else ""
     budget = budget_text(row, short=True)
     return f"{row['attack']}\n{budget}{defense}" if row["kind"] != "clean" else f"clean{defense}"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torpor.audits.read import read_audit
-from torpor.reports import charts, outputs, tables, words
-from torpor.reports.budgets import budget_text
+from torpor.core.budget_text import budget_text
+from torpor.reports import charts, defended, outputs, tables, words
 from torpor.reports.plots import plotly_script
 from torpor.reports.records import read_records
 from torpor.reports.samples import worst_samples
@@ -65,17 +65,20 @@ def render(audit: Row, records: dict[str, np.ndarray], examples: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    summary = audit["summary"]
+    whole = audit["summary"]
+    summary = defended.undefended(whole)
+    free = {**audit, "summary": summary}
     exits = not words.iterates(summary) and not words.finds(summary)
     series = charts.headline_series(summary)
     figures = [
-        charts.exit_histogram(audit, series),
-        charts.step_distribution(audit, series, records),
+        defended.pareto(whole),
+        charts.exit_histogram(free, series),
+        charts.step_distribution(free, series, records),
         charts.slowdown_distribution(series, records),
-        charts.cost_distribution(audit, series, records),
-        *outputs.stage_bars(audit, series),
-        outputs.suppression_fit(audit),
-        *charts.eps_curves(audit),
+        charts.cost_distribution(free, series, records),
+        *outputs.stage_bars(free, series),
+        outputs.suppression_fit(free),
+        *charts.eps_curves(free),
     ]
     target = audit["target"]
     return environment.get_template("report.html.j2").render(
@@ -85,12 +88,13 @@ def render(audit: Row, records: dict[str, np.ndarray], examples: Path) -> str:
         tiles=_tiles(summary),
         tables={
             "cost": tables.cost_table(audit),
+            "defenses": defended.defense_table(whole),
             "steps": tables.steps_table(audit),
             "outputs": outputs.outputs_table(audit),
             "clock": tables.clock_table(audit),
             "effort": tables.effort_table(audit),
         },
-        flags=_flags(summary),
+        flags=_flags(whole),
         note=_note(audit),
         benign=_benign(audit.get("natural")),
         charts=[figure for figure in figures if figure is not None],
@@ -98,7 +102,7 @@ def render(audit: Row, records: dict[str, np.ndarray], examples: Path) -> str:
         inputs=target.get("inputs") or "image",
         sent=SENT.get(target.get("inputs"), "Attacked images are 8-bit images that anybody could send"),
         samples=worst_samples(examples, audit, records),
-        threats=[row for row in summary if row["kind"] == "attack"],
+        threats=[row for row in whole if row["kind"] == "attack"],
         words=words,
         budget_text=budget_text,
         said=_said,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from torpor.reports.budgets import eps_text
+from torpor.core.budget_text import eps_text
 from torpor.reports.words import Row
 
 if TYPE_CHECKING:
@@ -112,6 +112,17 @@ def line(figure: go.Figure, s: Series, points: Sequence[tuple[float, float | Non
     line = {"color": s.color, "dash": s.dash, "width": 2.5}
     x, y = zip(*known, strict=True) if known else ((), ())
     figure.add_scatter(x=x, y=y, mode="lines+markers", line=line, marker={"size": 8}, hovertemplate=said)
+
+
+def pair(figure: go.Figure, name: str, color: str, points: Sequence[tuple[float, object]], remark: str) -> None:
+    """Draw two points that a line joins, the first hollow; those without a value are left out."""
+    said = f"{html.escape(name)}<br>%{{y:.2f}}x at %{{x:.1f}} %<br>{html.escape(remark)}<extra></extra>"
+    known = [(x, y, symbol) for (x, y), symbol in zip(points, ("circle-open", "circle"), strict=True) if y is not None]
+    x, y, symbols = zip(*known, strict=True) if known else ((), (), ())
+    marker = {"size": 12, "color": color, "symbol": symbols, "line": {"width": 2.5, "color": color}}
+    figure.add_scatter(
+        x=x, y=y, mode="lines+markers", line={"color": color, "width": 1.5}, marker=marker, hovertemplate=said
+    )
 
 
 def eps_ticks(figure: go.Figure, norm: str, eps: Sequence[float]) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torpor.audits.read import Audit
 
 COLUMNS = (
-    *("sample", "attack", "defense", "norm", "eps", "reference", "exit", "agreement"),
+    *("sample", "attack", "defense", "attacker", "norm", "eps", "reference", "exit", "agreement"),
     *("flops_clean", "flops", "flops_static", "slowdown", "linf"),
 )
 STEP_COLUMNS = ("steps", "steps_clean", "i_loops", "capped", "capped_clean", "edits", "similarity")
@@ -40,13 +40,16 @@ def rows_of(records: dict[str, np.ndarray], row: Row) -> np.ndarray:
 
     >>> import numpy as np
     >>> columns = {"attack": ["a", "b"], "defense": ["none", "none"], "norm": ["L2", "L2"], "eps": [0.5, 0.5]}
-    >>> row = {"attack": "b", "defense": "none", "norm": "L2", "eps": 0.5}
+    >>> columns["attacker"] = [None, None]
+    >>> row = {"attack": "b", "defense": "none", "attacker": None, "norm": "L2", "eps": 0.5}
     >>> rows_of({name: np.array(column) for name, column in columns.items()}, row).tolist()
     [False, True]
     """
     import numpy as np
 
     mask: np.ndarray = (records["attack"] == row["attack"]) & (records["defense"] == row["defense"])
+    if row.get("attacker") is not None:
+        mask &= records["attacker"] == row["attacker"]
     if row.get("eps") is None:
         mask &= np.isnan(records["eps"])
     else:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torpor.core.budget_text import counted, edits_text, eps_text
 from torpor.core.errors import DataError
 from torpor.reports.boxes import box_views
-from torpor.reports.budgets import counted, edits_text, eps_text
 from torpor.reports.pictures import feature_views, picture_views
 from torpor.reports.records import rows_of
 from torpor.reports.texts import Shown, marked, shown, visible

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from torpor.core.budget_text import eps_text, scale_of
 from torpor.reports import words
-from torpor.reports.budgets import eps_text, scale_of
 from torpor.reports.words import Row, loops_text, percent, quantity, steps_text, times
 
 

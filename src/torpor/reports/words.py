@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from torpor.reports.budgets import budget_text
+from torpor.audits.gate import describe_row
 
 Row = Mapping[str, Any]
 """One row of an audit's summary; docs/audit-format.md lists the keys."""
@@ -131,15 +131,10 @@ def titled(name: str) -> str:
 def label(row: Row, *, budget: bool = True) -> str:
     """Return what a row ran: attack, budget, and the defense if there was one.
 
-    >>> label({"attack": "deepsloth", "defense": "none", "norm": "Linf", "eps": 8 / 255})
-    'deepsloth, Linf 8/255'
+    >>> label({"attack": "deepsloth", "defense": "none", "norm": "Linf", "eps": 8 / 255}, budget=False)
+    'deepsloth'
     """
-    parts = [str(row["attack"])]
-    if budget and row.get("eps") is not None:
-        parts.append(budget_text(row))
-    if row.get("defense", "none") != "none":
-        parts.append(f"against {row['defense']}")
-    return ", ".join(parts)
+    return describe_row(row if budget else {**row, "eps": None})
 
 
 def is_missing(value: object) -> bool:

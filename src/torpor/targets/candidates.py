@@ -30,11 +30,13 @@ class CandidateTarget(Target):
     Attributes:
         classes: names of the classes.
         nms: thresholds and caps of the deployment.
+        bars: whether pictures of other proportions come between gray bars; else they are stretched.
     """
 
     behavior: ClassVar[Behavior] = Behavior.OUTPUT  # type: ignore[misc]
     classes: tuple[str, ...]
     nms: NMS
+    bars: bool = True
 
     @property
     @abstractmethod

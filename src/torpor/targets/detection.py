@@ -75,6 +75,7 @@ class DetectorTarget(CandidateTarget):
         per_object: what looks at every kept box, if anything.
         name: shown in reports.
         device: where to run.
+        bars: whether pictures of other proportions come between gray bars; else they are stretched.
         data: makes the data to audit on from the user's ``--data-dir`` (a path or None); :class:`CocoPictures` if None.
 
     Raises:
@@ -95,9 +96,11 @@ class DetectorTarget(CandidateTarget):
         per_object: PerObject | None = None,
         name: str = "detector",
         device: str | torch.device = "cpu",
+        bars: bool = True,
         data: Callable[[Path | None], DataSet] | None = None,
     ) -> None:
         self.name, self.nms, self.per_object, self._data = name, nms or NMS(), per_object, data
+        self.bars = bars
         self.space = ImageSpace(input_shape)
         self.device = torch.device(device)
         parts = [network] if per_object is None else [network, per_object.network]
@@ -242,4 +245,4 @@ class DetectorTarget(CandidateTarget):
         """See :meth:`Target.data`."""
         if self._data is not None:
             return self._data(folder)
-        return CocoPictures(folder, self.space.shape, self.classes)
+        return CocoPictures(folder, self.space.shape, self.classes, bars=self.bars)

@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 
 import torch
 
-from torpor.core.errors import TorporError, UsageError
+from torpor.core.errors import TorporError, UsageError, did_you_mean
 from torpor.targets.base import Target
 from torpor.targets.early_exit import EarlyExitTarget
 
@@ -65,7 +65,8 @@ def _make(name: str) -> Target:
         if name not in found:
             raise UsageError(
                 f"expected a target among {', '.join(sorted(found))}, hf:FOLDER_OR_NAME, torchvision:NAME, "
-                f"ultralytics:NAME.yaml, or pkg.module:factory, got {name!r}"
+                f"ultralytics:NAME.yaml, or pkg.module:factory, got {name!r}; {did_you_mean(name, found)}"
+                "see: torpor list targets"
             )
         factory = found[name].load()
     if not callable(factory):

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from torpor.core.errors import UsageError
-from torpor.data.coco import CocoPictures
 from torpor.data.sets import DataSet
 from torpor.targets.detection import DetectorTarget
 from torpor.targets.detectors.library import library
@@ -84,8 +83,9 @@ def from_torchvision(
 
     Thresholds and caps are the model's own: ``score_thresh``, ``nms_thresh``, ``detections_per_img`` and
     ``topk_candidates``, of each class for SSD, of each level of the pyramid for the others. Every class of a box above
-    the threshold is a candidate, as in torchvision. SSD's labels are torchvision's less one, since the background is
-    none here.
+    the threshold is a candidate, as in torchvision; ``nms_pair`` counts pairs of one class alone, though torchvision
+    moves the classes of few boxes apart and compares them all. SSD's labels are torchvision's less one, since the
+    background is none here.
 
     Args:
         model: of torchvision; pictures in [0, 1] are resized and standardized by the model itself.
@@ -124,14 +124,14 @@ def from_torchvision(
         topk=model.topk_candidates,
         levels=() if kind == "SSD" else levels,
     )
-    bars = model.transform.fixed_size is None
     return DetectorTarget(
         network,
         input_shape=shape,
         classes=names,
         nms=nms,
         name=name or type(model).__name__.lower(),
-        data=data or (lambda folder: CocoPictures(folder, shape, names, bars=bars)),
+        bars=model.transform.fixed_size is None,
+        data=data,
     )
 
 

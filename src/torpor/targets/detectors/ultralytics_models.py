@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torpor.core.errors import UsageError
-from torpor.data.coco import CLASSES, GRAY
+from torpor.data.coco import CLASSES
+from torpor.data.images import GRAY
 from torpor.data.sets import DataSet
 from torpor.targets.detection import DetectorTarget
 from torpor.targets.detectors.library import library
@@ -54,9 +55,12 @@ def from_ultralytics(
     """Make a target of an ultralytics model that detects boxes and suppresses them, such as YOLOv5, v8 or 11.
 
     FLOPs are those of the model as it is given; the library fuses it first, which removes a head that is not used (of
-    YOLO26). Boxes are as the model proposes them; the library's predictor clips those that are kept to the picture. It
-    also keeps classes apart by moving boxes by 7680 pixels per class, which rounds them in float32, by 1/32 of a pixel
-    for the 80th class; torpor does not, so two boxes whose overlap is that close to the threshold may differ.
+    YOLO26). Boxes are as the model proposes them; the library's predictor clips those that are kept to the picture.
+
+    Suppression here is exact within each class, and ``nms_pair`` counts pairs of one class alone; the library moves
+    boxes by 7680 pixels per class and suppresses all together, so it compares boxes of different classes as well, and
+    its float32 coordinates are rounded, by up to 1/32 of a pixel for the 80th class, where an overlap that close to the
+    threshold may be decided otherwise.
 
     Args:
         model: ``ultralytics.YOLO``, or the ``DetectionModel`` in it.

@@ -107,7 +107,7 @@ def load_pretrained(name: str, *, data: Callable[[Path | None], DataSet] | None 
         _check_folder(folder)
     elif name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise UsageError(f"expected a folder with a saved model, got {name}: no such folder; check the path")
-    offline = local or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+    offline = local or not _hub_answers(name)
     options = {"local_files_only": offline, "trust_remote_code": False}
     place = str(folder) if local else name
     bars = transformers.utils.logging.is_progress_bar_enabled()
@@ -117,12 +117,28 @@ def load_pretrained(name: str, *, data: Callable[[Path | None], DataSet] | None 
         model = _model_class(config).from_pretrained(place, use_safetensors=True, **options)
     except (OSError, ValueError, KeyError) as error:
         wanted = "a saved model" if local else "a local folder or the name of a model on the hub"
-        raise UsageError(f"expected {wanted}, got {name}: {_first_line(error)}; check it") from error
+        absent = offline and not local and isinstance(error, OSError)
+        got = (
+            "no such folder, no safetensors in the cache, and the hub is out of reach" if absent else _first_line(error)
+        )
+        raise UsageError(f"expected {wanted}, got {name}: {got}; check it") from error
     finally:
         if bars:
             transformers.utils.logging.enable_progress_bar()
     processor = _Parts(place, options, config.model_type)
     return from_transformers(model, processor, name=folder.name if local else name, data=data)
+
+
+def _hub_answers(name: str) -> bool:
+    """Ask the hub once whether it has a model; transformers would ask for half a minute before it gave up."""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        return False
+    hub: Any = importlib.import_module("huggingface_hub")
+    try:
+        hub.get_hf_file_metadata(hub.hf_hub_url(name, "config.json"))
+    except Exception as error:  # of whichever library speaks HTTP for this version of the hub's
+        return isinstance(error, hub.errors.HfHubHTTPError | hub.errors.HFValidationError)
+    return True
 
 
 def _check_folder(folder: Path) -> None:
@@ -195,4 +211,4 @@ class _Parts:
 
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"
+    return f"{type(error).__name__}: {lines[0].rstrip('.:;') if lines else ''}"
