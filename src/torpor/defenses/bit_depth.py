@@ -18,7 +18,7 @@ from torpor.defenses.transform import Transform, picture_shape
 
 @dataclass(frozen=True)
 class BitDepth(Transform):
-    """Round every value to one of ``2 ** bits`` levels (Xu et al.).
+    """Round every value to one of ``2 ** bits`` levels.
 
     The surrogate is the identity: on average over a level, that is the slope of a staircase (Athalye et al.).
 

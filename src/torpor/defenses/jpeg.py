@@ -21,7 +21,7 @@ QUALITIES = (90, 75, 50, 25)
 
 @dataclass(frozen=True)
 class JPEG(Transform):
-    """Save each picture as JPEG and read it again (Dziugaite et al.).
+    """Save each picture as JPEG and read it again.
 
     The surrogate is the same coding in torch; gradients pass straight through the rounding of coefficients that are not
     rounded to zero. See :func:`~torpor.defenses.jpeg_codec.near_round_trip`.
@@ -72,7 +72,7 @@ class JPEG(Transform):
 
 @dataclass(frozen=True)
 class RandomJPEG(Transform):
-    """JPEG with a quality drawn for each picture from 90, 75, 50 and 25.
+    """Save each picture as JPEG, with a quality drawn from 90, 75, 50 and 25, and read it again.
 
     SHIELD (Das et al.) draws a quality for each block of 8 x 8 pixels; here, it is one for the whole picture.
 
@@ -120,7 +120,7 @@ def _drawn(generators: list[torch.Generator]) -> list[int]:
 
 @dataclass(frozen=True)
 class BlockJPEG(JPEG):
-    """JPEG of each block of 8 x 8 pixels on its own, as in the artifact of the USENIX Security 2025 study.
+    """Save and read each block of 8 x 8 pixels on its own, as the artifact of the study does.
 
     Chroma is coded at half the resolution here too, so that a block's chroma are 4 x 4 values. What sticks out behind
     the last whole block is filled up with the pixels at the edge, and cut off again.

@@ -18,7 +18,7 @@ from torpor.defenses.transform import Transform, picture_shape
 
 @dataclass(frozen=True)
 class ResizePad(Transform):
-    """Shrink each picture to a random size, and put it at a random place on black (Xie et al.).
+    """Shrink each picture to a random size, and put it at a random place on black.
 
     The paper enlarges 299 pixels to at most 331; a target has pictures of one size, so they are shrunk by as much: to
     90 % at most. Pixels in between are interpolated bilinearly. The transform is its own surrogate, with the same draw;

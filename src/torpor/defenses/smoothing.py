@@ -44,7 +44,7 @@ def windows(images: Tensor, size: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Median(Transform):
-    """Replace each value by the median of those around it, in its own channel (Xu et al.).
+    """Replace each value by the median of those around it, in its own channel.
 
     The surrogate is the median itself: its gradient goes to the pixel that it took. Attacks with that gradient found
     costlier inputs than with the identity's or the local mean's.
@@ -91,11 +91,11 @@ class Median(Transform):
 
 @dataclass(frozen=True)
 class NonLocalMeans(Transform):
-    """Replace each pixel by the mean of those nearby whose own surroundings look alike (Buades et al., CVPR 2005).
+    """Replace each pixel by the mean of those nearby whose own surroundings look alike.
 
-    Patches of 7 x 7 pixels are compared in a window of 21 x 21, as in the artifact of the USENIX Security 2025 study;
-    by scikit-image, whose weights are those of the fast method of Darbon et al., on RGB. The study's are OpenCV's,
-    on a luma and two chromas.
+    From Buades et al. (CVPR 2005), as a defense from Xu et al. Patches of 7 x 7 pixels are compared in a window of
+    21 x 21, as in the artifact of the USENIX Security 2025 study; by scikit-image, whose weights are those of the fast
+    method of Darbon et al., on RGB. The study's are OpenCV's, on a luma and two chromas.
 
     The surrogate is the identity: attacks with the gradient of local means, or with that of the weighted mean at fixed
     weights, found less costly inputs.
