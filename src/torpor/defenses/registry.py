@@ -4,8 +4,25 @@ from __future__ import annotations
 
 from torpor.core.errors import UsageError
 from torpor.defenses.base import Defense
+from torpor.defenses.bit_depth import BitDepth
+from torpor.defenses.jpeg import JPEG, BlockJPEG, RandomJPEG
+from torpor.defenses.resize import ResizePad
+from torpor.defenses.smoothing import Median, NonLocalMeans
+from torpor.defenses.spelling import Spelling
+from torpor.defenses.text_cleaning import Normalize, Strip
 
-KINDS: tuple[type[Defense], ...] = ()
+KINDS: tuple[type[Defense], ...] = (
+    JPEG,
+    RandomJPEG,
+    BlockJPEG,
+    Median,
+    NonLocalMeans,
+    BitDepth,
+    ResizePad,
+    Normalize,
+    Strip,
+    Spelling,
+)
 DEFENSES: dict[str, type[Defense]] = {defense.id: defense for defense in KINDS}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -11,14 +11,21 @@ import torch
 from torch import Tensor
 
 from torpor.core.batches import Samples
+from torpor.core.objects import Frames, Objects
+from torpor.core.objects import frames_of as objects_of
 from torpor.core.outcome import Outcome
 from torpor.core.seeds import sample_generators
-from torpor.core.signals import Signals
-from torpor.core.space import InputSpace, VideoSpace
+from torpor.core.signals import CandidateSignals, Signals
+from torpor.core.space import ImageSpace, InputSpace, VideoSpace
+from torpor.core.text import TextSpace
 from torpor.core.units import Unit
 from torpor.defenses.base import Defense
 from torpor.defenses.wrapped import STAGE, Layer, frames_of, wrap
 from torpor.targets.base import Target
+from torpor.targets.candidates import CandidateTarget
+
+CHARACTERS = 100
+"""Length of the text whose FLOPs transforms of texts state: their units run once per text."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +34,11 @@ class Transform(Defense):
 
     Attributes:
         kinds: kinds of input spaces that it changes.
+        moves: whether it moves what a picture shows, so that boxes must be moved back.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("image", "video")
+    moves: ClassVar[bool] = False
 
     @classmethod
     def applies_to(cls, target: Target) -> bool:
@@ -58,9 +67,30 @@ class Transform(Defense):
         """
         return inputs
 
+    def restore(self, boxes: Tensor, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+        """Return where boxes ``[N, 4]`` that were found in a changed picture lie in the one that came in.
+
+        Args:
+            boxes: left, top, right, bottom, in pixels.
+            size: height and width of the picture.
+            generator: that of the picture.
+        """
+        return boxes
+
     @abstractmethod
     def flops(self, space: InputSpace) -> int:
-        """Return the FLOPs of :meth:`forward` on one picture, or on one text of 100 characters."""
+        """Return the FLOPs of :meth:`forward` on one picture, or on one text of :data:`CHARACTERS` characters."""
+
+
+def picture_shape(space: InputSpace) -> tuple[int, int, int]:
+    """Return channels, height and width of a picture, or of a frame.
+
+    >>> picture_shape(VideoSpace((5, 3, 8, 6)))
+    (3, 8, 6)
+    """
+    assert isinstance(space, ImageSpace | VideoSpace)
+    channels, height, width = space.shape[-3:]
+    return channels, height, width
 
 
 class Before(Layer):
@@ -78,6 +108,8 @@ class Before(Layer):
     def run(self, inner: Target, inputs: Samples) -> Outcome:
         """See :meth:`Layer.run`."""
         outcome = inner.run(self.seen(inner.space, inputs))
+        if self.transform.moves and isinstance(inner, CandidateTarget):
+            outcome = replace(outcome, outputs=self._restored(inputs, outcome.outputs))
         return replace(outcome, work=self.charge(outcome.work, self.times(inner.space)))
 
     def signals(self, inner: Target, inputs: Samples) -> Signals:
@@ -87,13 +119,18 @@ class Before(Layer):
             near = _by_picture(inner.space, inputs, self._draws(inputs), self.transform.surrogate)
             seen = _Instead.apply(near, seen)  # type: ignore[no-untyped-call]
         found = inner.signals(seen)
+        if self.transform.moves and isinstance(found, CandidateSignals):
+            found = replace(found, boxes=torch.stack(self._back(inputs, found.boxes)))
         times = frames_of(inner.space) if len(found.work) == len(inputs) else 1
         return replace(found, work=self.charge(found.work, times))
 
     def seen(self, space: InputSpace, inputs: Samples) -> Samples:
-        """Return what the target inside sees of ``inputs``."""
+        """Return what the target inside sees of ``inputs``: a text as it was, if its changed form cannot be sent."""
         if not isinstance(inputs, Tensor):
-            return self.transform.forward(inputs, self._draws(inputs))
+            assert isinstance(space, TextSpace)
+            changed = self.transform.forward(inputs, self._draws(inputs))
+            pairs = zip(changed, inputs, strict=True)
+            return tuple(text if text == own or space.problem(text) is None else own for text, own in pairs)
         with torch.no_grad():
             return space.snap(_by_picture(space, inputs, self._draws(inputs), self.transform.forward))
 
@@ -103,6 +140,22 @@ class Before(Layer):
             return []
         pictures = inputs.detach().flatten(0, -4) if isinstance(inputs, Tensor) and inputs.ndim > 4 else inputs
         return sample_generators(pictures, self.seed, self.transform.name)
+
+    def _back(self, inputs: Tensor, boxes: Iterable[Tensor]) -> list[Tensor]:
+        """Move the boxes of each picture, or of each frame, back to where they belong."""
+        size = (inputs.shape[-2], inputs.shape[-1])
+        pairs = zip(boxes, self._draws(inputs), strict=True)
+        return [self.transform.restore(found, size, generator) for found, generator in pairs]
+
+    def _restored(self, inputs: Tensor, outputs: Sequence[Objects | Frames]) -> tuple[Objects | Frames, ...]:
+        """Return what was found in pictures or videos, in the pixels of what came in."""
+        frames = [objects for output in outputs for objects in objects_of(output)]
+        moved = self._back(inputs, [objects.boxes for objects in frames])
+        pairs = zip(frames, moved, strict=True)
+        objects = iter([replace(each, boxes=boxes) for each, boxes in pairs])
+        return tuple(
+            next(objects) if isinstance(output, Objects) else tuple(next(objects) for _ in output) for output in outputs
+        )
 
     def redrawn(self) -> Layer:
         """See :meth:`Layer.redrawn`."""
