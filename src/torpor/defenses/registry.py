@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from torpor.core.errors import UsageError
 from torpor.defenses.base import Defense
+from torpor.defenses.box_caps import BoxCap, TrackCap
+from torpor.defenses.deadline import Deadline
+from torpor.defenses.hazard import HazardMonitor
+from torpor.defenses.loop_stop import LoopStop
+from torpor.defenses.step_budget import StepBudget
 
-KINDS: tuple[type[Defense], ...] = ()
+KINDS: tuple[type[Defense], ...] = (Deadline, StepBudget, LoopStop, HazardMonitor, BoxCap, TrackCap)
 DEFENSES: dict[str, type[Defense]] = {defense.id: defense for defense in KINDS}
 
 
