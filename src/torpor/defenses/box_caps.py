@@ -111,9 +111,7 @@ class TrackCap(BoxCap):
             seen = target.with_nms(capped(target.nms, known(self.compared, self.name), known(self.kept, self.name)))
         alive = known(self.alive if self.most is None else self.most, self.name)
         before = target.tracker.max_tracks
-        return seen.with_tracker(
-            replace(target.tracker, max_tracks=alive if before is None else min(alive, before))
-        )
+        return seen.with_tracker(replace(target.tracker, max_tracks=alive if before is None else min(alive, before)))
 
     def fit(self, target: DetectorTarget | TrackerTarget, inputs: Tensor) -> Self:
         """See :meth:`Guard.fit`."""

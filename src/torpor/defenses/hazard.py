@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -12,30 +11,31 @@ from torpor.core.batches import Samples
 from torpor.core.errors import UsageError
 from torpor.core.outcome import Outcome
 from torpor.core.signals import StepSignals
-from torpor.defenses.guard import benign_most, chunks
+from torpor.defenses.guard import FIT_LIMIT, benign_most, chunks
 from torpor.defenses.loop_stop import LoopStop
 from torpor.defenses.step_budget import StepBudget
 from torpor.targets.base import Target
 from torpor.targets.steps import StepTarget
 from torpor.targets.stops import EndHazard, cumulative_hazard, end_probability
 
-ROOM = 1.01
-"""By how much the threshold lies above what clean outputs reach, so that none of them sits on it."""
-LEAST = math.log(2)
-"""Least threshold: who draws tokens has ended by then as likely as not. Greedy decoders are often surer than that."""
+ROOM = 2.0
+"""How many times what clean outputs reach the threshold is, at least."""
+LEAST = 1e-6
+"""Least threshold, for decoders whose clean outputs are surer than numbers can say."""
 
 
 @dataclass(frozen=True)
 class HazardMonitor(StepBudget):
     """A step budget, and an output ends sooner if its end token was likely for longer than clean outputs bear.
 
-    An attack that only just keeps the end token from winning is cut; one that makes it unlikely at every step is not,
-    and meets the budget.
+    Decoders that were trained to end are sure at every step whether they do. An attack that leaves doubt is cut; one
+    that makes the end token unlikely enough at every step is not, and meets the budget.
 
     Attributes:
         most: decoder steps at most, as in ``hazard:40``; None to learn it.
         learned: what was learned.
-        threshold: cumulative hazard that ends an output; what 99.9 % of clean outputs do not reach before their end.
+        threshold: cumulative hazard that ends an output: twice what 99.9 % of clean outputs reach before their end, or
+            as much more as fewer samples than 1000 may have missed of a heavy tail, ``1 / hazard``.
     """
 
     id: ClassVar[str] = "hazard"
@@ -62,7 +62,8 @@ class HazardMonitor(StepBudget):
             clean.append(Outcome((), found.work))
             reached += _reached(found)
         fitted = self.learn(target, clean) if self.most is None else self
-        return replace(fitted, threshold=max(ROOM * benign_most(reached), LEAST))
+        room = max(ROOM, FIT_LIMIT / len(reached))
+        return replace(fitted, threshold=max(room * benign_most(reached), LEAST))
 
 
 def _reached(found: StepSignals) -> list[float]:

@@ -75,9 +75,13 @@ class EndHazard(Stop):
 
     threshold: float
 
+    def __post_init__(self) -> None:
+        if not self.threshold > 0:
+            raise UsageError(f"expected a hazard above 0, got {self.threshold}")
+
     def margin(self, ids: Tensor, ends: Tensor) -> Tensor:
-        """See :meth:`Stop.margin`."""
-        return cumulative_hazard(ends)[:, -1] - self.threshold
+        """See :meth:`Stop.margin`; a logarithm of ratios, since hazards differ by orders of magnitude."""
+        return (cumulative_hazard(ends)[:, -1] / self.threshold).log()
 
 
 def cumulative_hazard(ends: Tensor) -> Tensor:
@@ -123,7 +127,7 @@ class Watch:
         self._ends: list[Tensor] = []
 
     def __call__(self, tokens: Tensor, logits: Tensor) -> Tensor:
-        """Return the margin of each row, ``[N]``, behind a step that said ``tokens`` ``[N]`` by ``logits`` ``[N, V]``."""
+        """Return the margin ``[N]`` of each row behind a step that said ``tokens`` ``[N]`` by ``logits`` ``[N, V]``."""
         if self.stop is None:
             return torch.full(tokens.shape, -torch.inf, device=tokens.device)
         self._ids.append(tokens)

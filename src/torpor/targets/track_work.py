@@ -211,7 +211,6 @@ class CountedTracker:
         numbered = Objects(objects.boxes, objects.labels, objects.scores, torch.from_numpy(ids))
         return numbered, (alive, taken, self._pairs.count - pairs)
 
-
     def _drop(self) -> None:
         """Drop the tracks beyond the cap."""
         if self.max_tracks is not None and len(self.tracker.tracks) > self.max_tracks:
