@@ -37,6 +37,11 @@ def affordable(target: Target, inputs: Samples, flops: float, steps: float = flo
     return at(rung) if rung else None
 
 
+def smallest(target: Target) -> Target:
+    """Return ``target`` with the smallest caps that it can have."""
+    return _ladder(target)[1](1)
+
+
 def _ladder(target: Target) -> tuple[int, Callable[[int], Target]]:
     """Return how many settings of its caps a target has, its own included, and the target with each, from 1."""
     if isinstance(target, EarlyExitTarget):

@@ -16,7 +16,7 @@ from torpor.core.errors import TorporError, UsageError
 from torpor.core.outcome import Outcome
 from torpor.core.signals import Signals
 from torpor.core.work import Work
-from torpor.defenses.affordable import affordable, bound_of, steps_of
+from torpor.defenses.affordable import affordable, bound_of, smallest, steps_of
 from torpor.defenses.wrapped import Layer, Wrapped, wrap
 from torpor.targets.base import Target
 
@@ -205,10 +205,10 @@ class ClientBudgets:
             BudgetError: if no caps are affordable.
         """
         inputs = target.space.check(inputs)
-        smaller = affordable(target, inputs, self.available(client))
-        with self.reserved(client, bound_of(smaller or target, inputs)) as settle:
-            outcome = (smaller or target).run(inputs)
-            settle((smaller or target).prices.cost(outcome.work).sum().item())
+        smaller = affordable(target, inputs, self.available(client)) or smallest(target)
+        with self.reserved(client, bound_of(smaller, inputs)) as settle:
+            outcome: Outcome = smaller.run(inputs)
+            settle(smaller.prices.cost(outcome.work).sum().item())
         return outcome
 
     @contextmanager
