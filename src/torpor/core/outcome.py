@@ -33,7 +33,7 @@ class Generation:
     Attributes:
         ids: tokens after the prompt or start token, the end token included if there was one, no padding.
         text: the same as text, special tokens left out.
-        capped: whether the cap ended it, not an end token.
+        capped: whether the cap or a guard ended it, not an end token.
     """
 
     ids: tuple[int, ...]

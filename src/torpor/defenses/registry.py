@@ -5,10 +5,15 @@ from __future__ import annotations
 from torpor.core.errors import UsageError
 from torpor.defenses.base import Defense
 from torpor.defenses.bit_depth import BitDepth
+from torpor.defenses.box_caps import BoxCap, TrackCap
+from torpor.defenses.deadline import Deadline
+from torpor.defenses.hazard import HazardMonitor
 from torpor.defenses.jpeg import JPEG, BlockJPEG, RandomJPEG
+from torpor.defenses.loop_stop import LoopStop
 from torpor.defenses.resize import ResizePad
 from torpor.defenses.smoothing import Median, NonLocalMeans
 from torpor.defenses.spelling import Spelling
+from torpor.defenses.step_budget import StepBudget
 from torpor.defenses.text_cleaning import Normalize, Strip
 
 KINDS: tuple[type[Defense], ...] = (
@@ -22,6 +27,12 @@ KINDS: tuple[type[Defense], ...] = (
     Normalize,
     Strip,
     Spelling,
+    Deadline,
+    StepBudget,
+    LoopStop,
+    HazardMonitor,
+    BoxCap,
+    TrackCap,
 )
 DEFENSES: dict[str, type[Defense]] = {defense.id: defense for defense in KINDS}
 

@@ -22,6 +22,7 @@ from torpor.targets.base import Target
 from torpor.targets.candidates import CandidateTarget
 from torpor.targets.gates import GateTarget
 from torpor.targets.steps import StepTarget, TextTarget
+from torpor.targets.stops import Stop
 
 STAGE = "defense"
 """Stage of the units that layers add."""
@@ -196,6 +197,15 @@ class WrappedSteps(Wrapped, StepTarget):
     def with_cap(self, cap: int) -> Self:
         """See :meth:`StepTarget.with_cap`."""
         return type(self)(self.inner.with_cap(cap), self.layer, self.name)
+
+    @property
+    def stoppable(self) -> bool:  # type: ignore[override]
+        """Whether the target inside can be stopped."""
+        return self.inner.stoppable
+
+    def with_stop(self, stop: Stop | None) -> Self:
+        """See :meth:`StepTarget.with_stop`."""
+        return type(self)(self.inner.with_stop(stop), self.layer, self.name)
 
     def iterations(self, work: Work) -> Tensor:
         """See :meth:`StepTarget.iterations`."""

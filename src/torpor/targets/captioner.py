@@ -20,7 +20,8 @@ from torpor.core.units import Unit
 from torpor.core.work import Work
 from torpor.data.sets import DataSet
 from torpor.meters.flops import counting
-from torpor.targets.steps import STEP, StepTarget, generated_length
+from torpor.targets.steps import STEP, StepTarget
+from torpor.targets.stops import Watch
 from torpor.targets.weights import digest
 
 TIE = 1e-3
@@ -82,6 +83,7 @@ class CaptionerTarget(StepTarget):
     """
 
     mechanism = "captioning"
+    stoppable = True
     network: CaptionNetwork
     space: ImageSpace
 
@@ -136,44 +138,50 @@ class CaptionerTarget(StepTarget):
         Raises:
             UsageError: if the scores are no numbers.
         """
-        ids, gap = self._generate(self.space.check(inputs))
+        said, gap = self._generate(self.space.check(inputs))
         if len(inputs) > 1:
             for row in (gap < TIE).nonzero().flatten().tolist():
-                ids[row] = self._generate(inputs[row : row + 1])[0][0]
+                said[row] = self._generate(inputs[row : row + 1])[0][0]
         if gap.isnan().any():
             raise UsageError(f"expected numbers as scores of {self.name}, got NaN; check its weights")
-        outputs = []
-        for tokens in ids.tolist():
-            count, capped = generated_length(tokens, self.eos, self.cap)
-            said = tuple(tokens[:count])
-            outputs.append(Generation(said, self.network.vocabulary.decode(said), capped))
-        return Outcome(tuple(outputs), self._work(torch.tensor([len(output.ids) for output in outputs])))
+        decode, end = self.network.vocabulary.decode, self.eos[0]
+        outputs = tuple(Generation(tuple(ids), decode(ids), ids[-1] != end) for ids in said)
+        return Outcome(outputs, self._work(torch.tensor([len(output.ids) for output in outputs])))
 
     @torch.no_grad()
-    def _generate(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Decode one batch: tokens ``[B, cap]``, end tokens behind the end, and each sample's least gap ``[B]``."""
-        steps = [(rows, tokens, scores.topk(2, -1).values) for rows, tokens, scores, _ in self._steps(inputs)]
-        rows, tokens, best = (torch.cat(parts) for parts in zip(*steps, strict=True))
-        places = torch.cat([torch.full_like(ran, place) for place, (ran, _, _) in enumerate(steps)])
-        ids = torch.full((len(inputs), self.cap), self.eos[0], device=self.device)
-        ids[rows, places] = tokens
-        gap = torch.full((len(inputs),), torch.inf, device=self.device).to(best)
-        return ids.cpu(), gap.scatter_reduce(0, rows, best[:, 0] - best[:, 1], "amin")  # NaN stays NaN
+    def _generate(self, inputs: Tensor) -> tuple[list[list[int]], Tensor]:
+        """Decode one batch: what is said about each picture, and each sample's least gap ``[B]``."""
+        steps = [
+            (rows, tokens, torch.minimum(best[:, 0] - best[:, 1], past.abs().to(best)))
+            for rows, tokens, scores, _, past in self._steps(inputs)
+            for best in (scores.topk(2, -1).values,)
+        ]
+        rows, tokens, gaps = (torch.cat(parts) for parts in zip(*steps, strict=True))
+        said: list[list[int]] = [[] for _ in inputs]
+        for row, token in zip(rows.tolist(), tokens.tolist(), strict=True):
+            said[row].append(token)
+        gap = torch.full((len(inputs),), torch.inf, device=self.device).to(gaps)
+        return said, gap.scatter_reduce(0, rows, gaps, "amin")  # NaN stays NaN
 
-    def _steps(self, inputs: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """Yield at each step the rows ``[N]`` that still run, what they say, their scores and their hidden states."""
+    def _steps(self, inputs: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]:
+        """Yield at each step the rows ``[N]`` that still run.
+
+        With them: what they say, their scores, their hidden states, and how far they are past a stop.
+        """
         features = self.network.encode(inputs.to(self.device))
         state = self.network.start(features)
         rows = torch.arange(len(inputs), device=self.device)
-        tokens = torch.full_like(rows, self.network.vocabulary.start)
+        tokens, watch = torch.full_like(rows, self.network.vocabulary.start), Watch(self.stop, self.eos)
         for _ in range(self.cap):
             logits, state = self.network.step(features, tokens, state)
             tokens = logits.detach().argmax(-1)
-            yield rows, tokens, logits, state[0]
-            stays = tokens != self.eos[0]
+            past = watch(tokens, logits)
+            yield rows, tokens, logits, state[0], past
+            stays = (tokens != self.eos[0]) & (past < 0)
             if not stays.any():
                 return
             if not stays.all():
+                watch.keep(stays)
                 rows, tokens, features = rows[stays], tokens[stays], features[stays]
                 state = tuple(part[stays] for part in state)
 
@@ -182,7 +190,7 @@ class CaptionerTarget(StepTarget):
 
         A recurrent decoder computes the same in both, so one pass saves the other.
         """
-        rows, tokens, scores, states = zip(*self._steps(self.space.check(inputs)), strict=True)
+        rows, tokens, scores, states, _ = zip(*self._steps(self.space.check(inputs)), strict=True)
         places = torch.cat([torch.full_like(ran, place) for place, ran in enumerate(rows)])
 
         def table(values: tuple[Tensor, ...], fill: int = 0) -> Tensor:
@@ -257,8 +265,8 @@ class CaptionerTarget(StepTarget):
         return self
 
     def fingerprint(self) -> str:
-        """See :meth:`Target.fingerprint`; the cap and all weights count."""
-        return digest(f"{super().fingerprint()} {self.cap} {self.eos}", [self.module])
+        """See :meth:`Target.fingerprint`; all weights count."""
+        return digest(super().fingerprint(), [self.module])
 
     def data(self, folder: Path | None) -> DataSet:
         """See :meth:`Target.data`."""

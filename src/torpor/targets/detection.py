@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -235,6 +236,12 @@ class DetectorTarget(CandidateTarget):
         for module in self.modules:
             module.to(device)
         return self
+
+    def with_nms(self, nms: NMS) -> Self:
+        """Return a target that shares this one's networks but suppresses by other thresholds and caps."""
+        other = copy.copy(self)
+        other.nms = nms
+        return other
 
     def fingerprint(self) -> str:
         """See :meth:`Target.fingerprint`; caps, thresholds and all weights count."""

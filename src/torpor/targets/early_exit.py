@@ -243,6 +243,19 @@ class EarlyExitTarget(GateTarget):
         other.rule = self.named_rules.get(text) or parse_rule(text)
         return other
 
+    def upto(self, exits: int) -> Self:
+        """Return a target that shares this one's first blocks and answers at exit ``exits - 1`` at the latest.
+
+        Raises:
+            UsageError: if that leaves fewer than two exits, or more than there are.
+        """
+        if not 2 <= exits <= len(self.blocks):
+            raise UsageError(f"expected 2 to {len(self.blocks)} exits of {self.name}, got {exits}")
+        other = copy.copy(self)
+        other.blocks, other.units = self.blocks[:exits], self.units[:exits]
+        other._sample_bytes, other._counts = self._sample_bytes[:exits], self._counts[:exits, :exits]
+        return other
+
     def fingerprint(self) -> str:
         """See :meth:`Target.fingerprint`; the rule and all weights count."""
         return digest(f"{super().fingerprint()} {self.rule}", chain.from_iterable(self.blocks))

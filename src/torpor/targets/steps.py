@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
@@ -17,6 +18,7 @@ from torpor.core.text import TextSpace
 from torpor.core.units import Behavior
 from torpor.core.work import Work
 from torpor.targets.base import Target
+from torpor.targets.stops import Stop
 
 STEP = "decoder_step"
 """Name of the unit that runs once per generated token."""
@@ -28,11 +30,15 @@ class StepTarget(Target):
     Attributes:
         cap: tokens that it generates at most.
         eos: ids of the tokens that end the output.
+        stop: what else ends an output, if anything.
+        stoppable: whether the decoding asks ``stop`` behind every step.
     """
 
     behavior: ClassVar[Behavior] = Behavior.ITERATION  # type: ignore[misc]
     cap: int
     eos: tuple[int, ...]
+    stop: Stop | None = None
+    stoppable: bool = False
 
     @abstractmethod
     def signals(self, inputs: Samples) -> StepSignals:
@@ -41,6 +47,18 @@ class StepTarget(Target):
     @abstractmethod
     def with_cap(self, cap: int) -> Self:
         """Return the same target with another cap."""
+
+    def with_stop(self, stop: Stop | None) -> Self:
+        """Return the same target whose outputs also end where ``stop`` says so.
+
+        Raises:
+            UsageError: if its decoding cannot be stopped.
+        """
+        if not self.stoppable:
+            raise UsageError(f"expected a target that asks at every step whether to go on, got {self.name}; cap it")
+        other = copy.copy(self)
+        other.stop = stop
+        return other
 
     def iterations(self, work: Work) -> Tensor:
         """Return how many decoder steps each sample ran, int64 ``[B]``."""
@@ -52,8 +70,12 @@ class StepTarget(Target):
         return Work(torch.ones(1, len(self.units), dtype=torch.int64))
 
     def details(self) -> dict[str, Any]:
-        """Return the cap; see :meth:`Target.details`."""
-        return {"cap": self.cap}
+        """Return the cap, and what else ends outputs; see :meth:`Target.details`."""
+        return {"cap": self.cap} if self.stop is None else {"cap": self.cap, "stop": str(self.stop)}
+
+    def fingerprint(self) -> str:
+        """See :meth:`Target.fingerprint`; the cap and the stop count."""
+        return f"{super().fingerprint()} {self.cap} {self.eos} {self.stop or ''}"
 
     def agreement(self, outputs: Sequence[Generation], clean: Sequence[Generation]) -> Tensor:
         """Tell where the same text was generated."""

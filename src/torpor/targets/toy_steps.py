@@ -22,7 +22,8 @@ from torpor.core.signals import StepSignals
 from torpor.core.space import DenseSpace, ImageSpace
 from torpor.core.units import Unit
 from torpor.core.work import Work
-from torpor.targets.steps import STEP, StepTarget, generated_length
+from torpor.targets.steps import STEP, StepTarget
+from torpor.targets.stops import end_probability
 
 END = 0
 WORDS = ("tick", "tock", "tack")
@@ -46,6 +47,7 @@ class PeakTarget(StepTarget):
     """
 
     mechanism = "decoding until an end token"
+    stoppable = True
     space: DenseSpace
 
     def __init__(
@@ -81,28 +83,42 @@ class PeakTarget(StepTarget):
     @torch.no_grad()
     def run(self, inputs: Tensor) -> Outcome:
         """See :meth:`Target.run`."""
-        outputs = []
-        for ids in self._tokens(self._scores(self.space.check(inputs))).tolist():
-            count, capped = generated_length(ids, self.eos, self.cap)
-            said = " ".join(WORDS[token - 1] for token in ids[:count] if token != END)
-            outputs.append(Generation(tuple(ids[:count]), said, capped))
-        return Outcome(tuple(outputs), self._work(torch.tensor([len(output.ids) for output in outputs])))
-
-    def signals(self, inputs: Tensor) -> StepSignals:
-        """See :meth:`StepTarget.signals`; the words that are not said next score -1, the hidden state is (score, 1)."""
         ends = self._scores(self.space.check(inputs))
-        ids = self._tokens(ends.detach())
-        before = (ids == END).to(torch.int64).cumsum(1) - (ids == END).to(torch.int64)
+        ids = self._tokens(ends)
+        steps = self._steps(self._logits(ends), ids)
+        outputs = []
+        for tokens, count in zip(ids.tolist(), steps.tolist(), strict=True):
+            said = " ".join(WORDS[token - 1] for token in tokens[:count] if token != END)
+            outputs.append(Generation(tuple(tokens[:count]), said, tokens[count - 1] != END))
+        return Outcome(tuple(outputs), self._work(steps))
+
+    def _logits(self, ends: Tensor) -> Tensor:
+        """Return the scores of all tokens ``[B, cap, V]``; the words that are not said next score -1."""
         steps = torch.arange(self.cap)
         words = torch.full((self.cap, len(WORDS)), -1.0, dtype=torch.float64)
         words[steps, steps % len(WORDS)] = 0.0
-        logits = torch.cat([ends.unsqueeze(-1), words.expand(len(inputs), -1, -1)], -1)
+        return torch.cat([ends.unsqueeze(-1), words.expand(len(ends), -1, -1)], -1)
+
+    def _steps(self, logits: Tensor, ids: Tensor) -> Tensor:
+        """Return how many steps each row runs, int64 ``[B]``."""
+        ended = ids == END
+        if self.stop is not None:
+            likely = end_probability(logits.detach(), self.eos)
+            past = [self.stop.margin(ids[:, :step], likely[:, :step]) for step in range(1, self.cap + 1)]
+            ended = ended | (torch.stack(past, 1) >= 0)
+        return (ended.cumsum(1) == 0).sum(1).add(1).clamp_max(self.cap)
+
+    def signals(self, inputs: Tensor) -> StepSignals:
+        """See :meth:`StepTarget.signals`; the hidden state is (score, 1)."""
+        ends = self._scores(self.space.check(inputs))
+        ids, logits = self._tokens(ends.detach()), self._logits(ends)
+        steps = self._steps(logits, ids)
         return StepSignals(
             logits=logits.to(torch.float32),
             ids=ids,
-            mask=before == 0,
+            mask=torch.arange(self.cap) < steps.unsqueeze(1),
             eos=self.eos,
-            work=self._work((before == 0).sum(1)),
+            work=self._work(steps),
             hidden=torch.stack([ends, torch.ones_like(ends)], -1).to(torch.float32),
         )
 

@@ -25,6 +25,7 @@ from torpor.core.text import TextSpace
 from torpor.core.units import Unit
 from torpor.core.work import Work
 from torpor.targets.steps import STEP, TextTarget
+from torpor.targets.stops import Watch
 
 PAD, BOS, EOS, UNKNOWN = range(4)
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
@@ -90,6 +91,7 @@ class ToyText(TextTarget):
     """
 
     mechanism = "text generation"
+    stoppable = True
     decoder_only = True
 
     def __init__(self, cap: int = 200, max_tokens: int = 128) -> None:
@@ -126,13 +128,16 @@ class ToyText(TextTarget):
         counts = torch.tensor([len(prompt) for prompt in prompts])
         rows = torch.arange(len(prompts))
         written: list[list[int]] = [[] for _ in prompts]
+        watch = Watch(self.stop, self.eos)
         for _ in range(self.cap):
-            token = self._head(states, counts).argmax(-1)
+            scores = self._head(states, counts)
+            token = scores.argmax(-1)
             for row, one in zip(rows.tolist(), token.tolist(), strict=True):
                 written[row].append(one)
-            goes_on = token != EOS
+            goes_on = (token != EOS) & (watch(token, scores) < 0)
             if not goes_on.any():
                 break
+            watch.keep(goes_on)
             rows, token = rows[goes_on], token[goes_on]
             states, counts = states[goes_on] + self._matrix[token], counts[goes_on] + 1
         return written

@@ -59,6 +59,8 @@ class Tracking:
         confirm: detections that a track needs in a row, the first included, to be numbered and to survive any frame
             without a match.
         overlap: intersection over union that a match needs.
+        max_tracks: tracks that live on behind a frame at most: those that were matched last, confirmed ones before
+            others, then the oldest. None for no limit.
     """
 
     name: ClassVar[str]
@@ -67,12 +69,15 @@ class Tracking:
     activation: float
     confirm: int
     overlap: float
+    max_tracks: int | None = None
 
     def __post_init__(self) -> None:
         if self.buffer < 0 or self.confirm < 1:
             raise UsageError(f"expected buffer of 0 and confirm of 1 or more, got {self.buffer} and {self.confirm}")
+        if self.max_tracks is not None and self.max_tracks < 1:
+            raise UsageError(f"expected max_tracks of 1 or more, got {self.max_tracks}")
         for name, value in asdict(self).items():
-            if name not in ("buffer", "confirm") and not 0 <= value <= 1:
+            if name not in ("buffer", "confirm", "max_tracks") and not 0 <= value <= 1:
                 raise UsageError(f"expected {name} from 0 to 1, got {value}")
 
     def arguments(self) -> dict[str, Any]:
@@ -97,7 +102,8 @@ class Tracking:
         if frame == 0:
             return 0
         before = frame - 1
-        return detections + min(detections * min(before, self.buffer), detections * before // self.confirm)
+        most = detections + min(detections * min(before, self.buffer), detections * before // self.confirm)
+        return most if self.max_tracks is None else min(most, self.max_tracks)
 
     def most(self, frames: int, detections: int) -> tuple[int, int, int]:
         """Return tracks alive, detections taken in and pairs at most over a video.
@@ -178,6 +184,7 @@ class CountedTracker:
                 f"expected the library trackers for {settings.name}, got {error}; pip install 'torpor[tracking]'"
             ) from error
         self._pairs = _Pairs(library.IoU())
+        self.max_tracks = settings.max_tracks
         self.tracker: Any = getattr(library, settings.library)(**settings.arguments(), iou=self._pairs)
 
     def step(self, objects: Objects) -> tuple[Objects, tuple[int, int, int]]:
@@ -200,8 +207,21 @@ class CountedTracker:
         if len(objects):
             ids[followed.class_id] = followed.tracker_id
         taken = sum(track.time_since_update == 0 for track in self.tracker.tracks)
+        self._drop()
         numbered = Objects(objects.boxes, objects.labels, objects.scores, torch.from_numpy(ids))
         return numbered, (alive, taken, self._pairs.count - pairs)
+
+    def _drop(self) -> None:
+        """Drop the tracks beyond the cap."""
+        if self.max_tracks is not None and len(self.tracker.tracks) > self.max_tracks:
+            best = sorted(  # a stable sort: the library keeps tracks in the order of their founding
+                range(len(self.tracker.tracks)),
+                key=lambda row: (
+                    self.tracker.tracks[row].time_since_update,
+                    self.tracker.tracks[row].tracker_id == UNTRACKED,
+                ),
+            )
+            self.tracker.tracks = [self.tracker.tracks[row] for row in sorted(best[: self.max_tracks])]
 
 
 def follow(frames: Sequence[Objects], settings: Tracking) -> tuple[Frames, tuple[int, int, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -22,7 +23,7 @@ from torpor.data.sets import DataSet
 from torpor.metrics.tracking import tracking_scores
 from torpor.targets.candidates import CandidateTarget, still_found
 from torpor.targets.detection import DetectorTarget
-from torpor.targets.nms import PAIR_FLOPS
+from torpor.targets.nms import NMS, PAIR_FLOPS
 from torpor.targets.track_work import ByteTrack, CountedTracker, Tracking, follow, predict_flops, update_flops
 
 STEP = "track_step"
@@ -196,6 +197,18 @@ class TrackerTarget(CandidateTarget):
         """Move the detector and return this target."""
         self._detector.to(device)
         return self
+
+    def with_nms(self, nms: NMS) -> Self:
+        """Return a target whose detector suppresses by other thresholds and caps; see :class:`DetectorTarget`."""
+        other = copy.copy(self)
+        other._detector, other.nms = self._detector.with_nms(nms), nms
+        return other
+
+    def with_tracker(self, tracker: Tracking) -> Self:
+        """Return a target that shares this one's detector but tracks by other settings."""
+        other = copy.copy(self)
+        other.tracker = tracker
+        return other
 
     def details(self) -> dict[str, Any]:
         """Return the caps of the detector and the tracker; see :meth:`Target.details`."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from torpor.core.errors import UsageError
 from torpor.targets.generation.deployment import ROWWISE, deployed, end_tokens, plain_config, with_new_tokens
 from torpor.targets.generation.loop import Loop, Plan, Processors
+from torpor.targets.stops import Stop
 
 TIES = {torch.float64: 1e-9, torch.float32: 2e-5, torch.float16: 5e-3}
 """Scores this close, as a share of the largest, may swap places in batched arithmetic."""
@@ -71,7 +72,10 @@ class Decoder:
         start: tokens that the decoder has before its first step.
         limit: tokens that it generates at most after these, for this example.
         together: whether samples may be decoded in one batch.
+        stop: what else ends an output, if anything; beam search asks nobody.
     """
+
+    stop: Stop | None = None
 
     def __init__(self, model: Any, config: Any, example: Fed) -> None:  # noqa: ANN401 - transformers' own classes
         self.model, self.config = model, config
@@ -90,6 +94,12 @@ class Decoder:
         """Return a decoder of the same model by a config with another cap, or after the model moved."""
         other = copy.copy(self)
         other.config, other._kept = config, {}
+        return other
+
+    def with_stop(self, stop: Stop | None) -> Self:
+        """Return a decoder of the same model that also ends outputs where ``stop`` says so."""
+        other = copy.copy(self)
+        other.stop = stop
         return other
 
     def decode(
@@ -135,7 +145,8 @@ class Decoder:
         config = with_new_tokens(self.config, max(caps))
         if self.beams > 1:
             return [self._beam_search(fed, config, generators)], [torch.inf]
-        plan = Plan(caps, self.eos, TIES.get(self.model.dtype, COARSE), generators, fed.padding, fed.hole)
+        tie = TIES.get(self.model.dtype, COARSE)
+        plan = Plan(caps, self.eos, tie, generators, fed.padding, fed.hole, stop=self.stop)
         if self._processed and len(fed.padding) > 1:
             plan = replace(plan, by_padding=self._by_padding(fed, caps))
         loop = Loop(plan)

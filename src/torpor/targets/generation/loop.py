@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 
 from torpor.targets.generation.picking import pick
+from torpor.targets.stops import Stop, Watch
 
 Processors = Callable[[Tensor, Tensor], Tensor]
 """Maps ids ``[B, T]`` and logits ``[B, V]`` to processed scores, as transformers' list of logits processors does."""
+SCALE = 50
+"""How many times the tie of logits a stop may be off: their usual size."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +31,7 @@ class Plan:
         hole: where that padding begins.
         by_padding: the processors for each number of padding tokens; None to use those that ``generate`` prepares.
         plain: ignore all processors, to make a known number of steps.
+        stop: what else ends a row, if anything.
     """
 
     caps: Sequence[int]
@@ -38,6 +42,7 @@ class Plan:
     hole: int = 0
     by_padding: Mapping[int, Processors] | None = None
     plain: bool = False
+    stop: Stop | None = None
 
 
 class Loop:
@@ -71,18 +76,22 @@ class Loop:
         batch = len(input_ids)
         caps = torch.tensor(self.plan.caps, device=device)
         eos = torch.tensor(self.plan.eos, device=device, dtype=input_ids.dtype)
-        rows = torch.arange(batch, device=device)
+        rows, watch = torch.arange(batch, device=device), Watch(self.plan.stop, self.plan.eos)
         made: list[tuple[Tensor, ...]] = []  # put in place at the end: at every step it would cost more
         for step in range(max(self.plan.caps)):
             logits, model_kwargs = _forward(model, input_ids, model_kwargs, first=step == 0)
             tokens, gaps = self._pick(logits, input_ids, rows, logits_processor)
+            past = watch(tokens, logits)
+            if self.plan.stop is not None and batch > 1:
+                gaps = torch.minimum(gaps, past.abs().to(gaps) / (SCALE * self.plan.tie))
             made.append((rows, tokens, gaps, logits.amax(-1)))
-            stays = ~torch.isin(tokens, eos) & (caps > step + 1)
+            stays = ~torch.isin(tokens, eos) & (caps > step + 1) & (past < 0)
             input_ids = torch.cat([input_ids, tokens.unsqueeze(1)], 1)
             if not stays.all():
                 kept = stays.nonzero().flatten()
                 if len(kept) == 0:
                     break
+                watch.keep(kept)
                 rows, caps, input_ids = rows[kept], caps[kept], input_ids[kept]
                 model_kwargs = _keep(model_kwargs, kept, len(stays))
         places = torch.cat([torch.full_like(ran, step) for step, (ran, *_) in enumerate(made)])

@@ -25,6 +25,7 @@ from torpor.targets.generation.deployment import clipped, deployed_config, with_
 from torpor.targets.generation.layouts import Layout
 from torpor.targets.generation.pricing import priced_units
 from torpor.targets.steps import StepTarget, generated_length
+from torpor.targets.stops import Stop
 from torpor.targets.weights import digest
 
 MEMORY = 2**29
@@ -65,7 +66,7 @@ class GenerationTarget(StepTarget):
         self.codec, self.seed = codec, 0
         self.config = deployed_config(model)
         self.decoder = Decoder(model, self.config, self._example(3))
-        self.eos = self.decoder.eos
+        self.eos, self.stoppable = self.decoder.eos, self.decoder.beams == 1
         self.layout = self._layout()
         self.cap = self._first_cap()
         self.units: tuple[Unit, ...] = priced_units(self.layout, self.decoder.beams, model, self._force)
@@ -159,6 +160,12 @@ class GenerationTarget(StepTarget):
         other.cap = clipped(cap, self.most)
         other.config = with_new_tokens(self.config, other.cap)
         other.decoder = self.decoder.with_config(other.config)
+        return other
+
+    def with_stop(self, stop: Stop | None) -> Self:
+        """See :meth:`StepTarget.with_stop`; beams cannot be stopped, each may say something else."""
+        other = super().with_stop(stop)
+        other.decoder = self.decoder.with_stop(stop)
         return other
 
     def with_seed(self, seed: int) -> Self:

@@ -1,0 +1,129 @@
+"""Caps on candidates and tracks: only the best are compared, kept and followed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+from torch import Tensor
+
+from torpor.core.objects import Frames
+from torpor.defenses.guard import Guard, benign_most, chunks, known, setting, whole
+from torpor.targets.base import Target
+from torpor.targets.candidates import CANDIDATE, PAIR
+from torpor.targets.detection import OBJECT, DetectorTarget
+from torpor.targets.nms import NMS
+from torpor.targets.track_work import CountedTracker, Tracking
+from torpor.targets.tracking import ALIVE, ASSOCIATION, UPDATE, TrackerTarget
+
+
+def capped(nms: NMS, compared: int, kept: int) -> NMS:
+    """Return ``nms`` with these caps where they are smaller.
+
+    >>> capped(NMS(max_nms=50, max_det=10), 20, 30).max_nms, capped(NMS(max_nms=50, max_det=10), 20, 30).max_det
+    (20, 10)
+    """
+    return replace(nms, max_nms=min(nms.max_nms, compared), max_det=min(nms.max_det, kept))
+
+
+@dataclass(frozen=True)
+class BoxCap(Guard):
+    """Of the candidates in a picture, only those of the highest scores are compared, ``boxes:300``, and fewer kept.
+
+    Without a setting, 99.9 % of clean pictures have no more candidates and no more kept boxes. The threshold still
+    looks at every box that is proposed.
+
+    Attributes:
+        most: candidates that are compared, and so kept, at most; None to learn both numbers.
+        compared: what was learned.
+        kept: what was learned.
+    """
+
+    id: ClassVar[str] = "boxes"
+    caps: ClassVar[tuple[str, ...]] = (PAIR, OBJECT)
+    learns: ClassVar[bool] = True
+
+    most: int | None = None
+    compared: int | None = None
+    kept: int | None = None
+
+    @classmethod
+    def parse(cls, value: str) -> Self:
+        """See :meth:`Defense.parse`."""
+        return cls(whole(value, cls.id))
+
+    @property
+    def name(self) -> str:
+        """See :attr:`Defense.name`."""
+        return setting(self.id, self.most)
+
+    @classmethod
+    def applies_to(cls, target: Target) -> bool:
+        """See :meth:`Defense.applies_to`."""
+        return isinstance(target, DetectorTarget | TrackerTarget)
+
+    def bounded(self, target: DetectorTarget | TrackerTarget) -> Target:
+        """See :meth:`Guard.bounded`."""
+        if self.most is not None:
+            return target.with_nms(capped(target.nms, self.most, self.most))
+        return target.with_nms(capped(target.nms, known(self.compared, self.name), known(self.kept, self.name)))
+
+    def fit(self, target: DetectorTarget | TrackerTarget, inputs: Tensor) -> Self:
+        """See :meth:`Guard.fit`; frames of videos are pictures."""
+        if self.most is not None:
+            return self
+        pictures = inputs.flatten(0, 1) if target.space.kind == "video" else inputs
+        clean = [target.detector.run(some) for some in chunks(pictures)]
+        compared = [count for seen in clean for count in target.detector.counted(seen.work, CANDIDATE).tolist()]
+        kept = [len(found) for seen in clean for found in seen.outputs]
+        return replace(self, compared=max(1, int(benign_most(compared))), kept=max(1, int(benign_most(kept))))
+
+
+@dataclass(frozen=True)
+class TrackCap(BoxCap):
+    """A tracker is handed so many boxes of a frame at most, ``tracks:20``, and as many tracks live on behind it.
+
+    Without a setting, 99.9 % of clean frames have no more candidates, kept boxes and tracks.
+
+    Attributes:
+        most: kept boxes and tracks at most; None to learn the numbers.
+        compared: what was learned.
+        kept: what was learned.
+        alive: what was learned.
+    """
+
+    id: ClassVar[str] = "tracks"
+    caps: ClassVar[tuple[str, ...]] = (PAIR, OBJECT, ALIVE, UPDATE, ASSOCIATION)
+
+    alive: int | None = None
+
+    @classmethod
+    def applies_to(cls, target: Target) -> bool:
+        """See :meth:`Defense.applies_to`."""
+        return isinstance(target, TrackerTarget)
+
+    def bounded(self, target: DetectorTarget | TrackerTarget) -> Target:
+        """See :meth:`Guard.bounded`."""
+        assert isinstance(target, TrackerTarget)
+        if self.most is not None:
+            seen = target.with_nms(capped(target.nms, target.nms.max_nms, self.most))
+        else:
+            seen = target.with_nms(capped(target.nms, known(self.compared, self.name), known(self.kept, self.name)))
+        alive = known(self.alive if self.most is None else self.most, self.name)
+        before = target.tracker.max_tracks
+        return seen.with_tracker(replace(target.tracker, max_tracks=alive if before is None else min(alive, before)))
+
+    def fit(self, target: DetectorTarget | TrackerTarget, inputs: Tensor) -> Self:
+        """See :meth:`Guard.fit`."""
+        if self.most is not None:
+            return self
+        assert isinstance(target, TrackerTarget)
+        videos = [video for some in chunks(inputs) for video in target.run(some).outputs]
+        alive = [count for video in videos for count in tracks_alive(video, target.tracker)]
+        return replace(super().fit(target, inputs), alive=max(1, int(benign_most(alive))))
+
+
+def tracks_alive(video: Frames, settings: Tracking) -> list[int]:
+    """Return how many tracks each frame meets when these detections are followed."""
+    tracker = CountedTracker(settings)
+    return [tracker.step(objects)[1][0] for objects in video]

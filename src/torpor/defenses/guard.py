@@ -1,0 +1,115 @@
+"""Guards: defenses that keep the work below a smaller static bound, whatever the input is."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from torpor.attacks.base import Attack
+from torpor.core.batches import Samples, take
+from torpor.core.errors import UsageError
+from torpor.data.sets import DataSet
+from torpor.defenses.base import Defense
+from torpor.defenses.wrapped import frames_of
+from torpor.targets.base import Target
+
+SHARE = 0.999
+"""Share of clean samples that a fitted cap leaves as they are."""
+FIT_LIMIT = 1000
+"""Clean samples that a guard is fitted on at most; of videos, frames."""
+CHUNK = 64
+"""Samples that are run together for that."""
+
+
+@dataclass(frozen=True)
+class Guard(Defense):
+    """A defense by construction: the guarded target *is* the target, with smaller caps. Kinds write :meth:`bounded`.
+
+    What a guard does to an attack it does to a clean sample of the same cost too: an audit says who is degraded.
+    """
+
+    def defend(self, target: Target) -> Target:
+        """See :meth:`Defense.defend`."""
+        self.check(target)
+        guarded = self.bounded(target)
+        guarded.name = f"{target.name} behind {self.name}"
+        return guarded
+
+    @abstractmethod
+    def bounded(self, target: Any) -> Target:  # noqa: ANN401 - of the kind that it applies to
+        """Return a copy of ``target`` with smaller caps, never with larger ones.
+
+        Raises:
+            UsageError: if the guard must be fitted first, or leaves too little of the target.
+        """
+
+    def fitted(self, target: Target, data: DataSet, attacks: Sequence[Attack], seed: int) -> Self:
+        """See :meth:`Defense.fitted`; what is not set is learned from clean samples of the validation split."""
+        if not self.learns:
+            return self
+        self.check(target)
+        limit = -(-FIT_LIMIT // frames_of(target.space))
+        return self.fit(target, target.read(data.load("validation", limit).inputs))
+
+    def fit(self, target: Any, inputs: Samples) -> Self:  # noqa: ANN401
+        """Return the guard fitted on clean ``inputs`` that nobody will be judged on."""
+        return self
+
+
+def chunks(inputs: Samples) -> Iterator[Samples]:
+    """Yield ``inputs`` a few at a time."""
+    for rows in torch.arange(len(inputs)).split(CHUNK):
+        yield take(inputs, rows)
+
+
+def benign_most(values: npt.ArrayLike) -> float:
+    """Return the least of ``values`` that a share of :data:`SHARE` does not exceed.
+
+    Of fewer than 1000 values it is the largest: nobody whom the guard was fitted on is cut.
+
+    >>> benign_most([1, 2, 3, 50]), benign_most(range(2001))
+    (50.0, 1998.0)
+    """
+    return float(np.quantile(np.asarray(values, dtype=np.float64), SHARE, method="higher"))
+
+
+def whole(value: str, guard: str) -> int | None:
+    """Read a cap; None for the empty text.
+
+    Raises:
+        UsageError: if it is no whole number of 1 or more.
+
+    >>> whole("12", "steps"), whole("", "steps")
+    (12, None)
+    """
+    if value == "":
+        return None
+    if not value.isascii() or not value.isdigit() or int(value) < 1:
+        raise UsageError(f"expected a whole number of 1 or more behind {guard}:, got {value!r}; such as {guard}:100")
+    return int(value)
+
+
+def setting(guard: str, value: int | None) -> str:
+    """Return the name of a guard with this cap.
+
+    >>> setting("steps", 12), setting("steps", None)
+    ('steps:12', 'steps')
+    """
+    return guard if value is None else f"{guard}:{value}"
+
+
+def known(value: int | None, guard: str) -> int:
+    """Return a cap that was set or learned.
+
+    Raises:
+        UsageError: if it was not.
+    """
+    if value is None:
+        raise UsageError(f"expected a fitted guard, got {guard} before fit(); fit it on clean inputs, or set its cap")
+    return value

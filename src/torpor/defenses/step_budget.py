@@ -1,0 +1,60 @@
+"""Step budgets: a decoder's output ends in good time, with what it has said so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+from torpor.core.batches import Samples
+from torpor.core.outcome import Outcome
+from torpor.defenses.guard import Guard, benign_most, chunks, known, setting, whole
+from torpor.targets.base import Target
+from torpor.targets.steps import STEP, StepTarget
+
+
+@dataclass(frozen=True)
+class StepBudget(Guard):
+    """Outputs end after so many decoder steps, ``steps:40``; they are flagged as capped.
+
+    Without a setting the budget is what 99.9 % of clean outputs do not exceed.
+
+    Attributes:
+        most: decoder steps at most; None to learn it.
+        learned: what was learned.
+    """
+
+    id: ClassVar[str] = "steps"
+    caps: ClassVar[tuple[str, ...]] = (STEP,)
+    learns: ClassVar[bool] = True
+
+    most: int | None = None
+    learned: int | None = None
+
+    @classmethod
+    def parse(cls, value: str) -> Self:
+        """See :meth:`Defense.parse`."""
+        return cls(whole(value, cls.id))
+
+    @property
+    def name(self) -> str:
+        """See :attr:`Defense.name`."""
+        return setting(self.id, self.most)
+
+    @classmethod
+    def applies_to(cls, target: Target) -> bool:
+        """See :meth:`Defense.applies_to`."""
+        return isinstance(target, StepTarget)
+
+    def bounded(self, target: StepTarget) -> StepTarget:
+        """See :meth:`Guard.bounded`."""
+        most = known(self.learned if self.most is None else self.most, self.name)
+        return target.with_cap(min(most, target.cap))
+
+    def fit(self, target: StepTarget, inputs: Samples) -> Self:
+        """See :meth:`Guard.fit`."""
+        return self.learn(target, [target.run(some) for some in chunks(inputs)]) if self.most is None else self
+
+    def learn(self, target: StepTarget, clean: list[Outcome]) -> Self:
+        """Return the guard with a budget that fits these runs."""
+        steps = [count for outcome in clean for count in target.iterations(outcome.work).tolist()]
+        return replace(self, learned=int(benign_most(steps)))

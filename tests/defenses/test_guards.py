@@ -1,0 +1,241 @@
+"""Guards: what they promise, in closed form where the target's worst case is known, and that they do not touch it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks import guards
+from benchmarks.guards import CASES, Case, inputs_of, judge
+
+from torpor.attacks.registry import load_attack
+from torpor.core.errors import UsageError
+from torpor.core.objects import Objects
+from torpor.defenses.box_caps import BoxCap, TrackCap
+from torpor.defenses.deadline import Deadline
+from torpor.defenses.guard import Guard
+from torpor.defenses.hazard import HazardMonitor
+from torpor.defenses.loop_stop import LoopStop
+from torpor.defenses.registry import load_defense
+from torpor.defenses.step_budget import StepBudget
+from torpor.defenses.wrapped import wrap
+from torpor.targets.early_exit import EarlyExitTarget
+from torpor.targets.nms import NMS
+from torpor.targets.toy_boxes import LampTarget, lit
+from torpor.targets.toy_steps import PeakTarget
+from torpor.targets.toy_text import ToyText
+from torpor.targets.toys import needle
+from torpor.targets.track_work import SORT, ByteTrack, CountedTracker, Tracking
+
+TOYS = [case for case in CASES if not case.target().name.startswith(("sdn", "captioner"))]
+SPEC = [f"{case.guard}-{case.target().name}" for case in TOYS]
+
+
+@pytest.mark.parametrize("case", TOYS, ids=SPEC)
+def test_no_input_exceeds_the_guarded_bound(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guards, "CHUNK", 40)
+    found = judge(case, 80)
+    assert found.exceeding == 0
+    assert found.attacked > 0
+    assert found.random > 0
+    assert found.bound < 1
+    assert found.most <= 1
+
+
+@pytest.mark.parametrize(("name", "kind"), [
+    ("deadline", Deadline), ("deadline:0.25", Deadline), ("deadline:4", Deadline), ("steps", StepBudget),
+    ("steps:9", StepBudget), ("loop-stop:9", LoopStop), ("hazard", HazardMonitor), ("boxes:20", BoxCap),
+    ("tracks", TrackCap),
+])  # fmt: skip
+def test_names_say_the_setting(name: str, kind: type[Guard]) -> None:
+    guard = load_defense(name)
+    assert type(guard) is kind
+    assert guard.name == (name if name != "deadline" else "deadline:0.5")
+    assert load_defense(guard.name) == guard
+
+
+@pytest.mark.parametrize("name", [
+    "deadline:0", "deadline:1", "deadline:1.5", "deadline:soon", "deadline:nan", "steps:0", "steps:-2", "steps:1.5",
+    "boxes:many", "tracks:0", "hazard:x",
+])  # fmt: skip
+def test_bad_settings_are_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="expected"):
+        load_defense(name)
+
+
+def test_guards_apply_where_their_caps_are() -> None:
+    targets = {"gate": needle(), "step": PeakTarget(), "box": LampTarget(), "track": guards.lamps(ByteTrack())}
+    applies = {name: {key for key, target in targets.items() if load_defense(name).applies_to(target)} for name in (
+        "deadline", "steps", "loop-stop", "hazard", "boxes", "tracks")}  # fmt: skip
+    steps = {"step"}
+    assert applies == {
+        "deadline": {"gate"}, "steps": steps, "loop-stop": steps, "hazard": steps, "boxes": {"box", "track"},
+        "tracks": {"track"},
+    }  # fmt: skip
+    with pytest.raises(UsageError, match="expected a defense for early exit"):
+        StepBudget(3).defend(targets["gate"])
+
+
+def test_an_unfitted_guard_says_so() -> None:
+    for name, target in (("steps", PeakTarget()), ("loop-stop:9", PeakTarget()), ("hazard:9", PeakTarget()),
+                         ("boxes", LampTarget()), ("tracks", guards.lamps(SORT()))):  # fmt: skip
+        with pytest.raises(UsageError, match="before fit"):
+            load_defense(name).defend(target)
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 10_000), st.integers(2, 4))
+def test_a_deadline_ends_at_the_smaller_of_depth_and_deadline(seed: int, exits: int) -> None:
+    free, guarded = needle(), Deadline(None, exits).defend(needle())
+    assert isinstance(guarded, EarlyExitTarget)
+    inputs = inputs_of(free, 16, seed)
+    before, after = free.run(inputs), guarded.run(inputs)
+    depth = free.exits(before.work)
+    assert guarded.exits(after.work).equal(depth.clamp_max(exits - 1))
+    early = depth < exits
+    assert torch.equal(after.outputs[early], before.outputs[early])
+    assert torch.allclose(after.outputs[~early], free.signals(inputs).logits[~early, exits - 1])
+    assert guarded.signals(inputs).work.counts.equal(after.work.counts)
+    assert guarded.static_work().counts.tolist() == [[1] * exits]
+
+
+def test_the_worst_case_behind_a_deadline_is_known() -> None:
+    free, guarded = needle(), Deadline(None, 3).defend(needle())
+    inputs = inputs_of(free, 24, 3)
+    attacked = load_attack("deepsloth", eps=0.35, steps=60)(guarded, inputs)
+    worst = free.worst_depth(attacked.clean_inputs, 0.35).clamp_max(3)
+    found = attacked.attacked.work.counts.sum(1)
+    assert (found <= worst).all()
+    assert (found == worst).float().mean() > 0.8
+
+
+def test_deadlines_are_shares_of_the_whole_network(digits_target: EarlyExitTarget) -> None:
+    for share in (0.1, 0.5, 0.9):
+        guarded = Deadline(share).defend(digits_target)
+        cost = guarded.prices.cost(guarded.static_work()) / digits_target.prices.cost(digits_target.static_work())
+        assert cost.item() <= share
+        assert cost.item() == digits_target.exit_costs[len(guarded.units) - 1]
+    with pytest.raises(UsageError, match="second exit"):
+        Deadline(0.05).defend(digits_target)
+    with pytest.raises(UsageError, match="2 to 6 exits"):
+        digits_target.upto(1)
+    assert len(Deadline(None, 99).defend(digits_target).units) == len(digits_target.units) == 6
+
+
+@settings(max_examples=20)
+@given(st.integers(1, 60), st.floats(0, 1))
+def test_step_budgets_meet_the_closed_form(most: int, mean: float) -> None:
+    free = PeakTarget(cap=40)
+    inputs = free.space.snap(torch.full((1, 1, 4, 4), mean))
+    guarded = StepBudget(most).defend(free)
+    steps = free.iterations(free.run(inputs).work)
+    outcome = guarded.run(inputs)
+    assert guarded.max_work(inputs).counts.tolist() == [[1, min(most, 40)]]
+    assert outcome.work.counts[0, 1] == steps.clamp_max(most)
+    assert outcome.outputs[0].capped == (steps.item() > most or free.run(inputs).outputs[0].capped)
+
+
+@pytest.mark.parametrize("name", ["steps", "loop-stop", "hazard"])
+@pytest.mark.parametrize("target", [PeakTarget(cap=60), ToyText(cap=120)])
+def test_fitted_guards_leave_what_they_were_fitted_on(name: str, target: PeakTarget | ToyText) -> None:
+    guard = load_defense(name)
+    assert isinstance(guard, Guard)
+    clean = inputs_of(target, 300, 5, calm=True)
+    guarded = guard.fit(target, clean).defend(target)
+    free, kept = target.run(clean), guarded.run(clean)
+    assert kept.outputs == free.outputs
+    assert guarded.static_work().counts[0, 1] == free.work.counts[:, 1].max()
+    assert target.stop is None
+
+
+def test_a_fitted_loop_stop_ends_what_repeats_more_than_clean_outputs() -> None:
+    target = ToyText(cap=120)
+    guard = LoopStop(100).fit(target, ("a 4", "2 cats"))  # these write "~" four times at most
+    assert (guard.most, guard.learned, guard.repeats) == (100, None, 5)
+    guarded = guard.defend(target)
+    assert guarded.run(("a 4", "99")).work.counts[:, 1].tolist() == [5, 5]
+
+
+def test_a_hazard_monitor_ends_an_output_that_wavers() -> None:
+    target = PeakTarget(cap=60, gain=0.02)  # the end token is nearly as likely as a word from the first step on
+    inputs = target.space.snap(torch.tensor([0.5, 0.8]).view(2, 1, 1, 1).expand(2, 1, 4, 4))
+    long, short = target.run(inputs).work.counts[:, 1].tolist()
+    guard = HazardMonitor(60, threshold=2.0)
+    steps = guard.defend(target).run(inputs).work.counts[:, 1].tolist()
+    assert (long, short) == (31, 13)
+    assert steps[0] < long
+    sharp = PeakTarget(cap=60, gain=9.0)
+    assert guard.defend(sharp).run(inputs).work.counts[:, 1].tolist() == [long, short]
+
+
+def test_box_caps_keep_the_best() -> None:
+    target = LampTarget(nms=NMS(conf=0.1))
+    picture = torch.linspace(0.2, 0.9, 24).view(1, 1, 4, 6).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    picture = target.space.snap(picture)
+    guarded = BoxCap(7).defend(target)
+    free, kept = target.run(picture).outputs[0], guarded.run(picture)
+    assert kept.work.counts.tolist() == [[1, 24, 21]]
+    assert kept.work.counts.equal(guarded.static_work().counts)
+    assert kept.outputs[0].boxes.equal(free.boxes[:7])
+    assert target.nms.max_det == 300
+
+
+def test_fitted_box_caps_leave_clean_pictures() -> None:
+    target = LampTarget()
+    clean = torch.cat([lit(count)[0] for count in (0, 3, 5)])
+    guard = BoxCap().fit(target, clean)
+    assert (guard.compared, guard.kept) == (5, 5)
+    guarded = guard.defend(target)
+    assert guarded.run(clean).work.counts.equal(target.run(clean).work.counts)
+    assert len(guarded.run(lit(24)[0]).outputs[0]) == 5
+    assert BoxCap(50).defend(target).static_work().counts.equal(target.static_work().counts)
+
+
+def shown(*cells: int) -> Objects:
+    """Return sure detections in these places."""
+    boxes = torch.tensor(cells).unsqueeze(1) * 20.0 + torch.tensor([0.0, 0, 10, 10])
+    return Objects(boxes, torch.zeros(len(cells), dtype=torch.int64), torch.full((len(cells),), 0.9))
+
+
+@pytest.mark.parametrize("settings", [ByteTrack(max_tracks=2), SORT(max_tracks=2, confirm=2)])
+def test_capped_trackers_go_on_with_what_they_follow(settings: Tracking) -> None:
+    pytest.importorskip("trackers")
+    tracker = CountedTracker(settings)
+    alive, ids = [], []
+    for crowd in range(6):
+        seen, (now, _, _) = tracker.step(shown(1, 2, *range(10 + 10 * crowd, 13 + 10 * crowd)))
+        assert seen.ids is not None
+        alive.append(now)
+        ids.append(seen.ids[:2].tolist())
+    assert alive == [0, 2, 2, 2, 2, 2]
+    assert ids[-1] == ids[2] == [0, 1]  # whoever comes and goes beside them
+
+
+def test_tracks_are_capped_on_their_own() -> None:
+    pytest.importorskip("trackers")
+    target = guards.lamps(SORT(buffer=4, confirm=1))
+    videos = inputs_of(target, 12, 2)
+    guarded = TrackCap(2).defend(target)
+    alive = [unit.name for unit in target.units].index("track_alive")
+    assert target.run(videos).work.counts[:, alive].max() > 2 * (target.frames - 1)
+    assert guarded.run(videos).work.counts[:, alive].max() == 2 * (target.frames - 1)
+    assert guarded.static_work().counts[0, alive] == 2 * (target.frames - 1)
+
+
+def test_guards_stand_behind_other_defenses() -> None:
+    from torpor.defenses.work_budget import Metered
+
+    inside = PeakTarget()
+    guarded = StepBudget(7).defend(wrap(inside, Metered(), "layered"))
+    inputs: Tensor = torch.full((1, 1, 4, 4), 0.5)
+    assert guarded.run(inputs).work.counts.tolist() == [[1, 7]]
+    looped = LoopStop(30, repeats=3).defend(wrap(inside, Metered(), "layered"))
+    assert looped.run(inputs).work.counts.tolist() == [[1, 9]]
