@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -73,7 +75,8 @@ def test_requests_that_overlap_share_one_budget(
 ) -> None:
     tape = Tape()
     clients = ClientBudgets(WorkBudget(rate, burst), tape)
-    running, done = [], []
+    running: list[Any] = []
+    done: list[Any] = []
     for wait, flops, share, starts in events:
         tape.now += wait
         if starts or not running:
