@@ -30,11 +30,14 @@ def test_verdict_states_the_worst_attack_with_its_references(audit: dict[str, An
     assert utility == f"Accuracy 60.0 % (clean 90.0 %); predictions unchanged: {100 * worst['agreement']:.1f} %."
 
 
-def test_verdict_has_sentences_for_each_defense(audit: dict[str, Any]) -> None:
-    audit["summary"] += [{**row, "defense": "jpeg"} for row in audit["summary"]]
+def test_verdict_has_a_sentence_for_each_defense(audit: dict[str, Any]) -> None:
+    for attacker in ("blind", "adaptive"):
+        attacks = [row for row in audit["summary"] if row["kind"] == "attack" and row["defense"] == "none"]
+        audit["summary"] += [{**row, "defense": "jpeg", "attacker": attacker, "slowdown_mean": 1.5} for row in attacks]
+    audit["summary"] += [{**row, "defense": "jpeg"} for row in audit["summary"] if row["kind"] == "clean"]
     said = verdict(audit)
-    assert len(said) == 6
-    assert "against jpeg" in said[3]
+    assert len(said) == 4
+    assert said[3].startswith("Behind jpeg, mean slowdown blind 1.50x, adaptive 1.50x; clean inputs cost 1.00x")
 
 
 def test_verdict_names_flags_of_the_worst_row_and_attacks_that_failed(audit: dict[str, Any]) -> None:

@@ -96,5 +96,5 @@ def pareto(summary: Sequence[Row]) -> Chart | None:
         "Right and low is best. A hollow mark is the worst attack that does not know of the defense, the full mark "
         "the worst one made through it: what holds is the higher of the two. Costs include the defense's own."
     )
-    axes = (f"{name} of clean inputs (%)", "worst mean slowdown (times the undefended clean cost)")
+    axes = (f"{name} of clean inputs (%)", "worst mean slowdown")
     return plots.chart("defenses", "What a defense holds against what it costs", note, keys, figure, axes)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from torpor.reports.defended import ATTACKERS, defense_rows, undefended
 from torpor.reports.words import (
     Row,
     beside,
     costliest,
-    defenses,
     finds,
     interval,
     is_missing,
@@ -26,24 +26,31 @@ from torpor.reports.words import (
 
 
 def verdict(audit: Row) -> list[str]:
-    """Say what an audit found, one sentence per point: cost, reference costs, utility, caveats; defense by defense."""
-    sentences = []
-    for defense in defenses(audit["summary"]) or ["none"]:
-        rows = [row for row in audit["summary"] if row.get("defense", "none") == defense]
-        worst = costliest(rows, "attack")
-        if worst is None:
-            against = "" if defense == "none" else f" against {defense}"
-            sentences.append(f"Worst slowdown {missing(f'no attack was run{against}')}.")
-            continue
-        clean = next((row for row in rows if row["kind"] == "clean"), None)
-        control = costliest(beside(rows, worst), "control")
-        sentences += [_cost_sentence(worst, control), _reference_sentence(worst, audit)]
-        sentences += [_steps_sentence(worst), _text_sentence(worst, clean)] if iterates([worst]) else []
-        sentences += [_objects_sentence(worst, clean)] if finds([worst]) else []
-        sentences += [] if iterates([worst]) or finds([worst]) else [_utility_sentence(worst, clean)]
-        if worst["flags"]:
-            sentences.append(f"Lower limit, not the worst case: this row is flagged {', '.join(worst['flags'])}.")
-    return sentences
+    """Say what an audit found, one sentence per point: cost, reference costs, utility, caveats; then each defense."""
+    sentences = [_defense_sentence(row) for row in defense_rows(audit["summary"]) if row["defense"] != "none"]
+    rows = undefended(audit["summary"])
+    worst = costliest(rows, "attack")
+    if worst is None:
+        return [f"Worst slowdown {missing('no attack was run')}.", *sentences]
+    clean = next((row for row in rows if row["kind"] == "clean"), None)
+    control = costliest(beside(rows, worst), "control")
+    said = [_cost_sentence(worst, control), _reference_sentence(worst, audit)]
+    said += [_steps_sentence(worst), _text_sentence(worst, clean)] if iterates([worst]) else []
+    said += [_objects_sentence(worst, clean)] if finds([worst]) else []
+    said += [] if iterates([worst]) or finds([worst]) else [_utility_sentence(worst, clean)]
+    if worst["flags"]:
+        said.append(f"Lower limit, not the worst case: this row is flagged {', '.join(worst['flags'])}.")
+    return [*said, *sentences]
+
+
+def _defense_sentence(row: Row) -> str:
+    """Say what both attackers get behind a defense, and what it costs clean inputs."""
+    name = str(row.get("utility_name") or "utility")
+    found = [f"{who} {value_text(row, f'{who}_slowdown_mean', times)}" for who in ATTACKERS]
+    return (
+        f"Behind {row['defense']}, mean slowdown {', '.join(found)}; clean inputs cost "
+        f"{value_text(row, 'overhead', times)}, {name} {value_text(row, 'utility', percent)}."
+    )
 
 
 def _cost_sentence(worst: Row, control: Row | None) -> str:
