@@ -116,7 +116,7 @@ def _front(plan: Plan, name: str, free: Front, data: DataSet, store: Store, prog
     """Put a defense in front of the target, and fit what must be fitted anew: attackers know of it."""
     progress(f"fitting {name}", 0, 0)
     known = [attack for _, attacks in free.attacks for attack in attacks]
-    defended = load_defense(name).fitted(free.target, data, known, plan.seed).defend(free.target)
+    defended = load_defense(name).prepared(free.target, data, known, plan.seed).defend(free.target)
     attacks = [(budget, _fitted(plan, defended, data, store, budget, name)) for budget in plan.budgets]
     return Front(defended, attacks, name)
 

@@ -51,7 +51,7 @@ class Defense(ABC):
     def applies_to(cls, target: Target) -> bool:
         """Tell whether it can stand in front of ``target``."""
 
-    def fitted(self, target: Target, data: DataSet, attacks: Sequence[Attack], seed: int) -> Self:
+    def prepared(self, target: Target, data: DataSet, attacks: Sequence[Attack], seed: int) -> Self:
         """Return the defense after it has learned what it must from the train and validation splits of ``data``.
 
         Args:

@@ -41,6 +41,11 @@ class Guard(Defense):
         guarded.name = f"{target.name} behind {self.name}"
         return guarded
 
+    @property
+    def unset(self) -> bool:
+        """Whether there is something left to learn."""
+        return self.learns
+
     @abstractmethod
     def bounded(self, target: Any) -> Target:  # noqa: ANN401 - of the kind that it applies to
         """Return a copy of ``target`` with smaller caps, never with larger ones.
@@ -49,9 +54,9 @@ class Guard(Defense):
             UsageError: if the guard must be fitted first, or leaves too little of the target.
         """
 
-    def fitted(self, target: Target, data: DataSet, attacks: Sequence[Attack], seed: int) -> Self:
-        """See :meth:`Defense.fitted`; what is not set is learned from clean samples of the validation split."""
-        if not self.learns:
+    def prepared(self, target: Target, data: DataSet, attacks: Sequence[Attack], seed: int) -> Self:
+        """See :meth:`Defense.prepared`; what is not set is learned from clean samples of the validation split."""
+        if not self.unset:
             return self
         self.check(target)
         limit = -(-FIT_LIMIT // frames_of(target.space))

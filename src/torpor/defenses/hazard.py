@@ -42,6 +42,11 @@ class HazardMonitor(StepBudget):
 
     threshold: float | None = None
 
+    @property
+    def unset(self) -> bool:
+        """See :attr:`Guard.unset`."""
+        return self.threshold is None
+
     @classmethod
     def applies_to(cls, target: Target) -> bool:
         """See :meth:`Defense.applies_to`; beam search cannot be stopped."""

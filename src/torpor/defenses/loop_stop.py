@@ -32,6 +32,11 @@ class LoopStop(StepBudget):
 
     repeats: int | None = None
 
+    @property
+    def unset(self) -> bool:
+        """See :attr:`Guard.unset`."""
+        return self.repeats is None
+
     @classmethod
     def applies_to(cls, target: Target) -> bool:
         """See :meth:`Defense.applies_to`; beam search cannot be stopped."""

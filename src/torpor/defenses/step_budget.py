@@ -40,6 +40,11 @@ class StepBudget(Guard):
         """See :attr:`Defense.name`."""
         return setting(self.id, self.most)
 
+    @property
+    def unset(self) -> bool:
+        """See :attr:`Guard.unset`."""
+        return self.most is None
+
     @classmethod
     def applies_to(cls, target: Target) -> bool:
         """See :meth:`Defense.applies_to`."""
