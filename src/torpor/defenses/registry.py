@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from torpor.core.errors import UsageError
 from torpor.defenses.base import Defense
+from torpor.defenses.perplexity import Perplexity
+from torpor.defenses.squeeze import Squeeze
+from torpor.defenses.svm import SVM
+from torpor.defenses.trace import Trace
 
-KINDS: tuple[type[Defense], ...] = ()
+KINDS: tuple[type[Defense], ...] = (SVM, Squeeze, Perplexity, Trace)
 DEFENSES: dict[str, type[Defense]] = {defense.id: defense for defense in KINDS}
 
 
