@@ -41,8 +41,11 @@ class SVM(Detector):
 
     def learn(self, target: Target, clean: Samples, attacked: Samples, seed: int) -> Tensors:
         """See :meth:`Detector.learn`."""
-        known, strange = (in_chunks(lambda part: backbone_features(target, part), seen) for seen in (clean, attacked))
-        return fit_rbf(known, strange, seed)
+
+        def features(inputs: Samples) -> Tensor:
+            return in_chunks(lambda part: backbone_features(target, part), inputs)
+
+        return fit_rbf(features(clean), features(attacked), seed)
 
     def suspicion(self, target: Target, inputs: Samples, model: Tensors) -> Tensor:
         """See :meth:`Detector.suspicion`."""

@@ -34,10 +34,11 @@ class Trace(Detector):
 
     def learn(self, target: Target, clean: Samples, attacked: Samples, seed: int) -> Tensors:
         """See :meth:`Detector.learn`."""
-        known, strange = (
-            in_chunks(lambda part: read(target, target.signals(part)), seen) for seen in (clean, attacked)
-        )
-        return fit_linear(known, strange, seed)
+
+        def features(inputs: Samples) -> Tensor:
+            return in_chunks(lambda part: read(target, target.signals(part)), inputs)
+
+        return fit_linear(features(clean), features(attacked), seed)
 
     def suspicion(self, target: Target, inputs: Samples, model: Tensors) -> Tensor:
         """See :meth:`Detector.suspicion`."""
