@@ -126,6 +126,11 @@ class Detector(Defense):
         self.check(target)
         if shared := _contents(calibration) & _contents(clean):
             raise UsageError(f"expected other inputs to calibrate on than to learn from, got {len(shared)} in both")
+        if not len(clean) or (self.contrasts and not len(attacked)):
+            raise DataError(
+                f"expected clean and attacked inputs to learn from, got {len(clean)} and {len(attacked)}; take a "
+                "larger budget or more inputs"
+            )
         model = self.learn(target, clean, attacked, seed)
         scores = self._scores(target, calibration, model)
         return replace(self, fitted=Fitted(model, threshold_at(scores, self.fpr)))
@@ -185,7 +190,7 @@ class Detector(Defense):
     def fingerprint(self) -> str:
         """Return what changes when the setting or anything learned does."""
         store = nn.Module()
-        for key, value in self.ready.model.items():
+        for key, value in sorted(self.ready.model.items()):
             store.register_buffer(key, value)
         return digest(f"{self} {self.ready.threshold!r}", [store])
 

@@ -132,9 +132,7 @@ def craft_twins(
     for split, count in asdict(sizes).items():
         batch = data.load(split, count)
         if len(batch) < count:
-            raise DataError(
-                f"expected {count} samples in split {split!r} of {data.name}, got {len(batch)}; ask for less"
-            )
+            raise DataError(f"expected {count} samples in split {split!r} of {data.name}, got {len(batch)}; take less")
         inputs, references = target.read(batch.inputs), batch.references if len(batch.references) else None
         if split == "train":
             fitted = {

@@ -26,7 +26,7 @@ def fit_rbf(clean: Tensor, attacked: Tensor, seed: int) -> Tensors:
         seed: of the solver.
 
     Raises:
-        DataError: if either is empty or not finite.
+        DataError: if features are not finite.
     """
     from sklearn.svm import SVC
 
@@ -56,7 +56,7 @@ def fit_linear(clean: Tensor, attacked: Tensor, seed: int) -> Tensors:
     """Fit logistic regression on standardized features; see :func:`linear` and :func:`fit_rbf`.
 
     Raises:
-        DataError: if either is empty or not finite.
+        DataError: if features are not finite.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -79,11 +79,6 @@ def _scaled(clean: Tensor, attacked: Tensor) -> tuple[Any, Any, Any]:
     """Return a fitted scaler, and all features and labels for scikit-learn."""
     from sklearn.preprocessing import StandardScaler
 
-    if not len(clean) or not len(attacked):
-        raise DataError(
-            f"expected clean and attacked inputs to learn from, got {len(clean)} and {len(attacked)}; take a larger "
-            "budget or more inputs"
-        )
     features = torch.cat([clean, attacked]).detach().cpu().to(torch.float64).numpy()
     if not np.isfinite(features).all():
         raise DataError("expected finite features, got NaN or infinity; check the target's weights")

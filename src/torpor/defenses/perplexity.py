@@ -12,7 +12,7 @@ from torch import Tensor
 from torpor.core.batches import Samples
 from torpor.core.errors import DataError
 from torpor.core.paper import Paper
-from torpor.defenses.detector import Detector
+from torpor.defenses.detector import TEXT, Detector
 from torpor.defenses.models import Tensors
 from torpor.targets.base import Target
 from torpor.targets.steps import TextTarget
@@ -46,6 +46,10 @@ class Perplexity(Detector):
             DataError: if there are none.
         """
         return {} if getattr(target, "decoder_only", False) else count_characters(clean)
+
+    def flops(self, target: Target) -> int:
+        """Return the FLOPs of a text of 100 characters; by counts, five for each of the three orders per character."""
+        return 3 * 5 * len(TEXT) if self.ready.model else super().flops(target)
 
     def suspicion(self, target: Target, inputs: Sequence[str], model: Tensors) -> Tensor:
         """See :meth:`Detector.suspicion`."""
