@@ -10,11 +10,15 @@ from torpor.defenses.deadline import Deadline
 from torpor.defenses.hazard import HazardMonitor
 from torpor.defenses.jpeg import JPEG, BlockJPEG, RandomJPEG
 from torpor.defenses.loop_stop import LoopStop
+from torpor.defenses.perplexity import Perplexity
 from torpor.defenses.resize import ResizePad
 from torpor.defenses.smoothing import Median, NonLocalMeans
 from torpor.defenses.spelling import Spelling
+from torpor.defenses.squeeze import Squeeze
 from torpor.defenses.step_budget import StepBudget
+from torpor.defenses.svm import SVM
 from torpor.defenses.text_cleaning import Normalize, Strip
+from torpor.defenses.trace import Trace
 
 KINDS: tuple[type[Defense], ...] = (
     JPEG,
@@ -27,6 +31,10 @@ KINDS: tuple[type[Defense], ...] = (
     Normalize,
     Strip,
     Spelling,
+    SVM,
+    Squeeze,
+    Perplexity,
+    Trace,
     Deadline,
     StepBudget,
     LoopStop,

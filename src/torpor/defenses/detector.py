@@ -1,0 +1,317 @@
+"""Detectors: inputs that look like an attack are refused."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar, Literal, Self
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from torpor.attacks.base import Attack
+from torpor.core.batches import Samples, join, take
+from torpor.core.errors import DataError, UsageError
+from torpor.core.outcome import Outcome
+from torpor.core.signals import Signals
+from torpor.core.units import Unit
+from torpor.core.work import Work
+from torpor.data.sets import DataSet
+from torpor.defenses.base import Defense
+from torpor.defenses.models import Tensors
+from torpor.defenses.refusal import run_passed
+from torpor.defenses.twins import attack_twins
+from torpor.defenses.wrapped import STAGE, Layer, frames_of, wrap
+from torpor.meters.flops import counting
+from torpor.metrics.roc import threshold_at
+from torpor.targets.base import Target
+from torpor.targets.weights import digest
+
+TIE = 1e-4
+"""Where a score is this close to the threshold, the sample is decided by a look of its own: batches round otherwise."""
+LEARNED, CALIBRATED = 200, 500
+"""Clean inputs that an audit's detectors learn from and are calibrated on at most; of videos, frames."""
+CHUNK = 64
+"""Inputs that are scored at once while fitting."""
+TEXT = "a man in a red shirt is riding a bicycle down the street next to a dog that is looking at the camera"
+"""A text of 100 characters, to count FLOPs on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What a detector has learned.
+
+    Attributes:
+        model: as tensors; empty for detectors that compare an input with itself.
+        threshold: scores above it are refused.
+    """
+
+    model: Tensors
+    threshold: float
+
+
+@dataclass(frozen=True)
+class Detector(Defense):
+    """A detector before or after it was fitted to a target; kinds write :meth:`learn` and :meth:`suspicion`.
+
+    A video is refused if any of its frames is suspicious enough: one score per frame, the largest one counts.
+
+    Attributes:
+        looks: at the ``"input"``, before the target runs, which refused inputs then cost nothing; or at the
+            ``"trace"`` of a run, whose output is then withheld.
+        contrasts: whether it learns from attacked inputs.
+        kinds: kinds of input spaces that it looks at.
+        fpr: share of clean inputs that may be refused.
+        fitted: see :meth:`fit`.
+    """
+
+    looks: ClassVar[Literal["input", "trace"]] = "input"
+    contrasts: ClassVar[bool] = True
+    kinds: ClassVar[tuple[str, ...]] = ("image", "video", "wave", "features", "text")
+    learns: ClassVar[bool] = True
+
+    fpr: float = 0.05
+    fitted: Fitted | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fpr < 1:
+            raise UsageError(f"expected a false-positive rate between 0 and 1 for {self.id}, got {self.fpr:g}")
+
+    @classmethod
+    def parse(cls, value: str) -> Self:
+        """Return the detector with a false-positive rate, such as ``"0.01"``; see :meth:`Defense.parse`."""
+        try:
+            return cls(float(value)) if value else cls()
+        except ValueError:
+            raise UsageError(f"expected a false-positive rate such as {cls.id}:0.01, got {value!r}") from None
+
+    @property
+    def name(self) -> str:
+        """See :attr:`Defense.name`."""
+        return f"{self.id}:{self.fpr:g}"
+
+    @classmethod
+    def applies_to(cls, target: Target) -> bool:
+        """See :meth:`Defense.applies_to`."""
+        return target.space.kind in cls.kinds
+
+    @abstractmethod
+    def learn(self, target: Target, clean: Samples, attacked: Samples, seed: int) -> Tensors:
+        """Return what tells ``attacked`` inputs from ``clean`` ones, as tensors."""
+
+    @abstractmethod
+    def suspicion(self, target: Target, inputs: Samples, model: Tensors) -> Tensor:
+        """Return a score for each input, or for each frame of each video; larger is more suspicious, differentiable.
+
+        Args:
+            target: what the inputs are for.
+            inputs: valid inputs.
+            model: what :meth:`learn` returned.
+        """
+
+    def fit(self, target: Target, clean: Samples, attacked: Samples, calibration: Samples, seed: int = 0) -> Self:
+        """Return this detector fitted to ``target``.
+
+        Args:
+            target: what it shall stand in front of.
+            clean: inputs to learn from.
+            attacked: twins of theirs, those whose attack did something; twins must not be split from each other.
+            calibration: other clean inputs: their scores give the threshold.
+            seed: of all randomness.
+
+        Raises:
+            UsageError: if the detector does not apply, calibration inputs are too few for :attr:`fpr`, or were learned
+                from.
+            DataError: if there is nothing to learn from.
+        """
+        self.check(target)
+        if shared := _contents(calibration) & _contents(clean):
+            raise UsageError(f"expected other inputs to calibrate on than to learn from, got {len(shared)} in both")
+        if not len(clean) or (self.contrasts and not len(attacked)):
+            raise DataError(
+                f"expected clean and attacked inputs to learn from, got {len(clean)} and {len(attacked)}; take a "
+                "larger budget or more inputs"
+            )
+        model = self.learn(target, clean, attacked, seed)
+        scores = self._scores(target, calibration, model)
+        return replace(self, fitted=Fitted(model, threshold_at(scores, self.fpr)))
+
+    def prepared(self, target: Target, data: DataSet, attacks: Sequence[Attack], seed: int) -> Self:
+        """Return this detector fitted to ``target``, on what ``attacks`` make of the train split.
+
+        It learns from all of them together, on :data:`LEARNED` clean inputs, and is calibrated on the validation split.
+        """
+        self.check(target)
+        frames = frames_of(target.space)
+        known, other = (
+            data.load(split, -(-most // frames)) for split, most in (("train", LEARNED), ("validation", CALIBRATED))
+        )
+        clean, calibration = (target.space.snap(target.read(batch.inputs)) for batch in (known, other))
+        if not self.contrasts:
+            return self.fit(target, clean, clean[:0], calibration, seed)
+        references = known.references if len(known.references) else None
+        named = {f"{attack.id} {attack.budget}": attack for attack in attacks}
+        twins = attack_twins(target, named, clean, references, seed)
+        return self.fit(target, clean, join(list(twins.attacked.values())), calibration, seed)
+
+    def score(self, target: Target, inputs: Samples) -> Tensor:
+        """Return how suspicious each input is to the fitted detector, float64 ``[B]``.
+
+        Raises:
+            UsageError: if the detector is not fitted.
+        """
+        return self._scores(target, inputs, self.ready.model)
+
+    def _scores(self, target: Target, inputs: Samples, model: Tensors) -> Tensor:
+        scores = in_chunks(lambda part: whole(target, self.suspicion(target, part, model)), inputs)
+        return scores.cpu().to(torch.float64)
+
+    @property
+    def ready(self) -> Fitted:
+        """What was learned.
+
+        Raises:
+            UsageError: if nothing was.
+        """
+        if self.fitted is None:
+            raise UsageError(f"expected a fitted detector, got {self.name} as it comes; call its fit()")
+        return self.fitted
+
+    def alarm(self, scores: Tensor) -> Tensor:
+        """Return by how much each of ``scores`` is above the threshold, float32; refused above 0."""
+        return (scores - self.ready.threshold).to(torch.float32)
+
+    def defend(self, target: Target) -> Target:
+        """See :meth:`Defense.defend`."""
+        self.check(target)
+        return wrap(target, self.layer(target), f"{target.name} behind {self.name}")
+
+    def layer(self, target: Target) -> Layer:
+        """Return what stands around ``target``."""
+        return Gatekeeper(self, self.units(target))
+
+    def units(self, target: Target) -> tuple[Unit, ...]:
+        """Return what a look at one picture, sound or text (of 100 characters) costs."""
+        return (Unit(self.id, self.flops(target), STAGE),)
+
+    def flops(self, target: Target) -> int:
+        """Return the FLOPs of one look."""
+        model = self.ready.model
+        if target.space.kind == "text":
+            with counting() as counter:
+                self.suspicion(target, (TEXT,), model)
+            return counter.flops
+        blank = torch.zeros(1, *target.space.shape, device=target.device)  # type: ignore[attr-defined]
+        with counting() as counter:
+            self.suspicion(target, blank, model)
+        return counter.flops // frames_of(target.space)
+
+    def fingerprint(self) -> str:
+        """Return what changes when the setting or anything learned does."""
+        store = nn.Module()
+        for key, value in sorted(self.ready.model.items()):
+            store.register_buffer(key, value)
+        return digest(f"{self} {self.ready.threshold!r}", [store])
+
+    def save(self, path: Path) -> None:
+        """Write what was learned as safetensors."""
+        threshold = torch.tensor([self.ready.threshold], dtype=torch.float64)
+        save_file({**{f"model.{key}": value for key, value in self.ready.model.items()}, "threshold": threshold}, path)
+
+    def load(self, path: Path) -> Self:
+        """Return this detector with what :meth:`save` wrote.
+
+        Raises:
+            DataError: if the file is no such file.
+        """
+        try:
+            found = load_file(path)
+            threshold = found.pop("threshold").item()
+        except (OSError, SafetensorError, KeyError) as error:
+            raise DataError(f"expected a fitted detector in {path}, got none: {error}; fit it again") from error
+        return replace(self, fitted=Fitted({key.removeprefix("model."): found[key] for key in found}, threshold))
+
+
+class DetectorLayer(Layer):
+    """The layer of a detector.
+
+    Args:
+        detector: fitted.
+        units: of one look.
+    """
+
+    def __init__(self, detector: Detector, units: tuple[Unit, ...]) -> None:
+        self.detector, self.units = detector, units
+
+    def fingerprint(self) -> str:
+        """See :meth:`Layer.fingerprint`."""
+        return self.detector.fingerprint()
+
+    @torch.no_grad()
+    def refused(self, inner: Target, inputs: Samples, scores: Tensor, also_alone: Tensor | None = None) -> Tensor:
+        """Tell which inputs are refused, bool ``[B]`` on the CPU, whatever their neighbors.
+
+        Args:
+            inner: what the inputs are for.
+            inputs: valid inputs.
+            scores: of all rows, seen in one batch.
+            also_alone: inputs to look at one by one in any case, bool ``[B]``.
+        """
+        model = self.detector.ready.model
+        alarm = self.detector.alarm(whole(inner, scores)).cpu()
+        near = alarm.abs() < TIE * max(1.0, abs(self.detector.ready.threshold))
+        alone = near if also_alone is None else near | also_alone
+        if len(inputs) > 1:
+            for row in alone.nonzero().flatten().tolist():
+                one = take(inputs, torch.tensor([row]))
+                alarm[row] = self.detector.alarm(whole(inner, self.detector.suspicion(inner, one, model))).item()
+        return alarm > 0
+
+    def sounded(self, found: Signals, scores: Tensor) -> Tensor:
+        """Return the alarm for each row of ``found``, also that of detectors further inside."""
+        own = self.detector.alarm(scores)
+        return own if found.alarm is None else torch.maximum(own, found.alarm)
+
+    def once(self, inner: Target, found: Signals, inputs: Samples) -> Work:
+        """Return the work of ``found`` and one look per picture; of videos, rows are frames."""
+        return self.charge(found.work, frames_of(inner.space) if len(found.work) == len(inputs) else 1)
+
+
+class Gatekeeper(DetectorLayer):
+    """Looks at inputs and turns the suspicious ones away before the target runs."""
+
+    def run(self, inner: Target, inputs: Samples) -> Outcome:
+        """See :meth:`Layer.run`."""
+        with torch.no_grad():
+            scores = self.detector.suspicion(inner, inputs, self.detector.ready.model)
+        outcome = run_passed(inner, inputs, self.refused(inner, inputs, scores))
+        return replace(outcome, work=self.charge(outcome.work, self.times(inner.space)))
+
+    def signals(self, inner: Target, inputs: Samples) -> Signals:
+        """See :meth:`Layer.signals`; of refused inputs too, whose work inside is 0."""
+        found = inner.signals(inputs)
+        scores = self.detector.suspicion(inner, inputs, self.detector.ready.model)
+        turned = self.detector.alarm(whole(inner, scores.detach())) > 0
+        turned = turned.repeat_interleave(len(found.work) // len(turned)).to(found.work.counts.device)
+        passed = replace(found, work=Work(found.work.counts.masked_fill(turned.unsqueeze(1), 0)))
+        return replace(passed, work=self.once(inner, passed, inputs), alarm=self.sounded(found, scores))
+
+
+@torch.no_grad()
+def in_chunks(compute: Callable[[Samples], Tensor], inputs: Samples) -> Tensor:
+    """Return what ``compute`` returns for ``inputs``, a few of them at a time and without gradients."""
+    return torch.cat([compute(inputs[at : at + CHUNK]) for at in range(0, len(inputs), CHUNK)])
+
+
+def whole(target: Target, scores: Tensor) -> Tensor:
+    """Return the score of each input, the largest of its frames'."""
+    return scores.view(-1, frames_of(target.space)).amax(1)
+
+
+def _contents(inputs: Samples) -> set[bytes]:
+    rows: Iterable[Tensor | str] = inputs
+    return {row.encode() if isinstance(row, str) else row.detach().cpu().numpy().tobytes() for row in rows}

@@ -1,0 +1,193 @@
+"""How well detectors do on inputs that they have not seen, against attacks that they have and have not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import Tensor
+
+from torpor.attacks.base import Attack
+from torpor.core.errors import DataError, UsageError
+from torpor.data.sets import DataSet
+from torpor.defenses.detector import Detector
+from torpor.defenses.twins import Twins, attack_twins
+from torpor.metrics.roc import auroc, auroc_ci95, balanced_accuracy, best_threshold, flagged, threshold_at
+from torpor.targets.base import Target
+
+OWN = 0.0
+"""The threshold of a machine that learned from both classes."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many clean inputs to take from each split; each is attacked by every attack.
+
+    Attributes:
+        train: to learn from.
+        validation: to calibrate on.
+        test: to judge on.
+    """
+
+    train: int
+    validation: int
+    test: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How well a detector that learned from one attack does against another one. None means "not defined here".
+
+    Attributes:
+        detector: its kind.
+        fitted_on: the attack that it learned from; None if it learns from none.
+        tested_on: the attack whose inputs it was to find.
+        count: attacked inputs.
+        auroc: area under the ROC curve.
+        auroc_ci95: its bootstrap interval.
+        tpr_1: share of attacked inputs flagged at the threshold that promises 1 % false positives on clean validation
+            inputs; None where these are too few for it.
+        fpr_1: share of clean test inputs flagged at that threshold.
+        tpr_5: the same at 5 %.
+        fpr_5: the same at 5 %.
+        balanced_accuracy: at the machine's own threshold, the study's figure; None if it has none.
+        balanced_accuracy_chosen: at the threshold that was best on validation twins of ``fitted_on``, or of
+            ``tested_on`` if it learns from none.
+    """
+
+    detector: str
+    fitted_on: str | None
+    tested_on: str
+    count: int
+    auroc: float
+    auroc_ci95: tuple[float, float]
+    tpr_1: float | None
+    fpr_1: float | None
+    tpr_5: float | None
+    fpr_5: float | None
+    balanced_accuracy: float | None
+    balanced_accuracy_chosen: float | None
+
+
+def evaluate_detectors(
+    target: Target,
+    detectors: Sequence[Detector],
+    attacks: Mapping[str, Attack],
+    data: DataSet,
+    sizes: Sizes,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Fit every detector on every attack and judge it on all attacks, ready for JSON.
+
+    Inputs to learn from, to calibrate on and to judge on are those of three disjoint splits, and an attacked twin is
+    always in the split of its clean input. Attacks that learn something first do so on the train split.
+
+    Args:
+        target: what the attacks and the detectors are for.
+        detectors: of different kinds; their :attr:`~Detector.fpr` plays no part.
+        attacks: by the names that the result has.
+        data: with references, if the attacks want them.
+        sizes: of the splits.
+        seed: of all randomness.
+
+    Returns:
+        ``"splits"``: for each split the number of clean inputs, and by attack that of twins and their slowdown;
+        ``"detectors"``: for each kind where it looks and its FLOPs, also as a share of the mean clean input's;
+        ``"verdicts"``: one :class:`Verdict` as a dict for each detector, attack that it learned from, and attack.
+
+    Raises:
+        DataError: if no attack found a costlier input in some split.
+    """
+    twins = craft_twins(target, attacks, data, sizes, seed)
+    return judge_detectors(target, detectors, twins, seed)
+
+
+def craft_twins(
+    target: Target, attacks: Mapping[str, Attack], data: DataSet, sizes: Sizes, seed: int = 0
+) -> dict[str, Twins]:
+    """Attack the first inputs of each split; see :func:`evaluate_detectors`."""
+    fitted: dict[str, Attack] = {}
+    found = {}
+    for split, count in asdict(sizes).items():
+        batch = data.load(split, count)
+        if len(batch) < count:
+            raise DataError(f"expected {count} samples in split {split!r} of {data.name}, got {len(batch)}; take less")
+        inputs, references = target.read(batch.inputs), batch.references if len(batch.references) else None
+        if split == "train":
+            fitted = {
+                name: attack.fit(target, inputs, references=references, seed=seed) for name, attack in attacks.items()
+            }
+        found[split] = attack_twins(target, fitted, inputs, references, seed)
+    return found
+
+
+def judge_detectors(
+    target: Target, detectors: Sequence[Detector], twins: Mapping[str, Twins], seed: int = 0
+) -> dict[str, Any]:
+    """Fit and judge detectors on the twins of :func:`craft_twins`; see :func:`evaluate_detectors`."""
+    if len({detector.id for detector in detectors}) < len(detectors):
+        raise UsageError("expected detectors of different kinds, got one twice; leave one out")
+    verdicts: list[Verdict] = []
+    costs = {}
+    for detector in detectors:
+        for attack in twins["train"].attacked if detector.contrasts else (None,):
+            fitted = _fitted(detector, target, twins, attack, seed)
+            verdicts += _judge(fitted, target, twins, attack)
+            flops = sum(unit.flops for unit in fitted.units(target))
+            costs[detector.id] = {
+                "looks": detector.looks,
+                "flops": flops,
+                "share": flops / twins["test"].cost,
+                "share_static": flops / target.prices.cost(target.static_work()).item(),
+            }
+    splits = {
+        split: {
+            "clean": len(both.clean),
+            "attacked": {name: len(found) for name, found in both.attacked.items()},
+            "slowdown": dict(both.slowdown),
+        }
+        for split, both in twins.items()
+    }
+    return {"splits": splits, "detectors": costs, "verdicts": [asdict(verdict) for verdict in verdicts]}
+
+
+def _fitted(detector: Detector, target: Target, twins: Mapping[str, Twins], attack: str | None, seed: int) -> Detector:
+    train = twins["train"]
+    strange = train.clean[:0] if attack is None else train.attacked[attack]
+    return detector.fit(target, train.clean, strange, twins["validation"].clean, seed)
+
+
+def _judge(detector: Detector, target: Target, twins: Mapping[str, Twins], attack: str | None) -> list[Verdict]:
+    validation, test = twins["validation"], twins["test"]
+    calibration, clean = detector.score(target, validation.clean), detector.score(target, test.clean)
+    found = []
+    for name, inputs in test.attacked.items():
+        if not len(inputs):
+            continue
+        scores = detector.score(target, inputs)
+        chosen = validation.attacked[attack or name]
+        best = best_threshold(calibration, detector.score(target, chosen)) if len(chosen) else None
+        found.append(
+            Verdict(
+                detector.id,
+                attack,
+                name,
+                len(inputs),
+                auroc(clean, scores),
+                auroc_ci95(clean, scores),
+                *_rates(calibration, clean, scores, 0.01),
+                *_rates(calibration, clean, scores, 0.05),
+                balanced_accuracy(clean, scores, OWN) if detector.contrasts else None,
+                None if best is None else balanced_accuracy(clean, scores, best),
+            )
+        )
+    return found
+
+
+def _rates(calibration: Tensor, clean: Tensor, attacked: Tensor, fpr: float) -> tuple[float | None, float | None]:
+    """Return the TPR and the FPR at the threshold that promises ``fpr``; None where it cannot be promised."""
+    if (len(calibration) + 1) * fpr < 1 - 1e-9:
+        return None, None
+    threshold = threshold_at(calibration, fpr)
+    return flagged(attacked, threshold), flagged(clean, threshold)

@@ -1,0 +1,53 @@
+"""Clean inputs and their attacked twins: what detectors learn from, and what they are judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from torpor.attacks.base import Attack
+from torpor.core.batches import Samples, join, take
+from torpor.targets.base import Target
+
+BATCH = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Twins:
+    """Inputs of one split and their attacked twins.
+
+    Attributes:
+        clean: all inputs.
+        attacked: by attack, the twins that cost more than their clean input; where an attack found none, there is no
+            twin, and nothing to detect.
+        slowdown: by attack, the mean over these of attacked cost by clean cost; None if there are none.
+        cost: mean cost of the clean inputs, FLOPs.
+    """
+
+    clean: Samples
+    attacked: Mapping[str, Samples]
+    slowdown: Mapping[str, float | None]
+    cost: float
+
+
+def attack_twins(
+    target: Target, attacks: Mapping[str, Attack], inputs: Samples, references: Samples | None, seed: int
+) -> Twins:
+    """Attack ``inputs`` in every way, and keep what cost more than its clean twin."""
+    clean = target.space.snap(inputs)
+    cost = target.prices.cost(target.run(clean).work)
+    attacked: dict[str, Samples] = {}
+    slowdown: dict[str, float | None] = {}
+    for name, attack in attacks.items():
+        parts, costs = [], []
+        for at in range(0, len(inputs), BATCH):
+            known = None if references is None else references[at : at + BATCH]
+            result = attack(target, inputs[at : at + BATCH], references=known, seed=seed)
+            parts.append(result.inputs)
+            costs.append(target.claimed(result.attacked))
+        ratio = torch.cat(costs) / cost
+        attacked[name] = take(join(parts), ratio > 1)
+        slowdown[name] = ratio[ratio > 1].mean().item() if bool((ratio > 1).any()) else None
+    return Twins(clean, attacked, slowdown, cost.mean().item())

@@ -1,0 +1,93 @@
+"""Detectors are judged on inputs of their own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from detector_cases import inputs_of
+from torch import Tensor
+
+from torpor.attacks.controls import Noise
+from torpor.attacks.deepsloth import DeepSloth
+from torpor.core.errors import DataError, UsageError
+from torpor.data.tensors import TensorImages
+from torpor.defenses.evaluation import Sizes, craft_twins, evaluate_detectors, judge_detectors
+from torpor.defenses.squeeze import Squeeze
+from torpor.defenses.trace import Trace
+from torpor.targets.toys import needle
+
+SIZES = Sizes(30, 40, 25)
+
+
+def data() -> TensorImages:
+    target = needle()
+    parts = {}
+    for seed, (split, count) in enumerate((("train", 30), ("validation", 40), ("test", 25))):
+        pictures = target.space.to_bytes(inputs_of(target, count, seed))
+        parts[split] = (pictures, torch.zeros(count, dtype=torch.int64))
+    return TensorImages(parts)
+
+
+ATTACKS = {"strong": DeepSloth(eps=0.5, steps=20), "weak": DeepSloth(eps=0.35, steps=20)}
+
+
+def test_every_detector_meets_every_attack() -> None:
+    found = evaluate_detectors(needle(), [Trace(), Squeeze()], ATTACKS, data(), SIZES)
+    assert found["splits"]["test"]["clean"] == 25
+    pairs = [(row["detector"], row["fitted_on"], row["tested_on"]) for row in found["verdicts"]]
+    trained = [("trace", one, other) for one in ATTACKS for other in ATTACKS]
+    assert pairs == [*trained, *(("squeeze", None, name) for name in ATTACKS)]
+    first = found["verdicts"][0]
+    assert first["auroc"] == 1
+    assert first["balanced_accuracy"] == 1
+    assert first["tpr_5"] == 1
+    assert first["fpr_5"] < 0.25
+    assert first["tpr_1"] is None  # 40 inputs cannot promise 1 %
+    assert found["verdicts"][-1]["balanced_accuracy"] is None
+    assert found["detectors"]["trace"]["share_static"] == found["detectors"]["trace"]["flops"] / needle().prices.cost(
+        needle().static_work()
+    )
+
+
+def test_results_do_not_depend_on_the_day() -> None:
+    first, second = (evaluate_detectors(needle(), [Trace()], ATTACKS, data(), SIZES, seed=3) for _ in range(2))
+    assert first == second
+
+
+def test_detectors_learn_from_nothing_but_the_train_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    splits: dict[bytes, str] = {}
+    images = data()
+    for split in ("train", "validation", "test"):
+        splits |= {picture.numpy().tobytes(): split for picture, _ in images.samples(split)}
+    seen: list[set[str]] = []
+    target = needle()
+    twins = craft_twins(target, ATTACKS, images, SIZES)
+    for split, both in twins.items():
+        rows = target.space.to_bytes(both.clean)
+        assert {splits[row.numpy().tobytes()] for row in rows} == {split}
+    fit = Trace.fit
+
+    def noting(self: Trace, target: object, clean: Tensor, attacked: Tensor, calibration: Tensor, seed: int) -> Trace:
+        rows = (needle().space.to_bytes(part) for part in (clean, calibration))
+        seen.extend({splits[row.numpy().tobytes()] for row in part} for part in rows)
+        assert any(attacked.equal(part) for part in twins["train"].attacked.values())
+        return fit(self, needle(), clean, attacked, calibration, seed)
+
+    monkeypatch.setattr(Trace, "fit", noting)
+    judge_detectors(target, [Trace()], twins)
+    assert seen == [{"train"}, {"validation"}] * 2
+
+
+def test_attacks_that_do_nothing_have_no_twins() -> None:
+    twins = craft_twins(needle(), {"noise": Noise(eps=1 / 255)}, data(), SIZES)
+    assert all(len(both.attacked["noise"]) == 0 and both.slowdown["noise"] is None for both in twins.values())
+    with pytest.raises(DataError, match="learn from"):
+        judge_detectors(needle(), [Trace()], twins)
+    assert judge_detectors(needle(), [Squeeze()], twins)["verdicts"] == []
+
+
+def test_mistakes_are_told() -> None:
+    with pytest.raises(DataError, match="take less"):
+        craft_twins(needle(), {}, data(), Sizes(30, 40, 26))
+    with pytest.raises(UsageError, match="different kinds"):
+        judge_detectors(needle(), [Trace(), Trace(0.01)], {})
