@@ -5,6 +5,7 @@ from __future__ import annotations
 from torpor.core.errors import UsageError
 from torpor.defenses.base import Defense
 from torpor.defenses.bit_depth import BitDepth
+from torpor.defenses.chain import JOINT, Chain
 from torpor.defenses.box_caps import BoxCap, TrackCap
 from torpor.defenses.deadline import Deadline
 from torpor.defenses.hazard import HazardMonitor
@@ -53,9 +54,13 @@ def defense_ids() -> tuple[str, ...]:
 def load_defense(name: str) -> Defense:
     """Build a defense by name: its kind, and its setting behind a colon, such as ``"jpeg:75"``.
 
+    Several that are joined by ``+`` stand behind each other, the first in front.
+
     Raises:
         UsageError: on an unknown kind or setting.
     """
+    if JOINT in name:
+        return Chain(tuple(load_defense(part) for part in name.split(JOINT)))
     kind, _, value = name.partition(":")
     if kind not in DEFENSES:
         raise UsageError(f"expected a defense among {', '.join(DEFENSES)}, got {name!r}; see: torpor list defenses")

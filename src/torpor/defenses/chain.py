@@ -1,0 +1,61 @@
+"""Defenses behind each other: inputs pass the first, then the next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from torpor.attacks.base import Attack
+from torpor.core.errors import UsageError
+from torpor.data.sets import DataSet
+from torpor.defenses.base import Defense
+from torpor.targets.base import Target
+
+JOINT = "+"
+"""What stands between the names of defenses."""
+
+
+@dataclass(frozen=True)
+class Chain(Defense):
+    """Several defenses behind each other, ``jpeg:75+svm``: the first one sees the input first.
+
+    What learns learns from undefended targets, as in the study, where the detector of raw images met smoothed ones.
+
+    Attributes:
+        parts: defenses, the outermost first.
+    """
+
+    id: ClassVar[str] = "chain"
+
+    parts: tuple[Defense, ...] = ()
+
+    @classmethod
+    def parse(cls, value: str) -> Self:
+        """Refuse: :func:`~torpor.defenses.registry.load_defense` reads chains."""
+        raise UsageError(f"expected names of defenses joined by {JOINT}, got chain:{value}; such as jpeg:75+svm")
+
+    @property
+    def name(self) -> str:
+        """See :attr:`Defense.name`."""
+        return JOINT.join(part.name for part in self.parts)
+
+    @classmethod
+    def applies_to(cls, target: Target) -> bool:
+        """Return True: its parts are asked by :meth:`check`."""
+        return True
+
+    def check(self, target: Target) -> None:
+        """See :meth:`Defense.check`."""
+        for part in self.parts:
+            part.check(target)
+
+    def prepared(self, target: Target, data: DataSet, attacks: Sequence[Attack], seed: int) -> Self:
+        """See :meth:`Defense.prepared`."""
+        return type(self)(tuple(part.prepared(target, data, attacks, seed) for part in self.parts))
+
+    def defend(self, target: Target) -> Target:
+        """See :meth:`Defense.defend`."""
+        for part in reversed(self.parts):
+            target = part.defend(target)
+        return target
