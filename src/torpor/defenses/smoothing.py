@@ -46,8 +46,8 @@ def windows(images: Tensor, size: int) -> Tensor:
 class Median(Transform):
     """Replace each value by the median of those around it, in its own channel.
 
-    The surrogate is the median itself: its gradient goes to the pixel that it took. That is exact almost everywhere, and
-    in small tests attacks did slightly better with it than with the identity's or the local mean's.
+    The surrogate is the median itself: its gradient goes to the pixel that it took. That is exact almost everywhere;
+    in small tests, attacks did slightly better with it than with the identity's or the local mean's.
 
     Attributes:
         size: side of the window in pixels, an odd number from 3 to 15.
