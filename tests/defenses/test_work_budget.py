@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -73,7 +76,8 @@ def test_requests_that_overlap_share_one_budget(
 ) -> None:
     tape = Tape()
     clients = ClientBudgets(WorkBudget(rate, burst), tape)
-    running, done = [], []
+    running: list[tuple[AbstractContextManager[Callable[[float], None]], Callable[[float], None], float, float]] = []
+    done: list[tuple[float, float, float]] = []
     for wait, flops, share, starts in events:
         tape.now += wait
         if starts or not running:

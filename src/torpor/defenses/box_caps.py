@@ -73,8 +73,9 @@ class BoxCap(Guard):
         if self.most is not None:
             return self
         pictures = inputs.flatten(0, 1) if target.space.kind == "video" else inputs
+        column = [unit.name for unit in target.detector.units].index(CANDIDATE)
         clean = [target.detector.run(some) for some in chunks(pictures)]
-        compared = [count for seen in clean for count in target.detector.counted(seen.work, CANDIDATE).tolist()]
+        compared = [count for seen in clean for count in seen.work.counts[:, column].tolist()]
         kept = [len(found) for seen in clean for found in seen.outputs]
         return replace(self, compared=max(1, int(benign_most(compared))), kept=max(1, int(benign_most(kept))))
 
