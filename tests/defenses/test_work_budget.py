@@ -80,6 +80,7 @@ def test_requests_that_overlap_share_one_budget(
     done: list[tuple[float, float, float]] = []
     for wait, flops, share, starts in events:
         tape.now += wait
+        request: AbstractContextManager[Callable[[float], None]]
         if starts or not running:
             request = clients.reserved("eve", flops)
             try:
