@@ -17,6 +17,7 @@ from torpor.cli.env import env
 from torpor.cli.list_ import list_
 from torpor.cli.measure import measure
 from torpor.cli.report import report
+from torpor.cli.study import study
 from torpor.cli.zoo import zoo
 
 app = typer.Typer(
@@ -26,7 +27,7 @@ app = typer.Typer(
     help="Measure what inputs can make a dynamic deep-learning system cost, and bolt it down.",
     epilog="Exit codes: 0 pass, 1 crash, 2 wrong usage, 10 gate failed, 11 inconclusive.",
 )
-for verb in (audit, measure, attack, bound, check, report, compare, env):
+for verb in (audit, measure, attack, bound, check, report, compare, study, env):
     app.command()(verb)
 app.command("list")(list_)
 app.add_typer(zoo, name="zoo")
