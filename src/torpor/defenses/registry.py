@@ -5,8 +5,8 @@ from __future__ import annotations
 from torpor.core.errors import UsageError
 from torpor.defenses.base import Defense
 from torpor.defenses.bit_depth import BitDepth
-from torpor.defenses.chain import JOINT, Chain
 from torpor.defenses.box_caps import BoxCap, TrackCap
+from torpor.defenses.chain import JOINT, Chain
 from torpor.defenses.deadline import Deadline
 from torpor.defenses.hazard import HazardMonitor
 from torpor.defenses.jpeg import JPEG, BlockJPEG, RandomJPEG

@@ -1,1 +1,1 @@
-"""The evaluation of the USENIX Security 2025 study of dynamic deep-learning systems, run again, with adaptive attackers."""
+"""The evaluation of the USENIX Security 2025 study of dynamic deep-learning systems, with adaptive attackers."""

@@ -43,7 +43,6 @@ class Case:
         target: name in the zoo.
         attack: its name.
         norm: of its budget; the attack's own if None.
-        eps: radius; the attack's own if None.
         defenses: names of those in front of it.
         detectors: kinds that are judged on their own.
         sizes: by scale.
@@ -55,7 +54,6 @@ class Case:
     target: str
     attack: str
     norm: str | None
-    eps: float | None
     defenses: tuple[str, ...]
     detectors: tuple[str, ...]
     sizes: dict[Scale, Size]
@@ -70,7 +68,6 @@ def cases() -> tuple[Case, ...]:
     """
     images = (*TRANSFORMS, *DETECTORS)
     exits, steps, boxes = ((*images, guard, "hardened") for guard in ("deadline:0.5", "steps", "tracks"))
-    norms = (("Linf", 8 / 255), ("L2", None))
     found = [
         Case(
             f"D1-{short}-{norm}",
@@ -78,14 +75,13 @@ def cases() -> tuple[Case, ...]:
             f"sdn-{short}-cifar10",
             "deepsloth",
             norm,
-            eps,
             exits,
             ("svm", "squeeze", "trace"),
             {Scale.SMOKE: Size(8, None, 60), Scale.FULL: Size(200, None, 300)},
             "cifar10",
         )
         for short, theirs in (("resnet56", "ResNet56"), ("vgg16", "VGG16-BN"))
-        for norm, eps in norms
+        for norm in ("Linf", "L2")
     ]
     found += [
         Case(
@@ -94,7 +90,6 @@ def cases() -> tuple[Case, ...]:
             f"captioner-scenes-{short}",
             "nicg-slowdown",
             norm,
-            None,
             steps,
             ("svm", "squeeze", "trace"),
             {Scale.SMOKE: Size(3, 25, 30), Scale.FULL: Size(40, None, 100)},
@@ -109,7 +104,6 @@ def cases() -> tuple[Case, ...]:
             "translator-multi30k",
             "nmtsloth-token",
             None,
-            None,
             ("normalize", "strip", "spelling", "perplexity", "trace", "steps", "loop-stop"),
             ("perplexity", "trace"),
             {Scale.SMOKE: Size(2, 2, 8), Scale.FULL: Size(20, None, 40)},
@@ -122,7 +116,6 @@ def cases() -> tuple[Case, ...]:
             "ByteTrack, conf .25",
             "tracker-scenes",
             attack,
-            None,
             None,
             boxes,
             ("svm", "trace"),

@@ -91,7 +91,6 @@ def _run_case(
             case.target,
             (case.attack,),
             case.norm,
-            () if case.eps is None else (case.eps,),
             steps=size.steps if takes_steps(attack) else None,
             limit=limit or size.limit,
             seed=seed,
@@ -134,7 +133,7 @@ def _judged(
     detectors = [detector for name in case.detectors if isinstance(detector := load_defense(name), Detector)]
     shape = target.space.shape if isinstance(target.space, DenseSpace) else None
     steps = size.steps if takes_steps(ATTACKS[case.attack]) else None
-    attack = load_attack(case.attack, norm=case.norm, eps=case.eps, steps=steps, shape=shape)
+    attack = load_attack(case.attack, norm=case.norm, steps=steps, shape=shape)
     sizes = Sizes(size.judged, size.judged, size.judged)
     fits = [detector for detector in detectors if detector.applies_to(target)]
     found = evaluate_detectors(target, fits, {case.attack: attack}, target.data(folder), sizes, seed)

@@ -27,8 +27,8 @@ class GateTarget(Target):
         """Evaluate every gate, differentiably."""
 
     def exits(self, work: Work) -> Tensor:
-        """Return the last unit that ran for each sample, int64 ``[B]``."""
-        return (work.counts > 0).sum(1) - 1
+        """Return the last unit that ran for each sample, int64 ``[B]``; 0 where none did, since it was refused."""
+        return ((work.counts > 0).sum(1) - 1).clamp_min(0)
 
     @property
     def exit_costs(self) -> Tensor:
