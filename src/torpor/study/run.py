@@ -15,6 +15,7 @@ from torpor.audits.plan import Plan, default_batch_size
 from torpor.audits.store import write_atomically
 from torpor.core.errors import TorporError
 from torpor.core.space import DenseSpace
+from torpor.defenses.chain import Chain
 from torpor.defenses.detector import Detector
 from torpor.defenses.evaluation import Sizes, evaluate_detectors
 from torpor.defenses.registry import load_defense
@@ -85,7 +86,7 @@ def _run_case(
     given = folder if case.needs else None
     try:
         target = load_target(case.target)
-        defenses, missing = _applicable(case, target, given, seed)
+        defenses, missing = _applicable(case, target)
         attack = ATTACKS[case.attack]
         plan = Plan(
             case.target,
@@ -107,15 +108,15 @@ def _run_case(
     return Result(case, size, audit, found, missing)
 
 
-def _applicable(case: Case, target: Target, folder: Path | None, seed: int) -> tuple[tuple[str, ...], dict[str, str]]:
+def _applicable(case: Case, target: Target) -> tuple[tuple[str, ...], dict[str, str]]:
     """Return the defenses that can stand in front of ``target``, and why others cannot."""
     fits, missing = list[str](), dict[str, str]()
     for name in case.defenses:
         try:
             defense = load_defense(name)
             defense.check(target)
-            if not defense.learns:
-                defense.prepared(target, target.data(folder), (), seed).defend(target)
+            if not (defense.learns or isinstance(defense, Chain)):
+                defense.defend(target)
             fits.append(name)
         except TorporError as error:
             missing[name] = str(error)
