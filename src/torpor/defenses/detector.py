@@ -24,7 +24,7 @@ from torpor.data.sets import DataSet
 from torpor.defenses.base import Defense
 from torpor.defenses.models import Tensors
 from torpor.defenses.refusal import run_passed
-from torpor.defenses.twins import attack_twins
+from torpor.defenses.twins import training_twins
 from torpor.defenses.wrapped import STAGE, Layer, frames_of, wrap
 from torpor.meters.flops import counting
 from torpor.metrics.roc import threshold_at
@@ -147,16 +147,12 @@ class Detector(Defense):
         """
         self.check(target)
         frames = frames_of(target.space)
-        known, other = (
-            data.load(split, -(-most // frames)) for split, most in (("train", LEARNED), ("validation", CALIBRATED))
-        )
-        clean, calibration = (target.space.snap(target.read(batch.inputs)) for batch in (known, other))
-        if not self.contrasts:
-            return self.fit(target, clean, clean[:0], calibration, seed)
-        references = known.references if len(known.references) else None
-        named = {f"{attack.id} {attack.budget}": attack for attack in attacks}
-        twins = attack_twins(target, named, clean, references, seed)
-        return self.fit(target, clean, join(list(twins.attacked.values())), calibration, seed)
+        other = data.load("validation", -(-CALIBRATED // frames))
+        calibration = target.space.snap(target.read(other.inputs))
+        known = tuple(attacks) if self.contrasts else ()
+        twins = training_twins(target, data, known, -(-LEARNED // frames), seed)
+        attacked = join(list(twins.attacked.values())) if known else twins.clean[:0]
+        return self.fit(target, twins.clean, attacked, calibration, seed)
 
     def score(self, target: Target, inputs: Samples) -> Tensor:
         """Return how suspicious each input is to the fitted detector, float64 ``[B]``.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 
 from torpor.attacks.base import Attack
 from torpor.core.batches import Samples, join, take
+from torpor.data.sets import DataSet
 from torpor.targets.base import Target
 
 BATCH = 32
@@ -51,3 +53,16 @@ def attack_twins(
         attacked[name] = take(join(parts), ratio > 1)
         slowdown[name] = ratio[ratio > 1].mean().item() if bool((ratio > 1).any()) else None
     return Twins(clean, attacked, slowdown, cost.mean().item())
+
+
+@lru_cache(maxsize=1)
+def training_twins(target: Target, data: DataSet, attacks: tuple[Attack, ...], count: int, seed: int) -> Twins:
+    """Attack the first ``count`` inputs of the train split; the last result is kept, for the next detector.
+
+    Raises:
+        DataError: if the split cannot be read.
+    """
+    batch = data.load("train", count)
+    references = batch.references if len(batch.references) else None
+    named = {f"{attack.id} {attack.budget}": attack for attack in attacks}
+    return attack_twins(target, named, target.read(batch.inputs), references, seed)

@@ -149,7 +149,7 @@ class Entry:
         tags: identifiers in security taxonomies.
         verified: False where something said of the work elsewhere rests on memory, which ``note`` then names.
         note: what to know before citing the entry; None if nothing.
-        torpor_ids: names of the attacks in torpor that implement it; empty if none does.
+        torpor_ids: names of the attacks or defenses in torpor that implement it; empty if none does.
 
     Raises:
         UsageError: if the fields contradict each other.
