@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -70,6 +70,11 @@ OVERLAPPING = st.lists(st.tuples(st.floats(0, 2), st.floats(0, 120), st.floats(0
 
 
 @given(OVERLAPPING, st.floats(0, 50), st.floats(1, 100))
+@example(
+    [(0.0, 12.454226262742573, 0.0, False), (0.0, 19.738516226540707, 0.0, True), (0, 0, 0, False)],
+    1.0,
+    32.46958736219343,
+)
 def test_requests_that_overlap_share_one_budget(
     events: list[tuple[float, float, float, bool]], rate: float, burst: float
 ) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
@@ -152,15 +153,15 @@ class WorkBudget:
 
 @dataclass
 class _Bucket:
-    """What a client has: ``level`` to spend, and ``held`` for requests that run. Both are a burst at most together."""
+    """What a client has: ``level`` to spend, and ``held`` for each request that runs: a burst at most together."""
 
     level: float
     seen_s: float
-    held: float = 0.0
+    held: list[float] = field(default_factory=list)  # a running sum would not come back to 0 by rounding
 
     def fill(self, budget: WorkBudget, now_s: float) -> None:
         earned = budget.flops_per_s * max(0.0, now_s - self.seen_s)
-        self.level = min(budget.burst_flops - self.held, self.level + earned)
+        self.level = min(budget.burst_flops - math.fsum(self.held), self.level + earned)
         self.seen_s = max(self.seen_s, now_s)
 
 
@@ -229,7 +230,7 @@ class ClientBudgets:
                     None if never else lacking / rate,
                 )
             bucket.level -= flops
-            bucket.held += flops
+            bucket.held.append(flops)
         cost = flops
 
         def settle(spent: float) -> None:
@@ -240,7 +241,7 @@ class ClientBudgets:
             yield settle
         finally:
             with self._lock:
-                bucket.held -= flops
+                bucket.held.remove(flops)
                 bucket.level += flops - cost
 
     def _bucket(self, client: str) -> _Bucket:
