@@ -108,7 +108,7 @@ def summarize(
                 "eps": budget.eps if budget else None,
                 **_identity(cell.attack, target),
                 **row.cost.compute(target.exit_costs if isinstance(target, GateTarget) else None),
-                **_family(defended, row, pairs, clean_only=budget is None),
+                **_family(defended, row, pairs, clean_only=budget is None, defended=cell.defense != "none"),
                 "refused_rate": row.refused / row.samples if row.refuses else None,
                 "success_rate": row.success / row.samples,
                 "success_criterion": str(criterion),
@@ -176,14 +176,17 @@ def _identity(attack: str, target: Target) -> dict[str, Any]:
     }
 
 
-def _family(target: Target, row: _Row, pairs: dict[str, Tensor], *, clean_only: bool) -> dict[str, Any]:
+def _family(target: Target, row: _Row, pairs: dict[str, Tensor], *, clean_only: bool, defended: bool) -> dict[str, Any]:
     """Return the keys of a row that only this kind of target has."""
     if isinstance(target, CandidateTarget):
         return row.outputs.compute(target.units)
     if not isinstance(target, StepTarget):
         return {}
     own = row.loops.compute(cap=target.cap, context=target.details().get("context"))
-    return own | row.scores.compute() | at_four_caps(target, pairs, clean_only=clean_only)
+    free = dict.fromkeys(("cap4", "cap4_n", "cap4_i_loops_mean", "cap4_hit_rate"))
+    if not defended:  # what a guard caps is not to be raised
+        free = at_four_caps(target, pairs, clean_only=clean_only)
+    return own | row.scores.compute() | free
 
 
 def describe_target(target: Target) -> dict[str, Any]:
