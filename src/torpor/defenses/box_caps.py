@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 from torch import Tensor
 
 from torpor.core.objects import Frames
-from torpor.defenses.guard import Guard, benign_most, chunks, known, setting, whole
+from torpor.defenses.guard import Cap, benign_most, chunks, known
 from torpor.targets.base import Target
 from torpor.targets.candidates import CANDIDATE, PAIR
 from torpor.targets.detection import OBJECT, DetectorTarget
@@ -27,7 +27,7 @@ def capped(nms: NMS, compared: int, kept: int) -> NMS:
 
 
 @dataclass(frozen=True)
-class BoxCap(Guard):
+class BoxCap(Cap):
     """Of the candidates in a picture, only those of the highest scores are compared, ``boxes:300``, and fewer kept.
 
     Without a setting, 99.9 % of clean pictures have no more candidates and no more kept boxes. The threshold still
@@ -41,26 +41,9 @@ class BoxCap(Guard):
 
     id: ClassVar[str] = "boxes"
     caps: ClassVar[tuple[str, ...]] = (PAIR, OBJECT)
-    learns: ClassVar[bool] = True
 
-    most: int | None = None
     compared: int | None = None
     kept: int | None = None
-
-    @classmethod
-    def parse(cls, value: str) -> Self:
-        """See :meth:`Defense.parse`."""
-        return cls(whole(value, cls.id))
-
-    @property
-    def name(self) -> str:
-        """See :attr:`Defense.name`."""
-        return setting(self.id, self.most)
-
-    @property
-    def unset(self) -> bool:
-        """See :attr:`Guard.unset`."""
-        return self.most is None
 
     @classmethod
     def applies_to(cls, target: Target) -> bool:

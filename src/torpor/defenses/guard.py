@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +65,34 @@ class Guard(Defense):
     def fit(self, target: Any, inputs: Samples) -> Self:  # noqa: ANN401
         """Return the guard fitted on clean ``inputs`` that nobody will be judged on."""
         return self
+
+
+@dataclass(frozen=True)
+class Cap(Guard):
+    """A guard with one cap, which is set, as in ``steps:40``, or learned.
+
+    Attributes:
+        most: the cap; None to learn it.
+    """
+
+    learns: ClassVar[bool] = True
+
+    most: int | None = None
+
+    @classmethod
+    def parse(cls, value: str) -> Self:
+        """See :meth:`Defense.parse`."""
+        return cls(whole(value, cls.id))
+
+    @property
+    def name(self) -> str:
+        """See :attr:`Defense.name`."""
+        return setting(self.id, self.most)
+
+    @property
+    def unset(self) -> bool:
+        """See :attr:`Guard.unset`."""
+        return self.most is None
 
 
 def chunks(inputs: Samples) -> Iterator[Samples]:

@@ -7,13 +7,13 @@ from typing import ClassVar, Self
 
 from torpor.core.batches import Samples
 from torpor.core.outcome import Outcome
-from torpor.defenses.guard import Guard, benign_most, chunks, known, setting, whole
+from torpor.defenses.guard import Cap, benign_most, chunks, known
 from torpor.targets.base import Target
 from torpor.targets.steps import STEP, StepTarget
 
 
 @dataclass(frozen=True)
-class StepBudget(Guard):
+class StepBudget(Cap):
     """Outputs end after so many decoder steps, ``steps:40``; they are flagged as capped.
 
     Without a setting the budget is what 99.9 % of clean outputs do not exceed.
@@ -25,25 +25,8 @@ class StepBudget(Guard):
 
     id: ClassVar[str] = "steps"
     caps: ClassVar[tuple[str, ...]] = (STEP,)
-    learns: ClassVar[bool] = True
 
-    most: int | None = None
     learned: int | None = None
-
-    @classmethod
-    def parse(cls, value: str) -> Self:
-        """See :meth:`Defense.parse`."""
-        return cls(whole(value, cls.id))
-
-    @property
-    def name(self) -> str:
-        """See :attr:`Defense.name`."""
-        return setting(self.id, self.most)
-
-    @property
-    def unset(self) -> bool:
-        """See :attr:`Guard.unset`."""
-        return self.most is None
 
     @classmethod
     def applies_to(cls, target: Target) -> bool:

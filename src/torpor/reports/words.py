@@ -48,9 +48,7 @@ _NULL_WITHOUT_EXITS = {
     "ogf_mean": "the target names no length of context",
     **dict.fromkeys(("linf_max", "l2_mean", "l1_mean"), "texts have no such distance"),
     **dict.fromkeys(("edits_mean", "similarity_mean"), "only texts have edits"),
-    **dict.fromkeys(
-        ("cap4_n", "cap4_i_loops_mean", "cap4_hit_rate"), "nothing was run at four times the cap"
-    ),
+    **dict.fromkeys(("cap4_n", "cap4_i_loops_mean", "cap4_hit_rate"), "nothing was run at four times the cap"),
 }
 
 

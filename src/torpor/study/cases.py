@@ -77,7 +77,7 @@ def cases() -> tuple[Case, ...]:
             norm,
             exits,
             ("svm", "squeeze", "trace"),
-            {Scale.SMOKE: Size(8, None, 60), Scale.FULL: Size(200, None, 300)},
+            {Scale.SMOKE: Size(8, 20, 40), Scale.FULL: Size(200, None, 300)},
             "cifar10",
         )
         for short, theirs in (("resnet56", "ResNet56"), ("vgg16", "VGG16-BN"))

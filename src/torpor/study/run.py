@@ -67,9 +67,9 @@ def run_study(
     Raises:
         UsageError: if ``out`` holds another study.
     """
-    identity = {"study": scale.value, "limit": limit, "seed": seed, "data_dir": str(data_dir), **versions()}
-    claim(identity, out)
     todo = cases()
+    identity = {"study": [repr(case) for case in todo], "scale": scale.value, "limit": limit, "seed": seed}
+    claim(identity | {"data_dir": str(data_dir), **versions()}, out)
     results = []
     for number, case in enumerate(todo):
         tell = lambda text, done, total, n=number, c=case: progress(f"{c.name}: {text}", n, len(todo))  # noqa: E731
