@@ -35,8 +35,8 @@ from torpor.zoo.detection.network import Detector
 Model = TypeVar("Model", bound=nn.Module)
 
 BatchAttack = Callable[[Model, Tensor, Any, torch.Generator], Tensor]
-"""Maps a model in training, images ``[B, C, H, W]`` in [0, 1], what is true of them, and a source of chance to images of
-which some are attacked."""
+"""Maps a model in training, images ``[B, C, H, W]`` in [0, 1], what is true of them, and a source of chance to images
+of which some are attacked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,16 +165,15 @@ def delayed_end(hardening: Hardening) -> BatchAttack[Captioner]:
 
     def attack(model: Captioner, images: Tensor, ids: Tensor, chance: torch.Generator) -> Tensor:
         count = round(hardening.attacked * len(images))
-        vocabulary, mask = model.vocabulary, ids[:count] != model.vocabulary.pad
-        said, mask = ids[:count, : int(mask.sum(1).max())], mask[:, : int(mask.sum(1).max())]
+        longest = int((ids[:count] != model.vocabulary.pad).sum(1).max())
+        said = ids[:count, :longest]
+        mask, eos = said != model.vocabulary.pad, (model.vocabulary.end,)
 
         def signals(candidates: Tensor) -> StepSignals:
             logits = model.teacher(model.encode(candidates), said)
-            return StepSignals(logits, said, mask, (vocabulary.end,), no_work(candidates))
+            return StepSignals(logits, said, mask, eos, no_work(candidates))
 
-        return torch.cat(
-            [craft(model, images[:count], signals, DelayAndDiverge(), hardening, chance), images[count:]]
-        )
+        return torch.cat([craft(model, images[:count], signals, DelayAndDiverge(), hardening, chance), images[count:]])
 
     return attack
 
@@ -187,7 +186,8 @@ def many_boxes(hardening: Hardening) -> BatchAttack[Detector]:
         objective = ManyBoxes(NMS().conf, (images.shape[2], images.shape[3]), 1, "log")
 
         def signals(candidates: Tensor) -> CandidateSignals:
-            return CandidateSignals(*model(candidates), no_work(candidates))
+            boxes, scores = model(candidates)
+            return CandidateSignals(boxes, scores, no_work(candidates))
 
         return torch.cat([craft(model, images[:count], signals, objective, hardening, chance), images[count:]])
 

@@ -62,8 +62,8 @@ def train(
     """Train from scratch, or from ``checkpoint`` where an interrupted run of the same recipe left one.
 
     The internal classifiers learn from the backbone's features (Kaya et al., ICML 2019, "IC-only"), and a small share
-    of their gradient, weighted by depth, supervises the backbone. The checkpoint is replaced after every epoch. ``attack``
-    changes each batch before it is learned from.
+    of their gradient, weighted by depth, supervises the backbone. The checkpoint is replaced after every epoch.
+    ``attack`` changes each batch before it is learned from.
 
     Returns:
         The trained network on ``device``, in evaluation mode.
