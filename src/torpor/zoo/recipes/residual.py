@@ -18,7 +18,7 @@ BATCH = 50
 """Samples that are attacked together."""
 
 
-def residual(target: Target, data: DataSet, attack: Attack, limit: int) -> dict[str, float]:
+def residual(target: Target, data: DataSet, attack: Attack, limit: int) -> dict[str, Any]:
     """Attack up to ``limit`` test samples and return utility and cost, clean and attacked.
 
     Costs are shares of the static bound, in FLOPs; with early exits the efficacy of the step form is 1 minus that.
@@ -33,8 +33,7 @@ def residual(target: Target, data: DataSet, attack: Attack, limit: int) -> dict[
         cost.append(np.stack([seen.clean / seen.static, seen.cost / seen.static, seen.cost / seen.clean]))
     clean, attacked, slowdown = np.concatenate(cost, 1).mean(1)
     useful, work = torch.cat(utility, 1).mean(1), torch.cat(counts, 1)  # [2], [2, N, U]
-    found: dict[str, Any] = {
-        "samples": work.shape[1],
+    found = {
         f"{target.utility_name}, clean": useful[0].item(),
         f"{target.utility_name}, attacked": useful[1].item(),
         "cost, clean": clean,
@@ -45,7 +44,7 @@ def residual(target: Target, data: DataSet, attack: Attack, limit: int) -> dict[
         if work[..., column].unique().numel() > 1:
             before, after = work[..., column].mean(1).tolist()
             found |= {f"{unit.name}_mean, clean": before, f"{unit.name}_mean, attacked": after}
-    return {name: round(float(value), 4) for name, value in found.items()}
+    return {"samples": work.shape[1]} | {name: round(float(value), 4) for name, value in found.items()}
 
 
 def add_residual(card: Path, target: Target, data_dir: Path | None, attacks: Iterable[Attack], limit: int) -> Path:
