@@ -98,7 +98,7 @@ def test_flags_come_back_after_an_error() -> None:
 
 def test_attacked_images_are_less_sure_than_noise_of_the_same_size() -> None:
     model, (images, labels) = network(), digits(40)
-    nn.init.normal_(model.heads[0][1].weight)
+    nn.init.normal_(next(model.heads[0].parameters()))  # else it is sure of nothing
     chance = torch.Generator().manual_seed(0)
     hard = Hardening(eps=0.2, attack_steps=5, attacked=1.0)
     attacked = uniform_exits(hard)(model, images, labels, chance)
@@ -112,7 +112,7 @@ def test_attacked_pictures_have_more_boxes_and_unlikelier_words() -> None:
     chance, hard = torch.Generator().manual_seed(0), Hardening(eps=0.2, attack_steps=5, attacked=1.0)
     finder, (pictures, nothing) = detector(), scenes(4)
     for head in finder.heads:
-        nn.init.normal_(head.where[1].weight[4:], std=1.0)
+        nn.init.normal_(head.get_parameter("where.1.weight")[4:], std=1.0)
     crowded = many_boxes(hard)(finder, pictures, nothing, chance)
     with torch.no_grad():
         before, after = (finder.eval()(each)[1].amax(2).log().mean() for each in (pictures, crowded))
