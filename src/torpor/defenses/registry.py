@@ -6,8 +6,10 @@ from torpor.core.errors import UsageError
 from torpor.defenses.base import Defense
 from torpor.defenses.bit_depth import BitDepth
 from torpor.defenses.box_caps import BoxCap, TrackCap
+from torpor.defenses.calibrated import Calibrated
 from torpor.defenses.chain import JOINT, Chain
 from torpor.defenses.deadline import Deadline
+from torpor.defenses.hardened import Hardened
 from torpor.defenses.hazard import HazardMonitor
 from torpor.defenses.jpeg import JPEG, BlockJPEG, RandomJPEG
 from torpor.defenses.loop_stop import LoopStop
@@ -42,6 +44,8 @@ KINDS: tuple[type[Defense], ...] = (
     HazardMonitor,
     BoxCap,
     TrackCap,
+    Calibrated,
+    Hardened,
 )
 DEFENSES: dict[str, type[Defense]] = {defense.id: defense for defense in KINDS}
 

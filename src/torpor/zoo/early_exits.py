@@ -21,6 +21,7 @@ from torpor.zoo.architectures.resnet import resnet56
 from torpor.zoo.architectures.vgg import vgg16
 from torpor.zoo.download import download_cifar10
 from torpor.zoo.entry import Entry, Progress, cache_folder
+from torpor.zoo.recipes.crafting import BatchAttack, unattacked
 from torpor.zoo.recipes.training import Recipe, train
 from torpor.zoo.storage import load_half
 
@@ -54,6 +55,14 @@ class EarlyExitEntry(Entry):
             self.backbone(self.num_classes), self.cuts, num_classes=self.num_classes, input_shape=self.input_shape
         )
 
+    def start(self) -> ShallowDeepNetwork:
+        """Build the network that training starts from."""
+        return self.build()
+
+    def attack(self) -> BatchAttack[ShallowDeepNetwork]:
+        """Return what changes each batch before it is learned from."""
+        return unattacked
+
     def load(self, folder: Path | None = None) -> EarlyExitTarget:
         """Load the trained target, with the exit rule that loses at most 5 % of accuracy on validation data.
 
@@ -84,7 +93,15 @@ class EarlyExitEntry(Entry):
 
         data = self.data(data_dir)
         checkpoint = folder / f"{self.name}.checkpoint.safetensors"
-        model = train(self.build, data.load("train"), self.recipe, checkpoint, device=device, progress=progress)
+        model = train(
+            self.start,
+            data.load("train"),
+            self.recipe,
+            checkpoint,
+            attack=self.attack(),
+            device=device,
+            progress=progress,
+        )
         return save_model(self, model, data, self.recipe, folder)
 
     def download(self) -> Path:

@@ -10,11 +10,20 @@ from torpor.zoo.captioning.registry import CAPTIONERS
 from torpor.zoo.detection.registry import DETECTORS
 from torpor.zoo.early_exits import EARLY_EXITS
 from torpor.zoo.entry import Entry
+from torpor.zoo.hardened import HARDENED
 from torpor.zoo.language.registry import LANGUAGE_MODELS
 from torpor.zoo.speech.registry import SPEECH
 from torpor.zoo.tracking.registry import TRACKERS
 
-ZOO: dict[str, Entry] = {**EARLY_EXITS, **CAPTIONERS, **LANGUAGE_MODELS, **SPEECH, **DETECTORS, **TRACKERS}
+ZOO: dict[str, Entry] = {
+    **EARLY_EXITS,
+    **CAPTIONERS,
+    **LANGUAGE_MODELS,
+    **SPEECH,
+    **DETECTORS,
+    **TRACKERS,
+    **HARDENED,
+}
 
 
 def sdn_digits() -> EarlyExitTarget:
@@ -77,3 +86,23 @@ def detector_scenes() -> Target:
 def tracker_scenes() -> Target:
     """Load the tracker of digits and CIFAR-10 objects in generated videos."""
     return TRACKERS["tracker-scenes"].load()
+
+
+def sdn_digits_hardened() -> Target:
+    """Load the network on handwritten digits that was trained on DeepSloth's images."""
+    return HARDENED["sdn-digits-hardened"].load()
+
+
+def sdn_resnet56_cifar10_hardened() -> Target:
+    """Load the ResNet-56 that was trained on DeepSloth's images from the user's cache folder."""
+    return HARDENED["sdn-resnet56-cifar10-hardened"].load()
+
+
+def captioner_scenes_lstm_hardened() -> Target:
+    """Load the captioner that was trained on NICGSlowDown's pictures from the user's cache folder."""
+    return HARDENED["captioner-scenes-lstm-hardened"].load()
+
+
+def detector_scenes_hardened() -> Target:
+    """Load the detector that was trained on Overload's pictures from the user's cache folder."""
+    return HARDENED["detector-scenes-hardened"].load()

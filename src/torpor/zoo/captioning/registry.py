@@ -15,6 +15,7 @@ from torpor.zoo.captioning.captioner import Captioner, captioner_gru, captioner_
 from torpor.zoo.captioning.vocabulary import Vocabulary
 from torpor.zoo.entry import Entry, Progress
 from torpor.zoo.recipes.captioning import PICTURE, CaptionRecipe, save_captioner, train_captioner
+from torpor.zoo.recipes.crafting import BatchAttack, unattacked
 from torpor.zoo.storage import load_half
 
 
@@ -32,6 +33,14 @@ class CaptionEntry(Entry):
     data: Callable[[], DataSet]
     recipe: CaptionRecipe = field(kw_only=True)
 
+    def start(self, vocabulary: Vocabulary) -> Captioner:
+        """Build the captioner that training starts from."""
+        return self.build(vocabulary)
+
+    def attack(self) -> BatchAttack[Captioner]:
+        """Return what changes each batch before it is learned from."""
+        return unattacked
+
     def load(self, folder: Path | None = None) -> CaptionerTarget:
         """See :meth:`Entry.load`; batch norm is folded into convolutions."""
         words = self.card(folder).get("vocabulary")
@@ -47,7 +56,14 @@ class CaptionEntry(Entry):
         data, checkpoint = self.data(), folder / f"{self.name}.checkpoint.safetensors"
         words, samples = Vocabulary.of(WORDS), data.load("train")
         model, seconds = train_captioner(
-            self.build, words, samples, self.recipe, checkpoint, device=device, progress=progress
+            self.start,
+            words,
+            samples,
+            self.recipe,
+            checkpoint,
+            attack=self.attack(),
+            device=device,
+            progress=progress,
         )
         return save_captioner(self.name, model, data, self.recipe, folder, seconds)
 

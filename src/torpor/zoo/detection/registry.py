@@ -16,6 +16,7 @@ from torpor.targets.speed import fold_batch_norm
 from torpor.zoo.detection.network import Detector
 from torpor.zoo.entry import Entry, Progress
 from torpor.zoo.recipes.card import write_card
+from torpor.zoo.recipes.crafting import BatchAttack, unattacked
 from torpor.zoo.recipes.detection import DetectionRecipe, box_loss, train
 from torpor.zoo.recipes.detectors import judge
 from torpor.zoo.storage import load_half, save_half
@@ -37,6 +38,14 @@ class DetectorEntry(Entry):
         """Build the untrained network."""
         return Detector(len(CLASSES))
 
+    def start(self) -> Detector:
+        """Build the network that training starts from."""
+        return self.build()
+
+    def attack(self) -> BatchAttack[Detector]:
+        """Return what changes each batch before it is learned from."""
+        return unattacked
+
     def load(self, folder: Path | None = None) -> DetectorTarget:
         """See :meth:`Entry.load`; batch norm is folded into convolutions."""
         network = self.network(folder)
@@ -57,7 +66,16 @@ class DetectorEntry(Entry):
     def fit(self, data_dir: Path | None, folder: Path, device: str, progress: Progress) -> Path:
         """See :meth:`Entry.fit`; without ``data_dir`` the detector learns digits only."""
         data, checkpoint = self.data(data_dir), folder / f"{self.name}.checkpoint.safetensors"
-        model, seconds = train(self.build, box_loss, data, self.recipe, checkpoint, device=device, progress=progress)
+        model, seconds = train(
+            self.start,
+            box_loss,
+            data,
+            self.recipe,
+            checkpoint,
+            attack=self.attack(),
+            device=device,
+            progress=progress,
+        )
         save_half(model, folder / f"{self.name}.safetensors")
         write_card(self.name, model, data, {}, self.recipe, folder, seconds)
         target, digits = self.load(folder), self.data(None)

@@ -22,6 +22,7 @@ from torpor.zoo.captioning.vocabulary import Vocabulary
 from torpor.zoo.entry import Progress, silent
 from torpor.zoo.recipes.card import write_card
 from torpor.zoo.recipes.checkpoint import Checkpoint
+from torpor.zoo.recipes.crafting import BatchAttack, unattacked
 from torpor.zoo.recipes.decoders import judge
 from torpor.zoo.recipes.loop import begin, decayed, run_epochs, shuffled
 from torpor.zoo.recipes.pictures import PictureRecipe, with_noise
@@ -51,12 +52,13 @@ def train_captioner(
     recipe: CaptionRecipe,
     checkpoint: Path,
     *,
+    attack: BatchAttack[Captioner] = unattacked,
     device: str = "cpu",
     progress: Progress = silent,
 ) -> tuple[Captioner, float]:
     """Train from scratch, or from ``checkpoint`` where an interrupted run of the same recipe left one.
 
-    The checkpoint is replaced after every epoch.
+    The checkpoint is replaced after every epoch. ``attack`` changes each batch before it is learned from.
 
     Returns:
         The trained captioner on ``device``, in evaluation mode, and the seconds that all runs took together.
@@ -73,6 +75,7 @@ def train_captioner(
     def loss(rows: Tensor, epoch: int, chance: torch.Generator) -> tuple[Tensor, Tensor]:
         pick = rows.to(device)
         pictures = with_noise(to_unit(images[pick]), recipe.noise, chance)
+        pictures = attack(model, pictures, ids[pick], chance)
         words, attention = losses(model, pictures, ids[pick], autocast=recipe.autocast)
         return words + recipe.even_attention * attention, words
 

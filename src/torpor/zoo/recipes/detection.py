@@ -19,6 +19,7 @@ from torpor.zoo.detection.loss import Truth, detection_loss
 from torpor.zoo.detection.network import Detector
 from torpor.zoo.entry import Progress, silent
 from torpor.zoo.recipes.checkpoint import Checkpoint
+from torpor.zoo.recipes.crafting import BatchAttack, unattacked
 from torpor.zoo.recipes.loop import Model, begin, decayed, run_epochs
 from torpor.zoo.recipes.pictures import PictureRecipe, with_noise
 
@@ -44,12 +45,13 @@ def train(
     recipe: DetectionRecipe,
     checkpoint: Path,
     *,
+    attack: BatchAttack[Model] = unattacked,
     device: str = "cpu",
     progress: Progress = silent,
 ) -> tuple[Model, float]:
     """Train from scratch, or from ``checkpoint`` where an interrupted run of the same recipe left one.
 
-    The checkpoint is replaced after every epoch.
+    The checkpoint is replaced after every epoch. ``attack`` changes each batch before it is learned from.
 
     Returns:
         The trained network on ``device``, in evaluation mode, and the seconds that all runs took together.
@@ -67,6 +69,7 @@ def train(
     def loss(numbers: range, epoch: int, chance: torch.Generator) -> tuple[Tensor, Tensor]:
         pictures, objects = zip(*(data.sample("train", number) for number in numbers), strict=True)
         images = with_noise(to_unit(torch.stack(pictures)), recipe.noise, chance).to(device)
+        images = attack(model, images, objects, chance)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.autocast):
             found = loss_of(model, images.contiguous(memory_format=torch.channels_last), objects, chance)
         return found, found

@@ -19,10 +19,9 @@ def card_rows(card: dict[str, Any]) -> Iterator[Rows]:
     if "accuracy_per_exit" in card:
         yield from _exit_rows(card)
         facts["FLOPs in all"] = f"{sum(card['flops_per_unit'].values()):,}"
-    else:
-        for split in (key for key in card if key.startswith("test")):
-            scores = [[name, str(value)] for name, value in card[split].items() if value is not None]
-            yield f"{card['name']}: {split} split", ["score", "value"], scores
+    for split in (key for key in card if key.startswith("test")):
+        scores = [[name, str(value)] for name, value in card[split].items() if value is not None]
+        yield f"{card['name']}: {split}" + ("" if " under " in split else " split"), ["score", "value"], scores
     facts |= {key: card[key] for key in ("data", "seconds", "torch", "transformers", "sha256") if key in card}
     training = [[key, str(value)] for key, value in facts.items()]
     yield f"{card['name']}: how it was trained", ["setting", "value"], training

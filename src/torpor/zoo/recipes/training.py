@@ -15,6 +15,7 @@ from torpor.data.sets import Batch
 from torpor.targets.sdn import ShallowDeepNetwork
 from torpor.zoo.entry import Progress, silent
 from torpor.zoo.recipes.checkpoint import Checkpoint
+from torpor.zoo.recipes.crafting import BatchAttack, unattacked
 from torpor.zoo.recipes.loop import LoopRecipe, begin, decayed, run_epochs, shuffled
 
 
@@ -54,6 +55,7 @@ def train(
     recipe: Recipe,
     checkpoint: Path,
     *,
+    attack: BatchAttack[ShallowDeepNetwork] = unattacked,
     device: str = "cpu",
     progress: Progress = silent,
 ) -> ShallowDeepNetwork:
@@ -61,6 +63,7 @@ def train(
 
     The internal classifiers learn from the backbone's features (Kaya et al., ICML 2019, "IC-only"), and a small share
     of their gradient, weighted by depth, supervises the backbone. The checkpoint is replaced after every epoch.
+    ``attack`` changes each batch before it is learned from.
 
     Returns:
         The trained network on ``device``, in evaluation mode.
@@ -78,6 +81,7 @@ def train(
     def loss(rows: Tensor, epoch: int, chance: torch.Generator) -> tuple[Tensor, Tensor]:
         pick = rows.to(device)
         batch = resize(augment(to_unit(images[pick]), recipe, chance), recipe, epoch)
+        batch = attack(model, batch, labels[pick], chance)
         return losses(model, batch.contiguous(memory_format=torch.channels_last), labels[pick], recipe)
 
     state = Checkpoint(checkpoint, asdict(recipe), model.state_dict(), _optimizers(model, recipe))

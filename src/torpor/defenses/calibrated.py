@@ -1,0 +1,155 @@
+"""Calibrated exits: each internal classifier is as sure as it is right, before a rule asks it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from torpor.attacks.base import Attack
+from torpor.core.errors import DataError, UsageError
+from torpor.core.paper import Paper
+from torpor.data.sets import DataSet
+from torpor.defenses.base import Defense
+from torpor.defenses.settings import nothing
+from torpor.targets.base import Target
+from torpor.targets.early_exit import EarlyExitTarget
+from torpor.targets.exit_rules import Confidence, Entropy
+
+PAPER = Paper(
+    "Understanding, Uncovering, and Mitigating the Causes of Inference Slowdown for Language Models",
+    "Varma et al.",
+    "SaTML",
+    2024,
+    "arXiv:2305.18926",
+)
+COLDEST, HOTTEST = 0.2, 5.0
+"""Temperatures stay within: where validation data are classified without error, the likeliest one would be 0."""
+HALVINGS = 50
+BATCH = 250
+
+
+class Tempered(nn.Module):
+    """A classifier whose logits are divided by a temperature."""
+
+    temperature: Tensor
+
+    def __init__(self, head: nn.Module, temperature: float) -> None:
+        super().__init__()
+        self.head = head
+        self.register_buffer("temperature", torch.tensor(temperature))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits ``[B, C]``."""
+        logits: Tensor = self.head(features) / self.temperature
+        return logits
+
+
+def fit_temperatures(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return for each exit the temperature of least negative log-likelihood, float64 ``[K]``.
+
+    The loss is convex in the inverse temperature, so halving finds where its slope is 0 (Guo et al., ICML 2017, fit the
+    same by gradient descent).
+
+    Args:
+        logits: of every exit, ``[N, K, C]``.
+        labels: classes, int64 ``[N]``.
+
+    >>> logits = torch.tensor([[[0.0, 8.0]]]).repeat(10, 1, 1)  # right 9 times of 10: the odds should be 9, not e^8
+    >>> temperature = fit_temperatures(logits, torch.tensor([0] + [1] * 9))
+    >>> round(torch.tensor(8 / temperature.item()).exp().item(), 3)
+    9.0
+    """
+    logits = logits.to(torch.float64)
+    right = logits.gather(2, labels.view(-1, 1, 1).expand(-1, logits.shape[1], 1)).squeeze(2).mean(0)
+    low = torch.full_like(right, 1 / HOTTEST)
+    high = torch.full_like(right, 1 / COLDEST)
+    for _ in range(HALVINGS):
+        inverse = (low + high) / 2
+        expected = ((logits * inverse[:, None]).softmax(2) * logits).sum(2).mean(0)
+        low, high = torch.where(expected < right, inverse, low), torch.where(expected < right, high, inverse)
+    return 2 / (low + high)
+
+
+@dataclass(frozen=True)
+class Calibrated(Defense):
+    """Divide each exit's logits by a temperature, fitted on validation data; the exit rule stays.
+
+    The network computes what it did: a division of a few logits counts as no FLOPs, like the softmax behind it. Attacks
+    meet the divided logits. Predictions stay; who leaves where does not, so clean cost and accuracy change.
+
+    Attributes:
+        temperatures: of each exit; None before they are fitted.
+    """
+
+    id: ClassVar[str] = "calibrated"
+    paper: ClassVar[Paper | None] = PAPER
+    learns: ClassVar[bool] = True
+
+    temperatures: tuple[float, ...] | None = None
+
+    @classmethod
+    def parse(cls, value: str) -> Self:
+        """See :meth:`Defense.parse`."""
+        nothing(cls.id, value)
+        return cls()
+
+    @property
+    def name(self) -> str:
+        """See :attr:`Defense.name`."""
+        return self.id
+
+    @classmethod
+    def applies_to(cls, target: Target) -> bool:
+        """See :meth:`Defense.applies_to`; a rule that counts agreeing exits knows no temperature."""
+        return isinstance(target, EarlyExitTarget) and isinstance(target.rule, Confidence | Entropy)
+
+    def check(self, target: Target) -> None:
+        """See :meth:`Defense.check`."""
+        if isinstance(target, EarlyExitTarget) and not self.applies_to(target):
+            raise UsageError(
+                f"expected an exit rule by confidence or entropy for {self.name}, got: {target.rule.describe()}"
+            )
+        super().check(target)
+
+    def prepared(self, target: Target, data: DataSet, attacks: Sequence[Attack], seed: int) -> Self:
+        """See :meth:`Defense.prepared`; attacks are not needed."""
+        self.check(target)
+        assert isinstance(target, EarlyExitTarget)
+        logits, labels = [], []
+        with torch.no_grad():
+            for batch in data.batches("validation", BATCH):
+                if not len(batch.references):
+                    raise DataError(f"expected classes to calibrate {target.name}, got none in {data.name}")
+                found = target.signals(target.read(batch.inputs)).logits
+                logits.append(found.cpu())
+                labels.append(target.labels(found, batch.references).cpu())
+        return self.fit(torch.cat(logits), torch.cat(labels))
+
+    def fit(self, logits: Tensor, labels: Tensor) -> Self:
+        """Return the defense fitted to the logits ``[N, K, C]`` of every exit and the classes ``[N]``."""
+        return replace(self, temperatures=tuple(fit_temperatures(logits, labels).tolist()))
+
+    def defend(self, target: Target) -> Target:
+        """See :meth:`Defense.defend`."""
+        self.check(target)
+        assert isinstance(target, EarlyExitTarget)
+        if self.temperatures is None:
+            raise UsageError(f"expected fitted temperatures, got {self.name} as it comes; call its prepared()")
+        if len(self.temperatures) != len(target.blocks):
+            raise UsageError(
+                f"expected a temperature for each of {len(target.blocks)} exits of {target.name}, got "
+                f"{len(self.temperatures)}; fit {self.name} to this target"
+            )
+        defended = copy.copy(target)
+        defended.name = f"{target.name} behind {self.name}"
+        defended.named_rules = {}  # their thresholds were chosen for other confidences
+        defended.blocks = [
+            (stage, Tempered(head, temperature).to(target.device).eval())
+            for (stage, head), temperature in zip(target.blocks, self.temperatures, strict=True)
+        ]
+        return defended

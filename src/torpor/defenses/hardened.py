@@ -1,0 +1,83 @@
+"""Hardened networks: what was trained not to be slowed down takes the target's place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from torpor.core.errors import UsageError
+from torpor.core.paper import Paper
+from torpor.defenses.base import Defense
+from torpor.defenses.settings import nothing
+from torpor.targets.base import Target
+from torpor.targets.early_exit import EarlyExitTarget
+from torpor.targets.exit_rules import ExitRule
+from torpor.targets.resolve import load_target, target_names
+
+SUFFIX = "-hardened"
+PAPER = Paper(
+    "A Panda? No, It's a Sloth: Slowdown Attacks on Adaptive Multi-Exit Neural Network Inference",
+    "Hong et al.",
+    "ICLR",
+    2021,
+    "arXiv:2010.02432",
+)
+
+
+@dataclass(frozen=True)
+class Hardened(Defense):
+    """Put the network of the same architecture in the target's place that was trained on attacked samples.
+
+    It is the target called as this one and ``-hardened``, the zoo's or a plug-in's. A rule of the target that has a
+    name becomes the hardened one's rule of that name, whose threshold was chosen for it; any other rule stays.
+    """
+
+    id: ClassVar[str] = "hardened"
+    paper: ClassVar[Paper | None] = PAPER
+
+    @classmethod
+    def parse(cls, value: str) -> Self:
+        """See :meth:`Defense.parse`."""
+        nothing(cls.id, value)
+        return cls()
+
+    @property
+    def name(self) -> str:
+        """See :attr:`Defense.name`."""
+        return self.id
+
+    @classmethod
+    def applies_to(cls, target: Target) -> bool:
+        """See :meth:`Defense.applies_to`."""
+        return target.name + SUFFIX in target_names()
+
+    def check(self, target: Target) -> None:
+        """See :meth:`Defense.check`."""
+        if not self.applies_to(target):
+            known = ", ".join(name.removesuffix(SUFFIX) for name in target_names() if name.endswith(SUFFIX))
+            raise UsageError(
+                f"expected a target that has a hardened network ({known or 'none has'}), got {target.name}; register "
+                f"{target.name}{SUFFIX} as a target"
+            )
+
+    def defend(self, target: Target) -> Target:
+        """See :meth:`Defense.defend`; nothing of the target's own network is left.
+
+        Raises:
+            UsageError: if there is no such target, or its weights are not there; it says how to train them.
+        """
+        self.check(target)
+        hardened = load_target(target.name + SUFFIX, device=target.device)
+        if isinstance(target, EarlyExitTarget) and isinstance(hardened, EarlyExitTarget):
+            hardened.rule = same_rule(target, hardened.named_rules)
+        hardened.name = f"{target.name} behind {self.name}"
+        return hardened
+
+
+def same_rule(target: EarlyExitTarget, named: Mapping[str, ExitRule]) -> ExitRule:
+    """Return the rule among ``named`` that is called as the target's own; else the target's own."""
+    for name, rule in target.named_rules.items():
+        if rule == target.rule and name in named:
+            return named[name]
+    return target.rule

@@ -1,0 +1,142 @@
+"""Hardened entries of the zoo: their recipes run and start from trained weights, and what ships is hardened."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from torpor.attacks.deepsloth import DeepSloth
+from torpor.core.errors import UsageError
+from torpor.data.digits import Digits
+from torpor.data.object_scenes import ObjectScenes
+from torpor.data.scenes import Scenes
+from torpor.data.sets import Batch
+from torpor.targets.resolve import target_names
+from torpor.zoo.early_exits import EARLY_EXITS
+from torpor.zoo.entry import SHIPPED
+from torpor.zoo.hardened import HARDENED, HardenedCaptions, HardenedDetector, HardenedExits
+from torpor.zoo.recipes.crafting import uniform_exits
+from torpor.zoo.recipes.residual import residual
+from torpor.zoo.recipes.training import train
+from torpor.zoo.storage import load_half
+
+NAME = "sdn-digits-hardened"
+
+
+class InterruptionError(Exception):
+    pass
+
+
+class FewScenes(HardenedDetector):
+    def data(self, folder: Path | None) -> ObjectScenes:
+        return ObjectScenes(train=4, held_out=2)
+
+
+def digits() -> HardenedExits:
+    entry = HARDENED[NAME]
+    assert isinstance(entry, HardenedExits)
+    return entry
+
+
+def fit(checkpoint: Path, data: Batch, stop: int | None = None) -> dict[str, Tensor]:
+    def progress(done: int, total: int, loss: float) -> None:
+        if stop is not None and done > stop:
+            raise InterruptionError
+
+    recipe = replace(digits().recipe, epochs=2, batch_size=4, attack_steps=2)
+    return train(digits().start, data, recipe, checkpoint, attack=uniform_exits(recipe), progress=progress).state_dict()
+
+
+def test_an_interrupted_hardening_ends_with_the_same_bits(tmp_path: Path) -> None:
+    data = Digits().load("train", 48)  # 12 steps an epoch
+    whole = fit(tmp_path / "whole", data)
+    with pytest.raises(InterruptionError):
+        fit(tmp_path / "part", data, 12)
+    torch.manual_seed(123)  # the state of the global generator must not matter
+    again = fit(tmp_path / "part", data)
+    assert all(value.equal(whole[name]) for name, value in again.items())
+
+
+def test_exits_are_hardened_from_the_weights_of_the_base(tmp_path: Path) -> None:
+    entry = replace(digits(), limit=4, judges=(DeepSloth(eps=8 / 255, steps=2),))
+    trained = load_half(entry.build(), SHIPPED / "sdn-digits.safetensors", "sdn-digits").state_dict()
+    assert all(value.equal(trained[name]) for name, value in entry.start().state_dict().items())
+    path = replace(entry, recipe=replace(entry.recipe, attack_steps=1)).train(None, tmp_path, epochs=1)
+    card = json.loads(path.read_text())
+    assert card["recipe"]["attack_steps"] == 1
+    assert card["test under deepsloth Linf eps=0.03137"]["samples"] == 4
+    assert entry.load(tmp_path).name == NAME
+
+
+def test_captioners_are_hardened(tmp_path: Path) -> None:
+    entry = HARDENED["captioner-scenes-lstm-hardened"]
+    assert isinstance(entry, HardenedCaptions)
+    few = replace(
+        entry,
+        data=lambda: Scenes(train=4, held_out=2),
+        recipe=replace(entry.recipe, batch_size=2, attack_steps=1, autocast=False),
+        judges=tuple(replace(attack, steps=1) for attack in entry.judges),  # type: ignore[call-arg]
+    )
+    card = json.loads(few.train(None, tmp_path, epochs=1).read_text())
+    assert card["test under nicg-slowdown Linf eps=0.03137"]["decoder_step_mean, clean"] > 1
+    assert card["test"]["samples"] == 2
+
+
+def test_detectors_are_hardened(tmp_path: Path) -> None:
+    entry = HARDENED["detector-scenes-hardened"]
+    assert isinstance(entry, HardenedDetector)
+    judges = tuple(replace(attack, steps=1) for attack in entry.judges)  # type: ignore[call-arg]
+    recipe = replace(entry.recipe, batch_size=2, attack_steps=1, autocast=False)
+    few = FewScenes(entry.name, base=entry.base, recipe=recipe, judges=judges)
+    card = json.loads(few.train(None, tmp_path, epochs=1).read_text())
+    assert card["test under overload Linf eps=0.03137"]["candidate_mean, clean"] > 0
+    assert few.load(tmp_path).name == entry.name
+
+
+def test_a_base_without_weights_says_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORPOR_CACHE", str(tmp_path))
+    orphan = replace(digits(), base=EARLY_EXITS["sdn-vgg16-cifar10"])
+    with pytest.raises(UsageError, match="run: torpor zoo train sdn-vgg16-cifar10"):
+        orphan.start()
+
+
+def test_every_hardened_entry_is_a_target_called_after_its_base() -> None:
+    assert set(HARDENED) <= set(target_names())
+    for name, entry in HARDENED.items():
+        assert isinstance(entry, HardenedExits | HardenedCaptions | HardenedDetector)
+        assert name == entry.name == entry.base.name + "-hardened"
+        assert entry.base.ships
+
+
+def test_the_shipped_one_is_sure_early_where_its_base_is_not() -> None:
+    entry = digits()
+    card: dict[str, Any] = entry.card()
+    assert card["recipe"] == json.loads(json.dumps(asdict(entry.recipe)))
+    assert (SHIPPED / f"{NAME}.safetensors").stat().st_mode & 0o777 == 0o644
+    attack = DeepSloth(eps=16 / 255)
+    hard, soft = (residual(each.load(), Digits(), attack, 50) for each in (entry, entry.base))
+    assert hard["cost, clean"] < soft["cost, clean"]
+    assert hard["cost, attacked"] < 0.5 * soft["cost, attacked"]
+    assert hard["accuracy, clean"] > 0.9
+    known = card["test under deepsloth Linf eps=0.06275"]
+    assert known["samples"] == 359
+    assert known["cost, attacked"] < 0.1
+
+
+def test_residuals_are_those_of_an_attack() -> None:
+    target, attack = EARLY_EXITS["sdn-digits"].load(), DeepSloth(eps=16 / 255, steps=3)
+    batch = Digits().load("test", 8)
+    result = attack(target, target.read(batch.inputs), references=batch.references)
+    found, full = residual(target, Digits(), attack, 8), target.prices.cost(result.static)
+    assert found["samples"] == 8
+    assert found["cost, attacked"] == pytest.approx(
+        (target.prices.cost(result.attacked.work) / full).mean().item(), abs=1e-4
+    )
+    exits = target.exits(result.attacked.work)
+    assert found["exit1_mean, attacked"] == pytest.approx((exits >= 1).double().mean().item(), abs=1e-4)
