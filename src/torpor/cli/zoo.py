@@ -45,7 +45,7 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of initialization, order and augmentation.")] = 0,
     download: Annotated[bool, typer.Option("--download", help="Fetch missing data from the hub.")] = False,
 ) -> None:
-    """Train NAME from scratch and write its weights and model card; an interrupted training goes on.
+    """Train NAME and write its weights and model card; an interrupted training goes on.
 
     Thresholds are chosen on validation data, never on test data.
     """

@@ -53,7 +53,9 @@ class Entry(ABC):
         seed: int = 0,
         progress: Progress = silent,
     ) -> Path:
-        """Train from scratch, or go on where an interrupted run stopped; write weights and card to ``folder``.
+        """Train, or go on where an interrupted run stopped; write weights and card to ``folder``.
+
+        Training starts from scratch, that of a hardened network from the weights of its base.
 
         Args:
             data_dir: what the user gave as ``--data-dir``.

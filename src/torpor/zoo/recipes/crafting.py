@@ -71,7 +71,7 @@ def as_deployed(model: nn.Module) -> Iterator[None]:
     """
     modes = [(part, part.training) for part in model.modules()]
     wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    nn.Module.requires_grad_(model.eval(), False)
+    model.eval().requires_grad_(False)
     try:
         yield
     finally:

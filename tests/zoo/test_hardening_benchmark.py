@@ -1,0 +1,30 @@
+"""The benchmark of hardening compares networks at the accuracy that was asked for."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks import hardening
+
+from torpor.data.digits import Digits
+
+
+def test_networks_are_compared_at_equal_accuracy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardening, "ATTACKS", (("deepsloth", "16/255", 10),))
+    data = Digits()
+    points = [hardening.at_accuracy(target, data, 0.96, 20) for target in hardening.networks(data, epochs=1)]
+    assert [point.network for point in points] == [
+        "sdn-digits",
+        "as long, unattacked",
+        "sdn-digits behind calibrated",
+        "sdn-digits behind hardened",
+    ]
+    plain, _, calibrated, hardened = points
+    assert calibrated.threshold > plain.threshold  # the same images leave: confidences rose
+    assert hardened.attacked[0] < plain.attacked[0]
+    assert all(0 < point.clean <= 1 and 0.8 <= point.accuracy <= 1 for point in points)
