@@ -52,8 +52,8 @@ def test_clean_rows_say_what_a_run_alone_costs() -> None:
 
 def test_attacked_rows_repeat_on_the_attacked_input() -> None:
     target = needle()
-    result = attacked(target)
-    rows = attacked_rows(clean_batch(target), target, Cell("pgd", PGD(eps=0.3).budget), result).to_pylist()
+    result, batch = attacked(target), clean_batch(target)
+    rows = attacked_rows(batch, target, Cell("pgd", PGD(eps=0.3).budget), batch.outcome, result).to_pylist()
     for row, image, clean in zip(rows, result.inputs, result.clean_inputs, strict=True):
         assert row["work"] == target.run(image.unsqueeze(0)).work.counts[0].tolist()
         assert row["linf"] == pytest.approx((image - clean).abs().max().item(), abs=1e-7)

@@ -223,7 +223,7 @@ class Attack(ABC):
             )
         attacked_inputs, moved = confine(target.space, clean_inputs, found.inputs, self.budget)
         attacked = target.redrawn().run(attacked_inputs)
-        worse = target.claimed(attacked) > target.claimed(clean)
+        worse = target.claimed(attacked) > target.prices.cost(clean.work)
         costlier = choose(worse, attacked_inputs, clean_inputs)
         bounds = [target.max_work(inputs).counts for inputs in (clean_inputs, costlier)]
         return AttackResult(
@@ -252,4 +252,24 @@ def resent(result: AttackResult, target: Target) -> AttackResult:
         attacked=target.redrawn().run(result.inputs),
         static=target.max_work(result.inputs),
         seconds=0.0,
+    )
+
+
+def costlier(target: Target, found: AttackResult, known: AttackResult) -> AttackResult:
+    """Return, for each sample, the one of two results by which an attacker on ``target`` can claim more.
+
+    Who knows of a defense can still send what was crafted without it.
+    """
+    better = target.claimed(known.attacked) > target.claimed(found.attacked)
+    one, other = known.attacked, found.attacked
+    return replace(
+        found,
+        inputs=choose(better, known.inputs, found.inputs),
+        attacked=Outcome(
+            choose(better, one.outputs, other.outputs),
+            Work(choose(better, one.work.counts, other.work.counts)),
+            None if one.refused is None or other.refused is None else choose(better, one.refused, other.refused),
+        ),
+        static=Work(choose(better, known.static.counts, found.static.counts)),
+        moved=choose(better, known.moved, found.moved),
     )

@@ -192,8 +192,9 @@ def _judge(target: TextTarget, texts: Sequence[str]) -> list[Fitness]:
         asked = tuple(text for text in batch if text)
         fitness = {"": Fitness(0.0, 0, 0)}
         if asked:
-            work = target.run(asked).work
-            figures = zip(asked, target.prices.cost(work).tolist(), target.iterations(work).tolist(), strict=True)
+            outcome = target.run(asked)
+            lengths, costs = target.iterations(outcome.work), target.claimed(outcome)
+            figures = zip(asked, costs.tolist(), lengths.tolist(), strict=True)
             for text, cost, steps in figures:
                 fitness[text] = Fitness(cost, -len(target.space.codec.encode(text)), steps)
         found.extend(fitness[text] for text in batch)

@@ -101,5 +101,5 @@ def _fitness(target: GateTarget, candidate: Tensor) -> tuple[Tensor, Tensor]:
     """Return cost plus a tie-breaker below any unit's price, and cost, both ``[B]``."""
     outcome = target.run(candidate)
     cost = target.claimed(outcome).to(candidate.device)
-    doubt = 1 - outcome.outputs.softmax(-1).amax(-1).to(cost)
+    doubt = (1 - outcome.outputs.softmax(-1).amax(-1).to(cost)).nan_to_num(-1)  # refused: no answer
     return cost + 0.5 * doubt, cost

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from torpor.attacks.base import Attack, AttackResult, resent
+from torpor.attacks.base import Attack, AttackResult, costlier, resent
 from torpor.attacks.control_sets import free_controls, matched_controls
 from torpor.attacks.universal import Learned, Universal
 from torpor.audits import examples
@@ -203,16 +203,22 @@ def _attack_batch(
     kept: dict[str, Tensor] = {}
     seconds: dict[str, float] = {}
 
+    own = {front.defense: front.target.run(inputs) for front in fronts} | {free.defense: clean.outcome}
+
     def keep(front: Front, cell: Cell, result: AttackResult) -> None:
-        tables.append(attacked_rows(clean, front.target, cell, result))
+        tables.append(attacked_rows(clean, front.target, cell, own[front.defense], result))
         found = examples.pick(clean, front.target, result)
         kept.update({f"{cell.slug}/{field}": value for field, value in found.items()})
         seconds[cell.slug] = result.seconds
 
-    def attack(front: Front, one: Attack, attacker: str | None = None) -> AttackResult:
+    def attack(
+        front: Front, one: Attack, attacker: str | None = None, known: AttackResult | None = None
+    ) -> AttackResult:
         cell = Cell(one.id, one.budget, front.defense, attacker)
         tell(cell.slug, len(seconds))
         result = one(front.target, inputs, references=references, seed=plan.seed)
+        if known is not None:
+            result = costlier(front.target, result, known)
         keep(front, cell, result)
         return result
 
@@ -224,11 +230,12 @@ def _attack_batch(
         found += results
     for front in fronts:
         tell(f"clean behind {front.defense}", len(seconds))
-        tables.append(clean_rows(clean, front.target, Cell("clean", None, front.defense), front.target.run(inputs)))
+        tables.append(clean_rows(clean, front.target, Cell("clean", None, front.defense), own[front.defense]))
         seconds[Cell("clean", None, front.defense).slug] = 0.0
-        known = iter(found)
+        crafted = iter(found)
         for budget, wanted in front.attacks:
             for one in wanted:
-                keep(front, Cell(one.id, budget, front.defense, BLIND), resent(next(known), front.target))
-                attack(front, one, ADAPTIVE)
+                sent = resent(next(crafted), front.target)
+                keep(front, Cell(one.id, budget, front.defense, BLIND), sent)
+                attack(front, one, ADAPTIVE, sent)
     store.write(number, pa.concat_tables(tables), kept, seconds)

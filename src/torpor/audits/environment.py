@@ -12,7 +12,20 @@ import torch
 from torpor import __version__
 from torpor.meters import energy_meter, memory_meter
 
-PACKAGES = ("torch", "transformers", "tokenizers", "trackers", "supervision", "scipy", "torchvision", "ultralytics")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "trackers",
+    "supervision",
+    "scipy",
+    "torchvision",
+    "ultralytics",
+    "scikit-learn",
+    "scikit-image",
+    "pillow",
+    "pyspellchecker",
+)
 """Packages whose version may decide what a target computes."""
 
 

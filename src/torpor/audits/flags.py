@@ -25,7 +25,7 @@ class Flags:
 
     def update(self, table: pa.Table) -> None:
         """Add a batch of records."""
-        clean, flops, static = (table[name].to_numpy() for name in ("flops_clean", "flops", "flops_static"))
+        clean, flops, static = (table[name].to_numpy() for name in ("flops_own", "flops", "flops_static"))
         room = clean < static
         self.room += int(room.sum())
         self.dearer += int((flops > clean).sum())

@@ -52,15 +52,15 @@ class Clean:
     outcome: Outcome
 
 
-def clean_rows(clean: Clean, target: Target, cell: Cell, outcome: Outcome) -> pa.Table:
+def clean_rows(clean: Clean, target: Target, cell: Cell, own: Outcome) -> pa.Table:
     """Return the records of the clean inputs, run on ``target``: the undefended one, or one behind a defense."""
     nothing = np.zeros(len(clean.batch), dtype=int)
     spent = _away(target, clean.inputs, clean.inputs, None) | {"forwards": nothing, "backwards": nothing}
-    return _rows(clean, target, cell, outcome, target.max_work(clean.inputs), spent)
+    return _rows(clean, target, cell, own, own, target.max_work(clean.inputs), spent)
 
 
-def attacked_rows(clean: Clean, target: Target, cell: Cell, result: AttackResult) -> pa.Table:
-    """Return the records of one attack on one batch, run on ``target``."""
+def attacked_rows(clean: Clean, target: Target, cell: Cell, own: Outcome, result: AttackResult) -> pa.Table:
+    """Return the records of one attack on one batch, run on ``target``; ``own`` is that of its clean inputs there."""
     found = result.candidates
     spent: dict[str, Any] = {
         **_away(target, result.clean_inputs, result.inputs, cell.budget),
@@ -71,7 +71,7 @@ def attacked_rows(clean: Clean, target: Target, cell: Cell, result: AttackResult
         "loss_fell": _flags(found.loss_fell),
         "black_box_won": _flags(found.black_box_won),
     }
-    return _rows(clean, target, cell, result.attacked, result.static, spent)
+    return _rows(clean, target, cell, own, result.attacked, result.static, spent)
 
 
 def _flags(values: Tensor | None) -> list[bool] | None:
@@ -90,11 +90,13 @@ def _away(target: Target, clean: Samples, inputs: Samples, budget: Budget | None
     return {"edits": [space.distance(one, other, norm) for one, other in pairs], "similarity": alike}
 
 
-def _rows(clean: Clean, target: Target, cell: Cell, outcome: Outcome, static: Work, spent: dict[str, Any]) -> pa.Table:
+def _rows(
+    clean: Clean, target: Target, cell: Cell, own: Outcome, outcome: Outcome, static: Work, spent: dict[str, Any]
+) -> pa.Table:
     batch, free = clean.batch, clean.target
     count = len(batch)
     flops_clean = free.prices.cost(clean.outcome.work).numpy()
-    flops = target.prices.cost(outcome.work).numpy()
+    flops_own, flops = (target.prices.cost(each.work).numpy() for each in (own, outcome))
     flops_static = target.prices.cost(static).numpy()
     columns: dict[str, Any] = {
         "sample": batch.index.numpy(),
@@ -104,10 +106,11 @@ def _rows(clean: Clean, target: Target, cell: Cell, outcome: Outcome, static: Wo
         "norm": [cell.budget.norm if cell.budget else None] * count,
         "eps": [cell.budget.eps if cell.budget else None] * count,
         "flops_clean": flops_clean,
+        "flops_own": flops_own,
         "flops": flops,
         "flops_static": flops_static,
         "slowdown": slowdown(flops, flops_clean),
-        "headroom": _defined(headroom(flops, np.minimum(flops_clean, flops_static), flops_static)),
+        "headroom": _defined(headroom(flops, flops_own, flops_static)),
         "work": outcome.work.counts.tolist(),
         "utility_clean": _defined(free.utility(clean.outcome.outputs, batch.references)),
         "utility": _defined(target.utility(outcome.outputs, batch.references)),
@@ -117,7 +120,7 @@ def _rows(clean: Clean, target: Target, cell: Cell, outcome: Outcome, static: Wo
         **spent,
     }
     fell = columns.get("loss_fell")
-    stuck = None if fell is None else (np.array(fell) & (flops <= flops_clean) & (flops < flops_static))
+    stuck = None if fell is None else (np.array(fell) & (flops <= flops_own) & (flops < flops_static))
     columns["stuck"] = stuck
     nothing = [None] * count
     return records_table({name: nothing if columns.get(name) is None else columns[name] for name in _COLUMNS})

@@ -62,8 +62,9 @@ class _Row:
         if finds:
             self.outputs.update({name: table[name].to_pylist() for name in OUTPUT_COLUMNS})
         self.flags.update(table)
-        cost, clean, static = (columns[name] for name in ("flops", "flops_clean", "flops_static"))
-        self.success += int(self.criterion(Evidence(cost, clean, static, columns["agreement"].astype(bool))).sum())
+        clean, agrees = table["flops_own"].to_numpy(), columns["agreement"].astype(bool)
+        met = self.criterion(Evidence(columns["flops"], clean, columns["flops_static"], agrees))
+        self.success += int((met & ~table["refused"].fill_null(False).to_numpy(zero_copy_only=False)).sum())
         self.samples += len(table)
         self.refused += int(pc.sum(table["refused"]).as_py() or 0)
         self.refuses |= table["refused"].null_count == 0

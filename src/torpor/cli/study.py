@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -32,5 +33,8 @@ def study(
         raise UsageError(f"expected --scale {' or '.join(Scale)}, got {scale!r}")
     with bar() as progress:
         results = run_study(data_dir, out, Scale(scale), limit=limit, seed=seed, progress=progress)
-    for path in write_pages(results, out, f"torpor study --scale {scale} --seed {seed}"):
+    words = ["torpor", "study", "--scale", scale, "--seed", str(seed)]
+    words += ["--data-dir", str(data_dir)] if data_dir else []
+    words += ["--limit", str(limit)] if limit else []
+    for path in write_pages(results, out, shlex.join(words)):
         console.print(f"Study: {path}", soft_wrap=True, highlight=False)

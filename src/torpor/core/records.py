@@ -27,6 +27,8 @@ class Record:
     """True text, for targets that generate text and data that have one."""
     flops_clean: float
     """FLOPs of the clean input without any defense, two per multiply-add."""
+    flops_own: float
+    """FLOPs of the clean input behind this row's defense: what success, flags and headroom are told by."""
     flops: float
     """FLOPs of this input."""
     flops_static: float
@@ -34,7 +36,7 @@ class Record:
     slowdown: float
     """``flops / flops_clean``."""
     headroom: float | None
-    """``(flops - flops_clean) / (flops_static - flops_clean)``; None where there was none."""
+    """``(flops - flops_own) / (flops_static - flops_own)``; None where there was none."""
     work: tuple[int, ...]
     """How often each unit ran."""
     exit: int | None

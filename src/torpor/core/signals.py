@@ -104,13 +104,22 @@ def allowed(signals: Signals) -> Tensor:
     return alarm <= 0
 
 
+REFUSED = 1e6
+"""Added to the alarm of what is refused, so that any accepted candidate is better."""
+
+
 def evading(signals: Signals, losses: Tensor) -> Tensor:
     """Return what an attacker who knows of a detector minimizes, ``[B]``: its alarm where it rings, else ``losses``.
 
-    Descent on one of the two at a time needs no weight between them (Bryniarski et al., ICLR 2022).
+    Descent on one of the two at a time needs no weight between them (Bryniarski et al., ICLR 2022). An alarm without a
+    gradient leads nowhere: then the losses alone are followed, and what is refused is not kept.
 
-    >>> work, alarm = Work(torch.ones(2, 1, dtype=torch.int64)), torch.tensor([3.0, -1.0])
-    >>> evading(GateSignals(torch.zeros(2, 1, 1), torch.zeros(2, 0), work, alarm), torch.tensor([7.0, 7.0]))
-    tensor([3., 7.])
+    >>> work, alarm = Work(torch.ones(2, 1, dtype=torch.int64)), torch.tensor([3.0, -1.0], requires_grad=True)
+    >>> signals = GateSignals(torch.zeros(2, 1, 1), torch.zeros(2, 0), work, alarm)
+    >>> evading(signals, torch.tensor([7.0, 7.0])).tolist()
+    [1000003.0, 7.0]
     """
-    return losses if signals.alarm is None else torch.where(signals.alarm > 0, signals.alarm, losses)
+    alarm = signals.alarm
+    if alarm is None or (losses.requires_grad and not alarm.requires_grad):
+        return losses
+    return torch.where(alarm > 0, alarm + REFUSED, losses)

@@ -10,6 +10,7 @@ from torpor.attacks.base import Attack
 from torpor.core.errors import UsageError
 from torpor.data.sets import DataSet
 from torpor.defenses.base import Defense
+from torpor.defenses.guard import Guard
 from torpor.targets.base import Target
 
 JOINT = "+"
@@ -20,7 +21,8 @@ JOINT = "+"
 class Chain(Defense):
     """Several defenses behind each other, ``jpeg:75+svm``: the first one sees the input first.
 
-    What learns learns from undefended targets, as in the study, where the detector of raw images met smoothed ones.
+    Guards come last. What learns learns from the target without transforms, as in the study, where the detector of raw
+    images met smoothed ones.
 
     Attributes:
         parts: defenses, the outermost first.
@@ -47,12 +49,19 @@ class Chain(Defense):
 
     def check(self, target: Target) -> None:
         """See :meth:`Defense.check`."""
+        kinds = [isinstance(part, Guard) for part in self.parts]
+        if kinds != sorted(kinds):
+            raise UsageError(f"expected guards behind all other defenses, got {self.name}; put them last")
         for part in self.parts:
             part.check(target)
 
     def prepared(self, target: Target, data: DataSet, attacks: Sequence[Attack], seed: int) -> Self:
         """See :meth:`Defense.prepared`."""
-        return type(self)(tuple(part.prepared(target, data, attacks, seed) for part in self.parts))
+        guards = [part.prepared(target, data, attacks, seed) for part in self.parts if isinstance(part, Guard)]
+        for guard in reversed(guards):
+            target = guard.defend(target)
+        others = [part.prepared(target, data, attacks, seed) for part in self.parts if not isinstance(part, Guard)]
+        return type(self)((*others, *guards))
 
     def defend(self, target: Target) -> Target:
         """See :meth:`Defense.defend`."""

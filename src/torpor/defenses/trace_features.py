@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from torpor.core.signals import CandidateSignals, GateSignals, Signals, StepSignals
-from torpor.defenses.wrapped import frames_of
 from torpor.targets.base import Target
 from torpor.targets.candidates import CandidateTarget
 from torpor.targets.gates import GateTarget
@@ -31,8 +30,7 @@ def read(target: Target, signals: Signals) -> Tensor:
     - iteration, over the steps that ran: mean, spread, least, largest, first and last value, slope and quantiles of the
       end token's log probability, of entropy, of confidence and of the gap between the two likeliest tokens; the
       number of steps; and how much is repeated.
-    - detection: soft counts of boxes between scores, how much they overlap, what was counted, and, in videos, how
-      much appears that was not in the frame before: tracks are born from that.
+    - detection: soft counts of boxes between scores, how much they overlap, and what was counted, frame by frame.
 
     Args:
         target: the signals' own.
@@ -44,7 +42,7 @@ def read(target: Target, signals: Signals) -> Tensor:
     if isinstance(signals, StepSignals):
         return of_steps(signals)
     assert isinstance(target, CandidateTarget)
-    return of_candidates(signals, frames_of(target.space), target.nms.conf)
+    return of_candidates(signals, target.nms.conf)
 
 
 def _shape(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -113,12 +111,11 @@ def _old(symbols: Tensor, mask: Tensor) -> Tensor:
     return again.sum(1) / mask.sum(1).clamp_min(1)
 
 
-def of_candidates(signals: CandidateSignals, frames: int, conf: float) -> Tensor:
+def of_candidates(signals: CandidateSignals, conf: float) -> Tensor:
     """Return what :func:`read` says of detectors.
 
     Args:
         signals: of pictures, or of the frames of videos, one after the other.
-        frames: of a video.
         conf: the threshold above which boxes are candidates.
     """
     best = signals.scores.amax(-1)
@@ -126,11 +123,8 @@ def of_candidates(signals: CandidateSignals, frames: int, conf: float) -> Tensor
     likely = _soft(best, conf)
     sides = (signals.boxes[..., 2:] - signals.boxes[..., :2]).clamp_min(0)
     area = (sides.prod(-1) * likely).sum(1) / likely.sum(1).clamp_min(TINY)
-    by_frame = likely.unflatten(0, (-1, frames))
-    born = (by_frame[:, 1:] - by_frame[:, :-1]).relu().sum(2)
-    born = torch.cat([torch.zeros_like(by_frame[:, :1, 0]), born], 1).flatten()
     counted = signals.work.counts.to(best)  # what the target did about them; no gradient
-    columns = [above, best.amax(1, keepdim=True), area.clamp_min(1)[:, None], born[:, None], counted]
+    columns = [above, best.amax(1, keepdim=True), area.clamp_min(1)[:, None], counted]
     return torch.cat([columns[1], torch.cat([columns[0], *columns[2:]], 1).log1p()], 1)
 
 

@@ -118,7 +118,10 @@ class Before(Layer):
         if isinstance(inputs, Tensor) and inputs.requires_grad:
             near = _by_picture(inner.space, inputs, self._draws(inputs), self.transform.surrogate)
             seen = _Instead.apply(near, seen)  # type: ignore[no-untyped-call]
-        found = inner.signals(seen)
+        if isinstance(inputs, Tensor) or seen == inputs:
+            found = inner.signals(seen)
+        else:  # edits are made to what is sent, so its tokens count
+            found = replace(inner.signals(inputs), work=inner.run(seen).work)
         if self.transform.moves and isinstance(found, CandidateSignals):
             found = replace(found, boxes=torch.stack(self._back(inputs, found.boxes)))
         times = frames_of(inner.space) if len(found.work) == len(inputs) else 1

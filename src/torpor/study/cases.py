@@ -113,7 +113,7 @@ def cases() -> tuple[Case, ...]:
     found += [
         Case(
             f"D3-tracker-{attack}",
-            "ByteTrack, conf .25",
+            "ByteTrack, conf .25" if attack == "slowtrack" else "",
             "tracker-scenes",
             attack,
             None,

@@ -102,7 +102,15 @@ def _their_cost(result: Result, attacked: Mapping[str, Any], defense: str, their
 def _detector_table(results: Sequence[Result], theirs: Mapping[str, Any]) -> tuple[tuple[str, ...], list[Cells]]:
     """Return a row for each case and detector."""
     heads = (
-        *("case", "detector", "twins", "balanced accuracy", "AUROC [95 % CI]", "TPR at 1 % FPR", "TPR at 5 % FPR"),
+        *(
+            "case",
+            "detector",
+            "twins",
+            "balanced accuracy (own threshold, else chosen on validation)",
+            "AUROC [95 % CI]",
+            "TPR at 1 % FPR",
+            "TPR at 5 % FPR",
+        ),
         *("cost, of a clean input", "theirs, balanced accuracy of an SVM"),
     )
     rows = []

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torpor import __version__
 from torpor.attacks.registry import ATTACKS, load_attack, takes_steps
 from torpor.audits.engine import claim, run_audit
 from torpor.audits.environment import versions
@@ -69,7 +70,7 @@ def run_study(
     """
     todo = cases()
     identity = {"study": [repr(case) for case in todo], "scale": scale.value, "limit": limit, "seed": seed}
-    claim(identity | {"data_dir": str(data_dir), **versions()}, out)
+    claim(identity | {"data_dir": str(data_dir), "torpor": __version__, **versions()}, out)
     results = []
     for number, case in enumerate(todo):
         tell = lambda text, done, total, n=number, c=case: progress(f"{c.name}: {text}", n, len(todo))  # noqa: E731
