@@ -21,7 +21,7 @@ from torpor.targets import Confidence, EarlyExitTarget, ShallowDeepNetwork
 
 COUNT = 20
 SOUND: dict[str, list[Any]] = {
-    "flops_clean": [1.0] * COUNT,
+    "flops_own": [1.0] * COUNT,
     "flops": [2.0] * COUNT,
     "flops_static": [3.0] * COUNT,
     "zero_gradient": [False] * COUNT,
@@ -71,9 +71,9 @@ def test_each_flag_has_its_threshold(flag: str, over: dict[str, list[Any]], unde
 def test_samples_without_headroom_do_not_count() -> None:
     """Sixty per cent cost the static bound from the start; the attack is blind on all others."""
     clean = some(3.0, 12, 1.0)
-    assert flags(flops_clean=clean, flops=clean, zero_gradient=some(False, 12, True)) == ["no-effect", "dead-gradients"]
+    assert flags(flops_own=clean, flops=clean, zero_gradient=some(False, 12, True)) == ["no-effect", "dead-gradients"]
     everything = some(3.0, COUNT, 3.0)
-    assert flags(flops_clean=everything, flops=everything) == []
+    assert flags(flops_own=everything, flops=everything) == []
 
 
 class Rounded(nn.Module):
