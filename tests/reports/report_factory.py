@@ -88,6 +88,7 @@ def _rows(
             "eps": eps,
             "reference": sample % 10,
             "flops_clean": float(clean_cost[sample]),
+            "flops_own": float(clean_cost[sample]),
             "flops": float(cost[sample]),
             "flops_static": float(STATIC),
             "slowdown": float(slowdown[sample]),
