@@ -19,6 +19,7 @@ from torpor.core.signals import CandidateSignals, Signals
 from torpor.core.space import ImageSpace, InputSpace, VideoSpace
 from torpor.core.text import TextSpace
 from torpor.core.units import Unit
+from torpor.core.work import Work
 from torpor.defenses.base import Defense
 from torpor.defenses.wrapped import STAGE, Layer, frames_of, wrap
 from torpor.targets.base import Target
@@ -111,6 +112,11 @@ class Before(Layer):
         if self.transform.moves and isinstance(inner, CandidateTarget):
             outcome = replace(outcome, outputs=self._restored(inputs, outcome.outputs))
         return replace(outcome, work=self.charge(outcome.work, self.times(inner.space)))
+
+    def max_work(self, inner: Target, inputs: Samples) -> Work:
+        """See :meth:`Layer.max_work`; of a text, that of what the target inside sees, which may have more tokens."""
+        known = inputs if isinstance(inputs, Tensor) else self.seen(inner.space, inputs)
+        return self.charge(inner.max_work(known), self.times(inner.space))
 
     def signals(self, inner: Target, inputs: Samples) -> Signals:
         """See :meth:`Layer.signals`; forward exactly, backward through the surrogate."""
