@@ -71,6 +71,11 @@ OVERLAPPING = st.lists(st.tuples(st.floats(0, 2), st.floats(0, 120), st.floats(0
 
 @given(OVERLAPPING, st.floats(0, 50), st.floats(1, 100))
 @example(
+    [(0.0, 1.0, 1.0, True), (1.0, 0.0, 0.0, False), (0.0, 1.0, 1.0, True), (0.0, 0.0, 0.0, False)],
+    1.0,
+    1.0,
+)
+@example(
     [(0.0, 12.454226262742573, 0.0, False), (0.0, 19.738516226540707, 0.0, True), (0, 0, 0, False)],
     1.0,
     32.46958736219343,

@@ -43,8 +43,9 @@ _OPEN: ContextVar[tuple[Budget, ...]] = ContextVar("open budgets", default=())
 class Budget:
     """What the metered targets in a ``with`` block may cost together; budgets nest, and each counts.
 
-    Before a run its static bound is set aside. If that is more than what is left, the target runs with smaller caps, as
-    far as it has some: outputs end sooner, samples leave at an earlier exit, fewer boxes are kept.
+    Before a run its static bound is compared with what is left; a budget is for one thread, and sets nothing aside. If
+    the bound is more, the target runs with smaller caps, as far as it has some: outputs end sooner, samples leave at an
+    earlier exit, fewer boxes are kept.
 
     Args:
         flops: at most; None for no limit.
@@ -241,6 +242,7 @@ class ClientBudgets:
             yield settle
         finally:
             with self._lock:
+                bucket.fill(self.budget, self._clock())  # first: while it was held, no more than the rest filled up
                 bucket.held.remove(flops)
                 bucket.level += flops - cost
 
