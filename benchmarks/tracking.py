@@ -19,7 +19,7 @@ from torch import Tensor
 from benchmarks.common import Options, Row, busy, command, interleave
 from benchmarks.suppression import greedy
 from torpor.core.objects import UNTRACKED
-from torpor.targets.nms import compare
+from torpor.targets.nms_pairs import compare
 from torpor.targets.resolve import load_target
 from torpor.targets.tracking import TrackerTarget
 
