@@ -14,16 +14,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from torpor.attacks.base import Attack
-from torpor.core.batches import Samples, join, take
+from torpor.core.batches import Samples, join
 from torpor.core.errors import DataError, UsageError
-from torpor.core.outcome import Outcome
-from torpor.core.signals import Signals
 from torpor.core.units import Unit
-from torpor.core.work import Work
 from torpor.data.sets import DataSet
 from torpor.defenses.base import Defense
+from torpor.defenses.gatekeeper import Gatekeeper, whole
 from torpor.defenses.models import Tensors
-from torpor.defenses.refusal import run_passed
 from torpor.defenses.twins import training_twins
 from torpor.defenses.wrapped import STAGE, Layer, frames_of, wrap
 from torpor.meters.flops import counting
@@ -31,8 +28,6 @@ from torpor.metrics.roc import threshold_at
 from torpor.targets.base import Target
 from torpor.targets.weights import digest
 
-TIE = 1e-4
-"""Where a score is this close to the threshold, the sample is decided by a look of its own: batches round otherwise."""
 LEARNED, CALIBRATED = 200, 500
 """Clean inputs that an audit's detectors learn from and are calibrated on at most; of videos, frames."""
 CHUNK = 64
@@ -232,80 +227,10 @@ class Detector(Defense):
         return replace(self, fitted=Fitted({key.removeprefix("model."): found[key] for key in found}, threshold))
 
 
-class DetectorLayer(Layer):
-    """The layer of a detector.
-
-    Args:
-        detector: fitted.
-        units: of one look.
-    """
-
-    def __init__(self, detector: Detector, units: tuple[Unit, ...]) -> None:
-        self.detector, self.units = detector, units
-
-    def fingerprint(self) -> str:
-        """See :meth:`Layer.fingerprint`."""
-        return self.detector.fingerprint()
-
-    @torch.no_grad()
-    def refused(self, inner: Target, inputs: Samples, scores: Tensor, also_alone: Tensor | None = None) -> Tensor:
-        """Tell which inputs are refused, bool ``[B]`` on the CPU, whatever their neighbors.
-
-        Args:
-            inner: what the inputs are for.
-            inputs: valid inputs.
-            scores: of all rows, seen in one batch.
-            also_alone: inputs to look at one by one in any case, bool ``[B]``.
-        """
-        model = self.detector.ready.model
-        alarm = self.detector.alarm(whole(inner, scores)).cpu()
-        near = alarm.abs() < TIE * max(1.0, abs(self.detector.ready.threshold))
-        alone = near if also_alone is None else near | also_alone
-        if len(inputs) > 1:
-            for row in alone.nonzero().flatten().tolist():
-                one = take(inputs, torch.tensor([row]))
-                alarm[row] = self.detector.alarm(whole(inner, self.detector.suspicion(inner, one, model))).item()
-        return alarm > 0
-
-    def sounded(self, found: Signals, scores: Tensor) -> Tensor:
-        """Return the alarm for each row of ``found``, also that of detectors further inside."""
-        own = self.detector.alarm(scores)
-        return own if found.alarm is None else torch.maximum(own, found.alarm)
-
-    def once(self, inner: Target, found: Signals, inputs: Samples) -> Work:
-        """Return the work of ``found`` and one look per picture; of videos, rows are frames."""
-        return self.charge(found.work, frames_of(inner.space) if len(found.work) == len(inputs) else 1)
-
-
-class Gatekeeper(DetectorLayer):
-    """Looks at inputs and turns the suspicious ones away before the target runs."""
-
-    def run(self, inner: Target, inputs: Samples) -> Outcome:
-        """See :meth:`Layer.run`."""
-        with torch.no_grad():
-            scores = self.detector.suspicion(inner, inputs, self.detector.ready.model)
-        outcome = run_passed(inner, inputs, self.refused(inner, inputs, scores))
-        return replace(outcome, work=self.charge(outcome.work, self.times(inner.space)))
-
-    def signals(self, inner: Target, inputs: Samples) -> Signals:
-        """See :meth:`Layer.signals`; of refused inputs too, whose work inside is 0."""
-        found = inner.signals(inputs)
-        scores = self.detector.suspicion(inner, inputs, self.detector.ready.model)
-        turned = self.detector.alarm(whole(inner, scores.detach())) > 0
-        turned = turned.repeat_interleave(len(found.work) // len(turned)).to(found.work.counts.device)
-        passed = replace(found, work=Work(found.work.counts.masked_fill(turned.unsqueeze(1), 0)))
-        return replace(passed, work=self.once(inner, passed, inputs), alarm=self.sounded(found, scores))
-
-
 @torch.no_grad()
 def in_chunks(compute: Callable[[Samples], Tensor], inputs: Samples) -> Tensor:
     """Return what ``compute`` returns for ``inputs``, a few of them at a time and without gradients."""
     return torch.cat([compute(inputs[at : at + CHUNK]) for at in range(0, len(inputs), CHUNK)])
-
-
-def whole(target: Target, scores: Tensor) -> Tensor:
-    """Return the score of each input, the largest of its frames'."""
-    return scores.view(-1, frames_of(target.space)).amax(1)
 
 
 def _contents(inputs: Samples) -> set[bytes]:

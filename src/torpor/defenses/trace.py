@@ -11,7 +11,8 @@ from torch import Tensor
 from torpor.core.batches import Samples
 from torpor.core.outcome import Outcome
 from torpor.core.signals import Signals
-from torpor.defenses.detector import Detector, DetectorLayer, in_chunks
+from torpor.defenses.detector import Detector, in_chunks
+from torpor.defenses.gatekeeper import DetectorLayer
 from torpor.defenses.models import Tensors, fit_linear, linear
 from torpor.defenses.refusal import without
 from torpor.defenses.trace_features import read

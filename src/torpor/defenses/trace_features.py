@@ -30,7 +30,7 @@ def read(target: Target, signals: Signals) -> Tensor:
     - iteration, over the steps that ran: mean, spread, least, largest, first and last value, slope and quantiles of the
       end token's log probability, of entropy, of confidence and of the gap between the two likeliest tokens; the
       number of steps; and how much is repeated.
-    - detection: soft counts of boxes between scores, how much they overlap, and what was counted, frame by frame.
+    - detection: soft counts of boxes between scores, their size, and what was counted, frame by frame.
 
     Args:
         target: the signals' own.

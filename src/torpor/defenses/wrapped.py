@@ -53,6 +53,10 @@ class Layer(ABC):
         """Return the static bound of each input."""
         return self.charge(inner.max_work(inputs), self.times(inner.space))
 
+    def least_work(self, inner: Target) -> Work:
+        """Return the work ``[1, U]`` of the cheapest path."""
+        return self.charge(inner.least_work(), self.times(inner.space))
+
     def redrawn(self) -> Layer:
         """Return the layer that attacked inputs are judged by: one that draws anew, if this one draws at random."""
         return self
@@ -144,7 +148,7 @@ class Wrapped(Target):
 
     def least_work(self) -> Work:
         """See :meth:`Target.least_work`."""
-        return self.layer.charge(self.inner.least_work(), self.layer.times(self.space))
+        return self.layer.least_work(self.inner)
 
     def read(self, stored: Samples) -> Samples:
         """See :meth:`Target.read`."""
