@@ -11,6 +11,7 @@ from torpor.attacks.base import Attack
 from torpor.core.errors import UsageError
 from torpor.core.paper import Paper
 from torpor.data.sets import DataSet
+from torpor.defenses.settings import whole
 from torpor.targets.base import Target
 
 
@@ -24,6 +25,7 @@ class Defense(ABC):
         caps: units that it bounds by construction, such as ``("decoder_step",)``.
         draws: whether it draws at random, so that attacks must hold for other draws than those that they saw.
         learns: whether it must be fitted before it can defend anything.
+        setting: the field, a whole number, that :meth:`parse` sets; None for defenses without one.
     """
 
     id: ClassVar[str]
@@ -31,20 +33,26 @@ class Defense(ABC):
     caps: ClassVar[tuple[str, ...]] = ()
     draws: ClassVar[bool] = False
     learns: ClassVar[bool] = False
+    setting: ClassVar[str | None] = None
 
     @classmethod
-    @abstractmethod
     def parse(cls, value: str) -> Self:
         """Return the defense with the setting that follows ``ID:`` in its name; its own one for the empty text.
 
         Raises:
             UsageError: if it has no such setting.
         """
+        if not value:
+            return cls()
+        if cls.setting is None:
+            raise UsageError(f"expected no setting for {cls.id}, got {value!r}; leave it out")
+        return cls(**{cls.setting: whole(cls.id, value)})
 
     @property
-    @abstractmethod
     def name(self) -> str:
         """What tells this setting from others, such as ``"jpeg:75"``; :meth:`parse` reads what follows the colon."""
+        value = None if self.setting is None else getattr(self, self.setting)
+        return self.id if value is None else f"{self.id}:{value}"
 
     @classmethod
     @abstractmethod

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from torpor.core.paper import Paper
 from torpor.core.space import InputSpace
-from torpor.defenses.settings import whole, within
+from torpor.defenses.settings import within
 from torpor.defenses.smoothing import SQUEEZING
 from torpor.defenses.transform import Transform, picture_shape
 
@@ -31,21 +31,12 @@ class BitDepth(Transform):
 
     id: ClassVar[str] = "bit-depth"
     paper: ClassVar[Paper | None] = SQUEEZING
+    setting: ClassVar[str | None] = "bits"
 
     bits: int = 4
 
     def __post_init__(self) -> None:
         within(self.id, "bits", self.bits, range(1, 8), "1 to 7")
-
-    @classmethod
-    def parse(cls, value: str) -> Self:
-        """See :meth:`Defense.parse`."""
-        return cls(whole(cls.id, value)) if value else cls()
-
-    @property
-    def name(self) -> str:
-        """See :attr:`Defense.name`."""
-        return f"{self.id}:{self.bits}"
 
     def forward(self, inputs: Tensor, generators: list[torch.Generator]) -> Tensor:
         """See :meth:`Transform.forward`."""

@@ -15,7 +15,6 @@ from torpor.core.errors import DataError, UsageError
 from torpor.core.paper import Paper
 from torpor.data.sets import DataSet
 from torpor.defenses.base import Defense
-from torpor.defenses.settings import nothing
 from torpor.targets.base import Target
 from torpor.targets.early_exit import EarlyExitTarget
 from torpor.targets.exit_rules import Confidence, Entropy
@@ -91,17 +90,6 @@ class Calibrated(Defense):
     learns: ClassVar[bool] = True
 
     temperatures: tuple[float, ...] | None = None
-
-    @classmethod
-    def parse(cls, value: str) -> Self:
-        """See :meth:`Defense.parse`."""
-        nothing(cls.id, value)
-        return cls()
-
-    @property
-    def name(self) -> str:
-        """See :attr:`Defense.name`."""
-        return self.id
 
     @classmethod
     def applies_to(cls, target: Target) -> bool:

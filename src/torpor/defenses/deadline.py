@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 
 from torpor.core.errors import UsageError
 from torpor.defenses.guard import Guard
+from torpor.defenses.settings import DIGITS
 from torpor.targets.base import Target
 from torpor.targets.early_exit import EarlyExitTarget
 
@@ -38,7 +39,7 @@ class Deadline(Guard):
         """See :meth:`Defense.parse`."""
         if value == "":
             return cls()
-        if value.isascii() and value.isdigit() and int(value) >= LEAST:
+        if value.isascii() and value.isdigit() and len(value) < DIGITS and int(value) >= LEAST:
             return cls(None, int(value))
         try:
             share = float(value)

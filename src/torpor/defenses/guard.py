@@ -76,18 +76,13 @@ class Cap(Guard):
     """
 
     learns: ClassVar[bool] = True
+    setting: ClassVar[str | None] = "most"
 
     most: int | None = None
 
-    @classmethod
-    def parse(cls, value: str) -> Self:
-        """See :meth:`Defense.parse`."""
-        return cls(whole(value, cls.id))
-
-    @property
-    def name(self) -> str:
-        """See :attr:`Defense.name`."""
-        return setting(self.id, self.most)
+    def __post_init__(self) -> None:
+        if self.most is not None and self.most < 1:
+            raise UsageError(f"expected a cap of 1 or more behind {self.id}:, got {self.most}; such as {self.id}:100")
 
     @property
     def unset(self) -> bool:
@@ -110,31 +105,6 @@ def benign_most(values: npt.ArrayLike) -> float:
     (50.0, 1998.0)
     """
     return float(np.quantile(np.asarray(values, dtype=np.float64), SHARE, method="higher"))
-
-
-def whole(value: str, guard: str) -> int | None:
-    """Read a cap; None for the empty text.
-
-    Raises:
-        UsageError: if it is no whole number of 1 or more.
-
-    >>> whole("12", "steps"), whole("", "steps")
-    (12, None)
-    """
-    if value == "":
-        return None
-    if not value.isascii() or not value.isdigit() or int(value) < 1:
-        raise UsageError(f"expected a whole number of 1 or more behind {guard}:, got {value!r}; such as {guard}:100")
-    return int(value)
-
-
-def setting(guard: str, value: int | None) -> str:
-    """Return the name of a guard with this cap.
-
-    >>> setting("steps", 12), setting("steps", None)
-    ('steps:12', 'steps')
-    """
-    return guard if value is None else f"{guard}:{value}"
 
 
 def known(value: int | None, guard: str) -> int:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from torpor.core.errors import UsageError
 from torpor.core.paper import Paper
 from torpor.defenses.base import Defense
-from torpor.defenses.settings import nothing
 from torpor.targets.base import Target
 from torpor.targets.early_exit import EarlyExitTarget
 from torpor.targets.exit_rules import ExitRule
@@ -35,17 +34,6 @@ class Hardened(Defense):
 
     id: ClassVar[str] = "hardened"
     paper: ClassVar[Paper | None] = PAPER
-
-    @classmethod
-    def parse(cls, value: str) -> Self:
-        """See :meth:`Defense.parse`."""
-        nothing(cls.id, value)
-        return cls()
-
-    @property
-    def name(self) -> str:
-        """See :attr:`Defense.name`."""
-        return self.id
 
     @classmethod
     def applies_to(cls, target: Target) -> bool:

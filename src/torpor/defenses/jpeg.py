@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ from torch import Tensor
 from torpor.core.paper import Paper
 from torpor.core.space import InputSpace
 from torpor.defenses.jpeg_codec import BLOCK, codec_flops, near_round_trip, round_trip
-from torpor.defenses.settings import nothing, whole, within
+from torpor.defenses.settings import within
 from torpor.defenses.transform import Transform, picture_shape
 
 QUALITIES = (90, 75, 50, 25)
@@ -41,21 +41,12 @@ class JPEG(Transform):
         2016,
         "arXiv:1608.00853",
     )
+    setting: ClassVar[str | None] = "quality"
 
     quality: int = 75
 
     def __post_init__(self) -> None:
         within(self.id, "quality", self.quality, range(1, 101), "1 to 100")
-
-    @classmethod
-    def parse(cls, value: str) -> Self:
-        """See :meth:`Defense.parse`."""
-        return cls(whole(cls.id, value)) if value else cls()
-
-    @property
-    def name(self) -> str:
-        """See :attr:`Defense.name`."""
-        return f"{self.id}:{self.quality}"
 
     def forward(self, inputs: Tensor, generators: list[torch.Generator]) -> Tensor:
         """See :meth:`Transform.forward`."""
@@ -89,17 +80,6 @@ class RandomJPEG(Transform):
         "arXiv:1802.06816",
     )
     draws: ClassVar[bool] = True
-
-    @classmethod
-    def parse(cls, value: str) -> Self:
-        """See :meth:`Defense.parse`."""
-        nothing(cls.id, value)
-        return cls()
-
-    @property
-    def name(self) -> str:
-        """See :attr:`Defense.name`."""
-        return self.id
 
     def forward(self, inputs: Tensor, generators: list[torch.Generator]) -> Tensor:
         """See :meth:`Transform.forward`."""

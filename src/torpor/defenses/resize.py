@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from torpor.core.paper import Paper
 from torpor.core.space import InputSpace
-from torpor.defenses.settings import whole, within
+from torpor.defenses.settings import within
 from torpor.defenses.transform import Transform, picture_shape
 
 
@@ -37,21 +37,12 @@ class ResizePad(Transform):
     )
     draws: ClassVar[bool] = True
     moves: ClassVar[bool] = True
+    setting: ClassVar[str | None] = "least"
 
     least: int = 90
 
     def __post_init__(self) -> None:
         within(self.id, "smallest side", self.least, range(50, 100), "50 to 99 percent")
-
-    @classmethod
-    def parse(cls, value: str) -> Self:
-        """See :meth:`Defense.parse`."""
-        return cls(whole(cls.id, value)) if value else cls()
-
-    @property
-    def name(self) -> str:
-        """See :attr:`Defense.name`."""
-        return f"{self.id}:{self.least}"
 
     def forward(self, inputs: Tensor, generators: list[torch.Generator]) -> Tensor:
         """See :meth:`Transform.forward`."""

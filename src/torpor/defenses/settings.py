@@ -8,6 +8,9 @@ from typing import Any
 
 from torpor.core.errors import UsageError
 
+DIGITS = 10
+"""No setting is so long; Python refuses to read numbers of thousands of digits."""
+
 
 def whole(kind: str, value: str) -> int:
     """Return the whole number that a setting is written as.
@@ -18,19 +21,9 @@ def whole(kind: str, value: str) -> int:
     >>> whole("jpeg", "75")
     75
     """
-    if not (value.isascii() and value.isdigit()):
+    if not (value.isascii() and value.isdigit() and len(value) < DIGITS):
         raise UsageError(f"expected a whole number behind {kind}:, got {value!r}")
     return int(value)
-
-
-def nothing(kind: str, value: str) -> None:
-    """Refuse settings of a defense that has none.
-
-    Raises:
-        UsageError: if ``value`` is not empty.
-    """
-    if value:
-        raise UsageError(f"expected no setting for {kind}, got {value!r}; leave it out")
 
 
 def within(kind: str, what: str, number: int, allowed: Container[int], words: str) -> None:

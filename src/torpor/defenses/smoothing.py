@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from torpor.core.paper import Paper
 from torpor.core.space import InputSpace
-from torpor.defenses.settings import library, whole, within
+from torpor.defenses.settings import library, within
 from torpor.defenses.transform import Transform, picture_shape
 from torpor.targets.base import Target
 
@@ -58,21 +58,12 @@ class Median(Transform):
 
     id: ClassVar[str] = "median"
     paper: ClassVar[Paper | None] = SQUEEZING
+    setting: ClassVar[str | None] = "size"
 
     size: int = 3
 
     def __post_init__(self) -> None:
         within(self.id, "side", self.size, range(3, 17, 2), "an odd number from 3 to 15")
-
-    @classmethod
-    def parse(cls, value: str) -> Self:
-        """See :meth:`Defense.parse`."""
-        return cls(whole(cls.id, value)) if value else cls()
-
-    @property
-    def name(self) -> str:
-        """See :attr:`Defense.name`."""
-        return f"{self.id}:{self.size}"
 
     def forward(self, inputs: Tensor, generators: list[torch.Generator]) -> Tensor:
         """See :meth:`Transform.forward`; by SciPy."""
@@ -109,21 +100,12 @@ class NonLocalMeans(Transform):
 
     id: ClassVar[str] = "non-local-means"
     paper: ClassVar[Paper | None] = SQUEEZING
+    setting: ClassVar[str | None] = "strength"
 
     strength: int = 10
 
     def __post_init__(self) -> None:
         within(self.id, "strength", self.strength, range(1, 256), "1 to 255 gray levels")
-
-    @classmethod
-    def parse(cls, value: str) -> Self:
-        """See :meth:`Defense.parse`."""
-        return cls(whole(cls.id, value)) if value else cls()
-
-    @property
-    def name(self) -> str:
-        """See :attr:`Defense.name`."""
-        return f"{self.id}:{self.strength}"
 
     def check(self, target: Target) -> None:
         """See :meth:`Defense.check`; scikit-image must be there too."""

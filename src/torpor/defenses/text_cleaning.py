@@ -6,12 +6,11 @@ import re
 import unicodedata
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 
 from torpor.core.space import InputSpace
-from torpor.defenses.settings import nothing
 from torpor.defenses.transform import CHARACTERS, Transform
 
 CYRILLIC = "АВЕКМНОРСТУХІЅЈԌԚԜаеорсухіѕјԁһԛԝ"
@@ -44,17 +43,6 @@ class Cleaning(Transform):
 
     kinds: ClassVar[tuple[str, ...]] = ("text",)
     passes: ClassVar[int]
-
-    @classmethod
-    def parse(cls, value: str) -> Self:
-        """See :meth:`Defense.parse`."""
-        nothing(cls.id, value)
-        return cls()
-
-    @property
-    def name(self) -> str:
-        """See :attr:`Defense.name`."""
-        return self.id
 
     @abstractmethod
     def once(self, text: str) -> str:
