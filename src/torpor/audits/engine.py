@@ -29,6 +29,7 @@ from torpor.core.budget import Budget
 from torpor.core.errors import DataError, UsageError
 from torpor.data.sets import Batch, DataSet
 from torpor.defenses.registry import load_defense
+from torpor.defenses.twins import training_twins
 from torpor.targets.base import Target
 
 
@@ -70,8 +71,12 @@ def run_audit(plan: Plan, target: Target, out: Path, progress: Progress = lambda
     for budget in plan.budgets:
         for attack in plan.attacks_at(budget):
             attack.check(target)
-    for name in plan.defenses:
-        load_defense(name).check(target)
+    defenses = [load_defense(name) for name in plan.defenses]
+    for defense in defenses:
+        defense.check(target)
+    names = [defense.name for defense in defenses]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"expected different defenses, got {twice[0]} twice; leave one out")
     data = source(target, plan.data_dir, plan.inputs)
     identity = plan.to_json() | {
         "target_fingerprint": target.fingerprint(),
@@ -90,6 +95,7 @@ def _run(plan: Plan, target: Target, data: DataSet, store: Store, progress: Prog
     """Attack what is not attacked yet, then sum up."""
     free = Front(target, [(budget, _fitted(plan, target, data, store, budget)) for budget in plan.budgets])
     fronts = [_front(plan, name, free, data, store, progress) for name in plan.defenses]
+    training_twins.cache_clear()  # or they would live as long as the process
     cells = len(plan.cells) - 1  # the clean one takes no time
     total = cells * (-(-plan.limit // plan.batch_size) + 1) + 1 if plan.limit else 0  # each is timed at the end
     number = 0

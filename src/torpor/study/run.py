@@ -33,14 +33,12 @@ class Result:
 
     Attributes:
         case: what was run.
-        size: on how much.
         audit: the content of ``audit.json``; None if it could not run.
         detectors: what :func:`~torpor.defenses.evaluation.evaluate_detectors` returned; None likewise.
         missing: defenses that could not stand in front of this target, or the whole case (``""``), with the reason.
     """
 
     case: Case
-    size: Size
     audit: Mapping[str, Any] | None
     detectors: Mapping[str, Any] | None
     missing: Mapping[str, str]
@@ -83,7 +81,7 @@ def _run_case(
 ) -> Result:
     folder = None if data_dir is None else data_dir / case.needs
     if case.needs and (folder is None or not folder.is_dir()):
-        return Result(case, size, None, None, {"": f"no {case.needs} in the folder of data; pass --data-dir"})
+        return Result(case, None, None, {"": f"no {case.needs} in the folder of data; pass --data-dir"})
     given = folder if case.needs else None
     try:
         target = load_target(case.target)
@@ -104,9 +102,9 @@ def _run_case(
         run_audit(plan, target, out, progress)
         found = _judged(case, size, target, given, out / "detectors.json", seed, progress)
     except TorporError as error:
-        return Result(case, size, None, None, {"": str(error)})
+        return Result(case, None, None, {"": str(error)})
     audit = json.loads((out / "audit.json").read_text(encoding="utf-8"))
-    return Result(case, size, audit, found, missing)
+    return Result(case, audit, found, missing)
 
 
 def _applicable(case: Case, target: Target) -> tuple[tuple[str, ...], dict[str, str]]:
