@@ -20,8 +20,11 @@ def nothing(target: Target, count: int) -> Samples:
     if isinstance(target, StepTarget):
         return tuple(Generation((), "", capped=False) for _ in range(count))
     if isinstance(target, CandidateTarget):
-        none = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0))
-        return tuple(none if target.space.kind == "image" else (none,) * frames_of(target.space) for _ in range(count))
+        numbers = torch.zeros(0, dtype=torch.int64)
+        if target.space.kind == "image":
+            return (Objects(torch.zeros(0, 4), numbers, torch.zeros(0)),) * count
+        frame = Objects(torch.zeros(0, 4), numbers, torch.zeros(0), numbers)  # followed by no track
+        return ((frame,) * frames_of(target.space),) * count
     return torch.full((count, int(target.details()["classes"])), torch.nan, device=target.device)
 
 
