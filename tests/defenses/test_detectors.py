@@ -17,6 +17,7 @@ from torpor.defenses.registry import load_defense
 from torpor.defenses.squeeze import Squeeze
 from torpor.defenses.svm import SVM
 from torpor.defenses.trace import Trace
+from torpor.metrics.tracking import tracking_scores
 from torpor.targets.steps import StepTarget
 from torpor.targets.toys import needle
 
@@ -42,8 +43,11 @@ def test_a_refused_input_has_no_output_and_claims_nothing(kind: type[Detector], 
     assert not defended.claimed(outcome)[turned].any()
     assert (defended.claimed(outcome)[~turned] > 0).all()
     assert torch.equal(turned, detector.score(target, inputs) > detector.ready.threshold)
+    withheld = [outcome.outputs[row] for row in turned.nonzero().flatten().tolist()]
     if isinstance(target, StepTarget):
-        assert all(not outcome.outputs[row].ids for row in turned.nonzero().flatten().tolist())
+        assert all(not output.ids for output in withheld)
+    if family == "video":
+        assert tracking_scores(withheld, withheld).objects == 0
 
 
 @table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from detector_cases import inputs_of
+from detector_cases import inputs_of, lamp_video
 from torch import Tensor
 
 from torpor.attacks.controls import Noise
@@ -14,6 +14,7 @@ from torpor.data.tensors import TensorImages
 from torpor.defenses.evaluation import Sizes, craft_twins, evaluate_detectors, judge_detectors
 from torpor.defenses.squeeze import Squeeze
 from torpor.defenses.trace import Trace
+from torpor.defenses.twins import Twins
 from torpor.targets.toys import needle
 
 SIZES = Sizes(30, 40, 25)
@@ -84,6 +85,37 @@ def test_attacks_that_do_nothing_have_no_twins() -> None:
     with pytest.raises(DataError, match="learn from"):
         judge_detectors(needle(), [Trace()], twins)
     assert judge_detectors(needle(), [Squeeze()], twins)["verdicts"] == []
+
+
+def test_clean_inputs_cost_nothing_so_thresholds_take_all_that_are_there() -> None:
+    twins = craft_twins(needle(), {"strong": ATTACKS["strong"]}, data(), Sizes(12, 5, 5))
+    assert [(len(both.clean), both.paired) for both in twins.values()] == [(30, 12), (40, 5), (5, 5)]
+    assert all(len(both.attacked["strong"]) <= both.paired for both in twins.values())
+
+
+def test_a_handful_of_twins_is_enough_for_what_clean_inputs_promise() -> None:
+    found = evaluate_detectors(needle(), [Trace()], {"strong": ATTACKS["strong"]}, data(), Sizes(12, 5, 5))
+    (verdict,) = found["verdicts"]
+    assert verdict["tpr_1"] is verdict["fpr_1"] is None  # 40 clean inputs cannot promise 1 %
+    assert verdict["tpr_5"] == verdict["auroc"] == 1
+
+
+def test_a_look_at_a_video_is_one_at_each_frame() -> None:
+    target = lamp_video()
+    twins = {
+        split: Twins(inputs_of(target, 5, seed), {"a": inputs_of(target, 5, 9 + seed, costly=True)}, {"a": 2.0}, 1e6, 5)
+        for seed, split in enumerate(("train", "validation", "test"))
+    }
+    found = judge_detectors(target, [Trace()], twins)["detectors"]["trace"]
+    one = Trace(0.5).fit(target, twins["train"].clean, twins["train"].attacked["a"], twins["validation"].clean)
+    assert found["flops"] == 3 * one.units(target)[0].flops
+    assert found["share"] == found["flops"] / 1e6
+
+
+def test_too_few_inputs_for_a_rate_are_told_before_any_attack(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torpor.defenses.detector.training_twins", None)
+    with pytest.raises(UsageError, match="99 clean inputs or more"):
+        Trace(0.01).prepared(needle(), data(), [ATTACKS["strong"]], 0)
 
 
 def test_mistakes_are_told() -> None:

@@ -18,6 +18,18 @@ class DataError(UsageError):
     """Input data are missing, corrupt, or of the wrong shape."""
 
 
+class DefenseError(UsageError):
+    """A defense could not be fitted.
+
+    Attributes:
+        defense: its name.
+    """
+
+    def __init__(self, defense: str, reason: str) -> None:
+        super().__init__(f"{defense}: {reason}")
+        self.defense = defense
+
+
 class MeterError(TorporError):
     """Something cannot be measured honestly, such as an operator without a FLOP formula."""
 

@@ -14,6 +14,9 @@ from torpor.data.sets import DataSet
 from torpor.defenses.settings import whole
 from torpor.targets.base import Target
 
+LEARNED = 200
+"""Clean inputs that detectors learn from at most; of videos, frames."""
+
 
 @dataclass(frozen=True)
 class Defense(ABC):
@@ -59,7 +62,9 @@ class Defense(ABC):
     def applies_to(cls, target: Target) -> bool:
         """Tell whether it can stand in front of ``target``."""
 
-    def prepared(self, target: Target, data: DataSet, attacks: Sequence[Attack], seed: int) -> Self:
+    def prepared(
+        self, target: Target, data: DataSet, attacks: Sequence[Attack], seed: int, learned: int = LEARNED
+    ) -> Self:
         """Return the defense after it has learned what it must from the train and validation splits of ``data``.
 
         Args:
@@ -67,6 +72,7 @@ class Defense(ABC):
             data: whose test split stays unseen.
             attacks: fitted attacks whose results it may learn from.
             seed: of all randomness.
+            learned: clean train inputs to attack and learn from, as far as a defense wants so many.
 
         Raises:
             DataError: if a split that it needs cannot be read.

@@ -14,7 +14,7 @@ from torpor.attacks.base import Attack
 from torpor.core.errors import DataError, UsageError
 from torpor.core.paper import Paper
 from torpor.data.sets import DataSet
-from torpor.defenses.base import Defense
+from torpor.defenses.base import LEARNED, Defense
 from torpor.targets.base import Target
 from torpor.targets.early_exit import EarlyExitTarget
 from torpor.targets.exit_rules import Confidence, Entropy
@@ -104,7 +104,9 @@ class Calibrated(Defense):
             )
         super().check(target)
 
-    def prepared(self, target: Target, data: DataSet, attacks: Sequence[Attack], seed: int) -> Self:
+    def prepared(
+        self, target: Target, data: DataSet, attacks: Sequence[Attack], seed: int, learned: int = LEARNED
+    ) -> Self:
         """See :meth:`Defense.prepared`; attacks are not needed."""
         self.check(target)
         assert isinstance(target, EarlyExitTarget)

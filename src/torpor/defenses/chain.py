@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 from torpor.attacks.base import Attack
 from torpor.core.errors import UsageError
 from torpor.data.sets import DataSet
-from torpor.defenses.base import Defense
+from torpor.defenses.base import LEARNED, Defense
 from torpor.defenses.guard import Guard
 from torpor.targets.base import Target
 
@@ -55,12 +55,15 @@ class Chain(Defense):
         for part in self.parts:
             part.check(target)
 
-    def prepared(self, target: Target, data: DataSet, attacks: Sequence[Attack], seed: int) -> Self:
+    def prepared(
+        self, target: Target, data: DataSet, attacks: Sequence[Attack], seed: int, learned: int = LEARNED
+    ) -> Self:
         """See :meth:`Defense.prepared`."""
-        guards = [part.prepared(target, data, attacks, seed) for part in self.parts if isinstance(part, Guard)]
+        given = data, attacks, seed, learned
+        guards = [part.prepared(target, *given) for part in self.parts if isinstance(part, Guard)]
         for guard in reversed(guards):
             target = guard.defend(target)
-        others = [part.prepared(target, data, attacks, seed) for part in self.parts if not isinstance(part, Guard)]
+        others = [part.prepared(target, *given) for part in self.parts if not isinstance(part, Guard)]
         return type(self)((*others, *guards))
 
     def defend(self, target: Target) -> Target:

@@ -18,18 +18,20 @@ from torpor.core.batches import Samples, join
 from torpor.core.errors import DataError, UsageError
 from torpor.core.units import Unit
 from torpor.data.sets import DataSet
-from torpor.defenses.base import Defense
+from torpor.defenses.base import LEARNED, Defense
 from torpor.defenses.gatekeeper import Gatekeeper, whole
 from torpor.defenses.models import Tensors
 from torpor.defenses.twins import training_twins
 from torpor.defenses.wrapped import STAGE, Layer, frames_of, wrap
 from torpor.meters.flops import counting
-from torpor.metrics.roc import threshold_at
+from torpor.metrics.roc import check_calibration, fewest, threshold_at
 from torpor.targets.base import Target
 from torpor.targets.weights import digest
 
-LEARNED, CALIBRATED = 200, 500
-"""Clean inputs that an audit's detectors learn from and are calibrated on at most; of videos, frames."""
+LEAST = 20
+"""Clean inputs that detectors learn from at least; of videos, frames."""
+CALIBRATED = 500
+"""Clean inputs that an audit's detectors are calibrated on; of videos, frames. More if the rate wants more inputs."""
 CHUNK = 64
 """Inputs that are scored at once while fitting."""
 TEXT = "a man in a red shirt is riding a bicycle down the street next to a dog that is looking at the camera"
@@ -135,17 +137,24 @@ class Detector(Defense):
         scores = self._scores(target, calibration, model)
         return replace(self, fitted=Fitted(model, threshold_at(scores, self.fpr)))
 
-    def prepared(self, target: Target, data: DataSet, attacks: Sequence[Attack], seed: int) -> Self:
+    def prepared(
+        self, target: Target, data: DataSet, attacks: Sequence[Attack], seed: int, learned: int = LEARNED
+    ) -> Self:
         """Return this detector fitted to ``target``, on what ``attacks`` make of the train split.
 
-        It learns from all of them together, on :data:`LEARNED` clean inputs, and is calibrated on the validation split.
+        It learns from all of them together, and is calibrated on the validation split. It takes from :data:`LEAST` to
+        :data:`LEARNED` clean inputs; as many as it may if it needs no attacked ones, which alone cost something.
         """
         self.check(target)
         frames = frames_of(target.space)
-        other = data.load("validation", -(-CALIBRATED // frames))
+        other = data.load("validation", max(-(-CALIBRATED // frames), fewest(self.fpr)))
+        check_calibration(len(other), self.fpr)  # before anything is attacked
         calibration = target.space.snap(target.read(other.inputs))
         known = tuple(attacks) if self.contrasts else ()
-        twins = training_twins(target, data, known, -(-LEARNED // frames), seed)
+        most = -(-LEARNED // frames)
+        twins = training_twins(
+            target, data, known, min(max(learned, -(-LEAST // frames)), most) if known else most, seed
+        )
         attacked = join(list(twins.attacked.values())) if known else twins.clean[:0]
         return self.fit(target, twins.clean, attacked, calibration, seed)
 

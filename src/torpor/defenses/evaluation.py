@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -11,9 +11,11 @@ from torch import Tensor
 from torpor.attacks.base import Attack
 from torpor.core.errors import DataError, UsageError
 from torpor.data.sets import DataSet
-from torpor.defenses.detector import Detector
+from torpor.defenses.base import LEARNED
+from torpor.defenses.detector import CALIBRATED, Detector
 from torpor.defenses.twins import Twins, attack_twins
-from torpor.metrics.roc import auroc, auroc_ci95, balanced_accuracy, best_threshold, flagged, threshold_at
+from torpor.defenses.wrapped import frames_of
+from torpor.metrics.roc import auroc, auroc_ci95, balanced_accuracy, best_threshold, fewest, flagged, threshold_at
 from torpor.targets.base import Target
 
 OWN = 0.0
@@ -22,11 +24,11 @@ OWN = 0.0
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many clean inputs to take from each split; each is attacked by every attack.
+    """How many inputs of each split every attack attacks. Clean ones are free: thresholds are set on more of them.
 
     Attributes:
-        train: to learn from.
-        validation: to calibrate on.
+        train: to learn from; what needs no attacked inputs learns from :data:`LEARNED` clean ones, if there are more.
+        validation: to choose thresholds on; those of a rate are set on :data:`CALIBRATED` clean ones likewise.
         test: to judge on.
     """
 
@@ -92,8 +94,10 @@ def evaluate_detectors(
         seed: of all randomness.
 
     Returns:
-        ``"splits"``: for each split the number of clean inputs, and by attack that of twins and their slowdown;
-        ``"detectors"``: for each kind where it looks and its FLOPs, also as a share of the mean clean input's;
+        ``"splits"``: for each split the number of clean inputs, how many of them were attacked, and by attack the
+        number of twins and their slowdown;
+        ``"detectors"``: for each kind where it looks and its FLOPs per input, also as a share of
+        the mean clean input's;
         ``"verdicts"``: one :class:`Verdict` as a dict for each detector, attack that it learned from, and attack.
 
     Raises:
@@ -109,16 +113,21 @@ def craft_twins(
     """Attack the first inputs of each split; see :func:`evaluate_detectors`."""
     fitted: dict[str, Attack] = {}
     found = {}
+    frames = frames_of(target.space)
+    free = {"train": -(-LEARNED // frames), "validation": max(-(-CALIBRATED // frames), fewest(0.05)), "test": 0}
     for split, count in asdict(sizes).items():
-        batch = data.load(split, count)
+        batch = data.load(split, max(count, free[split]))
         if len(batch) < count:
             raise DataError(f"expected {count} samples in split {split!r} of {data.name}, got {len(batch)}; take less")
         inputs, references = target.read(batch.inputs), batch.references if len(batch.references) else None
         if split == "train":
             fitted = {
-                name: attack.fit(target, inputs, references=references, seed=seed) for name, attack in attacks.items()
+                name: attack.fit(
+                    target, inputs[:count], references=None if references is None else references[:count], seed=seed
+                )
+                for name, attack in attacks.items()
             }
-        found[split] = attack_twins(target, fitted, inputs, references, seed)
+        found[split] = attack_twins(target, fitted, inputs, references, seed, count)
     return found
 
 
@@ -134,7 +143,7 @@ def judge_detectors(
         for attack in twins["train"].attacked if detector.contrasts else (None,):
             fitted = _fitted(detector, target, twins, attack, seed)
             verdicts += _judge(fitted, target, twins, attack)
-            flops = sum(unit.flops for unit in fitted.units(target))
+            flops = frames_of(target.space) * sum(unit.flops for unit in fitted.units(target))
             costs[detector.id] = {
                 "looks": detector.looks,
                 "flops": flops,
@@ -144,6 +153,7 @@ def judge_detectors(
     splits = {
         split: {
             "clean": len(both.clean),
+            "paired": both.paired,
             "attacked": {name: len(found) for name, found in both.attacked.items()},
             "slowdown": dict(both.slowdown),
         }
@@ -155,7 +165,9 @@ def judge_detectors(
 def _fitted(detector: Detector, target: Target, twins: Mapping[str, Twins], attack: str | None, seed: int) -> Detector:
     train = twins["train"]
     strange = train.clean[:0] if attack is None else train.attacked[attack]
-    return detector.fit(target, train.clean, strange, twins["validation"].clean, seed)
+    clean = train.clean if attack is None else train.clean[: train.paired]
+    any_rate = replace(detector, fpr=0.5)  # thresholds are chosen when it is judged
+    return any_rate.fit(target, clean, strange, twins["validation"].clean, seed)
 
 
 def _judge(detector: Detector, target: Target, twins: Mapping[str, Twins], attack: str | None) -> list[Verdict]:
@@ -187,7 +199,7 @@ def _judge(detector: Detector, target: Target, twins: Mapping[str, Twins], attac
 
 def _rates(calibration: Tensor, clean: Tensor, attacked: Tensor, fpr: float) -> tuple[float | None, float | None]:
     """Return the TPR and the FPR at the threshold that promises ``fpr``; None where it cannot be promised."""
-    if (len(calibration) + 1) * fpr < 1 - 1e-9:
+    if len(calibration) < fewest(fpr):
         return None, None
     threshold = threshold_at(calibration, fpr)
     return flagged(attacked, threshold), flagged(clean, threshold)

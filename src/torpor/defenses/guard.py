@@ -15,7 +15,7 @@ from torpor.attacks.base import Attack
 from torpor.core.batches import Samples, take
 from torpor.core.errors import UsageError
 from torpor.data.sets import DataSet
-from torpor.defenses.base import Defense
+from torpor.defenses.base import LEARNED, Defense
 from torpor.defenses.wrapped import frames_of
 from torpor.targets.base import Target
 
@@ -54,7 +54,9 @@ class Guard(Defense):
             UsageError: if the guard must be fitted first, or leaves too little of the target.
         """
 
-    def prepared(self, target: Target, data: DataSet, attacks: Sequence[Attack], seed: int) -> Self:
+    def prepared(
+        self, target: Target, data: DataSet, attacks: Sequence[Attack], seed: int, learned: int = LEARNED
+    ) -> Self:
         """See :meth:`Defense.prepared`; what is not set is learned from clean samples of the validation split."""
         if not self.unset:
             return self

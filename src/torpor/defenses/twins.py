@@ -21,7 +21,7 @@ class Twins:
     """Inputs of one split and their attacked twins.
 
     Attributes:
-        clean: all inputs.
+        clean: all inputs; the first ``paired`` were attacked.
         attacked: by attack, the twins that cost more than their clean input; where an attack found none, there is no
             twin, and nothing to detect.
         slowdown: by attack, the mean over these of attacked cost by clean cost; None if there are none.
@@ -32,27 +32,35 @@ class Twins:
     attacked: Mapping[str, Samples]
     slowdown: Mapping[str, float | None]
     cost: float
+    paired: int
 
 
 def attack_twins(
-    target: Target, attacks: Mapping[str, Attack], inputs: Samples, references: Samples | None, seed: int
+    target: Target,
+    attacks: Mapping[str, Attack],
+    inputs: Samples,
+    references: Samples | None,
+    seed: int,
+    paired: int | None = None,
 ) -> Twins:
-    """Attack ``inputs`` in every way, and keep what cost more than its clean twin."""
-    clean = target.space.snap(inputs)
+    """Attack the first ``paired`` of ``inputs``, or all, in every way; keep what cost more than its clean twin."""
+    whole, inputs = target.space.snap(inputs), inputs[:paired]
+    clean = whole[:paired]
     cost = target.prices.cost(target.run(clean).work)
     attacked: dict[str, Samples] = {}
     slowdown: dict[str, float | None] = {}
     for name, attack in attacks.items():
         parts, costs = [], []
         for at in range(0, len(inputs), BATCH):
-            known = None if references is None else references[at : at + BATCH]
-            result = attack(target, inputs[at : at + BATCH], references=known, seed=seed)
+            rows = slice(at, min(at + BATCH, len(inputs)))
+            known = None if references is None else references[rows]
+            result = attack(target, inputs[rows], references=known, seed=seed)
             parts.append(result.inputs)
             costs.append(target.claimed(result.attacked))
         ratio = torch.cat(costs) / cost
         attacked[name] = take(join(parts), ratio > 1)
         slowdown[name] = ratio[ratio > 1].mean().item() if bool((ratio > 1).any()) else None
-    return Twins(clean, attacked, slowdown, cost.mean().item())
+    return Twins(whole, attacked, slowdown, cost.mean().item(), len(inputs))
 
 
 @lru_cache(maxsize=1)

@@ -91,13 +91,33 @@ def threshold_at(clean: npt.ArrayLike, fpr: float) -> float:
     (98.0, 94.0)
     """
     scores = np.sort(vector(clean, "clean scores"))
+    check_calibration(len(scores), fpr)
+    rank = math.ceil((len(scores) + 1) * (1 - fpr) - 1e-9)
+    return float(scores[rank - 1])
+
+
+def fewest(fpr: float) -> int:
+    """Return how many clean scores it takes to promise a false-positive rate.
+
+    Raises:
+        UsageError: if the rate is no such rate.
+
+    >>> fewest(0.05), fewest(0.01)
+    (19, 99)
+    """
     if not 0 < fpr < 1:
         raise UsageError(f"expected a false-positive rate between 0 and 1, got {fpr:g}")
-    rank = math.ceil((len(scores) + 1) * (1 - fpr) - 1e-9)
-    if rank > len(scores):
-        least = math.ceil(1 / fpr - 1e-9) - 1
-        raise UsageError(f"expected {least} clean inputs or more for a rate of {fpr:g}, got {len(scores)}; give more")
-    return float(scores[rank - 1])
+    return math.ceil(1 / fpr - 1e-9) - 1
+
+
+def check_calibration(count: int, fpr: float) -> None:
+    """Refuse to promise a rate on too few clean inputs.
+
+    Raises:
+        UsageError: if ``count`` is below :func:`fewest`.
+    """
+    if count < (least := fewest(fpr)):
+        raise UsageError(f"expected {least} clean inputs or more for a rate of {fpr:g}, got {count}; give more")
 
 
 def flagged(scores: npt.ArrayLike, threshold: float) -> float:
