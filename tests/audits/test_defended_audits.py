@@ -56,6 +56,24 @@ def test_there_is_a_row_for_every_cell_and_a_record_for_every_sample(audited: tu
         assert row["slowdown_mean"] == pytest.approx(sum(own) / len(own))
 
 
+def test_who_is_degraded_is_what_records_say_of_clean_inputs(audited: tuple[Plan, Path]) -> None:
+    _, folder = audited
+    table = records(folder).to_pylist()
+    for row in json.loads((folder / "audit.json").read_text())["summary"]:
+        own = [kept for kept in table if kept["attack"] == "clean" and kept["defense"] == row["defense"]]
+        if row["attack"] != "clean" or row["defense"] == "none":
+            assert row["changed_rate"] is row["hurt"] is row["utility_loss_mean"] is None
+            continue
+        changed = [kept["flops_clean"] for kept in own if kept["refused"] or not kept["agreement"]]
+        assert row["changed_rate"] == pytest.approx(len(changed) / len(own))
+        if changed:
+            mean = sum(kept["flops_clean"] for kept in own) / len(own)
+            assert row["changed_cost_ratio"] == pytest.approx(sum(changed) / len(changed) / mean)
+        losses = [kept["utility_clean"] - kept["utility"] for kept in own if kept["utility"] is not None]
+        assert row["hurt"] == (sum(loss > 0 for loss in losses) if losses else None)
+        assert row["utility_loss_mean"] == (pytest.approx(sum(losses) / len(losses)) if losses else None)
+
+
 def test_costs_are_compared_with_the_clean_input_without_defense(audited: tuple[Plan, Path]) -> None:
     plan, folder = audited
     target = load_target(plan.target)

@@ -26,8 +26,9 @@ from torpor.audits.source import source
 from torpor.audits.store import Store, save_tensors, write_atomically
 from torpor.audits.summary import summarize
 from torpor.core.budget import Budget
-from torpor.core.errors import DataError, UsageError
+from torpor.core.errors import DataError, DefenseError, TorporError, UsageError
 from torpor.data.sets import Batch, DataSet
+from torpor.defenses.base import LEARNED
 from torpor.defenses.registry import load_defense
 from torpor.defenses.twins import training_twins
 from torpor.targets.base import Target
@@ -67,6 +68,7 @@ def run_audit(plan: Plan, target: Target, out: Path, progress: Progress = lambda
     Raises:
         UsageError: if ``out`` cannot be written, or holds something else.
         DataError: if the data cannot be read; what was computed before stays.
+        DefenseError: if a defense cannot be fitted.
     """
     for budget in plan.budgets:
         for attack in plan.attacks_at(budget):
@@ -122,7 +124,11 @@ def _front(plan: Plan, name: str, free: Front, data: DataSet, store: Store, prog
     """Put a defense in front of the target, and fit what must be fitted anew: attackers know of it."""
     progress(f"fitting {name}", 0, 0)
     known = [attack for _, attacks in free.attacks for attack in attacks]
-    defended = load_defense(name).prepared(free.target, data, known, plan.seed).defend(free.target)
+    try:
+        prepared = load_defense(name).prepared(free.target, data, known, plan.seed, plan.limit or LEARNED)
+    except TorporError as error:
+        raise DefenseError(name, str(error)) from error
+    defended = prepared.defend(free.target)
     attacks = [(budget, _fitted(plan, defended, data, store, budget, name)) for budget in plan.budgets]
     return Front(defended, attacks, name)
 

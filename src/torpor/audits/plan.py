@@ -69,6 +69,7 @@ class Plan:
         inputs: the user's own inputs, in place of the target's data.
         rule: exit rule other than the target's own.
         shape: of one input, for attacks whose own radius grows with it; None for texts.
+        timed: whether latency, energy and memory are measured at the end.
         defenses: names of defenses, such as ``"jpeg:75"``; each faces every attack twice, blind and adaptive.
 
     >>> [cell.attack for cell in Plan("sdn-digits", ("deepsloth",)).cells]
@@ -89,6 +90,7 @@ class Plan:
     rule: str | None = None
     shape: tuple[int, ...] | None = None
     defenses: tuple[str, ...] = ()
+    timed: bool = True
 
     def __post_init__(self) -> None:
         for name, value in (("limit", self.limit), ("batch size", self.batch_size)):

@@ -21,10 +21,11 @@ from torpor.audits.flags import Flags
 from torpor.audits.plan import BLIND, Cell, Plan
 from torpor.audits.stages import stage_clock
 from torpor.audits.store import Store
-from torpor.audits.timing import at_four_caps, time_pairs
+from torpor.audits.timing import at_four_caps, time_pairs, untimed
 from torpor.core.criteria import Criterion, Evidence, success
 from torpor.core.space import DenseSpace
 from torpor.data.sets import DataSet
+from torpor.metrics.degradation import degradation
 from torpor.metrics.loops import COLUMNS as LOOP_COLUMNS
 from torpor.metrics.loops import LoopSummary
 from torpor.metrics.natural import benign_percentile
@@ -39,17 +40,29 @@ from torpor.targets.steps import StepTarget
 from torpor.taxonomy import tags_for
 
 SCHEMA = "torpor.audit/1"
+COMPARED = ("agreement", "flops_clean", "utility_clean", "utility")
+"""Columns that tell what a defense did to clean inputs."""
+DEGRADED = {
+    "changed_rate": "share",
+    "changed_cost_ratio": "cost_ratio",
+    "utility_loss_mean": "utility_loss",
+    "utility_loss_max": "worst_loss",
+    "hurt": "hurt",
+}
+"""Keys of the clean row behind a defense, and where they are from."""
 
 
 class _Row:
     """What one summary row gathers while the shards stream by."""
 
-    def __init__(self, criterion: Criterion) -> None:
+    def __init__(self, criterion: Criterion, cell: Cell) -> None:
         self.criterion = criterion
+        self.guarded = cell.budget is None and cell.defense != "none"
         self.cost, self.flags = CostSummary(), Flags()
         self.loops, self.scores, self.outputs = LoopSummary(), CorpusScores(), OutputSummary()
         self.samples = self.success = self.refused = 0
         self.refuses = False
+        self.behind: list[pa.Table] = []
 
     def update(self, table: pa.Table) -> None:
         columns = {name: table[name].to_numpy(zero_copy_only=False) for name in COLUMNS}
@@ -68,6 +81,18 @@ class _Row:
         self.samples += len(table)
         self.refused += int(pc.sum(table["refused"]).as_py() or 0)
         self.refuses |= table["refused"].null_count == 0
+        if self.guarded:
+            self.behind.append(table.select((*COMPARED, "refused")))
+
+    def degraded(self) -> dict[str, Any]:
+        """Return what a defense did to clean inputs; None for other rows."""
+        if not self.guarded:
+            return dict.fromkeys(DEGRADED)
+        table = pa.concat_tables(self.behind)
+        same, *others = (table[name].to_numpy(zero_copy_only=False).astype(np.float64) for name in COMPARED)
+        passed = ~table["refused"].fill_null(False).to_numpy(zero_copy_only=False)
+        found = degradation(same * passed, *others)
+        return {name: getattr(found, field) for name, field in DEGRADED.items()}
 
 
 def summarize(
@@ -88,7 +113,7 @@ def summarize(
     """
     target = targets["none"]
     criterion = success(target.behavior)
-    rows = [_Row(criterion) for _ in plan.cells]
+    rows = [_Row(criterion, cell) for cell in plan.cells]
     for table in store.tables():
         for cell, row in zip(plan.cells, rows, strict=True):
             row.update(_select(table, cell))
@@ -110,6 +135,7 @@ def summarize(
                 **_identity(cell.attack, target),
                 **row.cost.compute(target.exit_costs if isinstance(target, GateTarget) else None),
                 **_family(defended, row, pairs, clean_only=budget is None, defended=cell.defense != "none"),
+                **row.degraded(),
                 "refused_rate": row.refused / row.samples if row.refuses else None,
                 "success_rate": row.success / row.samples,
                 "success_criterion": str(criterion),
@@ -117,7 +143,7 @@ def summarize(
                 "attack_seconds": seconds[cell.slug] if budget else 0.0,
                 "flags": row.flags.compute() if cell.attack in plan.attacks and cell.attacker != BLIND else [],
                 **(_fit_cost(store.folder / "fitted" / f"{cell.slug}.safetensors")),
-                **_latency(target, time_pairs(target, defended, pairs, clean_only=budget is None)),
+                **_latency(target, _timed(plan, cell, target, defended, pairs)),
             }
         )
     config = {key: value for key, value in plan.to_json().items() if key != "torpor"}
@@ -128,9 +154,18 @@ def summarize(
         "target": describe_target(target),
         "environment": environment(target.device),
         "natural": natural_baseline(target, data, summary[0]["flops_mean"]),
-        "clock": stage_clock(target, data) if isinstance(target, CandidateTarget) else None,
+        "clock": stage_clock(target, data) if plan.timed and isinstance(target, CandidateTarget) else None,
         "summary": summary,
     }
+
+
+def _timed(plan: Plan, cell: Cell, target: Target, defended: Target, pairs: dict[str, Tensor]) -> dict[str, Any]:
+    """Measure a row; behind defenses clean inputs only, or many defenses would be timed longer than attacked."""
+    if not plan.timed:
+        return untimed("this audit measures no time")
+    if cell.budget is not None and cell.defense != "none":
+        return untimed("behind a defense only clean inputs are timed")
+    return time_pairs(target, defended, pairs, clean_only=cell.budget is None)
 
 
 def _latency(target: Target, timed: dict[str, Any]) -> dict[str, Any]:

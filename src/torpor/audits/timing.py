@@ -72,6 +72,17 @@ def time_pairs(
     }
 
 
+def untimed(reason: str) -> dict[str, Any]:
+    """Return the keys of :func:`time_pairs` for a row that was not timed.
+
+    >>> found = untimed("nobody asked")
+    >>> found["latency_s_p50"], found["energy_reason"]
+    (None, 'nobody asked')
+    """
+    measured = (*(f"latency_{key}" for key in ("s_p50", "ci95", "slowdown", "valid", "n")), "energy_j", "memory_bytes")
+    return dict.fromkeys(measured) | {f"{meter}_reason": reason for meter in ("latency", "energy", "memory")}
+
+
 def _call(target: Target, stored: Tensor) -> Call:
     """Return a call that runs one stored input as deployed."""
     inputs = target.read(stored.unsqueeze(0))

@@ -18,6 +18,8 @@ class Degradation:
         samples: clean samples.
         changed: how many of them get another output, or none.
         share: the same as a share of all.
+        cost_ratio: mean cost, without the defense, of those whose output changed over that of all samples: above 1,
+            the dear ones are hit; None if no output changed.
         utility_before: mean utility, without the defense, of those whose output changed; None if nobody knows it.
         utility_after: the same behind the defense.
         utility_loss: mean loss of utility over all clean samples; None if nobody knows it.
@@ -28,6 +30,7 @@ class Degradation:
     samples: int
     changed: int
     share: float
+    cost_ratio: float | None
     utility_before: float | None
     utility_after: float | None
     utility_loss: float | None
@@ -35,27 +38,32 @@ class Degradation:
     hurt: int | None
 
 
-def degradation(agreement: npt.ArrayLike, utility: npt.ArrayLike, utility_guarded: npt.ArrayLike) -> Degradation:
+def degradation(
+    agreement: npt.ArrayLike, flops: npt.ArrayLike, utility: npt.ArrayLike, utility_guarded: npt.ArrayLike
+) -> Degradation:
     """Compare the outputs of clean samples without a defense with those behind it.
 
     Args:
         agreement: whether each output behind the defense says the same; a refused sample does not, ``[N]``.
+        flops: cost of each sample without the defense.
         utility: of each output without the defense, NaN where nobody knows it.
         utility_guarded: behind it; 0 for a refused sample.
 
     Raises:
         UsageError: if there are no samples, or lengths differ.
 
-    >>> found = degradation([True, True, False, False], [1.0, 0.5, 1.0, 0.2], [1.0, 0.5, 0.0, 0.4])
-    >>> found.share, found.hurt, found.worst_loss
-    (0.5, 1, 1.0)
+    >>> same, flops = [True, True, False, False], [10.0, 10.0, 30.0, 30.0]
+    >>> found = degradation(same, flops, [1.0, 0.5, 1.0, 0.2], [1.0, 0.5, 0.0, 0.4])
+    >>> found.share, found.cost_ratio, found.hurt, found.worst_loss
+    (0.5, 1.5, 1, 1.0)
     >>> round(found.utility_before, 3), round(found.utility_after, 3), round(found.utility_loss, 3)
     (0.6, 0.2, 0.2)
     """
     same = vector(agreement, "agreement") != 0
+    cost = vector(flops, "flops")
     before = vector(utility, "utility", nan=True)
     after = vector(utility_guarded, "guarded utility", nan=True)
-    same_length(agreement=same.astype(np.float64), utility=before, utility_guarded=after)
+    same_length(agreement=same.astype(np.float64), flops=cost, utility=before, utility_guarded=after)
     loss = before - after
     known = ~np.isnan(loss)
     theirs = known & ~same
@@ -63,6 +71,7 @@ def degradation(agreement: npt.ArrayLike, utility: npt.ArrayLike, utility_guarde
         samples=len(same),
         changed=int((~same).sum()),
         share=float((~same).mean()),
+        cost_ratio=None if same.all() else float(cost[~same].mean() / cost.mean()),
         utility_before=_mean(before[theirs]),
         utility_after=_mean(after[theirs]),
         utility_loss=_mean(loss[known]),

@@ -10,6 +10,8 @@ from torpor.reports.tables import Column, Table, filled
 from torpor.reports.words import Row, percent, times
 
 ATTACKERS = ("blind", "adaptive")
+CLEAN = ("utility", "utility_name", "refused_rate", "latency_slowdown", "n")
+DEGRADED = ("changed_rate", "changed_cost_ratio", "hurt", "utility_loss_mean", "utility_loss_max")
 
 
 def undefended(summary: Sequence[Row]) -> list[Row]:
@@ -37,7 +39,7 @@ def defense_rows(summary: Sequence[Row]) -> list[dict[str, object]]:
         rows = [row for row in summary if row.get("defense", "none") == name]
         clean = next((row for row in rows if row["kind"] == "clean"), {})
         said: dict[str, object] = {
-            **{key: clean.get(key) for key in ("utility", "utility_name", "refused_rate", "latency_slowdown")},
+            **{key: clean.get(key) for key in (*CLEAN, *DEGRADED)},
             "attack": name,
             "defense": name,
             "kind": "defense",
@@ -74,27 +76,64 @@ def defense_table(summary: Sequence[Row]) -> Table | None:
             Column(f"{who}: refused", same, f"{who}_refused_rate", percent, optional=True),
             Column(f"{who}: attack", "which one is the costliest", f"{who}_attack"),
         ]
+    return _by_defense(columns, rows)
+
+
+def degraded_table(summary: Sequence[Row]) -> Table | None:
+    """Return one row per defense: which clean inputs it hurts, and by how much; None without defenses."""
+    rows = [row for row in defense_rows(summary) if row["defense"] != "none"]
+    if not rows:
+        return None
+    name = next((str(row["utility_name"]) for row in rows if row.get("utility_name")), "utility")
+    columns = [
+        Column("clean inputs", "how many", "n"),
+        Column("another output", "or none, if refused", "changed_rate", percent),
+        Column(
+            "their clean cost",
+            "over the mean of all: above 1 the dear ones are hit",
+            "changed_cost_ratio",
+            times,
+        ),
+        Column(f"lose {name}", "how many of the clean inputs", "hurt", optional=True),
+        Column(f"mean loss of {name}", "over all clean inputs", "utility_loss_mean", percent, optional=True),
+        Column("largest loss", "of one clean input", "utility_loss_max", percent, optional=True),
+    ]
+    return _by_defense(columns, rows)
+
+
+def _by_defense(columns: Sequence[Column], rows: Sequence[Row]) -> Table:
+    """Return a table whose rows are labeled by nothing but the defense."""
     table = filled(columns, rows)
     table.body = [(str(row["defense"]), "attack", cells) for row, (_, _, cells) in zip(rows, table.body, strict=True)]
     return table
 
 
-def pareto(summary: Sequence[Row]) -> Chart | None:
-    """Draw each defense where its clean utility and the worst attack behind it are; None without defenses."""
+def pareto(summary: Sequence[Row], name: str = "defenses") -> Chart | None:
+    """Draw each defense where its clean utility and the worst attack behind it are; None without defenses.
+
+    Args:
+        summary: of an audit.
+        name: of the chart, once per page.
+    """
     rows = [row for row in defense_rows(summary) if not words.is_missing(row["utility"])]
     if len(rows) < 2:
         return None
-    figure, keys = plots.figure(), []
-    name = words.titled(str(rows[0].get("utility_name") or "utility"))
+    figure, keys, heights = plots.figure(), [], list[float]()
+    utility = words.titled(str(rows[0].get("utility_name") or "utility"))
     for place, row in enumerate(rows):
         free = row["defense"] == "none"
         color = REFERENCE if free else COLORS[(place - 1) % len(COLORS)]
+        dash = "dot" if place > len(COLORS) else "solid"
         points = [(100 * float(str(row["utility"])), row.get(f"{who}_slowdown_mean")) for who in ATTACKERS]
-        plots.pair(figure, str(row["defense"]), color, points, f"clean cost {times(float(str(row['overhead'])))}")
-        keys.append(Key(str(row["defense"]), color, None))
+        remark = f"clean cost {times(float(str(row['overhead'])))}"
+        plots.pair(figure, str(row["defense"]), color, points, remark, dash)
+        keys.append(Key(str(row["defense"]), color, plots.DASHES[dash]))
+        heights += [float(str(height)) for _, height in points if height is not None]
+    if max(heights) > 10 * min(heights):
+        figure.update_yaxes(type="log")
     note = (
         "Right and low is best. A hollow mark is the worst attack that does not know of the defense, the full mark "
         "the worst one made through it: what holds is the higher of the two. Costs include the defense's own."
     )
-    axes = (f"{name} of clean inputs (%)", "worst mean slowdown")
-    return plots.chart("defenses", "What a defense holds against what it costs", note, keys, figure, axes)
+    axes = (f"{utility} of clean inputs (%)", "worst mean slowdown")
+    return plots.chart(name, "What a defense holds against what it costs", note, keys, figure, axes)

@@ -89,6 +89,7 @@ def render(audit: Row, records: dict[str, np.ndarray], examples: Path) -> str:
         tables={
             "cost": tables.cost_table(audit),
             "defenses": defended.defense_table(whole),
+            "degraded": defended.degraded_table(whole),
             "steps": tables.steps_table(audit),
             "outputs": outputs.outputs_table(audit),
             "clock": tables.clock_table(audit),

@@ -114,14 +114,21 @@ def line(figure: go.Figure, s: Series, points: Sequence[tuple[float, float | Non
     figure.add_scatter(x=x, y=y, mode="lines+markers", line=line, marker={"size": 8}, hovertemplate=said)
 
 
-def pair(figure: go.Figure, name: str, color: str, points: Sequence[tuple[float, object]], remark: str) -> None:
+def pair(
+    figure: go.Figure, name: str, color: str, points: Sequence[tuple[float, object]], remark: str, dash: str
+) -> None:
     """Draw two points that a line joins, the first hollow; those without a value are left out."""
     said = f"{html.escape(name)}<br>%{{y:.2f}}x at %{{x:.1f}} %<br>{html.escape(remark)}<extra></extra>"
     known = [(x, y, symbol) for (x, y), symbol in zip(points, ("circle-open", "circle"), strict=True) if y is not None]
     x, y, symbols = zip(*known, strict=True) if known else ((), (), ())
     marker = {"size": 12, "color": color, "symbol": symbols, "line": {"width": 2.5, "color": color}}
     figure.add_scatter(
-        x=x, y=y, mode="lines+markers", line={"color": color, "width": 1.5}, marker=marker, hovertemplate=said
+        x=x,
+        y=y,
+        mode="lines+markers",
+        line={"color": color, "dash": dash, "width": 1.5},
+        marker=marker,
+        hovertemplate=said,
     )
 
 

@@ -40,7 +40,8 @@ _ALWAYS_NULL = {
     "headroom_mean": "no sample had headroom: the clean cost equals the static bound",
     "slowdown_ci95": "the audit recorded no interval",
     "latency_slowdown": "no paired wall-clock run",
-    **dict.fromkeys(("refused_rate", "blind_refused_rate", "adaptive_refused_rate"), "no defense here refuses inputs"),
+    **dict.fromkeys(("refused_rate", "blind_refused_rate", "adaptive_refused_rate"), "this defense refuses no input"),
+    "changed_cost_ratio": "no clean output changed",
     "clean_recall_mean": "nothing was found in the clean inputs",
 }
 _NULL_WITHOUT_EXITS = {
