@@ -40,6 +40,7 @@ def gates(draw: st.DrawFn) -> Gate:
         draw(st.sampled_from(sorted(UNITS[metrics[metric]]))),
         aggregate,
         draw(st.none() | st.from_regex(r"[a-z0-9][a-z0-9_.+/-]{0,12}", fullmatch=True)),
+        draw(st.none() | st.sampled_from(["none", "jpeg:75", "deadline:0.5", "jpeg:75+svm:0.05+steps"])),
     )
 
 
@@ -119,6 +120,30 @@ def test_selectors_pick_rows_of_any_kind(tmp_path: Path) -> None:
     (missing,) = gate(folder, "deepslot: max(slowdown) < 9")
     assert missing.verdict is Verdict.INCONCLUSIVE
     assert "deepsloth" in missing.reason
+
+
+def test_a_gate_names_the_defense_that_it_is_about(tmp_path: Path) -> None:
+    folder = write_audit(tmp_path, edits={"noise-search": {"defense": "jpeg:75", "attacker": "adaptive"}})
+    assert verdicts(folder, "slowdown_mean < 9") == ["pass", "pass"]
+    assert [result.row for result in gate(folder, "@none: slowdown_mean < 9")] == ["deepsloth, Linf 8/255"]
+    (behind,) = gate(folder, "@jpeg:75: slowdown_mean < 9")
+    assert behind.row == "noise-search, Linf 8/255, against jpeg:75, adaptive"
+    (missing,) = gate(folder, "deepsloth@jpeg:75: slowdown_mean < 9")
+    assert missing.verdict is Verdict.INCONCLUSIVE
+    assert "noise-search@jpeg:75" in missing.reason
+
+
+def test_no_effect_behind_a_defense_is_evidence_if_there_was_one_without_it(tmp_path: Path) -> None:
+    behind = {"defense": "jpeg:75", "attacker": "adaptive", "attack": "deepsloth", "flags": ["no-effect"]}
+    folder = write_audit(tmp_path / "works", edits={"noise-search": behind})
+    assert verdicts(folder, "@jpeg:75: slowdown_mean < 9") == ["pass"]
+    folder = write_audit(tmp_path / "lame", edits={"noise-search": behind, "deepsloth": {"flags": ["no-effect"]}})
+    (result,) = gate(folder, "@jpeg:75: slowdown_mean < 9")
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "without it, is flagged no-effect" in result.reason
+    dead = {**behind, "flags": ["dead-gradients"]}
+    folder = write_audit(tmp_path / "dead", edits={"noise-search": dead})
+    assert verdicts(folder, "@jpeg:75: slowdown_mean < 9") == ["inconclusive"]
 
 
 def test_records_are_those_of_the_rows_budget(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def _compare_rows(
 ) -> Sequence[CheckResult]:
     if after is None:
         return [_result(new, "row", before, None, "", "the row is in the baseline but not in this audit")]
-    doubt = weakness(after) or _other_samples(new, old, before, after)
+    doubt = weakness(after, new.summary) or _other_samples(new, old, before, after)
     results = []
     for metric in (*MAY_NOT_GROW, *MAY_NOT_FALL):
         reference = scalar(before, metric)

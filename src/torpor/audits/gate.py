@@ -112,14 +112,28 @@ def scalar(row: Mapping[str, Any], key: str) -> float | None:
     return float(value)
 
 
-def weakness(row: Mapping[str, Any]) -> str:
+def weakness(row: Mapping[str, Any], summary: Sequence[Mapping[str, Any]] = ()) -> str:
     """Say why a pass on this row would be no evidence; empty if it is.
+
+    Behind a defense an attack without effect is what was hoped for, if it has one on the target without the defense:
+    that row of ``summary`` tells. Only gradients that died on the way through the defense count there.
 
     >>> weakness({"flags": ["dead-gradients"]})
     'a pass is no evidence: the row is flagged dead-gradients'
+    >>> free = {"attack": "pgd", "norm": "L2", "eps": 1.0, "defense": "none", "flags": []}
+    >>> weakness({**free, "defense": "jpeg", "flags": ["no-effect"]}, [free])
+    ''
     """
-    found = [flag for flag in WEAK_FLAGS if flag in (row.get("flags") or ())]
-    return f"a pass is no evidence: the row is flagged {', '.join(found)}" if found else ""
+    flags = set(row.get("flags") or ())
+    budget = [row.get(key) for key in ("attack", "norm", "eps")]
+    where = "the row is"
+    if row.get("defense", "none") != "none":
+        free = [each for each in summary if each.get("defense", "none") == "none"]
+        same = [each for each in free if [each.get(key) for key in ("attack", "norm", "eps")] == budget]
+        flags = flags & {"dead-gradients"} | {flag for each in same for flag in each.get("flags") or ()}
+        where = "the attack, behind the defense or without it, is"
+    found = [flag for flag in WEAK_FLAGS if flag in flags]
+    return f"a pass is no evidence: {where} flagged {', '.join(found)}" if found else ""
 
 
 def overall(results: Sequence[CheckResult]) -> Verdict:
@@ -155,14 +169,19 @@ def evaluate_gates(audit: Audit, gates: Sequence[Gate]) -> list[CheckResult]:
         if rows:
             results += [_evaluate(audit, gate, row) for row in rows]
             continue
-        known = ", ".join(sorted({row["attack"] for row in audit.summary})) or "no rows"
+        known = (
+            ", ".join(sorted({f"{row['attack']}@{row.get('defense') or 'none'}" for row in audit.summary})) or "no rows"
+        )
         wanted = "an attack" if gate.selector is None else repr(gate.selector)
+        wanted += "" if gate.defense is None else f" behind {gate.defense!r}"
         reason = f"no row of {wanted} in the audit, which has {known}"
         results.append(undecided(gate, reason, audit.target["name"]))
     return results
 
 
 def _selected(gate: Gate, row: Mapping[str, Any]) -> bool:
+    if gate.defense is not None and gate.defense != (row.get("defense") or "none"):
+        return False
     return bool(row["kind"] == "attack" if gate.selector is None else row["attack"] == gate.selector)
 
 
@@ -171,7 +190,7 @@ def _evaluate(audit: Audit, gate: Gate, row: Mapping[str, Any]) -> CheckResult:
     verdict = Verdict.INCONCLUSIVE
     if value is not None and not reason:
         verdict = Verdict.PASS if gate.holds(value) else Verdict.FAIL
-        if verdict is Verdict.PASS and (reason := weakness(row)):
+        if verdict is Verdict.PASS and (reason := weakness(row, audit.summary)):
             verdict = Verdict.INCONCLUSIVE
     return CheckResult(
         check=str(gate),

@@ -1,4 +1,4 @@
-"""The grammar of gates: ``[ATTACK:] AGG(COLUMN) OP NUMBER[UNIT]``, or a summary key in place of ``AGG(COLUMN)``."""
+"""The grammar of gates: ``[ATTACK][@DEFENSE]: AGG(COLUMN) OP NUMBER[UNIT]``, or a summary key for ``AGG(COLUMN)``."""
 
 from __future__ import annotations
 
@@ -62,6 +62,9 @@ KEYS: Mapping[str, str] = {
     **dict.fromkeys(("steps_mean", "steps_clean_mean", "edits_mean", "cap"), "count"),
     **dict.fromkeys(("n", "forwards", "backwards", "kept_mean", "kept_clean_mean"), "count"),
     **dict.fromkeys(("clean_recall_mean", "map50", "map", "mota", "idf1"), "ratio"),
+    **dict.fromkeys(("refused_rate", "changed_rate", "changed_cost_ratio"), "ratio"),
+    **dict.fromkeys(("utility_loss_mean", "utility_loss_max"), "ratio"),
+    "hurt": "count",
     **dict.fromkeys(("latency_s_p50", "attack_seconds"), "time"),
     "latency_slowdown": "ratio",
     "i_latency": "percent",
@@ -71,7 +74,7 @@ KEYS: Mapping[str, str] = {
 """Dimension of each scalar of a summary row."""
 
 _GATE = re.compile(
-    r"""\s*(?:(?P<selector>[^\s:()<>=!]+)\s*:)?
+    r"""\s*(?:(?=[^\s:])(?P<selector>[^\s:()<>=!@]+)?(?:@(?P<defense>[^\s()<>=!@]+?))?\s*:)?
         \s*(?:(?P<aggregate>\w+)\s*\(\s*(?P<column>\w+)\s*\)|(?P<key>\w+))
         \s*(?P<op><=|>=|==|!=|<|>)
         \s*(?P<number>[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)
@@ -91,6 +94,7 @@ class Gate:
         unit: as written; empty if none was.
         aggregate: how the samples become one value, or None.
         selector: attack whose rows are gated; None gates every attack.
+        defense: name of the defense behind which rows are gated, ``"none"`` for those without one; None gates all.
     """
 
     metric: str
@@ -99,6 +103,7 @@ class Gate:
     unit: str = ""
     aggregate: str | None = None
     selector: str | None = None
+    defense: str | None = None
 
     @property
     def dimension(self) -> str:
@@ -126,7 +131,8 @@ class Gate:
         return f"{value * scale.denominator / scale.numerator:.6g}{self.unit}"
 
     def __str__(self) -> str:
-        prefix = "" if self.selector is None else f"{self.selector}: "
+        behind = "" if self.defense is None else f"@{self.defense}"
+        prefix = f"{self.selector or ''}{behind}: " if self.selector or behind else ""
         return f"{prefix}{self.measure} {self.op} {repr(self.number).removesuffix('.0')}{self.unit}"
 
 
@@ -134,7 +140,8 @@ def parse_gate(text: str) -> Gate:
     """Parse one gate.
 
     Args:
-        text: such as ``"p95(slowdown) < 1.5"``, ``"latency_s_p50 < 10ms"`` or ``"clean: mean(flops) < 20MFLOPs"``.
+        text: such as ``"p95(slowdown) < 1.5"``, ``"latency_s_p50 < 10ms"``, ``"clean: mean(flops) < 20MFLOPs"`` or
+            ``"@jpeg:75: p95(slowdown) < 1.5"``.
 
     Raises:
         UsageError: on malformed text, an unknown aggregate or metric, or a unit that the metric does not have.
@@ -155,7 +162,8 @@ def parse_gate(text: str) -> Gate:
     else:
         _check_known("an aggregate", aggregate, AGGREGATES, text)
         _check_known("a per-sample metric", column, COLUMNS, text)
-    gate = Gate(column or key, found["op"], float(found["number"]), found["unit"], aggregate, found["selector"])
+    rows = found["selector"], found["defense"]
+    gate = Gate(column or key, found["op"], float(found["number"]), found["unit"], aggregate, *rows)
     units = UNITS[gate.dimension]
     if gate.unit not in units:
         names = ", ".join(name or "no unit" for name in units)
