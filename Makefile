@@ -2,16 +2,22 @@
 # .venv-detectors, since torchvision, where it does not fit torch, breaks transformers.
 
 PYTHON ?= python3
+DATA ?= ../shared/data
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 DETECTORS := .venv-detectors
 DETECTORS_PIP := $(DETECTORS)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: audit test test-detectors lint clean
+.PHONY: audit test test-detectors study lint clean
 
 audit: $(VENV)/.stamp-core  ## audit the small target that ships with torpor
 	$(BIN)/torpor audit sdn-digits --attacks standard --norm Linf --eps 8/255,16/255 --limit 200 --out runs/sdn-digits
+
+study: $(VENV)/.stamp-dev  ## every cell of the small study, filled or explained; without DATA only those that need none
+	rm -rf runs/study
+	$(BIN)/torpor study --scale smoke --out runs/study $(addprefix --data-dir ,$(wildcard $(DATA)))
+	! grep '| all |' runs/study/study.md | grep -v -e 'torpor zoo train' -e 'pass --data-dir'
 
 test: $(VENV)/.stamp-dev lint  ## ruff, type checker, doctests and tests
 	$(BIN)/python -m pytest --numprocesses 2

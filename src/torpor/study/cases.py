@@ -77,10 +77,23 @@ def cases() -> tuple[Case, ...]:
             norm,
             exits,
             ("svm", "squeeze", "trace"),
-            {Scale.SMOKE: Size(8, 20, 40), Scale.FULL: Size(200, None, 300)},
+            {Scale.SMOKE: Size(8, 20, 40), Scale.FULL: Size(50, None, 100)},
             "cifar10",
         )
         for short, theirs in (("resnet56", "ResNet56"), ("vgg16", "VGG16-BN"))
+        for norm in ("Linf", "L2")
+    ]
+    found += [
+        Case(
+            f"D1-digits-{norm}",
+            "",
+            "sdn-digits",
+            "deepsloth",
+            norm,
+            (*exits, "calibrated"),
+            ("svm", "squeeze", "trace"),
+            {Scale.SMOKE: Size(8, 20, 40), Scale.FULL: Size(200, None, 300)},
+        )
         for norm in ("Linf", "L2")
     ]
     found += [
@@ -92,7 +105,7 @@ def cases() -> tuple[Case, ...]:
             norm,
             steps,
             ("svm", "squeeze", "trace"),
-            {Scale.SMOKE: Size(3, 25, 30), Scale.FULL: Size(40, None, 100)},
+            {Scale.SMOKE: Size(3, 25, 30), Scale.FULL: Size(10, 300, 40)},
         )
         for short, theirs in (("gru", "A coco mobilenet-rnn"), ("lstm", "B coco resnet-lstm"))
         for norm in ("Linf", "L2")
@@ -106,7 +119,7 @@ def cases() -> tuple[Case, ...]:
             None,
             ("normalize", "strip", "spelling", "perplexity", "trace", "steps", "loop-stop"),
             ("perplexity", "trace"),
-            {Scale.SMOKE: Size(2, 2, 8), Scale.FULL: Size(20, None, 40)},
+            {Scale.SMOKE: Size(1, None, 4), Scale.FULL: Size(4, None, 12)},
             "multi30k",
         )
     )
@@ -119,7 +132,7 @@ def cases() -> tuple[Case, ...]:
             None,
             boxes,
             ("svm", "trace"),
-            {Scale.SMOKE: Size(1, 10, 2), Scale.FULL: Size(4, None, 8)},
+            {Scale.SMOKE: Size(1, 5, 2), Scale.FULL: Size(2, 20, 6)},
         )
         for attack in ("slowtrack", "overload")
     ]

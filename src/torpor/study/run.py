@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torpor import __version__
 from torpor.attacks.registry import ATTACKS, load_attack, takes_steps
 from torpor.audits.engine import claim, run_audit
 from torpor.audits.environment import versions
-from torpor.audits.plan import Plan, default_batch_size
+from torpor.audits.plan import BLIND, Plan, check_seed, default_batch_size
+from torpor.audits.read import Audit, read_audit
 from torpor.audits.store import write_atomically
-from torpor.core.errors import TorporError
+from torpor.core.errors import DefenseError, TorporError, UsageError
 from torpor.core.space import DenseSpace
 from torpor.defenses.chain import Chain
 from torpor.defenses.detector import Detector
@@ -34,12 +34,16 @@ class Result:
     Attributes:
         case: what was run.
         audit: the content of ``audit.json``; None if it could not run.
+        caught: of each detector in front of the target, on how many inputs that an attacker made dearer without
+            knowing of it, and which share of them was refused.
         detectors: what :func:`~torpor.defenses.evaluation.evaluate_detectors` returned; None likewise.
-        missing: defenses that could not stand in front of this target, or the whole case (``""``), with the reason.
+        missing: what could not be run, with the reason: a defense, ``"detectors"`` on their own, or all (``""``), which
+            beside an audit that was made before is the audit as it would be now.
     """
 
     case: Case
     audit: Mapping[str, Any] | None
+    caught: Mapping[str, tuple[int, float]]
     detectors: Mapping[str, Any] | None
     missing: Mapping[str, str]
 
@@ -64,52 +68,105 @@ def run_study(
         progress: told of every case, and of what it does.
 
     Raises:
-        UsageError: if ``out`` holds another study.
+        UsageError: if ``out`` holds another study, or an argument is out of range.
     """
+    check_seed(seed)
+    if limit is not None and limit < 1:
+        raise UsageError(f"expected a limit of 1 or more, got {limit}")
+    if data_dir is not None and not data_dir.is_dir():
+        raise UsageError(f"expected a folder of data, got {data_dir}; pass another --data-dir, or none")
     todo = cases()
-    identity = {"study": [repr(case) for case in todo], "scale": scale.value, "limit": limit, "seed": seed}
-    claim(identity | {"data_dir": str(data_dir), "torpor": __version__, **versions()}, out)
+    own = [repr(replace(case, sizes={scale: case.sizes[scale]})) for case in todo]
+    claim({"study": own, "scale": scale.value, "limit": limit, "seed": seed, **versions()}, out)
     results = []
     for number, case in enumerate(todo):
         tell = lambda text, done, total, n=number, c=case: progress(f"{c.name}: {text}", n, len(todo))  # noqa: E731
-        results.append(_run_case(case, case.sizes[scale], data_dir, out / case.name, limit, seed, tell))
+        results.append(run_case(case, case.sizes[scale], data_dir, out / case.name, limit, seed, tell))
     return results
 
 
-def _run_case(
+def run_case(
     case: Case, size: Size, data_dir: Path | None, out: Path, limit: int | None, seed: int, progress: Progress
 ) -> Result:
+    """Run one case into the folder ``out``; what cannot run is explained, and takes nothing else with it."""
     folder = None if data_dir is None else data_dir / case.needs
     if case.needs and (folder is None or not folder.is_dir()):
-        return Result(case, None, None, {"": f"no {case.needs} in the folder of data; pass --data-dir"})
+        where = "without --data-dir" if data_dir is None else f"in {data_dir}"
+        return Result(case, None, {}, None, {"": f"expected a folder {case.needs}, got none {where}; pass --data-dir"})
     given = folder if case.needs else None
     try:
         target = load_target(case.target)
-        defenses, missing = _applicable(case, target)
-        attack = ATTACKS[case.attack]
+    except TorporError as error:
+        return Result(case, None, {}, None, {"": str(error)})
+    missing: dict[str, str] = {}
+    try:
+        _audit(case, size, target, given, out, limit, seed, progress, missing)
+    except TorporError as error:
+        missing[""] = str(error)
+    if not (out / "audit.json").is_file():
+        return Result(case, None, {}, None, missing)
+    audit = read_audit(out)
+    found: dict[str, Any] | None = None
+    try:
+        found = _judged(case, size, target, given, out / "detectors.json", seed, progress)
+    except TorporError as error:
+        missing["detectors"] = str(error)
+    return Result(case, audit.parts(), _caught(audit), found, missing)
+
+
+def _audit(
+    case: Case,
+    size: Size,
+    target: Target,
+    folder: Path | None,
+    out: Path,
+    limit: int | None,
+    seed: int,
+    progress: Progress,
+    missing: dict[str, str],
+) -> None:
+    """Audit a case; defenses that cannot stand in front of this target or be fitted to it are left out, and noted."""
+    defenses = _applicable(case, target, missing)
+    while True:
         plan = Plan(
             case.target,
             (case.attack,),
             case.norm,
-            steps=size.steps if takes_steps(attack) else None,
-            limit=limit or size.limit,
+            steps=size.steps if takes_steps(ATTACKS[case.attack]) else None,
+            limit=size.limit if limit is None else limit,
             seed=seed,
             batch_size=default_batch_size(target),
-            data_dir=None if given is None else str(given),
+            data_dir=None if folder is None else str(folder),
             shape=target.space.shape if isinstance(target.space, DenseSpace) else None,
             defenses=defenses,
+            timed=False,
         )
-        run_audit(plan, target, out, progress)
-        found = _judged(case, size, target, given, out / "detectors.json", seed, progress)
-    except TorporError as error:
-        return Result(case, None, None, {"": str(error)})
-    audit = json.loads((out / "audit.json").read_text(encoding="utf-8"))
-    return Result(case, audit, found, missing)
+        try:
+            run_audit(plan, target, out, progress)
+            return
+        except DefenseError as error:
+            missing[error.defense] = str(error)
+            defenses = tuple(name for name in defenses if name != error.defense)
 
 
-def _applicable(case: Case, target: Target) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Return the defenses that can stand in front of ``target``, and why others cannot."""
-    fits, missing = list[str](), dict[str, str]()
+def _caught(audit: Audit) -> dict[str, tuple[int, float]]:
+    """Return for each defense that refuses how many dearer inputs a blind attacker sent it, and the share refused."""
+    found = {}
+    attacked = [row for row in audit.summary if row["kind"] == "attack"]
+    flops = audit.records(["sample", "flops", "flops_clean"], attacked[0]).to_pylist()
+    dearer = {each["sample"] for each in flops if each["flops"] > each["flops_clean"]}
+    for row in attacked:
+        if row["attacker"] == BLIND and row["refused_rate"] is not None:
+            sent = audit.records(["sample", "refused"], row).to_pylist()
+            refused = [each["refused"] for each in sent if each["sample"] in dearer]
+            if refused:
+                found[row["defense"]] = (len(refused), sum(refused) / len(refused))
+    return found
+
+
+def _applicable(case: Case, target: Target, missing: dict[str, str]) -> tuple[str, ...]:
+    """Return the defenses that can stand in front of ``target``; note in ``missing`` why others cannot."""
+    fits = list[str]()
     for name in case.defenses:
         try:
             defense = load_defense(name)
@@ -119,16 +176,20 @@ def _applicable(case: Case, target: Target) -> tuple[tuple[str, ...], dict[str, 
             fits.append(name)
         except TorporError as error:
             missing[name] = str(error)
-    return tuple(fits), missing
+    return tuple(fits)
 
 
 def _judged(
     case: Case, size: Size, target: Target, folder: Path | None, path: Path, seed: int, progress: Progress
 ) -> dict[str, Any]:
     """Judge the case's detectors on their own, unless that is done; the result is kept in ``path``."""
+    data = target.data(folder)
+    own = {"case": repr(replace(case, sizes={})), "size": repr(size), "seed": seed, **versions()}
+    own |= {"target": target.fingerprint(), "data": data.fingerprint()}
     if path.is_file():
         known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return known
+        if known.get("identity") == own:
+            return known
     progress("judging detectors", 0, 0)
     detectors = [detector for name in case.detectors if isinstance(detector := load_defense(name), Detector)]
     shape = target.space.shape if isinstance(target.space, DenseSpace) else None
@@ -136,6 +197,6 @@ def _judged(
     attack = load_attack(case.attack, norm=case.norm, steps=steps, shape=shape)
     sizes = Sizes(size.judged, size.judged, size.judged)
     fits = [detector for detector in detectors if detector.applies_to(target)]
-    found = evaluate_detectors(target, fits, {case.attack: attack}, target.data(folder), sizes, seed)
+    found = {"identity": own} | evaluate_detectors(target, fits, {case.attack: attack}, data, sizes, seed)
     write_atomically(path, json.dumps(found, indent=1) + "\n")
     return found
