@@ -92,7 +92,7 @@ def cases() -> tuple[Case, ...]:
             norm,
             (*exits, "calibrated"),
             ("svm", "squeeze", "trace"),
-            {Scale.SMOKE: Size(8, 20, 40), Scale.FULL: Size(200, None, 300)},
+            {Scale.SMOKE: Size(8, 20, 40), Scale.FULL: Size(50, None, 300)},
         )
         for norm in ("Linf", "L2")
     ]
