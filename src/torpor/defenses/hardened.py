@@ -6,22 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from torpor.attacks.deepsloth import PAPER
 from torpor.core.errors import UsageError
 from torpor.core.paper import Paper
 from torpor.defenses.base import Defense
 from torpor.targets.base import Target
 from torpor.targets.early_exit import EarlyExitTarget
 from torpor.targets.exit_rules import ExitRule
-from torpor.targets.resolve import load_target, target_names
-
-SUFFIX = "-hardened"
-PAPER = Paper(
-    "A Panda? No, It's a Sloth: Slowdown Attacks on Adaptive Multi-Exit Neural Network Inference",
-    "Hong et al.",
-    "ICLR",
-    2021,
-    "arXiv:2010.02432",
-)
+from torpor.targets.resolve import HARDENED_SUFFIX, load_target, target_names
 
 
 @dataclass(frozen=True)
@@ -38,15 +30,17 @@ class Hardened(Defense):
     @classmethod
     def applies_to(cls, target: Target) -> bool:
         """See :meth:`Defense.applies_to`."""
-        return target.name + SUFFIX in target_names()
+        return target.name + HARDENED_SUFFIX in target_names()
 
     def check(self, target: Target) -> None:
         """See :meth:`Defense.check`."""
         if not self.applies_to(target):
-            known = ", ".join(name.removesuffix(SUFFIX) for name in target_names() if name.endswith(SUFFIX))
+            known = ", ".join(
+                name.removesuffix(HARDENED_SUFFIX) for name in target_names() if name.endswith(HARDENED_SUFFIX)
+            )
             raise UsageError(
                 f"expected a target that has a hardened network ({known or 'none has'}), got {target.name}; register "
-                f"{target.name}{SUFFIX} as a target"
+                f"{target.name}{HARDENED_SUFFIX} as a target"
             )
 
     def defend(self, target: Target) -> Target:
@@ -56,7 +50,7 @@ class Hardened(Defense):
             UsageError: if there is no such target, or its weights are not there; it says how to train them.
         """
         self.check(target)
-        hardened = load_target(target.name + SUFFIX, device=target.device)
+        hardened = load_target(target.name + HARDENED_SUFFIX, device=target.device)
         if isinstance(target, EarlyExitTarget) and isinstance(hardened, EarlyExitTarget):
             hardened.rule = same_rule(target, hardened.named_rules)
         hardened.name = f"{target.name} behind {self.name}"

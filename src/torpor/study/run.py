@@ -80,7 +80,10 @@ def run_study(
     claim({"study": own, "scale": scale.value, "limit": limit, "seed": seed, **versions()}, out)
     results = []
     for number, case in enumerate(todo):
-        tell = lambda text, done, total, n=number, c=case: progress(f"{c.name}: {text}", n, len(todo))  # noqa: E731
+
+        def tell(text: str, done: int, total: int, name: str = case.name, number: int = number) -> None:
+            progress(f"{name}: {text}", number, len(todo))
+
         results.append(run_case(case, case.sizes[scale], data_dir, out / case.name, limit, seed, tell))
     return results
 

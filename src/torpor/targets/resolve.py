@@ -14,6 +14,8 @@ from torpor.targets.base import Target
 from torpor.targets.early_exit import EarlyExitTarget
 
 GROUP = "torpor.targets"
+HARDENED_SUFFIX = "-hardened"
+"""A target that was hardened is called as what it was trained on from, and this."""
 
 LIBRARIES = {
     "hf:": ("torpor.targets.generation.loading", "load_pretrained"),

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from torpor.attacks.base import Attack
 from torpor.core.errors import UsageError
 from torpor.targets.base import Target
+from torpor.zoo.recipes.residual import add_residual
 
 SHIPPED = Path(__file__).parent / "weights"
 
@@ -30,10 +32,14 @@ class Entry(ABC):
     Attributes:
         name: on the command line.
         recipe: how the weights are trained: a dataclass with ``epochs`` and ``seed``.
+        judges: attacks whose residual effect the card reports.
+        limit: test samples that these attack.
     """
 
     name: str
     recipe: Any = field(kw_only=True)
+    judges: tuple[Attack, ...] = field(default=(), kw_only=True)
+    limit: int = field(default=500, kw_only=True)
 
     @abstractmethod
     def load(self, folder: Path | None = None) -> Target:
@@ -72,7 +78,10 @@ class Entry(ABC):
             UsageError: if the data or the checkpoint cannot be used.
         """
         recipe = replace(self.recipe, seed=seed, epochs=epochs or self.recipe.epochs)
-        return replace(self, recipe=recipe).fit(data_dir, folder, device, progress)
+        path = replace(self, recipe=recipe).fit(data_dir, folder, device, progress)
+        if self.judges:
+            add_residual(path, self.load(folder), data_dir, self.judges, self.limit)
+        return path
 
     @abstractmethod
     def fit(self, data_dir: Path | None, folder: Path, device: str, progress: Progress) -> Path:

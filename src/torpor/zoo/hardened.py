@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from torpor.attacks.base import Attack
 from torpor.attacks.deepsloth import DeepSloth
 from torpor.attacks.nicg_slowdown import NICGSlowDown
 from torpor.attacks.overload import Overload
+from torpor.targets.resolve import HARDENED_SUFFIX
 from torpor.targets.sdn import ShallowDeepNetwork
 from torpor.zoo.captioning.captioner import Captioner
 from torpor.zoo.captioning.registry import CAPTIONERS, CaptionEntry
@@ -16,17 +15,14 @@ from torpor.zoo.captioning.vocabulary import Vocabulary
 from torpor.zoo.detection.network import Detector
 from torpor.zoo.detection.registry import DETECTORS, DetectorEntry
 from torpor.zoo.early_exits import EARLY_EXITS, EarlyExitEntry
-from torpor.zoo.entry import Entry, Progress
+from torpor.zoo.entry import Entry
 from torpor.zoo.recipes.captioning import CaptionRecipe
 from torpor.zoo.recipes.crafting import BatchAttack, Hardening, delayed_end, many_boxes, uniform_exits
 from torpor.zoo.recipes.detection import DetectionRecipe
 from torpor.zoo.recipes.loop import Model
-from torpor.zoo.recipes.residual import add_residual
 from torpor.zoo.recipes.training import Recipe
 from torpor.zoo.storage import load_half
 
-SUFFIX = "-hardened"
-"""What is hardened is called as what it was trained on from, and this."""
 LEVEL = 1 / 255
 
 
@@ -51,14 +47,10 @@ class HardenedExits(EarlyExitEntry):
 
     Attributes:
         base: whose weights training starts from.
-        judges: attacks whose residual effect the card reports.
-        limit: test samples that these attack.
     """
 
     base: EarlyExitEntry = field(kw_only=True)
     recipe: HardRecipe = field(kw_only=True)
-    judges: tuple[Attack, ...] = (DeepSloth(eps=8 * LEVEL), DeepSloth(eps=16 * LEVEL))
-    limit: int = 500
 
     def start(self) -> ShallowDeepNetwork:
         """See :meth:`EarlyExitEntry.start`."""
@@ -68,11 +60,6 @@ class HardenedExits(EarlyExitEntry):
         """See :meth:`EarlyExitEntry.attack`."""
         return uniform_exits(self.recipe)
 
-    def fit(self, data_dir: Path | None, folder: Path, device: str, progress: Progress) -> Path:
-        """See :meth:`Entry.fit`."""
-        path = super().fit(data_dir, folder, device, progress)
-        return add_residual(path, self.load(folder), data_dir, self.judges, self.limit)
-
 
 @dataclass(frozen=True)
 class HardenedCaptions(CaptionEntry):
@@ -80,14 +67,10 @@ class HardenedCaptions(CaptionEntry):
 
     Attributes:
         base: whose weights training starts from.
-        judges: see :class:`HardenedExits`.
-        limit: see :class:`HardenedExits`.
     """
 
     base: CaptionEntry = field(kw_only=True)
     recipe: HardCaptionRecipe = field(kw_only=True)
-    judges: tuple[Attack, ...] = (NICGSlowDown(eps=8 * LEVEL, steps=100),)
-    limit: int = 50
 
     def start(self, vocabulary: Vocabulary) -> Captioner:
         """See :meth:`CaptionEntry.start`."""
@@ -97,11 +80,6 @@ class HardenedCaptions(CaptionEntry):
         """See :meth:`CaptionEntry.attack`."""
         return delayed_end(self.recipe)
 
-    def fit(self, data_dir: Path | None, folder: Path, device: str, progress: Progress) -> Path:
-        """See :meth:`Entry.fit`."""
-        path = super().fit(data_dir, folder, device, progress)
-        return add_residual(path, self.load(folder), data_dir, self.judges, self.limit)
-
 
 @dataclass(frozen=True)
 class HardenedDetector(DetectorEntry):
@@ -109,14 +87,10 @@ class HardenedDetector(DetectorEntry):
 
     Attributes:
         base: whose weights training starts from.
-        judges: see :class:`HardenedExits`.
-        limit: see :class:`HardenedExits`.
     """
 
     base: DetectorEntry = field(kw_only=True)
     recipe: HardDetectionRecipe = field(kw_only=True)
-    judges: tuple[Attack, ...] = (Overload(eps=8 * LEVEL),)
-    limit: int = 50
 
     def start(self) -> Detector:
         """See :meth:`DetectorEntry.start`."""
@@ -125,11 +99,6 @@ class HardenedDetector(DetectorEntry):
     def attack(self) -> BatchAttack[Detector]:
         """See :meth:`DetectorEntry.attack`."""
         return many_boxes(self.recipe)
-
-    def fit(self, data_dir: Path | None, folder: Path, device: str, progress: Progress) -> Path:
-        """See :meth:`Entry.fit`."""
-        path = super().fit(data_dir, folder, device, progress)
-        return add_residual(path, self.load(folder), data_dir, self.judges, self.limit)
 
 
 def _trained(base: Entry, model: Model) -> Model:
@@ -145,7 +114,7 @@ def _trained(base: Entry, model: Model) -> Model:
 def _exits(name: str, recipe: HardRecipe) -> HardenedExits:
     base = EARLY_EXITS[name]
     return HardenedExits(
-        name + SUFFIX,
+        name + HARDENED_SUFFIX,
         base.backbone,
         base.cuts,
         base.input_shape,
@@ -153,12 +122,16 @@ def _exits(name: str, recipe: HardRecipe) -> HardenedExits:
         base.data,
         base=base,
         recipe=recipe,
+        judges=(DeepSloth(eps=8 * LEVEL), DeepSloth(eps=16 * LEVEL)),
     )
 
 
 def _captions(name: str, recipe: HardCaptionRecipe) -> HardenedCaptions:
     base = CAPTIONERS[name]
-    return HardenedCaptions(name + SUFFIX, base.build, base.data, base=base, recipe=recipe)
+    judges = (NICGSlowDown(eps=8 * LEVEL, steps=100),)
+    return HardenedCaptions(
+        name + HARDENED_SUFFIX, base.build, base.data, base=base, recipe=recipe, judges=judges, limit=50
+    )
 
 
 HARDENED: dict[str, EarlyExitEntry | CaptionEntry | DetectorEntry] = {
@@ -168,12 +141,14 @@ HARDENED: dict[str, EarlyExitEntry | CaptionEntry | DetectorEntry] = {
             "sdn-digits",
             HardRecipe(epochs=60, batch_size=64, pad=2, flip=False, supervision=1.0, eps=16 * LEVEL, attack_steps=10),
         ),
-        _exits("sdn-resnet56-cifar10", HardRecipe(epochs=20, learning_rate=0.05, supervision=1.0)),
+        _exits("sdn-resnet56-cifar10", HardRecipe(epochs=6, learning_rate=0.03, supervision=1.0, attack_steps=5)),
         _captions("captioner-scenes-lstm", HardCaptionRecipe(epochs=4, learning_rate=1e-3)),
         HardenedDetector(
-            "detector-scenes" + SUFFIX,
+            "detector-scenes" + HARDENED_SUFFIX,
             base=DETECTORS["detector-scenes"],
             recipe=HardDetectionRecipe(epochs=8, learning_rate=1e-3),
+            judges=(Overload(eps=8 * LEVEL),),
+            limit=50,
         ),
     )
 }

@@ -47,10 +47,9 @@ def residual(target: Target, data: DataSet, attack: Attack, limit: int) -> dict[
     return {"samples": work.shape[1]} | {name: round(float(value), 4) for name, value in found.items()}
 
 
-def add_residual(card: Path, target: Target, data_dir: Path | None, attacks: Iterable[Attack], limit: int) -> Path:
-    """Add to a model card what each of ``attacks`` still does to ``target``, and return the card's path."""
+def add_residual(card: Path, target: Target, data_dir: Path | None, attacks: Iterable[Attack], limit: int) -> None:
+    """Add to a model card what each of ``attacks`` still does to ``target``."""
     content = json.loads(card.read_text(encoding="utf-8"))
     for attack in attacks:
         content[f"test under {attack.id} {attack.budget}"] = residual(target, target.data(data_dir), attack, limit)
     card.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return card
