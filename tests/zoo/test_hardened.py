@@ -114,11 +114,17 @@ def test_every_hardened_entry_is_a_target_called_after_its_base() -> None:
         assert entry.base.ships
 
 
+@pytest.mark.parametrize("name", [name for name, entry in HARDENED.items() if entry.ships])
+def test_what_ships_is_what_the_recipe_makes(name: str) -> None:
+    entry = HARDENED[name]
+    assert entry.card()["recipe"] == json.loads(json.dumps(asdict(entry.recipe)))
+    assert (SHIPPED / f"{name}.safetensors").stat().st_mode & 0o777 == 0o644
+    assert entry.load().name == name
+
+
 def test_the_shipped_one_is_sure_early_where_its_base_is_not() -> None:
     entry = digits()
     card: dict[str, Any] = entry.card()
-    assert card["recipe"] == json.loads(json.dumps(asdict(entry.recipe)))
-    assert (SHIPPED / f"{NAME}.safetensors").stat().st_mode & 0o777 == 0o644
     attack = DeepSloth(eps=16 / 255)
     hard, soft = (residual(each.load(), Digits(), attack, 50) for each in (entry, entry.base))
     assert hard["cost, clean"] < soft["cost, clean"]
