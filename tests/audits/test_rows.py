@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from torpor.attacks.controls import Noise
 from torpor.attacks.pgd import PGD
 from torpor.audits.plan import Cell
 from torpor.audits.rows import Clean, attacked_rows, clean_rows
+from torpor.core.work import Work
 from torpor.data.sets import Batch
 from torpor.targets.toys import WindowTarget, needle
 
@@ -63,6 +66,21 @@ def test_attacked_rows_repeat_on_the_attacked_input() -> None:
             assert row["headroom"] == pytest.approx((row["flops"] - row["flops_clean"]) / room)
         assert row["eps"] == 0.3
     assert any(row["backwards"] > 0 for row in rows)
+
+
+def test_refusals_are_nobody_s_headroom() -> None:
+    target = needle()
+    result, batch = attacked(target), clean_batch(target)
+    spared, passed = torch.tensor([True, False, False, False]), torch.tensor([False, False, False, True])
+    early = Work(result.attacked.work.counts * ~passed.unsqueeze(1))
+    own = replace(batch.outcome, refused=spared)
+    stopped = replace(result, attacked=replace(result.attacked, work=early, refused=passed))
+    cell = Cell("pgd", PGD(eps=0.3).budget, "svm", "blind")
+    rows = attacked_rows(batch, target, cell, own, stopped).to_pylist()
+    free = attacked_rows(batch, target, cell, batch.outcome, result).to_pylist()
+    assert rows[3]["flops"] == 0 < rows[3]["flops_own"]
+    assert None not in (free[0]["headroom"], free[3]["headroom"])
+    assert [row["headroom"] for row in rows] == [None, free[1]["headroom"], free[2]["headroom"], 0.0]
 
 
 def test_the_costliest_perturbation_is_chosen_for_each_sample() -> None:

@@ -37,7 +37,7 @@ def test_verdict_has_a_sentence_for_each_defense(audit: dict[str, Any]) -> None:
     audit["summary"] += [{**row, "defense": "jpeg"} for row in audit["summary"] if row["kind"] == "clean"]
     said = verdict(audit)
     assert len(said) == 4
-    assert said[3].startswith("Behind jpeg, mean slowdown blind 1.50x, adaptive 1.50x; clean inputs cost 1.00x")
+    assert said[3].startswith("Behind jpeg, mean slowdown blind 1.50x, adaptive 1.50x, of clean inputs 1.00x; their ")
 
 
 def test_verdict_names_flags_of_the_worst_row_and_attacks_that_failed(audit: dict[str, Any]) -> None:

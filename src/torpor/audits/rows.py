@@ -110,7 +110,7 @@ def _rows(
         "flops": flops,
         "flops_static": flops_static,
         "slowdown": slowdown(flops, flops_clean),
-        "headroom": _defined(headroom(flops, flops_own, flops_static)),
+        "headroom": _defined(_taken(headroom(flops, flops_own, flops_static), own, outcome)),
         "work": outcome.work.counts.tolist(),
         "utility_clean": _defined(free.utility(clean.outcome.outputs, batch.references)),
         "utility": _defined(target.utility(outcome.outputs, batch.references)),
@@ -124,6 +124,20 @@ def _rows(
     columns["stuck"] = stuck
     nothing = [None] * count
     return records_table({name: nothing if columns.get(name) is None else columns[name] for name in _COLUMNS})
+
+
+def _taken(
+    headrooms: np.ndarray[Any, np.dtype[np.float64]], own: Outcome, outcome: Outcome
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return what attackers took where a defense refuses inputs: no less than 0, and NaN behind a false alarm.
+
+    What is refused early costs less than its clean twin, which is no gain to report below 0. A clean input that is
+    refused itself costs next to nothing, so that any twin that passes would seem to take it all.
+    """
+    if own.refused is None or outcome.refused is None:
+        return headrooms
+    taken = np.where(outcome.refused.cpu().numpy(), np.maximum(headrooms, 0), headrooms)
+    return np.where(own.refused.cpu().numpy(), np.nan, taken)
 
 
 def _family(clean: Clean, target: Target, outcome: Outcome, static: Work) -> dict[str, Any]:

@@ -58,6 +58,7 @@ def audit(
     from torpor.audits.source import source
     from torpor.cli.console import console, show_audit
     from torpor.cli.progress import bar
+    from torpor.core.errors import UsageError
     from torpor.core.space import DenseSpace
     from torpor.reports.html import write_report
     from torpor.targets.resolve import load_target
@@ -86,6 +87,8 @@ def audit(
         shape=system.space.shape if isinstance(system.space, DenseSpace) else None,
         defenses=tuple(name.strip() for name in (defenses or "").split(",") if name.strip()),
     )
+    if defenses is not None and not plan.defenses:
+        raise UsageError("expected names of defenses, got none; see: torpor list defenses")
     folder = out or Path("runs") / target.replace(":", ".")
     with bar() as progress:
         run_audit(plan, system, folder, progress)

@@ -114,7 +114,7 @@ def _print(rows: list[dict[str, str]], as_json: bool) -> None:
         return
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for column in rows[0]:
-        table.add_column(column, no_wrap=column != "what it does")
+        table.add_column(column, no_wrap=column not in ("bounds", "what it does"))
     for row in rows:
         table.add_row(*row.values())
     console.print(table)

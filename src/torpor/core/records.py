@@ -36,7 +36,8 @@ class Record:
     slowdown: float
     """``flops / flops_clean``."""
     headroom: float | None
-    """``(flops - flops_own) / (flops_static - flops_own)``; None where there was none."""
+    """``(flops - flops_own) / (flops_static - flops_own)``, of refused inputs 0 at least; None where there was none, or
+    where the clean input is refused."""
     work: tuple[int, ...]
     """How often each unit ran."""
     exit: int | None

@@ -33,15 +33,8 @@ class Hardened(Defense):
         return target.name + HARDENED_SUFFIX in target_names()
 
     def check(self, target: Target) -> None:
-        """See :meth:`Defense.check`."""
-        if not self.applies_to(target):
-            known = ", ".join(
-                name.removesuffix(HARDENED_SUFFIX) for name in target_names() if name.endswith(HARDENED_SUFFIX)
-            )
-            raise UsageError(
-                f"expected a target that has a hardened network ({known or 'none has'}), got {target.name}; register "
-                f"{target.name}{HARDENED_SUFFIX} as a target"
-            )
+        """See :meth:`Defense.check`; the hardened network must be there too."""
+        self._hardened(target)
 
     def defend(self, target: Target) -> Target:
         """See :meth:`Defense.defend`; nothing of the target's own network is left.
@@ -49,12 +42,21 @@ class Hardened(Defense):
         Raises:
             UsageError: if there is no such target, or its weights are not there; it says how to train them.
         """
-        self.check(target)
-        hardened = load_target(target.name + HARDENED_SUFFIX, device=target.device)
+        hardened = self._hardened(target)
         if isinstance(target, EarlyExitTarget) and isinstance(hardened, EarlyExitTarget):
             hardened.rule = same_rule(target, hardened.named_rules)
         hardened.name = f"{target.name} behind {self.name}"
         return hardened
+
+    def _hardened(self, target: Target) -> Target:
+        if self.applies_to(target):
+            return load_target(target.name + HARDENED_SUFFIX, device=target.device)
+        names = [name for name in target_names() if name.endswith(HARDENED_SUFFIX)]
+        known = ", ".join(name.removesuffix(HARDENED_SUFFIX) for name in names)
+        raise UsageError(
+            f"expected a target that has a hardened network ({known or 'none has'}), got {target.name}; leave "
+            f"{self.name} out, or register {target.name}{HARDENED_SUFFIX} as a target"
+        )
 
 
 def same_rule(target: EarlyExitTarget, named: Mapping[str, ExitRule]) -> ExitRule:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torpor.core.errors import UsageError
+from torpor.core.errors import UsageError, did_you_mean
 from torpor.defenses.base import Defense
 from torpor.defenses.bit_depth import BitDepth
 from torpor.defenses.box_caps import BoxCap, TrackCap
@@ -67,5 +67,8 @@ def load_defense(name: str) -> Defense:
         return Chain(tuple(load_defense(part) for part in name.split(JOINT)))
     kind, _, value = name.partition(":")
     if kind not in DEFENSES:
-        raise UsageError(f"expected a defense among {', '.join(DEFENSES)}, got {name!r}; see: torpor list defenses")
+        raise UsageError(
+            f"expected a defense among {', '.join(DEFENSES)}, got {name!r}; {did_you_mean(kind, DEFENSES)}"
+            "see: torpor list defenses"
+        )
     return DEFENSES[kind].parse(value)

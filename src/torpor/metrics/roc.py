@@ -117,7 +117,9 @@ def check_calibration(count: int, fpr: float) -> None:
         UsageError: if ``count`` is below :func:`fewest`.
     """
     if count < (least := fewest(fpr)):
-        raise UsageError(f"expected {least} clean inputs or more for a rate of {fpr:g}, got {count}; give more")
+        raise UsageError(
+            f"expected {least} clean inputs or more for a rate of {fpr:g}, got {count}; allow a larger one or give more"
+        )
 
 
 def flagged(scores: npt.ArrayLike, threshold: float) -> float:

@@ -10,7 +10,8 @@ from torpor.reports.tables import Column, Table, filled
 from torpor.reports.words import Row, percent, times
 
 ATTACKERS = ("blind", "adaptive")
-CLEAN = ("utility", "utility_name", "refused_rate", "latency_slowdown", "n")
+CLEAN = ("utility", "utility_name", "refused_rate", "latency_slowdown", "latency_valid", "n")
+"""Keys of a clean row that are said of its defense."""
 DEGRADED = ("changed_rate", "changed_cost_ratio", "hurt", "utility_loss_mean", "utility_loss_max")
 
 
@@ -26,8 +27,8 @@ def undefended(summary: Sequence[Row]) -> list[Row]:
 def defense_rows(summary: Sequence[Row]) -> list[dict[str, object]]:
     """Return what is said of each defense, the undefended target first; nothing where there is no defense.
 
-    >>> clean = {"kind": "clean", "attack": "clean", "flops_mean": 10.0, "flops_clean_mean": 10.0, "utility": 0.9}
-    >>> rows = defense_rows([{**clean, "defense": "none"}, {**clean, "defense": "jpeg", "flops_mean": 11.0}])
+    >>> clean = {"kind": "clean", "attack": "clean", "slowdown_mean": 1.0, "utility": 0.9}
+    >>> rows = defense_rows([{**clean, "defense": "none"}, {**clean, "defense": "jpeg", "slowdown_mean": 1.1}])
     >>> [(row["defense"], row["overhead"]) for row in rows]
     [('none', 1.0), ('jpeg', 1.1)]
     """
@@ -43,7 +44,8 @@ def defense_rows(summary: Sequence[Row]) -> list[dict[str, object]]:
             "attack": name,
             "defense": name,
             "kind": "defense",
-            "overhead": words.over_clean(clean),
+            "overhead": clean.get("slowdown_mean"),
+            "bound": words.over_clean(clean, "flops_static"),
         }
         for attacker in ATTACKERS:
             own = [row for row in rows if name == "none" or row.get("attacker") == attacker]
@@ -62,8 +64,9 @@ def defense_table(summary: Sequence[Row]) -> Table | None:
         return None
     name = next((str(row["utility_name"]) for row in rows if row.get("utility_name")), "utility")
     columns = [
-        Column("clean cost", "mean FLOPs of clean inputs over those without any defense", "overhead", times),
-        Column("clean latency", "seconds of clean inputs over those without any defense", "latency_slowdown", times),
+        Column("clean slowdown", "mean over clean inputs of FLOPs over those without any defense", "overhead", times),
+        Column("static bound", "what no input exceeds, over the mean clean cost without any defense", "bound", times),
+        Column("clean latency", "seconds over those without any defense, if they are valid", only=_latency),
         Column(f"clean {name}", "of clean inputs", "utility", percent),
         Column("clean refused", "clean inputs that are turned away", "refused_rate", percent, optional=True),
     ]
@@ -99,6 +102,10 @@ def degraded_table(summary: Sequence[Row]) -> Table | None:
         Column("largest loss", "of one clean input", "utility_loss_max", percent, optional=True),
     ]
     return _by_defense(columns, rows)
+
+
+def _latency(table: Table, row: Row) -> str:
+    return "INVALID" if row.get("latency_valid") is False else table.cell(row, "latency_slowdown", times)
 
 
 def _by_defense(columns: Sequence[Column], rows: Sequence[Row]) -> Table:

@@ -48,8 +48,8 @@ def _defense_sentence(row: Row) -> str:
     name = str(row.get("utility_name") or "utility")
     found = [f"{who} {value_text(row, f'{who}_slowdown_mean', times)}" for who in ATTACKERS]
     return (
-        f"Behind {row['defense']}, mean slowdown {', '.join(found)}; clean inputs cost "
-        f"{value_text(row, 'overhead', times)}, {name} {value_text(row, 'utility', percent)}."
+        f"Behind {row['defense']}, mean slowdown {', '.join(found)}, of clean inputs "
+        f"{value_text(row, 'overhead', times)}; their {name} {value_text(row, 'utility', percent)}."
     )
 
 
