@@ -13,6 +13,7 @@ import numpy as np
 from torpor.audits.gate_grammar import Gate
 from torpor.audits.read import Audit
 from torpor.core.budget_text import budget_text
+from torpor.core.errors import did_you_mean
 
 LATENCY_KEYS = frozenset({"latency_s_p50", "latency_slowdown", "i_latency"})
 WEAK_FLAGS = ("no-effect", "dead-gradients", "budget-unused")
@@ -174,7 +175,9 @@ def evaluate_gates(audit: Audit, gates: Sequence[Gate]) -> list[CheckResult]:
         )
         wanted = "an attack" if gate.selector is None else repr(gate.selector)
         wanted += "" if gate.defense is None else f" behind {gate.defense!r}"
-        reason = f"no row of {wanted} in the audit, which has {known}"
+        behind = {row.get("defense") or "none" for row in audit.summary}
+        near = "" if gate.defense is None or gate.defense in behind else did_you_mean(gate.defense, behind)
+        reason = f"no row of {wanted} in the audit; {near}it has {known}"
         results.append(undecided(gate, reason, audit.target["name"]))
     return results
 

@@ -53,7 +53,8 @@ def list_(
             f"expected filters with 'torpor list taxonomy' only, got some for {what.value}; leave them out"
         )
     rows = {What.TARGETS: _targets, What.ATTACKS: _attacks, What.DEFENSES: _defenses}[what]()
-    _print([_short(row) for row in rows] if what is What.ATTACKS and not as_json else rows, as_json)
+    short = {} if as_json else {What.ATTACKS: _short, What.DEFENSES: _bounding}
+    _print([short[what](row) for row in rows] if what in short else rows, as_json)
 
 
 def _targets() -> list[dict[str, str]]:
@@ -90,6 +91,12 @@ def _defenses() -> list[dict[str, str]]:
     return rows
 
 
+def _bounding(row: dict[str, str]) -> dict[str, str]:
+    """Say what a defense bounds in its sentence: most bound nothing, and a column of its own would take the place."""
+    bounds = f" Bounds: {row['bounds']}." if row["bounds"] else ""
+    return {"defense": row["defense"], "what it does": row["what it does"] + bounds}
+
+
 def _short(row: dict[str, str]) -> dict[str, str]:
     """Shorten an attack's row to what fits beside each other in 80 columns; ``--json`` has all of it."""
     from torpor.attacks.registry import ATTACKS
@@ -114,7 +121,7 @@ def _print(rows: list[dict[str, str]], as_json: bool) -> None:
         return
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for column in rows[0]:
-        table.add_column(column, no_wrap=column not in ("bounds", "what it does"))
+        table.add_column(column, no_wrap=column != "what it does")
     for row in rows:
         table.add_row(*row.values())
     console.print(table)

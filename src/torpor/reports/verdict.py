@@ -34,7 +34,10 @@ def verdict(audit: Row) -> list[str]:
         return [f"Worst slowdown {missing('no attack was run')}.", *sentences]
     clean = next((row for row in rows if row["kind"] == "clean"), None)
     control = costliest(beside(rows, worst), "control")
-    said = [_cost_sentence(worst, control), _reference_sentence(worst, audit)]
+    said = [
+        _cost_sentence(worst, control, " without a defense" if sentences else ""),
+        _reference_sentence(worst, audit),
+    ]
     said += [_steps_sentence(worst), _text_sentence(worst, clean)] if iterates([worst]) else []
     said += [_objects_sentence(worst, clean)] if finds([worst]) else []
     said += [] if iterates([worst]) or finds([worst]) else [_utility_sentence(worst, clean)]
@@ -53,7 +56,7 @@ def _defense_sentence(row: Row) -> str:
     )
 
 
-def _cost_sentence(worst: Row, control: Row | None) -> str:
+def _cost_sentence(worst: Row, control: Row | None, where: str) -> str:
     figures = [f"p95 {value_text(worst, 'slowdown_p95', times)}", f"mean {times(worst['slowdown_mean'])}"]
     figures += [f"95 % CI {ci95}"] if (ci95 := interval(worst)) else []
     against = "no control was run"
@@ -61,7 +64,7 @@ def _cost_sentence(worst: Row, control: Row | None) -> str:
         against = f"strongest control {times(control['slowdown_mean'])} in the mean"
     tops = value_text(worst, "slowdown_max", times)
     start = "No attack raised the mean cost. " if worst["slowdown_mean"] <= 1 else ""
-    return f"{start}Worst slowdown {tops} ({', '.join(figures)}) by {label(worst)}; {against}."
+    return f"{start}Worst slowdown{where} {tops} ({', '.join(figures)}) by {label(worst)}; {against}."
 
 
 def _reference_sentence(worst: Row, audit: Row) -> str:
