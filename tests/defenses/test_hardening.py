@@ -135,8 +135,8 @@ def test_a_hardened_network_that_is_not_there_is_said_to_be_missing(
 ) -> None:
     monkeypatch.setenv("TORPOR_CACHE", str(tmp_path))
     other = target.with_rule("confidence:0.9")
-    other.name = "captioner-scenes-lstm"
-    with pytest.raises(UsageError, match=r"got none; run: torpor zoo train captioner-scenes-lstm-hardened$"):
+    other.name = "detector-scenes"
+    with pytest.raises(UsageError, match=r"got none; run: torpor zoo train detector-scenes-hardened$"):
         HARD.defend(other)
     other.name = "my-network"
     assert not HARD.applies_to(other)

@@ -142,6 +142,9 @@ HARDENED: dict[str, EarlyExitEntry | CaptionEntry | DetectorEntry] = {
             HardRecipe(epochs=60, batch_size=64, pad=2, flip=False, supervision=1.0, eps=16 * LEVEL, attack_steps=10),
         ),
         _exits("sdn-resnet56-cifar10", HardRecipe(epochs=6, learning_rate=0.03, supervision=1.0, attack_steps=5)),
+        _captions(
+            "captioner-scenes-gru", HardCaptionRecipe(epochs=1, learning_rate=1e-3, attack_steps=3, autocast=False)
+        ),
         _captions("captioner-scenes-lstm", HardCaptionRecipe(epochs=1, learning_rate=1e-3, attack_steps=3)),
         HardenedDetector(
             "detector-scenes" + HARDENED_SUFFIX,

@@ -94,12 +94,17 @@ def sdn_digits_hardened() -> Target:
 
 
 def sdn_resnet56_cifar10_hardened() -> Target:
-    """Load the ResNet-56 that was trained on DeepSloth's images from the user's cache folder."""
+    """Load the ResNet-56 that was trained on DeepSloth's images."""
     return HARDENED["sdn-resnet56-cifar10-hardened"].load()
 
 
+def captioner_scenes_gru_hardened() -> Target:
+    """Load the GRU captioner that was trained on NICGSlowDown's pictures."""
+    return HARDENED["captioner-scenes-gru-hardened"].load()
+
+
 def captioner_scenes_lstm_hardened() -> Target:
-    """Load the captioner that was trained on NICGSlowDown's pictures from the user's cache folder."""
+    """Load the LSTM captioner that was trained on NICGSlowDown's pictures."""
     return HARDENED["captioner-scenes-lstm-hardened"].load()
 
 
