@@ -132,7 +132,7 @@ def cases() -> tuple[Case, ...]:
             None,
             boxes,
             ("svm", "trace"),
-            {Scale.SMOKE: Size(1, 5, 2), Scale.FULL: Size(2, 20, 6)},
+            {Scale.SMOKE: Size(1, 2, 2), Scale.FULL: Size(2, 20, 6)},
         )
         for attack in ("slowtrack", "overload")
     ]
