@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from torpor.cli.options import DataDir, Device, Inputs, Norm, Rule, Seed, Steps, TargetName
+from torpor.cli.options import DataDir, Device, Inputs, Norm, Rule, Seed, Steps, TargetName, ThreadCount
 
 
 def attack(
@@ -23,6 +23,7 @@ def attack(
     data_dir: DataDir = None,
     inputs: Inputs = None,
     rule: Rule = None,
+    threads: ThreadCount = None,
 ) -> None:
     """Attack the first test samples of TARGET with one attack and write clean and attacked inputs."""
     from torpor.attacks.registry import load_attack
@@ -31,6 +32,7 @@ def attack(
     from torpor.audits.plan import check_device, check_seed
     from torpor.audits.source import source
     from torpor.audits.store import save_tensors
+    from torpor.audits.workload import chosen_threads
     from torpor.cli.console import console
     from torpor.core.criteria import success
     from torpor.core.errors import UsageError
@@ -51,9 +53,12 @@ def attack(
     chosen.check(system)
     data = source(system, data_dir, inputs)
     batch = data.load("test", limit)
-    if isinstance(chosen, Universal):
-        chosen = chosen.fitted(system, data, seed)
-    with console.status(f"{name} on {len(batch)} samples"):
+    with (
+        chosen_threads(system, lambda: data, threads),
+        console.status(f"{name} on {len(batch)} samples"),
+    ):
+        if isinstance(chosen, Universal):
+            chosen = chosen.fitted(system, data, seed)
         result = chosen(
             system, system.read(batch.inputs), references=batch.references if len(batch.references) else None, seed=seed
         )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from torpor.cli.options import DataDir, Device, Inputs, Limit, Norm, Rule, Seed, Steps, TargetName
+from torpor.cli.options import DataDir, Device, Inputs, Limit, Norm, Rule, Seed, Steps, TargetName, ThreadCount
 
 
 def audit(
@@ -43,6 +43,7 @@ def audit(
             show_default=False,
         ),
     ] = None,
+    threads: ThreadCount = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder to write; runs/TARGET by default.", show_default=False)
     ] = None,
@@ -56,6 +57,7 @@ def audit(
     from torpor.audits.engine import run_audit
     from torpor.audits.plan import Plan, check_device, default_batch_size, parse_eps
     from torpor.audits.source import source
+    from torpor.audits.workload import chosen_threads
     from torpor.cli.console import console, show_audit
     from torpor.cli.progress import bar
     from torpor.core.errors import UsageError
@@ -90,8 +92,10 @@ def audit(
     if defenses is not None and not plan.defenses:
         raise UsageError("expected names of defenses, got none; see: torpor list defenses")
     folder = out or Path("runs") / target.replace(":", ".")
-    with bar() as progress:
-        run_audit(plan, system, folder, progress)
+    with chosen_threads(system, lambda: source(system, data_dir, inputs), threads) as number:
+        typer.echo(f"Threads: {number}", err=True)
+        with bar() as progress:
+            run_audit(plan, system, folder, progress)
     report = write_report(folder)
     show_audit(folder)
     console.print(f"Report: {report}", soft_wrap=True, highlight=False)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from torpor.cli.options import BatchSize, DataDir, Device, Inputs, Json, Limit, Rule, TargetName
+from torpor.cli.options import BatchSize, DataDir, Device, Inputs, Json, Limit, Rule, TargetName, ThreadCount
 
 
 def measure(
@@ -20,6 +20,7 @@ def measure(
     seconds: Annotated[
         bool, typer.Option("--seconds", help="Also price every unit in seconds on this device.")
     ] = False,
+    threads: ThreadCount = None,
     as_json: Json = False,
 ) -> None:
     """Print the clean cost profile of TARGET on its test data: exits, FLOPs, tail, accuracy, and latency."""
@@ -28,6 +29,7 @@ def measure(
     from torpor.audits.plan import check_device
     from torpor.audits.profile import clean_profile
     from torpor.audits.source import source
+    from torpor.audits.workload import chosen_threads
     from torpor.cli.console import console
     from torpor.cli.profile_table import profile_table
     from torpor.core.errors import UsageError
@@ -39,7 +41,8 @@ def measure(
     check_device(device)
     system = load_target(target, device=device, rule=rule)
     data = source(system, data_dir, inputs)
-    profile = clean_profile(system, data, limit=limit, batch_size=batch_size, seconds=seconds)
+    with chosen_threads(system, lambda: data, threads):
+        profile = clean_profile(system, data, limit=limit, batch_size=batch_size, seconds=seconds)
     if as_json:
         print(json.dumps(profile))
     else:

@@ -40,4 +40,10 @@ Rule = Annotated[
     str | None,
     typer.Option(help="Exit rule: drop:0.05, drop:0.15, confidence:T, entropy:T or patience:N.", show_default=False),
 ]
+ThreadCount = Annotated[
+    int | None,
+    typer.Option(
+        "--threads", help="Threads of torch; by default as many as the target gains from.", show_default=False
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

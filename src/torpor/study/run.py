@@ -14,6 +14,7 @@ from torpor.audits.environment import versions
 from torpor.audits.plan import BLIND, Plan, check_seed, default_batch_size
 from torpor.audits.read import Audit, read_audit
 from torpor.audits.store import write_atomically
+from torpor.audits.workload import chosen_threads
 from torpor.core.errors import DefenseError, TorporError, UsageError
 from torpor.core.space import DenseSpace
 from torpor.defenses.chain import Chain
@@ -102,18 +103,19 @@ def run_case(
     except TorporError as error:
         return Result(case, None, {}, None, {"": str(error)})
     missing: dict[str, str] = {}
-    try:
-        _audit(case, size, target, given, out, limit, seed, progress, missing)
-    except TorporError as error:
-        missing[""] = str(error)
-    if not (out / "audit.json").is_file():
-        return Result(case, None, {}, None, missing)
-    audit = read_audit(out)
-    found: dict[str, Any] | None = None
-    try:
-        found = _judged(case, size, target, given, out / "detectors.json", seed, progress)
-    except TorporError as error:
-        missing["detectors"] = str(error)
+    with chosen_threads(target, lambda: target.data(given)):
+        try:
+            _audit(case, size, target, given, out, limit, seed, progress, missing)
+        except TorporError as error:
+            missing[""] = str(error)
+        if not (out / "audit.json").is_file():
+            return Result(case, None, {}, None, missing)
+        audit = read_audit(out)
+        found: dict[str, Any] | None = None
+        try:
+            found = _judged(case, size, target, given, out / "detectors.json", seed, progress)
+        except TorporError as error:
+            missing["detectors"] = str(error)
     return Result(case, audit.parts(), _caught(audit), found, missing)
 
 

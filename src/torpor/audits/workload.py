@@ -1,0 +1,71 @@
+"""A small piece of the work that an audit is going to do, to choose the number of threads by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+from torpor.core.errors import TorporError, UsageError
+from torpor.data.sets import DataSet
+from torpor.meters.threads import Threads, gainful_threads, measured, using
+from torpor.targets.base import Target
+
+FEW = 16
+"""Samples of a small batch, such as is left of a larger one when most samples have retired from an attack."""
+SHORT_S, LONG_S = 0.05, 1.0
+"""A run of one sample that takes longer than the first is not repeated for a batch; than the second, not at all."""
+
+
+@contextmanager
+def chosen_threads(target: Target, data: Callable[[], DataSet], asked: int | None = None) -> Iterator[Threads]:
+    """Let torch use, inside the block, as many threads as were asked for, or as ``target`` gains from on its inputs.
+
+    A target on another device than the CPU, or one that cannot be run yet, leaves torch's own number.
+
+    Args:
+        target: what is going to run.
+        data: returns its inputs; called only to measure.
+        asked: this many; None to measure.
+
+    Raises:
+        UsageError: if fewer than one is asked for.
+
+    >>> from torpor.targets.toys import needle
+    >>> toy = needle()
+    >>> with chosen_threads(toy, lambda: toy.data(None), asked=1) as threads:
+    ...     threads.used, threads.why
+    (1, 'as asked for')
+    """
+    with using(_choice(target, data, asked)) as threads:
+        yield threads
+
+
+def _choice(target: Target, data: Callable[[], DataSet], asked: int | None) -> Threads:
+    most = torch.get_num_threads()
+    if asked is not None:
+        if asked < 1:
+            raise UsageError(f"expected 1 thread or more, got {asked}")
+        return Threads(asked, max(asked, most), "as asked for")
+    if most == 1:
+        return Threads(1, 1, "there is one")
+    if target.device.type != "cpu":
+        return Threads(most, most, f"the target runs on {target.device.type}")
+    try:
+        return Threads(gainful_threads(_small_run(target, data()), most), most, "measured on the target")
+    except TorporError:  # whatever it is, the audit itself is going to say it
+        return Threads(most, most, "the target could not be measured")
+
+
+def _small_run(target: Target, data: DataSet) -> Callable[[], object]:
+    """Return a call of a few milliseconds, or the shortest there is."""
+    one = target.read(data.load("test", 1).inputs)
+    seconds, _ = measured(lambda: target.run(one))
+    if seconds < LONG_S:  # the first run prepares what the next ones share
+        seconds, _ = measured(lambda: target.run(one))
+    if seconds <= SHORT_S:
+        few = target.read(data.load("test", FEW).inputs)
+        return lambda: target.run(few)
+    _, probe = next(iter(target.probes(one)))
+    return probe
