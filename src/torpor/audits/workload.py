@@ -12,10 +12,8 @@ from torpor.data.sets import DataSet
 from torpor.meters.threads import Threads, gainful_threads, measured, using
 from torpor.targets.base import Target
 
-FEW = 16
-"""Samples of a small batch, such as is left of a larger one when most samples have retired from an attack."""
-SHORT_S, LONG_S = 0.05, 1.0
-"""A run of one sample that takes longer than the first is not repeated for a batch; than the second, not at all."""
+MOST_SAMPLES, SHORT_S, LONG_S = 128, 0.25, 1.0
+"""As many samples run at once as take about ``SHORT_S``; one that takes longer than ``LONG_S`` runs only once."""
 
 
 @contextmanager
@@ -59,13 +57,14 @@ def _choice(target: Target, data: Callable[[], DataSet], asked: int | None) -> T
 
 
 def _small_run(target: Target, data: DataSet) -> Callable[[], object]:
-    """Return a call of a few milliseconds, or the shortest there is."""
+    """Return a call that takes some tenths of a second at most, or the shortest there is."""
     one = target.read(data.load("test", 1).inputs)
     seconds, _ = measured(lambda: target.run(one))
     if seconds < LONG_S:  # the first run prepares what the next ones share
         seconds, _ = measured(lambda: target.run(one))
-    if seconds <= SHORT_S:
-        few = target.read(data.load("test", FEW).inputs)
-        return lambda: target.run(few)
+    count = min(MOST_SAMPLES, int(SHORT_S / max(seconds, 1e-6)))
+    if count >= 1:
+        several = target.read(data.load("test", count).inputs)
+        return lambda: target.run(several)
     _, probe = next(iter(target.probes(one)))
     return probe

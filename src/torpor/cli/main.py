@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -19,6 +20,9 @@ from torpor.cli.measure import measure
 from torpor.cli.report import report
 from torpor.cli.study import study
 from torpor.cli.zoo import zoo
+
+# Threads that wait for work sleep: on a busy machine those that spin can make a run take thirty times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(
     no_args_is_help=True,

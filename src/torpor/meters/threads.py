@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,8 +15,10 @@ WALL = 0.8
 """More threads are worth it if a call takes at most this share of the time that it took with fewer,"""
 PROCESSOR = 1.25
 """and at most this many times the processor time of one thread: threads that wait for work may spin."""
-ENOUGH_S, LONG_S, MOST_REPEATS = 0.01, 0.5, 8
-"""A setting is measured for so many seconds or so often, but only once if a single call takes long."""
+LONG_S, ENOUGH_S = 1.0, 0.1
+"""Seconds of measuring after which one turn is enough, and after which a few are."""
+FEWEST_REPEATS, MOST_REPEATS = 5, 30
+"""How many turns are a few, and how many are enough however short a call is."""
 
 
 class Stopwatch(Protocol):
@@ -76,28 +79,30 @@ def gainful_threads(call: Callable[[], object], most: int, stopwatch: Stopwatch 
     with using(Threads(1, most, "to begin with")):
         while chosen < most:
             more = min(2 * chosen, most)
-            times = _least(call, sorted({1, chosen, more}), stopwatch)
-            (wall, _), (_, single), (less, processor) = times[chosen], times[1], times[more]
-            if not (less <= WALL * wall and processor <= PROCESSOR * single):
+            wall, processor = _ratios(call, chosen, more, stopwatch)
+            if not (wall <= WALL and processor <= PROCESSOR):
                 break
             chosen = more
     return chosen
 
 
-def _least(call: Callable[[], object], counts: list[int], stopwatch: Stopwatch) -> dict[int, tuple[float, float]]:
-    """Return the least seconds and processor seconds of ``call`` for each number of threads, measured in turns."""
-    least = dict.fromkeys(counts, (float("inf"), float("inf")))
+def _ratios(call: Callable[[], object], fewer: int, more: int, stopwatch: Stopwatch) -> tuple[float, float]:
+    """Return what ``more`` threads take of the seconds of ``fewer``, and of the processor seconds of one: medians."""
+    ratios: list[tuple[float, float]] = []
     spent = 0.0
     for repeat in range(MOST_REPEATS):
-        for count in counts:
+        taken = {}
+        for count in sorted({1, fewer, more}):
             torch.set_num_threads(count)
-            wall, processor = stopwatch(call)
-            spent += wall
-            least[count] = min(least[count][0], wall), min(least[count][1], processor)
-        # the first call of a pool that has just changed its size starts threads, which matters to short calls only
-        if spent >= len(counts) * (LONG_S if repeat == 0 else ENOUGH_S):
+            taken[count] = stopwatch(call)
+            spent += taken[count][0]
+        # the first turn starts threads and fills caches, which matters to short calls only
+        if repeat == 0 and spent < LONG_S:
+            continue
+        ratios.append((taken[more][0] / taken[fewer][0], taken[more][1] / taken[1][1]))
+        if spent >= LONG_S or (spent >= ENOUGH_S and len(ratios) >= FEWEST_REPEATS):
             break
-    return least
+    return statistics.median(wall for wall, _ in ratios), statistics.median(processor for _, processor in ratios)
 
 
 @contextmanager
