@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import sys
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from benchmarks import (
     counting,
     detector_step,
     equal_efficacy,
+    fuzz,
     iteration,
     memory,
     nicg_step,
@@ -43,6 +45,7 @@ from benchmarks.common import (
     translators,
     with_rule,
 )
+from benchmarks.damage import damage_file
 
 from torpor.attacks.base import Candidates
 from torpor.attacks.overload import TINY, Overload
@@ -436,3 +439,37 @@ def test_an_absent_toolbox_is_skipped_with_a_reason(
     rows = overload_peer.run(QUICK)
     assert [(row.value, row.verdict) for row in rows] == [(None, "skipped")]
     assert "No module named 'art'" in rows[0].note
+
+
+def test_fuzzing_tells_refusals_from_faults_and_keeps_the_faults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def texts(folder: Path) -> None:
+        (folder / "a.json").write_text('{"a": [1, {"b": 2}]}')
+
+    (tmp_path / "sound").mkdir()
+    texts(tmp_path / "sound")
+    for command, expected in (("--version", "done"), ("check {} n>1", "refused")):
+        corpus = fuzz.Corpus("texts", texts, (command,))
+        assert fuzz.fuzz(corpus, tmp_path / "sound", 0, tmp_path / "kept", 30) == expected
+    assert not (tmp_path / "kept").exists()
+
+    def broken(words: object) -> int:
+        raise ZeroDivisionError("on purpose")
+
+    monkeypatch.setattr(fuzz, "command_line", broken)
+    assert fuzz.fuzz(corpus, tmp_path / "sound", 7, tmp_path / "kept", 30) == "traceback"
+    assert "ZeroDivisionError: on purpose" in (tmp_path / "kept" / "texts-7.txt").read_text()
+
+
+def test_damage_is_repeatable_and_changes_something(tmp_path: Path) -> None:
+    damaged = []
+    for copy in ("one", "two"):
+        (tmp_path / copy).mkdir()
+        for number in range(40):
+            path = tmp_path / copy / f"{number}.json"
+            path.write_text('{"a": [1, {"b": 2}]}')
+            damage_file(path, random.Random(number))
+        damaged.append({each.name: each.read_bytes() for each in (tmp_path / copy).iterdir() if each.is_file()})
+    assert damaged[0] == damaged[1]
+    assert sum(content != b'{"a": [1, {"b": 2}]}' for content in damaged[0].values()) > 30
