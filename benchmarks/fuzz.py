@@ -163,7 +163,7 @@ def run(words: Sequence[str], log: Path, seconds: int) -> str:
                 sys.stdout.flush()
                 sys.stderr.flush()
             os._exit(code)
-    end = time.monotonic() + seconds
+    end, status = time.monotonic() + seconds, 0
     while time.monotonic() < end:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
