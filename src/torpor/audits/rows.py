@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,8 +60,19 @@ def clean_rows(clean: Clean, target: Target, cell: Cell, own: Outcome) -> pa.Tab
     return _rows(clean, target, cell, own, own, target.max_work(clean.inputs), spent)
 
 
-def attacked_rows(clean: Clean, target: Target, cell: Cell, own: Outcome, result: AttackResult) -> pa.Table:
-    """Return the records of one attack on one batch, run on ``target``; ``own`` is that of its clean inputs there."""
+def attacked_rows(
+    clean: Clean, target: Target, cell: Cell, own: Outcome, result: AttackResult, through: Sequence[str | None] = ()
+) -> pa.Table:
+    """Return the records of one attack on one batch, run on ``target``.
+
+    Args:
+        clean: the batch without attack and defense.
+        target: what was attacked.
+        cell: which row of the summary this is.
+        own: of running the clean inputs on ``target``.
+        result: of the attack.
+        through: for each sample the defense through which its input was crafted, if not through ``target`` itself.
+    """
     found = result.candidates
     spent: dict[str, Any] = {
         **_away(target, result.clean_inputs, result.inputs, cell.budget),
@@ -70,6 +82,7 @@ def attacked_rows(clean: Clean, target: Target, cell: Cell, own: Outcome, result
         "moved": result.moved.cpu().to(torch.float64).numpy(),
         "loss_fell": _flags(found.loss_fell),
         "black_box_won": _flags(found.black_box_won),
+        "found_through": list(through) or None,
     }
     return _rows(clean, target, cell, own, result.attacked, result.static, spent)
 
