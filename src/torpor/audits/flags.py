@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+
+from torpor.attacks.controls import Shuffled
 
 MOST = 0.5
 """``dead-gradients`` holds for more than this share of the samples with headroom."""
@@ -59,12 +61,13 @@ class Flags:
         """Share of the samples whose clean input is at its cap or its static bound, or is rejected by the defense."""
         return 1 - self.open / self.samples
 
-    def compute(self, controls: Iterable[Flags] = ()) -> list[str]:
+    def compute(self, controls: Mapping[str, Flags] | None = None) -> list[str]:
         """Return the flags that hold for an attack.
 
         Args:
-            controls: what was gathered of the controls of the same budget, on the same samples.
+            controls: what was gathered of the controls of the same budget, by name, on the same samples.
         """
+        beside = controls or {}
         if self.open == 0:
             return ["nothing-to-measure"]
         moved = np.concatenate(self.moved)
@@ -74,16 +77,20 @@ class Flags:
             "budget-unused": len(moved) > FEW * self.room and float(np.median(moved)) < UNUSED,
             "surrogate-not-tracking": self.stuck > FEW * self.room,
             "black-box-beats-white-box": self.black_box > FEW * self.room,
-            "control-beats-attack": any(self._loses(control) for control in controls),
-            "cap-reached-by-chance": any(self._no_better(control) for control in controls),
+            "control-beats-attack": any(self._loses(name, control) for name, control in beside.items()),
+            "cap-reached-by-chance": any(map(self._no_better, beside.values())),
         }
         return [name for name, holds in found.items() if holds]
 
-    def _loses(self, control: Flags) -> bool:
-        """Tell whether a control costs as much in the mean, unless both have got all that there is."""
+    def _loses(self, name: str, control: Flags) -> bool:
+        """Tell whether a control costs as much in the mean, unless both have got all that there is.
+
+        The attack's own perturbation, shuffled, must cost more: a flat one stays what it was.
+        """
         mine, other = (float(np.concatenate(each.slowdowns).mean()) for each in (self, control))
-        everything = self.ended == self.open and control.ended == control.open
-        return control.dearer > 0 and other >= mine * (1 - TIE) and not everything
+        if control.dearer == 0 or (self.ended == self.open and control.ended == control.open):
+            return False
+        return other > mine * (1 + TIE) if name == Shuffled.id else other >= mine * (1 - TIE)
 
     def _no_better(self, control: Flags) -> bool:
         """Tell whether a control takes (nearly) all samples to the cap, as the attack does."""

@@ -17,6 +17,7 @@ from torpor.audits.plan import Cell
 from torpor.audits.store import records_table
 from torpor.core.batches import Samples
 from torpor.core.budget import Budget
+from torpor.core.errors import UsageError
 from torpor.core.objects import frames_of, to_json
 from torpor.core.outcome import Outcome
 from torpor.core.records import Record
@@ -25,7 +26,7 @@ from torpor.core.text import TextSpace, levenshtein
 from torpor.core.work import Work
 from torpor.data.sets import Batch
 from torpor.metrics.distances import distances
-from torpor.metrics.headroom import headroom
+from torpor.metrics.headroom import SLACK, headroom
 from torpor.metrics.loops import i_loops
 from torpor.metrics.slowdown import slowdown
 from torpor.targets.base import Target
@@ -111,6 +112,7 @@ def _rows(
     flops_clean = free.prices.cost(clean.outcome.work).numpy()
     flops_own, flops = (target.prices.cost(each.work).numpy() for each in (own, outcome))
     flops_static = target.prices.cost(static).numpy()
+    _check_bound(target, float(flops_static.max()))
     columns: dict[str, Any] = {
         "sample": batch.index.numpy(),
         "attack": [cell.attack] * count,
@@ -137,6 +139,20 @@ def _rows(
     columns["stuck"] = stuck
     nothing = [None] * count
     return records_table({name: nothing if columns.get(name) is None else columns[name] for name in _COLUMNS})
+
+
+def _check_bound(target: Target, most: float) -> None:
+    """Refuse inputs that are allowed to cost more than the bound of all inputs that the target accepts.
+
+    Raises:
+        UsageError: if so.
+    """
+    bound = float(target.prices.cost(target.static_work()).item())
+    if most > bound * (1 + SLACK):
+        raise UsageError(
+            f"expected a static bound of {target.name} that covers every {target.space.accepts}, got {bound:,.0f} "
+            f"FLOPs where an input may cost {most:,.0f}; correct static_work, or let the space refuse such inputs"
+        )
 
 
 def _taken(

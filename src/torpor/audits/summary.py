@@ -165,14 +165,14 @@ def summarize(
 
 
 def _flags(plan: Plan, cell: Cell, row: _Row, rows: Sequence[_Row]) -> list[str]:
-    """Return the flags of an attack's row; none of others. Controls of its budget face the undefended target only."""
-    if cell.attack not in plan.attacks or cell.attacker == BLIND:
-        return []
-    beside = [
-        other.flags
+    """Return the flags of a row; controls face the undefended target only, so attacks meet them there alone."""
+    if cell.budget is None or cell.attack not in plan.attacks or cell.attacker == BLIND:
+        return ["nothing-to-measure"] if cell.budget is not None and row.flags.open == 0 else []
+    beside = {
+        each.attack: other.flags
         for each, other in zip(plan.cells, rows, strict=True)
         if each.budget == cell.budget and each.defense == cell.defense and each.attack not in plan.attacks
-    ]
+    }
     return row.flags.compute(beside)
 
 

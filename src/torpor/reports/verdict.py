@@ -105,7 +105,9 @@ def _open_sentences(worst: Row) -> list[str]:
         named = " and ".join(f"{count} through {name}" for name, count in through.items())
         said.append(f"Of these inputs the attack found {named}; sent to the target without it, they cost more.")
     if "cap-reached-by-chance" in worst["flags"]:
-        said.append("A control of the same budget takes nine in ten samples to the cap too: chance suffices for it.")
+        said.append(
+            "A control of the same budget takes nine in ten samples there too: nothing need be optimized for it."
+        )
     return said
 
 

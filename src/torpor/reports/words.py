@@ -23,7 +23,7 @@ FLAGS = {
     "control-beats-attack": "A control of the same budget, which optimizes nothing, costs as much in the mean or more: "
     "the attack does worse than chance, and its figure is no measure of the worst case.",
     "cap-reached-by-chance": "A control of the same budget takes nine in ten samples to the cap or the static bound, "
-    "as the attack does: random inputs suffice for it.",
+    "as the attack does: nothing need be optimized for it.",
     "nothing-to-measure": "Every clean input is at the cap or the static bound from the start (or the defense rejects "
     "it), so no attack could raise its cost: the row says what the cap holds, and nothing of the target below it.",
 }
