@@ -308,3 +308,21 @@ def test_missing_or_corrupt_records_are_data_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         gate(folder, "max(slowdown) < 1")
     assert verdicts(folder, "slowdown_max <= 2") == ["pass", "pass"]  # the summary needs no records
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"headroom_mean": None},
+        {"steps_clean_mean": 20.0, "cap": 20},
+        {"flags": ["nothing-to-measure"], "no_headroom_rate": 1.0},
+    ],
+)
+def test_a_pass_on_nothing_measured_is_inconclusive(tmp_path: Path, edit: dict[str, object]) -> None:
+    """Also in audits that were written before there was a flag for it."""
+    folder = write_audit(tmp_path, edits={"deepsloth": edit})
+    for text in ("max(slowdown) < 9", "slowdown_max <= 2", "mean(flops) < 1GFLOPs", "utility > 10%"):
+        (result,) = gate(folder, f"deepsloth: {text}")
+        assert (result.verdict, "nothing-to-measure" in result.reason) == (Verdict.INCONCLUSIVE, True)
+    assert verdicts(folder, "deepsloth: max(slowdown) < 1.5") == ["fail"]
+    assert verdicts(folder, "clean: mean(flops) <= 1 MFLOPs") == ["pass"]

@@ -25,13 +25,22 @@ def weak_flags(row: Mapping[str, Any], summary: Sequence[Mapping[str, Any]] = ()
     >>> weak_flags({"flags": ["cap-reached-by-chance", "no-effect"]})
     ('no-effect',)
     """
-    flags = set(row.get("flags") or ())
+    flags = _flags(row)
     if row.get("defense", "none") != "none":
         budget = [row.get(key) for key in ("attack", "norm", "eps")]
         free = [each for each in summary if each.get("defense", "none") == "none"]
         same = [each for each in free if [each.get(key) for key in ("attack", "norm", "eps")] == budget]
-        flags = flags & set(BEHIND) | {flag for each in same for flag in each.get("flags") or ()}
+        flags = flags & set(BEHIND) | {flag for each in same for flag in _flags(each)}
     return tuple(flag for flag in WEAK_FLAGS if flag in flags)
+
+
+def _flags(row: Mapping[str, Any]) -> set[str]:
+    """Return the flags of a row; an audit that knows no ``nothing-to-measure`` still says so in other keys."""
+    flags = set(row.get("flags") or ())
+    steps, cap = row.get("steps_clean_mean"), row.get("cap")
+    full = row.get("defense", "none") == "none" and isinstance(steps, float) and isinstance(cap, int) and steps >= cap
+    closed = row.get("headroom_mean", 0.0) is None
+    return flags | ({"nothing-to-measure"} if row.get("kind") == "attack" and (full or closed) else set())
 
 
 def weakness(row: Mapping[str, Any], summary: Sequence[Mapping[str, Any]] = (), accepted: Collection[str] = ()) -> str:

@@ -59,7 +59,7 @@ class Flags:
     @property
     def no_headroom(self) -> float:
         """Share of the samples whose clean input is at its cap or its static bound, or is rejected by the defense."""
-        return 1 - self.open / self.samples
+        return (self.samples - self.open) / self.samples
 
     def compute(self, controls: Mapping[str, Flags] | None = None) -> list[str]:
         """Return the flags that hold for an attack.

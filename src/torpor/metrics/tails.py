@@ -78,8 +78,9 @@ def bootstrap_ci95(
     array = vector(values, "values")
     if resamples < 1:
         raise UsageError(f"expected at least 1 resample, got {resamples}; 1000 is usual")
-    if array.min() == array.max():  # sums of equal values round, which would put the mean outside of them
-        return float(array[0]), float(array[0])
+    if array.min() == array.max():  # sums of equal values round, each number of them in its own way
+        value = float(statistic(array[None], axis=1)[0])
+        return value, value
     generator = np.random.default_rng(seed)
     rows = max(1, CHUNK // len(array))
     parts = []
