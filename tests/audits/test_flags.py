@@ -24,25 +24,36 @@ SOUND: dict[str, list[Any]] = {
     "flops_own": [1.0] * COUNT,
     "flops": [2.0] * COUNT,
     "flops_static": [3.0] * COUNT,
+    "slowdown": [2.0] * COUNT,
     "zero_gradient": [False] * COUNT,
     "stuck": [False] * COUNT,
     "black_box_won": [None] * COUNT,
+    "capped": [None] * COUNT,
+    "refused": [None] * COUNT,
     "moved": [1.0] * COUNT,
+    "steps": [None] * COUNT,
+    "cap": [None] * COUNT,
 }
+TRUTHS = ("zero_gradient", "stuck", "black_box_won", "capped", "refused")
 
 
-def flags(**changes: list[Any]) -> list[str]:
-    """Return the flags of twenty records in two batches."""
+def gathered(own: dict[str, list[Any]] | None = None, **changes: list[Any]) -> Flags:
+    """Return what is gathered of twenty records in two batches; ``own`` changes those of the clean inputs."""
     found = Flags()
-    yes_or_no = ("zero_gradient", "stuck", "black_box_won")
-    columns = {
-        name: pa.array(values, pa.bool_() if name in yes_or_no else pa.float64())
-        for name, values in (SOUND | changes).items()
-    }
-    table = pa.table(columns)
-    for part in (table.slice(0, 7), table.slice(7)):
-        found.update(part)
-    return found.compute()
+    table, clean = (
+        pa.table(
+            {name: pa.array(values, pa.bool_() if name in TRUTHS else pa.float64()) for name, values in columns.items()}
+        )
+        for columns in (SOUND | changes, SOUND | changes | (own or {}))
+    )
+    for start, stop in ((0, 7), (7, COUNT)):
+        found.update(table.slice(start, stop - start), clean.slice(start, stop - start))
+    return found
+
+
+def flags(own: dict[str, list[Any]] | None = None, **changes: list[Any]) -> list[str]:
+    """Return the flags of twenty records, beside no control."""
+    return gathered(own, **changes).compute()
 
 
 def some(value: object, count: int, rest: object) -> list[Any]:
@@ -73,7 +84,55 @@ def test_samples_without_headroom_do_not_count() -> None:
     clean = some(3.0, 12, 1.0)
     assert flags(flops_own=clean, flops=clean, zero_gradient=some(False, 12, True)) == ["no-effect", "dead-gradients"]
     everything = some(3.0, COUNT, 3.0)
-    assert flags(flops_own=everything, flops=everything) == []
+    assert flags(flops_own=everything, flops=everything) == ["nothing-to-measure"]
+
+
+def test_nothing_is_measured_where_every_clean_output_is_at_the_cap() -> None:
+    """The bound of a longer text is larger, but the decoder has no step left; one sample below the cap is enough."""
+    capped: dict[str, list[Any]] = {"steps": [20.0] * COUNT, "cap": [20.0] * COUNT}
+    assert flags(capped, **capped) == ["nothing-to-measure"]
+    assert gathered(capped, **capped).no_headroom == 1
+    below = {"steps": some(19.0, 1, 20.0)}
+    assert flags(below, **capped) == []
+    assert gathered(below, **capped).no_headroom == 0.95
+    assert flags({"refused": [True] * COUNT}, refused=[True] * COUNT) == ["nothing-to-measure"]
+
+
+def test_a_loss_that_falls_where_a_cap_or_a_rejection_holds_the_cost_is_no_sign() -> None:
+    stuck: dict[str, list[Any]] = {"stuck": [True] * COUNT}
+    assert flags(**stuck) == ["surrogate-not-tracking"]
+    assert flags(**stuck, capped=[True] * COUNT) == []
+    assert flags(**stuck, refused=[False] * COUNT) == []
+
+
+@pytest.mark.parametrize(
+    ("control", "attack", "found"),
+    [
+        ([1.9] * COUNT, [2.0] * COUNT, []),
+        ([2.0] * COUNT, [2.0] * COUNT, ["control-beats-attack"]),
+        ([2.1] * COUNT, [2.0] * COUNT, ["control-beats-attack"]),
+        (some(1.0, 10, 3.0), some(3.0, 10, 1.0), ["control-beats-attack"]),  # the same mean of other samples
+        (some(1.0, 11, 3.0), some(3.0, 10, 1.0), []),
+        ([3.0] * COUNT, [3.0] * COUNT, ["cap-reached-by-chance"]),
+        ([3.0] * COUNT, some(2.0, 1, 3.0), ["control-beats-attack", "cap-reached-by-chance"]),
+        (some(2.0, 2, 3.0), [3.0] * COUNT, ["cap-reached-by-chance"]),
+        (some(2.0, 3, 3.0), [3.0] * COUNT, []),
+        ([1.0] * COUNT, [1.0] * COUNT, ["no-effect"]),  # neither does anything
+    ],
+)
+def test_a_control_that_costs_as_much_beats_the_attack(
+    control: list[float], attack: list[float], found: list[str]
+) -> None:
+    """Clean samples cost 1, and 3 at most, so that a cost is its own slowdown."""
+    chance = gathered(flops=control, slowdown=control)
+    assert gathered(flops=attack, slowdown=attack).compute({"control-noise": chance}) == found
+
+
+def test_a_flat_perturbation_stays_what_it_was_when_shuffled() -> None:
+    shuffled = gathered()
+    assert gathered().compute({"control-shuffled": shuffled}) == []
+    better = gathered(flops=[2.5] * COUNT, slowdown=[2.5] * COUNT)
+    assert gathered().compute({"control-shuffled": better}) == ["control-beats-attack"]
 
 
 class Rounded(nn.Module):

@@ -14,6 +14,7 @@ from audit_factory import EPS, write_audit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from torpor.audits.evidence import BEHIND, WEAK_FLAGS
 from torpor.audits.gate import CheckResult, Verdict, evaluate_gates, overall
 from torpor.audits.gate_grammar import AGGREGATES, COLUMNS, KEYS, OPERATORS, UNITS, Gate, parse_gate
 from torpor.audits.read import Audit, IncompleteAudit, read_audit
@@ -193,8 +194,43 @@ def test_inconclusive(tmp_path: Path, edit: dict[str, object], text: str, words:
 def test_flags_that_spoil_a_pass_leave_a_fail_alone(tmp_path: Path) -> None:
     write_audit(tmp_path, edits={"deepsloth": {"flags": ["dead-gradients"]}})
     assert verdicts(tmp_path, "max(slowdown) < 1.05") == ["fail", "fail"]
-    write_audit(tmp_path, edits={"deepsloth": {"flags": ["surrogate-not-tracking"]}})
+    write_audit(tmp_path, edits={"deepsloth": {"flags": ["cap-reached-by-chance"]}})
     assert verdicts(tmp_path, "max(slowdown) < 3") == ["pass", "pass"]
+    assert gate(tmp_path, "max(slowdown) < 3")[0].notes == (
+        "cap-reached-by-chance: a control of the same budget reaches the cap too",
+    )
+
+
+@pytest.mark.parametrize("flag", WEAK_FLAGS)
+def test_a_weak_flag_spoils_a_pass_unless_it_is_accepted_by_name(tmp_path: Path, flag: str) -> None:
+    audit = read_audit(write_audit(tmp_path, edits={"deepsloth": {"flags": [flag]}}))
+    gates = [parse_gate("max(slowdown) < 3")]
+    assert [found.verdict.value for found in evaluate_gates(audit, gates)] == ["inconclusive", "pass"]
+    others = [name for name in WEAK_FLAGS if name != flag]
+    assert evaluate_gates(audit, gates, others)[0].verdict is Verdict.INCONCLUSIVE
+    flagged, sound = evaluate_gates(audit, gates, [flag, "no-effect"])
+    assert (flagged.verdict, flagged.accepted, flagged.reason) == (Verdict.PASS, (flag,), "")
+    assert (sound.verdict, sound.accepted) == (Verdict.PASS, ())
+    (failed, _) = evaluate_gates(audit, [parse_gate("max(slowdown) < 1.05")], [flag])
+    assert (failed.verdict, failed.accepted) == (Verdict.FAIL, ())
+
+
+@pytest.mark.parametrize("flag", WEAK_FLAGS)
+def test_which_flags_behind_a_defense_count(tmp_path: Path, flag: str) -> None:
+    """What an attack does not get behind a defense is the defense's merit; that it saw no gradient there is not."""
+    behind = {"defense": "jpeg:75", "attacker": "adaptive", "attack": "deepsloth", "flags": [flag]}
+    folder = write_audit(tmp_path / "own", edits={"noise-search": behind})
+    assert verdicts(folder, "@jpeg:75: slowdown_mean < 9") == ["inconclusive" if flag in BEHIND else "pass"]
+    free = {"noise-search": {**behind, "flags": []}, "deepsloth": {"flags": [flag]}}
+    folder = write_audit(tmp_path / "free", edits=free)
+    assert verdicts(folder, "@jpeg:75: slowdown_mean < 9") == ["inconclusive"]
+
+
+def test_the_share_of_samples_at_the_cap_is_said(tmp_path: Path) -> None:
+    folder = write_audit(tmp_path, edits={"deepsloth": {"no_headroom_rate": 0.25}})
+    (result,) = gate(folder, "deepsloth: max(slowdown) < 3")
+    assert result.verdict is Verdict.PASS
+    assert "25.0 % of the clean inputs are at the cap" in result.notes[0]
 
 
 def test_samples_without_headroom_are_left_out(tmp_path: Path) -> None:
@@ -272,3 +308,21 @@ def test_missing_or_corrupt_records_are_data_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         gate(folder, "max(slowdown) < 1")
     assert verdicts(folder, "slowdown_max <= 2") == ["pass", "pass"]  # the summary needs no records
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"headroom_mean": None},
+        {"steps_clean_mean": 20.0, "cap": 20},
+        {"flags": ["nothing-to-measure"], "no_headroom_rate": 1.0},
+    ],
+)
+def test_a_pass_on_nothing_measured_is_inconclusive(tmp_path: Path, edit: dict[str, object]) -> None:
+    """Also in audits that were written before there was a flag for it."""
+    folder = write_audit(tmp_path, edits={"deepsloth": edit})
+    for text in ("max(slowdown) < 9", "slowdown_max <= 2", "mean(flops) < 1GFLOPs", "utility > 10%"):
+        (result,) = gate(folder, f"deepsloth: {text}")
+        assert (result.verdict, "nothing-to-measure" in result.reason) == (Verdict.INCONCLUSIVE, True)
+    assert verdicts(folder, "deepsloth: max(slowdown) < 1.5") == ["fail"]
+    assert verdicts(folder, "clean: mean(flops) <= 1 MFLOPs") == ["pass"]

@@ -93,6 +93,7 @@ def test_baseline_with_tolerance(tmp_path: Path) -> None:
         (["mean(slowdown) < 1ms"], "expected no unit, x, %"),
         (["mean(slowdown) < 1", "--tolerance", "0.1"], "expected --baseline with --tolerance"),
         (["mean(slowdown) < 1", "--baseline", "nowhere"], "no folder"),
+        (["mean(slowdown) < 1", "--accept-flag", "no-efect"], "did you mean no-effect?"),
         (["mean(slowdown) < 1", "--junit", "nowhere/at/all.xml"], "expected a writable file"),
     ],
 )
@@ -105,6 +106,38 @@ def test_a_false_gate_is_wrong_usage_even_on_an_interrupted_audit(tmp_path: Path
     (tmp_path / "plan.json").write_text("{}")
     with pytest.raises(UsageError, match="did you mean"):
         invoke("check", tmp_path, "mean(slowdwn) < 1")
+
+
+def test_a_flag_is_accepted_by_name_and_every_report_says_so(tmp_path: Path) -> None:
+    run = write_audit(tmp_path / "run", edits={"deepsloth": {"flags": ["surrogate-not-tracking", "no-effect"]}})
+    junit, sarif = tmp_path / "j.xml", tmp_path / "s.sarif"
+    assert invoke("check", run, "max(slowdown) < 3")[0] == 11
+    code, output = invoke("check", run, "max(slowdown) < 3", "--accept-flag", "surrogate-not-tracking")
+    assert code == 11
+    assert last(output).endswith("the row is flagged no-effect")
+    both = ("--accept-flag", "surrogate-not-tracking", "--accept-flag", "no-effect")
+    code, output = invoke("check", run, "max(slowdown) < 3", *both, "--junit", junit, "--sarif", sarif)
+    assert (code, last(output)) == (0, "PASS")
+    for flag in both[1::2]:
+        assert (
+            f"max(slowdown) < 3 [deepsloth, Linf 8/255]: passes although flagged {flag}, which was accepted" in output
+        )
+    found = [each.attrib for each in ET.parse(junit).getroot().iter("property")]
+    assert [each["value"] for each in found if each["name"] == "accepted-flag"] == [
+        "no-effect",
+        "surrogate-not-tracking",
+    ]
+    said = json.loads(sarif.read_text())["runs"][0]["properties"]["accepted_flags"]
+    assert said[0] == {"flag": "no-effect", "checks": ["max(slowdown) < 3 [deepsloth, Linf 8/255]"]}
+
+
+def test_a_flag_is_accepted_against_a_baseline_too(tmp_path: Path) -> None:
+    old = write_audit(tmp_path / "old")
+    new = write_audit(tmp_path / "new", edits={"deepsloth": {"flags": ["black-box-beats-white-box"]}})
+    assert invoke("check", new, "--baseline", old)[0] == 11
+    code, output = invoke("check", new, "--baseline", old, "--accept-flag", "black-box-beats-white-box")
+    assert code == 0
+    assert "passes although flagged black-box-beats-white-box" in output
 
 
 def test_reports_are_written(tmp_path: Path) -> None:

@@ -44,6 +44,11 @@ def summarize(*batches: dict[str, np.ndarray], costs: np.ndarray | None = COSTS)
     return summary.compute(costs)
 
 
+def test_one_sample_has_no_interval() -> None:
+    assert summarize(records(1))["slowdown_ci95"] is None
+    assert summarize(records(1), records(1))["slowdown_ci95"] is not None
+
+
 def test_every_number_against_the_columns() -> None:
     batch = records(300)
     row = summarize(batch)

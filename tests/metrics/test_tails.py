@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
 from torpor.core.errors import UsageError
-from torpor.metrics import bootstrap_ci95, tails
+from torpor.metrics import bootstrap_ci95, interval95, tails
 from torpor.metrics.tails import CHUNK
 
 Floats = NDArray[np.float64]
@@ -83,6 +83,21 @@ def test_large_sets_are_resampled_in_bounded_pieces() -> None:
 def test_interval_lies_within_the_values(values: list[float]) -> None:
     low, high = bootstrap_ci95(values, np.median, resamples=50)
     assert min(values) <= low <= high <= max(values)
+
+
+@given(st.floats(1.0, 50.0), st.integers(2, 60))
+def test_equal_values_have_an_interval_of_no_width_at_their_mean(value: float, count: int) -> None:
+    low, high = bootstrap_ci95([value] * count)
+    assert low == high == tails([value] * count).mean
+
+
+def test_one_value_has_no_interval_and_none_is_refused() -> None:
+    assert interval95([3.0]) is None
+    assert interval95([3.0, 4.0]) == bootstrap_ci95([3.0, 4.0])
+    assert interval95([1.0, 2.0, 9.0], np.median) == bootstrap_ci95([1.0, 2.0, 9.0], np.median)
+    for values in ([], [float("nan")], [1.0, float("inf")]):
+        with pytest.raises(UsageError):
+            interval95(values)
 
 
 def test_resamples_must_be_positive() -> None:

@@ -247,10 +247,11 @@ def resent(result: AttackResult, target: Target) -> AttackResult:
 
     Nobody checks before whether they help there, so all are sent as they are, whatever comes of it.
     """
+    bounds = [target.max_work(inputs).counts for inputs in (result.clean_inputs, result.inputs)]
     return replace(
         result,
         attacked=target.redrawn().run(result.inputs),
-        static=target.max_work(result.inputs),
+        static=Work(torch.maximum(*bounds)),
         seconds=0.0,
     )
 
@@ -260,7 +261,11 @@ def costlier(target: Target, found: AttackResult, known: AttackResult) -> Attack
 
     Who knows of a defense can still send what was crafted without it.
     """
-    better = target.claimed(known.attacked) > target.claimed(found.attacked)
+    return merged(found, known, target.claimed(known.attacked) > target.claimed(found.attacked))
+
+
+def merged(found: AttackResult, known: AttackResult, better: Tensor) -> AttackResult:
+    """Return ``found`` with the inputs of ``known`` where ``better``, bool ``[B]``; effort stays that of ``found``."""
     one, other = known.attacked, found.attacked
     return replace(
         found,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from torpor.audits.gate import CheckResult, Verdict, describe_row, row_tags, scalar, weakness
+from torpor.audits.evidence import notes, used_flags, weakness
+from torpor.audits.gate import CheckResult, Verdict, describe_row, row_tags, scalar
 from torpor.audits.read import Audit
 from torpor.core.errors import DataError, UsageError
 
@@ -25,7 +26,9 @@ def row_key(row: Mapping[str, Any]) -> RowKey:
     return row["attack"], row.get("defense") or "none", row.get("attacker"), row.get("norm"), row.get("eps")
 
 
-def compare_baseline(new: Audit, old: Audit, tolerance: float = 0.05) -> list[CheckResult]:
+def compare_baseline(
+    new: Audit, old: Audit, tolerance: float = 0.05, accepted: Collection[str] = ()
+) -> list[CheckResult]:
     """Check that no row of ``old`` has become worse in ``new``.
 
     A metric that may not grow fails where ``new > old * (1 + tolerance)``, one that may not fall where
@@ -37,6 +40,7 @@ def compare_baseline(new: Audit, old: Audit, tolerance: float = 0.05) -> list[Ch
         new: the audit to judge.
         old: the audit to compare with.
         tolerance: relative change that is let through.
+        accepted: flags of ``new`` that the user accepts.
 
     Raises:
         UsageError: if the audits are of different targets, or ``tolerance`` is not a finite number of 0 or more.
@@ -51,7 +55,7 @@ def compare_baseline(new: Audit, old: Audit, tolerance: float = 0.05) -> list[Ch
         )
     rows, results = _by_key(new), list[CheckResult]()
     for key, before in _by_key(old).items():
-        results += _compare_rows(new, old, before, rows.get(key), tolerance)
+        results += _compare_rows(new, old, before, rows.get(key), tolerance, accepted)
     if not results:
         results.append(undecided_baseline("the baseline holds nothing to compare with", new.target["name"]))
     return results
@@ -77,11 +81,17 @@ def _by_key(audit: Audit) -> dict[RowKey, Mapping[str, Any]]:
 
 
 def _compare_rows(
-    new: Audit, old: Audit, before: Mapping[str, Any], after: Mapping[str, Any] | None, tolerance: float
+    new: Audit,
+    old: Audit,
+    before: Mapping[str, Any],
+    after: Mapping[str, Any] | None,
+    tolerance: float,
+    accepted: Collection[str],
 ) -> Sequence[CheckResult]:
     if after is None:
         return [_result(new, "row", before, None, "", "the row is in the baseline but not in this audit")]
-    doubt = weakness(after, new.summary) or _other_samples(new, old, before, after)
+    flags = used_flags(after, new.summary, accepted)
+    doubt = weakness(after, new.summary, accepted) or _other_samples(new, old, before, after)
     results = []
     for metric in (*MAY_NOT_GROW, *MAY_NOT_FALL):
         reference = scalar(before, metric)
@@ -97,7 +107,7 @@ def _compare_rows(
         elif value > bound if grows else value < bound:
             results.append(_result(new, metric, after, value, limit, "", failed=True))
         else:
-            results.append(_result(new, metric, after, value, limit, doubt))
+            results.append(_result(new, metric, after, value, limit, doubt, accepted=() if doubt else flags))
     return results
 
 
@@ -117,6 +127,7 @@ def _result(
     reason: str,
     *,
     failed: bool = False,
+    accepted: tuple[str, ...] = (),
 ) -> CheckResult:
     verdict = Verdict.FAIL if failed else Verdict.INCONCLUSIVE if reason else Verdict.PASS
     return CheckResult(
@@ -130,4 +141,6 @@ def _result(
         verdict=verdict,
         reason=reason,
         tags=row_tags(row),
+        accepted=accepted,
+        notes=notes(row),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from torpor.audits.rows import Clean, attacked_rows, clean_rows
 from torpor.audits.source import source
 from torpor.audits.store import Store, save_tensors, write_atomically
 from torpor.audits.summary import summarize
+from torpor.audits.transfer import Transfer
 from torpor.core.budget import Budget
 from torpor.core.errors import DataError, DefenseError, TorporError, UsageError
 from torpor.data.sets import Batch, DataSet
@@ -210,44 +211,44 @@ def _attack_batch(
     """Attack one batch in every way and write its shard."""
     inputs = free.target.space.check(free.target.read(batch.inputs))
     clean = Clean(free.target, batch, inputs, free.target.run(inputs))
-    tables = [clean_rows(clean, free.target, Cell("clean", None), clean.outcome)]
+    tables = {Cell("clean", None): clean_rows(clean, free.target, Cell("clean", None), clean.outcome)}
     references = batch.references if len(batch.references) else None
     kept: dict[str, Tensor] = {}
     seconds: dict[str, float] = {}
 
     own = {front.defense: front.target.run(inputs) for front in fronts} | {free.defense: clean.outcome}
 
-    def keep(front: Front, cell: Cell, result: AttackResult) -> None:
-        tables.append(attacked_rows(clean, front.target, cell, own[front.defense], result))
+    def keep(front: Front, cell: Cell, result: AttackResult, through: Sequence[str | None] = ()) -> None:
+        tables[cell] = attacked_rows(clean, front.target, cell, own[front.defense], result, through)
         found = examples.pick(clean, front.target, result)
         kept.update({f"{cell.slug}/{field}": value for field, value in found.items()})
         seconds[cell.slug] = result.seconds
 
-    def attack(
-        front: Front, one: Attack, attacker: str | None = None, known: AttackResult | None = None
-    ) -> AttackResult:
-        cell = Cell(one.id, one.budget, front.defense, attacker)
-        tell(cell.slug, len(seconds))
-        result = one(front.target, inputs, references=references, seed=plan.seed)
-        if known is not None:
-            result = costlier(front.target, result, known)
-        keep(front, cell, result)
-        return result
+    def attack(front: Front, one: Attack, attacker: str | None = None) -> AttackResult:
+        tell(Cell(one.id, one.budget, front.defense, attacker).slug, len(seconds))
+        return one(front.target, inputs, references=references, seed=plan.seed)
 
-    found: list[AttackResult] = []
+    def cell_of(one: Attack) -> Cell:
+        return Cell(one.id, one.budget)
+
+    best: dict[Cell, Transfer] = {}
     for budget, wanted in free.attacks:
         results = [attack(free, one) for one in wanted]
+        best.update((cell_of(one), Transfer(free.target, found)) for one, found in zip(wanted, results, strict=True))
         for control in (*free_controls(budget), *matched_controls(budget, free.target, wanted, results)):
-            attack(free, control)
-        found += results
+            keep(free, cell_of(control), attack(free, control))
     for front in fronts:
+        clean_cell = Cell("clean", None, front.defense)
         tell(f"clean behind {front.defense}", len(seconds))
-        tables.append(clean_rows(clean, front.target, Cell("clean", None, front.defense), own[front.defense]))
-        seconds[Cell("clean", None, front.defense).slug] = 0.0
-        crafted = iter(found)
-        for budget, wanted in front.attacks:
-            for one in wanted:
-                sent = resent(next(crafted), front.target)
-                keep(front, Cell(one.id, budget, front.defense, BLIND), sent)
-                attack(front, one, ADAPTIVE, sent)
-    store.write(number, pa.concat_tables(tables), kept, seconds)
+        tables[clean_cell] = clean_rows(clean, front.target, clean_cell, own[front.defense])
+        seconds[clean_cell.slug] = 0.0
+        for one in (one for _, wanted in front.attacks for one in wanted):
+            known = best[cell_of(one)]
+            sent = resent(known.own, front.target)
+            keep(front, Cell(one.id, one.budget, front.defense, BLIND), sent)
+            crafted = costlier(front.target, attack(front, one, ADAPTIVE), sent)
+            keep(front, Cell(one.id, one.budget, front.defense, ADAPTIVE), crafted)
+            known.offer(crafted, front.defense)
+    for cell, found in best.items():
+        keep(free, cell, found.result, found.through)
+    store.write(number, pa.concat_tables(tables[cell] for cell in plan.cells), kept, seconds)

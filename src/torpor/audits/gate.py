@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 import numpy as np
 
+from torpor.audits.evidence import notes, used_flags, weakness
 from torpor.audits.gate_grammar import Gate
 from torpor.audits.read import Audit
 from torpor.core.budget_text import budget_text
 from torpor.core.errors import did_you_mean
 
 LATENCY_KEYS = frozenset({"latency_s_p50", "latency_slowdown", "i_latency"})
-WEAK_FLAGS = ("no-effect", "dead-gradients", "budget-unused")
-"""Reliability flags of an attack that did not work: that nothing got past a limit then proves nothing."""
 _REASONS = {
     "latency_s_p50": "latency_reason",
     "latency_slowdown": "latency_reason",
@@ -59,6 +58,8 @@ class CheckResult:
         verdict: whether the check held.
         reason: why the verdict is inconclusive; empty otherwise.
         tags: taxonomy identifiers of the row, by taxonomy.
+        accepted: flags that would have made a pass inconclusive, had the user not accepted them by name.
+        notes: what else a reader of the verdict must know, in words.
     """
 
     check: str
@@ -71,6 +72,8 @@ class CheckResult:
     verdict: Verdict
     reason: str = ""
     tags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    accepted: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def describe_row(row: Mapping[str, Any]) -> str:
@@ -113,30 +116,6 @@ def scalar(row: Mapping[str, Any], key: str) -> float | None:
     return float(value)
 
 
-def weakness(row: Mapping[str, Any], summary: Sequence[Mapping[str, Any]] = ()) -> str:
-    """Say why a pass on this row would be no evidence; empty if it is.
-
-    Behind a defense an attack without effect is what was hoped for, if it has one on the target without the defense:
-    that row of ``summary`` tells. Only gradients that died on the way through the defense count there.
-
-    >>> weakness({"flags": ["dead-gradients"]})
-    'a pass is no evidence: the row is flagged dead-gradients'
-    >>> free = {"attack": "pgd", "norm": "L2", "eps": 1.0, "defense": "none", "flags": []}
-    >>> weakness({**free, "defense": "jpeg", "flags": ["no-effect"]}, [free])
-    ''
-    """
-    flags = set(row.get("flags") or ())
-    budget = [row.get(key) for key in ("attack", "norm", "eps")]
-    where = "the row is"
-    if row.get("defense", "none") != "none":
-        free = [each for each in summary if each.get("defense", "none") == "none"]
-        same = [each for each in free if [each.get(key) for key in ("attack", "norm", "eps")] == budget]
-        flags = flags & {"dead-gradients"} | {flag for each in same for flag in each.get("flags") or ()}
-        where = "the attack, behind the defense or without it, is"
-    found = [flag for flag in WEAK_FLAGS if flag in flags]
-    return f"a pass is no evidence: {where} flagged {', '.join(found)}" if found else ""
-
-
 def overall(results: Sequence[CheckResult]) -> Verdict:
     """Sum up: a fail beats an inconclusive check, which beats a pass. No checks at all are inconclusive.
 
@@ -155,11 +134,16 @@ def undecided(gate: Gate, reason: str, target: str = "") -> CheckResult:
     return CheckResult(str(gate), rule, target, "", None, "not measured", limit, Verdict.INCONCLUSIVE, reason)
 
 
-def evaluate_gates(audit: Audit, gates: Sequence[Gate]) -> list[CheckResult]:
+def evaluate_gates(audit: Audit, gates: Sequence[Gate], accepted: Collection[str] = ()) -> list[CheckResult]:
     """Evaluate each gate on each row that it selects: every attack, or the rows of its selector.
 
     A gate is inconclusive where its value was not measured, its latency is not valid, its records are incomplete, no
-    row matches, or it passes although the attack did not work (:data:`WEAK_FLAGS`).
+    row matches, or it passes although the attack did not work (:data:`~torpor.audits.evidence.WEAK_FLAGS`).
+
+    Args:
+        audit: to be judged.
+        gates: what must hold.
+        accepted: flags that the user accepts: a pass on a row that carries no other is a pass.
 
     Raises:
         DataError: if the records are missing or corrupt.
@@ -168,7 +152,7 @@ def evaluate_gates(audit: Audit, gates: Sequence[Gate]) -> list[CheckResult]:
     for gate in gates:
         rows = [row for row in audit.summary if _selected(gate, row)]
         if rows:
-            results += [_evaluate(audit, gate, row) for row in rows]
+            results += [_evaluate(audit, gate, row, accepted) for row in rows]
             continue
         known = (
             ", ".join(sorted({f"{row['attack']}@{row.get('defense') or 'none'}" for row in audit.summary})) or "no rows"
@@ -188,12 +172,12 @@ def _selected(gate: Gate, row: Mapping[str, Any]) -> bool:
     return bool(row["kind"] == "attack" if gate.selector is None else row["attack"] == gate.selector)
 
 
-def _evaluate(audit: Audit, gate: Gate, row: Mapping[str, Any]) -> CheckResult:
+def _evaluate(audit: Audit, gate: Gate, row: Mapping[str, Any], accepted: Collection[str]) -> CheckResult:
     value, reason = _summarized(gate, row) if gate.aggregate is None else _aggregated(audit, gate, row)
     verdict = Verdict.INCONCLUSIVE
     if value is not None and not reason:
         verdict = Verdict.PASS if gate.holds(value) else Verdict.FAIL
-        if verdict is Verdict.PASS and (reason := weakness(row, audit.summary)):
+        if verdict is Verdict.PASS and (reason := weakness(row, audit.summary, accepted)):
             verdict = Verdict.INCONCLUSIVE
     return CheckResult(
         check=str(gate),
@@ -206,6 +190,8 @@ def _evaluate(audit: Audit, gate: Gate, row: Mapping[str, Any]) -> CheckResult:
         verdict=verdict,
         reason=reason,
         tags=row_tags(row),
+        accepted=used_flags(row, audit.summary, accepted) if verdict is Verdict.PASS else (),
+        notes=notes(row),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from torpor.audits.plan import Cell
 from torpor.audits.store import records_table
 from torpor.core.batches import Samples
 from torpor.core.budget import Budget
+from torpor.core.errors import UsageError
 from torpor.core.objects import frames_of, to_json
 from torpor.core.outcome import Outcome
 from torpor.core.records import Record
@@ -24,7 +26,7 @@ from torpor.core.text import TextSpace, levenshtein
 from torpor.core.work import Work
 from torpor.data.sets import Batch
 from torpor.metrics.distances import distances
-from torpor.metrics.headroom import headroom
+from torpor.metrics.headroom import SLACK, headroom
 from torpor.metrics.loops import i_loops
 from torpor.metrics.slowdown import slowdown
 from torpor.targets.base import Target
@@ -59,8 +61,19 @@ def clean_rows(clean: Clean, target: Target, cell: Cell, own: Outcome) -> pa.Tab
     return _rows(clean, target, cell, own, own, target.max_work(clean.inputs), spent)
 
 
-def attacked_rows(clean: Clean, target: Target, cell: Cell, own: Outcome, result: AttackResult) -> pa.Table:
-    """Return the records of one attack on one batch, run on ``target``; ``own`` is that of its clean inputs there."""
+def attacked_rows(
+    clean: Clean, target: Target, cell: Cell, own: Outcome, result: AttackResult, through: Sequence[str | None] = ()
+) -> pa.Table:
+    """Return the records of one attack on one batch, run on ``target``.
+
+    Args:
+        clean: the batch without attack and defense.
+        target: what was attacked.
+        cell: which row of the summary this is.
+        own: of running the clean inputs on ``target``.
+        result: of the attack.
+        through: for each sample the defense through which its input was crafted, if not through ``target`` itself.
+    """
     found = result.candidates
     spent: dict[str, Any] = {
         **_away(target, result.clean_inputs, result.inputs, cell.budget),
@@ -70,6 +83,7 @@ def attacked_rows(clean: Clean, target: Target, cell: Cell, own: Outcome, result
         "moved": result.moved.cpu().to(torch.float64).numpy(),
         "loss_fell": _flags(found.loss_fell),
         "black_box_won": _flags(found.black_box_won),
+        "found_through": list(through) or None,
     }
     return _rows(clean, target, cell, own, result.attacked, result.static, spent)
 
@@ -98,6 +112,7 @@ def _rows(
     flops_clean = free.prices.cost(clean.outcome.work).numpy()
     flops_own, flops = (target.prices.cost(each.work).numpy() for each in (own, outcome))
     flops_static = target.prices.cost(static).numpy()
+    _check_bound(target, float(flops_static.max()))
     columns: dict[str, Any] = {
         "sample": batch.index.numpy(),
         "attack": [cell.attack] * count,
@@ -124,6 +139,20 @@ def _rows(
     columns["stuck"] = stuck
     nothing = [None] * count
     return records_table({name: nothing if columns.get(name) is None else columns[name] for name in _COLUMNS})
+
+
+def _check_bound(target: Target, most: float) -> None:
+    """Refuse inputs that are allowed to cost more than the bound of all inputs that the target accepts.
+
+    Raises:
+        UsageError: if so.
+    """
+    bound = float(target.prices.cost(target.static_work()).item())
+    if most > bound * (1 + SLACK):
+        raise UsageError(
+            f"expected a static bound of {target.name} that covers every {target.space.accepts}, got {bound:,.0f} "
+            f"FLOPs where an input may cost {most:,.0f}; correct static_work, or let the space refuse such inputs"
+        )
 
 
 def _taken(

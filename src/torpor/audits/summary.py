@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -63,8 +63,9 @@ class _Row:
         self.samples = self.success = self.refused = 0
         self.refuses = False
         self.behind: list[pa.Table] = []
+        self.found_through: dict[str, int] = {}
 
-    def update(self, table: pa.Table) -> None:
+    def update(self, table: pa.Table, own: pa.Table) -> None:
         columns = {name: table[name].to_numpy(zero_copy_only=False) for name in COLUMNS}
         maybe = {name: columns[name].astype(np.float64) for name in NULLABLE}
         steps, finds, exits = (table[name].null_count == 0 for name in ("steps", "kept", "exit"))
@@ -74,13 +75,15 @@ class _Row:
             self.scores.update(table["output"].to_pylist(), table["reference_text"].to_pylist())
         if finds:
             self.outputs.update({name: table[name].to_pylist() for name in OUTPUT_COLUMNS})
-        self.flags.update(table)
+        self.flags.update(table, own)
         clean, agrees = table["flops_own"].to_numpy(), columns["agreement"].astype(bool)
         met = self.criterion(Evidence(columns["flops"], clean, columns["flops_static"], agrees))
         self.success += int((met & ~table["refused"].fill_null(False).to_numpy(zero_copy_only=False)).sum())
         self.samples += len(table)
         self.refused += int(pc.sum(table["refused"]).as_py() or 0)
         self.refuses |= table["refused"].null_count == 0
+        for name in table["found_through"].drop_null().to_pylist():
+            self.found_through[name] = self.found_through.get(name, 0) + 1
         if self.guarded:
             self.behind.append(table.select((*COMPARED, "refused")))
 
@@ -116,7 +119,7 @@ def summarize(
     rows = [_Row(criterion, cell) for cell in plan.cells]
     for table in store.tables():
         for cell, row in zip(plan.cells, rows, strict=True):
-            row.update(_select(table, cell))
+            row.update(_select(table, cell), _select(table, Cell("clean", None, cell.defense)))
     seconds = store.seconds()
     first = next(cell for cell in plan.cells if cell.budget)
     summary = []
@@ -141,7 +144,9 @@ def summarize(
                 "success_criterion": str(criterion),
                 "utility_name": target.utility_name,
                 "attack_seconds": seconds[cell.slug] if budget else 0.0,
-                "flags": row.flags.compute() if cell.attack in plan.attacks and cell.attacker != BLIND else [],
+                "no_headroom_rate": row.flags.no_headroom,
+                "found_through": row.found_through or None,
+                "flags": _flags(plan, cell, row, rows),
                 **(_fit_cost(store.folder / "fitted" / f"{cell.slug}.safetensors")),
                 **_latency(target, _timed(plan, cell, target, defended, pairs)),
             }
@@ -157,6 +162,18 @@ def summarize(
         "clock": stage_clock(target, data) if plan.timed and isinstance(target, CandidateTarget) else None,
         "summary": summary,
     }
+
+
+def _flags(plan: Plan, cell: Cell, row: _Row, rows: Sequence[_Row]) -> list[str]:
+    """Return the flags of a row; controls face the undefended target only, so attacks meet them there alone."""
+    if cell.budget is None or cell.attack not in plan.attacks or cell.attacker == BLIND:
+        return ["nothing-to-measure"] if cell.budget is not None and row.flags.open == 0 else []
+    beside = {
+        each.attack: other.flags
+        for each, other in zip(plan.cells, rows, strict=True)
+        if each.budget == cell.budget and each.defense == cell.defense and each.attack not in plan.attacks
+    }
+    return row.flags.compute(beside)
 
 
 def _timed(plan: Plan, cell: Cell, target: Target, defended: Target, pairs: dict[str, Tensor]) -> dict[str, Any]:
@@ -232,6 +249,7 @@ def describe_target(target: Target) -> dict[str, Any]:
         "behavior": target.behavior.value,
         "mechanism": target.mechanism,
         "inputs": target.space.kind,
+        "accepts": target.space.accepts,
         "input_shape": list(target.space.shape) if isinstance(target.space, DenseSpace) else None,
         "utility_name": target.utility_name,
         "static_flops": int(target.prices.cost(target.static_work()).item()),

@@ -60,7 +60,7 @@ def time_pairs(
     peaks = [memory.measure(call) for _, call in pairs] if memory.available else []
     return {
         "latency_s_p50": found.attacked_s_p50,
-        "latency_ci95": list(found.ci95),
+        "latency_ci95": None if found.ci95 is None else list(found.ci95),
         "latency_slowdown": found.slowdown,
         "latency_valid": found.valid,
         "latency_reason": found.reason,

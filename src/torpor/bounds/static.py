@@ -18,12 +18,15 @@ class StaticBound:
         units: ``(name, FLOPs of one run, most runs per sample)`` of each unit.
         flops: most FLOPs per sample.
         flops_least: FLOPs of the cheapest path through the units; see :meth:`Target.least_work`.
+        inputs: of which inputs it is a bound, such as ``"text of up to 4,096 bytes and 128 tokens"``; of
+            others it says nothing.
     """
 
     target: str
     units: tuple[tuple[str, int, int], ...]
     flops: float
     flops_least: float
+    inputs: str = "input"
 
     @property
     def slowdown(self) -> float:
@@ -32,7 +35,7 @@ class StaticBound:
 
 
 def static_bound(target: Target) -> StaticBound:
-    """Return the static bound of a target over all inputs.
+    """Return the static bound of a target over all inputs that it accepts.
 
     Raises:
         UsageError: if the cheapest path costs nothing, so that no cost can be compared with it.
@@ -54,4 +57,5 @@ def static_bound(target: Target) -> StaticBound:
         units=tuple((unit.name, unit.flops, count) for unit, count in units),
         flops=prices.cost(most).item(),
         flops_least=prices.cost(least).item(),
+        inputs=target.space.accepts,
     )

@@ -25,6 +25,6 @@ def bound(target: TargetName, as_json: Json = False) -> None:
         table.add_row(name, f"{flops:,}", f"{count}", f"{flops * count / found.flops:.1%}")
     console.print(table)
     console.print(
-        f"No input costs more than {found.flops:,.0f} FLOPs (2 per multiply-add), {found.slowdown:.2f} times the "
-        f"cheapest path."
+        f"No {found.inputs} costs more than {found.flops:,.0f} FLOPs (2 per multiply-add), {found.slowdown:.2f} times "
+        "the cheapest path. Of other inputs this says nothing."
     )

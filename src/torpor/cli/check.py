@@ -37,8 +37,18 @@ def check(
     ] = None,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the verdicts as JUnit XML.")] = None,
     sarif: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the verdicts as SARIF 2.1.0.")] = None,
+    accept_flag: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Reliability flag that shall not make a pass inconclusive, such as surrogate-not-tracking; may be "
+            "given several times.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Gate a finished audit. Exit codes: 0 pass, 10 gate failed, 11 inconclusive, 2 wrong usage."""
+    from torpor.audits.evidence import check_flags
     from torpor.audits.gate import overall
     from torpor.audits.gate_grammar import parse_gate
     from torpor.core.errors import UsageError
@@ -48,7 +58,8 @@ def check(
         raise UsageError("expected a gate or --baseline, got neither; try torpor check RUN 'p95(slowdown) < 1.5'")
     if tolerance is not None and baseline is None:
         raise UsageError("expected --baseline with --tolerance, got none; name the audit to compare with")
-    audit, results = _evaluate(run, parsed, baseline, 0.05 if tolerance is None else tolerance)
+    accepted = check_flags(accept_flag or ())
+    audit, results = _evaluate(run, parsed, baseline, 0.05 if tolerance is None else tolerance, accepted)
     if junit is not None:
         from torpor.reports.junit import junit_xml
 
@@ -67,7 +78,7 @@ def check(
 
 
 def _evaluate(
-    run: Path, gates: Sequence[Gate], baseline: Path | None, tolerance: float
+    run: Path, gates: Sequence[Gate], baseline: Path | None, tolerance: float, accepted: Sequence[str]
 ) -> tuple[Audit | None, list[CheckResult]]:
     from torpor.audits.baseline import compare_baseline, undecided_baseline
     from torpor.audits.gate import evaluate_gates, undecided
@@ -78,10 +89,10 @@ def _evaluate(
     except IncompleteAudit as error:
         reason = str(error)
         return None, [undecided(gate, reason) for gate in gates] or [undecided_baseline(reason)]
-    results = evaluate_gates(audit, gates)
+    results = evaluate_gates(audit, gates, accepted)
     if baseline is not None:
         try:
-            results += compare_baseline(audit, read_audit(baseline), tolerance)
+            results += compare_baseline(audit, read_audit(baseline), tolerance, accepted)
         except IncompleteAudit as error:
             results.append(undecided_baseline(str(error), audit.target["name"]))
     return audit, results
@@ -115,7 +126,14 @@ def _print(results: Sequence[CheckResult]) -> None:
     if not console.is_terminal:  # a log has no width to fit into
         console.width = max(console.width, 200)
     console.print(table)
-    for reason in dict.fromkeys(
-        f"{found.check} [{found.row or 'no row'}]: {found.reason}" for found in results if found.reason
-    ):
-        typer.echo(reason)
+    said = [
+        f"{found.check} [{found.row or 'no row'}]: {text}"
+        for found in results
+        for text in (
+            *([found.reason] if found.reason else ()),
+            *(f"passes although flagged {flag}, which was accepted" for flag in found.accepted),
+            *found.notes,
+        )
+    ]
+    for line in dict.fromkeys(said):
+        typer.echo(line)

@@ -17,6 +17,9 @@ class Record:
     """Name of the defense; ``none`` without one."""
     attacker: str | None
     """``blind`` if the attack was crafted without the defense, ``adaptive`` if through it; None without either."""
+    found_through: str | None
+    """Name of the defense through which an input of an undefended row was crafted, if it is from an attack on that
+    defended target and costs more than what the attack found without it; None otherwise."""
     norm: str | None
     """Norm of the budget; None for the clean input."""
     eps: float | None

@@ -24,6 +24,15 @@ class InputSpace(ABC):
     kind: ClassVar[str]
     norms: ClassVar[tuple[str, ...]]
 
+    @property
+    def accepts(self) -> str:
+        """What :meth:`check` lets through, in the singular: what a static bound is a bound of.
+
+        >>> ImageSpace((3, 32, 32)).accepts
+        'image of 3 x 32 x 32 pixels'
+        """
+        return f"valid {self.kind}"
+
     @abstractmethod
     def check(self, inputs: Samples) -> Samples:
         """Return ``inputs`` if all are valid.
@@ -62,6 +71,11 @@ class DenseSpace(InputSpace):
     high: ClassVar[float]
     levels: ClassVar[int]
     stored: ClassVar[torch.dtype]
+
+    @property
+    def accepts(self) -> str:
+        """See :attr:`InputSpace.accepts`."""
+        return f"{self.what} of {' x '.join(map(str, self.shape))} {self.letters}"
 
     def check(self, inputs: Tensor) -> Tensor:
         """Return ``inputs`` if they are floats of the right shape and range.

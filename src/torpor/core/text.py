@@ -51,6 +51,11 @@ class TextSpace(InputSpace):
     codec: Codec
     max_tokens: int
 
+    @property
+    def accepts(self) -> str:
+        """See :attr:`InputSpace.accepts`."""
+        return f"text of up to {WIDTH:,} bytes and {self.max_tokens:,} tokens"
+
     def problem(self, text: Any) -> str | None:  # noqa: ANN401 - whatever a user gave
         """Return what is wrong with ``text`` as an input, or None."""
         if not isinstance(text, str) or not text.strip():

@@ -47,7 +47,7 @@ class Verdict:
         tested_on: the attack whose inputs it was to find.
         count: attacked inputs.
         auroc: area under the ROC curve.
-        auroc_ci95: its bootstrap interval.
+        auroc_ci95: its bootstrap interval; None of one clean or one attacked input.
         tpr_1: share of attacked inputs flagged at the threshold that promises 1 % false positives on clean validation
             inputs; None where these are too few for it.
         fpr_1: share of clean test inputs flagged at that threshold.
@@ -63,7 +63,7 @@ class Verdict:
     tested_on: str
     count: int
     auroc: float
-    auroc_ci95: tuple[float, float]
+    auroc_ci95: tuple[float, float] | None
     tpr_1: float | None
     fpr_1: float | None
     tpr_5: float | None
@@ -187,7 +187,7 @@ def _judge(detector: Detector, target: Target, twins: Mapping[str, Twins], attac
                 name,
                 len(inputs),
                 auroc(clean, scores),
-                auroc_ci95(clean, scores),
+                auroc_ci95(clean, scores) if min(len(clean), len(scores)) > 1 else None,
                 *_rates(calibration, clean, scores, 0.01),
                 *_rates(calibration, clean, scores, 0.05),
                 balanced_accuracy(clean, scores, OWN) if detector.contrasts else None,

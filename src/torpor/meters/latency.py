@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from torpor.core.errors import MeterError, UsageError
 from torpor.meters.clock import BUSY_LIMIT, Clock, timed
-from torpor.metrics.tails import bootstrap_ci95
+from torpor.metrics.tails import interval95
 
 SPREAD_LIMIT = 0.1
 """Largest interquartile range of one call's repeats, as a share of their median, that still counts as quiet."""
@@ -35,7 +35,7 @@ class Latency:
     """
 
     s_p50: float
-    ci95: tuple[float, float]
+    ci95: tuple[float, float] | None
     valid: bool
     reason: str | None
     n: int
@@ -58,7 +58,7 @@ class LatencyPair:
 
     clean_s_p50: float
     attacked_s_p50: float
-    ci95: tuple[float, float]
+    ci95: tuple[float, float] | None
     slowdown: float
     valid: bool
     reason: str | None
@@ -87,7 +87,7 @@ def latency(calls: Sequence[Call], clock: Clock, *, warmup: int = 3, repeats: in
     medians = _medians(times)
     noise = _noise(times, np.broadcast_to(np.arange(repeats) % 2 == 0, times.shape))
     reason = _doubt(times[None], waits[None], noise)
-    return Latency(float(np.median(medians)), bootstrap_ci95(medians, np.median), reason is None, reason, len(calls))
+    return Latency(float(np.median(medians)), interval95(medians, np.median), reason is None, reason, len(calls))
 
 
 def paired_latency(
@@ -131,7 +131,7 @@ def paired_latency(
     return LatencyPair(
         clean_s_p50=float(np.median(clean)),
         attacked_s_p50=float(np.median(attacked)),
-        ci95=bootstrap_ci95(attacked, np.median),
+        ci95=interval95(attacked, np.median),
         slowdown=float(np.median(attacked / clean)),
         valid=reason is None,
         reason=reason,

@@ -6,7 +6,7 @@ from torpor.metrics.headroom import headroom, mean_headroom
 from torpor.metrics.natural import benign_percentile
 from torpor.metrics.slowdown import slowdown
 from torpor.metrics.summary import CostSummary
-from torpor.metrics.tails import Tails, bootstrap_ci95, tails
+from torpor.metrics.tails import Tails, bootstrap_ci95, interval95, tails
 
 __all__ = [
     "CostSummary",
@@ -20,6 +20,7 @@ __all__ = [
     "efficacy_step",
     "exit_histogram",
     "headroom",
+    "interval95",
     "mean_headroom",
     "slowdown",
     "tails",

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from torpor.core.errors import UsageError
 from torpor.metrics.efficacy import efficacy_eec, efficacy_step, exit_histogram
 from torpor.metrics.headroom import mean_headroom
-from torpor.metrics.tails import bootstrap_ci95, tails
+from torpor.metrics.tails import interval95, tails
 from torpor.metrics.vectors import vector
 
 COLUMNS = (
@@ -84,7 +84,7 @@ class CostSummary:
             "slowdown_p95": tail.p95,
             "slowdown_p99": tail.p99,
             "slowdown_max": tail.max,
-            "slowdown_ci95": list(bootstrap_ci95(column["slowdown"])),
+            "slowdown_ci95": None if (ci95 := interval95(column["slowdown"])) is None else list(ci95),
             "headroom_mean": mean_headroom(column["headroom"]),
             **self._efficacy(exit_costs),
             "utility": _known(column["utility"], np.mean),

@@ -60,6 +60,9 @@ def bootstrap_ci95(
 ) -> tuple[float, float]:
     """Return the 95 % percentile-bootstrap interval of a statistic, resampling the samples.
 
+    Equal values have an interval of no width, and so has a single one, which says nothing of what others would have
+    been: :func:`interval95` is what reports show.
+
     Args:
         values: one number per sample.
         statistic: reduction with an ``axis``.
@@ -75,6 +78,9 @@ def bootstrap_ci95(
     array = vector(values, "values")
     if resamples < 1:
         raise UsageError(f"expected at least 1 resample, got {resamples}; 1000 is usual")
+    if array.min() == array.max():  # sums of equal values round, each number of them in its own way
+        value = float(statistic(array[None], axis=1)[0])
+        return value, value
     generator = np.random.default_rng(seed)
     rows = max(1, CHUNK // len(array))
     parts = []
@@ -83,3 +89,20 @@ def bootstrap_ci95(
         parts.append(statistic(array[picks], axis=1))
     low, high = np.quantile(np.concatenate(parts), [0.025, 0.975])
     return float(low), float(high)
+
+
+def interval95(values: npt.ArrayLike, statistic: Statistic = np.mean) -> tuple[float, float] | None:
+    """Return :func:`bootstrap_ci95`, or None where there is but one value: one sample says nothing of its neighbors.
+
+    Args:
+        values: one number per sample.
+        statistic: reduction with an ``axis``.
+
+    Raises:
+        UsageError: if there are no values, or some are not finite.
+
+    >>> interval95([2.0, 2.0]), interval95([2.0])
+    ((2.0, 2.0), None)
+    """
+    array = vector(values, "values")
+    return None if len(array) == 1 else bootstrap_ci95(array, statistic)

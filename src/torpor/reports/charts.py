@@ -19,6 +19,7 @@ from torpor.reports.words import (
     label,
     natural_factor,
     over_clean,
+    static_factor,
     times,
     titled,
 )
@@ -138,8 +139,8 @@ def cost_distribution(audit: Row, series: Sequence[Series], records: dict[str, n
             keys.append(s.key())
     keys += _references(figure, audit)
     note = (
-        "All samples on one scale, where the references are exact: no input can pass the static bound, and one benign "
-        "input in a thousand passes the benign 99.9th percentile."
+        "All samples on one scale, where the references are exact: no input of this audit can pass the static bound, "
+        "and one benign input in a thousand passes the benign 99.9th percentile."
     )
     axes = ("cost (times the mean clean FLOPs)", "samples that cost at least so much (%)")
     return plots.chart("costs", "Cost of a sample against the references", note, keys, figure, axes)
@@ -229,7 +230,7 @@ def _what(row: Row) -> tuple[str, str, str | None]:
 
 
 def _references(figure: go.Figure, audit: Row, across: tuple[float, float] | None = None) -> list[Key]:
-    static = max((value for row in audit["summary"] if (value := over_clean(row, "flops_static"))), default=None)
+    static = static_factor(audit["summary"])
     named = (("static bound", static, "dot"), ("benign 99.9th percentile", natural_factor(audit), "dashdot"))
     return [
         plots.reference(figure, value, f"{name} {times(value)}", dash, across=across)

@@ -117,8 +117,7 @@ def _figures(row: Mapping[str, Any], reasons: dict[str, None], *, finds: bool) -
     def cell(key: str, form: Callable[[Any], str]) -> str:
         return _cell(row, key, form, reasons)
 
-    ci95 = words.interval(row)
-    mean = cell("slowdown_mean", words.times) + (f"\n[{ci95}]" if ci95 else "")
+    mean = f"{cell('slowdown_mean', words.times)}\n{words.bracket(row)}".strip()
     tail = f"{cell('slowdown_p95', words.times)}\n{cell('slowdown_max', words.times)}"
     if finds:
         kept = f"{cell('kept_clean_mean', words.steps_text)}\n-> {cell('kept_mean', words.steps_text)}"
@@ -132,8 +131,10 @@ def _step_figures(row: Mapping[str, Any], score: str, reasons: dict[str, None]) 
     def cell(key: str, form: Callable[[Any], str]) -> str:
         return _cell(row, key, form, reasons)
 
-    ci95 = words.interval(row) and [words.times(value).removesuffix("x") for value in row["slowdown_ci95"]]
-    mean = cell("slowdown_mean", words.times) + (f"\n[{'-'.join(ci95)}]" if ci95 else "")
+    ci95 = words.bracket(row)
+    if words.interval(row):
+        ci95 = f"[{'-'.join(words.times(value).removesuffix('x') for value in row['slowdown_ci95'])}]"
+    mean = f"{cell('slowdown_mean', words.times)}\n{ci95}".strip()
     tail = f"{cell('slowdown_p95', words.times)}\n{cell('slowdown_max', words.times)}"
     loops = f"{cell('i_loops_mean', words.loops_text)}\n({cell('i_loops_max', words.loops_text)})"
     steps = f"{cell('steps_clean_mean', words.steps_text)}\n-> {cell('steps_mean', words.steps_text)}"

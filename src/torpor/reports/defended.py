@@ -45,7 +45,7 @@ def defense_rows(summary: Sequence[Row]) -> list[dict[str, object]]:
             "defense": name,
             "kind": "defense",
             "overhead": clean.get("slowdown_mean"),
-            "bound": words.over_clean(clean, "flops_static"),
+            "bound": words.static_factor(rows),
         }
         for attacker in ATTACKERS:
             own = [row for row in rows if name == "none" or row.get("attacker") == attacker]
@@ -65,7 +65,12 @@ def defense_table(summary: Sequence[Row]) -> Table | None:
     name = next((str(row["utility_name"]) for row in rows if row.get("utility_name")), "utility")
     columns = [
         Column("clean slowdown", "mean over clean inputs of FLOPs over those without any defense", "overhead", times),
-        Column("static bound", "what no input exceeds, over the mean clean cost without any defense", "bound", times),
+        Column(
+            "static bound",
+            "what no input of this audit can exceed, over the mean clean cost without any defense",
+            "bound",
+            times,
+        ),
         Column("clean latency", "seconds over those without any defense, if they are valid", only=_latency),
         Column(f"clean {name}", "of clean inputs", "utility", percent),
         Column("clean refused", "clean inputs that are turned away", "refused_rate", percent, optional=True),

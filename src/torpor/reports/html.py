@@ -128,7 +128,7 @@ def _tiles(summary: Sequence[Row]) -> list[tuple[str, str, str]]:
     clean = next(same, None)
     before = words.missing("no clean row") if clean is None else words.value_text(clean, "utility", percent)
     p95 = words.value_text(worst, "slowdown_p95", times)
-    ci95 = words.interval(worst)
+    ci95 = words.bracket(worst).strip("[]")
     found = [
         (words.value_text(worst, "slowdown_max", times), "worst slowdown", f"one sample; p95 {p95}"),
         (times(worst["slowdown_mean"]), "mean slowdown", f"95 % CI {ci95}" if ci95 else words.missing("no interval")),

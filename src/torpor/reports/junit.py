@@ -37,6 +37,7 @@ def _add_case(suite: ET.Element, result: CheckResult) -> None:
     case = ET.SubElement(suite, "testcase", {"classname": _clean(place), "name": _clean(result.check)})
     properties = ET.SubElement(case, "properties")
     pairs = [(taxonomy, tag) for taxonomy, tags in result.tags.items() for tag in tags]
+    pairs += [("accepted-flag", flag) for flag in result.accepted] + [("note", note) for note in result.notes]
     for name, value in [("value", result.shown), ("limit", result.limit), *pairs]:
         ET.SubElement(properties, "property", {"name": _clean(name), "value": _clean(value)})
     if result.verdict is Verdict.FAIL:

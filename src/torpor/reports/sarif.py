@@ -48,6 +48,11 @@ def sarif_json(results: Sequence[CheckResult], audit: Audit | Path) -> str:
         "results": [_result(found, rules, taxa, _uri(folder / "audit.json")) for found in findings],
         "properties": {"verdicts": {verdict.value: _count(results, verdict) for verdict in Verdict}},
     }
+    if accepted := sorted({flag for result in results for flag in result.accepted}):
+        run["properties"]["accepted_flags"] = [
+            {"flag": flag, "checks": [_place(result) for result in results if flag in result.accepted]}
+            for flag in accepted
+        ]
     if taxa:
         run["taxonomies"] = [
             {"name": TAXONOMIES.get(name, name), "taxa": [{"id": tag} for tag in tags]} for name, tags in taxa.items()
@@ -107,8 +112,18 @@ def _result(found: CheckResult, rules: Sequence[str], taxa: dict[str, list[str]]
             for name, tags in found.tags.items()
             for tag in dict.fromkeys(tags)
         ],
-        "properties": {"tags": _flat_tags(found), "value": found.value, "limit": found.limit},
+        "properties": {
+            "tags": _flat_tags(found),
+            "value": found.value,
+            "limit": found.limit,
+            **({"notes": list(found.notes)} if found.notes else {}),
+        },
     }
+
+
+def _place(result: CheckResult) -> str:
+    """Return which check on which row a result is of."""
+    return f"{result.check} [{result.row}]"
 
 
 def _flat_tags(result: CheckResult) -> list[str]:

@@ -171,8 +171,7 @@ def _loop_columns(audit: Row) -> list[Column]:
 
 
 def _mean_slowdown(table: Table, row: Row) -> str:
-    mean, ci95 = table.cell(row, "slowdown_mean", times), words.interval(row)
-    return f"{mean} [{ci95}]" if ci95 else mean
+    return f"{table.cell(row, 'slowdown_mean', times)} {words.bracket(row)}".strip()
 
 
 def _steps(table: Table, row: Row) -> str:
@@ -181,7 +180,9 @@ def _steps(table: Table, row: Row) -> str:
 
 def _latency(table: Table, row: Row) -> str:
     text, ci95 = table.cell(row, "latency_s_p50", lambda value: quantity(value, "s")), row.get("latency_ci95")
-    return f"{text} [{quantity(ci95[0], 's')} to {quantity(ci95[1], 's')}]" if ci95 else text
+    if ci95 is None:
+        return f"{text} [-]" if row.get("latency_n") == 1 else text
+    return f"{text} [{quantity(ci95[0], 's')} to {quantity(ci95[1], 's')}]"
 
 
 def _clock(table: Table, row: Row) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torpor.reports.defended import ATTACKERS, defense_rows, undefended
 from torpor.reports.words import (
+    NOT_LOW,
     Row,
     beside,
+    bracket,
     costliest,
     finds,
-    interval,
     is_missing,
     iterates,
     label,
@@ -18,6 +21,7 @@ from torpor.reports.words import (
     over_clean,
     percent,
     reason_for,
+    static_factor,
     steps_text,
     times,
     titled,
@@ -36,13 +40,14 @@ def verdict(audit: Row) -> list[str]:
     control = costliest(beside(rows, worst), "control")
     said = [
         _cost_sentence(worst, control, " without a defense" if sentences else ""),
-        _reference_sentence(worst, audit),
+        _reference_sentence(worst, [*rows[:1], *beside(rows, worst)], audit),
+        *_open_sentences(worst),
     ]
     said += [_steps_sentence(worst), _text_sentence(worst, clean)] if iterates([worst]) else []
     said += [_objects_sentence(worst, clean)] if finds([worst]) else []
     said += [] if iterates([worst]) or finds([worst]) else [_utility_sentence(worst, clean)]
-    if worst["flags"]:
-        said.append(f"Lower limit, not the worst case: this row is flagged {', '.join(worst['flags'])}.")
+    if low := [flag for flag in worst["flags"] if flag not in NOT_LOW]:
+        said.append(f"Lower limit, not the worst case: this row is flagged {', '.join(low)}.")
     return [*said, *sentences]
 
 
@@ -58,7 +63,7 @@ def _defense_sentence(row: Row) -> str:
 
 def _cost_sentence(worst: Row, control: Row | None, where: str) -> str:
     figures = [f"p95 {value_text(worst, 'slowdown_p95', times)}", f"mean {times(worst['slowdown_mean'])}"]
-    figures += [f"95 % CI {ci95}"] if (ci95 := interval(worst)) else []
+    figures += [f"95 % CI {ci95.strip('[]')}"] if (ci95 := bracket(worst)) else []
     against = "no control was run"
     if control is not None:
         against = f"strongest control {times(control['slowdown_mean'])} in the mean"
@@ -67,14 +72,43 @@ def _cost_sentence(worst: Row, control: Row | None, where: str) -> str:
     return f"{start}Worst slowdown{where} {tops} ({', '.join(figures)}) by {label(worst)}; {against}."
 
 
-def _reference_sentence(worst: Row, audit: Row) -> str:
+def _reference_sentence(worst: Row, rows: Sequence[Row], audit: Row) -> str:
+    """Name the reference costs; the static bound is that of the costliest of all rows of this budget."""
     costs = (
         ("attacked", over_clean(worst), "no mean cost was recorded"),
         ("costliest natural input (99.9th percentile)", natural_factor(audit), "no benign inputs were profiled"),
-        ("static bound", over_clean(worst, "flops_static"), "no static bound was recorded"),
+        ("static bound", static_factor(rows), "no static bound was recorded"),
     )
     said = [f"{name} {missing(reason) if value is None else times(value)}" for name, value, reason in costs]
-    return f"In units of the mean clean cost: {', '.join(said)}."
+    return f"In units of the mean clean cost: {', '.join(said)}{_limit(worst, static_factor(rows), audit)}."
+
+
+def _limit(worst: Row, bound: float | None, audit: Row) -> str:
+    """Say of which inputs the static bound is one; texts of other lengths than those that were sent have another."""
+    target, clean = audit.get("target") or {}, worst.get("flops_clean_mean")
+    accepts, most = target.get("accepts"), target.get("static_flops")
+    if bound is None or not (accepts and most and clean):
+        return ""
+    if most / clean <= bound * (1 + 1e-9):
+        return f", which no {accepts} exceeds"
+    return f" (of the inputs that were sent), {times(most / clean)} (which no {accepts} exceeds)"
+
+
+def _open_sentences(worst: Row) -> list[str]:
+    """Say on how many samples there was nothing to measure, where the cost came from, and what chance did."""
+    said, share = [], worst.get("no_headroom_rate")
+    if share == 1:
+        said.append("Nothing to measure: every clean input is at the cap or the static bound from the start.")
+    elif share:
+        said.append(f"{percent(share)} of the clean inputs are at the cap or the static bound from the start.")
+    if through := worst.get("found_through"):
+        named = " and ".join(f"{count} through {name}" for name, count in through.items())
+        said.append(f"Of these inputs the attack found {named}; sent to the target without it, they cost more.")
+    if "cap-reached-by-chance" in worst["flags"]:
+        said.append(
+            "A control of the same budget takes nine in ten samples there too: nothing need be optimized for it."
+        )
+    return said
 
 
 def _steps_sentence(worst: Row) -> str:

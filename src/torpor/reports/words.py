@@ -20,7 +20,15 @@ FLAGS = {
     "what it climbs is not what is billed, and an attack with another objective may cost the target more.",
     "black-box-beats-white-box": "For over a tenth of the samples the ensemble's gradient-free member won: the "
     "gradients mislead, and the worst case has not been found.",
+    "control-beats-attack": "A control of the same budget, which optimizes nothing, costs as much in the mean or more: "
+    "the attack does worse than chance, and its figure is no measure of the worst case.",
+    "cap-reached-by-chance": "A control of the same budget takes nine in ten samples to the cap or the static bound, "
+    "as the attack does: nothing need be optimized for it.",
+    "nothing-to-measure": "Every clean input is at the cap or the static bound from the start (or the defense rejects "
+    "it), so no attack could raise its cost: the row says what the cap holds, and nothing of the target below it.",
 }
+NOT_LOW = ("nothing-to-measure", "cap-reached-by-chance")
+"""Flags that do not say that an attack may have missed the worst case."""
 
 LOOPS_NOTE = (
     "I-Loops is the increase of a sample's decoder steps in per cent, the end token counted. No output is longer than "
@@ -38,7 +46,7 @@ OBJECTS_NOTE = (
 
 _ALWAYS_NULL = {
     "headroom_mean": "no sample had headroom: the clean cost equals the static bound",
-    "slowdown_ci95": "the audit recorded no interval",
+    "slowdown_ci95": "the audit recorded no interval; one sample has none",
     "latency_slowdown": "no paired wall-clock run",
     **dict.fromkeys(("refused_rate", "blind_refused_rate", "adaptive_refused_rate"), "this defense refuses no input"),
     "changed_cost_ratio": "no clean output changed",
@@ -212,6 +220,18 @@ def costliest(rows: Sequence[Row], kind: str) -> Row | None:
     return max(measured, key=lambda row: [float(row.get(key) or 0) for key in keys], default=None)
 
 
+def static_factor(rows: Sequence[Row]) -> float | None:
+    """Return the largest static bound of several rows in units of the mean clean cost, None if none was recorded.
+
+    Texts differ in what they may cost, so that the bound of one row may be below the cost of another.
+
+    >>> clean = {"flops_clean_mean": 2.0}
+    >>> static_factor([{**clean, "flops_static": 6.0}, {**clean, "flops_static": 8.0}])
+    4.0
+    """
+    return max((bound for row in rows if (bound := over_clean(row, "flops_static")) is not None), default=None)
+
+
 def beside(rows: Sequence[Row], row: Row) -> list[Row]:
     """Return the rows with the budget of ``row``: the controls that it may be compared with.
 
@@ -230,6 +250,16 @@ def interval(row: Row, key: str = "slowdown_ci95") -> str | None:
     """
     pair = row.get(key)
     return None if pair is None or any(map(is_missing, pair)) else f"{pair[0]:.2f}-{pair[1]:.2f}"
+
+
+def bracket(row: Row) -> str:
+    """Return the interval of the mean slowdown in brackets; ``[-]`` of one sample, nothing if none was recorded.
+
+    >>> bracket({"slowdown_ci95": [2.04, 2.221]}), bracket({"slowdown_ci95": None, "n": 1})
+    ('[2.04-2.22]', '[-]')
+    """
+    ci95 = interval(row) or ("-" if row.get("n") == 1 else None)
+    return f"[{ci95}]" if ci95 else ""
 
 
 def efficacy_note(exit_costs: Sequence[float]) -> str:

@@ -10,7 +10,7 @@ from torpor.attacks.registry import load_attack
 from torpor.core.budget_text import budget_text
 from torpor.reports.defended import ATTACKERS, pareto
 from torpor.reports.plots import Chart
-from torpor.reports.words import Row, costliest, interval, is_missing, percent, times
+from torpor.reports.words import Row, bracket, costliest, is_missing, percent, times
 from torpor.study.run import Result
 
 Cells = list[str]
@@ -96,13 +96,13 @@ def detector_table(results: Sequence[Result], theirs: Mapping[str, Any]) -> Tabl
         known = theirs["detectors"].get(_their_name(result, result.case.norm), {})
         said = f"{known['raw']:.1f} %" if known else NONE
         for verdict in result.detectors["verdicts"]:
-            low, high = verdict["auroc_ci95"]
+            between = NONE if verdict["auroc_ci95"] is None else "{:.3f} to {:.3f}".format(*verdict["auroc_ci95"])
             balanced = verdict["balanced_accuracy"]
             rows.append(
                 [
                     *(result.case.name, verdict["detector"], str(verdict["count"])),
                     _form(verdict["balanced_accuracy_chosen"] if balanced is None else balanced, percent),
-                    f"{verdict['auroc']:.3f} [{low:.3f} to {high:.3f}]",
+                    f"{verdict['auroc']:.3f} [{between}]",
                     _form(verdict["tpr_1"], percent),
                     _form(verdict["tpr_5"], percent),
                     _share(result.detectors["detectors"][verdict["detector"]]["share"]),
@@ -128,9 +128,9 @@ def missing_table(results: Sequence[Result]) -> Table:
 
 def _cells(row: Row, measure: Measure) -> Cells:
     """Return cost, the field's measure, utility and refusals of a summary row."""
-    slowdown, ci95 = _form(row.get("slowdown_mean"), times), interval(row)
+    slowdown = _form(row.get("slowdown_mean"), times)
     return [
-        slowdown if ci95 is None else f"{slowdown} [{ci95}]",
+        f"{slowdown} {bracket(row)}".strip(),
         measure.of(row),
         _form(row.get("utility"), percent),
         _form(row.get("refused_rate"), percent),

@@ -149,7 +149,7 @@ class ToyText(TextTarget):
 
     def run(self, inputs: Sequence[str]) -> Outcome:
         """See :meth:`Target.run`."""
-        prompts = [self.codec.encode(text) for text in inputs]
+        prompts = [self.codec.encode(text) for text in self.space.check(tuple(inputs))]
         return self._outcome(prompts, self._generate(prompts))
 
     def max_work(self, inputs: Sequence[str]) -> Work:

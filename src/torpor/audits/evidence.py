@@ -1,0 +1,113 @@
+"""Whether a pass on a row is evidence: what its reliability flags say, and which of them a user accepts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from torpor.core.errors import UsageError, did_you_mean
+
+BEHIND = ("dead-gradients", "surrogate-not-tracking", "black-box-beats-white-box", "nothing-to-measure")
+"""Weak flags that count behind a defense too; that an attack has no effect there is what a defense is for."""
+WEAK_FLAGS = ("no-effect", "budget-unused", "control-beats-attack", *BEHIND)
+"""Reliability flags of an attack that did not work, or had nothing to do: that nothing got past a limit then proves
+nothing. A user may accept them by name."""
+CHANCE = "cap-reached-by-chance"
+"""A flag that is no doubt about a row, but must be known to whoever reads a verdict on it."""
+
+
+def weak_flags(row: Mapping[str, Any], summary: Sequence[Mapping[str, Any]] = ()) -> tuple[str, ...]:
+    """Return the flags for which a pass on this row would be no evidence, in the order of :data:`WEAK_FLAGS`.
+
+    Behind a defense these are the flags of the same attack on the target without it, which is a row of ``summary``, and
+    of its own those in :data:`BEHIND`.
+
+    >>> weak_flags({"flags": ["cap-reached-by-chance", "no-effect"]})
+    ('no-effect',)
+    """
+    flags = _flags(row)
+    if row.get("defense", "none") != "none":
+        budget = [row.get(key) for key in ("attack", "norm", "eps")]
+        free = [each for each in summary if each.get("defense", "none") == "none"]
+        same = [each for each in free if [each.get(key) for key in ("attack", "norm", "eps")] == budget]
+        flags = flags & set(BEHIND) | {flag for each in same for flag in _flags(each)}
+    return tuple(flag for flag in WEAK_FLAGS if flag in flags)
+
+
+def _flags(row: Mapping[str, Any]) -> set[str]:
+    """Return the flags of a row; an audit that knows no ``nothing-to-measure`` still says so in other keys."""
+    flags = set(row.get("flags") or ())
+    steps, cap = row.get("steps_clean_mean"), row.get("cap")
+    full = row.get("defense", "none") == "none" and isinstance(steps, float) and isinstance(cap, int) and steps >= cap
+    closed = row.get("headroom_mean", 0.0) is None
+    return flags | ({"nothing-to-measure"} if row.get("kind") == "attack" and (full or closed) else set())
+
+
+def weakness(row: Mapping[str, Any], summary: Sequence[Mapping[str, Any]] = (), accepted: Collection[str] = ()) -> str:
+    """Say why a pass on this row would be no evidence; empty if it is.
+
+    Behind a defense an attack without effect is what was hoped for, if it has one on the target without the defense:
+    that row of ``summary`` tells; see :func:`weak_flags`.
+
+    Args:
+        row: of a summary.
+        summary: all of its rows.
+        accepted: flags that the user accepts.
+
+    >>> weakness({"flags": ["dead-gradients"]})
+    'a pass is no evidence: the row is flagged dead-gradients'
+    >>> weakness({"flags": ["dead-gradients"]}, accepted=["dead-gradients"])
+    ''
+    >>> free = {"attack": "pgd", "norm": "L2", "eps": 1.0, "defense": "none", "flags": []}
+    >>> weakness({**free, "defense": "jpeg", "flags": ["no-effect"]}, [free])
+    ''
+    """
+    found = [flag for flag in weak_flags(row, summary) if flag not in accepted]
+    free = row.get("defense", "none") == "none"
+    where = "the row is" if free else "the attack, behind the defense or without it, is"
+    return f"a pass is no evidence: {where} flagged {', '.join(found)}" if found else ""
+
+
+def used_flags(
+    row: Mapping[str, Any], summary: Sequence[Mapping[str, Any]], accepted: Collection[str]
+) -> tuple[str, ...]:
+    """Return the accepted flags without which a pass on this row would be inconclusive.
+
+    >>> used_flags({"flags": ["no-effect"]}, [], ["no-effect", "dead-gradients"])
+    ('no-effect',)
+    """
+    return tuple(flag for flag in weak_flags(row, summary) if flag in accepted)
+
+
+def notes(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what a reader of a verdict on this row must know beside the flags that spoil a pass.
+
+    >>> notes({"no_headroom_rate": 0.25})
+    ('25.0 % of the clean inputs are at the cap or the static bound from the start: nothing is measured on them',)
+    """
+    share, said = row.get("no_headroom_rate"), []
+    if isinstance(share, float) and 0 < share < 1:
+        said.append(
+            f"{100 * share:.1f} % of the clean inputs are at the cap or the static bound from the start: nothing is "
+            "measured on them"
+        )
+    if CHANCE in (row.get("flags") or ()):
+        said.append(f"{CHANCE}: a control of the same budget reaches the cap too")
+    return tuple(said)
+
+
+def check_flags(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of flags that a user accepts.
+
+    Raises:
+        UsageError: if there is no such flag.
+
+    >>> check_flags(["no-effect"])
+    ('no-effect',)
+    """
+    wanted, known = tuple(names), (*WEAK_FLAGS, CHANCE)
+    for name in wanted:
+        if name not in known:
+            near = did_you_mean(name, known)
+            raise UsageError(f"expected a flag of {', '.join(known)}, got {name!r}; {near}torpor report names a row's")
+    return wanted
