@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from torpor.core.errors import UsageError
 from torpor.targets.generation.picking import pick
 from torpor.targets.stops import Stop, Watch
 
@@ -141,6 +142,11 @@ def _forward(
     """Feed what the cache does not hold yet; return the last token's logits ``[B, V]`` and the next arguments."""
     cache = model_kwargs.get("past_key_values")
     known = 0 if cache is None else cache.get_seq_length()
+    if known >= input_ids.shape[1]:
+        raise UsageError(
+            f"expected one token per row and step in the cache of {type(model).__name__}, got {known} for "
+            f"{input_ids.shape[1]} tokens; deploy it without what feeds others"
+        )
     fed = model.prepare_inputs_for_generation(
         input_ids, next_sequence_length=input_ids.shape[1] - known, is_first_iteration=first, **model_kwargs
     )

@@ -70,6 +70,7 @@ class GenerationTarget(StepTarget):
         self.layout = self._layout()
         self.cap = self._first_cap()
         self.units: tuple[Unit, ...] = priced_units(self.layout, self.decoder.beams, model, self._force)
+        self.decoder.forward_calls.settle()
 
     @abstractmethod
     def _layout(self) -> Layout:
