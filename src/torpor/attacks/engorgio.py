@@ -134,7 +134,8 @@ class Engorgio(Universal):
             scores: unnormalized log-probabilities of tokens ``[M, V]``, ``-inf`` where forbidden.
             length: rows of the trigger.
         """
-        predicted = target.soft_logits(embeddings.unsqueeze(0))[0].log_softmax(-1)
+        trigger, continuation = embeddings.unsqueeze(0).split([length, len(embeddings) - length], 1)
+        predicted = target.soft_continuation(trigger, continuation)[0].log_softmax(-1)
         following = scores[1:].softmax(-1)
         mimicry = -(following * predicted[:-1]).sum(-1).mean()
         ends = predicted[..., list(target.eos)].exp().sum(-1)

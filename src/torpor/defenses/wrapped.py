@@ -239,6 +239,10 @@ class WrappedText(WrappedSteps, TextTarget):
         """Return what the target inside does: embeddings are no text that a layer could look at."""
         return self.inner.soft_logits(embeddings)
 
+    def soft_continuation(self, embeddings: Tensor, continuation: Tensor) -> Tensor:
+        """Return what the target inside does; see :meth:`soft_logits`."""
+        return self.inner.soft_continuation(embeddings, continuation)
+
 
 class WrappedCandidates(Wrapped, CandidateTarget):
     """A target that finds objects, with a layer around it; frames of a video pass through the layer one by one."""

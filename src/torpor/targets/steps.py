@@ -101,15 +101,31 @@ class TextTarget(StepTarget):
         return self.iterations(self.run(tuple(texts)).work)
 
     def soft_logits(self, embeddings: Tensor) -> Tensor:
-        """Return the scores of the next token ``[B, P, V]`` at each position of embedded inputs ``[B, P, D]``.
+        """Return the scores of the next token ``[B, P, V]`` at each position of embedded texts ``[B, P, D]``.
 
-        Differentiable; for targets that are ``decoder_only``. What the target puts in front of every prompt, such as a
-        start token, goes in front here too, but scores are returned only at the positions that were given.
+        Differentiable; for targets that are ``decoder_only``. What the target puts in front of every text, such as a
+        start token, goes in front here too, and what it puts behind, such as the end of a chat turn, goes behind: the
+        last scores are those of the first token that would be generated.
 
         Raises:
             UsageError: if the target cannot be asked so.
         """
         raise UsageError(f"expected a decoder-only language model, got {self.name}; attack it with texts")
+
+    def soft_continuation(self, embeddings: Tensor, continuation: Tensor) -> Tensor:
+        """Return the scores ``[B, P + T, V]`` at each position of embedded texts and of embedded answers.
+
+        Like :meth:`soft_logits`, with an answer behind whatever the target puts behind every text; this method is right
+        for targets that put nothing there.
+
+        Args:
+            embeddings: of texts ``[B, P, D]``.
+            continuation: embeddings of what was generated ``[B, T, D]``.
+
+        Raises:
+            UsageError: if the target cannot be asked so.
+        """
+        return self.soft_logits(torch.cat([embeddings, continuation], 1))
 
 
 def generated_length(ids: Sequence[int], eos: Sequence[int], cap: int) -> tuple[int, bool]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -11,14 +12,29 @@ import torch
 from torch import Tensor
 
 from torpor.core.errors import UsageError
-from torpor.targets.generation.deployment import ROWWISE, deployed, end_tokens, plain_config, with_new_tokens
+from torpor.targets.generation.calls import ForwardCalls
+from torpor.targets.generation.deployment import (
+    ROWWISE,
+    check_mode,
+    deployed,
+    end_tokens,
+    plain_config,
+    with_new_tokens,
+)
 from torpor.targets.generation.loop import Loop, Plan, Processors
+from torpor.targets.generation.neighbors import CacheSize, Recorder, cache_size, distance, spans
+from torpor.targets.generation.rowwise import RowWise
 from torpor.targets.stops import Stop
 
-TIES = {torch.float64: 1e-9, torch.float32: 2e-5, torch.float16: 5e-3}
-"""Scores this close, as a share of the largest, may swap places in batched arithmetic."""
-COARSE = 2e-2
-"""The same for bfloat16 and other types."""
+TIES = {torch.float64: 1e-9, torch.float32: 2e-5}
+"""Scores this close, as a share of the largest, may swap places in batched arithmetic.
+
+In other types so many are that each row is computed in the shapes of a batch of one; see :class:`RowWise`.
+"""
+ROUNDING = 10
+"""How many times a model's measured rounding its tie is at least."""
+PADDED = 1e-3
+"""Logits further apart than this, as a share of the largest, are no rounding: such a model minds padding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +53,12 @@ class Fed:
 
     def __len__(self) -> int:
         return len(next(iter(self.arguments.values())))
+
+    @property
+    def width(self) -> int:
+        """Tokens that the model reads of each row, padding included, beside those whose keys are known; 0 for none."""
+        ids, cache = self.arguments.get("input_ids"), self.arguments.get("past_key_values")
+        return 0 if ids is None else ids.shape[1] - (0 if cache is None else cache.get_seq_length())
 
 
 @dataclass(frozen=True)
@@ -72,21 +94,28 @@ class Decoder:
         start: tokens that the decoder has before its first step.
         limit: tokens that it generates at most after these, for this example.
         together: whether samples may be decoded in one batch.
+        pads: whether padding leaves no trace.
+        rowwise: whether batches are computed row by row, as half precision needs.
+        forward_calls: what every run is checked by; it learns from :meth:`force` until it is settled.
         stop: what else ends an output, if anything; beam search asks nobody.
     """
 
     stop: Stop | None = None
 
     def __init__(self, model: Any, config: Any, example: Fed) -> None:  # noqa: ANN401 - transformers' own classes
-        self.model, self.config = model, config
+        self.model, self.config, self.forward_calls = model, config, ForwardCalls(model)
         self.eos = end_tokens(config)
         self.beams = config.num_beams or 1
         self.samples = bool(config.do_sample)
         ids, processors, prepared = self._prepare(example, config)
+        check_mode(prepared)
         self.start, self.limit = ids.shape[1], int(prepared.max_length) - ids.shape[1]
         detects = getattr(config, "lang_to_id", None) is not None and getattr(config, "language", None) is None
         names = {type(processor).__name__ for processor in processors}
         self.together = self.beams == 1 and names <= ROWWISE and not detects
+        self.pads, self.rowwise = True, model.dtype not in TIES
+        self.tie = TIES.get(model.dtype)
+        self.size = CacheSize()
         self._processed = bool(names)
         self._kept: dict[tuple[int, int], Processors] = {}
 
@@ -95,6 +124,53 @@ class Decoder:
         other = copy.copy(self)
         other.config, other._kept = config, {}
         return other
+
+    def settle(self, feed: Feeder, rows: int, steps: int) -> None:
+        """Find out what a row keeps in memory, and how batches may be decoded such that its neighbors do not matter.
+
+        In float32, a row that comes close to another token is decoded alone, and what is close is measured; in half
+        precision, rows of a batch are computed in the shapes of a batch of one, if that gives each row's own logits to
+        the last bit. A model that minds padding, or whose attention torpor cannot take apart, decodes samples one by
+        one.
+
+        Args:
+            feed: gives batches of some examples of different lengths.
+            rows: how many there are.
+            steps: decoder steps for each.
+        """
+        if self.beams > 1:
+            return
+        first = feed([0])
+        source = max(1, first.width)
+        self.size = cache_size(self._record(first, steps).cache, source)
+        if not self.together:
+            return
+        self.rowwise = self.model.dtype not in TIES
+        apart = distance(lambda numbers: self._record(feed(numbers), steps), rows)
+        self.pads = apart == 0 if self.rowwise else apart <= PADDED
+        self.together = self.pads
+        if not self.rowwise:
+            self.tie = max(TIES[self.model.dtype], ROUNDING * min(apart, PADDED))
+
+    def _record(self, fed: Fed, steps: int) -> Recorder:
+        found = Recorder(len(fed), steps)
+        with self._shaped(fed) as rowwise:
+            found.plan = replace(found.plan, rowwise=rowwise)
+            self._generate(fed, plain_config(self.config, steps), found)
+        return found
+
+    @contextmanager
+    def _shaped(self, fed: Fed) -> Iterator[RowWise | None]:
+        """Compute row by row where that is needed."""
+        if not self.rowwise or len(fed) == 1:
+            yield None
+            return
+        mask = fed.arguments.get("attention_mask")
+        config = self.model.config.get_text_config(decoder=True)
+        heads = getattr(config, "num_attention_heads", None)
+        groups = (heads // (getattr(config, "num_key_value_heads", None) or heads)) if heads else 1
+        with RowWise([(0, 0)] * len(fed) if mask is None else spans(mask), fed.width, groups) as rowwise:
+            yield rowwise
 
     def with_stop(self, stop: Stop | None) -> Self:
         """Return a decoder of the same model that also ends outputs where ``stop`` says so."""
@@ -134,23 +210,29 @@ class Decoder:
     def force(self, fed: Fed, steps: int) -> None:
         """Generate exactly ``steps`` tokens for a batch of one, to find out what that costs."""
         config = plain_config(self.config, steps)
-        if self.beams > 1:
-            self._beam_search(fed, config, None)
-        else:
-            self._generate(fed, config, Loop(Plan([steps], (), 0.0, plain=True)))
+        with self.forward_calls.counted() as tally:
+            if self.beams > 1:
+                self._beam_search(fed, config, None, plain=True)
+            else:
+                self._generate(fed, config, Loop(Plan([steps], (), 0.0, plain=True)))
+        self.forward_calls.learn(fed.width, steps, tally)
 
     def _run(
         self, fed: Fed, caps: list[int], generators: list[torch.Generator] | None
     ) -> tuple[list[Decoded], list[float]]:
-        config = with_new_tokens(self.config, max(caps))
+        config, width = with_new_tokens(self.config, max(caps)), fed.width
         if self.beams > 1:
-            return [self._beam_search(fed, config, generators)], [torch.inf]
-        tie = TIES.get(self.model.dtype, COARSE)
-        plan = Plan(caps, self.eos, tie, generators, fed.padding, fed.hole, stop=self.stop)
+            with self.forward_calls.counted() as tally:
+                found = self._beam_search(fed, config, generators)
+            self.forward_calls.check(width, [found.steps], tally)
+            return [found], [torch.inf]
+        plan = Plan(caps, self.eos, self.tie, generators, fed.padding, fed.hole, stop=self.stop)
         if self._processed and len(fed.padding) > 1:
             plan = replace(plan, by_padding=self._by_padding(fed, caps))
-        loop = Loop(plan)
-        self._generate(fed, config, loop)
+        with self.forward_calls.counted() as tally, self._shaped(fed) as rowwise:
+            loop = Loop(replace(plan, rowwise=rowwise))
+            self._generate(fed, config, loop)
+        self.forward_calls.check(width, [len(ids) for ids in loop.tokens], tally)
         if loop.broken:
             raise UsageError(f"expected numbers from {type(self.model).__name__}, got NaN logits; check its weights")
         starts = [tuple(row) for row in loop.start.tolist()]
@@ -158,8 +240,20 @@ class Decoder:
         return decoded, loop.gaps.tolist()
 
     def _generate(self, fed: Fed, config: Any, method: Callable[..., Tensor]) -> None:  # noqa: ANN401
+        calls = 0
+
+        def once(*args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
+            nonlocal calls
+            calls += 1
+            return method(*args, **kwargs)
+
         with deployed(self.model, config):
-            self.model.generate(**fed.arguments, custom_generate=method)
+            self.model.generate(**fed.arguments, custom_generate=once)
+        if calls != 1:
+            raise UsageError(
+                f"expected {type(self.model).__name__}.generate to decode once, got {calls} times; write a StepTarget "
+                "for it"
+            )
 
     def _by_padding(self, fed: Fed, caps: list[int]) -> dict[int, Processors]:
         """Return the processors of each prompt length, told by its padding, as ``generate`` prepares them for one."""
@@ -192,7 +286,14 @@ class Decoder:
         self._generate(fed, config, hold)
         return held[0], held[1], held[2]
 
-    def _beam_search(self, fed: Fed, config: Any, generators: list[torch.Generator] | None) -> Decoded:  # noqa: ANN401
+    def _beam_search(
+        self,
+        fed: Fed,
+        config: Any,  # noqa: ANN401
+        generators: list[torch.Generator] | None,
+        *,
+        plain: bool = False,
+    ) -> Decoded:
         """Run transformers' own beam search for one sample, and count the decoder's forward calls."""
         held: list[Decoded] = []
 
@@ -214,7 +315,7 @@ class Decoder:
                     calls += 1
                     return scores
 
-            processors = type(logits_processor)([*logits_processor, Count()])
+            processors = type(logits_processor)([Count()] if plain else [*logits_processor, Count()])
             found: Tensor = model._beam_search(
                 input_ids, processors, stopping_criteria, generation_config=generation_config, **model_kwargs
             )

@@ -53,6 +53,11 @@ class DenseGenerationTarget(GenerationTarget):
     def _example(self, length: int) -> Fed:
         return self._fed(torch.zeros(1, *self.reader.space.shape))
 
+    def _varied(self, numbers: list[int]) -> Fed:
+        shape, space = self.reader.space.shape, self.reader.space
+        rows = [torch.rand(shape, generator=torch.Generator().manual_seed(number)) for number in numbers]
+        return self._fed(torch.stack(rows) * (space.high - space.low) + space.low)
+
     def _fed(self, inputs: Tensor) -> Fed:
         given = self.reader(inputs.detach().to(self.device))
         return Fed({name: value.to(self.model.dtype) for name, value in given.items()})

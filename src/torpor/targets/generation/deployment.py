@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import importlib
+import inspect
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -12,6 +14,8 @@ from typing import Any
 from torpor.core.errors import UsageError
 
 TALK = logging.getLogger("transformers.generation.utils")
+OWN = ("_sample", "_beam_search")
+"""What of transformers' own decoding torpor repeats or calls."""
 MODES = ("greedy_search", "sample", "beam_search", "beam_sample")
 
 REFUSED = {
@@ -52,10 +56,14 @@ def deployed_config(model: Any) -> Any:  # noqa: ANN401 - transformers' own clas
         config.max_new_tokens = 20  # what transformers does where nobody says
     if config.max_new_tokens is not None:
         config.max_length = None  # as new tokens take precedence there
-    mode = config.get_generation_mode()
-    if mode not in MODES:
+    _check_methods(model)
+    check_mode(config)
+    for name in ("return_dict_in_generate", "output_scores", "output_logits", "output_attentions"):
+        setattr(config, name, None)  # what else generate would return decides no token
+    if config.guidance_scale not in (None, 1):
         raise UsageError(
-            f"expected greedy search, sampling or beam search, got {mode.value}; change the generation config"
+            "expected a generation config without guidance_scale (each step would run the model twice), got "
+            f"{config.guidance_scale!r}; unset it"
         )
     for name, reason in REFUSED.items():
         if getattr(config, name, None):
@@ -70,6 +78,36 @@ def deployed_config(model: Any) -> Any:  # noqa: ANN401 - transformers' own clas
     if config.eos_token_id is None:
         raise UsageError("expected a generation config with an end token, got none; set its eos_token_id")
     return config
+
+
+def check_mode(config: Any) -> None:  # noqa: ANN401
+    """Refuse ways of decoding that are not one forward call per step.
+
+    Raises:
+        UsageError: if ``config`` asks for one, such as contrastive search or assisted generation.
+    """
+    mode = config.get_generation_mode()
+    if mode not in MODES:
+        raise UsageError(
+            f"expected greedy search, sampling or beam search, got {mode.value}; change the generation config"
+        )
+
+
+def _check_methods(model: Any) -> None:  # noqa: ANN401
+    """Refuse models that decode by methods of their own: what is audited would not be what is deployed."""
+    mixin: Any = importlib.import_module("transformers").GenerationMixin
+    for name in OWN:
+        if getattr(getattr(model, name), "__func__", None) is not getattr(mixin, name):
+            raise UsageError(
+                f"expected a model that decodes as transformers does, got {type(model).__name__} with its own {name}; "
+                "write a StepTarget for it"
+            )
+    taken = inspect.signature(model.generate).parameters.values()
+    if not any(one.name == "custom_generate" or one.kind is one.VAR_KEYWORD for one in taken):
+        raise UsageError(
+            f"expected generate(custom_generate=...), as transformers has it, got a generate of {type(model).__name__} "
+            "that does not take it; write a StepTarget for it"
+        )
 
 
 def plain_config(config: Any, steps: int) -> Any:  # noqa: ANN401

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from torpor.core.errors import UsageError
 from torpor.targets.generation.picking import pick
+from torpor.targets.generation.rowwise import RowWise
 from torpor.targets.stops import Stop, Watch
 
 Processors = Callable[[Tensor, Tensor], Tensor]
@@ -25,24 +27,27 @@ class Plan:
     Attributes:
         caps: tokens at most for each row.
         eos: ids that end a row.
-        tie: see :func:`~torpor.targets.generation.picking.pick`.
+        tie: see :func:`~torpor.targets.generation.picking.pick`; rows that come closer leave the batch at once, to be
+            decoded alone.
         generators: one per row to sample with; None for greedy search.
         padding: tokens of each row's prompt that are padding.
         hole: where that padding begins.
         by_padding: the processors for each number of padding tokens; None to use those that ``generate`` prepares.
         plain: ignore all processors, to make a known number of steps.
         stop: what else ends a row, if anything.
+        rowwise: what computes each row in the shapes of a batch of one, if anything does.
     """
 
     caps: Sequence[int]
     eos: Sequence[int]
-    tie: float
+    tie: float | None
     generators: Sequence[torch.Generator] | None = None
     padding: Sequence[int] = ()
     hole: int = 0
     by_padding: Mapping[int, Processors] | None = None
     plain: bool = False
     stop: Stop | None = None
+    rowwise: RowWise | None = None
 
 
 class Loop:
@@ -82,16 +87,18 @@ class Loop:
             logits, model_kwargs = _forward(model, input_ids, model_kwargs, first=step == 0)
             tokens, gaps = self._pick(logits, input_ids, rows, logits_processor)
             past = watch(tokens, logits)
-            if self.plan.stop is not None and batch > 1:
+            if self.plan.stop is not None and batch > 1 and self.plan.tie is not None:
                 gaps = torch.minimum(gaps, past.abs().to(gaps) / (SCALE * self.plan.tie))
             made.append((rows, tokens, gaps, logits.amax(-1)))
-            stays = ~torch.isin(tokens, eos) & (caps > step + 1) & (past < 0)
+            stays = ~torch.isin(tokens, eos) & (caps > step + 1) & (past < 0) & ~(gaps < 1)
             input_ids = torch.cat([input_ids, tokens.unsqueeze(1)], 1)
             if not stays.all():
                 kept = stays.nonzero().flatten()
                 if len(kept) == 0:
                     break
                 watch.keep(kept)
+                if self.plan.rowwise is not None:
+                    self.plan.rowwise.keep(kept.tolist())
                 rows, caps, input_ids = rows[kept], caps[kept], input_ids[kept]
                 model_kwargs = _keep(model_kwargs, kept, len(stays))
         places = torch.cat([torch.full_like(ran, step) for step, (ran, *_) in enumerate(made)])
@@ -141,6 +148,11 @@ def _forward(
     """Feed what the cache does not hold yet; return the last token's logits ``[B, V]`` and the next arguments."""
     cache = model_kwargs.get("past_key_values")
     known = 0 if cache is None else cache.get_seq_length()
+    if known >= input_ids.shape[1]:
+        raise UsageError(
+            f"expected one token per row and step in the cache of {type(model).__name__}, got {known} for "
+            f"{input_ids.shape[1]} tokens; deploy it without what feeds others"
+        )
     fed = model.prepare_inputs_for_generation(
         input_ids, next_sequence_length=input_ids.shape[1] - known, is_first_iteration=first, **model_kwargs
     )

@@ -18,18 +18,26 @@ from torpor.core.outcome import Generation, Outcome
 from torpor.core.units import Unit
 from torpor.core.work import Work
 from torpor.data.sets import DataSet
+from torpor.meters.free import free_memory
 from torpor.targets.generation.chrf import chrf
 from torpor.targets.generation.codec import HuggingFaceCodec
 from torpor.targets.generation.decoding import Decoded, Decoder, Fed
 from torpor.targets.generation.deployment import clipped, deployed_config, with_new_tokens
 from torpor.targets.generation.layouts import Layout
+from torpor.targets.generation.neighbors import STEPS
 from torpor.targets.generation.pricing import priced_units
 from torpor.targets.steps import StepTarget, generated_length
 from torpor.targets.stops import Stop
 from torpor.targets.weights import digest
 
-MEMORY = 2**29
-"""Bytes of keys and values that one batch may need; larger batches are decoded in pieces."""
+MEMORY = 2**33
+"""Bytes that one batch may need at most; larger batches are decoded in pieces."""
+SHARE = 0.25
+"""Share of the device's free memory that one batch may need."""
+ACTIVATIONS = 16
+"""Vectors of the hidden size that a layer needs at once for each token that it reads, as an estimate."""
+VARIED = 3
+"""Examples that tell how batches may be decoded."""
 
 
 class GenerationTarget(StepTarget):
@@ -51,6 +59,7 @@ class GenerationTarget(StepTarget):
     """
 
     mechanism = "generation"
+    _reads_prompts = False
 
     def __init__(
         self,
@@ -70,6 +79,8 @@ class GenerationTarget(StepTarget):
         self.layout = self._layout()
         self.cap = self._first_cap()
         self.units: tuple[Unit, ...] = priced_units(self.layout, self.decoder.beams, model, self._force)
+        self.decoder.forward_calls.settle()
+        self._settle()
 
     @abstractmethod
     def _layout(self) -> Layout:
@@ -78,6 +89,13 @@ class GenerationTarget(StepTarget):
     @abstractmethod
     def _example(self, length: int) -> Fed:
         """Return a batch of one that reads ``length`` tokens, if it reads tokens."""
+
+    @abstractmethod
+    def _varied(self, numbers: list[int]) -> Fed:
+        """Return a batch of some of ``VARIED`` examples of different lengths, if they have lengths."""
+
+    def _settle(self) -> None:
+        self.decoder.settle(self._varied, VARIED, min(STEPS, self.cap))
 
     @abstractmethod
     def _decode(self, inputs: Samples) -> tuple[list[Decoded], list[int]]:
@@ -194,9 +212,14 @@ class GenerationTarget(StepTarget):
 
     def rows_at_once(self, length: int) -> int:
         """Return how many samples of ``length`` tokens to decode in one batch."""
-        config = self.model.config.get_text_config(decoder=True)
-        width = int(2 * config.num_hidden_layers * config.hidden_size * self.model.dtype.itemsize)
-        return max(1, MEMORY // ((length + self.cap_of(length)) * width + 16 * self.codec.size))
+        if not self.decoder.together:
+            return 1
+        cap, size = self.cap_of(length), self.decoder.size
+        start = length if self._reads_prompts else self.decoder.start
+        width = int(self.model.config.get_text_config(decoder=True).hidden_size) * self.model.dtype.itemsize
+        row = size.bytes(start + cap, max(1, length)) + ACTIVATIONS * max(1, length) * width + 16 * self.codec.size
+        free = free_memory(self.device)
+        return max(1, (MEMORY if free is None else min(MEMORY, int(SHARE * free))) // row)
 
     def utility(self, outputs: Sequence[Generation], references: Samples) -> Tensor:
         """Score each output against its reference text by chrF, from 0 to 1; NaN without references."""
@@ -217,6 +240,7 @@ class GenerationTarget(StepTarget):
         self.model.to(device)
         self.device = torch.device(device)
         self.decoder = self.decoder.with_config(self.config)
+        self._settle()
         return self
 
     def data(self, folder: Path | None) -> DataSet:

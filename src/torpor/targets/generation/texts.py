@@ -18,8 +18,9 @@ from torpor.core.work import Work
 from torpor.data.sets import DataSet
 from torpor.targets.generation.codec import HuggingFaceCodec
 from torpor.targets.generation.decoding import Decoded, Fed
-from torpor.targets.generation.forcing import force_decoder, padded_ids, step_mask
+from torpor.targets.generation.forcing import force_decoder, looked_up, padded_ids, step_mask
 from torpor.targets.generation.layouts import SourceLayout
+from torpor.targets.generation.neighbors import STEPS
 from torpor.targets.generation.readers import TextReader
 from torpor.targets.generation.target import GenerationTarget
 from torpor.targets.steps import TextTarget
@@ -63,7 +64,9 @@ class TextGenerationTarget(GenerationTarget, TextTarget):
         """What turns the ids of a text into vectors."""
 
     @abstractmethod
-    def _forced(self, embeddings: Tensor, mask: Tensor, decoded: Sequence[Decoded]) -> tuple[Tensor, Tensor]:
+    def _forced(
+        self, ids: Tensor, embeddings: Tensor, mask: Tensor, decoded: Sequence[Decoded]
+    ) -> tuple[Tensor, Tensor]:
         """Return logits and hidden states of every step."""
 
     @torch.no_grad()
@@ -75,6 +78,14 @@ class TextGenerationTarget(GenerationTarget, TextTarget):
 
     def _example(self, length: int) -> Fed:
         return self._fed([[self.codec.ordinary] * length])
+
+    def _varied(self, numbers: list[int]) -> Fed:
+        draw = torch.Generator().manual_seed(0)
+        known = torch.tensor([number for number in range(self.codec.size) if number not in self.codec.special])
+        longest = max(1, min(9, self._longest() - STEPS))
+        lengths = [longest, max(1, longest // 3), max(1, longest * 2 // 3)]
+        rows = [known[torch.randint(len(known), (length,), generator=draw)].tolist() for length in lengths]
+        return self._fed([rows[number] for number in numbers])
 
     def _fed(self, rows: Sequence[Sequence[int]], hole: int = 0) -> Fed:
         ids, mask = (part.to(self.device) for part in self.reader.pad(rows, hole))
@@ -125,7 +136,7 @@ class TextGenerationTarget(GenerationTarget, TextTarget):
         rows = self.reader.rows(inputs)
         ids, mask = (part.to(self.device) for part in self.reader.pad(rows))
         embeddings = self.embedding(ids).detach().requires_grad_()
-        logits, hidden = self._forced(embeddings, mask, decoded)
+        logits, hidden = self._forced(ids, embeddings, mask, decoded)
         return StepSignals(
             logits=logits,
             ids=padded_ids(decoded, self.device),
@@ -172,12 +183,9 @@ class SourceTarget(TextGenerationTarget):
         """See :attr:`TextGenerationTarget.embedding`."""
         return self.model.get_encoder().get_input_embeddings()  # type: ignore[no-any-return]
 
-    def _forced(self, embeddings: Tensor, mask: Tensor, decoded: Sequence[Decoded]) -> tuple[Tensor, Tensor]:
-        # not as inputs_embeds: Marian and others scale what they look up, but not what they are given
-        hook = self.embedding.register_forward_hook(lambda module, given, found: embeddings)
-        try:
-            ids = torch.zeros(mask.shape, dtype=torch.int64, device=self.device)
+    def _forced(
+        self, ids: Tensor, embeddings: Tensor, mask: Tensor, decoded: Sequence[Decoded]
+    ) -> tuple[Tensor, Tensor]:
+        with looked_up(self.embedding, embeddings):
             seen = self.model.get_encoder()(input_ids=ids, attention_mask=mask, return_dict=True)
-        finally:
-            hook.remove()
         return force_decoder(self.model, {"encoder_outputs": seen, "attention_mask": mask}, decoded)
