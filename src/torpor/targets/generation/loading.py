@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,14 +13,15 @@ from torpor.core.errors import DataError, UsageError
 from torpor.data.sets import DataSet
 from torpor.targets.generation.codec import HuggingFaceCodec
 from torpor.targets.generation.dense import DenseGenerationTarget
+from torpor.targets.generation.fit import check_ids
+from torpor.targets.generation.foreign import quietly
 from torpor.targets.generation.prompts import PromptTarget
 from torpor.targets.generation.readers import DenseReader, ImageReader, LogMelReader
+from torpor.targets.generation.saved import SavedModel
 from torpor.targets.generation.texts import SourceTarget
 
 if TYPE_CHECKING:
     from torpor.targets.generation.target import GenerationTarget
-
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
 
 
 def from_transformers(
@@ -87,15 +88,16 @@ def _reader(model: Any, processor: Any) -> DenseReader:  # noqa: ANN401
 def load_pretrained(name: str, *, data: Callable[[Path | None], DataSet] | None = None) -> GenerationTarget:
     """Make a target of a saved model: a local folder, or a name on the hub unless ``HF_HUB_OFFLINE`` is set.
 
-    Weights are read from safetensors only, and no code that comes with a model is ever run.
+    Weights are read from safetensors only, no code that comes with a model is ever run, and nothing that a local folder
+    names is fetched. A folder whose files are damaged, contradict each other, or do not fit the model is refused.
 
     Args:
         name: of the folder or on the hub.
         data: makes the data to audit on from the user's ``--data-dir`` (a path or None).
 
     Raises:
-        UsageError: if there is no such model, or transformers is missing.
-        DataError: if its folder lacks a part.
+        UsageError: if there is no such model, it is quantized or needs kernels of its own, or transformers is missing.
+        DataError: if a part of it is missing, damaged, or does not fit the others.
     """
     try:
         transformers: Any = importlib.import_module("transformers")
@@ -103,30 +105,25 @@ def load_pretrained(name: str, *, data: Callable[[Path | None], DataSet] | None 
         raise UsageError(f"expected transformers for hf:{name}, got {error}; pip install 'torpor[language]'") from error
     folder = Path(name).expanduser()
     local = folder.is_dir()
-    if local:
-        _check_folder(folder)
-    elif name.startswith((".", "/", "~")) or name.count("/") > 1:
+    if not local and (name.startswith((".", "/", "~")) or name.count("/") > 1):
         raise UsageError(f"expected a folder with a saved model, got {name}: no such folder; check the path")
-    offline = local or not _hub_answers(name)
-    options = {"local_files_only": offline, "trust_remote_code": False}
-    place = str(folder) if local else name
-    bars = transformers.utils.logging.is_progress_bar_enabled()
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        config = transformers.AutoConfig.from_pretrained(place, **options)
-        model = _model_class(config).from_pretrained(place, use_safetensors=True, **options)
-    except (OSError, ValueError, KeyError) as error:
-        wanted = "a saved model" if local else "a local folder or the name of a model on the hub"
-        absent = offline and not local and isinstance(error, OSError)
-        got = (
-            "no such folder, no safetensors in the cache, and the hub is out of reach" if absent else _first_line(error)
+    saved = SavedModel(
+        transformers, str(folder) if local else name, local=local, online=not local and _hub_answers(name)
+    )
+    with quietly(transformers, offline=local):
+        config = saved.config()
+        model = saved.model(_model_class(config), config)
+        parts = _Parts(saved, config.model_type)
+        check_ids(parts.tokenizer.get_vocab().values(), saved.vocabulary(config))
+        with saved.reading():
+            target = from_transformers(model, parts, name=folder.name if local else name, data=data)
+    if not saved.deployment_is_saved:
+        warnings.warn(
+            f"expected generation_config.json in {saved.place}, got none: what config.json or else transformers itself "
+            f"says holds, that is, up to {target.cap} new tokens; save the deployment's own beside the model",
+            stacklevel=2,
         )
-        raise UsageError(f"expected {wanted}, got {name}: {got}; check it") from error
-    finally:
-        if bars:
-            transformers.utils.logging.enable_progress_bar()
-    processor = _Parts(place, options, config.model_type)
-    return from_transformers(model, processor, name=folder.name if local else name, data=data)
+    return target
 
 
 def _hub_answers(name: str) -> bool:
@@ -141,27 +138,18 @@ def _hub_answers(name: str) -> bool:
     return True
 
 
-def _check_folder(folder: Path) -> None:
-    """Refuse folders that lack a configuration or safe weights."""
-    try:
-        json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"expected config.json in {folder}, got: {error}; save the model with save_pretrained"
-        ) from error
-    if not any(folder.glob("*.safetensors")):
-        pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
-        found = f"only {pickles[0]}, which may run code when it is read" if pickles else "no weights"
-        raise DataError(f"expected weights as safetensors in {folder}, got {found}; save the model again")
-
-
 def _model_class(config: Any) -> Any:  # noqa: ANN401
     """Return the class with a language head that the configuration names, or that transformers chooses for it."""
     transformers: Any = importlib.import_module("transformers")
     modeling_auto: Any = importlib.import_module("transformers.models.auto.modeling_auto")
     for architecture in config.architectures or ():
         found = getattr(transformers, architecture, None)
-        if found is not None and hasattr(found, "generate"):
+        if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel) and hasattr(found, "generate"):
+            if found.config_class is not None and not isinstance(config, found.config_class):
+                raise DataError(
+                    f"expected a configuration of {architecture} in config.json, got one of {config.model_type}; load "
+                    "the one that belongs to the model"
+                )
             return found
     mappings = (
         ()
@@ -184,15 +172,16 @@ class _Parts:
     """Whatever of tokenizer, image processor and feature extractor a saved model needs.
 
     Args:
-        place: folder or name.
-        options: how to load.
+        saved: the model's files.
         model_type: as its configuration names it.
 
     Raises:
         UsageError: if one of them is missing.
     """
 
-    def __init__(self, place: str, options: dict[str, Any], model_type: str) -> None:
+    tokenizer: Any
+
+    def __init__(self, saved: SavedModel, model_type: str) -> None:
         transformers: Any = importlib.import_module("transformers")
         wanted = {"tokenizer": transformers.AutoTokenizer}
         if model_type == "vision-encoder-decoder":
@@ -200,15 +189,4 @@ class _Parts:
         elif model_type == "whisper":
             wanted["feature_extractor"] = transformers.AutoFeatureExtractor
         for part, automatic in wanted.items():
-            try:
-                setattr(self, part, automatic.from_pretrained(place, **options))
-            except (OSError, ValueError, KeyError, ImportError, AttributeError, TypeError) as error:
-                what = part.replace("_", " ")
-                raise UsageError(
-                    f"expected a {what} in {place}, got none: {_first_line(error)}; save it there"
-                ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0].rstrip('.:;') if lines else ''}"
+            setattr(self, part, saved.part(part.replace("_", " "), automatic))
