@@ -74,11 +74,11 @@ KEYS: Mapping[str, str] = {
 """Dimension of each scalar of a summary row."""
 
 _GATE = re.compile(
-    r"""\s*(?:(?=[^\s:])(?P<selector>[^\s:()<>=!@]+)?(?:@(?P<defense>[^\s()<>=!@]+?))?\s*:)?
-        \s*(?:(?P<aggregate>\w+)\s*\(\s*(?P<column>\w+)\s*\)|(?P<key>\w+))
-        \s*(?P<op><=|>=|==|!=|<|>)
-        \s*(?P<number>[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)
-        \s*(?P<unit>[^\W\d_]+|%|)\s*""",
+    r"""\s*+(?:(?=[^\s:])(?P<selector>[^\s:()<>=!@]++)?(?:@(?P<defense>[^\s()<>=!@]+?))?\s*+:)?
+        \s*+(?:(?P<aggregate>\w++)\s*+\(\s*+(?P<column>\w++)\s*+\)|(?P<key>\w++))
+        \s*+(?P<op><=|>=|==|!=|<|>)
+        \s*+(?P<number>[-+]?(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][-+]?[0-9]++)?)
+        \s*+(?P<unit>[^\W\d_]++|%|)\s*+""",  # possessive: nothing is tried twice, so time is linear
     re.VERBOSE,
 )
 

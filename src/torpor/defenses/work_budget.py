@@ -1,59 +1,58 @@
-"""Work budgets: what a client's requests may cost together, in FLOPs instead of in requests."""
+"""Budgets of work: what runs may cost together, in FLOPs and decoder steps."""
 
 from __future__ import annotations
 
 import math
+import os
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from fractions import Fraction
 from types import TracebackType
-from typing import Self
+from typing import Any, NoReturn, Self
 
 from torpor.core.batches import Samples
-from torpor.core.errors import TorporError, UsageError
+from torpor.core.errors import UsageError
 from torpor.core.outcome import Outcome
 from torpor.core.signals import Signals
 from torpor.core.work import Work
-from torpor.defenses.affordable import affordable, bound_of, smallest, steps_of
+from torpor.defenses.affordable import affordable, bound_of, steps_of
+from torpor.defenses.client_budgets import ClientBudgets as ClientBudgets
+from torpor.defenses.client_budgets import WorkBudget as WorkBudget
+from torpor.defenses.ledger import BudgetError as BudgetError
+from torpor.defenses.ledger import Ledger, cost_of, limit_of
+from torpor.defenses.this_process import is_worker, this_process
 from torpor.defenses.wrapped import Layer, Wrapped, wrap
 from torpor.targets.base import Target
 
-Clock = Callable[[], float]
-"""Tells seconds that never run backward."""
+Cost = tuple[Fraction, Fraction]
+"""FLOPs and decoder steps."""
 
 
-class BudgetError(TorporError):
-    """A budget does not allow a run, not even of the target with its smallest caps. Nothing was computed.
-
-    Attributes:
-        retry_after_s: when it will; None if it never will.
-    """
-
-    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
-
-
-_OPEN: ContextVar[tuple[Budget, ...]] = ContextVar("open budgets", default=())
+_open: dict[Budget, int] = {}  # how often each is entered
+_lock = threading.RLock()  # reentrant: a generator that is collected while it is held may close a budget
 
 
 class Budget:
-    """What the metered targets in a ``with`` block may cost together; budgets nest, and each counts.
+    """What metered targets may cost together, in the ``with`` blocks of the budget.
 
-    Before a run its static bound is compared with what is left; a budget is for one thread, and sets nothing aside. If
-    the bound is more, the target runs with smaller caps, as far as it has some: outputs end sooner, samples leave at an
-    earlier exit, fewer boxes are kept.
+    While a budget is open, every metered run of the process counts against it, in whichever thread or task; of
+    several that are open, each counts. A block may be entered again, also while it is open: the budget is the same.
+    ``metered(target, budget)`` counts that target's runs always, and nobody else's: so each of many clients has one.
+
+    Before a run its static bound is booked, and what it did not cost is given back behind it: runs at the same time
+    never exceed a budget together, and a run that fails or is cancelled has spent its bound, since nobody knows what
+    it did. If the bound is more than what is left, the target runs with smaller caps, as far as it has some: outputs
+    end sooner, samples leave at an earlier exit, fewer boxes are kept.
+
+    A budget belongs to the process that made it. Copies are the budget itself; it cannot be pickled, and in other
+    processes metered runs are refused unless a budget of their own is open there.
 
     Args:
         flops: at most; None for no limit.
         steps: decoder steps at most; None for no limit.
 
-    Attributes:
-        spent_flops: by runs so far.
-        spent_steps: likewise.
+    Raises:
+        UsageError: if a limit is not a finite number above 0.
 
     >>> import torch
     >>> from torpor.targets.toy_steps import PeakTarget
@@ -65,60 +64,115 @@ class Budget:
     """
 
     def __init__(self, *, flops: float | None = None, steps: int | None = None) -> None:
-        for name, limit in (("FLOPs", flops), ("steps", steps)):
-            if limit is not None and not limit > 0:
-                raise UsageError(f"expected a budget of more than 0 {name}, got {limit}")
-        self.flops, self.steps = flops, steps
-        self.spent_flops, self.spent_steps = 0.0, 0
+        self._flops = Ledger(limit_of("FLOPs", flops))
+        self._steps = Ledger(limit_of("steps", steps, whole=True))
+        self._home = this_process()
+
+    @property
+    def flops(self) -> float | None:
+        """FLOPs at most; None without a limit."""
+        return self._flops.limit
+
+    @property
+    def steps(self) -> int | None:
+        """Decoder steps at most; None without a limit."""
+        return None if self._steps.limit is None else int(self._steps.limit)
+
+    @property
+    def spent_flops(self) -> float:
+        """FLOPs that were spent, runs that are under way at their static bound."""
+        return float(self._flops.spent)
+
+    @property
+    def spent_steps(self) -> int:
+        """Decoder steps, likewise."""
+        return int(self._steps.spent)
 
     @property
     def flops_left(self) -> float:
         """FLOPs that are left; infinite without a limit."""
-        return float("inf") if self.flops is None else self.flops - self.spent_flops
+        return self._flops.left
 
     @property
     def steps_left(self) -> float:
         """Decoder steps that are left; infinite without a limit."""
-        return float("inf") if self.steps is None else self.steps - self.spent_steps
+        return self._steps.left
 
     def __enter__(self) -> Self:
-        _OPEN.set((*_OPEN.get(), self))
+        self._check_home()
+        with _lock:
+            _open[self] = _open.get(self, 0) + 1
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _OPEN.set(tuple(budget for budget in _OPEN.get() if budget is not self))
+        with _lock:
+            times = _open.pop(self, 0)
+            if times > 1:
+                _open[self] = times - 1
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise UsageError("expected a budget to stay in its process, got one to be pickled; make one in each process")
+
+    def _check_home(self) -> None:
+        if self._home != this_process():
+            raise BudgetError(
+                "expected runs in the process that made their budget, got one in another process, which would spend "
+                "the same budget again; open a budget of its own in each process"
+            )
+
+    def _fits(self, cost: Cost) -> bool:
+        return self._flops.fits(cost[0]) and self._steps.fits(cost[1])
+
+    def _book(self, cost: Cost) -> None:
+        self._flops.book(cost[0])
+        self._steps.book(cost[1])
 
 
 class Metered(Layer):
-    """The layer that asks the open budgets."""
+    """The layer that asks the open budgets.
+
+    Args:
+        budgets: that are asked whether they are open or not.
+    """
 
     units = ()
+
+    def __init__(self, budgets: Sequence[Budget] = ()) -> None:
+        self.budgets = tuple(budgets)
+        self._home = this_process()
 
     def run(self, inner: Target, inputs: Samples) -> Outcome:
         """See :meth:`Layer.run`.
 
         Raises:
-            BudgetError: if too little is left.
+            BudgetError: if too little is left, or the budgets are those of another process.
         """
-        budgets = _OPEN.get()
-        flops = min((budget.flops_left for budget in budgets), default=float("inf"))
-        steps = min((budget.steps_left for budget in budgets), default=float("inf"))
-        smaller = affordable(inner, inputs, flops, steps)
-        if smaller is None:
-            raise BudgetError(
-                f"expected a run of {inner.name} within {flops:g} FLOPs and {steps:g} steps, got no cap that is small "
-                "enough; send less, or raise the budget"
-            )
+        budgets = self._asked()
+        smaller, booked = _admit(inner, inputs, budgets)
         outcome = smaller.run(inputs)
-        for budget in budgets:
-            budget.spent_flops += smaller.prices.cost(outcome.work).sum().item()
-            budget.spent_steps += steps_of(smaller, outcome.work)
+        flops = smaller.prices.cost(outcome.work).sum().item()
+        _settle(budgets, booked, (cost_of("FLOPs", flops), cost_of("steps", steps_of(smaller, outcome.work))))
         return outcome
 
     def signals(self, inner: Target, inputs: Samples) -> Signals:
-        """See :meth:`Layer.signals`; nothing is charged."""
+        """See :meth:`Layer.signals`; every unit is evaluated, so the static bound is charged.
+
+        Raises:
+            BudgetError: if too little is left.
+        """
+        if _book_if_it_fits(inner, inputs, self._asked()) is None:
+            raise BudgetError(
+                f"expected the static bound of {inner.name} to be left for its signals, {bound_of(inner, inputs):g} "
+                "FLOPs, got less; send less, or raise the budget"
+            )
         return inner.signals(inputs)
 
     def max_work(self, inner: Target, inputs: Samples) -> Work:
@@ -129,136 +183,71 @@ class Metered(Layer):
         """See :meth:`Layer.fingerprint`."""
         return "metered"
 
-
-def metered(target: Target) -> Wrapped:
-    """Return ``target``, charging what it runs to the budgets that are open."""
-    return wrap(target, Metered(), target.name)
-
-
-@dataclass(frozen=True)
-class WorkBudget:
-    """A token bucket of work.
-
-    Attributes:
-        flops_per_s: what a client may spend in the long run.
-        burst_flops: what it may spend at once.
-    """
-
-    flops_per_s: float
-    burst_flops: float
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.flops_per_s < float("inf") and 0 < self.burst_flops < float("inf")):
-            raise UsageError(f"expected a rate of 0 or more and a burst above 0, got {self}")
+    def _asked(self) -> list[Budget]:
+        with _lock:
+            budgets = list(dict.fromkeys((*self.budgets, *_open)))
+        for budget in budgets:
+            budget._check_home()
+        if not budgets and (is_worker() or self._home != this_process()):
+            raise BudgetError(
+                "expected a budget of this process around a metered run, got none: those of other processes are not "
+                "seen here; open one in each process"
+            )
+        return budgets
 
 
-@dataclass
-class _Bucket:
-    """What a client has: ``level`` to spend, and ``held`` for each request that runs: a burst at most together."""
+def _admit(target: Target, inputs: Samples, budgets: Sequence[Budget]) -> tuple[Target, Cost]:
+    """Return ``target`` with caps that every budget affords, and its static bound, which is booked."""
+    asked = None
+    while True:
+        with _lock:
+            left = tuple(
+                min((getattr(budget, name) for budget in budgets), default=math.inf)
+                for name in ("flops_left", "steps_left")
+            )
+        smaller = None if left == asked else affordable(target, inputs, *left)
+        if smaller is None:
+            raise BudgetError(
+                f"expected a run of {target.name} within {left[0]:g} FLOPs and {left[1]:g} steps, got no cap that is "
+                "small enough; send less, or raise the budget"
+            )
+        booked = _book_if_it_fits(smaller, inputs, budgets)
+        if booked is not None:
+            return smaller, booked
+        asked = left  # others were faster; where nobody was, it was rounding, and it will not fit
 
-    level: float
-    seen_s: float
-    held: list[float] = field(default_factory=list)  # a running sum would not come back to 0 by rounding
 
-    def fill(self, budget: WorkBudget, now_s: float) -> None:
-        earned = budget.flops_per_s * max(0.0, now_s - self.seen_s)
-        self.level = min(budget.burst_flops - math.fsum(self.held), self.level + earned)
-        self.seen_s = max(self.seen_s, now_s)
+def _book_if_it_fits(target: Target, inputs: Samples, budgets: Sequence[Budget]) -> Cost | None:
+    bound = target.max_work(inputs)
+    flops = cost_of("FLOPs", target.prices.cost(bound).sum().item())
+    cost = (flops, cost_of("steps", steps_of(target, bound)))
+    with _lock:
+        if not all(budget._fits(cost) for budget in budgets):
+            return None
+        for budget in budgets:
+            budget._book(cost)
+    return cost
 
 
-class ClientBudgets:
-    """A token bucket for each client. Before a request its static bound is taken out; what it did not cost goes back.
+def _settle(budgets: Sequence[Budget], booked: Cost, cost: Cost) -> None:
+    """Give back what was booked and not spent; a run that broke its static bound is charged in full."""
+    with _lock:
+        for budget in budgets:
+            budget._book((cost[0] - booked[0], cost[1] - booked[1]))
 
-    So in any span of ``t`` seconds no client spends more than ``burst_flops + flops_per_s * t``, whatever it sends and
-    however many of its requests run at once. A request that fails is charged its bound, since nobody knows what it did.
 
-    Args:
-        budget: of each client.
-        clock: tells seconds.
+def metered(target: Target, *budgets: Budget) -> Wrapped:
+    """Return ``target``, charging what it runs to the budgets that are open, and always to ``budgets``."""
+    if isinstance(target, Wrapped) and isinstance(target.layer, Metered):  # one run is charged once
+        budgets = tuple(dict.fromkeys((*target.layer.budgets, *budgets)))
+        target = target.inner
+    return wrap(target, Metered(budgets), target.name)
 
-    >>> from torpor.targets.toys import needle
-    >>> import torch
-    >>> target, now = needle(), [0.0]
-    >>> clients = ClientBudgets(WorkBudget(flops_per_s=64.0, burst_flops=256.0), clock=lambda: now[0])
-    >>> outcome = clients.run("eve", target, torch.full((1, 1, 4, 4), 0.5))
-    >>> outcome.work.counts.tolist(), clients.available("eve"), clients.available("bob")
-    ([[1, 1, 1, 1]], 0.0, 256.0)
-    >>> now[0] = 2.0
-    >>> clients.run("eve", target, torch.full((1, 1, 4, 4), 0.5)).work.counts.tolist()  # an earlier exit is affordable
-    [[1, 1]]
-    """
 
-    def __init__(self, budget: WorkBudget, clock: Clock = time.monotonic) -> None:
-        self.budget, self._clock = budget, clock
-        self._buckets: dict[str, _Bucket] = {}
-        self._lock = threading.Lock()
-        self._prune_at = 1024
+def _forked() -> None:
+    global _lock
+    _lock = threading.RLock()  # who held it is not there
 
-    def available(self, client: str) -> float:
-        """Return the FLOPs that ``client`` may spend now."""
-        with self._lock:
-            return self._bucket(client).level
 
-    def run(self, client: str, target: Target, inputs: Samples) -> Outcome:
-        """Run ``target`` for ``client``, with smaller caps if its own bound is not affordable.
-
-        Raises:
-            DataError: if the inputs are not valid; nothing is charged.
-            BudgetError: if no caps are affordable.
-        """
-        inputs = target.space.check(inputs)
-        smaller = affordable(target, inputs, self.available(client)) or smallest(target)
-        with self.reserved(client, bound_of(smaller, inputs)) as settle:
-            outcome: Outcome = smaller.run(inputs)
-            settle(smaller.prices.cost(outcome.work).sum().item())
-        return outcome
-
-    @contextmanager
-    def reserved(self, client: str, flops: float) -> Iterator[Callable[[float], None]]:
-        """Hold ``flops`` back for a request; call what is yielded with its cost, or all of it is spent.
-
-        Raises:
-            BudgetError: if the client has not that much.
-        """
-        with self._lock:
-            bucket = self._bucket(client)
-            if flops > bucket.level:
-                lacking, rate = flops - bucket.level, self.budget.flops_per_s
-                never = flops > self.budget.burst_flops or rate == 0
-                raise BudgetError(
-                    f"expected a request of at most {bucket.level:g} FLOPs from {client!r}, got one that may cost "
-                    f"{flops:g}; wait or send less",
-                    None if never else lacking / rate,
-                )
-            bucket.level -= flops
-            bucket.held.append(flops)
-        cost = flops
-
-        def settle(spent: float) -> None:
-            nonlocal cost
-            cost = min(spent, flops)
-
-        try:
-            yield settle
-        finally:
-            with self._lock:
-                bucket.fill(self.budget, self._clock())  # first: while it was held, no more than the rest filled up
-                bucket.held.remove(flops)
-                bucket.level += flops - cost
-
-    def _bucket(self, client: str) -> _Bucket:
-        """Return a client's bucket, filled up to now; strangers have a full one."""
-        now_s = self._clock()
-        if len(self._buckets) >= self._prune_at:
-            self._forget(now_s)
-        bucket = self._buckets.setdefault(client, _Bucket(self.budget.burst_flops, now_s))
-        bucket.fill(self.budget, now_s)
-        return bucket
-
-    def _forget(self, now_s: float) -> None:
-        """Forget clients whose bucket is full: they are as good as strangers."""
-        for bucket in self._buckets.values():
-            bucket.fill(self.budget, now_s)
-        full = self.budget.burst_flops
-        self._buckets = {client: bucket for client, bucket in self._buckets.items() if bucket.level < full}
-        self._prune_at = max(1024, 2 * len(self._buckets))
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

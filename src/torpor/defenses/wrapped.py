@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
+from inspect import ismethod
 from pathlib import Path
 from typing import Any, Self
 
@@ -92,7 +94,16 @@ class Wrapped(Target):
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - what only this kind of target has
         if name == "inner":  # not there yet while being copied
             raise AttributeError(name)
-        return getattr(self.inner, name)
+        value = getattr(self.inner, name)
+        if not ismethod(value):
+            return value
+
+        @wraps(value)
+        def method(*args: Any, **settings: Any) -> Any:  # noqa: ANN401
+            found = value(*args, **settings)
+            return wrap(found, self.layer, self.name) if isinstance(found, Target) else found
+
+        return method  # a target with other settings is still behind the layer
 
     @property
     def device(self) -> torch.device:  # type: ignore[override]

@@ -1,0 +1,307 @@
+"""(o) Do budgets of work hold? ``python -m benchmarks.quota_schedules [--count 10000]``: no timing, only counts.
+
+Each schedule opens budgets, again and again, inside each other and closed in any order; runs targets in threads, tasks
+and generators, some of which are cancelled or closed early; and has runs that fail when their work is done. What was
+really run inside which blocks is counted by the target itself, which knows nothing of budgets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import copy
+import random
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torpor.core.batches import Samples
+from torpor.core.outcome import Outcome
+from torpor.defenses.work_budget import Budget, BudgetError, metered
+from torpor.targets.base import Target
+from torpor.targets.toy_steps import PeakTarget
+from torpor.targets.toys import WindowTarget
+
+COUNT = 10_000
+DEPTH = 3
+FAILURES = (RuntimeError, KeyboardInterrupt, asyncio.CancelledError, GeneratorExit)
+
+
+@dataclass
+class Truth:
+    """What was really done.
+
+    Attributes:
+        flops: inside the blocks of each budget.
+        steps: decoder steps, likewise.
+        runs: that were begun.
+        failed: of these.
+        refused: runs that were not begun.
+        broken: runs that did more than the static bound of the target that ran.
+    """
+
+    flops: Counter[int] = field(default_factory=Counter)
+    steps: Counter[int] = field(default_factory=Counter)
+    runs: int = 0
+    failed: int = 0
+    refused: int = 0
+    broken: int = 0
+    lock: Any = field(default_factory=threading.Lock)
+
+
+class Here(threading.local):
+    """What the run of this thread is to know: blocks around it, who counts it, and how it ends."""
+
+    around: tuple[Budget, ...] = ()
+    truth: Truth | None = None
+    failure: type[BaseException] | None = None
+
+
+HERE = Here()
+
+
+def _count(target: Any, outcome: Outcome, inputs: Samples) -> None:  # noqa: ANN401 - either of the two below
+    truth = HERE.truth
+    assert truth is not None
+    flops = int(target.prices.cost(outcome.work).sum().item())
+    steps = int(target.iterations(outcome.work).sum()) if isinstance(target, PeakTarget) else 0
+    with truth.lock:
+        truth.runs += 1
+        truth.broken += int((outcome.work.counts > target.max_work(inputs).counts).any())
+        for budget in set(HERE.around):
+            truth.flops[id(budget)] += flops
+            truth.steps[id(budget)] += steps
+    if HERE.failure is not None:
+        with truth.lock:
+            truth.failed += 1
+        raise HERE.failure
+
+
+class CountedSteps(PeakTarget):
+    """A decoder that counts what it does, and fails on demand."""
+
+    def run(self, inputs: Samples) -> Outcome:
+        """Run, count, and fail if that is wanted."""
+        outcome = super().run(inputs)
+        _count(self, outcome, inputs)
+        return outcome
+
+
+class CountedExits(WindowTarget):
+    """A network with early exits that does the same."""
+
+    def run(self, inputs: Tensor) -> Outcome:
+        """Run, count, and fail if that is wanted."""
+        outcome = super().run(inputs)
+        _count(self, outcome, inputs)
+        return outcome
+
+
+TARGETS: tuple[Target, ...] = (CountedSteps(cap=12), CountedExits([0.5, 0.5, 0.5], [0.2, 0.1, 0.04]))
+METERED = tuple(metered(target) for target in TARGETS)
+POOL = ThreadPoolExecutor(4)
+"""Threads that are older than any budget."""
+
+
+@dataclass
+class Schedule:
+    """One random program; ``around`` is what the blocks around a piece of it have opened.
+
+    Args:
+        chance: of everything.
+        budgets: that it may open.
+        truth: of what it does.
+    """
+
+    chance: random.Random
+    budgets: list[Budget]
+    truth: Truth
+
+    def play(self, around: tuple[Budget, ...], depth: int) -> None:
+        """Do a few random things, one after another."""
+        for _ in range(self.chance.randint(1, 3)):
+            acts: list[Callable[[tuple[Budget, ...], int], None]] = [self.run, self.run]
+            if depth:
+                acts += [self.block, self.block, self.crossed, self.generator, self.threads, self.tasks]
+            with suppress(*FAILURES):
+                self.chance.choice(acts)(around, depth - 1)
+
+    def run(self, around: tuple[Budget, ...], depth: int) -> None:
+        """Run a target, or a copy of it, that may be bound to one more budget and may fail."""
+        number = self.chance.randrange(len(TARGETS))
+        target, asked = METERED[number], around
+        kind = self.chance.random()
+        if kind < 0.1:
+            target = copy.deepcopy(target)
+        elif kind < 0.3:
+            bound = self.chance.choice(self.budgets)
+            target, asked = metered(target, bound), (*around, bound)
+            target = copy.deepcopy(target) if kind < 0.2 else target
+        mean = round(self.chance.random() * 255) / 255
+        inputs = torch.full((self.chance.randint(1, 2), 1, 4, 4), mean)
+        failure = self.chance.choice(FAILURES) if self.chance.random() < 0.15 else None
+        before = HERE.around, HERE.truth, HERE.failure
+        HERE.around, HERE.truth, HERE.failure = asked, self.truth, failure
+        try:
+            target.run(inputs)
+        except BudgetError:
+            with self.truth.lock:
+                self.truth.refused += 1
+        finally:
+            HERE.around, HERE.truth, HERE.failure = before
+
+    def block(self, around: tuple[Budget, ...], depth: int) -> None:
+        """Open a budget, which may be open already."""
+        budget = self.chance.choice(self.budgets)
+        with budget:
+            self.play((*around, budget), depth)
+
+    def crossed(self, around: tuple[Budget, ...], depth: int) -> None:
+        """Open two and close the first one first."""
+        first, second = self.chance.choice(self.budgets), self.chance.choice(self.budgets)
+        first.__enter__()
+        second.__enter__()
+        try:
+            self.play((*around, first, second), depth)
+        finally:
+            first.__exit__(None, None, None)
+            try:
+                self.play((*around, second), depth)
+            finally:
+                second.__exit__(None, None, None)
+
+    def generator(self, around: tuple[Budget, ...], depth: int) -> None:
+        """Run inside a generator's block, which is closed before it ends."""
+        budget = self.chance.choice(self.budgets)
+
+        def some() -> Generator[None, None, None]:
+            with budget:
+                while True:
+                    self.play((*around, budget), depth)
+                    yield
+
+        found = some()
+        for _ in range(self.chance.randint(1, 2)):
+            next(found)
+        if self.chance.random() < 0.5:
+            found.close()
+        del found
+
+    def threads(self, around: tuple[Budget, ...], depth: int) -> None:
+        """Go on in threads, old ones or new ones."""
+        parts = [self.part() for _ in range(self.chance.randint(2, 4))]
+        if self.chance.random() < 0.5:
+            for future in [POOL.submit(part.run, around, 0) for part in parts]:
+                future.exception()
+            return
+        with ThreadPoolExecutor(len(parts)) as pool:
+            for part in parts:
+                pool.submit(part.play, around, depth)
+
+    def tasks(self, around: tuple[Budget, ...], depth: int) -> None:
+        """Go on in tasks, some made before a block and some in threads; some are cancelled. Only outside of others."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            asyncio.run(self._gather(around))
+
+    async def _gather(self, around: tuple[Budget, ...]) -> None:
+        budget = self.chance.choice(self.budgets)
+        opened = asyncio.Event()
+
+        async def one(part: Schedule, threaded: bool) -> None:
+            await opened.wait()
+            inside = (*around, budget)
+            await asyncio.sleep(0)
+            if threaded:
+                await asyncio.to_thread(part.run, inside, 0)
+            else:
+                part.play(inside, 0)
+
+        works = [asyncio.create_task(one(self.part(), self.chance.random() < 0.5)) for _ in range(3)]
+        with budget:
+            opened.set()
+            await asyncio.sleep(0)
+            for work in works:
+                if self.chance.random() < 0.3:
+                    work.cancel()
+            await asyncio.gather(*works, return_exceptions=True)
+            await asyncio.get_running_loop().shutdown_default_executor()  # threads outlive tasks that were cancelled
+
+    def part(self) -> Schedule:
+        """Return a schedule with randomness of its own, for another thread."""
+        return Schedule(random.Random(self.chance.random()), self.budgets, self.truth)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a schedule came to.
+
+    Attributes:
+        truth: what was done.
+        exceeded: budgets of which more was spent than there was.
+        uncharged: budgets that were charged less than was done in their blocks.
+        open: whether a budget was left open.
+    """
+
+    truth: Truth
+    exceeded: int
+    uncharged: int
+    open: bool
+
+
+def run_schedule(seed: int) -> Found:
+    """Run one random schedule and compare its budgets with what was really done."""
+    from torpor.defenses import work_budget
+
+    chance = random.Random(seed)
+    budgets = [
+        Budget(
+            flops=chance.choice((None, 64, 256, 1000, 5000)),
+            steps=chance.choice((None, 5, 30, 100)),
+        )
+        for _ in range(chance.randint(1, 3))
+    ]
+    truth = Truth()
+    first = chance.choice(budgets)
+    with first:
+        Schedule(chance, budgets, truth).play((first,), DEPTH)
+    exceeded = uncharged = 0
+    for budget in budgets:
+        flops, steps = truth.flops[id(budget)], truth.steps[id(budget)]
+        exceeded += flops > (budget.flops or flops) or steps > (budget.steps or steps)
+        uncharged += flops > budget.spent_flops or steps > budget.spent_steps
+    return Found(truth, exceeded, uncharged, any(budget in work_budget._open for budget in budgets))
+
+
+def main() -> None:
+    """Run many schedules and print what was found."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=COUNT)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    total: Counter[str] = Counter()
+    for seed in range(options.seed, options.seed + options.count):
+        found = run_schedule(seed)
+        total.update({name: getattr(found.truth, name) for name in ("runs", "failed", "refused", "broken")})
+        total.update(exceeded=found.exceeded, uncharged=found.uncharged, open=found.open)
+    runs = f"{total['runs']} runs, {total['failed']} of them failed, {total['refused']} refused"
+    print(
+        f"{options.count} schedules: {runs}; "
+        f"budgets exceeded: {total['exceeded']}, charged too little: {total['uncharged']}, left open: {total['open']}; "
+        f"runs above their static bound: {total['broken']}"
+    )
+    sys.exit(bool(total["exceeded"] + total["uncharged"] + total["broken"] + total["open"]))
+
+
+if __name__ == "__main__":
+    main()
