@@ -37,7 +37,7 @@ SOUND: dict[str, list[Any]] = {
 TRUTHS = ("zero_gradient", "stuck", "black_box_won", "capped", "refused")
 
 
-def gathered(own: dict[str, list[Any]] | None = None, **changes: list[Any]) -> Flags:
+def gathered(own: dict[str, list[Any]] | None = None, /, **changes: list[Any]) -> Flags:
     """Return what is gathered of twenty records in two batches; ``own`` changes those of the clean inputs."""
     found = Flags()
     table, clean = (
@@ -51,7 +51,7 @@ def gathered(own: dict[str, list[Any]] | None = None, **changes: list[Any]) -> F
     return found
 
 
-def flags(own: dict[str, list[Any]] | None = None, **changes: list[Any]) -> list[str]:
+def flags(own: dict[str, list[Any]] | None = None, /, **changes: list[Any]) -> list[str]:
     """Return the flags of twenty records, beside no control."""
     return gathered(own, **changes).compute()
 

@@ -221,7 +221,7 @@ def test_which_flags_behind_a_defense_count(tmp_path: Path, flag: str) -> None:
     behind = {"defense": "jpeg:75", "attacker": "adaptive", "attack": "deepsloth", "flags": [flag]}
     folder = write_audit(tmp_path / "own", edits={"noise-search": behind})
     assert verdicts(folder, "@jpeg:75: slowdown_mean < 9") == ["inconclusive" if flag in BEHIND else "pass"]
-    free = {"noise-search": {**behind, "flags": []}, "deepsloth": {"flags": [flag]}}
+    free: dict[str, dict[str, object]] = {"noise-search": {**behind, "flags": []}, "deepsloth": {"flags": [flag]}}
     folder = write_audit(tmp_path / "free", edits=free)
     assert verdicts(folder, "@jpeg:75: slowdown_mean < 9") == ["inconclusive"]
 

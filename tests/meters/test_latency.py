@@ -57,7 +57,9 @@ def test_medians_ratio_and_interval_by_hand() -> None:
     assert pair.clean_s_p50 == pytest.approx(2.0)
     assert pair.attacked_s_p50 == pytest.approx(4.0)
     assert pair.slowdown == pytest.approx(3.0)  # of 3, 2 and 10; not the ratio of medians, 2
+    assert pair.ci95 is not None
     assert pair.ci95[0] <= pair.attacked_s_p50 <= pair.ci95[1]
+    assert steady([1.0], [3.0]).ci95 is None
     assert (pair.valid, pair.reason, pair.n, pair.repeats) == (True, None, 3, 5)
     assert steady(clean, attacked) == pair
 
@@ -121,6 +123,7 @@ def test_one_sided_latency_by_hand() -> None:
     result = latency([nothing] * 3, clock, warmup=7)
     assert clock.left == 0  # warm-up does not read the clock
     assert (result.s_p50, result.valid, result.reason, result.n) == (3.0, True, None, 3)
+    assert result.ci95 is not None
     assert 1.0 <= result.ci95[0] <= result.ci95[1] <= 5.0
 
 

@@ -62,7 +62,7 @@ KEYS: Mapping[str, str] = {
     **dict.fromkeys(("steps_mean", "steps_clean_mean", "edits_mean", "cap"), "count"),
     **dict.fromkeys(("n", "forwards", "backwards", "kept_mean", "kept_clean_mean"), "count"),
     **dict.fromkeys(("clean_recall_mean", "map50", "map", "mota", "idf1"), "ratio"),
-    **dict.fromkeys(("refused_rate", "changed_rate", "changed_cost_ratio"), "ratio"),
+    **dict.fromkeys(("refused_rate", "changed_rate", "changed_cost_ratio", "no_headroom_rate"), "ratio"),
     **dict.fromkeys(("utility_loss_mean", "utility_loss_max"), "ratio"),
     "hurt": "count",
     **dict.fromkeys(("latency_s_p50", "attack_seconds"), "time"),

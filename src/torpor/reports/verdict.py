@@ -40,7 +40,7 @@ def verdict(audit: Row) -> list[str]:
     control = costliest(beside(rows, worst), "control")
     said = [
         _cost_sentence(worst, control, " without a defense" if sentences else ""),
-        _reference_sentence(worst, [*rows[:1], *beside(rows, worst)], audit),
+        _reference_sentence(worst, [*([clean] if clean else []), *beside(rows, worst)], audit),
         *_open_sentences(worst),
     ]
     said += [_steps_sentence(worst), _text_sentence(worst, clean)] if iterates([worst]) else []
