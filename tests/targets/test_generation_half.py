@@ -130,7 +130,11 @@ def test_models_that_mind_padding_decode_one_by_one(kind: str) -> None:
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_sampling_and_processors_in_half_precision(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    for config in ({"do_sample": True, "temperature": 20.0, "top_p": 0.8}, {"repetition_penalty": 1.3}):
+    configs: list[dict[str, Any]] = [
+        {"do_sample": True, "temperature": 20.0, "top_p": 0.8},
+        {"repetition_penalty": 1.3},
+    ]
+    for config in configs:
         target, inputs = halved("llama", dtype, **config), examples("llama", 6)
         sizes, outcome = calls_of(target, inputs, monkeypatch)
         check_alone(target, inputs, outcome)

@@ -69,7 +69,7 @@ class Products(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.shapes: Counter[tuple[object, ...]] = Counter()
 
     def __torch_dispatch__(
