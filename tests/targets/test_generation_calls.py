@@ -245,7 +245,10 @@ def test_other_threads_may_run_networks() -> None:
 
 def test_nothing_stays_behind_in_the_model() -> None:
     target = loaded("llama")
-    count = lambda: sum(len(part._forward_pre_hooks) + len(part._forward_hooks) for part in target.model.modules())  # noqa: E731
+
+    def count() -> int:
+        return sum(len(part._forward_pre_hooks) + len(part._forward_hooks) for part in target.model.modules())
+
     before = count()  # transformers has hooks of its own
     target.run(examples("llama", 2))
     assert count() == before

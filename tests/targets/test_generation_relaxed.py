@@ -148,7 +148,8 @@ def test_the_loss_of_engorgio_is_that_of_the_prompt_that_is_sent() -> None:
 def test_engorgio_learns_through_a_chat_template() -> None:
     target = from_transformers(loaded("llama").model, framed(FRAMES["chat"]))
     assert isinstance(target, PromptTarget)
-    attack = Engorgio(eps=4, steps=20, tail=8).fit(target, (TEXT,))
+    texts: Any = (TEXT,)
+    attack = Engorgio(eps=4, steps=20, tail=8).fit(target, texts)
     assert attack.learned is not None
     assert target.space.problem(unpack(attack.learned.perturbations)[0]) is None
 

@@ -22,7 +22,7 @@ from torpor.targets.generation.deployment import (
     with_new_tokens,
 )
 from torpor.targets.generation.loop import Loop, Plan, Processors
-from torpor.targets.generation.neighbors import CacheSize, Recorder, cache_size, distance, spans
+from torpor.targets.generation.neighbors import CacheSize, Products, Recorder, cache_size, distance, spans
 from torpor.targets.generation.rowwise import RowWise
 from torpor.targets.stops import Stop
 
@@ -146,8 +146,14 @@ class Decoder:
         if not self.together:
             return
         self.rowwise = self.model.dtype not in TIES
-        apart = distance(lambda numbers: self._record(feed(numbers), steps), rows)
-        self.pads = apart == 0 if self.rowwise else apart <= PADDED
+        alone, batched = Products(), Products()
+
+        def decode(numbers: list[int]) -> Recorder:
+            with batched if len(numbers) > 1 else alone:
+                return self._record(feed(numbers), steps)
+
+        apart = distance(decode, rows)
+        self.pads = apart == 0 and alone.shapes == batched.shapes if self.rowwise else apart <= PADDED
         self.together = self.pads
         if not self.rowwise:
             self.tie = max(TIES[self.model.dtype], ROUNDING * min(apart, PADDED))
@@ -166,9 +172,7 @@ class Decoder:
             yield None
             return
         mask = fed.arguments.get("attention_mask")
-        config = self.model.config.get_text_config(decoder=True)
-        heads = getattr(config, "num_attention_heads", None)
-        groups = (heads // (getattr(config, "num_key_value_heads", None) or heads)) if heads else 1
+        groups = max((getattr(part, "num_key_value_groups", 1) for part in self.model.modules()), default=1)
         with RowWise([(0, 0)] * len(fed) if mask is None else spans(mask), fed.width, groups) as rowwise:
             yield rowwise
 

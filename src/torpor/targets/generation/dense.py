@@ -59,8 +59,12 @@ class DenseGenerationTarget(GenerationTarget):
         return self._fed(torch.stack(rows) * (space.high - space.low) + space.low)
 
     def _fed(self, inputs: Tensor) -> Fed:
-        given = self.reader(inputs.detach().to(self.device))
-        return Fed({name: value.to(self.model.dtype) for name, value in given.items()})
+        return Fed(self._read(inputs.detach()))
+
+    def _read(self, inputs: Tensor) -> dict[str, Tensor]:
+        """Return the model's arguments; those of each row by itself, so that half precision rounds them alike."""
+        rows = [self.reader(row) for row in inputs.to(self.device).split(1)]
+        return {name: torch.cat([row[name] for row in rows]).to(self.model.dtype) for name in rows[0]}
 
     @property
     def most(self) -> int:
@@ -88,9 +92,7 @@ class DenseGenerationTarget(GenerationTarget):
     def signals(self, inputs: Tensor) -> StepSignals:
         """See :meth:`StepTarget.signals`; gradients reach ``inputs``."""
         decoded, lengths = self._decode(inputs.detach())
-        given = self.reader(inputs.to(self.device))
-        arguments = {name: value.to(self.model.dtype) for name, value in given.items()}
-        logits, hidden = force_decoder(self.model, arguments, decoded)
+        logits, hidden = force_decoder(self.model, self._read(inputs), decoded)
         return StepSignals(
             logits=logits,
             ids=padded_ids(decoded, self.device),

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from torpor.targets.generation.loop import Loop, Plan, Processors
 
 STEPS = 3
 """Decoder steps of each measurement."""
+SUMS = ("mm", "mv", "dot", "attention", "conv", "linear", "einsum")
+"""Parts of the names of operators that add up products."""
 
 
 class Recorder(Loop):
@@ -52,6 +56,31 @@ def distance(decode: Callable[[list[int]], Recorder], rows: int) -> float:
     # once a token differs, so do all logits behind it
     scale = alone.abs().amax(-1, keepdim=True).clamp_min(1)
     return float(((alone - batched) / scale).abs().nan_to_num(0.0).amax())
+
+
+class Products(TorchDispatchMode):
+    """Note the shapes of all sums of products that kernels compute.
+
+    Where those of a batch are those of its rows alone, each as often, its rows are computed like that at any length;
+    equal logits of a few steps alone would prove little.
+
+    Attributes:
+        shapes: how often each operator saw which shapes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.shapes: Counter[tuple[object, ...]] = Counter()
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:  # noqa: ANN401 - whatever func returns
+        name = str(func)
+        if any(part in name for part in SUMS):
+            shapes = [tuple(one.shape) for one in args if isinstance(one, Tensor)]
+            if "mm" not in name or shapes[-2][-1] > 1:  # products of single numbers have no order
+                self.shapes[name, *shapes] += 1
+        return func(*args, **(kwargs or {}))
 
 
 @dataclass(frozen=True)

@@ -66,8 +66,11 @@ class RowWise(TorchFunctionMode):
         tokens = given.view(rows, -1, given.shape[-1]) if given.ndim == 2 else given
         padded = tokens.shape[1] == self.width > 1
         parts = []
+        dense = tokens.stride(0) == tokens.shape[1] * tokens.stride(1)  # else a part of each row's tokens
         for row, (start, stop) in enumerate(self.spans):
             own = tokens[row : row + 1, start:stop] if padded else tokens[row : row + 1]
+            if dense or stop - start == 1:  # strides decide between kernels, that of the one row too
+                own = own[0].unsqueeze(0)
             made = F.linear(own if given.ndim == 3 else own[0], weight, bias)
             made = made if given.ndim == 3 else made.unsqueeze(0)
             parts.append(F.pad(made, (0, 0, start, self.width - stop)) if padded else made)

@@ -219,7 +219,8 @@ class GenerationTarget(StepTarget):
         width = int(self.model.config.get_text_config(decoder=True).hidden_size) * self.model.dtype.itemsize
         row = size.bytes(start + cap, max(1, length)) + ACTIVATIONS * max(1, length) * width + 16 * self.codec.size
         free = free_memory(self.device)
-        return max(1, (MEMORY if free is None else min(MEMORY, int(SHARE * free))) // row)
+        most = MEMORY if free is None else min(MEMORY, int(SHARE * free))
+        return max(1, int(most // row))
 
     def utility(self, outputs: Sequence[Generation], references: Samples) -> Tensor:
         """Score each output against its reference text by chrF, from 0 to 1; NaN without references."""
