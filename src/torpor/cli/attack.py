@@ -31,7 +31,8 @@ def attack(
     from torpor.audits.plan import check_device, check_seed
     from torpor.audits.source import source
     from torpor.audits.store import save_tensors
-    from torpor.cli.console import console
+    from torpor.cli.console import status
+    from torpor.cli.streams import say
     from torpor.core.criteria import success
     from torpor.core.errors import UsageError
     from torpor.core.space import DenseSpace
@@ -53,7 +54,7 @@ def attack(
     batch = data.load("test", limit)
     if isinstance(chosen, Universal):
         chosen = chosen.fitted(system, data, seed)
-    with console.status(f"{name} on {len(batch)} samples"):
+    with status(f"{name} on {len(batch)} samples"):
         result = chosen(
             system, system.read(batch.inputs), references=batch.references if len(batch.references) else None, seed=seed
         )
@@ -78,10 +79,8 @@ def attack(
     if isinstance(system, StepTarget):
         after, before = (system.iterations(outcome.work).numpy() for outcome in (result.attacked, result.clean))
         longer = f"I-Loops {i_loops(after, before).mean():.0f} %, "
-    console.print(
+    say(
         f"{name} ({chosen.budget}) on {len(batch)} samples: mean slowdown {slowdown.mean():.2f}x, "
         f"worst {slowdown.max():.2f}x, {longer}same output on {evidence.agrees.mean():.1%}, "
-        f"{criterion} on {criterion(evidence).mean():.1%}, {result.seconds:.1f} s. Inputs: {out}",
-        soft_wrap=True,
-        highlight=False,
+        f"{criterion} on {criterion(evidence).mean():.1%}, {result.seconds:.1f} s. Inputs: {out}"
     )

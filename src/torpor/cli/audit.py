@@ -56,8 +56,9 @@ def audit(
     from torpor.audits.engine import run_audit
     from torpor.audits.plan import Plan, check_device, default_batch_size, parse_eps
     from torpor.audits.source import source
-    from torpor.cli.console import console, show_audit
+    from torpor.cli.console import show_audit
     from torpor.cli.progress import bar
+    from torpor.cli.streams import say
     from torpor.core.errors import UsageError
     from torpor.core.space import DenseSpace
     from torpor.reports.html import write_report
@@ -69,7 +70,7 @@ def audit(
     learners = [name for name in chosen if name in ATTACKS and issubclass(ATTACKS[name], Universal)]
     if attacks is None and learners and not source(system, data_dir, inputs).has("validation"):
         chosen = [name for name in chosen if name not in learners]
-        console.print(f"Without {', '.join(learners)}: there is nothing to learn from but what is audited.")
+        say(f"Without {', '.join(learners)}: there is nothing to learn from but what is audited.")
     names = tuple(dict.fromkeys(name.strip() for name in chosen if name.strip()))
     plan = Plan(
         target=target,
@@ -94,4 +95,4 @@ def audit(
         run_audit(plan, system, folder, progress)
     report = write_report(folder)
     show_audit(folder)
-    console.print(f"Report: {report}", soft_wrap=True, highlight=False)
+    say(f"Report: {report}")

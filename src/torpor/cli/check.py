@@ -41,6 +41,7 @@ def check(
     """Gate a finished audit. Exit codes: 0 pass, 10 gate failed, 11 inconclusive, 2 wrong usage."""
     from torpor.audits.gate import overall
     from torpor.audits.gate_grammar import parse_gate
+    from torpor.cli.streams import say
     from torpor.core.errors import UsageError
 
     parsed = [parse_gate(text) for text in gates or ()]
@@ -60,9 +61,9 @@ def check(
     verdict = overall(results)
     _print(results)
     if verdict.value == "inconclusive":
-        typer.echo(f"INCONCLUSIVE: {next(found.reason for found in results if found.reason)}")
+        say(f"INCONCLUSIVE: {next(found.reason for found in results if found.reason)}")
     else:
-        typer.echo(verdict.value.upper())
+        say(verdict.value.upper())
     raise typer.Exit(verdict.exit_code)
 
 
@@ -98,9 +99,12 @@ def _write(path: Path, text: str) -> None:
 
 def _print(results: Sequence[CheckResult]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from torpor.cli.console import show
+    from torpor.cli.streams import say
+    from torpor.reports.printable import printable
 
     colors = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
     table = Table(box=box.SIMPLE)
@@ -109,13 +113,10 @@ def _print(results: Sequence[CheckResult]) -> None:
     for found in results:
         tags = " ".join(tag for tags in found.tags.values() for tag in tags)
         gate = found.check.removesuffix(found.limit).rstrip()
-        cells = [Text(text) for text in (gate, found.row, found.shown, found.limit)]
-        table.add_row(*cells, Text(found.verdict.value, style=colors[found.verdict.value]), Text(tags))
-    console = Console()
-    if not console.is_terminal:  # a log has no width to fit into
-        console.width = max(console.width, 200)
-    console.print(table)
+        cells = [Text(printable(text)) for text in (gate, found.row, found.shown, found.limit)]
+        table.add_row(*cells, Text(found.verdict.value, style=colors[found.verdict.value]), Text(printable(tags)))
+    show(table, columns=200)
     for reason in dict.fromkeys(
         f"{found.check} [{found.row or 'no row'}]: {found.reason}" for found in results if found.reason
     ):
-        typer.echo(reason)
+        say(reason)
