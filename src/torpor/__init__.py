@@ -10,7 +10,10 @@ The public names load on first use, so that ``import torpor`` stays fast:
 from __future__ import annotations
 
 import importlib
-from typing import Any
+
+TYPE_CHECKING = False  # typing takes longer to import than all else here, and a signal in the meantime cannot be caught
+if TYPE_CHECKING:
+    from typing import Any
 
 __version__ = "0.1.0"
 

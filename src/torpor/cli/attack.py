@@ -33,7 +33,8 @@ def attack(
     from torpor.audits.source import source
     from torpor.audits.store import save_tensors
     from torpor.audits.workload import chosen_threads
-    from torpor.cli.console import console
+    from torpor.cli.console import status
+    from torpor.cli.streams import say
     from torpor.core.criteria import success
     from torpor.core.errors import UsageError
     from torpor.core.space import DenseSpace
@@ -55,7 +56,7 @@ def attack(
     batch = data.load("test", limit)
     with (
         chosen_threads(system, lambda: data, threads),
-        console.status(f"{name} on {len(batch)} samples"),
+        status(f"{name} on {len(batch)} samples"),
     ):
         if isinstance(chosen, Universal):
             chosen = chosen.fitted(system, data, seed)
@@ -83,10 +84,8 @@ def attack(
     if isinstance(system, StepTarget):
         after, before = (system.iterations(outcome.work).numpy() for outcome in (result.attacked, result.clean))
         longer = f"I-Loops {i_loops(after, before).mean():.0f} %, "
-    console.print(
+    say(
         f"{name} ({chosen.budget}) on {len(batch)} samples: mean slowdown {slowdown.mean():.2f}x, "
         f"worst {slowdown.max():.2f}x, {longer}same output on {evidence.agrees.mean():.1%}, "
-        f"{criterion} on {criterion(evidence).mean():.1%}, {result.seconds:.1f} s. Inputs: {out}",
-        soft_wrap=True,
-        highlight=False,
+        f"{criterion} on {criterion(evidence).mean():.1%}, {result.seconds:.1f} s. Inputs: {out}"
     )

@@ -58,8 +58,9 @@ def audit(
     from torpor.audits.plan import Plan, check_device, default_batch_size, parse_eps
     from torpor.audits.source import source
     from torpor.audits.workload import chosen_threads
-    from torpor.cli.console import console, show_audit
+    from torpor.cli.console import show_audit
     from torpor.cli.progress import bar
+    from torpor.cli.streams import note, say
     from torpor.core.errors import UsageError
     from torpor.core.space import DenseSpace
     from torpor.reports.html import write_report
@@ -71,7 +72,7 @@ def audit(
     learners = [name for name in chosen if name in ATTACKS and issubclass(ATTACKS[name], Universal)]
     if attacks is None and learners and not source(system, data_dir, inputs).has("validation"):
         chosen = [name for name in chosen if name not in learners]
-        console.print(f"Without {', '.join(learners)}: there is nothing to learn from but what is audited.")
+        say(f"Without {', '.join(learners)}: there is nothing to learn from but what is audited.")
     names = tuple(dict.fromkeys(name.strip() for name in chosen if name.strip()))
     plan = Plan(
         target=target,
@@ -93,9 +94,9 @@ def audit(
         raise UsageError("expected names of defenses, got none; see: torpor list defenses")
     folder = out or Path("runs") / target.replace(":", ".")
     with chosen_threads(system, lambda: source(system, data_dir, inputs), threads) as number:
-        typer.echo(f"Threads: {number}", err=True)
+        note(f"Threads: {number}")
         with bar() as progress:
             run_audit(plan, system, folder, progress)
     report = write_report(folder)
     show_audit(folder)
-    console.print(f"Report: {report}", soft_wrap=True, highlight=False)
+    say(f"Report: {report}")

@@ -51,6 +51,7 @@ def check(
     from torpor.audits.evidence import check_flags
     from torpor.audits.gate import overall
     from torpor.audits.gate_grammar import parse_gate
+    from torpor.cli.streams import say
     from torpor.core.errors import UsageError
 
     parsed = [parse_gate(text) for text in gates or ()]
@@ -71,9 +72,9 @@ def check(
     verdict = overall(results)
     _print(results)
     if verdict.value == "inconclusive":
-        typer.echo(f"INCONCLUSIVE: {next(found.reason for found in results if found.reason)}")
+        say(f"INCONCLUSIVE: {next(found.reason for found in results if found.reason)}")
     else:
-        typer.echo(verdict.value.upper())
+        say(verdict.value.upper())
     raise typer.Exit(verdict.exit_code)
 
 
@@ -109,9 +110,12 @@ def _write(path: Path, text: str) -> None:
 
 def _print(results: Sequence[CheckResult]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from torpor.cli.console import show
+    from torpor.cli.streams import say
+    from torpor.reports.printable import printable
 
     colors = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
     table = Table(box=box.SIMPLE)
@@ -120,12 +124,9 @@ def _print(results: Sequence[CheckResult]) -> None:
     for found in results:
         tags = " ".join(tag for tags in found.tags.values() for tag in tags)
         gate = found.check.removesuffix(found.limit).rstrip()
-        cells = [Text(text) for text in (gate, found.row, found.shown, found.limit)]
-        table.add_row(*cells, Text(found.verdict.value, style=colors[found.verdict.value]), Text(tags))
-    console = Console()
-    if not console.is_terminal:  # a log has no width to fit into
-        console.width = max(console.width, 200)
-    console.print(table)
+        cells = [Text(printable(text)) for text in (gate, found.row, found.shown, found.limit)]
+        table.add_row(*cells, Text(found.verdict.value, style=colors[found.verdict.value]), Text(printable(tags)))
+    show(table, columns=200)
     said = [
         f"{found.check} [{found.row or 'no row'}]: {text}"
         for found in results
@@ -136,4 +137,4 @@ def _print(results: Sequence[CheckResult]) -> None:
         )
     ]
     for line in dict.fromkeys(said):
-        typer.echo(line)
+        say(line)

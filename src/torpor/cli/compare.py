@@ -26,15 +26,14 @@ def compare(
 ) -> None:
     """Put finished audits side by side: one line per row and run, a dash where a run has no such row or value."""
     from torpor.audits.read import read_audit
+    from torpor.cli.streams import print_json
     from torpor.core.errors import UsageError
 
     if len(runs) < 2:
         raise UsageError("expected two or more audits to compare, got one; use torpor report for a single one")
     rows = side_by_side([read_audit(run) for run in runs])
     if as_json:
-        import json
-
-        typer.echo(json.dumps({"schema": SCHEMA, "rows": rows}, indent=2))
+        print_json({"schema": SCHEMA, "rows": rows}, indent=2)
     else:
         _print(rows, [str(run) for run in runs])
 
@@ -75,11 +74,13 @@ def side_by_side(audits: Sequence[Audit]) -> list[dict[str, Any]]:
 
 def _print(rows: Sequence[Mapping[str, Any]], runs: Sequence[str]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from torpor.audits.gate import describe_row
+    from torpor.cli.console import show
+    from torpor.cli.streams import say
+    from torpor.reports.printable import printable
 
     table = Table(box=box.SIMPLE)
     for name in ("target", "row", "run"):
@@ -93,11 +94,8 @@ def _print(rows: Sequence[Mapping[str, Any]], runs: Sequence[str]) -> None:
         for place, run in enumerate(row["runs"]):
             head = [row["target"], describe_row(row)] if place == 0 else ["", ""]
             values = ["-" if run[metric] is None else f"{run[metric]:.4g}" for metric in metrics]
-            cells = [Text(text) for text in (*head, str(place + 1), *values)]
+            cells = [Text(printable(text)) for text in (*head, str(place + 1), *values)]
             table.add_row(*cells, end_section=place + 1 == len(row["runs"]))
-    console = Console()
-    if not console.is_terminal:  # a log has no width to fit into
-        console.width = max(console.width, 200)
-    console.print(table)
+    show(table, columns=200)
     for place, name in enumerate(runs, start=1):
-        typer.echo(f"run {place}: {name}")
+        say(f"run {place}: {name}")

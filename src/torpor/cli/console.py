@@ -1,14 +1,67 @@
-"""Printing for people: tables that keep their columns where the output is not a terminal."""
+"""Printing of tables: the only console, on which nothing that came from elsewhere is markup or a control sequence."""
 
 from __future__ import annotations
 
 import shutil
-import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
-console = Console(width=None if sys.stdout.isatty() else max(100, shutil.get_terminal_size().columns))
+from torpor.cli.streams import GuardedStream
+from torpor.reports.printable import printable, printable_parts
+
+if TYPE_CHECKING:
+    from rich.status import Status
+
+
+class SafeConsole(Console):
+    """A console that takes no markup, and on which only rich's own styles are control sequences.
+
+    Args:
+        stderr: print to standard error.
+        columns: at least, where the output is not a terminal and has no width to fit into.
+    """
+
+    def __init__(self, *, stderr: bool = False, columns: int = 100) -> None:
+        super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
+        if not self.is_terminal:
+            self.width = max(columns, shutil.get_terminal_size().columns)
+
+    @property
+    def file(self) -> IO[str]:
+        """The stream itself, whether it is guarded against others or not."""
+        found = super().file
+        return found.unguarded if isinstance(found, GuardedStream) else found
+
+    @file.setter
+    def file(self, new: IO[str]) -> None:
+        self._file = new
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield what is shown, made printable."""
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield Segment(printable(segment.text, lines=True), segment.style)
+
+
+console = SafeConsole()
+
+
+def show(renderable: RenderableType, columns: int | None = None) -> None:
+    """Print a table, in a log over so many columns if that is wider than others."""
+    (console if columns is None else SafeConsole(columns=columns)).print(renderable)
+
+
+def status(text: str) -> Status:
+    """Return what shows, while it is entered, that something goes on."""
+    from rich.text import Text
+
+    return console.status(Text(printable(text)))
 
 
 def show_audit(folder: Path) -> None:
@@ -17,5 +70,5 @@ def show_audit(folder: Path) -> None:
     from torpor.reports.console import summary_table, verdict_line
 
     audit = read_audit(folder)
-    console.print(summary_table(list(audit.summary)))
-    console.print(verdict_line(audit.parts()), markup=False, highlight=False)
+    show(summary_table(list(printable_parts(audit.summary))))
+    console.print(printable(verdict_line(audit.parts())))

@@ -7,18 +7,19 @@ from torpor.cli.options import Device, Json
 
 def env(device: Device = "cpu", as_json: Json = False) -> None:
     """Print versions, hardware, and which of latency, energy and memory this device can measure."""
-    import json
-
     from rich.table import Table
 
     from torpor.audits.environment import environment
     from torpor.audits.plan import check_device
-    from torpor.cli.console import console
+    from torpor.cli.console import show
+    from torpor.cli.streams import print_json
+    from torpor.reports.printable import printable_parts
 
     found = environment(check_device(device))
     if as_json:
-        print(json.dumps(found))
+        print_json(found)
         return
+    found = printable_parts(found)
     table = Table(show_header=False, title="Environment")
     for key, value in found.items():
         if key != "meters":
@@ -26,4 +27,4 @@ def env(device: Device = "cpu", as_json: Json = False) -> None:
     for name, meter in found["meters"].items():
         table.add_row(name, "measured" if meter["available"] else f"not measured: {meter['reason']}")
     table.add_row("flops", "counted exactly, 2 per multiply-add")
-    console.print(table)
+    show(table)

@@ -109,19 +109,19 @@ def _short(row: dict[str, str]) -> dict[str, str]:
 
 
 def _print(rows: list[dict[str, str]], as_json: bool) -> None:
-    import json
-
     from rich import box
     from rich.table import Table
 
-    from torpor.cli.console import console
+    from torpor.cli.console import show
+    from torpor.cli.streams import print_json
+    from torpor.reports.printable import printable
 
     if as_json:
-        print(json.dumps(rows))
+        print_json(rows)
         return
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for column in rows[0]:
         table.add_column(column, no_wrap=column != "what it does")
     for row in rows:
-        table.add_row(*row.values())
-    console.print(table)
+        table.add_row(*map(printable, row.values()))
+    show(table)

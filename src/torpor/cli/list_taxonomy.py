@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -45,6 +44,7 @@ def print_taxonomy(
       ...
     }
     """
+    from torpor.cli.streams import print_json
     from torpor.taxonomy.load import SCHEMA, filter_entries, load_entries, load_versions
 
     every = load_entries()
@@ -60,23 +60,21 @@ def print_taxonomy(
     versions = dict(load_versions())
     if as_json:
         document = {"schema": SCHEMA, "versions": versions, "entries": [entry.as_dict() for entry in found]}
-        print(json.dumps(document, indent=2, ensure_ascii=False))
+        print_json(document, indent=2)
         return
     _print(found, len(every), versions)
 
 
 def _print(found: Sequence[Entry], total: int, versions: dict[str, str | None]) -> None:
-    from rich.console import Console
+    from torpor.cli.console import console
+    from torpor.cli.streams import say
 
-    console = Console()
     if found:
         console.print(_wide(found) if console.width >= WIDE else _narrow(found))
     done = sum(entry.implemented for entry in found)
     words = ", ".join(f"{name} {version or 'unknown'}" for name, version in versions.items())
-    console.print(
-        f"{len(found)} of {total} entries, {done} of them implemented by torpor", markup=False, highlight=False
-    )
-    console.print(f"tags (in --json): {words}", markup=False, highlight=False)
+    say(f"{len(found)} of {total} entries, {done} of them implemented by torpor")
+    say(f"tags (in --json): {words}")
 
 
 def _wide(found: Sequence[Entry]) -> Table:

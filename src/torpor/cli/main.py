@@ -1,71 +1,76 @@
-"""The ``torpor`` command: one file per verb, errors in one sentence, exit codes for machines."""
+"""The ``torpor`` command: signals first, everything else behind them."""
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
 
-import typer
+from torpor.cli.interruption import Interruption
 
-from torpor import __version__
-from torpor.cli.attack import attack
-from torpor.cli.audit import audit
-from torpor.cli.bound import bound
-from torpor.cli.check import check
-from torpor.cli.compare import compare
-from torpor.cli.env import env
-from torpor.cli.list_ import list_
-from torpor.cli.measure import measure
-from torpor.cli.report import report
-from torpor.cli.study import study
-from torpor.cli.zoo import zoo
-
-# Threads that wait for work sleep: on a busy machine those that spin can make a run take thirty times as long.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Measure what inputs can make a dynamic deep-learning system cost, and bolt it down.",
-    epilog="Exit codes: 0 pass, 1 crash, 2 wrong usage, 10 gate failed, 11 inconclusive.",
-)
-for verb in (audit, measure, attack, bound, check, report, compare, study, env):
-    app.command()(verb)
-app.command("list")(list_)
-app.add_typer(zoo, name="zoo")
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"torpor {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """Measure what inputs can make a dynamic deep-learning system cost, and bolt it down."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def main() -> None:
     """Run the command line; what torpor refuses on purpose becomes one sentence and exit code 2."""
+    # Threads that wait for work sleep: on a busy machine those that spin can make a run take thirty times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    ours = sys._getframe(1).f_globals.get("__name__") == "__main__"  # else somebody goes on behind it
+    interruption = Interruption(sys.argv[1:])
     try:
-        app()
-    except Exception as error:
-        from torpor.core.errors import TorporError  # not before: torpor.core loads torch, which --help can do without
-
-        if isinstance(error, OSError):
-            typer.echo(f"torpor: expected files that can be read and written, got: {error}", err=True)
-        elif isinstance(error, TorporError):
-            typer.echo(f"torpor: {error}", err=True)
-        else:
+        interruption.install()
+        code = _run(interruption, ours)
+        if ours:
+            interruption.end(code)
+    except BaseException as error:
+        if not (interruption.number or isinstance(error, KeyboardInterrupt)):
             raise
-        sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("torpor: interrupted; the same command goes on where this one stopped", err=True)
-        sys.exit(130)
+        code = interruption.code
+        interruption.finish()
+        if ours:
+            _flush()
+            os._exit(code)  # threads may still be at work
+    finally:
+        if not ours:
+            interruption.restore()
+    _flush()
+    sys.exit(code)
+
+
+def _run(interruption: Interruption, ours: bool) -> int:
+    """Run the command line and return its exit code."""
+    from torpor.cli.streams import ReaderGone, prepare, show_crash
+
+    prepare()
+    try:
+        from torpor.cli.app import run
+
+        code = run()
+    except (BrokenPipeError, ReaderGone):
+        return 128 + 13  # as if SIGPIPE had ended it
+    except Exception as error:
+        if interruption.number or not ours:
+            raise
+        show_crash(error)
+        return 1
+    if interruption.number:  # typer makes an exit code of it
+        raise KeyboardInterrupt
+    return code
+
+
+def _flush() -> None:
+    """Flush what is left; if nobody takes it, nor shall the interpreter complain about that."""
+    for stream, descriptor in ((sys.stdout, 1), (sys.stderr, 2)):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name != "app":
+        raise AttributeError(f"module 'torpor.cli.main' has no attribute {name!r}")
+    from torpor.cli.app import app
+
+    return app

@@ -24,15 +24,15 @@ def measure(
     as_json: Json = False,
 ) -> None:
     """Print the clean cost profile of TARGET on its test data: exits, FLOPs, tail, accuracy, and latency."""
-    import json
-
     from torpor.audits.plan import check_device
     from torpor.audits.profile import clean_profile
     from torpor.audits.source import source
     from torpor.audits.workload import chosen_threads
-    from torpor.cli.console import console
+    from torpor.cli.console import show
     from torpor.cli.profile_table import profile_table
+    from torpor.cli.streams import print_json
     from torpor.core.errors import UsageError
+    from torpor.reports.printable import printable_parts
     from torpor.targets.resolve import load_target
 
     for name, value in (("limit", limit), ("batch size", batch_size)):
@@ -44,6 +44,6 @@ def measure(
     with chosen_threads(system, lambda: data, threads):
         profile = clean_profile(system, data, limit=limit, batch_size=batch_size, seconds=seconds)
     if as_json:
-        print(json.dumps(profile))
+        print_json(profile)
     else:
-        console.print(profile_table(profile))
+        show(profile_table(printable_parts(profile)))

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 @contextmanager
 def bar() -> Iterator[Callable[[str, int, int], None]]:
     """Show a bar, if anybody watches; call what it yields with a text, steps done, and steps in all (0 if unknown)."""
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -19,18 +18,21 @@ def bar() -> Iterator[Callable[[str, int, int], None]]:
         TimeRemainingColumn,
     )
 
+    from torpor.cli.console import SafeConsole
+    from torpor.reports.printable import printable
+
     columns = (
-        TextColumn("{task.description:30.30}"),
+        TextColumn("{task.description:30.30}", markup=False),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    console = Console(stderr=True)
+    console = SafeConsole(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("starting", total=None)
 
         def update(text: str, done: int, total: int) -> None:
-            progress.update(task, description=text, completed=done, total=total or None)
+            progress.update(task, description=printable(text), completed=done, total=total or None)
 
         yield update

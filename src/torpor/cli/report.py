@@ -10,9 +10,10 @@ import typer
 
 def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished audit.")]) -> None:
     """Print the table of a finished audit and write its HTML report anew."""
-    from torpor.cli.console import console, show_audit
+    from torpor.cli.console import show_audit
+    from torpor.cli.streams import say
     from torpor.reports.html import write_report
 
     path = write_report(run)
     show_audit(run)
-    console.print(f"Report: {path}", soft_wrap=True, highlight=False)
+    say(f"Report: {path}")

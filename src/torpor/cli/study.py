@@ -22,8 +22,8 @@ def study(
 
     A study that was interrupted goes on when the same command is given again.
     """
-    from torpor.cli.console import console
     from torpor.cli.progress import bar
+    from torpor.cli.streams import say
     from torpor.core.errors import UsageError
     from torpor.study.cases import Scale
     from torpor.study.page import write_pages
@@ -37,4 +37,4 @@ def study(
     words += ["--data-dir", str(data_dir)] if data_dir else []
     words += ["--limit", str(limit)] if limit else []
     for path in write_pages(results, out, shlex.join(words)):
-        console.print(f"Study: {path}", soft_wrap=True, highlight=False)
+        say(f"Study: {path}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from torpor.cli.options import DataDir, Device, Json
+from torpor.cli.streams import verb
 
 if TYPE_CHECKING:
     from torpor.zoo.entry import Entry
@@ -18,22 +19,24 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A target of the zoo."
 
 
 @zoo.command()
+@verb
 def info(name: Name, as_json: Json = False) -> None:
     """Print the model card of NAME: accuracy and cost per exit or scores and output lengths, and its training."""
-    import json
-
-    from torpor.cli.console import console
+    from torpor.cli.console import show
+    from torpor.cli.streams import print_json
+    from torpor.reports.printable import printable_parts
     from torpor.zoo.recipes.show import card_tables
 
     card = _entry(name).card()
     if as_json:
-        print(json.dumps(card))
+        print_json(card)
         return
-    for part in card_tables(card):
-        console.print(part)
+    for part in card_tables(printable_parts(card)):
+        show(part)
 
 
 @zoo.command()
+@verb
 def train(
     name: Name,
     data_dir: DataDir = None,
@@ -50,8 +53,8 @@ def train(
     Thresholds are chosen on validation data, never on test data.
     """
     from torpor.audits.plan import check_device, check_seed
-    from torpor.cli.console import console
     from torpor.cli.progress import bar
+    from torpor.cli.streams import say
     from torpor.core.errors import UsageError
     from torpor.zoo.entry import cache_folder
 
@@ -74,9 +77,9 @@ def train(
             show(f"{name}, loss {loss:.3f}", done, total)
 
         card = entry.train(data_dir, folder, device=device, epochs=epochs, seed=seed, progress=progress)
-    console.print(f"Card: {card}", soft_wrap=True, highlight=False)
+    say(f"Card: {card}")
     if entry.ships:
-        console.print("Audits go on using the weights that ship with torpor, not these.")
+        say("Audits go on using the weights that ship with torpor, not these.")
 
 
 def _entry(name: str) -> Entry:
