@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from torpor.audits.digest import seal
+
 TAGS = {"owasp": ["LLM06:2026"], "atlas": ["AML.T0029"], "cwe": ["CWE-400"]}
 SLOWDOWNS: Mapping[str, Sequence[float]] = {"deepsloth": (1.0, 1.2, 1.4, 2.0), "noise-search": (1.0, 1.0, 1.1, 1.1)}
 EPS = 8 / 255
@@ -50,14 +52,15 @@ def write_audit(
         "natural": None,
         "summary": summary,
     }
-    (folder / "audit.json").write_text(json.dumps(audit))
+    audit["samples"] = {"limit": n, "read": n, "batches": 1}
+    (folder / "audit.json").write_text(json.dumps(seal(audit, folder / "records.parquet")))
     return folder
 
 
 _SCHEMA = pa.schema(
     [
         ("sample", pa.int64()),
-        *((name, pa.string()) for name in ("attack", "defense", "norm")),
+        *((name, pa.string()) for name in ("attack", "defense", "attacker", "norm")),
         *((name, pa.float64()) for name in ("eps", "flops_clean", "flops", "flops_static", "slowdown", "headroom")),
         ("work", pa.list_(pa.int64())),
         ("exit", pa.int64()),
@@ -73,6 +76,7 @@ def _records(attack: str, slowdowns: np.ndarray[Any, Any], no_headroom: Collecti
         "sample": list(range(n)),
         "attack": [attack] * n,
         "defense": ["none"] * n,
+        "attacker": [None] * n,
         "norm": [None if attack == "clean" else "Linf"] * n,
         "eps": [None if attack == "clean" else EPS] * n,
         "flops_clean": [clean] * n,

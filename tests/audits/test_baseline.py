@@ -75,7 +75,9 @@ def test_a_broken_attack_or_other_samples_spoil_a_pass_but_not_a_fail(tmp_path: 
     broken = read_audit(write_audit(tmp_path / "broken", edits={"deepsloth": {"flags": ["dead-gradients"]}}))
     assert overall(compare_baseline(broken, old)) is Verdict.INCONCLUSIVE
     split = read_audit(write_audit(tmp_path / "split", config={"split": "validation"}))
-    assert overall(compare_baseline(split, old)) is Verdict.INCONCLUSIVE
+    with pytest.raises(UsageError, match="another split"):
+        compare_baseline(split, old)
+    assert overall(compare_baseline(split, old, allow_different_settings=True)) is Verdict.INCONCLUSIVE
     worse = {"flags": ["dead-gradients"], "slowdown_max": 3.0}
     failed = read_audit(write_audit(tmp_path / "failed", edits={"deepsloth": worse}))
     assert overall(compare_baseline(failed, old)) is Verdict.FAIL

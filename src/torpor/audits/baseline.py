@@ -7,8 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from torpor.audits.evidence import notes, used_flags, weakness
-from torpor.audits.gate import CheckResult, Verdict, describe_row, row_tags, scalar
+from torpor.audits.gate import CheckResult, Verdict, describe_row, doubted, row_tags, scalar
+from torpor.audits.integrity import doubt
 from torpor.audits.read import Audit
+from torpor.audits.settings import different_settings
 from torpor.core.errors import DataError, UsageError
 
 MAY_NOT_GROW = ("slowdown_mean", "slowdown_p95", "slowdown_max", "headroom_mean", "flops_clean_mean")
@@ -27,23 +29,30 @@ def row_key(row: Mapping[str, Any]) -> RowKey:
 
 
 def compare_baseline(
-    new: Audit, old: Audit, tolerance: float = 0.05, accepted: Collection[str] = ()
+    new: Audit,
+    old: Audit,
+    tolerance: float = 0.05,
+    accepted: Collection[str] = (),
+    *,
+    allow_different_settings: bool = False,
 ) -> list[CheckResult]:
     """Check that no row of ``old`` has become worse in ``new``.
 
     A metric that may not grow fails where ``new > old * (1 + tolerance)``, one that may not fall where
     ``new < old * (1 - tolerance)``. Metrics that ``old`` has not measured, and controls, are not compared. A check is
     inconclusive where ``new`` lacks the row or the value, and a pass where the two rows are not of the same samples
-    (split, number) or the new attack did not work.
+    (split, number), the new attack did not work, or either audit may not be what was written.
 
     Args:
         new: the audit to judge.
         old: the audit to compare with.
         tolerance: relative change that is let through.
         accepted: flags of ``new`` that the user accepts.
+        allow_different_settings: compare audits that were not run in the same way.
 
     Raises:
-        UsageError: if the audits are of different targets, or ``tolerance`` is not a finite number of 0 or more.
+        UsageError: if the audits are of different targets or were run with different settings, or ``tolerance`` is
+            not a finite number of 0 or more.
         DataError: if an audit has two rows for the same attack, defense and budget.
     """
     if not (math.isfinite(tolerance) and tolerance >= 0):
@@ -53,12 +62,20 @@ def compare_baseline(
             f"expected a baseline of target {new.target['name']!r}, got one of {old.target['name']!r}; "
             "compare audits of the same target"
         )
-    rows, results = _by_key(new), list[CheckResult]()
-    for key, before in _by_key(old).items():
+    rows, older = _by_key(new), _by_key(old)
+    differing = different_settings(new, old)
+    if differing and not allow_different_settings:
+        raise UsageError(
+            f"expected a baseline with the same settings, got one with another {', another '.join(differing)}; make it "
+            "anew with the same options, or pass --allow-different-settings"
+        )
+    results = list[CheckResult]()
+    for key, before in older.items():
         results += _compare_rows(new, old, before, rows.get(key), tolerance, accepted)
     if not results:
         results.append(undecided_baseline("the baseline holds nothing to compare with", new.target["name"]))
-    return results
+    unsure = doubt(old, records=False)
+    return doubted(results, doubt(new) or (unsure and f"the baseline: {unsure}"))
 
 
 def undecided_baseline(reason: str, target: str = "") -> CheckResult:

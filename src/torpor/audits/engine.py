@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import torch
@@ -19,7 +18,9 @@ from torpor.attacks.base import Attack, AttackResult, costlier, resent
 from torpor.attacks.control_sets import free_controls, matched_controls
 from torpor.attacks.universal import Learned, Universal
 from torpor.audits import examples
-from torpor.audits.environment import versions
+from torpor.audits.claim import claimed
+from torpor.audits.digest import seal
+from torpor.audits.identity import REPAIRABLE, Identity, identify
 from torpor.audits.plan import ADAPTIVE, BLIND, Cell, Plan
 from torpor.audits.rows import Clean, attacked_rows, clean_rows
 from torpor.audits.source import source
@@ -33,6 +34,9 @@ from torpor.defenses.base import LEARNED
 from torpor.defenses.registry import load_defense
 from torpor.defenses.twins import training_twins
 from torpor.targets.base import Target
+
+PASSES = 3
+"""How often the data are read at most, for batches that somebody deleted while others were attacked."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +71,7 @@ def run_audit(plan: Plan, target: Target, out: Path, progress: Progress = lambda
         The path of ``audit.json``.
 
     Raises:
-        UsageError: if ``out`` cannot be written, or holds something else.
+        UsageError: if ``out`` cannot be written, is held by another process, or holds something else.
         DataError: if the data cannot be read; what was computed before stays.
         DefenseError: if a defense cannot be fitted.
     """
@@ -81,42 +85,50 @@ def run_audit(plan: Plan, target: Target, out: Path, progress: Progress = lambda
     if twice := [name for name in names if names.count(name) > 1]:
         raise UsageError(f"expected different defenses, got {twice[0]} twice; leave one out")
     data = source(target, plan.data_dir, plan.inputs)
-    identity = plan.to_json() | {
-        "target_fingerprint": target.fingerprint(),
-        "data_fingerprint": data.fingerprint(),
-        **versions(),
-    }
-    store = Store(out)
-    if claim(identity, out):
-        store.clear()
-        return out / "audit.json"
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-        return _run(plan, target, data, store, progress)
+    identity = identify(plan, target, data)
+    with claimed(plan.to_json() | identity.entries(), out, REPAIRABLE) as claim:
+        store = Store(out, claim.lock.verify)
+        if claim.complete:
+            store.clear()
+            return out / "audit.json"
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            return _run(plan, target, data, store, identity, progress)
 
 
-def _run(plan: Plan, target: Target, data: DataSet, store: Store, progress: Progress) -> Path:
+def _run(plan: Plan, target: Target, data: DataSet, store: Store, identity: Identity, progress: Progress) -> Path:
     """Attack what is not attacked yet, then sum up."""
     free = Front(target, [(budget, _fitted(plan, target, data, store, budget)) for budget in plan.budgets])
     fronts = [_front(plan, name, free, data, store, progress) for name in plan.defenses]
     training_twins.cache_clear()  # or they would live as long as the process
     cells = len(plan.cells) - 1  # the clean one takes no time
     total = cells * (-(-plan.limit // plan.batch_size) + 1) + 1 if plan.limit else 0  # each is timed at the end
-    number = 0
-    for batch in data.batches("test", plan.batch_size, plan.limit):
-        if not store.has(number):
-            before = number * cells
-            tell = lambda text, row, before=before: progress(text, before + row, total)  # noqa: E731
-            _attack_batch(plan, free, fronts, batch, store, number, tell)
-        number += 1
-        del batch  # or it would live until the next one is read
+    for _ in range(PASSES):
+        number = read = 0
+        for batch in data.batches("test", plan.batch_size, plan.limit):
+            if not store.has(number, batch.index.tolist() * len(plan.cells), batch.digest()):
+                before = number * cells
+                tell = lambda text, row, before=before: progress(text, before + row, total)  # noqa: E731
+                _attack_batch(plan, free, fronts, batch, store, number, tell)
+            number, read = number + 1, read + len(batch)
+            del batch  # or it would live until the next one is read
+        if not store.lost(number):
+            break  # else somebody deleted shards meanwhile
     if number == 0:
         raise DataError(f"expected test samples in {data.name}, got none")
-    store.merge()
+    store.merge(number)
     examples.write(store, [cell.slug for cell in plan.cells if cell.budget])
     targets = {front.defense: front.target for front in (free, *fronts)}
     audit = summarize(plan, targets, data, store, lambda row: progress("timing", number * cells + row, total))
+    if wrong := [row for row in audit["summary"] if row["n"] != read]:
+        raise DataError(
+            f"expected {read} samples in each row, got {wrong[0]['n']} of {wrong[0]['attack']}; delete "
+            f"{store.shards} and repeat the command"
+        )
+    audit |= {"samples": {"limit": plan.limit, "read": read, "batches": number}, "identity": identity.to_json()}
     path = store.folder / "audit.json"
-    write_atomically(path, json.dumps(audit, indent=1, allow_nan=False) + "\n")
+    store.verify()
+    sealed = seal(audit, store.folder / "records.parquet")
+    write_atomically(path, json.dumps(sealed, indent=1, allow_nan=False) + "\n")
     store.clear()
     return path
 
@@ -132,33 +144,6 @@ def _front(plan: Plan, name: str, free: Front, data: DataSet, store: Store, prog
     defended = prepared.defend(free.target)
     attacks = [(budget, _fitted(plan, defended, data, store, budget, name)) for budget in plan.budgets]
     return Front(defended, attacks, name)
-
-
-def claim(mine: dict[str, Any], out: Path) -> bool:
-    """Make ``out`` the folder of the audit that ``mine`` identifies; return whether it is already complete there.
-
-    A folder in which another audit began but has not got as far as its first results is taken over.
-
-    Raises:
-        UsageError: if it belongs to something else or cannot be written.
-    """
-    path = out / "plan.json"
-    try:
-        others = {entry.name for entry in out.iterdir()} - {"plan.json", "plan.json.partial"} if out.is_dir() else set()
-        if path.is_file() and json.loads(path.read_text(encoding="utf-8")) == mine:
-            return "audit.json" in others
-        if path.is_file() and others:
-            raise UsageError(
-                f"expected an empty folder or this same audit in {out}, got one with other settings, weights, data or "
-                "versions; pass another --out"
-            )
-        if others or (out.exists() and not out.is_dir()):
-            raise UsageError(f"expected an empty folder, got {out} with other content; pass another --out")
-        out.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(mine, indent=1) + "\n")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"expected a folder that can be written, got {out}: {error}; pass another --out") from error
-    return False
 
 
 def _fitted(
@@ -181,6 +166,7 @@ def _fitted(
             numbers = {"forwards": learned.forwards, "backwards": learned.backwards, "blind": int(learned.blind)}
             tensors = {name: torch.tensor(value) for name, value in numbers.items()}
             seconds = time.perf_counter() - begin
+            store.verify()
             path.parent.mkdir(exist_ok=True)
             write_atomically(path.with_suffix(".json"), json.dumps({"seconds": seconds}))
             save_tensors(path, {"perturbations": learned.perturbations, **tensors})
@@ -251,4 +237,4 @@ def _attack_batch(
             known.offer(crafted, front.defense)
     for cell, found in best.items():
         keep(free, cell, found.result, found.through)
-    store.write(number, pa.concat_tables(tables[cell] for cell in plan.cells), kept, seconds)
+    store.write(number, pa.concat_tables(tables[cell] for cell in plan.cells), kept, seconds, batch.digest())

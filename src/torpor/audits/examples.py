@@ -64,4 +64,5 @@ def gather(store: Store, slug: str) -> dict[str, Tensor]:
 def write(store: Store, slugs: list[str]) -> None:
     """Write ``examples/SLUG.safetensors`` for each row."""
     for slug in slugs:
+        store.verify()
         save_tensors(store.folder / "examples" / f"{slug}.safetensors", gather(store, slug))

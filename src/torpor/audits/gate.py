@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from torpor.audits.evidence import notes, used_flags, weakness
 from torpor.audits.gate_grammar import Gate
+from torpor.audits.integrity import doubt
 from torpor.audits.read import Audit
 from torpor.core.budget_text import budget_text
 from torpor.core.errors import did_you_mean
@@ -128,6 +129,16 @@ def overall(results: Sequence[CheckResult]) -> Verdict:
     return Verdict.PASS if verdicts == {Verdict.PASS} else Verdict.INCONCLUSIVE
 
 
+def doubted(results: Sequence[CheckResult], reason: str) -> list[CheckResult]:
+    """Return results in which nothing passes if there is a reason to doubt; what fails still fails."""
+    return [
+        replace(found, verdict=Verdict.INCONCLUSIVE, reason=reason)
+        if reason and found.verdict is Verdict.PASS
+        else found
+        for found in results
+    ]
+
+
 def undecided(gate: Gate, reason: str, target: str = "") -> CheckResult:
     """Return the inconclusive result of a gate that has no row to be evaluated on."""
     rule, limit = f"gate/{gate.measure}", f"{gate.op} {gate.show(gate.limit)}"
@@ -138,7 +149,8 @@ def evaluate_gates(audit: Audit, gates: Sequence[Gate], accepted: Collection[str
     """Evaluate each gate on each row that it selects: every attack, or the rows of its selector.
 
     A gate is inconclusive where its value was not measured, its latency is not valid, its records are incomplete, no
-    row matches, or it passes although the attack did not work (:data:`~torpor.audits.evidence.WEAK_FLAGS`).
+    row matches, or it passes although the attack did not work (:data:`~torpor.audits.evidence.WEAK_FLAGS`) or the audit
+    may not be what was written (:func:`~torpor.audits.integrity.doubt`).
 
     Args:
         audit: to be judged.
@@ -163,7 +175,7 @@ def evaluate_gates(audit: Audit, gates: Sequence[Gate], accepted: Collection[str
         near = "" if gate.defense is None or gate.defense in behind else did_you_mean(gate.defense, behind)
         reason = f"no row of {wanted} in the audit; {near}it has {known}"
         results.append(undecided(gate, reason, audit.target["name"]))
-    return results
+    return doubted(results, doubt(audit))
 
 
 def _selected(gate: Gate, row: Mapping[str, Any]) -> bool:

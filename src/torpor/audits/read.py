@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torpor.audits.digest import KEY, content_digest
+from torpor.audits.schema import finite
+from torpor.audits.validate import DamagedAudit, validated
 from torpor.core.errors import DataError, TorporError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+__all__ = ["Audit", "DamagedAudit", "IncompleteAudit", "read_audit", "same_samples"]
 SCHEMA = "torpor.audit/1"
 EPS_TOLERANCE = 1e-6
 """Relative difference below which two radii are the same budget (a radius may have been stored as float32)."""
@@ -35,6 +39,10 @@ class Audit:
         summary: one row per attack, defense and budget.
         command: the command line that repeats it, or None.
         clock: seconds per unit of a pipeline, and of its suppression; None for other targets.
+        samples: how many were asked for and read, in how many batches; None in older audits.
+        identity: fingerprints of target, data and code, and what they do not cover; None in older audits.
+        digests: of the records and of all else; empty for older audits, and for those that no file holds.
+        doubt: why the file may not be what was written; empty if it is.
     """
 
     folder: Path
@@ -45,10 +53,14 @@ class Audit:
     summary: Sequence[Mapping[str, Any]]
     command: str | None = None
     clock: Mapping[str, Any] | None = None
+    samples: Mapping[str, Any] | None = None
+    identity: Mapping[str, Any] | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
+    doubt: str = ""
 
     def parts(self) -> dict[str, Any]:
         """Return everything but the folder, by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "folder"}
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "folder"}
 
     def records(self, columns: Sequence[str], row: Mapping[str, Any] | None = None) -> pa.Table:
         """Load columns of the per-sample records; nothing is read before this call.
@@ -70,8 +82,8 @@ class Audit:
             known = pq.read_schema(path).names
             if missing := [column for column in columns if column not in known]:
                 raise DataError(f"expected column {missing[0]!r} in {path}, got only {', '.join(known)}")
-            chosen = None if row is None else _same_samples(row)
-            return pq.read_table(path, columns=list(columns), filters=chosen)
+            chosen = None if row is None else same_samples(row)
+            return pq.read_table(path, columns=list(columns), filters=chosen, page_checksum_verification=True)
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"expected readable records in {path}, got {error}; run the audit again") from error
 
@@ -85,6 +97,7 @@ def read_audit(folder: Path) -> Audit:
     Raises:
         IncompleteAudit: if the audit has begun there but not finished.
         DataError: if the folder is missing or holds no audit, or ``audit.json`` is corrupt or of another schema.
+        DamagedAudit: if it holds values of other types than documented.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as name:
@@ -103,12 +116,14 @@ def read_audit(folder: Path) -> Audit:
                 f"expected a finished audit, got one that was interrupted in {folder}; repeat its command to go on"
             )
         raise DataError(f"expected an audit in {folder}, got no audit.json there; pass the folder given to --out")
-    return _validated(folder, _load(path))
+    raw = _load(path)
+    return Audit(folder, **validated(finite(raw), folder), digests=_digests(raw), doubt=_doubt(raw))
 
 
 def _load(path: Path) -> Mapping[str, Any]:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
+        json.dumps(raw, ensure_ascii=False).encode()  # not every string that JSON can write can be printed
     except (ValueError, RecursionError, OSError) as error:  # ValueError covers JSON and UTF-8
         raise DataError(f"expected JSON in {path}, got {error}; run the audit again") from error
     if not isinstance(raw, dict) or raw.get("schema") != SCHEMA:
@@ -117,28 +132,25 @@ def _load(path: Path) -> Mapping[str, Any]:
     return raw
 
 
-def _validated(folder: Path, raw: Mapping[str, Any]) -> Audit:
-    for part in ("config", "target", "environment"):
-        if not isinstance(raw.get(part), dict):
-            raise DataError(f"expected an object {part!r} in {folder}, got {raw.get(part)!r}; run the audit again")
-    if not isinstance(raw["target"].get("name"), str):
-        raise DataError(f"expected the target's name in {folder}, got {raw['target'].get('name')!r}")
-    natural, summary = raw.get("natural"), raw.get("summary")
-    if not isinstance(natural, dict | None):
-        raise DataError(f"expected an object or null 'natural' in {folder}, got {natural!r}; run the audit again")
-    if not isinstance(summary, list) or not all(_is_row(row) for row in summary):
-        raise DataError(f"expected a list of rows with attack and kind as 'summary' in {folder}; run the audit again")
-    if not isinstance(clock := raw.get("clock"), dict | None):
-        raise DataError(f"expected an object or null 'clock' in {folder}, got {clock!r}; run the audit again")
-    parts = (raw["config"], raw["target"], raw["environment"], natural, summary, raw.get("command"), clock)
-    return Audit(folder, *parts)
+def _digests(raw: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the digests of the records and of all else; none where there are none that can be read."""
+    found = raw.get(KEY)
+    if not isinstance(found, dict) or not all(isinstance(found.get(name), str) for name in ("audit", "records")):
+        return {}
+    return found
 
 
-def _is_row(row: object) -> bool:
-    return isinstance(row, dict) and isinstance(row.get("attack"), str) and isinstance(row.get("kind"), str)
+def _doubt(raw: Mapping[str, Any]) -> str:
+    """Say why what was read may not be what was written; empty if it is."""
+    if KEY not in raw:
+        return "an older torpor wrote the audit, without digests that tell whether it is whole; run it again"
+    if _digests(raw).get("audit") != content_digest(raw):
+        return "audit.json was edited or damaged: it does not have its own digest; run the audit again"
+    return ""
 
 
-def _same_samples(row: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a pyarrow expression
+def same_samples(row: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a pyarrow expression
+    """Return what picks the records of a row of the summary."""
     import pyarrow.compute as pc
 
     chosen = pc.field("attack") == row["attack"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_type_hints
@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from torpor.core.errors import DataError
 from torpor.core.records import Record
 
 _ARROW: dict[object, pa.DataType] = {
@@ -66,23 +67,37 @@ class Store:
 
     Args:
         folder: of the audit.
+        verify: raises if the folder is not to be written any more; called before each write.
+
+    Attributes:
+        count: how many shards were merged; None before, when all that are there count.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, verify: Callable[[], None] = lambda: None) -> None:
+        self.folder, self.verify = folder, verify
         self.shards = folder / "shards"
+        self.count: int | None = None
 
-    def has(self, number: int) -> bool:
-        """Tell whether shard ``number`` is complete and can be read; one that was damaged is to be written anew."""
+    def has(self, number: int, samples: Sequence[int] = (), batch: str = "") -> bool:
+        """Tell whether shard ``number`` is complete and can be read; one that was damaged is to be written anew.
+
+        Args:
+            number: of the shard, from 0.
+            samples: the samples that it must hold, row by row of the audit; any if empty.
+            batch: digest of these samples.
+        """
         try:
-            pq.read_table(self._path(number, "parquet"))
+            table = read_table(self._path(number, "parquet"), SCHEMA.names)
             load_file(self._path(number, "safetensors"))
             json.loads(self._path(number, "json").read_text(encoding="utf-8"))
         except (OSError, ValueError, pa.ArrowException, SafetensorError):
             return False
-        return True
+        known = (table.schema.metadata or {}).get(b"batch", b"").decode()
+        return not samples or (table["sample"].to_pylist() == list(samples) and known == batch)
 
-    def write(self, number: int, table: pa.Table, examples: dict[str, Tensor], seconds: dict[str, float]) -> None:
+    def write(
+        self, number: int, table: pa.Table, examples: dict[str, Tensor], seconds: dict[str, float], batch: str = ""
+    ) -> None:
         """Write one shard; its Parquet file comes last and makes it complete.
 
         Args:
@@ -90,50 +105,87 @@ class Store:
             table: records.
             examples: ``"SLUG/FIELD"`` to tensor.
             seconds: what each row's attack took.
+            batch: digest of the samples, without any attack.
+
+        Raises:
+            UsageError: if the folder is not the one any more that this process holds.
         """
+        self.verify()
         save_tensors(self._path(number, "safetensors"), examples)
         write_atomically(self._path(number, "json"), json.dumps(seconds))
         partial = self._path(number, "parquet.partial")
-        pq.write_table(table, partial)
+        pq.write_table(table.replace_schema_metadata({"batch": batch}), partial, write_page_checksum=True)
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(partial, self._path(number, "parquet"))
 
+    def lost(self, count: int) -> list[int]:
+        """Return which of the first ``count`` shards lack a file."""
+        kinds = ("parquet", "safetensors", "json")
+        return [n for n in range(count) if not all(self._path(n, kind).is_file() for kind in kinds)]
+
     def tables(self) -> Iterator[pa.Table]:
-        """Yield the records of each shard, in order."""
-        for path in sorted(self.shards.glob("*.parquet")):
-            yield pq.read_table(path)
+        """Yield the records of each of the merged shards, in order."""
+        for number in range(self._count()):
+            yield read_table(self._path(number, "parquet"), SCHEMA.names)
 
     def seconds(self) -> dict[str, float]:
         """Return what each row's attack took, over all shards."""
         total: dict[str, float] = {}
-        for path in sorted(self.shards.glob("*.json")):
-            for name, value in json.loads(path.read_text(encoding="utf-8")).items():
+        for number in range(self._count()):
+            for name, value in json.loads(self._path(number, "json").read_text(encoding="utf-8")).items():
                 total[name] = total.get(name, 0.0) + value
         return total
 
     def examples(self) -> Iterator[dict[str, Tensor]]:
         """Yield the examples of each shard, in order."""
-        for path in sorted(self.shards.glob("*.safetensors")):
-            yield load_file(path)
+        for number in range(self._count()):
+            yield load_file(self._path(number, "safetensors"))
 
-    def merge(self) -> None:
-        """Write ``records.parquet`` from the shards, one at a time."""
+    def merge(self, count: int | None = None) -> None:
+        """Write ``records.parquet`` from the first ``count`` shards (all that are there, if None), one at a time.
+
+        Raises:
+            DataError: if one is missing.
+            UsageError: if the folder is not the one any more that this process holds.
+        """
+        self.verify()
+        count = self._count() if count is None else count
+        if lost := self.lost(count):
+            raise DataError(
+                f"expected {count} finished batches in {self.shards}, got none for number {lost[0]}; leave that folder "
+                "alone and repeat the command"
+            )
+        self.count = count
         partial = self.folder / "records.parquet.partial"
-        with pq.ParquetWriter(partial, SCHEMA) as writer:
+        with pq.ParquetWriter(partial, SCHEMA, write_page_checksum=True) as writer:
             for table in self.tables():
-                writer.write_table(table)
+                writer.write_table(table.replace_schema_metadata())
         os.replace(partial, self.folder / "records.parquet")
 
     def clear(self) -> None:
         """Delete the shards, if there still are any, once everything that came from them is on disk."""
         if self.shards.is_dir():
+            self.verify()
             for path in self.shards.iterdir():
                 path.unlink()
             self.shards.rmdir()
 
+    def _count(self) -> int:
+        return len(list(self.shards.glob("*.parquet"))) if self.count is None else self.count
+
     def _path(self, number: int, suffix: str) -> Path:
         return self.shards / f"{number:06d}.{suffix}"
+
+
+def read_table(path: Path, columns: Sequence[str], filters: Any = None) -> pa.Table:  # noqa: ANN401 - of pyarrow
+    """Read columns of one Parquet file; damage inside of a page is an error, not another figure.
+
+    Raises:
+        OSError: if the file is missing or damaged.
+        pyarrow.ArrowException: likewise.
+    """
+    return pq.read_table(path, columns=list(columns), filters=filters, page_checksum_verification=True)
 
 
 def records_table(columns: dict[str, Any]) -> pa.Table:

@@ -29,6 +29,7 @@ def attack(
     from torpor.attacks.registry import load_attack
     from torpor.attacks.universal import Universal
     from torpor.audits.examples import stored_references
+    from torpor.audits.lock import beside_audit, refuse_own_files
     from torpor.audits.plan import check_device, check_seed
     from torpor.audits.source import source
     from torpor.audits.store import save_tensors
@@ -47,6 +48,7 @@ def attack(
     check_seed(seed)
     if out.is_dir():
         raise UsageError(f"expected a file to write, got the folder {out}; name a file in it")
+    refuse_own_files(out)
     check_device(device)
     system = load_target(target, device=device, rule=rule)
     shape = system.space.shape if isinstance(system.space, DenseSpace) else None
@@ -63,18 +65,17 @@ def attack(
         result = chosen(
             system, system.read(batch.inputs), references=batch.references if len(batch.references) else None, seed=seed
         )
+    tensors = {
+        "index": batch.index,
+        **stored_references(batch.references),
+        "clean": system.space.to_bytes(result.clean_inputs),
+        "attacked": system.space.to_bytes(result.inputs),
+        "work_clean": result.clean.work.counts,
+        "work": result.attacked.work.counts,
+    }
     try:
-        save_tensors(
-            out,
-            {
-                "index": batch.index,
-                **stored_references(batch.references),
-                "clean": system.space.to_bytes(result.clean_inputs),
-                "attacked": system.space.to_bytes(result.inputs),
-                "work_clean": result.clean.work.counts,
-                "work": result.attacked.work.counts,
-            },
-        )
+        with beside_audit(out):
+            save_tensors(out, tensors)
     except OSError as error:
         raise UsageError(f"expected a file that can be written, got {out}: {error}") from error
     evidence = result.evidence(system)

@@ -35,6 +35,10 @@ def check(
             help="Relative change against the baseline that is let through (default 0.05).", show_default=False
         ),
     ] = None,
+    allow_different_settings: Annotated[
+        bool,
+        typer.Option("--allow-different-settings", help="Compare with a baseline that was not run in the same way."),
+    ] = False,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the verdicts as JUnit XML.")] = None,
     sarif: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the verdicts as SARIF 2.1.0.")] = None,
     accept_flag: Annotated[
@@ -59,8 +63,12 @@ def check(
         raise UsageError("expected a gate or --baseline, got neither; try torpor check RUN 'p95(slowdown) < 1.5'")
     if tolerance is not None and baseline is None:
         raise UsageError("expected --baseline with --tolerance, got none; name the audit to compare with")
+    if allow_different_settings and baseline is None:
+        raise UsageError("expected --baseline with --allow-different-settings, got none; name the older audit")
     accepted = check_flags(accept_flag or ())
-    audit, results = _evaluate(run, parsed, baseline, 0.05 if tolerance is None else tolerance, accepted)
+    audit, results = _evaluate(
+        run, parsed, baseline, 0.05 if tolerance is None else tolerance, accepted, allow_different_settings
+    )
     if junit is not None:
         from torpor.reports.junit import junit_xml
 
@@ -79,23 +87,29 @@ def check(
 
 
 def _evaluate(
-    run: Path, gates: Sequence[Gate], baseline: Path | None, tolerance: float, accepted: Sequence[str]
+    run: Path, gates: Sequence[Gate], baseline: Path | None, tolerance: float, accepted: Sequence[str], allow: bool
 ) -> tuple[Audit | None, list[CheckResult]]:
     from torpor.audits.baseline import compare_baseline, undecided_baseline
     from torpor.audits.gate import evaluate_gates, undecided
-    from torpor.audits.read import IncompleteAudit, read_audit
+    from torpor.audits.read import DamagedAudit, IncompleteAudit, read_audit
+    from torpor.audits.settings import other_versions
+    from torpor.cli.streams import say
 
     try:
         audit = read_audit(run)
-    except IncompleteAudit as error:
+    except (IncompleteAudit, DamagedAudit) as error:
         reason = str(error)
         return None, [undecided(gate, reason) for gate in gates] or [undecided_baseline(reason)]
     results = evaluate_gates(audit, gates, accepted)
     if baseline is not None:
         try:
-            results += compare_baseline(audit, read_audit(baseline), tolerance, accepted)
-        except IncompleteAudit as error:
+            old = read_audit(baseline)
+            results += compare_baseline(audit, old, tolerance, accepted, allow_different_settings=allow)
+        except (IncompleteAudit, DamagedAudit) as error:
             results.append(undecided_baseline(str(error), audit.target["name"]))
+        else:
+            for other in other_versions(audit, old):
+                say(f"Other version in the baseline: {other}")
     return audit, results
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from torpor.core.errors import DataError
 from torpor.core.objects import Objects
 from torpor.data.images import fitted
 from torpor.data.parquet import held_out, open_picture
-from torpor.data.sets import DataSet
+from torpor.data.sets import SPLITS, DataSet
 from torpor.data.tables import count_rows
 
 CLASSES = (
@@ -72,6 +72,10 @@ class CocoPictures(DataSet):
         """Return the name, how pictures are scaled, and the number of rows of each file."""
         rows = {path.name: count_rows(path) for path in sorted(self.folder.glob("*.parquet"))}
         return f"{self.name} {self.shape} {self.bars} {rows}"
+
+    def files(self) -> Mapping[str, Path]:
+        """See :meth:`DataSet.files`."""
+        return {split: self.folder / ("val.parquet" if split == "test" else "train.parquet") for split in SPLITS}
 
     def samples(self, split: str) -> Iterator[tuple[Tensor, Objects]]:
         """Yield ``(picture uint8 [C, H, W], what is in it)``.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from torpor.core.errors import DataError
 from torpor.data.images import ImageSet
+from torpor.data.sets import SPLITS
 from torpor.data.tables import count_rows
 
 if TYPE_CHECKING:
@@ -46,6 +47,10 @@ class ParquetImages(ImageSet):
         """Return the name and the number of rows of each file; one that is repaired in place stays the same."""
         rows = {path.name: count_rows(path) for path in sorted(self.folder.glob("*.parquet"))}
         return f"{self.name} {rows}"
+
+    def files(self) -> Mapping[str, Path]:
+        """See :meth:`DataSet.files`."""
+        return {split: self.folder / ("test.parquet" if split == "test" else "train.parquet") for split in SPLITS}
 
     def samples(self, split: str) -> Iterator[tuple[Tensor, int]]:
         """Yield decoded images; see :meth:`ImageSet.samples`."""

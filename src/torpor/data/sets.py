@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,6 +35,15 @@ class Batch:
     def __len__(self) -> int:
         return len(self.index)
 
+    def digest(self) -> str:
+        """Return a digest of the inputs and references.
+
+        >>> one = Batch(torch.arange(1), ("a",), ())
+        >>> one.digest() == Batch(torch.arange(1), ("a",), ()).digest() != Batch(torch.arange(1), ("b",), ()).digest()
+        True
+        """
+        return hashlib.blake2b(_raw(self.inputs) + _raw(self.references), digest_size=16).hexdigest()
+
 
 class DataSet(ABC):
     """Samples in three disjoint splits: ``train`` to fit, ``validation`` to choose settings, ``test`` to report."""
@@ -42,6 +53,10 @@ class DataSet(ABC):
     def fingerprint(self) -> str:
         """Return what changes when the data do, as far as that is cheap to tell."""
         return self.name
+
+    def files(self) -> Mapping[str, Path]:
+        """Return, for each split, the file whose bytes decide its samples; none where :meth:`fingerprint` tells all."""
+        return {}
 
     @abstractmethod
     def samples(self, split: str) -> Iterator[tuple[Any, Any]]:
@@ -105,3 +120,16 @@ def _stack(values: Sequence[Any]) -> Samples:
     if values and isinstance(values[0], int):
         return torch.tensor(values)
     return tuple(values)
+
+
+def _raw(part: object) -> bytes:
+    """Return the bytes of samples of any kind."""
+    if isinstance(part, Tensor):
+        head = f"{part.dtype} {tuple(part.shape)}".encode()
+        return head + part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    if isinstance(part, tuple | list):
+        return f"{len(part)}".encode() + b"".join(_raw(each) for each in part)
+    if isinstance(part, str):
+        return f"{len(part)}:{part}".encode(errors="surrogatepass")
+    names = getattr(part, "__dataclass_fields__", ())
+    return b"".join(name.encode() + _raw(getattr(part, name)) for name in names) if names else repr(part).encode()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +65,10 @@ class SpokenDigits(DataSet):
         """Return the name, the number of rows of each file, and that of utterances."""
         rows = {split: count_rows(self._path(split)) for split in ("train", "test")}
         return f"{self.name} {rows} {self.sizes['train']} {self.sizes['test']}"
+
+    def files(self) -> Mapping[str, Path]:
+        """See :meth:`DataSet.files`."""
+        return {split: self._path(split) for split in SPLITS}
 
     def samples(self, split: str) -> Iterator[tuple[Tensor, str]]:
         """Yield ``(wave int16 [48000], transcript)``.

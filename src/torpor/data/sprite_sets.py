@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -41,6 +42,10 @@ class SpriteSet(DataSet):
         """Return the name, the number of samples, and what the photos' own set says."""
         own = f"{self.name} {self.sizes['train']} {self.sizes['test']}"
         return own if self.photos is None else f"{own} {self.photos.fingerprint()}"
+
+    def files(self) -> Mapping[str, Path]:
+        """See :meth:`DataSet.files`."""
+        return {} if self.photos is None else self.photos.files()
 
     @abstractmethod
     def sample(self, split: str, number: int) -> tuple[Tensor, Any]:

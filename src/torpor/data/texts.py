@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from torpor.core.errors import DataError, UsageError
@@ -28,6 +28,10 @@ class ParquetTexts(DataSet):
         """Return the name, the columns and the number of rows of each file."""
         rows = {split: count_rows(self._path(split)) for split in SPLITS}
         return f"{self.name} {self.source} {self.reference} {rows}"
+
+    def files(self) -> Mapping[str, Path]:
+        """See :meth:`DataSet.files`."""
+        return {split: self._path(split) for split in SPLITS}
 
     def samples(self, split: str) -> Iterator[tuple[str, str | None]]:
         """Yield ``(text, reference text or None)`` in the order of the file.
@@ -87,6 +91,10 @@ class Beginnings(DataSet):
     def fingerprint(self) -> str:
         """Return that of the whole texts, with the number of words."""
         return f"{self.data.fingerprint()} first {self.words} words"
+
+    def files(self) -> Mapping[str, Path]:
+        """See :meth:`DataSet.files`."""
+        return self.data.files()
 
     def samples(self, split: str) -> Iterator[tuple[str, str]]:
         """Yield ``(beginning, rest)``; the rest starts with a space, or is empty."""

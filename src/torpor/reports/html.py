@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torpor.audits.lock import PATIENCE_S, FolderLock
 from torpor.audits.read import read_audit
 from torpor.core.budget_text import budget_text
 from torpor.reports import charts, defended, outputs, tables, words
@@ -37,6 +38,7 @@ def write_report(folder: Path) -> Path:
     Raises:
         DataError: if the folder holds no audit, or one of another format.
         IncompleteAudit: if the audit was interrupted.
+        UsageError: if another process writes the folder.
 
     >>> write_report(Path("nowhere"))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
@@ -46,11 +48,12 @@ def write_report(folder: Path) -> Path:
     text = render(audit.parts(), read_records(audit), folder / "examples")
     path = folder / "report.html"
     partial = path.with_name(f".report-{os.getpid()}.html")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with FolderLock(folder, patience_s=PATIENCE_S):
+        try:
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
     return path
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torpor.audits.lock import PATIENCE_S, FolderLock
 from torpor.audits.store import write_atomically
 from torpor.study.run import Result
 from torpor.study.tables import Table, case_table, detector_table, missing_table
@@ -57,8 +58,9 @@ def write_pages(results: Sequence[Result], out: Path, command: str) -> tuple[Pat
     page = pages.get_template("study.html.j2").render(
         tables=tables, facts=facts, notes=NOTES, plotly_js=plotly_script()
     )
-    write_atomically(html, page)
-    write_atomically(markdown, _markdown(tables, facts))
+    with FolderLock(out, patience_s=PATIENCE_S):
+        write_atomically(html, page)
+        write_atomically(markdown, _markdown(tables, facts))
     return markdown, html
 
 

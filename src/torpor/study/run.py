@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from torpor.attacks.registry import ATTACKS, load_attack, takes_steps
-from torpor.audits.engine import claim, run_audit
+from torpor.audits.claim import claimed
+from torpor.audits.engine import run_audit
 from torpor.audits.environment import versions
+from torpor.audits.lock import PATIENCE_S, FolderLock
 from torpor.audits.plan import BLIND, Plan, check_seed, default_batch_size
 from torpor.audits.read import Audit, read_audit
 from torpor.audits.store import write_atomically
@@ -69,7 +71,7 @@ def run_study(
         progress: told of every case, and of what it does.
 
     Raises:
-        UsageError: if ``out`` holds another study, or an argument is out of range.
+        UsageError: if ``out`` holds another study, another process writes it, or an argument is out of range.
     """
     check_seed(seed)
     if limit is not None and limit < 1:
@@ -78,14 +80,15 @@ def run_study(
         raise UsageError(f"expected a folder of data, got {data_dir}; pass another --data-dir, or none")
     todo = cases()
     own = [repr(replace(case, sizes={scale: case.sizes[scale]})) for case in todo]
-    claim({"study": own, "scale": scale.value, "limit": limit, "seed": seed, **versions()}, out)
     results = []
-    for number, case in enumerate(todo):
+    with claimed({"study": own, "scale": scale.value, "limit": limit, "seed": seed, **versions()}, out) as claim:
+        for number, case in enumerate(todo):
 
-        def tell(text: str, done: int, total: int, name: str = case.name, number: int = number) -> None:
-            progress(f"{name}: {text}", number, len(todo))
+            def tell(text: str, done: int, total: int, name: str = case.name, number: int = number) -> None:
+                progress(f"{name}: {text}", number, len(todo))
 
-        results.append(run_case(case, case.sizes[scale], data_dir, out / case.name, limit, seed, tell))
+            claim.lock.verify()
+            results.append(run_case(case, case.sizes[scale], data_dir, out / case.name, limit, seed, tell))
     return results
 
 
@@ -203,5 +206,6 @@ def _judged(
     sizes = Sizes(size.judged, size.judged, size.judged)
     fits = [detector for detector in detectors if detector.applies_to(target)]
     found = {"identity": own} | evaluate_detectors(target, fits, {case.attack: attack}, data, sizes, seed)
-    write_atomically(path, json.dumps(found, indent=1) + "\n")
+    with FolderLock(path.parent, patience_s=PATIENCE_S):
+        write_atomically(path, json.dumps(found, indent=1) + "\n")
     return found

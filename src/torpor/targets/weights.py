@@ -1,23 +1,131 @@
-"""A digest of what decides a target's outputs: settings and weights."""
+"""A digest of what decides a target's outputs: settings, weights, and the plain values that its networks hold."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from types import FunctionType
+from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from torpor.targets.user_code import from_user
+
+_DEPTH = 4
+_ADDRESS = re.compile("0x[0-9a-fA-F]{6,}")
+_NN = ("training",)
+"""Attributes of every network that say nothing of what it computes here."""
 
 
 def digest(settings: str, modules: Iterable[nn.Module]) -> str:
-    """Return a digest of ``settings`` and of all parameters and buffers, names included.
+    """Return a digest of ``settings``, of all parameters and buffers, and of what every layer says of itself.
 
-    >>> digest("a", [nn.Identity()]) == digest("a", []) != digest("b", [])
+    Layers of the user's own classes say it by their plain attributes: numbers, texts, tensors, functions.
+
+    >>> digest("a", [nn.Dropout(0.1)]) == digest("a", [nn.Dropout(0.1)]) != digest("a", [nn.Dropout(0.2)])
     True
     """
     found = hashlib.blake2b(settings.encode(), digest_size=16)
     for module in modules:
-        for name, value in module.state_dict().items():
-            raw = value.detach().cpu().contiguous().view(-1).view(torch.uint8)
-            found.update(name.encode() + raw.numpy().tobytes())
+        for name, layer in module.named_modules():
+            found.update(f"{name} {type(layer).__qualname__} {_own_words(layer)}".encode())
+        for name, value in (*module.named_parameters(), *module.named_buffers()):
+            found.update(name.encode() + _raw(value))
     return found.hexdigest()
+
+
+def modules_in(holder: object) -> list[nn.Module]:
+    """Return the networks that an object holds, in lists, mappings and other objects of the user's or torpor's, too.
+
+    >>> class Holder:
+    ...     def __init__(self) -> None:
+    ...         self.parts = [nn.Identity()]
+    >>> modules_in(Holder())
+    [Identity()]
+    """
+    return list({id(module): module for module in _modules(holder, _DEPTH, set())}.values())
+
+
+def described(value: object, depth: int = _DEPTH) -> str:
+    """Return text that changes when a plain value does; of other objects only the name of the class.
+
+    >>> described({"scale": 2.0}), described(object())
+    ("{'scale': 2.0}", 'object')
+    """
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes | torch.dtype | torch.device):
+        return repr(value)
+    if isinstance(value, Tensor | np.ndarray):
+        return hashlib.blake2b(_raw(torch.as_tensor(value)), digest_size=16).hexdigest()
+    if isinstance(value, nn.Module) or depth == 0:
+        return type(value).__qualname__
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key!r}: {described(each, depth - 1)}' for key, each in value.items())}}}"
+    if isinstance(value, set | frozenset):
+        return f"{{{', '.join(sorted(described(each, depth - 1) for each in value))}}}"
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(described(each, depth - 1) for each in value)}]"
+    if isinstance(value, FunctionType):
+        cells = [cell.cell_contents for cell in value.__closure__ or () if _full(cell)]
+        code = hashlib.blake2b(value.__code__.co_code, digest_size=8).hexdigest()
+        return f"{value.__qualname__} {code} {described((value.__defaults__, *cells), depth - 1)}"
+    if from_user(type(value)) and hasattr(value, "__dict__"):
+        return f"{type(value).__qualname__} {described(_plain(value), depth - 1)}"
+    return type(value).__qualname__
+
+
+def _own_words(layer: nn.Module) -> str:
+    """Return what a layer says of its settings."""
+    said = ""
+    with suppress(Exception):  # what others wrote for people to read may fail
+        said = _ADDRESS.sub("", layer.extra_repr())
+    if isinstance(layer, torch.jit.ScriptModule):
+        with suppress(Exception):  # a layer without a forward of its own has no code
+            said += str(layer.code)
+    return f"{said} {described(_plain(layer))}" if from_user(type(layer)) else said
+
+
+def _plain(value: object) -> dict[str, Any]:
+    """Return the attributes that no library keeps for itself."""
+    own = {name: each for name, each in vars(value).items() if not name.startswith("_") and name not in _NN}
+    return dict(sorted(own.items()))
+
+
+def _modules(holder: object, depth: int, seen: set[int]) -> Iterator[nn.Module]:
+    if id(holder) in seen or depth < 0:
+        return
+    seen.add(id(holder))
+    if isinstance(holder, nn.Module):
+        yield holder
+        return
+    inner: Iterable[object] = ()
+    if isinstance(holder, dict):
+        inner = holder.values()
+    elif isinstance(holder, tuple | list):
+        inner = holder
+    elif type(holder).__module__.startswith("torpor.") or from_user(type(holder)):
+        inner = getattr(holder, "__dict__", {}).values()
+    for each in list(inner):
+        if not isinstance(each, str | bytes | int | float | Tensor | type):
+            yield from _modules(each, depth - 1, seen)
+
+
+def _full(cell: Any) -> bool:  # noqa: ANN401 - CellType
+    try:
+        return cell.cell_contents is not None or True
+    except ValueError:
+        return False
+
+
+def _raw(value: Tensor) -> bytes:
+    """Return the bytes of a tensor of any kind that can be stored."""
+    plain = value.detach()
+    if plain.is_quantized:
+        plain = plain.int_repr()
+    if plain.layout is not torch.strided:
+        plain = plain.to_dense()
+    head = f"{value.dtype} {tuple(value.shape)}".encode()
+    return head + plain.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from torch import Tensor
@@ -28,6 +28,10 @@ class Features(DataSet):
     def fingerprint(self) -> str:
         """See :meth:`DataSet.fingerprint`."""
         return f"features of {self.sounds.fingerprint()}"
+
+    def files(self) -> Mapping[str, Path]:
+        """See :meth:`DataSet.files`."""
+        return self.sounds.files()
 
     def samples(self, split: str) -> Iterator[tuple[Tensor, object]]:
         """Yield ``(features int16 [M, T], reference)``; see :meth:`DataSet.samples`."""

@@ -1,0 +1,99 @@
+"""Whether an audit is what was written and agrees with itself: what a gate asks before it lets anything pass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from torpor.audits.digest import file_digest
+from torpor.audits.read import Audit, same_samples
+from torpor.core.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+COLUMNS = ("attack", "defense", "attacker", "norm", "eps", "slowdown", "flops", "flops_clean", "headroom")
+CLOSE = 1e-6
+"""Relative difference between what a row says and what its records say that is only rounding."""
+_KEY = ("attack", "defense", "attacker", "norm", "eps")
+
+
+def doubt(audit: Audit, *, records: bool = True) -> str:
+    """Say why nothing good should be concluded from an audit; empty if all that it holds agrees.
+
+    Args:
+        audit: what was read; one that no file holds is not doubted.
+        records: whether the records must be there; a baseline is compared by its rows alone.
+
+    >>> from pathlib import Path
+    >>> doubt(Audit(Path("nowhere"), {}, {"name": "toy"}, {}, None, []))
+    ''
+    """
+    if audit.doubt or not audit.digests:
+        return audit.doubt
+    if reason := _rows(audit):
+        return reason
+    path = audit.folder / "records.parquet"
+    if not path.is_file():
+        return f"the records are missing in {audit.folder}; run the audit again" if records else ""
+    try:
+        if file_digest(path) != audit.digests["records"]:
+            return f"{path} was changed or damaged: it does not have the digest in audit.json; run the audit again"
+        return _records(audit)
+    except (DataError, OSError) as error:
+        return f"the records cannot be read: {error}"
+
+
+def _rows(audit: Audit) -> str:
+    """Compare the rows with each other and with how many samples were read."""
+    keys = [tuple(row[name] for name in _KEY) for row in audit.summary]
+    if twice := [key for key in keys if keys.count(key) > 1]:
+        return f"two rows are of {_named(twice[0])}"
+    known = set(keys)
+    for attack, defense, _, norm, eps in keys:
+        for needed in ((attack, "none", None, norm, eps), ("clean", defense, None, None, None)):
+            if needed not in known:
+                return f"the row of {_named(needed)} is missing, with which others are compared"
+    read = (audit.samples or {}).get("read")
+    for row in audit.summary:
+        if row["n"] != read:
+            return f"the row of {row['attack']} is of {row['n']} samples, the audit read {read}"
+    return ""
+
+
+def _named(key: Sequence[Any]) -> str:
+    attack, defense, attacker, norm, eps = key
+    words = [str(attack), *([f"{norm} {eps:.4g}"] if norm else []), *([str(attacker)] if attacker else [])]
+    return " ".join([*words, *([] if defense == "none" else [f"behind {defense}"])])
+
+
+def _records(audit: Audit) -> str:
+    """Compute from the records what is cheap to compute, and compare it with the rows."""
+    table, counted = audit.records(COLUMNS), 0
+    for row in audit.summary:
+        own = table.filter(same_samples(row))
+        counted += len(own)
+        if len(own) != row["n"]:
+            return f"the records hold {len(own)} of {row['n']} samples of {row['attack']}"
+        for key, value in _figures(own).items():
+            said = row.get(key)
+            if said is not None and not math.isclose(said, value, rel_tol=CLOSE, abs_tol=CLOSE):
+                return f"{key} of {row['attack']} is {said:.6g}, its records say {value:.6g}"
+    if counted != len(table):
+        return f"the records hold {len(table)} rows, the summary tells of {counted}"
+    return ""
+
+
+def _figures(table: pa.Table) -> Mapping[str, float]:
+    import numpy as np
+
+    slowdown, flops, clean, headroom = (
+        np.asarray(table[name].to_numpy(zero_copy_only=False), dtype=np.float64) for name in COLUMNS[-4:]
+    )
+    found = {"flops_mean": flops.mean(), "flops_clean_mean": clean.mean(), "slowdown_mean": slowdown.mean()}
+    found |= {f"slowdown_p{share}": np.quantile(slowdown, share / 100) for share in (50, 95, 99)}
+    found["slowdown_max"] = slowdown.max()
+    if not np.isnan(headroom).all():
+        found["headroom_mean"] = np.nanmean(headroom)
+    return {name: float(value) for name, value in found.items() if not math.isnan(value)}
