@@ -449,8 +449,8 @@ def test_fuzzing_tells_refusals_from_faults_and_keeps_the_faults(
 
     (tmp_path / "sound").mkdir()
     texts(tmp_path / "sound")
-    for command, expected in (("--version", "done"), ("check {} n>1", "refused")):
-        corpus = fuzz.Corpus("texts", texts, (command,))
+    corpora = [fuzz.Corpus("texts", texts, (command,)) for command in ("--version", "check {} n>1")]
+    for corpus, expected in zip(corpora, ("done", "refused"), strict=True):
         assert fuzz.fuzz(corpus, tmp_path / "sound", 0, tmp_path / "kept", 30) == expected
     assert not (tmp_path / "kept").exists()
 
@@ -458,7 +458,7 @@ def test_fuzzing_tells_refusals_from_faults_and_keeps_the_faults(
         raise ZeroDivisionError("on purpose")
 
     monkeypatch.setattr(fuzz, "command_line", broken)
-    assert fuzz.fuzz(corpus, tmp_path / "sound", 7, tmp_path / "kept", 30) == "traceback"
+    assert fuzz.fuzz(corpora[0], tmp_path / "sound", 7, tmp_path / "kept", 30) == "traceback"
     assert "ZeroDivisionError: on purpose" in (tmp_path / "kept" / "texts-7.txt").read_text()
 
 
