@@ -238,10 +238,12 @@ class GenerationTarget(StepTarget):
 
     def to(self, device: torch.device) -> Self:
         """Move the model and return this target."""
+        before = self.device
         self.model.to(device)
-        self.device = torch.device(device)
+        self.device = torch.device(self.model.device)
         self.decoder = self.decoder.with_config(self.config)
-        self._settle()
+        if self.device != before:
+            self._settle()
         return self
 
     def data(self, folder: Path | None) -> DataSet:

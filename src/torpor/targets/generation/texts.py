@@ -81,7 +81,8 @@ class TextGenerationTarget(GenerationTarget, TextTarget):
 
     def _varied(self, numbers: list[int]) -> Fed:
         draw = torch.Generator().manual_seed(0)
-        known = torch.tensor([number for number in range(self.codec.size) if number not in self.codec.special])
+        count = min(self.codec.size, self.embedding.weight.shape[0])
+        known = torch.tensor([number for number in range(count) if number not in self.codec.special])
         longest = max(1, min(9, self._longest() - STEPS))
         lengths = [longest, max(1, longest // 3), max(1, longest * 2 // 3)]
         rows = [known[torch.randint(len(known), (length,), generator=draw)].tolist() for length in lengths]
