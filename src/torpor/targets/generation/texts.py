@@ -17,7 +17,7 @@ from torpor.core.text import WIDTH, TextSpace
 from torpor.core.work import Work
 from torpor.data.sets import DataSet
 from torpor.targets.generation.codec import HuggingFaceCodec
-from torpor.targets.generation.decoding import Decoded, Fed
+from torpor.targets.generation.fed import Decoded, Fed
 from torpor.targets.generation.forcing import force_decoder, looked_up, padded_ids, step_mask
 from torpor.targets.generation.layouts import SourceLayout
 from torpor.targets.generation.neighbors import STEPS
