@@ -14,9 +14,9 @@ from torpor.core.batches import Samples
 from torpor.core.outcome import Outcome
 from torpor.meters import free
 from torpor.targets import from_transformers
-from torpor.targets.generation import target as targets
+from torpor.targets.generation import room
 from torpor.targets.generation.decoding import Decoder
-from torpor.targets.generation.neighbors import CacheSize
+from torpor.targets.generation.room import CacheSize
 from torpor.targets.generation.target import GenerationTarget
 from torpor.targets.generation.texts import TextGenerationTarget
 from torpor.targets.stops import EndHazard
@@ -192,14 +192,14 @@ def test_rows_depend_on_the_memory_that_is_there(monkeypatch: pytest.MonkeyPatch
     assert isinstance(target, TextGenerationTarget)
     inputs = examples("llama", 7)
     wanted = target.run(inputs)
-    monkeypatch.setattr(targets, "free_memory", lambda device: 1_600_000)
+    monkeypatch.setattr(room, "free_memory", lambda device: 1_600_000)
     few = target.rows_at_once(8)
     assert 1 < few < 40
-    monkeypatch.setattr(targets, "free_memory", lambda device: 16_000_000)
+    monkeypatch.setattr(room, "free_memory", lambda device: 16_000_000)
     assert 9 * few < target.rows_at_once(8) < 11 * (few + 1)
-    monkeypatch.setattr(targets, "free_memory", lambda device: None)
+    monkeypatch.setattr(room, "free_memory", lambda device: None)
     assert target.rows_at_once(8) > 10_000
-    monkeypatch.setattr(targets, "free_memory", lambda device: 200_000)
+    monkeypatch.setattr(room, "free_memory", lambda device: 200_000)
     assert target.rows_at_once(8) < 7
     outcome = target.run(inputs)
     assert outcome.outputs == wanted.outputs

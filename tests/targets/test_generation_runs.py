@@ -17,7 +17,7 @@ from torpor.core.outcome import Outcome
 from torpor.targets import from_transformers
 from torpor.targets.generation import decoding
 from torpor.targets.generation import target as targets
-from torpor.targets.generation.decoding import Decoded, Fed
+from torpor.targets.generation.fed import Decoded, Fed
 from torpor.targets.generation.loop import Loop, Plan
 from torpor.targets.generation.picking import pick
 from torpor.targets.generation.target import GenerationTarget

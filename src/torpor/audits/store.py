@@ -40,8 +40,11 @@ SCHEMA = pa.schema([_field(name, annotation) for name, annotation in get_type_hi
 def write_atomically(path: Path, text: str) -> None:
     """Replace ``path`` by ``text`` in one step."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:

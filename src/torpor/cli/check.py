@@ -114,10 +114,14 @@ def _evaluate(
 
 
 def _write(path: Path, text: str) -> None:
+    from torpor.audits.store import write_atomically
     from torpor.core.errors import UsageError
 
     try:
-        path.write_text(text, encoding="utf-8")
+        if path.exists() and not path.is_file():  # such as /dev/stdout
+            path.write_text(text, encoding="utf-8")
+        else:
+            write_atomically(path.resolve(), text)
     except OSError as error:
         raise UsageError(f"expected a writable file, got {error}; choose another path than {path}") from error
 

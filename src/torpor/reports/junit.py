@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 
 from torpor.audits.gate import CheckResult, Verdict
+from torpor.reports.printable import printable
 
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -49,4 +50,4 @@ def _add_case(suite: ET.Element, result: CheckResult) -> None:
 
 
 def _clean(text: str) -> str:
-    return _NOT_XML.sub("\ufffd", text)
+    return printable(_NOT_XML.sub("\ufffd", text), lines=True)  # logs of CI servers are terminals too

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -14,6 +15,17 @@ from torch import nn
 from torpor.core.errors import UsageError
 
 Model = TypeVar("Model", bound=nn.Module)
+
+
+def save_card(path: Path, card: dict[str, Any]) -> Path:
+    """Write a model card, whole or not at all, and return ``path``: where a card lies, the model is whole."""
+    partial = Path(f"{path}.partial")
+    try:
+        partial.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
 
 
 def save_half(model: nn.Module, path: Path) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from torpor.core.errors import UsageError
+from torpor.targets.generation.beams import BeamSearch
 from torpor.targets.generation.calls import ForwardCalls
 from torpor.targets.generation.deployment import (
     ROWWISE,
@@ -21,8 +22,10 @@ from torpor.targets.generation.deployment import (
     plain_config,
     with_new_tokens,
 )
+from torpor.targets.generation.fed import Decoded, Draws, Fed, Feeder
 from torpor.targets.generation.loop import Loop, Plan, Processors
-from torpor.targets.generation.neighbors import CacheSize, Products, Recorder, cache_size, distance, spans
+from torpor.targets.generation.neighbors import Recorder, compared
+from torpor.targets.generation.room import CacheSize, cache_size
 from torpor.targets.generation.rowwise import RowWise
 from torpor.targets.stops import Stop
 
@@ -35,51 +38,6 @@ ROUNDING = 10
 """How many times a model's measured rounding its tie is at least."""
 PADDED = 1e-3
 """Logits further apart than this, as a share of the largest, are no rounding: such a model minds padding."""
-
-
-@dataclass(frozen=True, eq=False)
-class Fed:
-    """A batch as ``generate`` takes it.
-
-    Attributes:
-        arguments: such as ``input_ids`` and ``attention_mask``.
-        padding: tokens of padding in each row of a decoder-only model's prompts; empty for other models.
-        hole: where that padding begins.
-    """
-
-    arguments: dict[str, Any]
-    padding: Sequence[int] = ()
-    hole: int = 0
-
-    def __len__(self) -> int:
-        return len(next(iter(self.arguments.values())))
-
-    @property
-    def width(self) -> int:
-        """Tokens that the model reads of each row, padding included, beside those whose keys are known; 0 for none."""
-        ids, cache = self.arguments.get("input_ids"), self.arguments.get("past_key_values")
-        return 0 if ids is None else ids.shape[1] - (0 if cache is None else cache.get_seq_length())
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """What became of one sample.
-
-    Attributes:
-        start: tokens that the decoder had before its first step.
-        ids: tokens that it generated.
-        steps: its forward calls.
-    """
-
-    start: tuple[int, ...]
-    ids: tuple[int, ...]
-    steps: int
-
-
-Feeder = Callable[[list[int]], Fed]
-"""Gives the batch of some samples, told by their numbers."""
-Draws = Callable[[list[int]], list[torch.Generator]]
-"""Gives fresh generators of some samples, told by their numbers."""
 
 
 class Decoder:
@@ -146,15 +104,8 @@ class Decoder:
         if not self.together:
             return
         self.rowwise = self.model.dtype not in TIES
-        alone, batched = Products(), Products()
-
-        def decode(numbers: list[int]) -> Recorder:
-            with batched if len(numbers) > 1 else alone:
-                return self._record(feed(numbers), steps)
-
-        apart = distance(decode, rows)
-        self.pads = apart == 0 and alone.shapes == batched.shapes if self.rowwise else apart <= PADDED
-        self.together = self.pads
+        apart, alike = compared(lambda numbers: self._record(feed(numbers), steps), rows)
+        self.together = self.pads = apart == 0 and alike if self.rowwise else apart <= PADDED
         if not self.rowwise:
             self.tie = max(TIES[self.model.dtype], ROUNDING * min(apart, PADDED))
 
@@ -165,16 +116,11 @@ class Decoder:
             self._generate(fed, plain_config(self.config, steps), found)
         return found
 
-    @contextmanager
-    def _shaped(self, fed: Fed) -> Iterator[RowWise | None]:
+    def _shaped(self, fed: Fed) -> AbstractContextManager[RowWise | None]:
         """Compute row by row where that is needed."""
         if not self.rowwise or len(fed) == 1:
-            yield None
-            return
-        mask = fed.arguments.get("attention_mask")
-        groups = max((getattr(part, "num_key_value_groups", 1) for part in self.model.modules()), default=1)
-        with RowWise([(0, 0)] * len(fed) if mask is None else spans(mask), fed.width, groups) as rowwise:
-            yield rowwise
+            return nullcontext()
+        return RowWise.of(self.model, len(fed), fed.arguments.get("attention_mask"), fed.width)
 
     def with_stop(self, stop: Stop | None) -> Self:
         """Return a decoder of the same model that also ends outputs where ``stop`` says so."""
@@ -298,39 +244,12 @@ class Decoder:
         *,
         plain: bool = False,
     ) -> Decoded:
-        """Run transformers' own beam search for one sample, and count the decoder's forward calls."""
-        held: list[Decoded] = []
-
-        def search(
-            model: Any,  # noqa: ANN401
-            input_ids: Tensor,
-            logits_processor: list[object],
-            stopping_criteria: object,
-            generation_config: object,
-            **model_kwargs: object,
-        ) -> Tensor:
-            calls = 0
-
-            class Count:
-                """A logits processor that changes nothing."""
-
-                def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-                    nonlocal calls
-                    calls += 1
-                    return scores
-
-            processors = type(logits_processor)([Count()] if plain else [*logits_processor, Count()])
-            found: Tensor = model._beam_search(
-                input_ids, processors, stopping_criteria, generation_config=generation_config, **model_kwargs
-            )
-            start, ids = found[0, : input_ids.shape[1]].tolist(), found[0, input_ids.shape[1] :].tolist()
-            held.append(Decoded(tuple(start), tuple(ids), calls))
-            return found
-
+        """Decode one sample; ``plain`` without any processor."""
+        search = BeamSearch(plain=plain)
         seeds = None if generators is None else generators[0].initial_seed()
         devices = [self.model.device] if self.model.device.type == "cuda" else []
         with torch.random.fork_rng(devices, enabled=seeds is not None):
             if seeds is not None:
                 torch.manual_seed(seeds)
             self._generate(fed, config, search)
-        return held[0]
+        return search.found

@@ -14,7 +14,7 @@ from torpor.core.seeds import sample_generators
 from torpor.core.signals import StepSignals
 from torpor.data.sets import DataSet
 from torpor.targets.generation.codec import HuggingFaceCodec
-from torpor.targets.generation.decoding import Decoded, Fed
+from torpor.targets.generation.fed import Decoded, Fed
 from torpor.targets.generation.forcing import force_decoder, padded_ids, step_mask
 from torpor.targets.generation.layouts import FixedLayout
 from torpor.targets.generation.readers import DenseReader, ImageReader

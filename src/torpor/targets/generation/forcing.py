@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from torpor.core.errors import UsageError
-from torpor.targets.generation.decoding import Decoded
+from torpor.targets.generation.fed import Decoded
 
 
 def step_mask(decoded: Sequence[Decoded], device: torch.device) -> Tensor:

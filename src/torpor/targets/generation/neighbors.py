@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,6 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from torpor.targets.generation.loop import Loop, Plan, Processors
 
+VARIED = 3
+"""Examples that are compared."""
 STEPS = 3
 """Decoder steps of each measurement."""
 SUMS = ("mm", "mv", "dot", "attention", "conv", "linear", "einsum")
@@ -42,22 +43,6 @@ class Recorder(Loop):
         return super()._pick(logits, input_ids, rows, given)
 
 
-def distance(decode: Callable[[list[int]], Recorder], rows: int) -> float:
-    """Return how far batched logits are from those of rows alone, as a share of the largest; infinite for NaN.
-
-    Args:
-        decode: decodes some of the rows, told by their numbers, for as many steps each.
-        rows: how many there are.
-    """
-    alone = torch.cat([torch.stack(decode([row]).logits, 1) for row in range(rows)])
-    batched = torch.stack(decode(list(range(rows))).logits, 1)
-    if alone.shape != batched.shape or alone.isnan().any() or batched.isnan().any():
-        return torch.inf
-    # once a token differs, so do all logits behind it
-    scale = alone.abs().amax(-1, keepdim=True).clamp_min(1)
-    return float(((alone - batched) / scale).abs().nan_to_num(0.0).amax())
-
-
 class Products(TorchDispatchMode):
     """Note the shapes of all sums of products that kernels compute.
 
@@ -83,60 +68,25 @@ class Products(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@dataclass(frozen=True)
-class CacheSize:
-    """Bytes that a decoder keeps of one row.
+def compared(decode: Callable[[list[int]], Recorder], rows: int) -> tuple[float, bool]:
+    """Return how far batched logits are from those of rows alone, and whether all products have the same shapes.
 
-    Attributes:
-        layers: of each layer bytes per token, and how many tokens it keeps at most, if it forgets some.
-        read: bytes per token that an encoder read; of all that it read where inputs are no texts.
-    """
-
-    layers: tuple[tuple[int, int | None], ...] = ()
-    read: int = 0
-
-    def bytes(self, tokens: int, source: int) -> int:
-        """Return the bytes at the end of an output.
-
-        Args:
-            tokens: that the decoder has seen by then.
-            source: that the encoder read; 1 where inputs are no texts.
-
-        >>> CacheSize(((10, None), (10, 4)), read=3).bytes(6, 2)
-        106
-        """
-        own = sum(size * min(tokens, tokens if most is None else most) for size, most in self.layers)
-        return own + self.read * source
-
-
-def cache_size(cache: Any, source: int) -> CacheSize:  # noqa: ANN401 - one of transformers' caches
-    """Measure the cache of one row.
+    The distance is a share of the largest logit; infinite where there is no number.
 
     Args:
-        cache: at the end of an output.
-        source: tokens that the encoder read; 1 where inputs are no texts.
+        decode: decodes some of the rows, told by their numbers, for as many steps each.
+        rows: how many there are.
     """
-    if hasattr(cache, "cross_attention_cache"):
-        read = sum(_bytes(layer) for layer in cache.cross_attention_cache.layers)
-        return CacheSize(cache_size(cache.self_attention_cache, source).layers, -(-read // max(source, 1)))
-    layers = []
-    for layer in getattr(cache, "layers", ()):
-        keys = getattr(layer, "keys", None)
-        tokens = keys.shape[-2] if isinstance(keys, Tensor) and keys.ndim > 1 else 0
-        window = getattr(layer, "sliding_window", None) if getattr(layer, "is_sliding", False) else None
-        layers.append((-(-_bytes(layer) // tokens), window) if tokens else (_bytes(layer), 1))
-    return CacheSize(tuple(layers))
-
-
-def _bytes(layer: object) -> int:
-    return sum(part.nbytes for part in vars(layer).values() if isinstance(part, Tensor))
-
-
-def spans(mask: Tensor) -> list[tuple[int, int]]:
-    """Return where each row's own tokens begin and end, given an attention mask ``[B, T]``.
-
-    >>> spans(torch.tensor([[0, 1, 1], [1, 1, 1]]))
-    [(1, 3), (0, 3)]
-    """
-    starts: Sequence[int] = mask.argmax(1).tolist()
-    return [(start, start + count) for start, count in zip(starts, mask.sum(1).tolist(), strict=True)]
+    singles, together = Products(), Products()
+    with singles:
+        alone = torch.cat([torch.stack(decode([row]).logits, 1) for row in range(rows)])
+    with together:
+        batched = torch.stack(decode(list(range(rows))).logits, 1)
+    alike = singles.shapes == together.shapes
+    if alone.isnan().any() or batched.isnan().any():
+        return torch.inf, alike
+    scale = alone.abs().amax(-1, keepdim=True).clamp_min(1)
+    apart = ((alone - batched) / scale).abs().nan_to_num(0.0).amax(-1)
+    same = alone.argmax(-1) == batched.argmax(-1)
+    apart[:, 1:] *= same[:, :-1].cumprod(1)  # behind another token nothing can be compared
+    return float(apart.amax()), alike

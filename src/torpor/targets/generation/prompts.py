@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from torpor.core.errors import UsageError
 from torpor.core.text import WIDTH
-from torpor.targets.generation.decoding import Decoded, Fed
+from torpor.targets.generation.fed import Decoded, Fed
 from torpor.targets.generation.forcing import force_continuation, looked_up, takes
 from torpor.targets.generation.layouts import PromptLayout
 from torpor.targets.generation.texts import TextGenerationTarget

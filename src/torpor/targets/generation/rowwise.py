@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 PRODUCTS = frozenset(
@@ -39,6 +39,19 @@ class RowWise(TorchFunctionMode):
         super().__init__()
         self.spans, self.width, self.groups = list(spans), width, groups
         self._masks: dict[int, tuple[Tensor, list[tuple[Span, Tensor | None, bool]]]] = {}
+
+    @classmethod
+    def of(cls, model: nn.Module, rows: int, mask: Tensor | None, width: int) -> RowWise:
+        """Return what computes a batch of ``model`` row by row.
+
+        Args:
+            model: one of transformers' models.
+            rows: of the batch.
+            mask: of what it reads, ``[B, T]``; None where nothing is padded.
+            width: tokens of a row, padding included.
+        """
+        groups = max((getattr(part, "num_key_value_groups", 1) for part in model.modules()), default=1)
+        return cls([(0, 0)] * rows if mask is None else spans(mask), width, groups)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Forget all rows but these, told by their places."""
@@ -127,9 +140,8 @@ class RowWise(TorchFunctionMode):
 
 def _alone(mask: Tensor) -> tuple[Span, Tensor | None, bool]:
     """Return a row's own keys among those of a mask ``[H, Q, K]``, and what remains of the mask for them."""
-    seen = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
-    places = seen[0, -1].nonzero().flatten().tolist()
-    start, stop = places[0], places[-1] + 1
+    places = _seen(mask)[0, -1].nonzero().flatten().tolist()
+    start, stop = (places[0], places[-1] + 1) if places else (0, mask.shape[2])
     square = mask.shape[1] == mask.shape[2]
     own = mask[None, :, start:stop, start:stop] if square else mask[None, :, :, start:stop]
     if mask.dtype == torch.bool or not own.masked_fill(~_seen(own), 0).any():
@@ -143,3 +155,13 @@ def _alone(mask: Tensor) -> tuple[Span, Tensor | None, bool]:
 
 def _seen(mask: Tensor) -> Tensor:
     return mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
+
+
+def spans(mask: Tensor) -> list[tuple[int, int]]:
+    """Return where each row's own tokens begin and end, given an attention mask ``[B, T]``.
+
+    >>> spans(torch.tensor([[0, 1, 1], [1, 1, 1]]))
+    [(1, 3), (0, 3)]
+    """
+    starts: Sequence[int] = mask.argmax(1).tolist()
+    return [(start, start + count) for start, count in zip(starts, mask.sum(1).tolist(), strict=True)]

@@ -18,26 +18,21 @@ from torpor.core.outcome import Generation, Outcome
 from torpor.core.units import Unit
 from torpor.core.work import Work
 from torpor.data.sets import DataSet
-from torpor.meters.free import free_memory
 from torpor.targets.generation.chrf import chrf
 from torpor.targets.generation.codec import HuggingFaceCodec
-from torpor.targets.generation.decoding import Decoded, Decoder, Fed
+from torpor.targets.generation.decoding import Decoder
 from torpor.targets.generation.deployment import clipped, deployed_config, with_new_tokens
+from torpor.targets.generation.fed import Decoded, Fed
 from torpor.targets.generation.layouts import Layout
-from torpor.targets.generation.neighbors import STEPS
+from torpor.targets.generation.neighbors import STEPS, VARIED
 from torpor.targets.generation.pricing import priced_units
+from torpor.targets.generation.room import ACTIVATIONS, rows_in
 from torpor.targets.steps import StepTarget, generated_length
 from torpor.targets.stops import Stop
 from torpor.targets.weights import digest
 
 MEMORY = 2**33
 """Bytes that one batch may need at most; larger batches are decoded in pieces."""
-SHARE = 0.25
-"""Share of the device's free memory that one batch may need."""
-ACTIVATIONS = 16
-"""Vectors of the hidden size that a layer needs at once for each token that it reads, as an estimate."""
-VARIED = 3
-"""Examples that tell how batches may be decoded."""
 
 
 class GenerationTarget(StepTarget):
@@ -214,13 +209,10 @@ class GenerationTarget(StepTarget):
         """Return how many samples of ``length`` tokens to decode in one batch."""
         if not self.decoder.together:
             return 1
-        cap, size = self.cap_of(length), self.decoder.size
-        start = length if self._reads_prompts else self.decoder.start
+        seen = (length if self._reads_prompts else self.decoder.start) + self.cap_of(length)
         width = int(self.model.config.get_text_config(decoder=True).hidden_size) * self.model.dtype.itemsize
-        row = size.bytes(start + cap, max(1, length)) + ACTIVATIONS * max(1, length) * width + 16 * self.codec.size
-        free = free_memory(self.device)
-        most = MEMORY if free is None else min(MEMORY, int(SHARE * free))
-        return max(1, int(most // row))
+        kept = self.decoder.size.bytes(seen, max(1, length))
+        return rows_in(MEMORY, kept + ACTIVATIONS * max(1, length) * width + 16 * self.codec.size, self.device)
 
     def utility(self, outputs: Sequence[Generation], references: Samples) -> Tensor:
         """Score each output against its reference text by chrF, from 0 to 1; NaN without references."""
@@ -238,10 +230,12 @@ class GenerationTarget(StepTarget):
 
     def to(self, device: torch.device) -> Self:
         """Move the model and return this target."""
+        before = self.device
         self.model.to(device)
-        self.device = torch.device(device)
+        self.device = torch.device(self.model.device)
         self.decoder = self.decoder.with_config(self.config)
-        self._settle()
+        if self.device != before:
+            self._settle()
         return self
 
     def data(self, folder: Path | None) -> DataSet:

@@ -17,7 +17,7 @@ from torpor.core.text import WIDTH, TextSpace
 from torpor.core.work import Work
 from torpor.data.sets import DataSet
 from torpor.targets.generation.codec import HuggingFaceCodec
-from torpor.targets.generation.decoding import Decoded, Fed
+from torpor.targets.generation.fed import Decoded, Fed
 from torpor.targets.generation.forcing import force_decoder, looked_up, padded_ids, step_mask
 from torpor.targets.generation.layouts import SourceLayout
 from torpor.targets.generation.neighbors import STEPS
@@ -81,7 +81,8 @@ class TextGenerationTarget(GenerationTarget, TextTarget):
 
     def _varied(self, numbers: list[int]) -> Fed:
         draw = torch.Generator().manual_seed(0)
-        known = torch.tensor([number for number in range(self.codec.size) if number not in self.codec.special])
+        count = min(self.codec.size, self.embedding.weight.shape[0])
+        known = torch.tensor([number for number in range(count) if number not in self.codec.special])
         longest = max(1, min(9, self._longest() - STEPS))
         lengths = [longest, max(1, longest // 3), max(1, longest * 2 // 3)]
         rows = [known[torch.randint(len(known), (length,), generator=draw)].tolist() for length in lengths]

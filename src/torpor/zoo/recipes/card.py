@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from torpor.targets.thresholds import choose_threshold, threshold_table
 from torpor.zoo.early_exits import DROPS, EarlyExitEntry
 from torpor.zoo.recipes.loop import LoopRecipe
 from torpor.zoo.recipes.training import Recipe
-from torpor.zoo.storage import load_half, save_half
+from torpor.zoo.storage import load_half, save_card, save_half
 
 
 def all_logits(target: EarlyExitTarget, data: ImageSet, split: str) -> tuple[Tensor, Tensor]:
@@ -64,9 +63,7 @@ def save_model(entry: EarlyExitEntry, model: ShallowDeepNetwork, data: ImageSet,
         "torch": torch.__version__,
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
     }
-    path = folder / f"{entry.name}.json"
-    path.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-    return path
+    return save_card(folder / f"{entry.name}.json", card)
 
 
 def write_card(
@@ -99,6 +96,4 @@ def write_card(
         "torch": torch.__version__,
         "sha256": hashlib.sha256((folder / f"{name}.safetensors").read_bytes()).hexdigest(),
     }
-    path = folder / f"{name}.json"
-    path.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-    return path
+    return save_card(folder / f"{name}.json", card)

@@ -13,6 +13,7 @@ import torch
 from torpor.attacks.base import Attack
 from torpor.data.sets import DataSet
 from torpor.targets.base import Target
+from torpor.zoo.storage import save_card
 
 BATCH = 50
 """Samples that are attacked together."""
@@ -52,4 +53,4 @@ def add_residual(card: Path, target: Target, data_dir: Path | None, attacks: Ite
     content = json.loads(card.read_text(encoding="utf-8"))
     for attack in attacks:
         content[f"test under {attack.id} {attack.budget}"] = residual(target, target.data(data_dir), attack, limit)
-    card.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    save_card(card, content)

@@ -21,6 +21,7 @@ from torpor.zoo.entry import Progress, silent
 from torpor.zoo.recipes.checkpoint import Checkpoint
 from torpor.zoo.recipes.decoders import judge
 from torpor.zoo.recipes.loop import Draw, LoopRecipe, begin, decayed, run_epochs
+from torpor.zoo.storage import save_card
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -173,5 +174,4 @@ def save_pretrained(
         "transformers": transformers_version,
         "sha256": hashlib.sha256((home / "model.safetensors").read_bytes()).hexdigest(),
     }
-    card.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return card
+    return save_card(card, content)
