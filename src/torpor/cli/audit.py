@@ -94,9 +94,9 @@ def audit(
         raise UsageError("expected names of defenses, got none; see: torpor list defenses")
     folder = out or Path("runs") / target.replace(":", ".")
     with chosen_threads(system, lambda: source(system, data_dir, inputs), threads) as number:
-        note(f"Threads: {number}")
         with bar() as progress:
             run_audit(plan, system, folder, progress)
+        note(f"Threads: {number}")
     report = write_report(folder)
     show_audit(folder)
     say(f"Report: {report}")
