@@ -13,9 +13,12 @@ console = Console(width=None if sys.stdout.isatty() else max(100, shutil.get_ter
 
 def show_audit(folder: Path) -> None:
     """Print the summary table and the verdict of a finished audit."""
+    from torpor.audits.integrity import remarks
     from torpor.audits.read import read_audit
     from torpor.reports.console import summary_table, verdict_line
 
     audit = read_audit(folder)
     console.print(summary_table(list(audit.summary)))
     console.print(verdict_line(audit.parts()), markup=False, highlight=False)
+    for remark in remarks(audit):
+        console.print(remark, markup=False, highlight=False)
