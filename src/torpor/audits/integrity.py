@@ -45,6 +45,18 @@ def doubt(audit: Audit, *, records: bool = True) -> str:
         return f"the records cannot be read: {error}"
 
 
+def remarks(audit: Audit) -> list[str]:
+    """Return what readers of an audit must know beside its figures: doubts, missing samples, what it does not cover."""
+    said = [f"Not to be relied on: {reason}." for reason in [doubt(audit)] if reason]
+    samples = audit.samples or {}
+    asked, read = samples.get("limit"), samples.get("read")
+    if asked is not None and read is not None and read < asked:
+        said.append(f"{asked} samples were asked for, the data have {read}.")
+    if unknown := (audit.identity or {}).get("uncovered"):
+        said.append(f"A change of this would not be noticed when the command is repeated: {'; '.join(unknown)}.")
+    return said
+
+
 def _rows(audit: Audit) -> str:
     """Compare the rows with each other and with how many samples were read."""
     keys = [tuple(row[name] for name in _KEY) for row in audit.summary]

@@ -122,7 +122,7 @@ def read_audit(folder: Path) -> Audit:
 
 def _load(path: Path) -> Mapping[str, Any]:
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
+        raw = json.loads(path.read_text(encoding="utf-8"))
         json.dumps(raw, ensure_ascii=False).encode()  # not every string that JSON can write can be printed
     except (ValueError, RecursionError, OSError) as error:  # ValueError covers JSON and UTF-8
         raise DataError(f"expected JSON in {path}, got {error}; run the audit again") from error

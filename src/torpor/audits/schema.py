@@ -10,12 +10,14 @@ from torpor.audits.gate_grammar import KEYS
 
 MOST = 2**53
 """Counts beyond this are none: no number of samples, steps or passes."""
+MOST_OF_ALL = 1e100
+"""Nothing that an audit measures is larger."""
 MOST_EPS = 1e12
 """Radii and numbers of edits beyond this are none."""
 
 
 def is_number(value: object) -> bool:
-    """Say whether a value is a finite number that arithmetic can be done with.
+    """Say whether a value is a number that can be multiplied and printed.
 
     >>> is_number(1.5), is_number(True), is_number(10**400), is_number(float("inf"))
     (True, False, False, False)
@@ -23,7 +25,7 @@ def is_number(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:
-        return math.isfinite(float(value))
+        return abs(float(value)) <= MOST_OF_ALL  # NaN is not
     except OverflowError:
         return False
 
@@ -98,7 +100,9 @@ REQUIRED = ("attack", "kind", "n", "flags")
 
 TARGET: Mapping[str, Kind] = {
     "name": TEXT,
-    **dict.fromkeys(("behavior", "mechanism", "inputs", "utility_name", "rule"), TEXT_OR_NULL),
+    **dict.fromkeys(("behavior", "mechanism", "utility_name", "rule"), TEXT_OR_NULL),
+    "inputs": ("a kind of inputs or null", maybe(lambda value: is_text(value) and value != "")),
+    "input_shape": ("a list of whole numbers or null", maybe(is_list(is_count))),
     "cap": ("a whole number from 1 or null", maybe(lambda value: is_count(value) and value != 0)),
     "exit_costs": NUMBERS,
     "units": (

@@ -164,6 +164,7 @@ class Store:
         with pq.ParquetWriter(partial, SCHEMA, write_page_checksum=True) as writer:
             for table in self.tables():
                 writer.write_table(table.replace_schema_metadata())
+        self.verify()
         os.replace(partial, self.folder / "records.parquet")
 
     def clear(self) -> None:

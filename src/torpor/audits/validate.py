@@ -11,6 +11,8 @@ from torpor.core.errors import DataError
 
 FAMILIES = {"D1": ("steps_mean", "kept_mean"), "D2": ("kept_mean",), "D3": ("steps_mean",)}
 """Keys that rows of this behavior have no value of."""
+SIDES = {"text": 0, "wave": 1, "features": 2, "image": 3, "video": 4}
+"""Numbers in the shape of one input, by kind; a text has none."""
 _ABSENT = {"defense": "none", **dict.fromkeys(("attacker", "norm", "eps", "stage", "access"))}
 """What older audits leave out."""
 
@@ -36,8 +38,12 @@ def validated(raw: Mapping[str, Any], where: Path) -> dict[str, Any]:
     _expect(isinstance(raw.get("command"), str | None), "a text or null 'command'", raw.get("command"), where)
     target, environment, clock = raw["target"], raw["environment"], raw.get("clock")
     _check(target, TARGET, "the target", where, ("name",))
-    _check(raw.get("natural") or {}, NATURAL, "natural", where, ("n", "split") if raw.get("natural") else ())
-    _check(raw.get("samples") or {}, SAMPLES, "samples", where, ("read",) if raw.get("samples") else ())
+    for part, kinds in (("natural", NATURAL), ("samples", SAMPLES)):
+        if raw.get(part) is not None:
+            _check(raw[part], kinds, part, where, tuple(kinds)[:2])
+    shape, sides = target.get("input_shape"), SIDES.get(str(target.get("inputs")))
+    if "input_shape" in target and sides is not None:
+        _expect(len(shape or ()) == sides, f"the shape of one {target['inputs']}", shape, where)
     _meters(environment.get("meters"), where)
     uncovered = (raw.get("identity") or {}).get("uncovered", [])
     _expect(is_list(is_text)(uncovered), "a list of texts 'uncovered'", uncovered, where)
@@ -53,7 +59,8 @@ def validated(raw: Mapping[str, Any], where: Path) -> dict[str, Any]:
 
 
 def _rest(target: Any, environment: Any, clock: Any, rows: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: ANN401
-    return {"target": target, "environment": environment, "clock": clock, "summary": rows}
+    whole = {**dict.fromkeys(("behavior", "mechanism", "rule")), **target}
+    return {"target": whole, "environment": {"meters": None, **environment}, "clock": clock, "summary": rows}
 
 
 def _row(row: object, name: str, where: Path) -> dict[str, Any]:

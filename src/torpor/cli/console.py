@@ -66,9 +66,12 @@ def status(text: str) -> Status:
 
 def show_audit(folder: Path) -> None:
     """Print the summary table and the verdict of a finished audit."""
+    from torpor.audits.integrity import remarks
     from torpor.audits.read import read_audit
     from torpor.reports.console import summary_table, verdict_line
 
     audit = read_audit(folder)
     show(summary_table(list(printable_parts(audit.summary))))
     console.print(printable(verdict_line(audit.parts())))
+    for remark in remarks(audit):
+        console.print(printable(remark))

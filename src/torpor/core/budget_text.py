@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +27,7 @@ def eps_text(norm: str, eps: float) -> str:
     ('8/255', '0.031', '0.5')
     """
     levels = eps * 255
-    whole = norm == "Linf" and round(levels) >= 1 and abs(levels - round(levels)) < 1e-3
+    whole = norm == "Linf" and math.isfinite(levels) and round(levels) >= 1 and abs(levels - round(levels)) < 1e-3
     return f"{round(levels)}/255" if whole else f"{eps:.4g}"
 
 

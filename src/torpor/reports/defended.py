@@ -127,7 +127,8 @@ def pareto(summary: Sequence[Row], name: str = "defenses") -> Chart | None:
         summary: of an audit.
         name: of the chart, once per page.
     """
-    rows = [row for row in defense_rows(summary) if not words.is_missing(row["utility"])]
+    found = defense_rows(summary)
+    rows = [row for row in found if not any(words.is_missing(row[key]) for key in ("utility", "overhead"))]
     if len(rows) < 2:
         return None
     figure, keys, heights = plots.figure(), [], list[float]()
@@ -141,7 +142,7 @@ def pareto(summary: Sequence[Row], name: str = "defenses") -> Chart | None:
         plots.pair(figure, str(row["defense"]), color, points, remark, dash)
         keys.append(Key(str(row["defense"]), color, plots.DASHES[dash]))
         heights += [float(str(height)) for _, height in points if height is not None]
-    if max(heights) > 10 * min(heights):
+    if heights and max(heights) > 10 * min(heights):
         figure.update_yaxes(type="log")
     note = (
         "Right and low is best. A hollow mark is the worst attack that does not know of the defense, the full mark "

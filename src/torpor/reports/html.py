@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torpor.audits.integrity import remarks
 from torpor.audits.lock import PATIENCE_S, FolderLock
 from torpor.audits.read import read_audit
 from torpor.core.budget_text import budget_text
@@ -45,7 +46,7 @@ def write_report(folder: Path) -> Path:
     torpor.core.errors.DataError: expected the folder of an audit, got nowhere, which is no folder; ...
     """
     audit = read_audit(folder)
-    text = render(audit.parts(), read_records(audit), folder / "examples")
+    text = render(audit.parts(), read_records(audit), folder / "examples", remarks(audit))
     path = folder / "report.html"
     partial = path.with_name(f".report-{os.getpid()}.html")
     with FolderLock(folder, patience_s=PATIENCE_S):
@@ -57,8 +58,8 @@ def write_report(folder: Path) -> Path:
     return path
 
 
-def render(audit: Row, records: dict[str, np.ndarray], examples: Path) -> str:
-    """Return the report as HTML; every string of the audit is escaped."""
+def render(audit: Row, records: dict[str, np.ndarray], examples: Path, remarks: Sequence[str] = ()) -> str:
+    """Return the report as HTML, with remarks below the verdict; every string of the audit is escaped."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -87,7 +88,7 @@ def render(audit: Row, records: dict[str, np.ndarray], examples: Path) -> str:
     return environment.get_template("report.html.j2").render(
         audit=audit,
         target_facts=[(name, value) for name, value in target.items() if value is not None or exits],
-        verdict=verdict(audit),
+        verdict=[*verdict(audit), *remarks],
         tiles=_tiles(summary),
         tables={
             "cost": tables.cost_table(audit),
