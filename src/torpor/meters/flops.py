@@ -66,7 +66,8 @@ class _Counter(TorchDispatchMode):
 def _unknown(name: str) -> MeterError:
     return MeterError(
         f"expected operators with a known FLOP formula, got {name}; give the unit's FLOPs yourself, or switch off the "
-        "fused kernel (torch.backends.mha.set_fastpath_enabled(False), torch.backends.mkldnn.flags(enabled=False))"
+        "fused kernel (torch.backends.mha.set_fastpath_enabled(False), torch.backends.mkldnn.flags(enabled=False), "
+        "model.set_attn_implementation('sdpa'))"
     )
 
 
