@@ -67,6 +67,73 @@ def test_hand_counts(module: nn.Module, inputs: list[Tensor], flops: int) -> Non
     assert count_flops(Apply(inference), *inputs) == flops
 
 
+FREE = {
+    "integers": lambda x: (x.long() // 3 % 5 & 3 ^ 1 | 2) << 1,
+    "in place": lambda x: x.clone().floor_divide_(3).index_add_(0, torch.tensor([0]), x[:1]).clamp_(0, 1),
+    "counting": lambda x: (torch.histc(x), torch.bincount(x.long().flatten()), x.unique(), x.median(), x.mode()),
+    "places": lambda x: (x.topk(2), x.argsort(), x.nonzero(), torch.searchsorted(x[0], x), torch.bucketize(x, x[0])),
+    "moving": lambda x: (x.index_copy(0, torch.tensor([0]), x[:1]), x.masked_scatter(x > 0, x), x.take(x.long()[0])),
+    "softmax": lambda x: torch.ops.aten._safe_softmax(x, -1),
+    "running": lambda x: (x.cummax(0), x.logcumsumexp(0), x.cumprod(0), torch.isin(x, x[0])),
+    "resampling": lambda x: (
+        F.interpolate(x[None, None], scale_factor=2, mode="bicubic"), F.pad(x[None], (1, 1), "reflect"),
+        F.grid_sample(x[None, None], torch.zeros(1, 2, 2, 2), align_corners=False),
+    ),
+    "gating": lambda x: (F.glu(x), F.prelu(x, torch.ones(1)), torch.polar(x, x), F.normalize(x), F.mse_loss(x, x)),
+    "noise": lambda x: (x.softmax(-1).multinomial(1), x.uniform_(), x.normal_(), torch.randperm(3)),
+    "blanks": lambda x: (x.numel(), torch.empty_like(x), x.new_zeros(2), torch.tril(x), torch.eye(3), x.isnan().all()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FREE)
+def test_elementwise_and_moving_operators_are_free_by_kind(kind: str) -> None:
+    assert count_flops(Apply(FREE[kind]), torch.rand(4, 6)) == 0
+
+
+UNKNOWN = {
+    "_linalg_det": torch.linalg.det,
+    "linalg_inv_ex": torch.linalg.inv,
+    "linalg_cholesky_ex": lambda x: torch.linalg.cholesky(x @ x.T + torch.eye(4)),
+    "_linalg_svd": torch.linalg.svd,
+    "_linalg_eigh": torch.linalg.eigh,
+    "linalg_matrix_exp": torch.linalg.matrix_exp,
+    "linalg_qr": torch.linalg.qr,
+    "_cdist_forward": lambda x: torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist"),
+    "_trilinear": lambda x: F.bilinear(x, x, torch.rand(2, 4, 4)),
+    "_fft_r2c": torch.fft.rfft,
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_multiplying_operators_without_a_formula_fail_loudly(name: str) -> None:
+    with pytest.raises(MeterError, match=f"formula, got aten.{name}"):
+        count_flops(Apply(UNKNOWN[name]), torch.rand(4, 4))
+
+
+def test_products_in_groups_are_counted() -> None:
+    ends = torch.tensor([2, 2, 7], dtype=torch.int32)
+    rows, weights = torch.rand(7, 16), torch.rand(3, 16, 8)
+    assert count_flops(Apply(lambda x, w: F.grouped_mm(x, w, offs=ends)), rows, weights) == 2 * 7 * 16 * 8
+
+
+def test_products_of_bytes_are_counted() -> None:
+    left, right = torch.ones(17, 8, dtype=torch.int8), torch.ones(8, 16, dtype=torch.int8)
+    assert count_flops(Apply(torch._int_mm), left, right) == 2 * 17 * 8 * 16
+
+
+@pytest.mark.parametrize("large", [1, 100, 10_000])
+def test_shapes_alone_have_the_same_flops_and_take_no_memory(large: int) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.GELU(), nn.Flatten(2), nn.Linear(36, 36)).eval()
+    images = torch.rand(2, 3, 8, 8)
+    with counting() as real:
+        wanted = net(images)
+    with counting(large) as shapes:
+        found = net(images)
+    assert shapes.flops == real.flops > 0
+    assert (found.shape, found.dtype, found.device) == (wanted.shape, wanted.dtype, wanted.device)
+    assert (found.untyped_storage().nbytes() < wanted.untyped_storage().nbytes()) == (large < wanted.numel())
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_operators_without_a_formula_fail_loudly() -> None:
     with pytest.raises(MeterError, match="mkldnn_rnn_layer"):

@@ -6,16 +6,15 @@ import math
 
 import pytest
 import torch
-from generation_models import KINDS, changed, examples, hub, loaded, tokenizer
+from generation_models import KINDS, changed, examples, loaded, tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torpor.core.errors import DataError, MeterError
+from torpor.core.errors import DataError
 from torpor.meters import WallClock, calibrate
-from torpor.targets import from_transformers
 from torpor.targets.generation.chrf import chrf
 from torpor.targets.generation.layouts import FixedLayout, Layout, PromptLayout, SourceLayout, attended
-from torpor.targets.generation.pricing import forwards_counted, solve
+from torpor.targets.generation.pricing import find_prices, forwards_counted
 from torpor.targets.generation.target import GenerationTarget
 
 BEAMS = [("gpt2", 2), ("t5", 2), ("captioner", 3)]
@@ -47,29 +46,37 @@ def test_prices_are_those_of_a_hand_count() -> None:
     assert [unit.name for unit in loaded("gpt2").units] == ["prompt_token", "decoder_step", "attended_key"]
 
 
-def test_models_with_windows_are_refused() -> None:
-    hf = hub()
-
-    config = hf.MistralConfig(
-        vocab_size=280, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
-        num_key_value_heads=2, sliding_window=3, max_position_embeddings=32, pad_token_id=0, bos_token_id=1,
-        eos_token_id=2,
-    )  # fmt: skip
-    with pytest.raises(MeterError, match="FLOPs linear in prompt_token, decoder_step, attended_key, got"):
-        from_transformers(hf.MistralForCausalLM(config), tokenizer(ends=False))
-
-
 @given(st.integers(1, 40), st.integers(1, 40))
 def test_attended_keys(first: int, steps: int) -> None:
     assert attended(first, steps) == first * first + sum(first + step - 1 for step in range(2, steps + 1))
 
 
-@pytest.mark.parametrize("layout", [PromptLayout(), SourceLayout(), FixedLayout(1), FixedLayout(4)])
-def test_probes_single_out_every_unit(layout: Layout) -> None:
-    rows = [layout.counts(length, steps, 3) for length, steps in layout.probes]
-    prices = [7, 11, 13, 17, 19][: len(layout.names)]
-    values = [sum(price * count for price, count in zip(prices, row, strict=True)) for row in rows]
-    assert solve(rows, values) == prices
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(2, 50))
+def test_attended_keys_within_a_window(first: int, steps: int, window: int) -> None:
+    later = [min(first + step - 1, window) for step in range(2, steps + 1)]
+    assert attended(first, steps, window) == first * first + sum(later)
+
+
+LAYOUTS = [
+    PromptLayout(), SourceLayout(), FixedLayout(1), FixedLayout(4), PromptLayout(windows=(5,)),
+    PromptLayout(windows=(2,), everything=False), PromptLayout(windows=(3, 9)), PromptLayout(reread=8),
+    PromptLayout(windows=(4,), expands=True), PromptLayout(windows=(6,), once=True), SourceLayout(windows=(2,)),
+    SourceLayout(windows=(7,), everything=False), FixedLayout(windows=(2,)), FixedLayout(3, windows=(6,)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_prices_from_probes_hold_for_all_inputs(layout: Layout) -> None:
+    true = [701, 11, 907, 17, 19, 23][: len(layout.names)]
+
+    def flops(length: int, steps: int, varied: bool) -> int:
+        return sum(price * count for price, count in zip(true, layout.counts(length, steps, 3), strict=True))
+
+    prices = find_prices(layout, 3, flops)
+    for length in range(1, 25):
+        for steps in range(1, 25):
+            counts = layout.counts(length, steps, 3)
+            assert sum(p * c for p, c in zip(prices, counts, strict=True)) == flops(length, steps, False)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,14 +1,14 @@
 """Count FLOPs, two per multiply-add, and refuse to guess.
 
-``torch.utils.flop_counter`` silently counts nothing for operators it does not know (fused attention and LSTM on a CPU
-among them). Here an operator has a formula, or is one of those that are free by convention (elementwise arithmetic,
-reductions, pooling, resampling, normalization, and moving data), or the count fails. Only operators that torch
-dispatches are seen: arithmetic that a module does in NumPy is not.
+``torch.utils.flop_counter`` silently counts nothing for operators it does not know (fused attention, grouped products
+and LSTM on a CPU among them). Here an operator has a formula, or is free by its kind (see
+:mod:`torpor.meters.operators`), or the count fails. Only operators that torch dispatches are seen: arithmetic that a
+module does in NumPy is not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,106 +16,108 @@ import torch
 from torch import nn
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten
-from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
 from torpor.core.errors import MeterError
+from torpor.meters.operators import formula_flops, has_formula, is_free, lacks_operands, parts
+from torpor.meters.shapes import computable, on_meta, shapes_of
 
-aten = torch.ops.aten
-
-FREE = frozenset(
-    str(packet)
-    for packet in (
-        # moving data
-        aten._to_copy, aten.cat, aten.stack, aten.clone, aten.contiguous, aten.copy_, aten.index, aten.index_select,
-        aten.gather, aten.embedding, aten.constant_pad_nd, aten.empty, aten.empty_like, aten.full, aten.full_like,
-        aten.zeros, aten.zeros_like, aten.ones, aten.ones_like, aten.arange, aten.fill_, aten.zero_, aten.roll,
-        aten.flip, aten.repeat, aten.scatter, aten._reshape_copy, aten.lift_fresh, aten.scalar_tensor, aten.new_zeros,
-        aten.new_empty, aten.new_ones, aten.new_full, aten.masked_select, aten.nonzero, aten.upsample_nearest2d,
-        aten._unsafe_view, aten.unsafe_split, aten.pixel_shuffle, aten.pixel_unshuffle, aten.native_channel_shuffle,
-        aten.im2col, aten.reflection_pad1d, aten.reflection_pad2d, aten.replication_pad1d, aten.replication_pad2d,
-        aten.index_put, aten.index_put_, aten.index_add, aten.scatter_, aten.scatter_add, aten.tril, aten.triu,
-        aten.as_strided_, aten.eye, aten.linspace, aten.rand, aten.randn, aten.rand_like, aten.randn_like,
-        # elementwise arithmetic that torch does not tag as pointwise
-        aten.hardswish, aten.hardswish_, aten._prelu_kernel, aten.native_dropout, aten.bernoulli, aten.bernoulli_,
-        # pooling and resampling
-        aten.upsample_bilinear2d,
-        aten.max_pool2d_with_indices, aten.avg_pool2d, aten._adaptive_avg_pool2d, aten.adaptive_max_pool2d,
-        aten.adaptive_avg_pool2d, aten.max_pool2d, aten.mean, aten.sum, aten.max, aten.amax, aten.amin, aten.min,
-        aten.argmax, aten.argmin, aten.topk, aten.sort, aten.cumsum, aten.all, aten.any, aten.var, aten.var_mean,
-        aten.std, aten.std_mean, aten.prod, aten.cumprod, aten.aminmax, aten.linalg_vector_norm,
-        # normalization
-        aten.native_batch_norm, aten._native_batch_norm_legit, aten._native_batch_norm_legit_no_training,
-        aten.cudnn_batch_norm, aten.native_layer_norm, aten.native_group_norm, aten._softmax, aten._log_softmax,
-        aten.batch_norm, aten.logsumexp, aten._fused_rms_norm,
-    )
-)  # fmt: skip
-
-EXTRA: dict[str, Callable[..., int]] = {
-    str(aten._scaled_dot_product_flash_attention_for_cpu): lambda query, key, value, *rest: sdpa_flop_count(
-        query, key, value
-    ),
-    str(aten.mv): lambda matrix, vector: 2 * matrix.numel(),
-    str(aten.addmv): lambda start, matrix, vector, *rest: 2 * matrix.numel(),
-    str(aten.dot): lambda left, right: 2 * left.numel(),
-}
+_free: set[OpOverload[..., Any]] = set()
+"""Operators that turned out to be free, whatever their operands are."""
 
 
 class _Counter(TorchDispatchMode):
-    """Add up the FLOPs of every operator that runs."""
+    """Add up the FLOPs of every operator that runs.
+
+    Args:
+        large: tensors of floats with this many elements are not computed; None to compute all.
+    """
 
     supports_higher_order_operators = True
 
-    def __init__(self) -> None:
+    def __init__(self, large: int | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.flops = 0
+        self.flops, self.large = 0, large
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
         kwargs = kwargs or {}
         if not isinstance(func, OpOverload):
             raise _unknown(str(func))
-        if not _is_known(func):
+        if not (func in _free or has_formula(func) or is_free(func)):
             with self:  # under torch.inference_mode composite operators arrive whole; count their parts
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
                 return result
-        result = func(*args, **kwargs)
+        result = self._run(func, args, kwargs)
         self.flops += _operator_flops(func, args, kwargs, result)
         return result
+
+    def _run(self, func: OpOverload[..., Any], args: Any, kwargs: Any) -> Any:  # noqa: ANN401
+        if self.large is None:
+            return func(*args, **kwargs)
+        result = shapes_of(func, args, kwargs, self.large)
+        if result is not NotImplemented:
+            return result
+        try:
+            return func(*args, **kwargs)
+        except RuntimeError:
+            return func(*computable(args), **computable(kwargs))
 
 
 def _unknown(name: str) -> MeterError:
     return MeterError(
         f"expected operators with a known FLOP formula, got {name}; give the unit's FLOPs yourself, or switch off the "
-        "fused kernel (torch.backends.mha.set_fastpath_enabled(False), torch.backends.mkldnn.flags(enabled=False))"
+        "fused kernel (torch.backends.mha.set_fastpath_enabled(False), torch.backends.mkldnn.flags(enabled=False), "
+        "model.set_attn_implementation('sdpa'))"
     )
 
 
-def _is_known(func: OpOverload[..., Any]) -> bool:
-    return func.overloadpacket in flop_registry or str(func.overloadpacket) in EXTRA or _is_free(func)
-
-
-def _is_free(func: OpOverload[..., Any]) -> bool:
-    name = str(func.overloadpacket)
-    by_name = name in FREE or name.startswith(("prim.", "aten.detach", "aten._local_scalar_dense"))
-    return by_name or torch.Tag.pointwise in func.tags or func.is_view
-
-
 def _operator_flops(func: OpOverload[..., Any], args: Any, kwargs: Any, result: Any) -> int:  # noqa: ANN401
-    packet, name = func.overloadpacket, str(func.overloadpacket)
-    if packet in flop_registry:
-        return int(flop_registry[packet](*args, **kwargs, out_val=result))
-    if name in EXTRA:
-        return int(EXTRA[name](*(value.shape if isinstance(value, torch.Tensor) else value for value in args)))
-    if _is_free(func) or not any(isinstance(leaf, torch.Tensor) for leaf in tree_flatten((args, kwargs, result))[0]):
+    if func in _free:
         return 0
-    raise _unknown(name)
+    flops = formula_flops(func, args, kwargs, result)
+    if flops is not None:
+        return flops
+    if not is_free(func):
+        flops = _flops_of_parts(func, args, kwargs)
+        if flops:
+            return flops
+        if flops == 0:
+            _free.add(func)
+            return 0
+        if lacks_operands(func, args, kwargs):
+            return 0  # may have more operands another time
+        raise _unknown(str(func.overloadpacket))
+    _free.add(func)
+    return 0
+
+
+def _flops_of_parts(func: OpOverload[..., Any], args: Any, kwargs: Any) -> int | None:  # noqa: ANN401
+    """Return the FLOPs of the simpler operators that do what ``func`` does; None where torch knows none.
+
+    Nothing is computed: torch has shapes alone follow the parts.
+    """
+    simpler = parts(func)
+    if simpler is None:
+        return None
+    inner = _Counter()
+    try:
+        given, named = on_meta((args, kwargs))
+        with inner:
+            simpler(*given, **named)
+    except (MeterError, RuntimeError, TypeError, ValueError, AssertionError, NotImplementedError):
+        return None  # a part is unknown, or depends on values
+    return inner.flops
 
 
 @contextmanager
-def counting() -> Iterator[_Counter]:
-    """Count everything that runs inside the block; read ``.flops`` afterwards."""
-    counter = _Counter()
+def counting(large: int | None = None) -> Iterator[_Counter]:
+    """Count everything that runs inside the block; read ``.flops`` afterwards.
+
+    Args:
+        large: tensors of floats with at least this many elements are not computed, they are zeros of the right shape,
+            so that counting costs neither time nor memory; None to compute all.
+    """
+    counter = _Counter(large)
     with torch.no_grad(), counter:
         yield counter
 

@@ -47,11 +47,17 @@ class DenseGenerationTarget(GenerationTarget):
     def _reading(self) -> dict[str, Any]:
         return self.reader.settings()
 
-    def _layout(self) -> FixedLayout:
-        return FixedLayout(self.decoder.start)
+    farthest = FixedLayout.farthest
 
-    def _example(self, length: int) -> Fed:
-        return self._fed(torch.zeros(1, *self.reader.space.shape))
+    def _layout(self) -> FixedLayout:
+        return FixedLayout(self.decoder.start, windows=self._outgrown())
+
+    def _possible(self, length: int, steps: int) -> bool:
+        return steps <= self.most
+
+    def _example(self, length: int, *, varied: bool = False) -> Fed:
+        values = torch.zeros(1, *self.reader.space.shape)
+        return self._fed(torch.linspace(0, 1, values.numel()).view_as(values) if varied else values)
 
     def _varied(self, numbers: list[int]) -> Fed:
         shape, space = self.reader.space.shape, self.reader.space
@@ -75,6 +81,9 @@ class DenseGenerationTarget(GenerationTarget):
         return [0] * len(inputs)
 
     def _shortest(self) -> int:
+        return 0
+
+    def _longest(self) -> int:
         return 0
 
     def _decode(self, inputs: Tensor) -> tuple[list[Decoded], list[int]]:

@@ -56,7 +56,9 @@ def from_transformers(
     codec = HuggingFaceCodec(tokenizer)
     name = name or Path(model.config.name_or_path or type(model).__name__).name
     modalities = model.input_modalities
-    if modalities in ("text", ["text"], ("text",)) and model.main_input_name == "input_ids":
+    # text models of a family that also sees name what the family reads
+    textual = modalities in ("text", ["text"], ("text",)) or model.config.get_text_config() is model.config
+    if textual and model.main_input_name == "input_ids":
         kind = SourceTarget if model.config.is_encoder_decoder else PromptTarget
         return kind(model, codec, name=name, data=data)
     return DenseGenerationTarget(model, codec, _reader(model, tokenizer_or_processor), name=name, data=data)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 from torpor.core.errors import MeterError
@@ -12,42 +14,124 @@ from torpor.core.units import Unit
 from torpor.meters.flops import counting
 from torpor.targets.generation.layouts import Layout
 
+LARGE = 2**12
+"""Elements from which on tensors are not computed where the cost of a long input is counted."""
+LONG = 32
+"""Tokens and steps from which on an input is long."""
 
-def priced_units(layout: Layout, beams: int, model: Any, force: Callable[[int, int], None]) -> tuple[Unit, ...]:  # noqa: ANN401
-    """Return the layout's units with their FLOPs.
+Force = Callable[[int, int, bool], None]
+"""Runs the model on an input of some length for some number of steps; on tokens that differ, if True."""
+
+
+def priced_units(
+    layout: Layout,
+    beams: int,
+    model: Any,  # noqa: ANN401
+    force: Force,
+    edges: Sequence[int],
+    longest: int,
+    possible: Callable[[int, int], bool],
+) -> tuple[Layout, tuple[Unit, ...]]:
+    """Return the layout that the model's cost obeys, and its units with their FLOPs.
+
+    Prices come from a few short inputs, and from some beyond each window. They must then explain inputs and steps on
+    both sides of every length at which something else may begin, the longest input, and one of other content.
 
     Args:
-        layout: which units there are.
+        layout: which units there may be; those of keys that cost nothing are left out.
         beams: rows that the decoder computes at each step.
         model: whose forward passes count.
-        force: runs the model on an input of some length for some number of steps.
+        force: runs the model.
+        edges: lengths at which something else may begin.
+        longest: tokens that an input has at most; 0 where inputs have none.
+        possible: tells which lengths and steps can occur.
 
     Raises:
         MeterError: if an operator has no FLOP formula, or the FLOPs are not linear in the counts.
     """
 
-    def flops(length: int, steps: int) -> int:
-        with forwards_counted(model) as total:
-            force(length, steps)
+    @cache
+    def flops(length: int, steps: int, varied: bool) -> int:
+        with forwards_counted(model, LARGE if length + steps > LONG else None) as total:
+            force(length, steps, varied)
         return sum(total)
 
-    prices = solve(
-        [layout.counts(length, steps, beams) for length, steps in layout.probes],
-        [flops(length, steps) for length, steps in layout.probes],
-    )
-    length, steps = layout.check
-    expected = sum(price * count for price, count in zip(prices, layout.counts(length, steps, beams), strict=True))
-    found = flops(length, steps)
-    if expected != found or any(price < 0 or price.denominator != 1 for price in prices):
+    far = [(longest - 2, 3), (longest, 1)]  # a window that began anywhere is still there at the end
+    pairs = [(*layout.check, False), (*layout.check, True)]
+    pairs += [(*pair, False) for pair in far if possible(*pair)][:1]
+    pairs += [(*pair, False) for edge in edges for pair in layout.edge(edge, longest) if possible(*pair)]
+    first: MeterError | None = None
+    for one in layout.variants(edges):
+        try:
+            return _priced(one, beams, flops, pairs)
+        except MeterError as error:
+            first = first or error
+    raise first or MeterError(f"expected a model with a layout, got none for {type(model).__name__}; write a target")
+
+
+def _priced(
+    layout: Layout,
+    beams: int,
+    flops: Callable[[int, int, bool], int],
+    pairs: Sequence[tuple[int, int, bool]],
+) -> tuple[Layout, tuple[Unit, ...]]:
+    prices = find_prices(layout, beams, flops)
+    for length, steps, varied in dict.fromkeys(pairs):
+        counts = layout.counts(length, steps, beams)
+        expected = sum(price * count for price, count in zip(prices, counts, strict=True))
+        found = flops(length, steps, varied)
+        if expected != found or any(price < 0 or price.denominator != 1 for price in prices):
+            raise MeterError(
+                f"expected FLOPs linear in {', '.join(layout.names)}, got {found} instead of {float(expected):.12g} "
+                f"for {length} tokens and {steps} steps; such a model, with windows, chunks or routing of its own, "
+                "needs a target of its own"
+            )
+    if getattr(layout, "expands", False) and not all(prices):
         raise MeterError(
-            f"expected FLOPs linear in {', '.join(layout.names)}, got {found} instead of {float(expected):.12g} for "
-            f"{length} tokens and {steps} steps; such a model, with windows or routing, needs a target of its own"
+            "expected a cache that saves reading everything at each step, got none; such a model needs a target of its "
+            "own"
         )
-    return tuple(Unit(name, int(price)) for name, price in zip(layout.names, prices, strict=True))
+    units = {name: int(price) for name, price in zip(layout.names, prices, strict=True)}
+    used = [size for size in layout.windows if units[f"{layout.key}_within_{size}"]]
+    everything = layout.everything and (units[layout.key] > 0 or not used)
+    fitting = replace(layout, windows=tuple(used), everything=everything)
+    return fitting, tuple(Unit(name, units[name]) for name in fitting.names)
+
+
+def find_prices(layout: Layout, beams: int, flops: Callable[[int, int, bool], int]) -> list[Fraction]:
+    """Find prices from as few probes as needed; units that others can stand for at every probe cost nothing."""
+    rows = [layout.counts(length, steps, beams) for length, steps in layout.probes]
+    columns = independent(list(zip(*rows, strict=True)))
+    chosen = independent([[row[column] for column in columns] for row in rows])
+    values = [flops(*layout.probes[place], False) for place in chosen]
+    found = solve([[rows[place][column] for column in columns] for place in chosen], values)
+    prices = dict(zip(columns, found, strict=True))
+    return [prices.get(column, Fraction(0)) for column in range(len(layout.names))]
+
+
+def independent(rows: Sequence[Sequence[int]]) -> list[int]:
+    """Return the places of the rows that are no combination of rows before them.
+
+    >>> independent([[1, 2], [2, 4], [0, 1]])
+    [0, 2]
+    """
+    kept: list[tuple[int, list[Fraction]]] = []
+    places = []
+    for place, row in enumerate(rows):
+        rest = [Fraction(entry) for entry in row]
+        for pivot, other in kept:
+            if rest[pivot]:
+                factor = rest[pivot] / other[pivot]
+                rest = [entry - factor * known for entry, known in zip(rest, other, strict=True)]
+        lead = next((column for column, entry in enumerate(rest) if entry), None)
+        if lead is not None:
+            kept.append((lead, rest))
+            places.append(place)
+    return places
 
 
 def solve(rows: Sequence[Sequence[int]], values: Sequence[int]) -> list[Fraction]:
-    """Solve a square system of equations exactly.
+    """Solve a square system of independent equations exactly.
 
     >>> [int(x) for x in solve([[1, 1], [1, 2]], [5, 8])]
     [2, 3]
@@ -66,10 +150,14 @@ def solve(rows: Sequence[Sequence[int]], values: Sequence[int]) -> list[Fraction
 
 
 @contextmanager
-def forwards_counted(model: Any) -> Iterator[list[int]]:  # noqa: ANN401
+def forwards_counted(model: Any, large: int | None = None) -> Iterator[list[int]]:  # noqa: ANN401
     """Count the FLOPs of the forward passes of ``model`` and of its encoder, and of nothing between them.
 
     What ``generate`` does to scores and ids costs no multiply-adds, and torpor's counter does not know all of it.
+
+    Args:
+        model: one of transformers' models.
+        large: see :func:`~torpor.meters.flops.counting`.
     """
     found: list[int] = []
     open_calls: list[ExitStack] = []
@@ -80,7 +168,7 @@ def forwards_counted(model: Any) -> Iterator[list[int]]:  # noqa: ANN401
         depth += 1
         if depth == 1:
             stack = ExitStack()
-            counter = stack.enter_context(counting())
+            counter = stack.enter_context(counting(large))
             stack.callback(lambda: found.append(counter.flops))
             open_calls.append(stack)
 

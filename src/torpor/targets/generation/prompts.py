@@ -34,8 +34,17 @@ class PromptTarget(TextGenerationTarget):
     left = _reads_prompts = True
     _relaxes = False
 
+    farthest = PromptLayout.farthest
+
     def _layout(self) -> PromptLayout:
-        return PromptLayout()
+        return PromptLayout(windows=self._outgrown())
+
+    def _reach(self) -> int:
+        return self._longest() + self.cap - 1
+
+    def _possible(self, length: int, steps: int) -> bool:
+        limits = [size for size in (self.positions, self.config.max_length) if size is not None]
+        return 0 < length <= self.farthest and length + steps - 1 <= min(limits, default=length + steps)
 
     def _longest(self) -> int:
         most = self.config.max_length or WIDTH + 1

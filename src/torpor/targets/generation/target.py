@@ -24,6 +24,7 @@ from torpor.targets.generation.decoding import Decoder
 from torpor.targets.generation.deployment import clipped, deployed_config, with_new_tokens
 from torpor.targets.generation.fed import Decoded, Fed
 from torpor.targets.generation.layouts import Layout
+from torpor.targets.generation.lengths import cache_windows, named_lengths
 from torpor.targets.generation.neighbors import STEPS, VARIED
 from torpor.targets.generation.pricing import priced_units
 from torpor.targets.generation.room import ACTIVATIONS, rows_in
@@ -55,6 +56,8 @@ class GenerationTarget(StepTarget):
 
     mechanism = "generation"
     _reads_prompts = False
+    farthest: int
+    """How large windows may be so that what is behind them can be priced; longer texts are out of reach."""
 
     def __init__(
         self,
@@ -68,12 +71,24 @@ class GenerationTarget(StepTarget):
         self.model = model.eval().requires_grad_(False)
         self.device = torch.device(model.device)
         self.codec, self.seed = codec, 0
+        self._windows, self._limit = cache_windows(model), None
         self.config = deployed_config(model)
         self.decoder = Decoder(model, self.config, self._example(3))
         self.eos, self.stoppable = self.decoder.eos, self.decoder.beams == 1
-        self.layout = self._layout()
+        self._limit = min((size for size in self._windows if size > self.farthest), default=None)
         self.cap = self._first_cap()
-        self.units: tuple[Unit, ...] = priced_units(self.layout, self.decoder.beams, model, self._force)
+        self._limit = min((size for size in self._windows if size > min(self.farthest, self._reach())), default=None)
+        self.layout: Layout
+        self.units: tuple[Unit, ...]
+        self.layout, self.units = priced_units(
+            self._layout(),
+            self.decoder.beams,
+            model,
+            self._force,
+            named_lengths(model),
+            self._longest(),
+            self._possible,
+        )
         self.decoder.forward_calls.settle()
         self._settle()
 
@@ -82,8 +97,16 @@ class GenerationTarget(StepTarget):
         """Return which units there are."""
 
     @abstractmethod
-    def _example(self, length: int) -> Fed:
-        """Return a batch of one that reads ``length`` tokens, if it reads tokens."""
+    def _example(self, length: int, *, varied: bool = False) -> Fed:
+        """Return a batch of one that reads ``length`` tokens, if it reads tokens; all alike, or ``varied``."""
+
+    @abstractmethod
+    def _longest(self) -> int:
+        """Return how many tokens the model can read, special ones included; 0 where inputs are no tokens."""
+
+    @abstractmethod
+    def _possible(self, length: int, steps: int) -> bool:
+        """Tell whether an input of ``length`` tokens and that many decoder steps can occur."""
 
     @abstractmethod
     def _varied(self, numbers: list[int]) -> Fed:
@@ -140,7 +163,8 @@ class GenerationTarget(StepTarget):
         """How many tokens the decoder can tell apart by their position; None without a limit."""
         config = self.model.config.get_text_config(decoder=True)
         found = getattr(config, "max_position_embeddings", None) or getattr(config, "max_target_positions", None)
-        return None if found is None else int(found)
+        # windows that are not outgrown as deployed, and those that nobody can afford to look behind, never are
+        return min((int(limit) for limit in (found, self._limit) if limit is not None), default=None)
 
     @property
     def most(self) -> int:
@@ -191,8 +215,16 @@ class GenerationTarget(StepTarget):
         """See :meth:`Target.redrawn`."""
         return self.with_seed(self.seed + 1) if self.decoder.samples else self
 
-    def _force(self, length: int, steps: int) -> None:
-        self.decoder.force(self._example(length), steps)
+    def _reach(self) -> int:
+        """Return how many tokens the decoder sees at most, as deployed."""
+        return self.decoder.start + self.cap - 1
+
+    def _outgrown(self) -> tuple[int, ...]:
+        """Return the windows of the decoder's layers that can be outgrown; see :class:`Layout`."""
+        return tuple(size for size in self._windows if self.positions is None or size < self.positions)
+
+    def _force(self, length: int, steps: int, varied: bool) -> None:
+        self.decoder.force(self._example(length, varied=varied), steps)
 
     def _generation(self, decoded: Decoded, length: int) -> Generation:
         count, capped = generated_length(decoded.ids, self.eos, self.cap_of(length))

@@ -54,10 +54,6 @@ class TextGenerationTarget(GenerationTarget, TextTarget):
             raise UsageError(f"expected a tokenizer of up to {known} ids, got {codec.size}; load the model's own")
         self.space = TextSpace(codec, self._longest() - codec.overhead)
 
-    @abstractmethod
-    def _longest(self) -> int:
-        """Return how many tokens the model can read, special ones included."""
-
     @property
     @abstractmethod
     def embedding(self) -> torch.nn.Embedding:
@@ -76,8 +72,11 @@ class TextGenerationTarget(GenerationTarget, TextTarget):
         vectors: Tensor = self.embedding(torch.arange(count, device=self.device))
         return vectors
 
-    def _example(self, length: int) -> Fed:
-        return self._fed([[self.codec.ordinary] * length])
+    def _example(self, length: int, *, varied: bool = False) -> Fed:
+        ids = [self.codec.ordinary]
+        if varied:
+            ids = [number for number in range(self.codec.size) if number not in self.codec.tokenizer.all_special_ids]
+        return self._fed([[ids[place % len(ids)] for place in range(length)]])
 
     def _varied(self, numbers: list[int]) -> Fed:
         draw = torch.Generator().manual_seed(0)
@@ -157,7 +156,8 @@ class TextGenerationTarget(GenerationTarget, TextTarget):
 
     def _probe_lengths(self, inputs: Sequence[str]) -> Iterable[int]:
         length = min(max(8, *self._lengths(inputs)), self._longest())
-        return sorted({max(1, length // 4), max(1, length // 2), length})
+        outgrown = {min(size, self._longest()) for size in self.layout.windows}
+        return sorted({max(1, length // 4), max(1, length // 2), length, *outgrown})
 
     def _probe(self, inputs: Sequence[str], length: int) -> Fed:
         row = self.reader.rows(inputs)[0]
@@ -173,8 +173,13 @@ class SourceTarget(TextGenerationTarget):
 
     left = False
 
+    farthest = SourceLayout.farthest
+
     def _layout(self) -> SourceLayout:
-        return SourceLayout()
+        return SourceLayout(windows=self._outgrown())
+
+    def _possible(self, length: int, steps: int) -> bool:
+        return 0 < length <= self._longest() and steps <= self.most
 
     def _longest(self) -> int:
         return min(self._model_limit(), getattr(self.model.config, "max_position_embeddings", None) or WIDTH)
