@@ -7,12 +7,11 @@ import os
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
-from torpor.core.errors import UsageError
+from torpor.core.errors import DataError, UsageError
+from torpor.targets.stored_weights import load_weights
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -48,9 +47,8 @@ def load_half(model: Model, path: Path, name: str) -> Model:
         UsageError: if the file is missing or does not fit.
     """
     try:
-        model.load_state_dict({key: value.to(torch.float32) for key, value in load_file(path).items()})
-    except (OSError, SafetensorError, RuntimeError) as error:
+        return load_weights(model, path).eval()
+    except DataError as error:
         raise UsageError(
-            f"expected weights of {name} in {path}, got a file that does not fit: {error}; train it again"
+            f"expected weights of {name}, got a file that does not fit ({error}); train {name} again"
         ) from error
-    return model.eval()

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from torpor.core.errors import UsageError
 from torpor.targets.detection import DetectorTarget
 from torpor.targets.detectors.library import library
 from torpor.targets.detectors.torchvision_models import from_torchvision
 from torpor.targets.detectors.ultralytics_models import from_ultralytics
+from torpor.targets.stored_weights import load_weights
 
 
 def load_torchvision(given: str) -> DetectorTarget:
@@ -79,9 +78,4 @@ def _with_weights(model: Any, weights: str) -> Any:  # noqa: ANN401
             f"expected weights in a safetensors file, got {path}, which may run code when it is read; write the "
             "model's state dict with safetensors.torch.save_file"
         )
-    try:
-        model.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise UsageError(f"expected the weights of this model in {path}, got: {first}; check the file") from error
-    return model
+    return load_weights(model, path)

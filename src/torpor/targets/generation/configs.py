@@ -17,7 +17,8 @@ REPLACED = ("fusion_config", "kernel_config", "use_kernels", "use_pretrained_bac
 DTYPES = frozenset({None, "auto", "float16", "bfloat16", "float32", "float64"})
 LAYERS = re.compile(r"(layers?|blocks?|depths?|stages?)$")
 LABELS = re.compile(r"num_labels$")
-MOST_LAYERS, MOST_LABELS = 4096, 2**20
+POSITIONS = re.compile(r"(position_embeddings|positions)$")
+MOST_LAYERS, MOST_LABELS, MOST_POSITIONS = 4096, 2**20, 2**28
 """Counts up to which transformers may be let to build lists; no known model has as many."""
 SPELLED = 5
 """Letters of the shortest name that is looked at for misspelling."""
@@ -49,8 +50,9 @@ def check_config(raw: Mapping[str, Any], tensors: int | None = None) -> None:
             raise DataError(
                 f"expected up to {most} layers, as there are tensors for, got {path} = {number:.3g}; correct it"
             )
-        if LABELS.search(key) and (number := _largest(value)) > MOST_LABELS:
-            raise DataError(f"expected up to {MOST_LABELS} labels, got {path} = {number:.3g}; correct it")
+        for limited, largest in ((LABELS, MOST_LABELS), (POSITIONS, MOST_POSITIONS)):
+            if limited.search(key) and (number := _largest(value)) > largest:
+                raise DataError(f"expected {path} to be up to {largest} in config.json, got {number:.3g}; correct it")
 
 
 def _check_code(path: str, key: str, value: object) -> None:

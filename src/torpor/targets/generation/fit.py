@@ -17,6 +17,8 @@ from torpor.targets.generation.stored import Stored, listed
 TIED = 4
 """Times that a stored tensor may be used: T5's embeddings are those of encoder, decoder and head too."""
 FLOATING = ("F16", "BF16", "F32", "F64")
+OLD_BUFFERS = {"position_ids", "bias", "masked_bias", "num_batches_tracked"}
+"""Integers that older checkpoints hold; the mask of an attention was called its bias."""
 SPARE_PARTS, SPARE_ELEMENTS, SPARE_BUFFERS = 1024, 2**20, 2**26
 """What a model may have beyond what is stored, such as positions that are computed and masks."""
 
@@ -108,8 +110,10 @@ def _check_stored(model: Any, tensors: Mapping[str, Tensor], stored: Mapping[str
         raise DataError(
             f"expected {needed:,} numbers of {type(model).__name__} in {place}, got {held:,}; save the model again"
         )
-    floating = {name for name, tensor in model.named_parameters() if tensor.is_floating_point()} & set(stored)
-    whole = sorted(name for name in floating if stored[name].dtype not in FLOATING)
+    buffers = {name.rpartition(".")[2] for name, _ in model.named_buffers()} | OLD_BUFFERS
+    whole = sorted(
+        name for name, one in stored.items() if one.dtype not in FLOATING and name.rpartition(".")[2] not in buffers
+    )
     if whole:
         raise DataError(
             f"expected weights in float32, float16 or bfloat16 in {place}, got {stored[whole[0]].dtype} in "

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from torpor.core.errors import DataError, UsageError
 from torpor.data.sets import DataSet
 from torpor.targets.generation.codec import HuggingFaceCodec
@@ -119,13 +121,24 @@ def load_pretrained(name: str, *, data: Callable[[Path | None], DataSet] | None 
         check_ids(parts.tokenizer.get_vocab().values(), saved.vocabulary(config))
         with saved.reading():
             target = from_transformers(model, parts, name=folder.name if local else name, data=data)
-    if not saved.deployment_is_saved:
+            _rehearse(target)
+    if not saved.deployment_is_saved or not saved.capped:
+        lacking = "a limit of new tokens in it" if saved.deployment_is_saved else "one"
         warnings.warn(
-            f"expected generation_config.json in {saved.place}, got none: what config.json or else transformers itself "
-            f"says holds, that is, up to {target.cap} new tokens; save the deployment's own beside the model",
+            f"expected generation_config.json in {saved.place} to say how the model is deployed, got no file with "
+            f"{lacking}: what holds is a cap of {target.cap} new tokens, as config.json or else transformers says",
             stacklevel=2,
         )
+    target.deployment = saved.source
     return target
+
+
+def _rehearse(target: GenerationTarget) -> None:
+    """Decode one token as deployed, so that what transformers refuses only then is refused before an audit."""
+    draws = [torch.Generator().manual_seed(0)]
+    target.decoder.decode(
+        lambda chunk: target._example(3), [[0]], [1], (lambda chunk: draws) if target.decoder.samples else None
+    )
 
 
 def _hub_answers(name: str) -> bool:
@@ -186,9 +199,14 @@ class _Parts:
     def __init__(self, saved: SavedModel, model_type: str) -> None:
         transformers: Any = importlib.import_module("transformers")
         wanted = {"tokenizer": transformers.AutoTokenizer}
+        kinds = {
+            "tokenizer": transformers.PreTrainedTokenizerBase,
+            "image_processor": transformers.BaseImageProcessor,
+            "feature_extractor": transformers.SequenceFeatureExtractor,
+        }
         if model_type == "vision-encoder-decoder":
             wanted["image_processor"] = transformers.AutoImageProcessor
         elif model_type == "whisper":
             wanted["feature_extractor"] = transformers.AutoFeatureExtractor
         for part, automatic in wanted.items():
-            setattr(self, part, saved.part(part.replace("_", " "), automatic))
+            setattr(self, part, saved.part(part.replace("_", " "), automatic, kinds[part]))

@@ -14,7 +14,8 @@ from torpor.targets.generation.configs import check_config, check_names
 from torpor.targets.generation.fit import as_large_as, check_fit
 from torpor.targets.generation.folder import read_folder
 from torpor.targets.generation.foreign import read_by_others
-from torpor.targets.generation.settings import check_generation, check_generation_names, check_reading
+from torpor.targets.generation.reading import TOKENIZER, check_reading
+from torpor.targets.generation.settings import check_generation, check_generation_names
 from torpor.targets.generation.stored import Stored, stored_tensors
 
 DEPLOYMENT = "generation_config.json"
@@ -39,7 +40,7 @@ class SavedModel:
         self.options = {"local_files_only": not online, "trust_remote_code": False}
         self.files: Mapping[str, Mapping[str, Any]] = {}
         self.stored: Mapping[str, Stored] | None = None
-        self.deployment_is_saved = True
+        self.deployment_is_saved = self.capped = True
         if not local:
             return
         folder = Path(place)
@@ -51,6 +52,12 @@ class SavedModel:
         check_config(self.files["config.json"], len(self.stored))
         check_reading(self.files)
         self.deployment_is_saved = DEPLOYMENT in self.files
+
+    @property
+    def source(self) -> str:
+        """Where the settings of generation are from."""
+        named = "generation_config.json" if self.deployment_is_saved else "config.json"
+        return named if self.capped else f"{named}, with transformers' own cap"
 
     def reading(self) -> AbstractContextManager[None]:
         """Return what turns anything that other libraries raise into one sentence."""
@@ -87,6 +94,7 @@ class SavedModel:
             file = DEPLOYMENT if self.deployment_is_saved else "config.json"
             given = self.files[file]
             check_generation(given, file, self.vocabulary(config))
+            self.capped = given.get("max_new_tokens") is not None or given.get("max_length") is not None
             if self.deployment_is_saved:
                 check_generation_names(given, self._generation_names(config), _source(kind))
         with self._reaching(), nullcontext() if self.stored is None else as_large_as(self.stored):
@@ -96,18 +104,27 @@ class SavedModel:
         check_fit(model, info, self.stored, self.place)
         return model
 
-    def part(self, what: str, automatic: Any) -> Any:  # noqa: ANN401 - transformers' own classes
+    def part(self, what: str, automatic: Any, kind: type[Any]) -> Any:  # noqa: ANN401 - transformers' own classes
         """Return the tokenizer, image processor or feature extractor.
 
         Args:
             what: it is called.
             automatic: the class that finds it.
+            kind: that it is of.
 
         Raises:
             UsageError: if there is none.
         """
+        name = self.files.get(TOKENIZER, {}).get("tokenizer_class")
+        if what == "tokenizer" and name is not None:
+            named = [getattr(self.transformers, one, None) for one in (name, name.removesuffix("Fast"))]
+            if not any(isinstance(one, type) and issubclass(one, kind) for one in named):
+                raise DataError(f"expected a tokenizer of transformers in {self.place}, got {name!r:.60}; correct it")
         with read_by_others(f"a {what} in {self.place}", "none", "save it there"):
-            return automatic.from_pretrained(self.place, **self.options)
+            found = automatic.from_pretrained(self.place, **self.options)
+        if not isinstance(found, kind):
+            raise UsageError(f"expected a {what} in {self.place}, got {type(found).__name__}; save it there")
+        return found
 
     def vocabulary(self, config: Any) -> int:  # noqa: ANN401
         """Return how many ids the model knows.

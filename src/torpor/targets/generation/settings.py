@@ -1,4 +1,4 @@
-"""Whether the settings of a deployment can be what they say: kinds, ranges, names, and ids within the vocabulary."""
+"""Whether the settings of generation can be what they say: kinds, ranges, names, and ids within the vocabulary."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from difflib import get_close_matches
 from typing import Any
 
 from torpor.core.errors import DataError
-from torpor.targets.generation.configs import refuse_misspelled
 
 LARGEST = 2**31 - 1
 COUNTS = {
@@ -30,13 +29,8 @@ SWITCHES = (
     "do_sample", "use_cache", "renormalize_logits", "remove_invalid_values", "output_attentions",
     "output_hidden_states", "output_scores", "output_logits", "return_dict_in_generate", "token_healing",
 )  # fmt: skip
-IDS = ("bos_token_id", "eos_token_id", "decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id")
-READER = (
-    "model_max_length", "padding_side", "truncation_side", "add_bos_token", "add_eos_token", "bos_token", "eos_token",
-    "pad_token", "unk_token", "tokenizer_class", "clean_up_tokenization_spaces", "chat_template",
-    "split_special_tokens", "added_tokens_decoder", "add_prefix_space", "do_lower_case", "additional_special_tokens",
-)  # fmt: skip
-"""Settings of tokenizers that decide what a model reads."""
+IDS = ("bos_token_id", "forced_bos_token_id")
+MANY_IDS = ("eos_token_id", "decoder_start_token_id", "forced_eos_token_id")
 
 
 def check_generation(given: Mapping[str, Any], file: str, vocabulary: int | None) -> None:
@@ -73,14 +67,14 @@ def _wanted(name: str, value: object, vocabulary: int | None) -> str | None:
         return None if type(value) is bool else "true or false"
     if name == "early_stopping":
         return None if type(value) is bool or value == "never" else "true, false or never"
-    if name in IDS:
-        known = vocabulary or LARGEST
+    known = vocabulary or LARGEST
+    if name in IDS or name == "pad_token_id":  # -1 says in older configurations that there is no padding
+        least = -1 if name == "pad_token_id" else 0
+        return None if type(value) is int and least <= value < known else f"an id from 0 to {known - 1}"
+    if name in MANY_IDS:
         ids = value if isinstance(value, list) else [value]
         right = ids != [] and all(type(one) is int and 0 <= one < known for one in ids)
         return None if right else f"an id, or a list of ids, from 0 to {known - 1}"
-    if name == "pad_token_id":  # -1 says in older configurations that there is none
-        known = vocabulary or LARGEST
-        return None if type(value) is int and -1 <= value < known else f"an id from 0 to {known - 1}"
     return None
 
 
@@ -97,8 +91,8 @@ def check_generation_names(given: Mapping[str, Any], known: Collection[str], men
 
     >>> check_generation_names({"max_length": 3}, ["max_length"], "")
     """
-    for name in given:
-        if name in known or name.startswith("_") or name in mentioned:
+    for name, value in given.items():
+        if value is None or name in known or name.startswith("_") or name in mentioned:
             continue
         near = get_close_matches(name, known, n=1)
         meant = f"did you mean {near[0]}? " if near else ""
@@ -106,52 +100,3 @@ def check_generation_names(given: Mapping[str, Any], known: Collection[str], men
             f"expected settings that transformers knows in generation_config.json, got {name!r:.60}; {meant}"
             "rename it or leave it out"
         )
-
-
-def check_reading(files: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse settings of tokenizers and processors that cannot be what they say.
-
-    Args:
-        files: settings by the name of their file.
-
-    Raises:
-        DataError: if one is misspelled, of a wrong kind, or out of range.
-    """
-    given = files.get("tokenizer_config.json", {})
-    refuse_misspelled(given, READER, set(READER) - set(given), "tokenizer_config.json")
-    longest = given.get("model_max_length", 1)
-    if longest is not None and not (type(longest) in (int, float) and longest >= 1):
-        raise DataError(
-            "expected model_max_length in tokenizer_config.json to be a number of tokens, got "
-            f"{longest!r:.40}; correct it"
-        )
-    nested = files.get("processor_config.json", {})
-    for file, part in (
-        ("preprocessor_config.json", files.get("preprocessor_config.json", {})),
-        *(("processor_config.json", nested.get(name)) for name in ("image_processor", "feature_extractor")),
-    ):
-        if isinstance(part, Mapping):
-            _check_processor(part, file)
-
-
-def _check_processor(given: Mapping[str, Any], file: str) -> None:
-    for name, most in (
-        ("sampling_rate", 2**20), ("n_fft", 2**16), ("hop_length", 2**20), ("chunk_length", 2**12),
-        ("feature_size", 2**12),
-    ):  # fmt: skip
-        value = given.get(name, 1)
-        if type(value) is not int or not 1 <= value <= most:
-            raise DataError(
-                f"expected {name} in {file} to be an integer from 1 to {most}, got {value!r:.40}; correct it"
-            )
-    for name in ("do_rescale", "do_normalize", "do_resize", "do_center_crop", "do_convert_rgb"):
-        if type(given.get(name)) not in (bool, type(None)):
-            raise DataError(f"expected {name} in {file} to be true or false, got {given[name]!r:.40}; correct it")
-    for name in ("rescale_factor", "image_mean", "image_std", "dither", "padding_value"):
-        value = given.get(name)
-        numbers = value if isinstance(value, list) else [] if value is None else [value]
-        right = all(type(one) in (int, float) and math.isfinite(one) for one in numbers)
-        if not right or (name in ("rescale_factor", "image_std") and any(one <= 0 for one in numbers)):
-            raise DataError(
-                f"expected {name} in {file} to be numbers, none of them absurd, got {value!r:.40}; correct it"
-            )

@@ -52,9 +52,11 @@ class GenerationTarget(StepTarget):
         codec: the tokenizer of what is generated.
         config: how it is decoded.
         seed: another one samples other outputs.
+        deployment: where the settings of generation are from.
     """
 
     mechanism = "generation"
+    deployment = "the model in memory"
     _reads_prompts = False
     farthest: int
     """How large windows may be so that what is behind them can be priced; longer texts are out of reach."""
@@ -277,7 +279,8 @@ class GenerationTarget(StepTarget):
     def details(self) -> dict[str, Any]:
         """Return the cap, the context and the whole decoding configuration; see :meth:`Target.details`."""
         decoding = json.loads(self.config.to_json_string(use_diff=True))
-        return {**super().details(), "context": self.positions, "seed": self.seed, "generation_config": decoding}
+        told = {"context": self.positions, "seed": self.seed, "deployment": self.deployment}
+        return {**super().details(), **told, "generation_config": decoding}
 
     def _reading(self) -> dict[str, Any]:
         """Return what, beside the tokenizer, decides how inputs are read."""
