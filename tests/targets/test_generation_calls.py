@@ -16,6 +16,7 @@ from test_generation_runs import check_alone, check_as_transformers
 from torch import Tensor, nn
 
 from torpor.core.errors import UsageError
+from torpor.targets.generation.pricing import forwards_counted
 from torpor.targets.generation.target import GenerationTarget
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "audits"))
@@ -77,6 +78,40 @@ def test_what_else_generate_returns_decides_no_token(beams: int) -> None:
     more = changed("llama", num_beams=beams, return_dict_in_generate=True, output_scores=True)
     inputs = examples("llama", 3)
     assert more.run(inputs).outputs == changed("llama", num_beams=beams).run(inputs).outputs
+
+
+MULTILINGUAL = {
+    "lang_to_id": {"<|en|>": 9, "<|de|>": 11}, "task_to_id": {"transcribe": 20, "translate": 21}, "task": "transcribe",
+    "is_multilingual": True, "language": None,
+}  # fmt: skip
+
+
+def test_the_pass_that_detects_the_language_is_priced() -> None:
+    """Whisper runs encoder and decoder once more for it, whatever the sound."""
+    target, sounds = changed("whisper", **MULTILINGUAL, no_timestamps_token_id=279), examples("whisper", 3)
+    assert not target.decoder.together
+    for row in range(3):
+        with forwards_counted(target.model) as flops:
+            work = target.run(sounds[row : row + 1]).work
+        assert target.prices.cost(work).tolist() == [float(sum(flops))]
+        assert (work.counts <= target.static_work().counts).all()
+
+
+def test_sounds_that_are_decoded_in_pieces_are_refused() -> None:
+    """Tokens that read as times make Whisper decode again from there."""
+    with pytest.raises(UsageError, match="generate to decode once, got 2 times"):
+        changed("whisper", **MULTILINGUAL, no_timestamps_token_id=25)
+
+
+@pytest.mark.parametrize("sample", [False, True])
+def test_watermarks_of_sampled_tokens_run_nothing_more(sample: bool) -> None:
+    mark = hub().SynthIDTextWatermarkingConfig(keys=[3, 5, 7], ngram_len=3)
+    target = changed("llama", watermarking_config=mark, do_sample=sample, temperature=9.0 if sample else None)
+    inputs = examples("llama", 3)
+    outcome = target.run(inputs)
+    check_alone(target, inputs, outcome)
+    if not sample:
+        check_as_transformers(target, inputs, outcome)
 
 
 def with_processor(kind: str, processor: Callable[[Part], Callable[[Tensor, Tensor], Tensor]], **config: Any) -> Part:  # noqa: ANN401

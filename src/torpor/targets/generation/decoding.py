@@ -175,6 +175,10 @@ class Decoder:
             with self.forward_calls.counted() as tally:
                 found = self._beam_search(fed, config, generators)
             self.forward_calls.check(width, [found.steps], tally)
+            if found.steps > caps[0]:
+                raise UsageError(
+                    f"expected up to {caps[0]} decoder steps, got {found.steps}; mend the model's beam search"
+                )
             return [found], [torch.inf]
         plan = Plan(caps, self.eos, self.tie, generators, fed.padding, fed.hole, stop=self.stop)
         if self._processed and len(fed.padding) > 1:
