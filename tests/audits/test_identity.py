@@ -59,26 +59,18 @@ def write_code(place: Path) -> None:
     (place / "unrelated.py").write_text("x = 1\n")
 
 
-@pytest.mark.parametrize(
-    ("file", "text", "named"),
-    [
-        ("helping/deeper.py", "FACTOR = 9.0\n", "code helping.deeper"),
-        ("helping/layers.py", LAYERS + "\n# a comment\n", "code helping.layers"),
-        ("mine.py", MAIN.replace("dtype=torch.uint8)", "dtype=torch.uint8) // 2", 1), "data fingerprint"),
-        ("mine.py", MAIN.replace("manual_seed(0)", "manual_seed(5)"), "target fingerprint"),
-    ],
-)
-def test_a_finished_audit_of_other_code_is_not_shown(tmp_path: Path, file: str, text: str, named: str) -> None:
+def test_a_finished_audit_of_other_code_is_not_shown(tmp_path: Path) -> None:
     write_code(tmp_path)
     words = ("audit", "mine:build", "--attacks", "pgd", "--steps", "1", "--eps", "64/255", "--out", "run")
     assert spawn(*words, cwd=tmp_path).returncode == 0
     before = (tmp_path / "run" / "audit.json").read_bytes()
     (tmp_path / "unrelated.py").write_text("x = 2\n")
-    (tmp_path / file).write_text(text)
+    (tmp_path / "helping" / "deeper.py").write_text("FACTOR = 9.0\n")
+    (tmp_path / "mine.py").write_text(MAIN.replace("=torch.uint8)", "=torch.uint8) // 2", 1))
     again = spawn(*words, cwd=tmp_path)
     assert again.returncode == 2
     assert "with other settings, weights, data or versions, or of other code; pass another --out" in again.stderr
-    assert named in again.stderr
+    assert "(what differs: data fingerprint, code helping.deeper, code mine)" in again.stderr
     assert (tmp_path / "run" / "audit.json").read_bytes() == before
 
 
@@ -203,9 +195,8 @@ def test_batches_are_told_apart_by_what_is_in_them() -> None:
 
 def test_what_cannot_be_covered_is_said_in_audit_and_console(tmp_path: Path) -> None:
     data = write_images(tmp_path / "data", test=4, train=8)
-    (tmp_path / "asked.py").write_text(
-        "import os\nfrom torpor.targets.toys import needle\n\ndef target():\n    os.environ.get('X')\n    return needle()\n"
-    )
+    body = "    os.environ.get('X')\n    return needle()\n"
+    (tmp_path / "asked.py").write_text(f"import os\nfrom torpor.targets.toys import needle\n\ndef target():\n{body}")
     done = spawn("audit", "asked:target", "--attacks", "pgd", "--eps", "0.2", "--data-dir", data, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "settings that asked reads from the environment" in " ".join(done.stdout.split())
