@@ -12,8 +12,10 @@ from toy_audits import spawn, write_images
 from torpor.audits.code import own_code, user_code
 from torpor.audits.identity import identify
 from torpor.audits.plan import Plan
+from torpor.data.digits import Digits
 from torpor.data.sets import Batch, DataSet
 from torpor.data.tensors import TensorImages
+from torpor.data.texts import Beginnings
 from torpor.targets import EarlyExitTarget
 from torpor.targets.toys import needle
 from torpor.targets.user_code import code_digests
@@ -59,26 +61,18 @@ def write_code(place: Path) -> None:
     (place / "unrelated.py").write_text("x = 1\n")
 
 
-@pytest.mark.parametrize(
-    ("file", "text", "named"),
-    [
-        ("helping/deeper.py", "FACTOR = 9.0\n", "code helping.deeper"),
-        ("helping/layers.py", LAYERS + "\n# a comment\n", "code helping.layers"),
-        ("mine.py", MAIN.replace("dtype=torch.uint8)", "dtype=torch.uint8) // 2", 1), "data fingerprint"),
-        ("mine.py", MAIN.replace("manual_seed(0)", "manual_seed(5)"), "target fingerprint"),
-    ],
-)
-def test_a_finished_audit_of_other_code_is_not_shown(tmp_path: Path, file: str, text: str, named: str) -> None:
+def test_a_finished_audit_of_other_code_is_not_shown(tmp_path: Path) -> None:
     write_code(tmp_path)
     words = ("audit", "mine:build", "--attacks", "pgd", "--steps", "1", "--eps", "64/255", "--out", "run")
     assert spawn(*words, cwd=tmp_path).returncode == 0
     before = (tmp_path / "run" / "audit.json").read_bytes()
     (tmp_path / "unrelated.py").write_text("x = 2\n")
-    (tmp_path / file).write_text(text)
+    (tmp_path / "helping" / "deeper.py").write_text("FACTOR = 9.0\n")
+    (tmp_path / "mine.py").write_text(MAIN.replace("=torch.uint8)", "=torch.uint8) // 2", 1))
     again = spawn(*words, cwd=tmp_path)
     assert again.returncode == 2
     assert "with other settings, weights, data or versions, or of other code; pass another --out" in again.stderr
-    assert named in again.stderr
+    assert "(what differs: data fingerprint, code helping.deeper, code mine)" in again.stderr
     assert (tmp_path / "run" / "audit.json").read_bytes() == before
 
 
@@ -86,11 +80,13 @@ def test_the_users_modules_are_followed_and_nobody_elses(tmp_path: Path, monkeyp
     write_code(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     __import__("mine")
-    names = set(code_digests(["mine"])[0])
+    found = code_digests(["mine"])[0]
+    assert found["torch"].startswith("torch ")  # a version stands for the code of what is installed
+    names = set(found) - {"torch"}
     assert names == {"mine", "helping", "helping.layers", "helping.deeper", "settings_of_mine"}
     for name in names:
         sys.modules.pop(name, None)
-    assert set(code_digests(["mine"])[0]) == names  # files are found whether they are loaded or not
+    assert code_digests(["mine"])[0] == found  # files are found whether they are loaded or not
 
 
 @pytest.mark.parametrize(
@@ -154,13 +150,21 @@ class Yields(DataSet):
 
     name = "mine"
 
-    def __init__(self, shift: int) -> None:
+    def __init__(self, shift: object) -> None:
         self.shift = shift
 
     def samples(self, split: str):  # type: ignore[no-untyped-def]  # noqa: ANN201
         """Yield tiny images."""
         for number in range(4):
-            yield torch.full((1, 4, 4), number + self.shift, dtype=torch.uint8), number % 2
+            yield torch.full((1, 4, 4), number + int(str(self.shift)), dtype=torch.uint8), number % 2
+
+
+class Words(Yields):
+    """Texts of the user's own."""
+
+    def samples(self, split: str):  # type: ignore[no-untyped-def]  # noqa: ANN201
+        """Yield one."""
+        yield f"{self.shift} more", None
 
 
 class Shifted(TensorImages):
@@ -180,6 +184,9 @@ def test_data_without_a_fingerprint_are_told_by_what_they_yield() -> None:
     assert one == same
     assert one.data != other.data
     assert any("training samples of mine" in unknown for unknown in one.uncovered)
+    assert identify(plan, target, Digits()).uncovered == ()
+    held = [identify(plan, target, Beginnings(Words(word), 1)).data for word in ("one", "two", "one")]
+    assert held[0] == held[2] != held[1]
     pair = (torch.zeros(4, 1, 4, 4, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64))
     before = identify(plan, target, Shifted({"test": pair}))
     Shifted.shift = 3
@@ -203,15 +210,14 @@ def test_batches_are_told_apart_by_what_is_in_them() -> None:
 
 def test_what_cannot_be_covered_is_said_in_audit_and_console(tmp_path: Path) -> None:
     data = write_images(tmp_path / "data", test=4, train=8)
-    (tmp_path / "asked.py").write_text(
-        "import os\nfrom torpor.targets.toys import needle\n\ndef target():\n    os.environ.get('X')\n    return needle()\n"
-    )
+    body = "    os.environ.get('X')\n    return needle()\n"
+    (tmp_path / "asked.py").write_text(f"import os\nfrom torpor.targets.toys import needle\n\ndef target():\n{body}")
     done = spawn("audit", "asked:target", "--attacks", "pgd", "--eps", "0.2", "--data-dir", data, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "settings that asked reads from the environment" in " ".join(done.stdout.split())
     audit = json.loads((tmp_path / "runs" / "asked.target" / "audit.json").read_text())
     assert audit["identity"]["uncovered"] == ["settings that asked reads from the environment"]
-    assert set(audit["identity"]["code"]) == {"torpor", "asked"}
+    assert {"torpor", "asked"} <= set(audit["identity"]["code"])
 
 
 def test_networks_are_found_in_whatever_holds_them() -> None:

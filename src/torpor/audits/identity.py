@@ -86,7 +86,7 @@ def _target(target: Target) -> tuple[str, list[str]]:
 
 def _data(data: DataSet, limit: int | None) -> tuple[str, list[str]]:
     """Return the fingerprint of the data; with a digest of what they yield, where their class does not tell it."""
-    if _names_its_samples(type(data)):
+    if _names_its_samples(data):
         return data.fingerprint(), []
     found = hashlib.blake2b(digest_size=16)
     for split, most in (("test", limit), *((name, None) for name in UNNAMED if data.has(name))):
@@ -105,9 +105,11 @@ def _bytes(data: DataSet) -> dict[str, str]:
     return {split: known.get(path, "") for split, path in data.files().items()}
 
 
-def _names_its_samples(kind: type[DataSet]) -> bool:
-    """Say whether a class that defines ``fingerprint`` knows how samples are made: no class below it makes others."""
+def _names_its_samples(data: DataSet) -> bool:
+    """Say whether the fingerprint of data tells all samples: that of torpor's own does, if all that they hold does."""
+    kind = type(data)
+    if kind.__module__.startswith("torpor."):
+        return all(_names_its_samples(held) for held in vars(data).values() if isinstance(held, DataSet))
     made = next(place for place, each in enumerate(kind.__mro__) if "samples" in vars(each))
     named = next(place for place, each in enumerate(kind.__mro__) if "fingerprint" in vars(each))
-    own = kind.__mro__[named] is not DataSet or kind.__module__.startswith("torpor.")
-    return own and named <= made
+    return kind.__mro__[named] is not DataSet and named <= made

@@ -13,7 +13,7 @@ FAMILIES = {"D1": ("steps_mean", "kept_mean"), "D2": ("kept_mean",), "D3": ("ste
 """Keys that rows of this behavior have no value of."""
 SIDES = {"text": 0, "wave": 1, "features": 2, "image": 3, "video": 4}
 """Numbers in the shape of one input, by kind; a text has none."""
-_ABSENT = {"defense": "none", **dict.fromkeys(("attacker", "norm", "eps", "stage", "access"))}
+_ABSENT = {"defense": "none", **dict.fromkeys(("attacker", "norm", "eps", "stage", "access", "tags"))}
 """What older audits leave out."""
 
 

@@ -9,6 +9,7 @@ import sysconfig
 from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.machinery import PathFinder
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from types import ModuleType
 
@@ -24,8 +25,8 @@ _REMOTE = frozenset({"requests", "httpx", "aiohttp", "urllib3", "socket", "grpc"
 def code_digests(roots: Iterable[str]) -> tuple[dict[str, str], list[str]]:
     """Return a digest of every module of the user's that ``roots`` need, by name, and what these do not cover.
 
-    Modules of the standard library, of torpor and of installed packages are left out, unless they are of the package of
-    a root: versions tell those.
+    Modules of the standard library and of torpor are left out. Of installed packages the version stands in for the
+    code, unless they are of the package of a root.
 
     Args:
         roots: names of modules that are loaded.
@@ -35,7 +36,7 @@ def code_digests(roots: Iterable[str]) -> tuple[dict[str, str], list[str]]:
     """
     todo = [name for name in dict.fromkeys(roots) if name.split(".")[0] != "torpor"]
     packages, folders = {name.split(".")[0] for name in todo}, set[Path]()
-    found, unknown = dict[str, str](), list[str]()
+    found, unknown, installed = dict[str, str](), list[str](), set[str]()
     seen = set(todo)
     while todo:
         name = todo.pop(0)
@@ -44,6 +45,7 @@ def code_digests(roots: Iterable[str]) -> tuple[dict[str, str], list[str]]:
             unknown += [f"the code of {name}, which has no file"] if name == "__main__" else []
             continue
         if not (is_users(path) or name.split(".")[0] in packages):
+            installed |= {name.split(".")[0]} if set(_LIBRARIES) & set(path.parts) else set()
             continue
         if len(found) >= MOST:
             unknown.append(f"code behind the first {MOST} modules")
@@ -61,7 +63,7 @@ def code_digests(roots: Iterable[str]) -> tuple[dict[str, str], list[str]]:
         needs += [loaded for loaded, where in _loaded() if folders & {where.parent, *where.parents}]
         todo += [need for need in dict.fromkeys(needs) if need not in seen]
         seen.update(needs)
-    return dict(sorted(found.items())), list(dict.fromkeys(unknown))
+    return dict(sorted(found.items())) | _versions(installed), list(dict.fromkeys(unknown))
 
 
 def is_users(path: Path) -> bool:
@@ -77,8 +79,22 @@ def from_user(kind: type) -> bool:
     >>> from_user(dict)
     False
     """
-    path = None if kind.__module__.split(".")[0] in ("torpor", "torch", "builtins") else _file(kind.__module__)
-    return kind.__module__ == "__main__" or (path is not None and is_users(path))
+    return _module_from_user(kind.__module__)
+
+
+@cache
+def _module_from_user(name: str) -> bool:
+    path = None if name.split(".")[0] in ("torpor", "torch", "builtins") else _file(name)
+    return name == "__main__" or (path is not None and is_users(path))
+
+
+def _versions(installed: set[str]) -> dict[str, str]:
+    """Return the versions of what installs these packages, by package."""
+    if not installed:
+        return {}
+    known = packages_distributions()
+    named = {name: sorted(set(known.get(name, ()))) for name in sorted(installed)}
+    return {name: ", ".join(f"{each} {version(each)}" for each in found) for name, found in named.items() if found}
 
 
 @cache
