@@ -101,6 +101,7 @@ def _run(plan: Plan, target: Target, data: DataSet, store: Store, identity: Iden
     training_twins.cache_clear()  # or they would live as long as the process
     cells = len(plan.cells) - 1  # the clean one takes no time
     total = cells * (-(-plan.limit // plan.batch_size) + 1) + 1 if plan.limit else 0  # each is timed at the end
+    number = read = 0
     for _ in range(PASSES):
         number = read = 0
         for batch in data.batches("test", plan.batch_size, plan.limit):
