@@ -16,10 +16,10 @@ from torpor.data.digits import Digits
 from torpor.data.sets import Batch, DataSet
 from torpor.data.tensors import TensorImages
 from torpor.data.texts import Beginnings
-from torpor.targets import EarlyExitTarget
+from torpor.targets import Confidence, EarlyExitTarget
 from torpor.targets.toys import needle
 from torpor.targets.user_code import code_digests
-from torpor.targets.weights import digest, modules_in
+from torpor.targets.weights import digest, modules_in, plain_state
 
 MAIN = """
 import torch
@@ -128,6 +128,10 @@ class Scaled(nn.Module):
         self.scale = scale
         self.register_buffer("hidden", torch.zeros(1), persistent=False)
 
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Do nothing."""
+        return x
+
 
 def test_plain_attributes_buffers_and_layers_settings_are_in_the_digest() -> None:
     def plus(more: float) -> object:
@@ -135,14 +139,27 @@ def test_plain_attributes_buffers_and_layers_settings_are_in_the_digest() -> Non
 
     pairs = [(1.0, 2.0), ((1, 2), (1, 3)), (torch.ones(2), torch.zeros(2)), ({"a": 1}, {"a": 2}), (plus(1), plus(2))]
     for one, other in pairs:
-        assert digest("", [Scaled(one)]) != digest("", [Scaled(other)])
-        assert digest("", [Scaled(one)]) == digest("", [Scaled(one)])
+        assert plain_state([Scaled(one)]) != plain_state([Scaled(other)])
+        assert plain_state([Scaled(one)]) == plain_state([Scaled(one)])
     changed = Scaled(1.0)
-    changed.hidden += 1
+    changed.get_buffer("hidden").add_(1)
     assert digest("", [changed]) != digest("", [Scaled(1.0)])
     assert digest("", [nn.Dropout(0.1)]) != digest("", [nn.Dropout(0.2)])
     assert digest("", [nn.ReLU()]) != digest("", [nn.GELU()])
-    assert digest("", [Scaled(object())]) == digest("", [Scaled(object())])  # no addresses
+    assert plain_state([Scaled(object())]) == plain_state([Scaled(object())])  # no addresses
+    target, other = (holding(scale) for scale in (1.0, 2.0))
+    plan, data = Plan("torpor.targets.toys:needle", ("pgd",)), Digits()
+    assert target.fingerprint() == other.fingerprint()  # not an attribute that may count calls
+    assert identify(plan, target, data).target != identify(plan, other, data).target
+
+
+def holding(scale: float) -> EarlyExitTarget:
+    """Return a target whose network holds a plain attribute."""
+    torch.manual_seed(0)
+    net = nn.Module()
+    net.stages = nn.ModuleList([Scaled(scale), nn.Flatten()])
+    net.heads = nn.ModuleList([nn.Sequential(nn.Flatten(), nn.Linear(16, 2)), nn.Linear(16, 2)])
+    return EarlyExitTarget(net, Confidence(0.5), input_shape=(1, 4, 4))  # type: ignore[arg-type]
 
 
 class Yields(DataSet):

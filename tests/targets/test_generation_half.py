@@ -221,3 +221,39 @@ def test_free_memory_is_what_the_system_and_the_container_say(
     (tmp_path / "memory.max").write_text("5000\n")
     assert free.free_memory("cpu") == 4000
     assert free.free_memory("meta") is None
+
+
+LONG = (
+    "the dog",
+    "the dog sat on the mat and the cat rained",
+    "dog went to the mat while it rained on the cat and the dog sat",
+    "a",
+)
+
+
+@pytest.mark.parametrize("dtype", [*HALVES, torch.float32], ids=str)
+def test_windows_that_padding_would_fill(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = other("Mistral", dtype, num_key_value_heads=2, head_dim=16, sliding_window=12)
+    target = from_transformers(model, tokenizer(ends=False))
+    sizes, outcome = calls_of(target, LONG, monkeypatch)
+    check_alone(target, LONG, outcome)
+    check_as_transformers(target, LONG, outcome)
+    assert len(sizes) == 4 or dtype is torch.float32
+    sizes, _ = calls_of(target.with_cap(4), ("the", "dog"), monkeypatch)
+    assert sizes[0] == 2
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+def test_positions_that_depend_on_the_longest_row(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    rotary = {
+        "rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 4, "long_factor": [8.0] * 4,
+        "original_max_position_embeddings": 16, "factor": 8.0,
+    }  # fmt: skip
+    model = other("Llama", dtype, num_key_value_heads=2, rope_parameters=rotary)
+    target = from_transformers(model, tokenizer(ends=False))
+    assert target.decoder.longest == 16
+    sizes, outcome = calls_of(target, LONG, monkeypatch)
+    check_alone(target, LONG, outcome)
+    assert sizes == [1] * 4
+    sizes, _ = calls_of(target.with_cap(4), ("the", "dog"), monkeypatch)
+    assert sizes[0] == 2

@@ -16,7 +16,7 @@ from torpor.audits.plan import Plan
 from torpor.data.sets import DataSet
 from torpor.targets.base import Target
 from torpor.targets.steps import StepTarget
-from torpor.targets.weights import described, digest, modules_in
+from torpor.targets.weights import described, digest, modules_in, plain_state
 
 UNNAMED = ("validation",)
 """Splits that are read whole in every audit, beside the samples that are attacked."""
@@ -73,11 +73,13 @@ def identify(plan: Plan, target: Target, data: DataSet) -> Identity:
 def _target(target: Target) -> tuple[str, list[str]]:
     """Return the target's fingerprint; with all weights that can be found in it, where its class names none."""
     own, kind = target.fingerprint(), type(target)
+    found = modules_in(target)
+    if state := plain_state(found):
+        own = f"{own} {digest(state, [])}"
     named = next(each for each in kind.__mro__ if "fingerprint" in vars(each))
     shipped = kind.__module__.startswith("torpor.")
     if shipped and named not in (Target, StepTarget):
         return own, []
-    found = modules_in(target)
     held = {name: value for name, value in sorted(vars(target).items()) if not name.startswith("_")}
     doubt = f"what {target.name} computes with: {kind.__name__} has no fingerprint() and holds no network"
     unnamed = named.__module__.startswith("torpor.") and not found and not shipped

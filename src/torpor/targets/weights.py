@@ -1,4 +1,4 @@
-"""A digest of what decides a target's outputs: settings, weights, and the plain values that its networks hold."""
+"""What decides a target's outputs: a digest of settings and weights, and the plain values that its networks hold."""
 
 from __future__ import annotations
 
@@ -22,9 +22,7 @@ _NN = ("training",)
 
 
 def digest(settings: str, modules: Iterable[nn.Module]) -> str:
-    """Return a digest of ``settings``, of all parameters and buffers, and of what every layer says of itself.
-
-    Layers of the user's own classes say it by their plain attributes: numbers, texts, tensors, functions.
+    """Return a digest of ``settings``, of all parameters and buffers, and of what every layer says of its settings.
 
     >>> digest("a", [nn.Dropout(0.1)]) == digest("a", [nn.Dropout(0.1)]) != digest("a", [nn.Dropout(0.2)])
     True
@@ -36,6 +34,16 @@ def digest(settings: str, modules: Iterable[nn.Module]) -> str:
         for name, value in (*module.named_parameters(), *module.named_buffers()):
             found.update(name.encode() + _raw(value))
     return found.hexdigest()
+
+
+def plain_state(modules: Iterable[nn.Module]) -> str:
+    """Return text that changes when a plain attribute of a layer of the user's own does: numbers, texts, functions.
+
+    >>> plain_state([nn.Identity()])
+    ''
+    """
+    layers = [pair for module in modules for pair in module.named_modules() if from_user(type(pair[1]))]
+    return "; ".join(f"{name} {described(_plain(layer))}" for name, layer in layers)
 
 
 def modules_in(holder: object) -> list[nn.Module]:
@@ -85,7 +93,7 @@ def _own_words(layer: nn.Module) -> str:
     if isinstance(layer, torch.jit.ScriptModule):
         with suppress(Exception):  # a layer without a forward of its own has no code
             said += str(layer.code)
-    return f"{said} {described(_plain(layer))}" if from_user(type(layer)) else said
+    return said
 
 
 def _plain(value: object) -> dict[str, Any]:

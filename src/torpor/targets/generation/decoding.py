@@ -25,7 +25,7 @@ from torpor.targets.generation.deployment import (
 from torpor.targets.generation.fed import Decoded, Draws, Fed, Feeder
 from torpor.targets.generation.loop import Loop, Plan, Processors
 from torpor.targets.generation.neighbors import Recorder, compared
-from torpor.targets.generation.room import CacheSize, cache_size
+from torpor.targets.generation.room import CacheSize, cache_size, switch_length
 from torpor.targets.generation.rowwise import RowWise
 from torpor.targets.stops import Stop
 
@@ -54,6 +54,7 @@ class Decoder:
         together: whether samples may be decoded in one batch.
         pads: whether padding leaves no trace.
         rowwise: whether batches are computed row by row, as half precision needs.
+        longest: tokens of a batch, padding and output included, up to which this holds.
         forward_calls: what every run is checked by; it learns from :meth:`force` until it is settled.
         stop: what else ends an output, if anything; beam search asks nobody.
     """
@@ -72,7 +73,7 @@ class Decoder:
         names = {type(processor).__name__ for processor in processors}
         self.together = self.beams == 1 and names <= ROWWISE and not detects
         self.pads, self.rowwise = True, model.dtype not in TIES
-        self.tie = TIES.get(model.dtype)
+        self.tie, self.longest = TIES.get(model.dtype), switch_length(model.config)
         self.size = CacheSize()
         self._processed = bool(names)
         self._kept: dict[tuple[int, int], Processors] = {}
@@ -108,6 +109,8 @@ class Decoder:
         self.together = self.pads = apart == 0 and alike if self.rowwise else apart <= PADDED
         if not self.rowwise:
             self.tie = max(TIES[self.model.dtype], ROUNDING * min(apart, PADDED))
+        else:  # a window sees padding
+            self.longest = min([self.longest, *(most for _, most in self.size.layers if most is not None)])
 
     def _record(self, fed: Fed, steps: int) -> Recorder:
         found = Recorder(len(fed), steps)
@@ -145,10 +148,13 @@ class Decoder:
             UsageError: if the model returns no numbers.
         """
         found: list[Decoded | None] = [None] * len(caps)
-        if not self.together:
-            chunks = [[number] for number in range(len(caps))]
-        for chunk in chunks:
+        waiting = list(reversed(chunks)) if self.together else [[number] for number in reversed(range(len(caps)))]
+        while waiting:
+            chunk = waiting.pop()
             fed, limits = feed(chunk), [caps[number] for number in chunk]
+            if len(chunk) > 1 and fed.whole + max(limits) > self.longest:
+                waiting += [[number] for number in reversed(chunk)]
+                continue
             decoded, gaps = self._run(fed, limits, draws(chunk) if draws else None)
             for place, number in enumerate(chunk):
                 found[number] = decoded[place]

@@ -27,10 +27,16 @@ class Fed:
         return len(next(iter(self.arguments.values())))
 
     @property
+    def whole(self) -> int:
+        """Tokens of each row of what the model reads, padding included; 0 where inputs are no texts."""
+        ids = self.arguments.get("input_ids")
+        return 0 if ids is None else int(ids.shape[1])
+
+    @property
     def width(self) -> int:
         """Tokens that the model reads of each row, padding included, beside those whose keys are known; 0 for none."""
-        ids, cache = self.arguments.get("input_ids"), self.arguments.get("past_key_values")
-        return 0 if ids is None else ids.shape[1] - (0 if cache is None else cache.get_seq_length())
+        cache = self.arguments.get("past_key_values")
+        return self.whole - (0 if cache is None else int(cache.get_seq_length()))
 
 
 @dataclass(frozen=True)

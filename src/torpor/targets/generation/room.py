@@ -69,3 +69,20 @@ def rows_in(most: int, row: int, device: torch.device) -> int:
     """Return how many rows of ``row`` bytes fit into a share of what is free, and into ``most`` bytes; 1 at least."""
     free = free_memory(device)
     return max(1, (most if free is None else min(most, int(SHARE * free))) // row)
+
+
+def switch_length(config: Any) -> int:  # noqa: ANN401 - one of transformers' configurations
+    """Return from how many tokens on a batch's longest row changes how positions of all rows are told apart.
+
+    Rotary embeddings of the types "dynamic" and "longrope" do.
+    """
+    text = config.get_text_config(decoder=True)
+    rotary = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None) or {}
+    lengths = [2**31]
+    for part in (rotary, *rotary.values()):
+        if isinstance(part, dict) and part.get("rope_type", part.get("type")) in ("dynamic", "longrope"):
+            known = part.get("original_max_position_embeddings") or getattr(
+                text, "original_max_position_embeddings", None
+            )
+            lengths.append(int(known or text.max_position_embeddings))
+    return min(lengths)
