@@ -251,7 +251,7 @@ def test_a_generate_that_runs_the_model_for_some_inputs_is_noticed() -> None:
     base = type(loaded("llama").model)
 
     def generate(self: Part, input_ids: Tensor, **kwargs: object) -> object:
-        if input_ids.shape[1] > 6:
+        if input_ids.unique().numel() > 6:
             self(input_ids)
         return base.generate(self, input_ids, **kwargs)
 
