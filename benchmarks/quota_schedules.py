@@ -25,6 +25,9 @@ from torch import Tensor
 
 from torpor.core.batches import Samples
 from torpor.core.outcome import Outcome
+from torpor.core.work import Work
+from torpor.defenses.deadline import Deadline
+from torpor.defenses.step_budget import StepBudget
 from torpor.defenses.work_budget import Budget, BudgetError, metered
 from torpor.targets.base import Target
 from torpor.targets.toy_steps import PeakTarget
@@ -45,7 +48,7 @@ class Truth:
         runs: that were begun.
         failed: of these.
         refused: runs that were not begun.
-        broken: runs that did more than the static bound of the target that ran.
+        broken: runs that did more than the static bound of the target that ran, or of the guarded one that was asked.
     """
 
     flops: Counter[int] = field(default_factory=Counter)
@@ -58,10 +61,11 @@ class Truth:
 
 
 class Here(threading.local):
-    """What the run of this thread is to know: blocks around it, who counts it, and how it ends."""
+    """What the run of this thread is to know: blocks around it, who counts it, its static bound, and how it ends."""
 
     around: tuple[Budget, ...] = ()
     truth: Truth | None = None
+    static: Work | None = None
     failure: type[BaseException] | None = None
 
 
@@ -75,7 +79,8 @@ def _count(target: Any, outcome: Outcome, inputs: Samples) -> None:  # noqa: ANN
     steps = int(target.iterations(outcome.work).sum()) if isinstance(target, PeakTarget) else 0
     with truth.lock:
         truth.runs += 1
-        truth.broken += int((outcome.work.counts > target.max_work(inputs).counts).any())
+        counts, own = outcome.work.counts, target.max_work(inputs).counts
+        truth.broken += int((counts > own).any() or (HERE.static is not None and (own > HERE.static.counts).any()))
         for budget in set(HERE.around):
             truth.flops[id(budget)] += flops
             truth.steps[id(budget)] += steps
@@ -105,7 +110,9 @@ class CountedExits(WindowTarget):
         return outcome
 
 
-TARGETS: tuple[Target, ...] = (CountedSteps(cap=12), CountedExits([0.5, 0.5, 0.5], [0.2, 0.1, 0.04]))
+STEPS, EXITS = CountedSteps(cap=12), CountedExits([0.5, 0.5, 0.5], [0.2, 0.1, 0.04])
+TARGETS: tuple[Target, ...] = (STEPS, EXITS, StepBudget(7).defend(STEPS), Deadline(None, 3).defend(EXITS))
+"""The last two behind guards."""
 METERED = tuple(metered(target) for target in TARGETS)
 POOL = ThreadPoolExecutor(4)
 """Threads that are older than any budget."""
@@ -148,15 +155,15 @@ class Schedule:
         mean = round(self.chance.random() * 255) / 255
         inputs = torch.full((self.chance.randint(1, 2), 1, 4, 4), mean)
         failure = self.chance.choice(FAILURES) if self.chance.random() < 0.15 else None
-        before = HERE.around, HERE.truth, HERE.failure
-        HERE.around, HERE.truth, HERE.failure = asked, self.truth, failure
+        before = HERE.around, HERE.truth, HERE.static, HERE.failure
+        HERE.around, HERE.truth, HERE.static, HERE.failure = asked, self.truth, target.max_work(inputs), failure
         try:
             target.run(inputs)
         except BudgetError:
             with self.truth.lock:
                 self.truth.refused += 1
         finally:
-            HERE.around, HERE.truth, HERE.failure = before
+            HERE.around, HERE.truth, HERE.static, HERE.failure = before
 
     def block(self, around: tuple[Budget, ...], depth: int) -> None:
         """Open a budget, which may be open already."""
@@ -228,13 +235,15 @@ class Schedule:
 
         works = [asyncio.create_task(one(self.part(), self.chance.random() < 0.5)) for _ in range(3)]
         with budget:
-            opened.set()
-            await asyncio.sleep(0)
-            for work in works:
-                if self.chance.random() < 0.3:
-                    work.cancel()
-            await asyncio.gather(*works, return_exceptions=True)
-            await asyncio.get_running_loop().shutdown_default_executor()  # threads outlive tasks that were cancelled
+            try:
+                opened.set()
+                await asyncio.sleep(0)
+                for work in works:
+                    if self.chance.random() < 0.3:
+                        work.cancel()
+                await asyncio.gather(*works, return_exceptions=True)
+            finally:  # threads outlive tasks that were cancelled, and what they begin behind the block is not inside
+                await asyncio.get_running_loop().shutdown_default_executor()
 
     def part(self) -> Schedule:
         """Return a schedule with randomness of its own, for another thread."""

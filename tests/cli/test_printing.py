@@ -52,6 +52,13 @@ class Broken(WindowTarget):
     def run(self, inputs):
         raise RuntimeError(EVIL)
 
+class Leaving(WindowTarget):
+    def run(self, inputs):
+        raise SystemExit(EVIL)
+
+def leaving():
+    return Leaving([0.5], [0.2], name=EVIL)
+
 def crashing():
     named()
     return Broken([0.5], [0.2], name=EVIL)
@@ -77,7 +84,7 @@ def test_only_one_place_prints() -> None:
                 *(() if ".print" in ast.unparse(node.func) else ("print",)),
             )
             stream = isinstance(node, ast.Attribute) and ast.unparse(node) in ("sys.stdout", "sys.stderr")
-            found += [f"{name}:{node.lineno}"] if prints or stream else []
+            found += [f"{name}: {ast.unparse(node)}"] if prints or stream else []
     assert not found
 
 
@@ -180,6 +187,7 @@ def test_audits_that_somebody_else_wrote(tmp_path: Path, monkeypatch: pytest.Mon
         ("audit", "hf:no\x1b[31m\nsuch"),
         ("audit", "torpor_evil:refused"),
         ("audit", "torpor_evil:no\x1b[31m\n"),
+        ("measure", "torpor_evil:leaving", "--data-dir", "data"),
         ("audit", NEEDLE, "--attacks", "no\x1b[31m\nsuch"),
         ("audit", NEEDLE, "--defenses", "no\x1b[31m\nsuch"),
         ("audit", NEEDLE, "--data-dir", "no\x1b[31m\nsuch"),

@@ -66,9 +66,10 @@ def print_taxonomy(
 
 
 def _print(found: Sequence[Entry], total: int, versions: dict[str, str | None]) -> None:
-    from torpor.cli.console import console
+    from torpor.cli.console import SafeConsole
     from torpor.cli.streams import say
 
+    console = SafeConsole(columns=0)
     if found:
         console.print(_wide(found) if console.width >= WIDE else _narrow(found))
     done = sum(entry.implemented for entry in found)

@@ -113,5 +113,11 @@ def verb(function: Callable[Given, Returned]) -> Callable[Given, Returned]:
                 return function(*args, **settings)
             except BrokenPipeError as error:
                 raise ReaderGone from error
+            except SystemExit as error:
+                from torpor.core.errors import UsageError
+
+                raise UsageError(
+                    f"expected the target's code to return, got SystemExit: {error.code}; it must not end the process"
+                ) from error
 
     return run
