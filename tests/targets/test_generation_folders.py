@@ -32,6 +32,12 @@ def edit(path: Path, **settings: Any) -> None:  # noqa: ANN401 - whatever JSON c
     path.write_text(json.dumps(json.loads(path.read_text()) | settings))
 
 
+def replaced(path: Path) -> Path:
+    """Delete a file, so that something else can take its place."""
+    path.unlink()
+    return path
+
+
 DAMAGES: dict[str, Mutation] = {
     "cut": lambda path: os.truncate(path, path.stat().st_size // 2),
     "empty": lambda path: path.write_bytes(b""),
@@ -42,11 +48,11 @@ DAMAGES: dict[str, Mutation] = {
     "twice": lambda path: path.write_text('{"a": 1, "a": 2}'),
     "nan": lambda path: path.write_text('{"a": NaN}'),
     "large": lambda path: path.write_bytes(b" " * (2**24 + 1)),
-    "nowhere": lambda path: (path.unlink(), path.symlink_to("/nowhere")),
-    "loop": lambda path: (path.unlink(), path.symlink_to(path)),
-    "pipe": lambda path: (path.unlink(), os.mkfifo(path)),
-    "device": lambda path: (path.unlink(), path.symlink_to("/dev/zero")),
-    "folder": lambda path: (path.unlink(), path.mkdir()),
+    "nowhere": lambda path: replaced(path).symlink_to("/nowhere"),
+    "loop": lambda path: replaced(path).symlink_to(path),
+    "pipe": lambda path: os.mkfifo(replaced(path)),
+    "device": lambda path: replaced(path).symlink_to("/dev/zero"),
+    "folder": lambda path: replaced(path).mkdir(),
 }
 
 

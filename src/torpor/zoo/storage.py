@@ -50,5 +50,5 @@ def load_half(model: Model, path: Path, name: str) -> Model:
         return load_weights(model, path).eval()
     except DataError as error:
         raise UsageError(
-            f"expected weights of {name}, got a file that does not fit ({error}); train {name} again"
+            f"expected weights of {name} in {path}, got a file that does not fit ({error}); train it again"
         ) from error

@@ -54,8 +54,8 @@ def as_large_as(stored: Mapping[str, Stored]) -> Iterator[None]:
         count("buffers", name, tensor)
 
     handles = (
-        hooks.register_module_parameter_registration_hook(parameter),  # type: ignore[no-untyped-call]
-        hooks.register_module_buffer_registration_hook(buffer),  # type: ignore[no-untyped-call]
+        hooks.register_module_parameter_registration_hook(parameter),
+        hooks.register_module_buffer_registration_hook(buffer),
     )
     try:
         yield

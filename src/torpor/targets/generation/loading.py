@@ -158,9 +158,10 @@ def _model_class(config: Any) -> Any:  # noqa: ANN401
     transformers: Any = importlib.import_module("transformers")
     modeling_auto: Any = importlib.import_module("transformers.models.auto.modeling_auto")
     for architecture in config.architectures or ():
-        found = getattr(transformers, architecture, None)
+        found: Any = getattr(transformers, architecture, None)
         if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel) and hasattr(found, "generate"):
-            if found.config_class is not None and not isinstance(config, found.config_class):
+            wanted = getattr(found, "config_class", None)
+            if wanted is not None and not isinstance(config, wanted):
                 raise DataError(
                     f"expected a configuration of {architecture} in config.json, got one of {config.model_type}; load "
                     "the one that belongs to the model"

@@ -54,14 +54,14 @@ def check_generation(given: Mapping[str, Any], file: str, vocabulary: int | None
             )
 
 
-def _wanted(name: str, value: object, vocabulary: int | None) -> str | None:
+def _wanted(name: str, value: Any, vocabulary: int | None) -> str | None:  # noqa: ANN401 - whatever JSON can hold
     """Return what a setting should be, or None if it is."""
     if name in COUNTS:
         least, most = COUNTS[name]
         return None if type(value) is int and least <= value <= most else f"an integer from {least} to {most}"
     if name in NUMBERS:
         low, high = NUMBERS[name]
-        right = type(value) in (int, float) and math.isfinite(value) and low <= value <= high  # type: ignore[arg-type]
+        right = type(value) in (int, float) and math.isfinite(value) and low <= value <= high
         return None if right else "a finite number" if math.isinf(low) else f"a finite number from {low} to {high}"
     if name in SWITCHES:
         return None if type(value) is bool else "true or false"

@@ -77,15 +77,17 @@ def _instead(folder: Path) -> str:
 
 
 def _weight_map(index: Path) -> dict[str, str]:
-    found = read_object(index, LARGEST_TABLE).get("weight_map")
-    right = isinstance(found, dict) and found and all(isinstance(file, str) for file in found.values())
-    if not right or any(Path(file).name != file or not file.endswith(".safetensors") for file in found.values()):
+    found: Any = read_object(index, LARGEST_TABLE).get("weight_map")
+    files = list(found.values()) if isinstance(found, dict) else []
+    right = all(isinstance(file, str) and Path(file).name == file and file.endswith(".safetensors") for file in files)
+    if not files or not right:
         raise DataError(f"expected a weight_map of files beside {index}, got {found!r:.60}; save the model again")
     return dict(found)
 
 
 def _indexed(index: Path) -> dict[str, Stored]:
-    places, found = _weight_map(index), {}
+    places = _weight_map(index)
+    found: dict[str, Stored] = {}
     for shard in sorted(set(places.values())):
         if not (index.parent / shard).is_file():
             raise DataError(f"expected {shard}, which {index} names, got no such file; save the model again")
