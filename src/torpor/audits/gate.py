@@ -131,12 +131,8 @@ def overall(results: Sequence[CheckResult]) -> Verdict:
 
 def doubted(results: Sequence[CheckResult], reason: str) -> list[CheckResult]:
     """Return results in which nothing passes if there is a reason to doubt; what fails still fails."""
-    return [
-        replace(found, verdict=Verdict.INCONCLUSIVE, reason=reason)
-        if reason and found.verdict is Verdict.PASS
-        else found
-        for found in results
-    ]
+    unsure = {"verdict": Verdict.INCONCLUSIVE, "reason": reason}
+    return [replace(each, **unsure) if reason and each.verdict is Verdict.PASS else each for each in results]
 
 
 def undecided(gate: Gate, reason: str, target: str = "") -> CheckResult:
