@@ -13,6 +13,7 @@ from torch import Tensor
 
 from torpor.attacks import universal
 from torpor.attacks.base import Attack, AttackResult
+from torpor.attacks.spaces import spendable
 from torpor.attacks.standard import Standard
 from torpor.attacks.universal import Universal
 from torpor.targets.early_exit import EarlyExitTarget
@@ -50,7 +51,7 @@ def test_results_are_sendable_images_within_budget(target_name: str, norm: str, 
     stored = target.space.from_bytes(target.space.to_bytes(result.inputs))
     assert stored.equal(result.inputs)
     change = (levels(result.inputs) - levels(inputs)).flatten(1)
-    radius = attack.eps * 255 * (1 + 1e-5)
+    radius = spendable(attack.budget, target.space) * 255 * (1 + 1e-5)
     size = {"Linf": change.abs().amax(1), "L2": change.square().sum(1).sqrt(), "L1": change.abs().sum(1)}[norm]
     assert (size <= radius).all()
     assert target.run(stored).work.counts.equal(result.attacked.work.counts)

@@ -59,7 +59,7 @@ def test_snap_never_leaves_ball_or_grid(norm: str, data: st.DataObject) -> None:
     snapped = ball.snap(ball.project(delta, radius), radius, 255)
     whole = (snapped.to(torch.float64) * 255).round()
     assert (whole / 255 - snapped).abs().max() < 1e-6
-    assert (ball.norm(whole / 255) <= radius * (1 + 3e-6)).all()
+    assert (ball.norm(whole / 255) <= ball.spendable(radius, 255) * (1 + 3e-6)).all()
     assert (whole * delta >= 0).all()
     assert ball.snap(snapped, radius, 255).equal(snapped)
 
@@ -110,7 +110,7 @@ def test_applied_perturbations_are_images_within_the_ball(norm: str, data: st.Da
     sent = apply(clean, delta, ball, radius, space)
     assert space.from_bytes(space.to_bytes(sent)).equal(sent)
     whole = ((sent - clean).to(torch.float64) * 255).round() / 255
-    assert (ball.norm(whole) <= radius * (1 + 3e-6)).all()
+    assert (ball.norm(whole) <= ball.spendable(radius, 255) * (1 + 3e-6)).all()
 
 
 def test_budgets_below_one_level_are_refused() -> None:
@@ -138,7 +138,7 @@ def test_budgets_of_videos_hold_for_each_frame(norm: str, data: st.DataObject) -
     clean = torch.full_like(videos, 128 / 255)
     sent = apply(clean, videos, whole, radius, space)
     levels = ((sent - clean)[0].to(torch.float64) * 255).round() / 255
-    assert (ball.norm(levels) <= radius * (1 + 3e-6)).all()
+    assert (ball.norm(levels) <= ball.spendable(radius, 255) * (1 + 3e-6)).all()
 
 
 @pytest.mark.parametrize("norm", list(BALLS))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from torpor.attacks.base import Candidates
+from torpor.attacks.derivatives import gradients_of
 from torpor.attacks.discrete.constraints import insertable, readable
 from torpor.attacks.discrete.goal import decoder_steps
 from torpor.attacks.universal import Learned, Universal
@@ -99,15 +100,14 @@ class Engorgio(Universal):
             scores = theta.masked_fill(forbidden, -torch.inf)
             noise = -torch.empty(rows, len(matrix)).exponential_(generator=generator).log().to(matrix.device)
             soft = (scores + noise).softmax(-1)
-            loss = self._loss(target, soft, soft @ matrix, scores, length)
+            embeddings = soft @ matrix
+            loss = self._loss(target, soft, embeddings, scores, length)
             if not loss.isfinite():
                 break
-            optimizer.zero_grad()
-            loss.backward()
-            assert theta.grad is not None
+            theta.grad, through = gradients_of(loss, [theta, embeddings])
             backwards = step
-            if step == 1:
-                blind = bool((theta.grad == 0).to(torch.float32).mean() > 0.5)
+            if step == 1:  # only what comes through the target says whether it has a gradient
+                blind = bool((through == 0).to(torch.float32).mean() > 0.5)
             optimizer.step()
             hard = tuple(soft[:length].argmax(-1).tolist())
             unchanged = unchanged + 1 if hard == drawn else 0

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from torpor.attacks.base import Attack, Candidates
+from torpor.attacks.derivatives import gradient_of
 from torpor.attacks.objectives import IterateObjective
 from torpor.attacks.optimizers import Optimizer, State
 from torpor.attacks.spaces import Ball, apply
@@ -137,7 +138,7 @@ def amplify(
         stays = ~(passes & (cost >= static[rows]) & signals.settled())
         if step == steps or not stays.any():
             break
-        (gradient,) = torch.autograd.grad(losses.sum(), candidate)
+        gradient = gradient_of(losses.sum(), candidate)
         if step == 0:
             best.zero_gradient = (gradient == 0).flatten(1).to(torch.float32).mean(1) > 0.5
         if not stays.all():

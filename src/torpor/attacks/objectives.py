@@ -82,7 +82,8 @@ class CloseGates:
     """Push every gate below its threshold by ``slack``: the sum of ``relu(margin + slack)`` (any exit rule).
 
     Attributes:
-        slack: how far below; keeps the gradient alive at the threshold.
+        slack: how far below, in what margins are measured in, log-odds for exit rules of this package; keeps the
+            gradient alive at the threshold.
 
     >>> import torch
     >>> open_gate = GateSignals(torch.zeros(1, 2, 2), torch.tensor([[0.1]]), None)
@@ -95,6 +96,25 @@ class CloseGates:
     def __call__(self, signals: GateSignals, labels: Tensor) -> Tensor:
         """See :class:`Objective`."""
         return (signals.margins + self.slack).relu().sum(1)
+
+
+@dataclass(frozen=True)
+class NextGate(CloseGates):
+    """Push the first open gate below its threshold, and keep those before it there: cost rises a gate at a time.
+
+    The sum over all gates gives one up where another gains more; this finds what can be had before that.
+
+    >>> import torch
+    >>> second_open = GateSignals(torch.zeros(1, 4, 2), torch.tensor([[-1.0, 0.2, 5.0]]), None)
+    >>> round(NextGate(0.1)(second_open, torch.tensor([0])).item(), 3)
+    0.3
+    """
+
+    def __call__(self, signals: GateSignals, labels: Tensor) -> Tensor:
+        """See :class:`Objective`."""
+        opens = (signals.margins.detach() >= 0).to(signals.margins)
+        upto = opens.cumsum(1) - opens == 0
+        return ((signals.margins + self.slack).relu() * upto).sum(1)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ Perturbations are float tensors ``[B, ...]`` in pixel units of [0, 1]; every fun
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from torpor.core.batches import Samples
-from torpor.core.budget import Budget
+from torpor.core.budget import Budget, whole_levels
 from torpor.core.errors import UsageError
 from torpor.core.seeds import draw
 from torpor.core.space import DenseSpace, InputSpace, VideoSpace
@@ -47,6 +46,10 @@ class Ball(ABC):
     @abstractmethod
     def random(self, generators: list[torch.Generator], radius: float, like: Tensor) -> Tensor:
         """Draw one perturbation per generator; Linf fills the ball, L2 and L1 lie on its sphere."""
+
+    def spendable(self, radius: float, levels: int) -> float:
+        """Return the largest norm within ``radius`` of a change that is stored in steps of ``1 / levels``."""
+        return radius
 
     def snap(self, delta: Tensor, radius: float, levels: int) -> Tensor:
         """Project into the ball and round to whole pixel levels, shrunk first where rounding would leave it."""
@@ -88,9 +91,13 @@ class Linf(Ball):
         """See :meth:`Ball.random`."""
         return (draw(generators, lambda g: torch.rand(like.shape[1:], generator=g), like) * 2 - 1) * radius
 
+    def spendable(self, radius: float, levels: int) -> float:
+        """See :meth:`Ball.spendable`; whole levels, see :func:`~torpor.core.budget.whole_levels`."""
+        return whole_levels(radius, levels) / levels
+
     def snap(self, delta: Tensor, radius: float, levels: int) -> Tensor:
-        """See :meth:`Ball.snap`; the whole levels within the radius are a smaller cube."""
-        whole = math.floor(radius * levels * (1 + SLACK))
+        """See :meth:`Ball.snap`; the whole levels within the radius are a cube of their own."""
+        whole = whole_levels(radius, levels)
         return (delta * levels).round_().clamp_(-whole, whole).div_(levels)
 
 
@@ -201,6 +208,10 @@ class PerFrame(Ball):
         each = [generator for generator in generators for _ in range(like.shape[1])]
         return self.ball.random(each, radius, like.flatten(0, 1)).view_as(like)
 
+    def spendable(self, radius: float, levels: int) -> float:
+        """See :meth:`Ball.spendable`."""
+        return self.ball.spendable(radius, levels)
+
     def snap(self, delta: Tensor, radius: float, levels: int) -> Tensor:
         """See :meth:`Ball.snap`."""
         return self.ball.snap(delta.flatten(0, 1), radius, levels).view_as(delta)
@@ -231,11 +242,23 @@ def check_budget(budget: Budget, space: InputSpace) -> None:
     """
     if budget.norm not in space.norms:
         raise UsageError(f"expected norm {', '.join(space.norms)} for {space.kind} inputs, got {budget.norm}")
-    if isinstance(space, DenseSpace) and budget.eps * space.levels * (1 + SLACK) < 1:
+    if isinstance(space, DenseSpace) and spendable(budget, space) * space.levels < 1 - SLACK:
         what = "pixel" if space.kind in ("image", "video") else "sound"
         raise UsageError(
             f"expected eps of at least 1/{space.levels}, one {what} level, got {budget.eps:g}; raise --eps"
         )
+
+
+def spendable(budget: Budget, space: InputSpace) -> float:
+    """Return how far inputs of ``space`` can go within a budget: a radius cut to what can be stored.
+
+    >>> from torpor.core.space import ImageSpace
+    >>> round(255 * spendable(Budget("Linf", 0.03125), ImageSpace((1, 1, 1))), 6)
+    8.0
+    """
+    if not isinstance(space, DenseSpace):
+        return budget.eps
+    return ball_of(budget.norm, space).spendable(budget.eps, space.levels)
 
 
 def confine(space: InputSpace, clean: Samples, candidates: Samples, budget: Budget) -> tuple[Samples, Tensor]:
@@ -250,7 +273,7 @@ def confine(space: InputSpace, clean: Samples, candidates: Samples, budget: Budg
     if isinstance(space, DenseSpace):
         ball = ball_of(budget.norm, space)
         inputs = apply(clean, candidates.to(clean) - clean, ball, budget.eps, space)
-        return inputs, ball.norm(inputs - clean) / budget.eps
+        return inputs, ball.norm(inputs - clean) / ball.spendable(budget.eps, space.levels)
     assert isinstance(space, TextSpace)
     texts, shares = [], []
     for before, after in zip(clean, candidates, strict=True):

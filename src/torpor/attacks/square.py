@@ -15,6 +15,7 @@ from torpor.core.errors import UsageError
 from torpor.core.paper import Paper
 from torpor.core.seeds import draw, sample_generators
 from torpor.core.threat import Access
+from torpor.targets.exit_rules import lead
 from torpor.targets.gates import GateTarget
 
 PAPER = Paper(
@@ -52,26 +53,50 @@ class Square(Attack):
 
     def search(self, target: GateTarget, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
         """See :meth:`Attack.search`."""
-        ball = BALLS[self.norm]
         generators = sample_generators(inputs, seed, self.id)
-        static = target.prices.cost(target.max_work(inputs)).to(inputs.device)
-        best = apply(inputs, ball.random(generators, self.eps, inputs).sign() * self._level(inputs), ball, self.eps,
-                     target.space)  # fmt: skip
-        fitness, cost = _fitness(target, best)
-        spent = torch.ones(len(inputs), dtype=torch.int64, device=inputs.device)
-        for query in range(1, self.queries):
-            rows = (cost < static).nonzero().flatten()
+        held = self.begin(target, self.scattered(target, inputs, generators))
+        self.climb(target, inputs, held, generators, range(1, self.queries), torch.arange(len(inputs)))
+        return Candidates(held.inputs, forwards=held.spent, backwards=torch.zeros_like(held.spent))
+
+    def scattered(self, target: GateTarget, inputs: Tensor, generators: list[torch.Generator]) -> Tensor:
+        """Return inputs with random signs everywhere, which spend the budget."""
+        ball = BALLS[self.norm]
+        signs = ball.random(generators, self.eps, inputs).sign()
+        return apply(inputs, signs * self._level(inputs), ball, self.eps, target.space)
+
+    def begin(self, target: GateTarget, inputs: Tensor) -> Held:
+        """Ask the target about the first candidates."""
+        cost, surety = _asked(target, inputs)
+        return Held(inputs.clone(), cost, surety, torch.ones(len(inputs), dtype=torch.int64, device=inputs.device))
+
+    def climb(
+        self,
+        target: GateTarget,
+        clean: Tensor,
+        held: Held,
+        generators: list[torch.Generator],
+        queries: range,
+        rows: Tensor,
+    ) -> None:
+        """Offer one square per query to those of ``rows`` that are below the static bound.
+
+        A candidate that is as good as what is held takes its place, so that plateaus, as rounding makes them, are
+        crossed instead of guarded.
+        """
+        ball, static = BALLS[self.norm], target.prices.cost(target.max_work(clean)).to(held.cost.device)
+        rows = rows.to(clean.device)
+        for query in queries:
+            rows = rows[(held.cost < static)[rows]]
             if len(rows) == 0:
                 break
-            clean = inputs[rows]
-            delta = self._proposal(best[rows] - clean, [generators[row] for row in rows.tolist()], query)
-            candidate = apply(clean, delta, ball, self.eps, target.space)
-            value, price = _fitness(target, candidate)
-            spent[rows] += 1
-            better = value > fitness[rows]
-            taken = rows[better]
-            best[taken], fitness[taken], cost[taken] = candidate[better], value[better], price[better]
-        return Candidates(best, forwards=spent, backwards=torch.zeros_like(spent))
+            near = clean[rows]
+            delta = self._proposal(held.inputs[rows] - near, [generators[row] for row in rows.tolist()], query)
+            candidate = apply(near, delta, ball, self.eps, target.space)
+            cost, surety = _asked(target, candidate)
+            held.spent[rows] += 1
+            take = ~behind(cost, surety, held.cost[rows], held.surety[rows])
+            taken = rows[take]
+            held.inputs[taken], held.cost[taken], held.surety[taken] = candidate[take], cost[take], surety[take]
 
     def _level(self, inputs: Tensor) -> float:
         """Return the change of one pixel that, made everywhere, spends the budget."""
@@ -97,9 +122,31 @@ class Square(Attack):
         return torch.where(inside, color, delta)
 
 
-def _fitness(target: GateTarget, candidate: Tensor) -> tuple[Tensor, Tensor]:
-    """Return cost plus a tie-breaker below any unit's price, and cost, both ``[B]``."""
+@dataclass(eq=False)
+class Held:
+    """What a search holds for each sample.
+
+    Attributes:
+        inputs: the best so far ``[B, ...]``.
+        cost: of it, float64 ``[B]``.
+        surety: log-odds of the likeliest class in what the target returned for it, ``[B]``: among candidates of equal
+            cost, the least sure is closest to going on. Infinite where there was no answer.
+        spent: runs of the target, int64 ``[B]``.
+    """
+
+    inputs: Tensor
+    cost: Tensor
+    surety: Tensor
+    spent: Tensor
+
+
+def behind(cost: Tensor, surety: Tensor, other_cost: Tensor, other_surety: Tensor) -> Tensor:
+    """Tell where something costs less than another, or as much and is surer, bool ``[B]``."""
+    return (cost < other_cost) | ((cost == other_cost) & (surety > other_surety))
+
+
+def _asked(target: GateTarget, candidate: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what a caller sees of each candidate: its cost, and how sure the answer is, both ``[B]``."""
     outcome = target.run(candidate)
-    cost = target.claimed(outcome).to(candidate.device)
-    doubt = (1 - outcome.outputs.softmax(-1).amax(-1).to(cost)).nan_to_num(-1)  # refused: no answer
-    return cost + 0.5 * doubt, cost
+    surety = lead(outcome.outputs).nan_to_num(torch.inf, torch.inf, -torch.inf)
+    return target.claimed(outcome).to(candidate.device), surety.to(candidate.device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -11,9 +11,9 @@ from torch import Tensor
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.deepsloth import DeepSloth
 from torpor.attacks.gradient import GradientAttack
-from torpor.attacks.objectives import CloseGates, Objective, UniformExits
+from torpor.attacks.objectives import CloseGates, NextGate, Objective, UniformExits
 from torpor.attacks.optimizers import AutoSteps, Optimizer
-from torpor.attacks.square import Square
+from torpor.attacks.persistent_square import PersistentSquare
 from torpor.core.paper import Paper
 from torpor.targets.gates import GateTarget
 
@@ -55,8 +55,21 @@ class AutoGates(AutoUniform):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AutoNext(AutoUniform):
+    """APGD on the margin of the first gate that is still open."""
+
+    id: ClassVar[str] = "apgd-next"
+
+    def objective(self) -> Objective:
+        """See :meth:`GradientAttack.objective`."""
+        return NextGate()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Standard(Attack):
-    """DeepSloth, APGD on two objectives, and Square; a sample is retired only at the static bound.
+    """DeepSloth, APGD on three objectives, and Square for as long as it pays.
+
+    A sample is retired only at the static bound.
 
     After AutoAttack (Croce and Hein, ICML 2020), whose rule "drop a sample once it is broken" does not carry over: cost
     is continuous, so every member sees every sample that could still cost more.
@@ -71,8 +84,9 @@ class Standard(Attack):
         return (
             DeepSloth(norm=self.norm, eps=self.eps),
             AutoGates(norm=self.norm, eps=self.eps),
+            AutoNext(norm=self.norm, eps=self.eps),
             AutoUniform(norm=self.norm, eps=self.eps),
-            Square(norm=self.norm, eps=self.eps),
+            PersistentSquare(norm=self.norm, eps=self.eps),
         )
 
     def search(self, target: GateTarget, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
@@ -89,6 +103,8 @@ class Standard(Attack):
             if len(rows) == 0:
                 break
             there = rows.to(inputs.device)
+            if isinstance(member, PersistentSquare):
+                member = replace(member, rivals=best[there])
             result = member(target, inputs[there], references=labels[there], seed=seed)
             found, price = result.candidates, target.claimed(result.attacked)
             better = price > cost[rows]
@@ -101,5 +117,8 @@ class Standard(Attack):
             if found.zero_gradient is not None and found.loss_fell is not None:
                 blind[rows] &= found.zero_gradient.cpu()
                 fell[rows] |= found.loss_fell.cpu()
-            black_box_won[rows[better]] = found.zero_gradient is None
+            if found.black_box_won is not None:
+                black_box_won[rows] = found.black_box_won.cpu()
+            else:
+                black_box_won[rows[better]] = found.zero_gradient is None
         return Candidates(best, forwards, backwards, blind, fell, black_box_won)

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from torpor.attacks.derivatives import gradient_of
 from torpor.attacks.spaces import BALLS, apply
 from torpor.attacks.universal import Learned, Universal
 from torpor.core.paper import Paper
@@ -65,7 +66,7 @@ def deepfool(target: GateTarget, image: Tensor, label: int, passes: list[int]) -
         if int(scores.argmax()) != label:
             break
         rivals = [int(rival) for rival in scores.topk(min(CLASSES, len(scores))).indices if int(rival) != label]
-        gradients = [torch.autograd.grad(scores[k], point, retain_graph=True)[0] for k in (label, *rivals)]
+        gradients = [gradient_of(scores[k], point, retain_graph=True) for k in (label, *rivals)]
         passes[1] += len(gradients)
         slopes = torch.cat(gradients[1:]) - gradients[0]
         gaps = (scores[rivals] - scores[label]).detach().abs()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.deepsloth import PAPER
+from torpor.attacks.derivatives import gradient_of
 from torpor.attacks.objectives import UniformExits
 from torpor.attacks.optimizers import Optimizer, ShrinkingBall, State, Steps
 from torpor.attacks.spaces import BALLS, L1, Ball, apply
@@ -215,7 +216,7 @@ def descend(
         candidate = apply(batch.to(target.device), delta, ball, radius, space).requires_grad_()
         signals = target.signals(candidate)
         losses = evading(signals, objective(signals, beside))
-        gradient = torch.autograd.grad(losses.mean(), candidate)[0].sum(0, keepdim=True)
+        gradient = gradient_of(losses.mean(), candidate).sum(0, keepdim=True)
         forwards, backwards = forwards + len(batch), backwards + len(batch)
         if step == 0:
             blind = (gradient == 0).to(torch.float32).mean().item() > 0.5

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from torpor.attacks.registry import ATTACKS
+from torpor.attacks.spaces import spendable
 from torpor.attacks.standard import Standard
 from torpor.audits.environment import environment
 from torpor.audits.flags import Flags
@@ -135,6 +136,7 @@ def summarize(
                 "attacker": cell.attacker,
                 "norm": budget.norm if budget else None,
                 "eps": budget.eps if budget else None,
+                "eps_spent": spendable(budget, target.space) if budget else None,
                 **_identity(cell.attack, target),
                 **row.cost.compute(target.exit_costs if isinstance(target, GateTarget) else None),
                 **_family(defended, row, pairs, clean_only=budget is None, defended=cell.defense != "none"),

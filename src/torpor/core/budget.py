@@ -14,6 +14,19 @@ COUNTS = ("chars", "tokens", "words", "suffix", "prompt")
 """Counts of edits of a text; ``suffix`` is tokens appended, ``prompt`` tokens of a text of the attacker's own."""
 
 
+def whole_levels(eps: float, levels: int) -> int:
+    """Return by how many whole levels an Linf radius lets a number change that is stored in steps of ``1 / levels``.
+
+    A radius that falls short of a level by at most a hundredth of it, and by a twentieth of one step, is that level:
+    0.03125 is how papers write 8/255. Any other radius is cut to the level below, since nothing between can be sent.
+
+    >>> whole_levels(0.03125, 255), whole_levels(7.5 / 255, 255), whole_levels(0.1, 255), whole_levels(0.9 / 255, 255)
+    (8, 7, 25, 0)
+    """
+    above = math.floor(eps * levels) + 1
+    return above if above - eps * levels <= min(above / 100, 0.05) else above - 1
+
+
 @dataclass(frozen=True)
 class Budget:
     """All inputs near a clean one: a norm ball, or what so many edits of a text reach.

@@ -16,6 +16,9 @@ _COUNTED = {
 """Budgets that count: their unit, what is done with it, how they are said, and how a narrow table says them."""
 
 
+WORDING = 0.01
+"""A radius that differs by less than this share of it is another way to write the same."""
+
 _SCALES = {"wave": "sound in [-1, 1)", "features": "log-mel features"}
 """Scales of inputs other than images."""
 
@@ -41,18 +44,26 @@ def counted(count: float, thing: str) -> str:
 
 
 def budget_text(row: Mapping[str, Any], *, short: bool = False) -> str:
-    """Return a row's budget in words; ``short`` where there is little room.
+    """Return a row's budget in words, and what of it could be spent; ``short`` where there is little room.
 
     >>> budget_text({"norm": "Linf", "eps": 8 / 255}), budget_text({"norm": None, "eps": None})
     ('Linf 8/255', 'no budget')
     >>> budget_text({"norm": "tokens", "eps": 3.0}), budget_text({"norm": "prompt", "eps": 32.0}, short=True)
     ('at most 3 tokens edited', 'prompt <= 32 tokens')
+    >>> budget_text({"norm": "Linf", "eps": 0.03125, "eps_spent": 8 / 255})
+    'Linf 8/255'
+    >>> budget_text({"norm": "Linf", "eps": 0.1, "eps_spent": 25 / 255})
+    'Linf 0.1 (25/255 spent)'
     """
     norm, eps = row.get("norm"), row.get("eps")
     if norm is None or eps is None:
         return "no budget"
     if norm not in _COUNTED:
-        return f"{norm} {eps_text(norm, eps)}"
+        spent = row.get("eps_spent") or eps
+        if abs(spent - eps) <= WORDING * eps:
+            return f"{norm} {eps_text(norm, spent)}"
+        said = f"({eps_text(norm, spent)})" if short else f"({eps_text(norm, spent)} spent)"
+        return f"{norm} {eps_text(norm, eps)} {said}"
     thing, _, said, shortly = _COUNTED[norm]
     return (shortly if short else said).format(counted(eps, thing))
 

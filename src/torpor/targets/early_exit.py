@@ -129,7 +129,7 @@ class EarlyExitTarget(GateTarget):
     @torch.no_grad()
     def _pass(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Run one batch: logits ``[B, C]``, exit indices ``[B]``, and each sample's least gap to a threshold."""
-        features = inputs.to(self.device)
+        features = inputs.to(self.device, copy=True)  # the network may begin with an operator that works in place
         outputs = torch.empty(len(inputs), self.classes, device=self.device)
         depth = torch.full((len(inputs),), len(self.blocks) - 1, device=self.device)
         gaps = torch.full((len(inputs),), torch.inf, device=self.device)
@@ -170,13 +170,13 @@ class EarlyExitTarget(GateTarget):
 
     def signals(self, inputs: Tensor) -> GateSignals:
         """Evaluate every exit, differentiably."""
-        features = inputs.to(self.device)
+        features = inputs.to(self.device).clone()  # the network may begin with an operator that works in place
         parts = []
         for stage, head in self.blocks:
             features = stage(features)
             parts.append(head(features))
         logits = torch.stack(parts, dim=1)
-        margins = torch.stack([self.rule.margin(logits[:, : k + 1]) for k in range(len(parts) - 1)], dim=1)
+        margins = torch.stack([self.rule.log_odds(logits[:, : k + 1]) for k in range(len(parts) - 1)], dim=1)
         closed = (margins.detach() < 0).to(torch.int64).cumprod(1)
         return GateSignals(logits, margins, self._work(closed.sum(1)))
 

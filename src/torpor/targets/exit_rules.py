@@ -1,6 +1,8 @@
 """Exit rules: when a multi-exit network is sure enough to stop.
 
-A rule maps the logits of all exits so far to a *margin* per sample: 0 or more means "leave here".
+A rule maps the logits of all exits so far to a *margin* per sample: 0 or more means "leave here". That is the deployed
+decision. A margin in probabilities says nothing where the softmax is saturated: it is 1 in float32, and its gradient is
+zero. So attacks follow :meth:`ExitRule.log_odds`, which decides the same on a scale that does not end.
 """
 
 from __future__ import annotations
@@ -15,6 +17,9 @@ from torch.nn import functional as F
 
 from torpor.core.errors import UsageError
 
+LINEAR = 15.0
+"""Log-odds above which ``log(1 + exp(-x))`` is ``exp(-x)`` in float32."""
+
 
 @dataclass(frozen=True)
 class ExitRule(ABC):
@@ -23,6 +28,10 @@ class ExitRule(ABC):
     @abstractmethod
     def margin(self, logits: Tensor) -> Tensor:
         """Return the margin ``[B]`` of the newest exit, given the logits ``[B, k, C]`` of exits ``0 .. k - 1``."""
+
+    def log_odds(self, logits: Tensor) -> Tensor:
+        """Return a margin ``[B]`` of the same sign with a gradient that lasts; :meth:`margin` if a rule has none."""
+        return self.margin(logits)
 
     @abstractmethod
     def describe(self) -> str:
@@ -46,6 +55,12 @@ class Confidence(ExitRule):
     def margin(self, logits: Tensor) -> Tensor:
         """See :meth:`ExitRule.margin`."""
         return logits[:, -1].softmax(-1).amax(-1) - self.threshold
+
+    def log_odds(self, logits: Tensor) -> Tensor:
+        """Return the log-odds of the likeliest class less those of the threshold; see :meth:`ExitRule.log_odds`."""
+        least = torch.finfo(logits.dtype).eps / 4  # a softmax is 1 where less than this is left for the others
+        edge = min(self.threshold, 1 - least)
+        return _same_sign(lead(logits[:, -1]) - (math.log(edge) - math.log1p(-edge)), self.margin(logits))
 
     def describe(self) -> str:
         """See :meth:`ExitRule.describe`."""
@@ -71,6 +86,12 @@ class Entropy(ExitRule):
         log_p = F.log_softmax(logits[:, -1], dim=-1)
         entropy = -(log_p.exp() * log_p).sum(-1) / math.log(logits.shape[-1])
         return self.threshold - entropy
+
+    def log_odds(self, logits: Tensor) -> Tensor:
+        """Return how many times smaller the entropy is than the threshold, as a logarithm; see :meth:`margin`."""
+        least = torch.finfo(logits.dtype).tiny  # below it, the deployed entropy is 0
+        allowed = max(self.threshold, least) * math.log(logits.shape[-1])
+        return _same_sign(math.log(allowed) - log_entropy(logits[:, -1]), self.margin(logits))
 
     def describe(self) -> str:
         """See :meth:`ExitRule.describe`."""
@@ -106,9 +127,56 @@ class Patience(ExitRule):
         agrees = (predictions == predictions[:, :1]).all(1)
         return torch.where(agrees, gap, -gap - torch.finfo(gap.dtype).tiny)
 
+    def log_odds(self, logits: Tensor) -> Tensor:
+        """Return the lead in logits, at the exit where it is least, of the class that all come closest to agree on."""
+        recent, margin = logits[:, -(self.patience + 1) :], self.margin(logits)
+        if recent.shape[1] <= self.patience:
+            return margin.detach()
+        best = recent.topk(2, dim=-1)
+        first, second = best.values[..., :1], best.values[..., 1:]
+        is_first = torch.zeros_like(recent, dtype=torch.bool).scatter(-1, best.indices[..., :1], value=True)
+        leads = recent - torch.where(is_first, second, first)
+        return _same_sign(leads.amin(1).amax(-1), margin)
+
     def describe(self) -> str:
         """See :meth:`ExitRule.describe`."""
         return f"{self.patience + 1} exits in a row agree"
+
+
+def lead(logits: Tensor) -> Tensor:
+    """Return the log-odds of the likeliest class, from logits ``[..., C]``: exact however sure the softmax is.
+
+    >>> lead(torch.tensor([[0.0, 1000.0, 0.0]]))
+    tensor([999.3068])
+    """
+    top = logits.max(-1, keepdim=True)
+    others = logits.scatter(-1, top.indices, -torch.inf)
+    return top.values.squeeze(-1) - others.logsumexp(-1)
+
+
+def log_entropy(logits: Tensor) -> Tensor:
+    """Return the logarithm of the entropy of the softmax of logits ``[..., C]``, exact however near to 0 that is.
+
+    >>> log_entropy(torch.tensor([[0.0, 0.0], [0.0, 1000.0]])).int()
+    tensor([   0, -993], dtype=torch.int32)
+    """
+    odds = lead(logits)
+    log_p = logits - logits.logsumexp(-1, keepdim=True)
+    top = log_p.argmax(-1, keepdim=True)
+    surprise = torch.where(odds > LINEAR, -odds, F.softplus(-odds.clamp_max(LINEAR)).log())  # log(-log p) of the top
+    others = log_p + (-log_p.scatter(-1, top, -1.0)).clamp_max(torch.finfo(log_p.dtype).max).log()
+    terms = others.scatter(-1, top, log_p.gather(-1, top) + surprise.unsqueeze(-1))
+    return terms.logsumexp(-1)
+
+
+def _same_sign(values: Tensor, margin: Tensor) -> Tensor:
+    """Return ``values`` where they decide as ``margin`` does, else the nearest that does, with the gradient kept.
+
+    Rounding may part the two at a threshold; what counts there is the deployed decision.
+    """
+    least = torch.finfo(values.dtype).tiny
+    nearest = torch.where(margin >= 0, 0.0, -least).to(values)
+    return torch.where((values >= 0) == (margin >= 0), values, nearest + (values - values.detach()))
 
 
 def parse_rule(text: str) -> ExitRule:

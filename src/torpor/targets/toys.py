@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from torpor.core.budget import whole_levels
 from torpor.core.errors import UsageError
 from torpor.targets.early_exit import EarlyExitTarget
 from torpor.targets.exit_rules import Confidence
@@ -59,7 +60,7 @@ class WindowTarget(EarlyExitTarget):
 
     def reach(self, inputs: Tensor, eps: float) -> tuple[Tensor, Tensor]:
         """Return the least and the largest mean pixel ``[B]`` within Linf ``eps`` of 8-bit images ``inputs``."""
-        whole = math.floor(eps * 255 * (1 + 1e-6)) / 255
+        whole = whole_levels(eps, 255) / 255
         flat = inputs.flatten(1).to(torch.float64)
         return (flat - whole).clamp_min(0).mean(1), (flat + whole).clamp_max(1).mean(1)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from torpor.attacks.derivatives import gradient_of
 from torpor.core.errors import UsageError
 from torpor.core.signals import StepSignals, evading
 from torpor.targets.steps import TextTarget
@@ -51,7 +52,7 @@ def token_gradient(target: TextTarget, text: str, objective: Loss) -> TokenGradi
     if signals.embeddings is None or signals.input_ids is None or signals.input_mask is None:
         raise UsageError(f"expected a target with input embeddings, got {target.name}; use a black-box attack")
     loss = evading(signals, objective(signals)).sum()
-    (gradient,) = torch.autograd.grad(loss, signals.embeddings)
+    gradient = gradient_of(loss, signals.embeddings)
     own = signals.input_mask[0]
     return TokenGradient(signals.input_ids[0][own], gradient[0][own], loss.item())
 

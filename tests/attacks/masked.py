@@ -1,0 +1,103 @@
+"""Networks whose gradients are not there, or mislead: what must not change how costly they are found to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from torpor.targets.early_exit import EarlyExitTarget
+from torpor.targets.exit_rules import ExitRule
+from torpor.targets.sdn import ShallowDeepNetwork
+
+
+class Through(nn.Module):
+    """Apply a function."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.function(inputs)
+
+
+class Lie(torch.autograd.Function):
+    """The identity, with a backward pass that says something else."""
+
+    @staticmethod
+    def forward(context: Any, inputs: Tensor, how: Callable[[Tensor], Tensor]) -> Tensor:  # noqa: ANN401 - autograd gives it no type
+        context.how = how
+        return inputs.view_as(inputs)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401 - autograd gives it no type
+        return context.how(gradients[0]), None
+
+
+def lying(how: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Return the identity whose gradient is ``how`` of the true one."""
+    return lambda inputs: Lie.apply(inputs, how)  # type: ignore[no-untyped-call]
+
+
+def noise(gradient: Tensor) -> Tensor:
+    """Return the same noise for every sample, as large as the gradient."""
+    drawn = torch.randn(gradient.shape[1:], generator=torch.Generator().manual_seed(0))
+    return drawn * gradient.abs().flatten(1).amax(1).view(-1, *[1] * (gradient.ndim - 1))
+
+
+def unable(gradient: Tensor) -> Tensor:
+    """Refuse to differentiate."""
+    raise NotImplementedError("no derivative")
+
+
+@torch.no_grad()
+def without_graph(inputs: Tensor) -> Tensor:
+    """Return the inputs as a network returns what it computed for inference."""
+    return inputs.clone()
+
+
+def in_place(inputs: Tensor) -> Tensor:
+    """Change the inputs themselves, as networks that begin with such an operator do."""
+    return inputs.mul_(2).div_(2)
+
+
+FRONTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "detached": Tensor.detach,
+    "no-grad": without_graph,
+    "four-bits": lambda inputs: (15 * inputs).round() / 15,
+    "floored": lambda inputs: (15 * inputs).floor() / 15,
+    "reversed": lying(Tensor.neg),
+    "noisy": lying(noise),
+    "mirrored": lying(lambda gradient: gradient.flip(-1)),
+    "nan": lying(lambda gradient: gradient * torch.nan),
+    "infinite": lying(lambda gradient: gradient / 0),
+    "unable": lying(unable),
+}
+"""What stands in front of the first stage."""
+HEADS: dict[str, Callable[[Tensor], Tensor]] = {"rounded-logits": lambda logits: (10 * logits).round() / 10}
+"""What stands behind each head."""
+
+
+def masked(target: EarlyExitTarget, how: str, rule: ExitRule | None = None) -> EarlyExitTarget:
+    """Return ``target`` behind one of the maskings, deciding alike except where it rounds.
+
+    Besides ``FRONTS`` and ``HEADS``, ``"detached-heads"`` leaves only the last exit a gradient, ``"detached-bodies"``
+    only the first, ``"saturated"`` multiplies logits by 1,000, and ``"in-place"`` overwrites its input.
+    """
+    stages, heads = ([block[place] for block in target.blocks] for place in (0, 1))
+    detach = Through(Tensor.detach)
+    if how == "detached-heads":
+        heads = [*(nn.Sequential(detach, head) for head in heads[:-1]), heads[-1]]
+    elif how == "detached-bodies":
+        stages = [stages[0], *(nn.Sequential(detach, stage) for stage in stages[1:])]
+    elif how in FRONTS or how == "in-place":
+        stages = [nn.Sequential(Through(FRONTS.get(how, in_place)), stages[0]), *stages[1:]]
+    elif how in HEADS or how == "saturated":
+        behind = Through(HEADS.get(how, lambda logits: 1000 * logits))
+        heads = [nn.Sequential(head, behind) for head in heads]
+    return EarlyExitTarget(
+        ShallowDeepNetwork(stages, heads), rule or target.rule, input_shape=target.space.shape, name=how
+    )
