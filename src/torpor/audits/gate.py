@@ -131,7 +131,7 @@ def overall(results: Sequence[CheckResult]) -> Verdict:
 
 def doubted(results: Sequence[CheckResult], reason: str) -> list[CheckResult]:
     """Return results in which nothing passes if there is a reason to doubt; what fails still fails."""
-    unsure = {"verdict": Verdict.INCONCLUSIVE, "reason": reason}
+    unsure: dict[str, Any] = {"verdict": Verdict.INCONCLUSIVE, "reason": reason}
     return [replace(each, **unsure) if reason and each.verdict is Verdict.PASS else each for each in results]
 
 

@@ -41,9 +41,9 @@ def validated(raw: Mapping[str, Any], where: Path) -> dict[str, Any]:
     for part, kinds in (("natural", NATURAL), ("samples", SAMPLES)):
         if raw.get(part) is not None:
             _check(raw[part], kinds, part, where, tuple(kinds)[:2])
-    shape, sides = target.get("input_shape"), SIDES.get(str(target.get("inputs")))
+    shape, sides = target.get("input_shape"), SIDES.get(str(target.get("inputs") or "image"))
     if "input_shape" in target and sides is not None:
-        _expect(len(shape or ()) == sides, f"the shape of one {target['inputs']}", shape, where)
+        _expect(len(shape or ()) == sides, f"the shape of one {target.get('inputs') or 'image'}", shape, where)
     _meters(environment.get("meters"), where)
     uncovered = (raw.get("identity") or {}).get("uncovered", [])
     _expect(is_list(is_text)(uncovered), "a list of texts 'uncovered'", uncovered, where)

@@ -52,7 +52,7 @@ def stage_bars(audit: Row, series: Sequence[Series]) -> list[Chart]:
     charts = [_stacked("stage-flops", "Cost of each stage", note + "FLOPs are exact.", drawn, costs, "FLOPs")]
     seconds = (audit.get("clock") or {}).get("seconds_per_unit")
     if seconds:
-        stages = {unit["name"]: unit["stage"] or "" for unit in audit["target"]["units"]}
+        stages = {unit["name"]: unit.get("stage") or "" for unit in audit["target"]["units"]}
         times = []
         for s in drawn:
             taken = dict.fromkeys(stages.values(), 0.0)

@@ -6,10 +6,11 @@ import ast
 import hashlib
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from importlib.machinery import PathFinder
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 from types import ModuleType
 
@@ -63,7 +64,8 @@ def code_digests(roots: Iterable[str]) -> tuple[dict[str, str], list[str]]:
         needs += [loaded for loaded, where in _loaded() if folders & {where.parent, *where.parents}]
         todo += [need for need in dict.fromkeys(needs) if need not in seen]
         seen.update(needs)
-    return dict(sorted(found.items())) | _versions(installed), list(dict.fromkeys(unknown))
+    versions = {name: said for name in sorted(installed) if (said := _version(name))}
+    return dict(sorted(found.items())) | versions, list(dict.fromkeys(unknown))
 
 
 def is_users(path: Path) -> bool:
@@ -88,13 +90,17 @@ def _module_from_user(name: str) -> bool:
     return name == "__main__" or (path is not None and is_users(path))
 
 
-def _versions(installed: set[str]) -> dict[str, str]:
-    """Return the versions of what installs these packages, by package."""
-    if not installed:
-        return {}
-    known = packages_distributions()
-    named = {name: sorted(set(known.get(name, ()))) for name in sorted(installed)}
-    return {name: ", ".join(f"{each} {version(each)}" for each in found) for name, found in named.items() if found}
+@cache
+def _version(package: str) -> str:
+    """Return the version of what installs a package; empty where nobody knows."""
+    with suppress(PackageNotFoundError):
+        return f"{package} {version(package)}"  # most are called as what they install
+    return ", ".join(f"{name} {version(name)}" for name in sorted(set(_distributions().get(package, ()))))
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    return packages_distributions()  # takes a second
 
 
 @cache
