@@ -43,6 +43,9 @@ def verdict(audit: Row) -> list[str]:
     said += [] if iterates([worst]) or finds([worst]) else [_utility_sentence(worst, clean)]
     if worst["flags"]:
         said.append(f"Lower limit, not the worst case: this row is flagged {', '.join(worst['flags'])}.")
+    cut = next((row["cut_n"] for row in rows if row.get("cut_n")), None)
+    if cut:
+        said.append(f"{cut} of {worst['n']} inputs are longer than the target reads; their rest was not read.")
     return [*said, *sentences]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from torpor.core.errors import UsageError
 from torpor.core.text import WIDTH
 from torpor.targets.generation.decoding import Decoded, Fed
 from torpor.targets.generation.forcing import force_continuation, takes
@@ -31,7 +32,15 @@ class PromptTarget(TextGenerationTarget):
 
     def _longest(self) -> int:
         most = self.config.max_length or WIDTH + 1
+        if most <= self._shortest():
+            raise UsageError(
+                f"expected a max_length above the shortest prompt of {self._shortest()} tokens, got {most}; raise it "
+                "in the generation config"
+            )
         return min(self._model_limit(), self.positions or WIDTH, most - 1)
+
+    def _example(self, length: int) -> Fed:
+        return super()._example(min(length, self._longest()))
 
     def _least_start(self) -> int:
         return self._shortest()
