@@ -17,6 +17,7 @@ from torch import Tensor
 
 from torpor.attacks.base import Attack, AttackResult
 from torpor.attacks.registry import ATTACKS
+from torpor.attacks.spaces import spendable
 from torpor.core.batches import Samples, join
 from torpor.core.space import DenseSpace, VideoSpace
 from torpor.core.text import TextSpace
@@ -75,9 +76,10 @@ def test_results_are_sendable_inputs_within_budget(target_name: str, norm: str, 
     assert same(stored, result.inputs)
     assert target.run(stored).work.counts.equal(result.attacked.work.counts)
     size = sizes(target, inputs, result.inputs, norm)
-    assert (size <= attack.eps * (1 + 1e-5)).all()
+    radius = spendable(attack.budget, target.space)
+    assert (size <= radius * (1 + 1e-5)).all()
     changed = size > 0
-    assert torch.allclose(size[changed], (result.moved[changed] * attack.eps).to(size), atol=1e-6)
+    assert torch.allclose(size[changed], (result.moved[changed] * radius).to(size), atol=1e-6)
     if isinstance(target.space, DenseSpace):
         assert result.inputs.shape == inputs.shape
         assert result.inputs.min() >= target.space.low

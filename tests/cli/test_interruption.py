@@ -17,6 +17,14 @@ from toy_audits import NEEDLE, command, records, spawn, write_images
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="other signals")
 
+
+def heed() -> None:
+    """Let a child take each signal, whatever this process was started with, such as nohup."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 SIGNALS = [(signal.SIGINT, 130, ""), (signal.SIGTERM, 143, " by SIGTERM"), (signal.SIGHUP, 129, " by SIGHUP")]
 GOES_ON = "goes on where this one stopped"
 ANEW = "starts anew, and nothing was left half-written"
@@ -93,7 +101,7 @@ def interrupt(code: str, folder: Path, *numbers: int, words: tuple[str, ...] = (
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=heed,
     )
     assert child.stdout is not None
     try:
@@ -172,7 +180,7 @@ def test_an_audit_goes_on_where_a_signal_stopped_it(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=heed,
     )
     while child.poll() is None and not list(run.glob("shards/*.parquet")):
         time.sleep(0.01)

@@ -61,6 +61,7 @@ def test_sounds_are_cut_or_followed_by_silence(tmp_path: Path) -> None:
     assert batch.inputs.dtype == torch.int16
     assert batch.inputs.tolist() == [[1, 2, 3, 4, 5], [-32768, 32767, 0, 0, 0]]
     assert batch.references == ()
+    assert batch.cut == (3, 0)
     assert own_inputs(tmp_path / "long.wav", WaveSpace((50,), rate=16_000)).load("test").inputs.count_nonzero() > 12
     (tmp_path / "a.wav").write_bytes(b"no sound")
     with pytest.raises(DataError, match=r"expected a WAV file, got 8 other bytes in .*a\.wav"):
@@ -91,5 +92,7 @@ def test_what_cannot_be_read_is_said_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="images to audit, none to fit on"):
         own_inputs(tmp_path, space).load("validation")
     (tmp_path / "a.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"expected an image, got 8 other bytes in .*a\.png; remove or convert it"):
+    with pytest.raises(
+        DataError, match=r"expected an encoded image, got 8 other bytes in .*a\.png; remove or convert it"
+    ):
         own_inputs(tmp_path, space).load("test")

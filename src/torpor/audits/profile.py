@@ -43,6 +43,7 @@ def clean_profile(
     work: list[Work] = []
     right: list[torch.Tensor] = []
     capped = 0
+    cut: int | None = None
     first: list[Samples] = []
     for batch in data.batches("test", batch_size, limit):
         inputs = target.read(batch.inputs)
@@ -51,6 +52,8 @@ def clean_profile(
         work.append(outcome.work)
         right.append(target.utility(outcome.outputs, batch.references))
         capped += sum(output.capped for output in outcome.outputs) if isinstance(target, StepTarget) else 0
+        if batch.cut is not None:
+            cut = (cut or 0) + sum(lost > 0 for lost in batch.cut)
         first += [inputs[row : row + 1] for row in range(min(len(inputs), FIRST - len(first)))]
     if not flops:
         raise DataError(f"expected test samples for {target.name}, got none")
@@ -61,6 +64,7 @@ def clean_profile(
     profile: dict[str, Any] = {
         "target": target.name,
         "n": len(cost),
+        "cut_n": cut,
         "flops_mean": tail.mean,
         "flops_p50": tail.p50,
         "flops_p99": tail.p99,

@@ -129,6 +129,7 @@ def _rows(
         "work": outcome.work.counts.tolist(),
         "utility_clean": _defined(free.utility(clean.outcome.outputs, batch.references)),
         "utility": _defined(target.utility(outcome.outputs, batch.references)),
+        "cut": batch.cut,
         "agreement": target.agreement(outcome.outputs, clean.outcome.outputs).numpy(),
         "refused": None if outcome.refused is None else outcome.refused.cpu().numpy(),
         **_family(clean, target, outcome, static),
@@ -175,7 +176,10 @@ def _family(clean: Clean, target: Target, outcome: Outcome, static: Work) -> dic
     if isinstance(target, CandidateTarget):
         return _objects(batch, before, outcome)
     if isinstance(target, GateTarget):
-        return {"exit": target.exits(outcome.work).numpy(), "reference": batch.references.numpy()}
+        return {
+            "exit": target.exits(outcome.work).numpy(),
+            "reference": batch.references.numpy() if len(batch.references) else None,
+        }
     assert isinstance(target, StepTarget)
     assert isinstance(clean.target, StepTarget)
     steps, steps_clean = target.iterations(outcome.work).numpy(), clean.target.iterations(before.work).numpy()

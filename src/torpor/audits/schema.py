@@ -72,9 +72,9 @@ NUMBERS: Kind = ("a list of numbers or null", maybe(is_list(is_number)))
 
 ROW: Mapping[str, Kind] = {
     **dict.fromkeys(KEYS, NUMBER_OR_NULL),
-    **dict.fromkeys(("success_rate", "fit_seconds"), NUMBER_OR_NULL),
+    **dict.fromkeys(("success_rate", "fit_seconds", "eps_spent"), NUMBER_OR_NULL),
     **dict.fromkeys(("cap", "cap4", "cap4_n", "latency_n", "hurt", "forwards", "backwards"), COUNT_OR_NULL),
-    **dict.fromkeys(("fit_forwards", "fit_backwards"), COUNT_OR_NULL),
+    **dict.fromkeys(("fit_forwards", "fit_backwards", "cut_n"), COUNT_OR_NULL),
     **dict.fromkeys(("attacker", "norm", "behavior", "stage", "access", "utility_name"), TEXT_OR_NULL),
     **dict.fromkeys((f"{name}_reason" for name in ("latency", "energy", "memory", "bleu")), TEXT_OR_NULL),
     **dict.fromkeys((f"{name}_reason" for name in ("map50", "map", "mota", "idf1")), TEXT_OR_NULL),
@@ -90,6 +90,7 @@ ROW: Mapping[str, Kind] = {
         maybe(lambda value: is_number(value) and isinstance(value, int | float) and 0 < value <= MOST_EPS),
     ),
     "exit_histogram": ("a list of whole numbers or null", maybe(is_list(is_count))),
+    "found_through": ("an object of whole numbers or null", maybe(is_map(is_count))),
     "latency_valid": ("true, false or null", maybe(lambda value: isinstance(value, bool))),
     "tags": ("an object of lists of texts or null", maybe(is_map(is_list(is_text)))),
     "flags": ("a list of texts", is_list(is_text)),
@@ -100,7 +101,8 @@ REQUIRED = ("attack", "kind", "n", "flags")
 
 TARGET: Mapping[str, Kind] = {
     "name": TEXT,
-    **dict.fromkeys(("behavior", "mechanism", "utility_name", "rule"), TEXT_OR_NULL),
+    **dict.fromkeys(("behavior", "mechanism", "utility_name", "rule", "accepts"), TEXT_OR_NULL),
+    "static_flops": NUMBER_OR_NULL,
     "inputs": ("a kind of inputs or null", maybe(lambda value: is_text(value) and value != "")),
     "input_shape": ("a list of whole numbers or null", maybe(is_list(is_count))),
     "cap": ("a whole number from 1 or null", maybe(lambda value: is_count(value) and value != 0)),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torpor.core.errors import DataError
 from torpor.core.text import TextSpace
+from torpor.data.cut_texts import CutTexts
 from torpor.data.own import own_inputs
 from torpor.data.sets import DataSet
 from torpor.targets.base import Target
@@ -22,8 +23,10 @@ def source(target: Target, data_dir: Path | str | None, inputs: Path | str | Non
     if inputs is not None:
         data = own_inputs(Path(inputs), target.space, bars=isinstance(target, CandidateTarget) and target.bars)
         if isinstance(target.space, TextSpace):
+            data = CutTexts(data, target.space)
             for number, (text, _) in enumerate(data.samples("test"), 1):
                 if problem := target.space.problem(text):
                     raise DataError(f"expected {problem} in text {number} of {inputs}; change or remove it")
         return data
-    return target.data(None if data_dir is None else Path(data_dir))
+    data = target.data(None if data_dir is None else Path(data_dir))
+    return CutTexts(data, target.space) if isinstance(target.space, TextSpace) else data

@@ -63,6 +63,7 @@ class _Row:
         self.loops, self.scores, self.outputs = LoopSummary(), CorpusScores(), OutputSummary()
         self.samples = self.success = self.refused = 0
         self.refuses = False
+        self.cut: int | None = None
         self.behind: list[pa.Table] = []
         self.found_through: dict[str, int] = {}
 
@@ -82,6 +83,8 @@ class _Row:
         self.success += int((met & ~table["refused"].fill_null(False).to_numpy(zero_copy_only=False)).sum())
         self.samples += len(table)
         self.refused += int(pc.sum(table["refused"]).as_py() or 0)
+        if table["cut"].null_count == 0:
+            self.cut = (self.cut or 0) + int(pc.sum(pc.greater(table["cut"], 0)).as_py() or 0)
         self.refuses |= table["refused"].null_count == 0
         for name in table["found_through"].drop_null().to_pylist():
             self.found_through[name] = self.found_through.get(name, 0) + 1
@@ -142,6 +145,7 @@ def summarize(
                 **_family(defended, row, pairs, clean_only=budget is None, defended=cell.defense != "none"),
                 **row.degraded(),
                 "refused_rate": row.refused / row.samples if row.refuses else None,
+                "cut_n": row.cut,
                 "success_rate": row.success / row.samples,
                 "success_criterion": str(criterion),
                 "utility_name": target.utility_name,

@@ -26,6 +26,8 @@ def profile_table(profile: dict[str, Any]) -> Table:
         table.add_row("decoder steps", f"{steps}; cap {profile['cap']}, hit by {profile['cap_hit_rate']:.1%}")
     for unit, count in profile.get("units_mean", {}).items():
         table.add_row(f"{unit}, mean", f"{count:,.1f}")
+    if profile["cut_n"]:
+        table.add_row("inputs cut", f"{profile['cut_n']} of {profile['n']} are longer than the target reads")
     if profile["utility"] is not None:
         table.add_row(profile["utility_name"], f"{profile['utility']:.2%}")
     doubt = "" if profile["latency_valid"] else f" (INVALID: {profile['latency_reason']})"

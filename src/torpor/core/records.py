@@ -24,6 +24,9 @@ class Record:
     """Norm of the budget; None for the clean input."""
     eps: float | None
     """Radius of the budget, pixels in [0, 1]; the number of edits for texts."""
+    cut: int | None
+    """Sound samples or tokens at the end of the input as it was given that the target does not read; None for inputs
+    without a length."""
     reference: int | None
     """True class; None for targets that do not classify."""
     reference_text: str | None

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
@@ -16,7 +15,7 @@ from torpor.core.objects import Objects
 from torpor.data.images import fitted
 from torpor.data.parquet import held_out, open_picture
 from torpor.data.sets import SPLITS, DataSet
-from torpor.data.tables import count_rows
+from torpor.data.tables import DAMAGE, count_rows, require_once
 
 CLASSES = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
@@ -36,7 +35,8 @@ class CocoPictures(DataSet):
     """Pictures and boxes from ``val.parquet`` and ``train.parquet``; a twentieth of the latter is for validation.
 
     Each file has columns ``image`` (a struct with the encoded ``bytes``), ``category`` (numbers from 0 to 79) and
-    ``bbox_cxcywh`` (for each box its middle, width and height, in shares of the picture's width and height).
+    ``bbox_cxcywh`` (for each box its middle, width and height, in shares of the picture's width and height as a
+    viewer shows it, upright).
 
     Args:
         folder: where the files lie, if the user gave any.
@@ -90,13 +90,14 @@ class CocoPictures(DataSet):
             file = pq.ParquetFile(path)
             if missing := sorted(set(COLUMNS) - set(file.schema_arrow.names)):
                 raise DataError(f"expected columns {', '.join(COLUMNS)}, got no {', '.join(missing)} in {path}")
+            require_once(file, COLUMNS, path)
             number = -1
             for rows in file.iter_batches(batch_size=32, columns=list(COLUMNS)):
                 for row in rows.to_pylist():
                     number += 1
                     if split == "test" or held_out(number) == (split == "validation"):
                         yield self._sample(row, f"row {number} of {path}")
-        except (pa.ArrowException, OSError) as error:
+        except DAMAGE as error:
             raise DataError(f"expected a Parquet file, got {path}: {error}; fetch it again") from error
 
     def _sample(self, row: dict[str, Any], where: str) -> tuple[Tensor, Objects]:

@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from torpor.core.errors import DataError, UsageError
-from torpor.data.sets import SPLITS, DataSet
+from torpor.core.files import require_file
+from torpor.data.sets import SPLITS, DataSet, Shortened
+
+MOST = 2**30
+"""Bytes that one file of a folder may hold."""
 
 
 class Files(DataSet):
@@ -23,15 +27,18 @@ class Files(DataSet):
     suffixes: ClassVar[tuple[str, ...]]
 
     def __init__(self, path: Path) -> None:
-        self.path, self.name = path, path.name
+        self.path, self.name, self.cut = path, path.name, dict[int, int]()
 
     def fingerprint(self) -> str:
         """Return the name, the number of files, and a hash of all that they hold."""
         digest = hashlib.sha256()
-        files = [file for file in self._files() if file.is_file()]
+        files = self._files()
         for file in files:
-            with file.open("rb") as content:
-                digest.update(hashlib.file_digest(content, "sha256").digest())
+            try:
+                with file.open("rb") as content:
+                    digest.update(hashlib.file_digest(content, "sha256").digest())
+            except OSError as error:
+                raise DataError(f"expected {self.what} in {file}, got: {error}; remove or repair it") from error
         return f"{self.name} {len(files)} {digest.hexdigest()[:16]}"
 
     def samples(self, split: str) -> Iterator[tuple[Any, None]]:
@@ -49,18 +56,29 @@ class Files(DataSet):
         if not files:
             wanted = f"{self.what} ({', '.join(self.suffixes)})"
             raise DataError(f"expected {wanted} in {self.path}, got no such file; pass another folder")
-        blank = True
+        count = 0
         for file in files:
             for held in self._read(file):
-                blank = False
+                if isinstance(held, Shortened):
+                    self.cut[count] = held.lost
+                    held = held.kept
+                count += 1
                 yield held, None
-        if blank:
+        if not count:
             raise DataError(f"expected {self.what} in {self.path}, got only blanks; write some, or pass another path")
 
     def _files(self) -> list[Path]:
         if not self.path.is_dir():
-            return [self.path]
-        return sorted(file for file in self.path.iterdir() if file.suffix.lower() in self.suffixes)
+            return [require_file(self.path)]
+        try:
+            found = sorted(file for file in self.path.iterdir() if file.suffix.lower() in self.suffixes)
+        except OSError as error:
+            raise DataError(f"expected a folder that can be read, got {self.path}: {error}; pass another") from error
+        for file in found:
+            require_file(file)
+            if (size := file.stat().st_size) > MOST:
+                raise DataError(f"expected files of up to {MOST:,} bytes, got {size:,} in {file}; split or remove it")
+        return found
 
     @abstractmethod
     def _read(self, file: Path) -> Iterator[Any]:

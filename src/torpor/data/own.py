@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from torpor.core.errors import DataError, UsageError
+from torpor.core.files import require_file
 from torpor.core.space import ImageSpace, InputSpace, WaveSpace
 from torpor.core.text import TextSpace
 from torpor.data.files import Files
 from torpor.data.images import fitted
-from torpor.data.sets import DataSet
+from torpor.data.sets import DataSet, Shortened
 from torpor.data.texts import TextLines
 from torpor.data.waves import read_wav
 
@@ -30,8 +31,10 @@ def own_inputs(path: Path, space: InputSpace, *, bars: bool = False) -> DataSet:
     Raises:
         UsageError: if there is nothing, or the inputs are neither texts nor images nor sounds.
     """
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():
         raise UsageError(f"expected a file or a folder of inputs, got {path}: no such file; check --inputs")
+    if not path.is_dir():
+        require_file(path)
     if isinstance(space, TextSpace):
         return TextLines(path)
     if isinstance(space, ImageSpace):
@@ -44,7 +47,7 @@ def own_inputs(path: Path, space: InputSpace, *, bars: bool = False) -> DataSet:
 
 
 class ImageFiles(Files):
-    """Images, scaled to the size that a target reads, uint8 ``[C, H, W]``.
+    """Images as a viewer shows them, scaled to the size that a target reads, uint8 ``[C, H, W]``.
 
     Args:
         path: the file or the folder.
@@ -59,18 +62,14 @@ class ImageFiles(Files):
         self.shape, self.bars = shape, bars
 
     def _read(self, file: Path) -> Iterator[Tensor]:
-        from PIL import Image, UnidentifiedImageError
+        from torpor.data.pictures import read_picture
 
         try:
-            with Image.open(file) as image:
-                pixels = fitted(image, self.shape, bars=self.bars).pixels
-        except UnidentifiedImageError as error:
-            raise DataError(
-                f"expected an image, got {file.stat().st_size} other bytes in {file}; remove or convert it"
-            ) from error
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            with file.open("rb") as content:
+                picture = read_picture(content, self.shape[0], str(file))
+        except OSError as error:
             raise DataError(f"expected an image, got {file}: {error}; remove or repair it") from error
-        yield pixels
+        yield fitted(picture, self.shape, bars=self.bars).pixels
 
 
 class SoundFiles(Files):
@@ -88,11 +87,12 @@ class SoundFiles(Files):
         super().__init__(path)
         self.length, self.rate = length, rate
 
-    def _read(self, file: Path) -> Iterator[Tensor]:
+    def _read(self, file: Path) -> Iterator[Tensor | Shortened]:
         try:
-            sound = read_wav(file.read_bytes(), self.rate, str(file))[: self.length]
+            sound = read_wav(file.read_bytes(), self.rate, str(file))
         except OSError as error:
             raise DataError(f"expected a WAV file, got {file}: {error}; remove or repair it") from error
+        lost, sound = max(0, len(sound) - self.length), sound[: self.length]
         stored = torch.zeros(self.length, dtype=torch.int16)
         stored[: len(sound)] = torch.from_numpy(sound.round().clip(-32768, 32767).astype(np.int16))
-        yield stored
+        yield Shortened(stored, lost) if lost else stored

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
@@ -16,7 +15,7 @@ from torch import Tensor
 from torpor.core.errors import DataError
 from torpor.data.images import ImageSet
 from torpor.data.sets import SPLITS
-from torpor.data.tables import count_rows
+from torpor.data.tables import DAMAGE, count_rows, require_once
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -59,7 +58,7 @@ class ParquetImages(ImageSet):
             raise DataError(f"expected images in {path}, got no such file; pass --data-dir FOLDER")
         try:
             yield from self._rows(path, split)
-        except (pa.ArrowException, OSError) as error:
+        except DAMAGE as error:
             raise DataError(f"expected a Parquet file, got {path}: {error}; fetch it again") from error
 
     def _rows(self, path: Path, split: str) -> Iterator[tuple[Tensor, int]]:
@@ -67,6 +66,7 @@ class ParquetImages(ImageSet):
         column = next((name for name in COLUMNS if name in file.schema_arrow.names), None)
         if column is None or "label" not in file.schema_arrow.names:
             raise DataError(f"expected columns img or image, and label, got {file.schema_arrow.names} in {path}")
+        require_once(file, (column, "label"), path)
         number = -1
         for rows in file.iter_batches(batch_size=256, columns=[column, "label"]):
             labels = rows.column("label").to_pylist()
@@ -92,7 +92,7 @@ class ParquetImages(ImageSet):
 
 
 def open_picture(record: object, channels: int, where: str) -> Image:
-    """Return the encoded image of a table's row, in gray (1 channel) or RGB.
+    """Return the encoded image of a table's row as a viewer shows it, in gray (1 channel) or RGB.
 
     Args:
         record: a struct with the encoded ``bytes``.
@@ -102,18 +102,12 @@ def open_picture(record: object, channels: int, where: str) -> Image:
     Raises:
         DataError: if there is no whole image.
     """
-    from PIL import Image, UnidentifiedImageError
+    from torpor.data.pictures import read_picture
 
     content = record.get("bytes") if isinstance(record, dict) else None
     if not isinstance(content, bytes):
         raise DataError(f"expected an image as a struct with bytes, got {type(record).__name__} in {where}")
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            return image.convert("L" if channels == 1 else "RGB")
-    except UnidentifiedImageError as error:  # its message holds an address in memory
-        raise DataError(f"expected an encoded image, got {len(content)} other bytes in {where}") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"expected a whole encoded image, got a damaged one in {where}: {error}") from error
+    return read_picture(io.BytesIO(content), channels, where)
 
 
 def held_out(number: int) -> bool:

@@ -19,6 +19,19 @@ SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
+class Shortened:
+    """An input that is longer than what the target reads.
+
+    Attributes:
+        kept: what it reads.
+        lost: samples or tokens behind, which it does not.
+    """
+
+    kept: Any
+    lost: int
+
+
+@dataclass(frozen=True)
 class Batch:
     """A few samples with what their outputs are judged by.
 
@@ -26,11 +39,14 @@ class Batch:
         index: position of each sample in its split, int64 ``[B]``.
         inputs: as they are stored: pixels uint8 ``[B, C, H, W]``, waves int16 ``[B, T]``, or a tuple of texts.
         references: class numbers int64 ``[B]``, or a tuple of texts; the empty tuple where there are none.
+        cut: how many sound samples or tokens at the end of each input were left out, since the target does not read
+            them; None where inputs have no length.
     """
 
     index: Tensor
     inputs: Any
     references: Any
+    cut: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -49,6 +65,8 @@ class DataSet(ABC):
     """Samples in three disjoint splits: ``train`` to fit, ``validation`` to choose settings, ``test`` to report."""
 
     name: str
+    cut: dict[int, int] | None = None
+    """What was left out of the inputs read so far, by position in the split; None where inputs have no length."""
 
     def fingerprint(self) -> str:
         """Return what changes when the data do, as far as that is cheap to tell."""
@@ -85,11 +103,11 @@ class DataSet(ABC):
             if reference is not None:
                 references.append(reference)
             if len(inputs) == batch_size:
-                yield _batch(start, inputs, references)
+                yield self._batch(start, inputs, references)
                 start += len(inputs)
                 inputs, references = [], []
         if inputs:
-            yield _batch(start, inputs, references)
+            yield self._batch(start, inputs, references)
 
     def has(self, split: str) -> bool:
         """Tell whether ``split`` can be read and holds a sample."""
@@ -107,11 +125,13 @@ class DataSet(ABC):
             torch.cat([part.index for part in parts]),
             join([part.inputs for part in parts]),
             join([part.references for part in parts]),
+            None if self.cut is None else tuple(lost for part in parts for lost in part.cut or ()),
         )
 
-
-def _batch(start: int, inputs: list[Any], references: list[Any]) -> Batch:
-    return Batch(torch.arange(start, start + len(inputs)), _stack(inputs), _stack(references))
+    def _batch(self, start: int, inputs: list[Any], references: list[Any]) -> Batch:
+        index = range(start, start + len(inputs))
+        cut = None if self.cut is None else tuple(self.cut.get(number, 0) for number in index)
+        return Batch(torch.tensor(index), _stack(inputs), _stack(references), cut)
 
 
 def _stack(values: Sequence[Any]) -> Samples:

@@ -11,6 +11,20 @@ import pyarrow.parquet as pq
 
 from torpor.core.errors import DataError
 
+DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError)
+"""What reading a damaged file raises."""
+
+
+def require_once(file: pq.ParquetFile, columns: Sequence[str], path: Path) -> None:
+    """Refuse a file in which a column is there twice: nobody knows which one is meant.
+
+    Raises:
+        DataError: if so.
+    """
+    names = file.schema_arrow.names
+    if twice := [name for name in columns if names.count(name) > 1]:
+        raise DataError(f"expected one column {twice[0]}, got {names.count(twice[0])} in {path}; remove the others")
+
 
 def read_rows(path: Path, columns: Sequence[str], what: str) -> Iterator[tuple[Any, ...]]:
     """Yield the values of ``columns``, row by row.
@@ -29,15 +43,18 @@ def read_rows(path: Path, columns: Sequence[str], what: str) -> Iterator[tuple[A
         file = pq.ParquetFile(path)
         if not set(columns) <= set(file.schema_arrow.names):
             raise DataError(f"expected columns {' and '.join(columns)}, got {file.schema_arrow.names} in {path}")
+        require_once(file, columns, path)
         for rows in file.iter_batches(batch_size=1024, columns=list(columns)):
             yield from zip(*(rows.column(name).to_pylist() for name in columns), strict=True)
-    except (pa.ArrowException, OSError) as error:
+    except DAMAGE as error:
         raise DataError(f"expected a Parquet file, got {path}: {error}; fetch it again") from error
 
 
 def count_rows(path: Path) -> int | None:
     """Return the number of rows of a file; None where reading it will say what is wrong."""
+    if not path.is_file():  # a FIFO would block
+        return None
     try:
         return int(pq.read_metadata(path).num_rows)
-    except (pa.ArrowException, OSError):
+    except DAMAGE:
         return None

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 import wave
 
 import numpy as np
 from numpy.typing import NDArray
 
 from torpor.core.errors import DataError
+
+RATES = (1000, 384_000)
+"""Samples per second of a file, least and most."""
 
 
 def read_wav(content: bytes, rate: int, where: str) -> NDArray[np.float32]:
@@ -29,13 +33,15 @@ def read_wav(content: bytes, rate: int, where: str) -> NDArray[np.float32]:
         with wave.open(io.BytesIO(content)) as file:
             channels, bits, own = file.getnchannels(), 8 * file.getsampwidth(), file.getframerate()
             count, samples = file.getnframes(), file.readframes(file.getnframes())
-    except (wave.Error, EOFError) as error:
+    except (wave.Error, EOFError, struct.error, ValueError, RuntimeError, OSError, MemoryError) as error:
         reason = str(error) or "it ends too early"
         raise DataError(
             f"expected a WAV file, got {len(content)} other bytes in {where}: {reason}; convert it"
         ) from error
     if bits != 16:
         raise DataError(f"expected samples of 16 bits, got {bits} in {where}; convert it")
+    if not RATES[0] <= own <= RATES[1]:
+        raise DataError(f"expected {RATES[0]:,} to {RATES[1]:,} samples per second, got {own:,} in {where}; convert it")
     whole = len(samples) // (2 * channels)
     if whole < max(count, 1):
         raise DataError(f"expected a whole WAV file, got {whole} of {count} samples in {where}")

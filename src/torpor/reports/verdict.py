@@ -48,6 +48,8 @@ def verdict(audit: Row) -> list[str]:
     said += [] if iterates([worst]) or finds([worst]) else [_utility_sentence(worst, clean)]
     if low := [flag for flag in worst["flags"] if flag not in NOT_LOW]:
         said.append(f"Lower limit, not the worst case: this row is flagged {', '.join(low)}.")
+    if cut := next((row["cut_n"] for row in rows if row.get("cut_n")), None):
+        said.append(f"{cut} of {worst['n']} inputs are longer than the target reads; their rest was not read.")
     return [*said, *sentences]
 
 

@@ -195,8 +195,13 @@ class EarlyExitTarget(GateTarget):
             )
         return references.to(self.device)
 
-    def utility(self, outputs: Tensor, references: Tensor) -> Tensor:
-        """Return 1 where the predicted class is the reference class, else 0; no answer, NaN, is a wrong one."""
+    def utility(self, outputs: Tensor, references: Tensor | tuple[()]) -> Tensor:
+        """Return 1 where the predicted class is the reference class, else 0; no answer, NaN, is a wrong one.
+
+        Without references it is NaN.
+        """
+        if not isinstance(references, Tensor):
+            return torch.full((len(outputs),), torch.nan, dtype=torch.float64)
         return (predicted(outputs).cpu() == references.cpu()).to(torch.float64)
 
     def agreement(self, outputs: Tensor, clean: Tensor) -> Tensor:

@@ -48,7 +48,15 @@ class PromptTarget(TextGenerationTarget):
 
     def _longest(self) -> int:
         most = self.config.max_length or WIDTH + 1
+        if most <= self._shortest():
+            raise UsageError(
+                f"expected a max_length above the shortest prompt of {self._shortest()} tokens, got {most}; raise it "
+                "in the generation config"
+            )
         return min(self._model_limit(), self.positions or WIDTH, most - 1)
+
+    def _example(self, length: int) -> Fed:
+        return super()._example(min(length, self._longest()))
 
     def _least_start(self) -> int:
         return self._shortest()

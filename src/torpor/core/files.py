@@ -1,0 +1,38 @@
+"""Files that may be opened: a FIFO would block for ever, and a device has no end."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+from torpor.core.errors import DataError
+
+_KINDS = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
+}
+
+
+def require_file(path: Path) -> Path:
+    """Return ``path`` if it is a regular file, or a link to one.
+
+    Raises:
+        DataError: if it is anything else, is missing, or cannot be looked at.
+
+    >>> import tempfile
+    >>> with tempfile.NamedTemporaryFile() as file:
+    ...     require_file(Path(file.name)) == Path(file.name)
+    True
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:  # ValueError: a name with NUL
+        what = "a link to nothing" if path.is_symlink() else f"none ({getattr(error, 'strerror', None) or error})"
+        raise DataError(f"expected a regular file at {path}, got {what}; remove or replace it") from error
+    if not stat.S_ISREG(mode):
+        what = _KINDS.get(stat.S_IFMT(mode), "something else")
+        raise DataError(f"expected a regular file at {path}, got {what}; remove or replace it")
+    return path

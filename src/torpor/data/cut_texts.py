@@ -1,0 +1,53 @@
+"""Texts that are longer than a target reads, cut and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torpor.core.text import WIDTH, TextSpace
+from torpor.data.sets import DataSet
+
+
+class CutTexts(DataSet):
+    """Texts of which each ends where the target stops to read; what is left out is counted in tokens.
+
+    Texts that no target can be sent, such as those of too many bytes, stay as they are, for the target to refuse.
+
+    Args:
+        data: the whole texts.
+        space: of the target.
+    """
+
+    def __init__(self, data: DataSet, space: TextSpace) -> None:
+        self.data, self.space, self.name, self.cut = data, space, data.name, dict[int, int]()
+
+    def fingerprint(self) -> str:
+        """Return that of the whole texts."""
+        return self.data.fingerprint()
+
+    def samples(self, split: str) -> Iterator[tuple[Any, Any]]:
+        """See :meth:`DataSet.samples`."""
+        for number, (text, reference) in enumerate(self.data.samples(split)):
+            kept, lost = cut_text(text, self.space)
+            self.cut[number] = lost
+            yield kept, reference
+
+
+def cut_text(text: str, space: TextSpace) -> tuple[str, int]:
+    """Return the longest beginning of ``text``, in whole characters, that the target reads, and the tokens left out."""
+    most = space.max_tokens
+    if not isinstance(text, str) or len(text.encode("utf-8", "replace")) > WIDTH:
+        return text, 0
+    count = len(space.codec.encode(text))
+    if count <= most:
+        return text, 0
+    least, end = 0, len(text)
+    while end - least > 1:
+        middle = (least + end) // 2
+        if len(space.codec.encode(text[:middle])) <= most:
+            least = middle
+        else:
+            end = middle
+    kept = text[:least]
+    return kept, count - len(space.codec.encode(kept))
