@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "audits"))
+
+from toy_audits import call
+
 from torpor.audits.source import source
-from torpor.cli.main import main
 from torpor.data.cut_texts import cut_text
 from torpor.targets.toy_text import ToyText
 
@@ -20,9 +24,9 @@ def test_own_images_of_a_target_that_exits_early_are_audited_without_references(
     for number in range(3):
         Image.new("L", (28, 28), 60 * number).save(tmp_path / "img" / f"{number}.png")
     common = ["sdn-digits", "--inputs", "img"]
-    assert main(["measure", *common]) == 0
-    assert main(["audit", *common, "--attacks", "pgd", "--steps", "2", "--out", "run"]) == 0
-    assert main(["report", "run"]) == 0
+    assert call("measure", *common)[0] == 0
+    assert call("audit", *common, "--attacks", "pgd", "--steps", "2", "--out", "run")[0] == 0
+    assert call("report", "run")[0] == 0
     clean, *_ = json.loads((tmp_path / "run" / "audit.json").read_text())["summary"]
     assert clean["utility"] is None
     assert clean["cut_n"] is None

@@ -99,7 +99,7 @@ def test_files_of_a_folder_are_texts_by_name(tmp_path: Path) -> None:
 
 
 def test_user_files_that_cannot_be_read_are_data_errors(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"expected texts in .*nowhere"):
+    with pytest.raises(DataError, match=r"expected a regular file at .*nowhere"):
         TextLines(tmp_path / "nowhere").load("test")
     with pytest.raises(DataError, match=r"expected texts \(\.txt\) in"):
         TextLines(tmp_path).load("test")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from torpor.core.text import WIDTH, TextSpace
@@ -20,24 +21,29 @@ class CutTexts(DataSet):
     """
 
     def __init__(self, data: DataSet, space: TextSpace) -> None:
-        self.data, self.space, self.name, self.cut = data, space, data.name, dict[int, int]()
+        self.data, self.space, self.name = data, space, data.name
+        self.cut = self._lost = dict[int, int]()
 
     def fingerprint(self) -> str:
         """Return that of the whole texts."""
         return self.data.fingerprint()
 
+    def files(self) -> Mapping[str, Path]:
+        """See :meth:`DataSet.files`."""
+        return self.data.files()
+
     def samples(self, split: str) -> Iterator[tuple[Any, Any]]:
         """See :meth:`DataSet.samples`."""
         for number, (text, reference) in enumerate(self.data.samples(split)):
             kept, lost = cut_text(text, self.space)
-            self.cut[number] = lost
+            self._lost[number] = lost
             yield kept, reference
 
 
 def cut_text(text: str, space: TextSpace) -> tuple[str, int]:
     """Return the longest beginning of ``text``, in whole characters, that the target reads, and the tokens left out."""
     most = space.max_tokens
-    if not isinstance(text, str) or len(text.encode("utf-8", "replace")) > WIDTH:
+    if len(text.encode("utf-8", "replace")) > WIDTH:
         return text, 0
     count = len(space.codec.encode(text))
     if count <= most:

@@ -60,6 +60,7 @@ class Files(DataSet):
         for file in files:
             for held in self._read(file):
                 if isinstance(held, Shortened):
+                    assert self.cut is not None  # only inputs with a length are shortened
                     self.cut[count] = held.lost
                     held = held.kept
                 count += 1

@@ -60,6 +60,7 @@ class ImageFiles(Files):
     def __init__(self, path: Path, shape: tuple[int, int, int], *, bars: bool = False) -> None:
         super().__init__(path)
         self.shape, self.bars = shape, bars
+        self.cut = None  # images have no length
 
     def _read(self, file: Path) -> Iterator[Tensor]:
         from torpor.data.pictures import read_picture

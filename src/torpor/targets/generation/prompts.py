@@ -55,8 +55,8 @@ class PromptTarget(TextGenerationTarget):
             )
         return min(self._model_limit(), self.positions or WIDTH, most - 1)
 
-    def _example(self, length: int) -> Fed:
-        return super()._example(min(length, self._longest()))
+    def _example(self, length: int, *, varied: bool = False) -> Fed:
+        return super()._example(min(length, self._longest()), varied=varied)
 
     def _least_start(self) -> int:
         return self._shortest()
