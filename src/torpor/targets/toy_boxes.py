@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from torpor.core.budget import whole_levels
 from torpor.core.objects import Objects
 from torpor.targets.detection import DetectorTarget
 from torpor.targets.nms import NMS
@@ -51,7 +50,7 @@ class LampTarget(DetectorTarget):
 
     def worst_candidates(self, inputs: Tensor, eps: float) -> Tensor:
         """Return how many candidates an input within Linf ``eps`` of 8-bit pictures can have, int64 ``[B]``."""
-        whole = math.floor(eps * 255 * (1 + 1e-6)) / 255
+        whole = whole_levels(eps, 255) / 255
         bright = F.avg_pool2d((inputs.to(torch.float64) + whole).clamp_max(1), CELL).flatten(1)
         return (bright > self.nms.conf).sum(1)
 

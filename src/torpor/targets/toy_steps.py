@@ -16,6 +16,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from torpor.core.budget import whole_levels
 from torpor.core.errors import UsageError
 from torpor.core.outcome import Generation, Outcome
 from torpor.core.signals import StepSignals
@@ -129,7 +130,7 @@ class PeakTarget(StepTarget):
         """Return the steps of the costliest input within Linf ``eps``, int64 ``[B]``, up to one level of one value."""
         space = self.space
         levels = (inputs.flatten(1).to(torch.float64) * space.levels).round()
-        whole = math.floor(eps * space.levels * (1 + 1e-6))
+        whole = whole_levels(eps, space.levels)
         low = (levels - whole).clamp_min(round(space.low * space.levels)).mean(1) / space.levels
         high = (levels + whole).clamp_max(round(space.high * space.levels)).mean(1) / space.levels
         away = torch.maximum(low - self.center, self.center - high).clamp_min(0)
