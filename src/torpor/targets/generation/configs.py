@@ -87,7 +87,7 @@ def _entries(raw: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 def _largest(value: object) -> float:
     if isinstance(value, list):
         return max((_largest(one) for one in value), default=0)
-    return value if isinstance(value, int | float) else 0
+    return min(value, 1e300) if isinstance(value, int | float) else 0  # whole numbers may be too large for a float
 
 
 def check_names(raw: Mapping[str, Any], config: Any) -> None:  # noqa: ANN401 - one of transformers' configurations

@@ -134,7 +134,7 @@ def _offsets(path: Path, name: str, entry: Any) -> tuple[int, int]:  # noqa: ANN
 
 def _tensor(path: Path, name: str, entry: dict[str, Any]) -> Stored:
     dtype, shape = entry.get("dtype"), entry.get("shape")
-    if dtype not in BYTES:
+    if not isinstance(dtype, str) or dtype not in BYTES:
         raise DataError(
             f"expected weights in float32, float16 or bfloat16, got {dtype!r:.20} ({name:.60} in {path}), whose work "
             "is not known; save the model in one of these"
