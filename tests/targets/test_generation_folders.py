@@ -140,6 +140,7 @@ def test_deployments_that_cannot_be_what_they_say_are_refused(
         ({"use_kernels": True}, "by its own code and weights, got use_kernels"),
         ({"dtype": "float8_e4m3fn"}, "got dtype = 'float8_e4m3fn'"),
         ({"n_layer": 10**9}, r"up to 4096 layers.* got n_layer = 1e\+09"),
+        ({"n_layer": 10**400}, "up to 4096 layers"),
         ({"num_labels": 10**9}, "num_labels"),
         ({"n_positions": 10**12}, "n_positions"),
         ({"n_layer": 3000}, "far more or larger"),
