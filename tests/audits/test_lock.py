@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from toy_audits import NEEDLE, call, command, records, write_images
+from toy_audits import NEEDLE, SLOW, call, command, records, write_images
 
 from torpor.audits import lock as locks
 from torpor.audits.engine import run_audit
@@ -21,18 +21,6 @@ from torpor.audits.plan import Plan
 from torpor.core.errors import UsageError
 from torpor.targets.resolve import load_target
 
-SLOW = """
-import time
-from torpor.targets.toys import WindowTarget
-
-class Slow(WindowTarget):
-    def signals(self, inputs):
-        time.sleep(0.01)
-        return super().signals(inputs)
-
-def target():
-    return Slow([0.5, 0.5, 0.5], [0.2, 0.1, 0.04], name="slow")
-"""
 WORDS = (
     "audit",
     "slow:target",

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from toy_audits import NEEDLE, command, snapshot, spawn, write_images
+from toy_audits import NEEDLE, SLOW, command, snapshot, spawn, write_images
 
 from torpor.audits.engine import run_audit
 from torpor.audits.plan import Plan
@@ -162,20 +162,6 @@ def test_a_corrupt_row_stops_the_audit_and_keeps_what_came_before(plan: Plan, tm
         lambda text, at, total: done.append(text),
     )
     assert done.count("pgd-Linf-0.2") == 1  # only the last of three batches was left to attack
-
-
-SLOW = """
-import time
-from torpor.targets.toys import WindowTarget
-
-class Slow(WindowTarget):
-    def signals(self, inputs):
-        time.sleep(0.01)
-        return super().signals(inputs)
-
-def target():
-    return Slow([0.5, 0.5, 0.5], [0.2, 0.1, 0.04], name="slow")
-"""
 
 
 def test_kill_9_of_the_real_command(tmp_path: Path) -> None:

@@ -16,6 +16,19 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 NEEDLE, TUG = "torpor.targets.toys:needle", "torpor.targets.toys:tug"
+SLOW = """
+import time
+from torpor.targets.toys import WindowTarget
+
+class Slow(WindowTarget):
+    def signals(self, inputs):
+        time.sleep(0.01)
+        return super().signals(inputs)
+
+def target():
+    return Slow([0.5, 0.5, 0.5], [0.2, 0.1, 0.04], name="slow")
+"""
+"""A module whose target takes its time."""
 
 
 def write_images(

@@ -244,3 +244,16 @@ def again(target: GenerationTarget, kind: str, model: Part) -> GenerationTarget:
     if kind not in TEXTS:
         setattr(parts, "image_processor" if kind == "captioner" else "feature_extractor", _processor(kind))
     return from_transformers(model, parts, name=kind)
+
+
+def random_decoder(kind: str, seed: int = 0, **settings: Setting) -> Part:
+    """Build a random language model of transformers' class ``kind``, whose outputs vary; greedy, ``CAP`` tokens."""
+    torch.manual_seed(seed)
+    hf = hub()
+    model = getattr(hf, f"{kind}ForCausalLM")(getattr(hf, f"{kind}Config")(**settings)).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.ndim > 1:
+                weight.copy_(torch.randn(weight.shape) * 0.3)
+    model.generation_config = hf.GenerationConfig(max_new_tokens=CAP, eos_token_id=EOS, pad_token_id=PAD)
+    return model

@@ -7,7 +7,19 @@ from typing import Any
 
 import pytest
 import torch
-from generation_models import BOS, CAP, EOS, KINDS, PAD, Part, again, examples, hub, loaded, network, tokenizer
+from generation_models import (
+    BOS,
+    EOS,
+    KINDS,
+    PAD,
+    Part,
+    again,
+    examples,
+    loaded,
+    network,
+    random_decoder,
+    tokenizer,
+)
 from test_generation_runs import check_alone, check_as_transformers
 
 from torpor.core.batches import Samples
@@ -81,20 +93,12 @@ OTHERS: dict[str, dict[str, Any]] = {
 
 
 def other(kind: str, dtype: torch.dtype, seed: int = 0, **more: Any) -> Part:  # noqa: ANN401
-    hf = hub()
-    torch.manual_seed(seed)
-    config = getattr(hf, f"{kind}Config")(
+    return random_decoder(
+        kind, seed,
         vocab_size=len(tokenizer(ends=False)), hidden_size=32, intermediate_size=48, num_hidden_layers=2,
         num_attention_heads=4, max_position_embeddings=128, pad_token_id=PAD, bos_token_id=BOS, eos_token_id=EOS,
         **{**OTHERS.get(kind, {}), **more},
-    )  # fmt: skip
-    model = getattr(hf, f"{kind}ForCausalLM")(config).eval()
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.ndim > 1:
-                weight.copy_(torch.randn(weight.shape) * 0.3)
-    model.generation_config = hf.GenerationConfig(max_new_tokens=CAP, eos_token_id=EOS, pad_token_id=PAD)
-    return model.to(dtype)
+    ).to(dtype)  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from generation_models import BOS, CAP, EOS, KINDS, PAD, Part, examples, hub, loaded, tokenizer
+from generation_models import BOS, CAP, EOS, KINDS, PAD, Part, examples, hub, loaded, random_decoder, tokenizer
 from torch import Tensor, nn
 
 from torpor.attacks.engorgio import Engorgio
@@ -66,16 +66,7 @@ OTHERS: dict[str, dict[str, Any]] = {
 
 def other(kind: str) -> Part:
     """Build a random language model of a further architecture."""
-    hf = hub()
-    torch.manual_seed(0)
-    config = getattr(hf, f"{kind}Config")(**{**BASE, **OTHERS[kind]})
-    model = getattr(hf, f"{kind}ForCausalLM")(config).eval()
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.ndim > 1:
-                weight.copy_(torch.randn(weight.shape) * 0.3)
-    model.generation_config = hf.GenerationConfig(max_new_tokens=CAP, eos_token_id=EOS, pad_token_id=PAD)
-    return model
+    return random_decoder(kind, **{**BASE, **OTHERS[kind]})
 
 
 def check_relaxed(target: PromptTarget, text: str = TEXT) -> None:

@@ -63,11 +63,11 @@ class ImageFiles(Files):
         self.cut = None  # images have no length
 
     def _read(self, file: Path) -> Iterator[Tensor]:
-        from torpor.data.pictures import read_picture
+        from torpor.data.viewed import read_viewed
 
         try:
             with file.open("rb") as content:
-                picture = read_picture(content, self.shape[0], str(file))
+                picture = read_viewed(content, self.shape[0], str(file))
         except OSError as error:
             raise DataError(f"expected an image, got {file}: {error}; remove or repair it") from error
         yield fitted(picture, self.shape, bars=self.bars).pixels

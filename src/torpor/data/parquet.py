@@ -102,12 +102,12 @@ def open_picture(record: object, channels: int, where: str) -> Image:
     Raises:
         DataError: if there is no whole image.
     """
-    from torpor.data.pictures import read_picture
+    from torpor.data.viewed import read_viewed
 
     content = record.get("bytes") if isinstance(record, dict) else None
     if not isinstance(content, bytes):
         raise DataError(f"expected an image as a struct with bytes, got {type(record).__name__} in {where}")
-    return read_picture(io.BytesIO(content), channels, where)
+    return read_viewed(io.BytesIO(content), channels, where)
 
 
 def held_out(number: int) -> bool:

@@ -1,4 +1,4 @@
-"""Pictures as a viewer shows them, in 8 bits."""
+"""Images as a viewer shows them, in 8 bits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import zlib
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageCms, ImageOps, UnidentifiedImageError
 
 from torpor.core.errors import DataError
 
@@ -21,7 +21,7 @@ DAMAGE = (
 """What decoders raise on damaged files."""
 
 
-def read_picture(file: BinaryIO, channels: int, where: str) -> Image.Image:
+def read_viewed(file: BinaryIO, channels: int, where: str) -> Image.Image:
     """Decode the first frame of an image file as a viewer shows it; see :func:`shown`.
 
     Args:
@@ -34,7 +34,7 @@ def read_picture(file: BinaryIO, channels: int, where: str) -> Image.Image:
 
     >>> content = io.BytesIO()
     >>> Image.new("RGBA", (2, 2), (0, 0, 0, 0)).save(content, "PNG")
-    >>> read_picture(content, 1, "here").getpixel((0, 0))
+    >>> read_viewed(content, 1, "here").getpixel((0, 0))
     255
     """
     try:
@@ -69,12 +69,12 @@ def shown(image: Image.Image, channels: int) -> Image.Image:
     >>> shown(Image.fromarray(np.array([[0, 257, 65535]], np.uint16)), 1).tobytes()
     b'\x00\x01\xff'
     """
-    image = ImageOps.exif_transpose(image)
+    form, image = image.format, ImageOps.exif_transpose(image)
     profile, clear = image.info.get("icc_profile"), image.info.get("transparency")
     gamma = None if profile or "srgb" in image.info else image.info.get("gamma")
     alpha = None
     if image.mode.startswith(("I", "F")):
-        image, alpha = _shallow(image, clear)
+        image, alpha = _shallow(image, form, clear)
     elif image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or clear is not None:
         whole = image.convert("RGBA")
         alpha = whole.getchannel("A")
@@ -93,9 +93,9 @@ def shown(image: Image.Image, channels: int) -> Image.Image:
     return image.convert("L" if channels == 1 else "RGB")
 
 
-def _shallow(image: Image.Image, clear: object) -> tuple[Image.Image, Image.Image | None]:
+def _shallow(image: Image.Image, form: str | None, clear: object) -> tuple[Image.Image, Image.Image | None]:
     """Scale deep gray to 8 bits; return it and what is opaque, if not all is."""
-    sixteen = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
+    sixteen = image.mode.startswith("I;16") or (image.mode == "I" and form in ("PNG", "PPM"))
     if not sixteen:
         raise DataError(
             f"expected pixels of a known range, got {'floats' if image.mode == 'F' else '32-bit integers'}; save the "
@@ -117,13 +117,19 @@ def _srgb(image: Image.Image, profile: object) -> Image.Image:
     if isinstance(profile, bytes) and fits:
         try:
             own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            if "sRGB" in ImageCms.getProfileDescription(own):
-                return image
             found = ImageCms.profileToProfile(image, own, ImageCms.createProfile("sRGB"), outputMode="RGB")
-            return found or image
+            return image if found is None or _only_rounds(image, found) else found
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
             pass
     if image.mode == "LAB":
         lab, screen = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         return ImageCms.profileToProfile(image, lab, screen, outputMode="RGB") or image
     return image if image.mode in ("L", "RGB") else image.convert("RGB")
+
+
+def _only_rounds(image: Image.Image, converted: Image.Image) -> bool:
+    """Tell whether a conversion changed nothing but the rounding, as one from sRGB to sRGB does."""
+    if image.mode not in ("L", "RGB"):
+        return False
+    moved = ImageChops.difference(image.convert("RGB"), converted).getextrema()
+    return all(most <= 1 for _, most in moved)  # type: ignore[misc] # three bands have three pairs
