@@ -132,7 +132,7 @@ def _distinct(model: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _is_finite(tensor: Tensor) -> bool:
-    # a sum of finite numbers may overflow, so only a suspicion is looked at closely
+    # a sum of finite numbers may overflow, so infinity is looked at closely
     return bool(tensor.sum(dtype=torch.float32).isfinite()) or bool(tensor.isfinite().all())
 
 
