@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -277,3 +278,20 @@ def test_a_baseline_is_its_audit_json_alone(tmp_path: Path) -> None:
     code, out, _ = call("check", folder, "--baseline", alone)
     assert code == 11
     assert "the baseline: audit.json was edited or damaged" in out
+
+
+def test_no_file_of_an_audit_is_waited_for(real: Path, tmp_path: Path) -> None:
+    """A FIFO where a file was is refused or made anew; opening it for reading would block for ever."""
+    files = [
+        path.relative_to(real) for path in sorted(real.rglob("*")) if path.is_file() and path.name != "report.html"
+    ]
+    assert {path.suffix for path in files} >= {".json", ".parquet", ".safetensors"}
+    for number, path in enumerate(files):
+        folder = tmp_path / str(number)
+        shutil.copytree(real, folder)
+        (folder / path).unlink()
+        os.mkfifo(folder / path)
+        for words in ((), ("clean: n >= 1",)):
+            code, _, said = call("check" if words else "report", folder, *words)
+            assert code in (0, 2, 11), (path, said)
+            assert "Traceback" not in said

@@ -29,6 +29,7 @@ from torpor.audits.summary import summarize
 from torpor.audits.transfer import Transfer
 from torpor.core.budget import Budget
 from torpor.core.errors import DataError, DefenseError, TorporError, UsageError
+from torpor.core.files import require_file
 from torpor.data.sets import Batch, DataSet
 from torpor.defenses.base import LEARNED
 from torpor.defenses.registry import load_defense
@@ -178,11 +179,11 @@ def _fitted(
 def _saved(path: Path, device: torch.device) -> Learned | None:
     """Return what is in ``path``; None if there is nothing, or the file is damaged."""
     try:
-        found = load_file(path)
+        found = load_file(require_file(path))
         return Learned(
             found["perturbations"].to(device), int(found["forwards"]), int(found["backwards"]), bool(found["blind"])
         )
-    except (OSError, KeyError, SafetensorError):
+    except (DataError, OSError, KeyError, SafetensorError):
         return None
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from torpor.core.errors import UsageError
+from torpor.core.errors import DataError, UsageError
+from torpor.core.files import require_file
 
 NAME = ".torpor.lock"
 """The file that is locked; it is there only while somebody writes, or after a kill."""
@@ -177,8 +178,8 @@ def _is_audit(folder: Path) -> bool:
 def _read(path: Path) -> dict[str, Any]:
     """Return what the owner wrote; nothing where there is none yet."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(require_file(path).read_text(encoding="utf-8"))
+    except (DataError, OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from torpor.core.errors import DataError
+from torpor.core.files import require_file
 from torpor.core.records import Record
 
 _ARROW: dict[object, pa.DataType] = {
@@ -90,10 +91,10 @@ class Store:
             batch: digest of these samples.
         """
         try:
-            table = read_table(self._path(number, "parquet"), SCHEMA.names)
-            load_file(self._path(number, "safetensors"))
-            json.loads(self._path(number, "json").read_text(encoding="utf-8"))
-        except (OSError, ValueError, pa.ArrowException, SafetensorError):
+            table = read_table(require_file(self._path(number, "parquet")), SCHEMA.names)
+            load_file(require_file(self._path(number, "safetensors")))
+            json.loads(require_file(self._path(number, "json")).read_text(encoding="utf-8"))
+        except (DataError, OSError, ValueError, pa.ArrowException, SafetensorError):
             return False
         known = (table.schema.metadata or {}).get(b"batch", b"").decode()
         return not samples or (table["sample"].to_pylist() == list(samples) and known == batch)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torpor.core.budget_text import counted, edits_text, eps_text
 from torpor.core.errors import DataError
+from torpor.core.files import require_file
 from torpor.reports.boxes import box_views
 from torpor.reports.pictures import feature_views, picture_views
 from torpor.reports.records import rows_of
@@ -109,7 +110,7 @@ def _samples(path: Path, row: Row, records: dict[str, np.ndarray], inputs: str, 
 
     generates = "steps" in records
     try:
-        saved = load_file(path)
+        saved = load_file(require_file(path))
         index, clean, attacked = saved["index"], saved["clean"], saved["attacked"]
         outputs = [saved[f"{side}_output"] for side in ("clean", "attacked")] if generates else []
     except (SafetensorError, KeyError, OSError) as error:
