@@ -20,6 +20,7 @@ from torpor.core.units import Behavior, Unit
 from torpor.core.work import Work
 from torpor.data.parquet import ParquetImages
 from torpor.data.sets import DataSet
+from torpor.targets.family import Family
 
 
 class Target(ABC):
@@ -27,7 +28,7 @@ class Target(ABC):
 
     Attributes:
         name: shown in records and reports.
-        behavior: which of the study's three behaviors inputs can move.
+        family: which kind of target it is: what it measures beside cost.
         mechanism: how, such as ``"early exit"``.
         units: what is counted, in the order of the columns of every :class:`~torpor.core.Work`.
         space: which inputs are valid.
@@ -35,7 +36,7 @@ class Target(ABC):
     """
 
     name: str
-    behavior: Behavior
+    family: Family[Any]
     mechanism: str
     units: tuple[Unit, ...]
     space: InputSpace
@@ -125,6 +126,14 @@ class Target(ABC):
         inputs = self.space.from_bytes(stored)
         return inputs.to(self.device) if isinstance(inputs, Tensor) else inputs
 
+    def offers(self, *names: str) -> bool:
+        """Tell whether it has all of these capabilities, which are attributes that not every target has.
+
+        A defended target offers what the target inside does. Ask for a capability by its name, such as ``"with_cap"``,
+        never for a class of targets.
+        """
+        return all(getattr(self, name, None) is not None for name in names)
+
     def details(self) -> dict[str, Any]:
         """Return what reports shall say of this kind of target, ready for JSON."""
         return {}
@@ -132,6 +141,11 @@ class Target(ABC):
     def fingerprint(self) -> str:
         """Return what changes when the target's work or outputs may; audits refuse to mix two."""
         return f"{self.name} {self.units}"
+
+    @property
+    def behavior(self) -> Behavior:
+        """Which of the study's three behaviors inputs can move."""
+        return self.family.behavior
 
     @property
     def utility_name(self) -> str:

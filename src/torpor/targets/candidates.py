@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from torpor.core.objects import Objects, box_iou
 from torpor.core.signals import CandidateSignals
-from torpor.core.units import Behavior
 from torpor.targets.base import Target
+from torpor.targets.candidate_family import CandidateFamily
 from torpor.targets.nms import NMS
 
 CANDIDATE = "candidate"
@@ -32,7 +32,7 @@ class CandidateTarget(Target):
         bars: whether pictures of other proportions come between gray bars; else they are stretched.
     """
 
-    behavior: ClassVar[Behavior] = Behavior.OUTPUT  # type: ignore[misc]
+    family = CandidateFamily()
     classes: tuple[str, ...]
     nms: NMS
     bars: bool = True

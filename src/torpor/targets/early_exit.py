@@ -20,6 +20,7 @@ from torpor.core.work import Work
 from torpor.data.sets import DataSet
 from torpor.meters.flops import count_flops
 from torpor.targets.exit_rules import ExitRule, parse_rule
+from torpor.targets.gate_family import EarlyExitFamily
 from torpor.targets.gates import GateTarget
 from torpor.targets.module import EarlyExitModule
 from torpor.targets.speed import in_pieces, store_channels_last
@@ -55,6 +56,7 @@ class EarlyExitTarget(GateTarget):
     [[1, 0]]
     """
 
+    family = EarlyExitFamily()
     mechanism = "early exit"
 
     def __init__(

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from torpor.core.signals import GateSignals
 from torpor.core.space import ImageSpace
-from torpor.core.units import Behavior
 from torpor.core.work import Work
 from torpor.targets.base import Target
+from torpor.targets.gate_family import GateFamily
 
 
 class GateTarget(Target):
     """A target of images whose gates decide how much is computed."""
 
-    behavior: ClassVar[Behavior] = Behavior.COMPUTATION  # type: ignore[misc]
+    family = GateFamily()
     space: ImageSpace
 
     @abstractmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -15,9 +15,9 @@ from torpor.core.errors import UsageError
 from torpor.core.outcome import Generation
 from torpor.core.signals import StepSignals
 from torpor.core.text import TextSpace
-from torpor.core.units import Behavior
 from torpor.core.work import Work
 from torpor.targets.base import Target
+from torpor.targets.step_family import StepFamily
 from torpor.targets.stops import Stop
 
 STEP = "decoder_step"
@@ -34,7 +34,7 @@ class StepTarget(Target):
         stoppable: whether the decoding asks ``stop`` behind every step.
     """
 
-    behavior: ClassVar[Behavior] = Behavior.ITERATION  # type: ignore[misc]
+    family = StepFamily()
     cap: int
     eos: tuple[int, ...]
     stop: Stop | None = None

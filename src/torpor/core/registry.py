@@ -1,0 +1,154 @@
+"""Registries: what the package brings, what plug-ins add by entry points, and what a user names by its module."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Generic, TypeVar
+
+from torpor.core.errors import UsageError, did_you_mean
+from torpor.core.options import MARK, Spec, typed
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Classes by name; nothing is imported before it is asked for.
+
+    A name is one of the package's own, one of an installed plug-in's (an entry point of ``group``), or
+    ``pkg.module:Class``, whose module is also looked for in the current folder. The package's own names win.
+
+    Args:
+        group: of the entry points that plug-ins declare.
+        base: what every class must be a subclass of.
+        builtin: ``"module:Class"`` by name, in the order of :meth:`names`.
+        what: a word for messages, such as ``"attack"``.
+
+    >>> from torpor.core.errors import TorporError
+    >>> errors = Registry("torpor.none", TorporError, {"data": "torpor.core.errors:DataError"}, "error")
+    >>> errors.names(), errors.find("data").__name__, errors.find("torpor.core.errors:MeterError").__name__
+    (('data',), 'DataError', 'MeterError')
+    """
+
+    def __init__(self, group: str, base: type[T], builtin: Mapping[str, str], what: str) -> None:
+        self.group, self.base, self.what = group, base, what
+        self._builtin = dict(builtin)
+
+    def names(self) -> tuple[str, ...]:
+        """Return every name, the package's own first."""
+        return tuple(dict.fromkeys((*self._builtin, *sorted(_plugins(self.group)))))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._builtin or name in _plugins(self.group)
+
+    def spec(self, text: str) -> Spec:
+        """Split what a user typed into a name and its options.
+
+        Raises:
+            UsageError: if an option cannot be read.
+        """
+        name, _, rest = text.partition(MARK)
+        if name not in self and is_path(text):
+            attribute, _, rest = rest.partition(MARK)
+            name = f"{name}{MARK}{attribute}"
+        return Spec.of(name, rest)
+
+    def find(self, name: str) -> type[T]:
+        """Return the class that is called so.
+
+        Raises:
+            UsageError: if there is none, its module cannot be imported, or it is something else.
+        """
+        if name in self._builtin:
+            found = _load(self._builtin[name])
+        elif name in _plugins(self.group):
+            found = _loaded(_plugins(self.group)[name])
+        elif is_path(name):
+            found = load_path(name)
+        else:
+            known = self.names()
+            raise UsageError(
+                f"expected {a(self.what)} among {', '.join(known)}, or pkg.module:Class, got {name!r}; "
+                f"{did_you_mean(name, known)}see: torpor list {self.what}s"
+            )
+        if not (isinstance(found, type) and issubclass(found, self.base)):
+            raise UsageError(f"expected {name} to be a subclass of torpor's {self.base.__name__}, got {found!r}")
+        return found
+
+    def get(self, text: str) -> T:
+        """Return an object by its specification, such as ``"name"`` or ``"name:key=value:key=value"``.
+
+        Raises:
+            UsageError: if there is no such class, or it has no such options.
+        """
+        spec = self.spec(text)
+        kind = self.find(spec.name)
+        if spec.value:
+            raise UsageError(f"expected {spec.name}:KEY=VALUE, got {text!r}; name the option")
+        return kind(**typed(kind, spec.options, spec.name))
+
+
+@cache
+def _plugins(group: str) -> Mapping[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=group)}
+
+
+def _load(path: str) -> object:
+    module, _, attribute = path.partition(MARK)
+    found: object = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def _loaded(entry: EntryPoint) -> object:
+    try:
+        found: object = entry.load()
+    except (Exception, SystemExit) as error:  # a plug-in may raise anything
+        raise UsageError(
+            f"expected plug-in {entry.name!r} ({entry.value}) to load, got {type(error).__name__}: {error}; "
+            "mend or uninstall it"
+        ) from error
+    return found
+
+
+def is_path(text: str) -> bool:
+    """Tell whether a text starts like ``pkg.module:Name``.
+
+    >>> is_path("my.attacks:Mine:steps=3"), is_path("jpeg:75"), is_path("square:queries=500")
+    (True, False, False)
+    """
+    module, _, attribute = text.partition(MARK)
+    return all(part.isidentifier() for part in module.split(".")) and attribute.split(MARK)[0].isidentifier()
+
+
+def load_path(name: str) -> object:
+    """Return what ``pkg.module:Name`` names; the module is also looked for in the current folder.
+
+    Raises:
+        UsageError: if the module cannot be imported, or has no such name.
+    """
+    module_name, _, attribute = name.partition(MARK)
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:  # the user's module may raise anything
+        raise UsageError(
+            f"expected a module that can be imported, got {module_name!r}: {type(error).__name__}: {error}"
+        ) from error
+    if not hasattr(module, attribute):
+        raise UsageError(f"expected {attribute!r} in {module_name}, got none; check the spelling")
+    found: object = getattr(module, attribute)
+    return found
+
+
+def a(word: str) -> str:
+    """Return a word behind its article.
+
+    >>> a("attack"), a("defense")
+    ('an attack', 'a defense')
+    """
+    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
