@@ -62,6 +62,14 @@ class Audit:
         """Return everything but the folder, by name."""
         return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "folder"}
 
+    def all_records(self) -> pa.Table:
+        """Load every column of the per-sample records.
+
+        Raises:
+            DataError: if the file is missing or corrupt.
+        """
+        return self.records(self._columns())
+
     def records(self, columns: Sequence[str], row: Mapping[str, Any] | None = None) -> pa.Table:
         """Load columns of the per-sample records; nothing is read before this call.
 
@@ -75,15 +83,25 @@ class Audit:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        path, known = self.folder / "records.parquet", self._columns()
+        if missing := [column for column in columns if column not in known]:
+            raise DataError(f"expected column {missing[0]!r} in {path}, got only {', '.join(known)}")
+        try:
+            chosen = None if row is None else same_samples(row)
+            return pq.read_table(path, columns=list(columns), filters=chosen, page_checksum_verification=True)
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"expected readable records in {path}, got {error}; run the audit again") from error
+
+    def _columns(self) -> list[str]:
+        """Return the names of the columns of the records."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         path = self.folder / "records.parquet"
         if not path.is_file():
             raise DataError(f"expected records in {path}, got no such file; run the audit again")
         try:
-            known = pq.read_schema(path).names
-            if missing := [column for column in columns if column not in known]:
-                raise DataError(f"expected column {missing[0]!r} in {path}, got only {', '.join(known)}")
-            chosen = None if row is None else same_samples(row)
-            return pq.read_table(path, columns=list(columns), filters=chosen, page_checksum_verification=True)
+            return list(pq.read_schema(path).names)
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"expected readable records in {path}, got {error}; run the audit again") from error
 
