@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from torpor.core.errors import UsageError
 
 Level = Literal["sample", "row"]
 Dimension = Literal[
-    "ratio", "cost", "time", "energy", "memory", "count", "percent", "distance", "number", "text", "flag", "object"
+    *("ratio", "cost", "time", "energy", "memory", "count", "percent", "distance", "number"),
+    *("identity", "text", "flag", "object"),
 ]
-"""What a value is a number of: it decides which units a gate may write and how tables print it."""
+"""What a value is a number of: it decides which units a gate may write and how tables print it. The last four are no
+quantities: they say which sample or row it is, in words, whether something holds, or are composed of other values."""
+QUANTITIES: tuple[str, ...] = get_args(Dimension)[:9]
+DTYPES: Mapping[str, type] = {kind.__name__: kind for kind in (bool, int, float, str, list, dict)}
 
 
 @dataclass(frozen=True)
@@ -27,10 +34,10 @@ class Measure:
         help: one sentence: what it is, in which unit.
         better: which direction is good for who runs the target; None if neither is.
         null: what a missing value means; empty if it is never missing.
-        dtype: type of one value: bool, int, float, str, list or dict.
+        dtype: type of one value: bool, int, float, str, list (of whole numbers) or dict (of numbers).
         on_console: whether the console's table shows it.
 
-    >>> Measure("layers", "sample", "count", "Layers", "Layers that ran.", better="low", dtype=int).numeric
+    >>> Measure("layers", "sample", "count", "layers", "Layers that ran.", better="low", dtype=int).numeric
     True
     """
 
@@ -44,7 +51,61 @@ class Measure:
     dtype: type = float
     on_console: bool = False
 
+    def __post_init__(self) -> None:
+        if (
+            not self.name.isidentifier()
+            or self.dtype not in DTYPES.values()
+            or self.dimension not in get_args(Dimension)
+        ):
+            raise UsageError(
+                f"expected a measure whose name is an identifier, of a known dimension and of type "
+                f"{', '.join(DTYPES)}, got {self.name!r}, {self.dimension!r}, {self.dtype!r}"
+            )
+
     @property
     def numeric(self) -> bool:
         """Whether values can be aggregated and compared with a number."""
-        return self.dtype in (bool, int, float) and self.dimension not in ("text", "object")
+        return self.dimension in QUANTITIES
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return asdict(self) | {"dtype": self.dtype.__name__}
+
+    @classmethod
+    def of(cls, value: Mapping[str, Any]) -> Measure:
+        """Return a measure from JSON.
+
+        Raises:
+            UsageError: if it is none.
+        """
+        try:
+            return cls(**{**value, "dtype": DTYPES[value["dtype"]]})
+        except (TypeError, KeyError, AttributeError) as error:
+            raise UsageError(f"expected a measure, got {value!r:.60}; run the audit again") from error
+
+
+class Catalog:
+    """Measures by level and name, in order.
+
+    Raises:
+        UsageError: if two of one level have the same name.
+
+    >>> found = Catalog([Measure("layers", "sample", "count", "layers", "Layers that ran.", dtype=int)])
+    >>> found.at("sample")["layers"].help, list(found.at("row"))
+    ('Layers that ran.', [])
+    """
+
+    def __init__(self, measures: Iterable[Measure]) -> None:
+        self._levels: dict[str, dict[str, Measure]] = {level: {} for level in get_args(Level)}
+        for each in measures:
+            if each.name in self._levels[each.level]:
+                raise UsageError(f"expected one measure {each.name!r} of a {each.level}, got two; rename one")
+            self._levels[each.level][each.name] = each
+
+    def __iter__(self) -> Iterator[Measure]:
+        for level in self._levels.values():
+            yield from level.values()
+
+    def at(self, level: Level) -> Mapping[str, Measure]:
+        """Return the measures of one level by name."""
+        return self._levels[level]

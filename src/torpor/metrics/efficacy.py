@@ -12,7 +12,34 @@ import numpy as np
 import numpy.typing as npt
 
 from torpor.core.errors import UsageError
+from torpor.core.measures import Measure
 from torpor.metrics.vectors import vector
+
+_FREE = "no exit costs anything"
+EXITS: tuple[Measure, ...] = (
+    Measure("exit", "sample", "count", "exit", "Index of the last unit that ran.", better="low", dtype=int),
+    Measure(
+        "efficacy_eec",
+        "row",
+        "ratio",
+        "efficacy (trapezoid)",
+        "Early-exit efficacy by trapezoid, as Hong et al. (2021).",
+        better="high",
+        null=_FREE,
+    ),
+    Measure(
+        "efficacy_step",
+        "row",
+        "ratio",
+        "efficacy",
+        "Early-exit efficacy, step form: 1 - mean cost over the whole network's.",
+        better="high",
+        null=_FREE,
+        on_console=True,
+    ),
+    Measure("exit_histogram", "row", "object", "exits", "Samples that left at each exit.", dtype=list),
+)
+"""What audits measure of targets that exit early."""
 
 
 def exit_histogram(exits: npt.ArrayLike, K: int) -> npt.NDArray[np.int64]:  # noqa: N803 - the field's letter
@@ -73,6 +100,26 @@ def efficacy_eec(exits: npt.ArrayLike, exit_costs: npt.ArrayLike) -> float:
     share = np.concatenate([[0.0], np.cumsum(counts) / counts.sum()])
     widths = np.diff(costs, prepend=0.0)
     return float(((share[1:] + share[:-1]) / 2) @ widths)
+
+
+def exit_summary(exits: npt.ArrayLike, exit_costs: npt.ArrayLike) -> dict[str, float | list[int] | None]:
+    """Return the keys of :data:`EXITS` in a summary row; None where the exits cost nothing to compare.
+
+    Args:
+        exits: index of the exit that each sample took.
+        exit_costs: cumulative cost at each exit as a share of the whole network's, ``[K]``, ending in 1; NaN where the
+            network costs nothing.
+
+    >>> exit_summary([0, 1], [0.25, 1.0])
+    {'efficacy_eec': 0.625, 'efficacy_step': 0.375, 'exit_histogram': [1, 1]}
+    """
+    costs = np.asarray(exit_costs, dtype=np.float64)
+    free = bool(np.isnan(costs).all())
+    return {
+        "efficacy_eec": None if free else efficacy_eec(exits, costs),
+        "efficacy_step": None if free else efficacy_step(exits, costs),
+        "exit_histogram": exit_histogram(exits, len(costs)).tolist(),
+    }
 
 
 def eec_floor(exit_costs: npt.ArrayLike) -> float:
