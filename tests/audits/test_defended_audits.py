@@ -47,10 +47,10 @@ def test_there_is_a_row_for_every_cell_and_a_record_for_every_sample(audited: tu
     summary = json.loads((folder / "audit.json").read_text())["summary"]
     keys = ("attack", "defense", "attacker")
     assert [tuple(row[key] for key in keys) for row in summary] == [
-        (cell.attack, cell.defense, cell.attacker) for cell in plan.cells
+        (key.attack, key.condition.defense, key.condition.attacker) for key in plan.keys
     ]
     table = records(folder).to_pylist()
-    assert len(table) == len(plan.cells) * (plan.limit or 0)
+    assert len(table) == len(plan.keys) * (plan.limit or 0)
     for row in summary:
         own = [kept["slowdown"] for kept in table if all(kept[key] == row[key] for key in keys)]
         assert row["slowdown_mean"] == pytest.approx(sum(own) / len(own))

@@ -57,7 +57,7 @@ def test_every_sample_has_one_record_per_row(audited: tuple[Plan, Target, Path])
     table = records(folder)
     assert table.schema.equals(SCHEMA)
     keys = list(zip(*(table[name].to_pylist() for name in ("attack", "eps", "sample")), strict=True))
-    wanted = [(cell.attack, cell.budget.eps if cell.budget else None) for cell in plan.cells]
+    wanted = [(cell.attack, cell.budget.eps if cell.budget else None) for cell in plan.keys]
     assert sorted(keys, key=str) == sorted(((*row, sample) for row in wanted for sample in range(20)), key=str)
 
 
@@ -82,7 +82,7 @@ def test_a_larger_budget_never_costs_the_best_attack_anything(audited: tuple[Pla
 def test_examples_are_the_first_and_the_costliest_and_repeat_their_cost(audited: tuple[Plan, Target, Path]) -> None:
     plan, target, folder = audited
     table = records(folder).to_pylist()
-    attacked = [cell for cell in plan.cells if cell.budget]
+    attacked = [cell for cell in plan.keys if cell.budget]
     assert {path.stem for path in (folder / "examples").iterdir()} == {cell.slug for cell in attacked}
     for cell in attacked:
         assert cell.budget

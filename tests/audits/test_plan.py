@@ -4,23 +4,24 @@ import shlex
 
 import pytest
 
-from torpor.audits.plan import ADAPTIVE, BLIND, Cell, Plan, check_device, parse_eps
+from torpor.audits.conditions import ADAPTIVE, BLIND, RowKey
+from torpor.audits.plan import Plan, check_device, parse_eps
 from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
 
 
 def test_rows_are_every_attack_then_every_control_for_each_radius() -> None:
-    cells = Plan("t", ("pgd", "square"), "Linf", (0.05, 0.1)).cells
+    cells = Plan("t", ("pgd", "square"), "Linf", (0.05, 0.1)).keys
     names = ["pgd", "square", "control-noise", "control-flat", "control-shuffled"]
     rows = [(cell.attack, cell.budget.eps) for cell in cells if cell.budget]
-    assert cells[0] == Cell("clean", None)
+    assert cells[0] == RowKey("clean")
     assert rows == [(name, eps) for eps in (0.05, 0.1) for name in names]
 
 
 def test_each_defense_faces_clean_inputs_and_every_attack_twice() -> None:
     plan = Plan("t", ("pgd", "square"), "Linf", (0.05,), defenses=("jpeg", "jpeg:50"))
     for defense in plan.defenses:
-        found = [(cell.attack, cell.attacker) for cell in plan.cells if cell.defense == defense]
+        found = [(key.attack, key.condition.attacker) for key in plan.keys if key.condition.defense == defense]
         twice = [(name, attacker) for name in ("pgd", "square") for attacker in (BLIND, ADAPTIVE)]
         assert found == [("clean", None), *twice]
     with pytest.raises(UsageError, match="twice"):
@@ -84,5 +85,5 @@ def test_absent_devices_are_refused(name: str) -> None:
 
 
 def test_slugs_name_files() -> None:
-    assert Cell("pgd", Budget("Linf", 8 / 255)).slug == "pgd-Linf-0.031373"
+    assert RowKey("pgd", Budget("Linf", 8 / 255)).slug == "pgd-Linf-0.031373"
     assert check_device("cpu").type == "cpu"

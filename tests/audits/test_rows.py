@@ -9,7 +9,7 @@ from torpor.attacks.base import AttackResult
 from torpor.attacks.control_sets import costliest
 from torpor.attacks.controls import Noise
 from torpor.attacks.pgd import PGD
-from torpor.audits.plan import Cell
+from torpor.audits.conditions import Condition, RowKey
 from torpor.audits.rows import Clean, attacked_rows, clean_rows
 from torpor.core.work import Work
 from torpor.data.sets import Batch
@@ -36,7 +36,7 @@ def test_clean_rows_say_what_a_run_alone_costs() -> None:
     target = needle()
     clean = clean_batch(target)
     inputs = clean.inputs
-    rows = clean_rows(clean, target, Cell("clean", None), clean.outcome).to_pylist()
+    rows = clean_rows(clean, target, RowKey("clean"), clean.outcome).to_pylist()
     for row, image in zip(rows, inputs, strict=True):
         alone = target.run(image.unsqueeze(0))
         assert row["work"] == alone.work.counts[0].tolist()
@@ -56,7 +56,7 @@ def test_clean_rows_say_what_a_run_alone_costs() -> None:
 def test_attacked_rows_repeat_on_the_attacked_input() -> None:
     target = needle()
     result, batch = attacked(target), clean_batch(target)
-    rows = attacked_rows(batch, target, Cell("pgd", PGD(eps=0.3).budget), batch.outcome, result).to_pylist()
+    rows = attacked_rows(batch, target, RowKey("pgd", PGD(eps=0.3).budget), batch.outcome, result).to_pylist()
     for row, image, clean in zip(rows, result.inputs, result.clean_inputs, strict=True):
         assert row["work"] == target.run(image.unsqueeze(0)).work.counts[0].tolist()
         assert row["linf"] == pytest.approx((image - clean).abs().max().item(), abs=1e-7)
@@ -75,9 +75,9 @@ def test_refusals_are_nobody_s_headroom() -> None:
     early = Work(result.attacked.work.counts * ~passed.unsqueeze(1))
     own = replace(batch.outcome, refused=spared)
     stopped = replace(result, attacked=replace(result.attacked, work=early, refused=passed))
-    cell = Cell("pgd", PGD(eps=0.3).budget, "svm", "blind")
-    rows = attacked_rows(batch, target, cell, own, stopped).to_pylist()
-    free = attacked_rows(batch, target, cell, batch.outcome, result).to_pylist()
+    key = RowKey("pgd", PGD(eps=0.3).budget, Condition("svm", attacker="blind"))
+    rows = attacked_rows(batch, target, key, own, stopped).to_pylist()
+    free = attacked_rows(batch, target, key, batch.outcome, result).to_pylist()
     assert rows[3]["flops"] == 0 < rows[3]["flops_own"]
     assert None not in (free[0]["headroom"], free[3]["headroom"])
     assert [row["headroom"] for row in rows] == [None, free[1]["headroom"], free[2]["headroom"], 0.0]

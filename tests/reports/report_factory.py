@@ -129,7 +129,7 @@ def make_audit(folder: Path, *, eps: tuple[float, ...] = EPS, examples: bool = T
             moved = rng.random(SAMPLES) < min(0.95, strength * radius)
             parts.append(_rows(name, "attack", "Linf", radius, clean, np.where(moved, 2, clean)))
             if examples:
-                _save_examples(folder / "examples" / f"{name}-Linf-{radius:g}.safetensors", radius, rng)
+                _save_examples(folder / "examples" / f"{name}-Linf-{radius:.5g}.safetensors", radius, rng)
     for name, share in (("control-noise", 0.1), ("control-flat", 0.05), ("control-shuffled", 0.15)):
         moved = rng.random(SAMPLES) < share
         radius_of = max(eps) if name == "control-noise" else None

@@ -97,7 +97,6 @@ def test_hostile_strings_are_escaped_everywhere(tmp_path: Path) -> None:
             defense=HOSTILE, energy_reason=HOSTILE, utility_name=HOSTILE, stage=HOSTILE, tags={HOSTILE: [HOSTILE]}
         )
         row["flags"] = [HOSTILE]
-        row["norm"] = row["norm"] and HOSTILE
     (folder / "audit.json").write_text(json.dumps(audit))
     page = page_of(folder)
     assert not any("onerror" in attributes for _, attributes in page.tags)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from torpor.audits.conditions import RowKey
 from torpor.audits.evidence import notes, used_flags, weakness
 from torpor.audits.gate import CheckResult, Verdict, describe_row, doubted, row_tags, scalar
 from torpor.audits.integrity import doubt
@@ -15,17 +16,6 @@ from torpor.core.errors import DataError, UsageError
 
 MAY_NOT_GROW = ("slowdown_mean", "slowdown_p95", "slowdown_max", "headroom_mean", "flops_clean_mean")
 MAY_NOT_FALL = ("utility",)
-
-RowKey = tuple[str, str, str | None, str | None, float | None]
-
-
-def row_key(row: Mapping[str, Any]) -> RowKey:
-    """Return what identifies a summary row within its audit: attack, defense, attacker, norm and eps.
-
-    >>> row_key({"attack": "clean", "defense": "none", "attacker": None, "norm": None, "eps": None})
-    ('clean', 'none', None, None, None)
-    """
-    return row["attack"], row.get("defense") or "none", row.get("attacker"), row.get("norm"), row.get("eps")
 
 
 def compare_baseline(
@@ -90,10 +80,10 @@ def undecided_baseline(reason: str, target: str = "") -> CheckResult:
 def _by_key(audit: Audit) -> dict[RowKey, Mapping[str, Any]]:
     rows: dict[RowKey, Mapping[str, Any]] = {}
     for row in audit.summary:
-        if row_key(row) in rows:
+        if RowKey.of(row) in rows:
             raise DataError(f"expected one row for {describe_row(row)} in {audit.folder}, got two; run the audit again")
         if row["kind"] != "control":
-            rows[row_key(row)] = row
+            rows[RowKey.of(row)] = row
     return rows
 
 

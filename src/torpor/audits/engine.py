@@ -19,9 +19,10 @@ from torpor.attacks.control_sets import free_controls, matched_controls
 from torpor.attacks.universal import Learned, Universal
 from torpor.audits import examples
 from torpor.audits.claim import claimed
+from torpor.audits.conditions import ADAPTIVE, BLIND, Condition, RowKey
 from torpor.audits.digest import seal
 from torpor.audits.identity import REPAIRABLE, Identity, identify
-from torpor.audits.plan import ADAPTIVE, BLIND, Cell, Plan
+from torpor.audits.plan import Plan
 from torpor.audits.rows import Clean, attacked_rows, clean_rows
 from torpor.audits.source import source
 from torpor.audits.store import Store, save_tensors, write_atomically
@@ -101,14 +102,14 @@ def _run(plan: Plan, target: Target, data: DataSet, store: Store, identity: Iden
     free = Front(target, [(budget, _fitted(plan, target, data, store, budget)) for budget in plan.budgets])
     fronts = [_front(plan, name, free, data, store, progress) for name in plan.defenses]
     training_twins.cache_clear()  # or they would live as long as the process
-    cells = len(plan.cells) - 1  # the clean one takes no time
-    total = cells * (-(-plan.limit // plan.batch_size) + 1) + 1 if plan.limit else 0  # each is timed at the end
+    rows = len(plan.keys) - 1  # the clean one takes no time
+    total = rows * (-(-plan.limit // plan.batch_size) + 1) + 1 if plan.limit else 0  # each is timed at the end
     number = read = 0
     for _ in range(PASSES):
         number = read = 0
         for batch in data.batches("test", plan.batch_size, plan.limit):
-            if not store.has(number, batch.index.tolist() * len(plan.cells), batch.digest()):
-                before = number * cells
+            if not store.has(number, batch.index.tolist() * len(plan.keys), batch.digest()):
+                before = number * rows
                 tell = lambda text, row, before=before: progress(text, before + row, total)  # noqa: E731
                 _attack_batch(plan, free, fronts, batch, store, number, tell)
             number, read = number + 1, read + len(batch)
@@ -118,9 +119,9 @@ def _run(plan: Plan, target: Target, data: DataSet, store: Store, identity: Iden
     if number == 0:
         raise DataError(f"expected test samples in {data.name}, got none")
     store.merge(number)
-    examples.write(store, [cell.slug for cell in plan.cells if cell.budget])
+    examples.write(store, [key.slug for key in plan.keys if key.budget])
     targets = {front.defense: front.target for front in (free, *fronts)}
-    audit = summarize(plan, targets, data, store, lambda row: progress("timing", number * cells + row, total))
+    audit = summarize(plan, targets, data, store, lambda row: progress("timing", number * rows + row, total))
     if wrong := [row for row in audit["summary"] if row["n"] != read]:
         raise DataError(
             f"expected {read} samples in each row, got {wrong[0]['n']} of {wrong[0]['attack']}; delete "
@@ -157,8 +158,8 @@ def _fitted(
         if not isinstance(attack, Universal):
             attacks.append(attack)
             continue
-        cell = Cell(attack.id, budget, defense, None if defense == "none" else ADAPTIVE)
-        path = store.folder / "fitted" / f"{cell.slug}.safetensors"
+        key = RowKey(attack.id, budget, Condition(defense, attacker=None if defense == "none" else ADAPTIVE))
+        path = store.folder / "fitted" / f"{key.slug}.safetensors"
         learned = _saved(path, target.device)
         if learned is None:
             begin = time.perf_counter()
@@ -199,44 +200,44 @@ def _attack_batch(
     """Attack one batch in every way and write its shard."""
     inputs = free.target.space.check(free.target.read(batch.inputs))
     clean = Clean(free.target, batch, inputs, free.target.run(inputs))
-    tables = {Cell("clean", None): clean_rows(clean, free.target, Cell("clean", None), clean.outcome)}
+    tables = {RowKey("clean"): clean_rows(clean, free.target, RowKey("clean"), clean.outcome)}
     references = batch.references if len(batch.references) else None
     kept: dict[str, Tensor] = {}
     seconds: dict[str, float] = {}
 
     own = {front.defense: front.target.run(inputs) for front in fronts} | {free.defense: clean.outcome}
 
-    def keep(front: Front, cell: Cell, result: AttackResult, through: Sequence[str | None] = ()) -> None:
-        tables[cell] = attacked_rows(clean, front.target, cell, own[front.defense], result, through)
+    def keep(front: Front, key: RowKey, result: AttackResult, through: Sequence[str | None] = ()) -> None:
+        tables[key] = attacked_rows(clean, front.target, key, own[front.defense], result, through)
         found = examples.pick(clean, front.target, result)
-        kept.update({f"{cell.slug}/{field}": value for field, value in found.items()})
-        seconds[cell.slug] = result.seconds
+        kept.update({f"{key.slug}/{field}": value for field, value in found.items()})
+        seconds[key.slug] = result.seconds
 
     def attack(front: Front, one: Attack, attacker: str | None = None) -> AttackResult:
-        tell(Cell(one.id, one.budget, front.defense, attacker).slug, len(seconds))
+        tell(RowKey(one.id, one.budget, Condition(front.defense, attacker=attacker)).slug, len(seconds))
         return one(front.target, inputs, references=references, seed=plan.seed)
 
-    def cell_of(one: Attack) -> Cell:
-        return Cell(one.id, one.budget)
+    def key_of(one: Attack) -> RowKey:
+        return RowKey(one.id, one.budget)
 
-    best: dict[Cell, Transfer] = {}
+    best: dict[RowKey, Transfer] = {}
     for budget, wanted in free.attacks:
         results = [attack(free, one) for one in wanted]
-        best.update((cell_of(one), Transfer(free.target, found)) for one, found in zip(wanted, results, strict=True))
+        best.update((key_of(one), Transfer(free.target, found)) for one, found in zip(wanted, results, strict=True))
         for control in (*free_controls(budget), *matched_controls(budget, free.target, wanted, results)):
-            keep(free, cell_of(control), attack(free, control))
+            keep(free, key_of(control), attack(free, control))
     for front in fronts:
-        clean_cell = Cell("clean", None, front.defense)
+        clean_key = RowKey("clean", None, Condition(front.defense))
         tell(f"clean behind {front.defense}", len(seconds))
-        tables[clean_cell] = clean_rows(clean, front.target, clean_cell, own[front.defense])
-        seconds[clean_cell.slug] = 0.0
+        tables[clean_key] = clean_rows(clean, front.target, clean_key, own[front.defense])
+        seconds[clean_key.slug] = 0.0
         for one in (one for _, wanted in front.attacks for one in wanted):
-            known = best[cell_of(one)]
+            known = best[key_of(one)]
             sent = resent(known.own, front.target)
-            keep(front, Cell(one.id, one.budget, front.defense, BLIND), sent)
+            keep(front, RowKey(one.id, one.budget, Condition(front.defense, attacker=BLIND)), sent)
             crafted = costlier(front.target, attack(front, one, ADAPTIVE), sent)
-            keep(front, Cell(one.id, one.budget, front.defense, ADAPTIVE), crafted)
+            keep(front, RowKey(one.id, one.budget, Condition(front.defense, attacker=ADAPTIVE)), crafted)
             known.offer(crafted, front.defense)
-    for cell, found in best.items():
-        keep(free, cell, found.result, found.through)
-    store.write(number, pa.concat_tables(tables[cell] for cell in plan.cells), kept, seconds, batch.digest())
+    for key, found in best.items():
+        keep(free, key, found.result, found.through)
+    store.write(number, pa.concat_tables(tables[key] for key in plan.keys), kept, seconds, batch.digest())

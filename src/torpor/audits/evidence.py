@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from torpor.audits.conditions import RowKey
 from torpor.core.errors import UsageError, did_you_mean
 
 BEHIND = ("dead-gradients", "surrogate-not-tracking", "black-box-beats-white-box", "nothing-to-measure")
@@ -27,9 +28,8 @@ def weak_flags(row: Mapping[str, Any], summary: Sequence[Mapping[str, Any]] = ()
     """
     flags = _flags(row)
     if row.get("defense", "none") != "none":
-        budget = [row.get(key) for key in ("attack", "norm", "eps")]
-        free = [each for each in summary if each.get("defense", "none") == "none"]
-        same = [each for each in free if [each.get(key) for key in ("attack", "norm", "eps")] == budget]
+        free = RowKey.of(row).undefended
+        same = [each for each in summary if RowKey.of(each) == free]
         flags = flags & set(BEHIND) | {flag for each in same for flag in _flags(each)}
     return tuple(flag for flag in WEAK_FLAGS if flag in flags)
 

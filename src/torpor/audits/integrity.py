@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
+from torpor.audits.conditions import COLUMNS as KEY
+from torpor.audits.conditions import RowKey
 from torpor.audits.digest import file_digest
-from torpor.audits.read import Audit, same_samples
+from torpor.audits.read import Audit
 from torpor.core.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-COLUMNS = ("attack", "defense", "attacker", "norm", "eps", "slowdown", "flops", "flops_clean", "headroom")
+FIGURES = ("slowdown", "flops", "flops_clean", "headroom")
 CLOSE = 1e-6
 """Relative difference between what a row says and what its records say that is only rounding."""
-_KEY = ("attack", "defense", "attacker", "norm", "eps")
 
 
 def doubt(audit: Audit, *, records: bool = True) -> str:
@@ -59,14 +60,14 @@ def remarks(audit: Audit) -> list[str]:
 
 def _rows(audit: Audit) -> str:
     """Compare the rows with each other and with how many samples were read."""
-    keys = [tuple(row[name] for name in _KEY) for row in audit.summary]
+    keys = [RowKey.of(row) for row in audit.summary]
     if twice := [key for key in keys if keys.count(key) > 1]:
-        return f"two rows are of {_named(twice[0])}"
+        return f"two rows are of {twice[0]}"
     known = set(keys)
-    for attack, defense, _, norm, eps in keys:
-        for needed in ((attack, "none", None, norm, eps), ("clean", defense, None, None, None)):
+    for key in keys:
+        for needed in (key.undefended, key.clean):
             if needed not in known:
-                return f"the row of {_named(needed)} is missing, with which others are compared"
+                return f"the row of {needed} is missing, with which others are compared"
     read = (audit.samples or {}).get("read")
     for row in audit.summary:
         if row["n"] != read:
@@ -74,17 +75,11 @@ def _rows(audit: Audit) -> str:
     return ""
 
 
-def _named(key: Sequence[Any]) -> str:
-    attack, defense, attacker, norm, eps = key
-    words = [str(attack), *([f"{norm} {eps:.4g}"] if norm else []), *([str(attacker)] if attacker else [])]
-    return " ".join([*words, *([] if defense == "none" else [f"behind {defense}"])])
-
-
 def _records(audit: Audit) -> str:
     """Compute from the records what is cheap to compute, and compare it with the rows."""
-    table, counted = audit.records(COLUMNS), 0
+    table, counted = audit.records((*KEY, *FIGURES)), 0
     for row in audit.summary:
-        own = table.filter(same_samples(row))
+        own = table.filter(RowKey.of(row).matches())
         counted += len(own)
         if len(own) != row["n"]:
             return f"the records hold {len(own)} of {row['n']} samples of {row['attack']}"
@@ -101,7 +96,7 @@ def _figures(table: pa.Table) -> Mapping[str, float]:
     import numpy as np
 
     slowdown, flops, clean, headroom = (
-        np.asarray(table[name].to_numpy(zero_copy_only=False), dtype=np.float64) for name in COLUMNS[-4:]
+        np.asarray(table[name].to_numpy(zero_copy_only=False), dtype=np.float64) for name in FIGURES
     )
     found = {"flops_mean": flops.mean(), "flops_clean_mean": clean.mean(), "slowdown_mean": slowdown.mean()}
     found |= {f"slowdown_p{share}": np.quantile(slowdown, share / 100) for share in (50, 95, 99)}

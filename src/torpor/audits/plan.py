@@ -6,7 +6,7 @@ import json
 import shlex
 import warnings
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -14,41 +14,12 @@ from torpor import __version__
 from torpor.attacks.base import Attack
 from torpor.attacks.control_sets import control_ids
 from torpor.attacks.registry import ATTACKS, load_attack, takes_steps
+from torpor.audits.conditions import ADAPTIVE, BLIND, Condition, RowKey
 from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
 from torpor.targets.base import Target
 from torpor.targets.candidates import CandidateTarget
 from torpor.targets.steps import StepTarget
-
-BLIND, ADAPTIVE = "blind", "adaptive"
-"""Attackers who do not know of the defense, and who attack through it."""
-
-
-class Cell(NamedTuple):
-    """One row of the summary: what was done to every sample.
-
-    Attributes:
-        attack: its name; ``"clean"`` for none.
-        budget: of the attack; None for none.
-        defense: name of the defense, or ``"none"``.
-        attacker: :data:`BLIND` or :data:`ADAPTIVE`; None where there is no defense or no attack.
-    """
-
-    attack: str
-    budget: Budget | None
-    defense: str = "none"
-    attacker: str | None = None
-
-    @property
-    def slug(self) -> str:
-        """A name that files can have.
-
-        >>> Cell("pgd", Budget("L2", 0.5)).slug, Cell("pgd", Budget("L2", 0.5), "jpeg:75", "blind").slug
-        ('pgd-L2-0.5', 'pgd-L2-0.5-jpeg.75-blind')
-        """
-        words = [self.attack] if self.budget is None else [self.attack, self.budget.norm, f"{self.budget.eps:.5g}"]
-        words += [] if self.defense == "none" else [self.defense.replace(":", "."), self.attacker or ""]
-        return "-".join(word for word in words if word)
 
 
 @dataclass(frozen=True)
@@ -72,7 +43,7 @@ class Plan:
         timed: whether latency, energy and memory are measured at the end.
         defenses: names of defenses, such as ``"jpeg:75"``; each faces every attack twice, blind and adaptive.
 
-    >>> [cell.attack for cell in Plan("sdn-digits", ("deepsloth",)).cells]
+    >>> [key.attack for key in Plan("sdn-digits", ("deepsloth",)).keys]
     ['clean', 'deepsloth', 'control-noise', 'control-flat', 'control-shuffled']
     """
 
@@ -107,7 +78,7 @@ class Plan:
         for named, what in ((self.attacks, "attacks"), (self.defenses, "defenses")):
             if twice := [name for name in named if named.count(name) > 1]:
                 raise UsageError(f"expected different {what}, got {twice[0]} twice; leave one out")
-        names = [cell.slug for cell in self.cells]
+        names = [key.slug for key in self.keys]
         if twice := [name for name in names if names.count(name) > 1]:
             raise UsageError(f"expected different attacks, radii and defenses, got {twice[0]} twice; leave one out")
 
@@ -136,23 +107,23 @@ class Plan:
         ]
 
     @property
-    def cells(self) -> tuple[Cell, ...]:
+    def keys(self) -> tuple[RowKey, ...]:
         """The summary's rows: clean, attacks and their controls; then for each defense clean, and attacks twice."""
-        free = (Cell(name, budget) for budget in self.budgets for name in self._names(budget))
+        free = (RowKey(name, budget) for budget in self.budgets for name in self._names(budget))
         defended = (
-            cell
+            key
             for defense in self.defenses
-            for cell in (
-                Cell("clean", None, defense),
+            for key in (
+                RowKey("clean", None, Condition(defense)),
                 *(
-                    Cell(attack.id, budget, defense, attacker)
+                    RowKey(attack.id, budget, Condition(defense, attacker=attacker))
                     for budget in self.budgets
                     for attack in self.attacks_at(budget)
                     for attacker in (BLIND, ADAPTIVE)
                 ),
             )
         )
-        return (Cell("clean", None), *free, *defended)
+        return (RowKey("clean"), *free, *defended)
 
     def _names(self, budget: Budget) -> tuple[str, ...]:
         """Return the attacks with this budget, and their controls."""

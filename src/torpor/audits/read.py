@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torpor.audits.conditions import RowKey
 from torpor.audits.digest import KEY, content_digest
 from torpor.audits.schema import finite
 from torpor.audits.validate import DamagedAudit, validated
@@ -16,10 +17,8 @@ from torpor.core.errors import DataError, TorporError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Audit", "DamagedAudit", "IncompleteAudit", "read_audit", "same_samples"]
+__all__ = ["Audit", "DamagedAudit", "IncompleteAudit", "read_audit"]
 SCHEMA = "torpor.audit/1"
-EPS_TOLERANCE = 1e-6
-"""Relative difference below which two radii are the same budget (a radius may have been stored as float32)."""
 
 
 class IncompleteAudit(TorporError):  # noqa: N818 - it says what the folder is, as the reports do
@@ -87,7 +86,7 @@ class Audit:
         if missing := [column for column in columns if column not in known]:
             raise DataError(f"expected column {missing[0]!r} in {path}, got only {', '.join(known)}")
         try:
-            chosen = None if row is None else same_samples(row)
+            chosen = None if row is None else RowKey.of(row).matches()
             return pq.read_table(path, columns=list(columns), filters=chosen, page_checksum_verification=True)
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"expected readable records in {path}, got {error}; run the audit again") from error
@@ -165,20 +164,3 @@ def _doubt(raw: Mapping[str, Any]) -> str:
     if _digests(raw).get("audit") != content_digest(raw):
         return "audit.json was edited or damaged: it does not have its own digest; run the audit again"
     return ""
-
-
-def same_samples(row: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a pyarrow expression
-    """Return what picks the records of a row of the summary."""
-    import pyarrow.compute as pc
-
-    chosen = pc.field("attack") == row["attack"]
-    if row.get("attacker") is not None:
-        chosen &= pc.field("attacker") == row["attacker"]
-    for key in ("defense", "norm"):
-        value = row.get(key)
-        chosen &= pc.field(key).is_null() if value is None else pc.field(key) == value
-    eps = row.get("eps")
-    if eps is None:
-        return chosen & pc.field("eps").is_null()
-    slack = abs(eps) * EPS_TOLERANCE
-    return chosen & (pc.field("eps") >= eps - slack) & (pc.field("eps") <= eps + slack)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from torpor.attacks.base import AttackResult
-from torpor.audits.plan import Cell
+from torpor.audits.conditions import RowKey
 from torpor.audits.store import records_table
 from torpor.core.batches import Samples
 from torpor.core.budget import Budget
@@ -54,29 +54,29 @@ class Clean:
     outcome: Outcome
 
 
-def clean_rows(clean: Clean, target: Target, cell: Cell, own: Outcome) -> pa.Table:
+def clean_rows(clean: Clean, target: Target, key: RowKey, own: Outcome) -> pa.Table:
     """Return the records of the clean inputs, run on ``target``: the undefended one, or one behind a defense."""
     nothing = np.zeros(len(clean.batch), dtype=int)
     spent = _away(target, clean.inputs, clean.inputs, None) | {"forwards": nothing, "backwards": nothing}
-    return _rows(clean, target, cell, own, own, target.max_work(clean.inputs), spent)
+    return _rows(clean, target, key, own, own, target.max_work(clean.inputs), spent)
 
 
 def attacked_rows(
-    clean: Clean, target: Target, cell: Cell, own: Outcome, result: AttackResult, through: Sequence[str | None] = ()
+    clean: Clean, target: Target, key: RowKey, own: Outcome, result: AttackResult, through: Sequence[str | None] = ()
 ) -> pa.Table:
     """Return the records of one attack on one batch, run on ``target``.
 
     Args:
         clean: the batch without attack and defense.
         target: what was attacked.
-        cell: which row of the summary this is.
+        key: which row of the summary this is.
         own: of running the clean inputs on ``target``.
         result: of the attack.
         through: for each sample the defense through which its input was crafted, if not through ``target`` itself.
     """
     found = result.candidates
     spent: dict[str, Any] = {
-        **_away(target, result.clean_inputs, result.inputs, cell.budget),
+        **_away(target, result.clean_inputs, result.inputs, key.budget),
         "forwards": found.forwards.cpu().numpy(),
         "backwards": found.backwards.cpu().numpy(),
         "zero_gradient": _flags(found.zero_gradient),
@@ -85,7 +85,7 @@ def attacked_rows(
         "black_box_won": _flags(found.black_box_won),
         "found_through": list(through) or None,
     }
-    return _rows(clean, target, cell, own, result.attacked, result.static, spent)
+    return _rows(clean, target, key, own, result.attacked, result.static, spent)
 
 
 def _flags(values: Tensor | None) -> list[bool] | None:
@@ -105,7 +105,7 @@ def _away(target: Target, clean: Samples, inputs: Samples, budget: Budget | None
 
 
 def _rows(
-    clean: Clean, target: Target, cell: Cell, own: Outcome, outcome: Outcome, static: Work, spent: dict[str, Any]
+    clean: Clean, target: Target, key: RowKey, own: Outcome, outcome: Outcome, static: Work, spent: dict[str, Any]
 ) -> pa.Table:
     batch, free = clean.batch, clean.target
     count = len(batch)
@@ -115,11 +115,7 @@ def _rows(
     _check_bound(target, float(flops_static.max()))
     columns: dict[str, Any] = {
         "sample": batch.index.numpy(),
-        "attack": [cell.attack] * count,
-        "defense": [cell.defense] * count,
-        "attacker": [cell.attacker] * count,
-        "norm": [cell.budget.norm if cell.budget else None] * count,
-        "eps": [cell.budget.eps if cell.budget else None] * count,
+        **{name: [value] * count for name, value in key.to_json().items()},
         "flops_clean": flops_clean,
         "flops_own": flops_own,
         "flops": flops,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,10 @@ from torch import Tensor
 from torpor.attacks.registry import ATTACKS
 from torpor.attacks.spaces import spendable
 from torpor.attacks.standard import Standard
+from torpor.audits.conditions import BLIND, RowKey
 from torpor.audits.environment import environment
 from torpor.audits.flags import Flags
-from torpor.audits.plan import BLIND, Cell, Plan
+from torpor.audits.plan import Plan
 from torpor.audits.stages import stage_clock
 from torpor.audits.store import Store
 from torpor.audits.timing import at_four_caps, time_pairs, untimed
@@ -56,9 +56,9 @@ DEGRADED = {
 class _Row:
     """What one summary row gathers while the shards stream by."""
 
-    def __init__(self, criterion: Criterion, cell: Cell) -> None:
+    def __init__(self, criterion: Criterion, key: RowKey) -> None:
         self.criterion = criterion
-        self.guarded = cell.budget is None and cell.defense != "none"
+        self.guarded = key.budget is None and key.condition.defense != "none"
         self.cost, self.flags = CostSummary(), Flags()
         self.loops, self.scores, self.outputs = LoopSummary(), CorpusScores(), OutputSummary()
         self.samples = self.success = self.refused = 0
@@ -120,41 +120,37 @@ def summarize(
     """
     target = targets["none"]
     criterion = success(target.behavior)
-    rows = [_Row(criterion, cell) for cell in plan.cells]
+    rows = [_Row(criterion, key) for key in plan.keys]
     for table in store.tables():
-        for cell, row in zip(plan.cells, rows, strict=True):
-            row.update(_select(table, cell), _select(table, Cell("clean", None, cell.defense)))
+        for key, row in zip(plan.keys, rows, strict=True):
+            row.update(*(table.filter(each.matches()) for each in (key, key.clean)))
     seconds = store.seconds()
-    first = next(cell for cell in plan.cells if cell.budget)
+    first = next(key for key in plan.keys if key.budget)
     summary = []
-    for number, (cell, row) in enumerate(zip(plan.cells, rows, strict=True)):
+    for number, (key, row) in enumerate(zip(plan.keys, rows, strict=True)):
         tell(number)
-        budget, defended = cell.budget, targets[cell.defense]
-        pairs = load_file(store.folder / "examples" / f"{(cell if budget else first).slug}.safetensors")
+        budget, defended = key.budget, targets[key.condition.defense]
+        pairs = load_file(store.folder / "examples" / f"{(key if budget else first).slug}.safetensors")
         summary.append(
             {
                 "target": target.name,
-                "attack": cell.attack,
-                "defense": cell.defense,
-                "attacker": cell.attacker,
-                "norm": budget.norm if budget else None,
-                "eps": budget.eps if budget else None,
+                **key.to_json(),
                 "eps_spent": spendable(budget, target.space) if budget else None,
-                **_identity(cell.attack, target),
+                **_identity(key.attack, target),
                 **row.cost.compute(target.exit_costs if isinstance(target, GateTarget) else None),
-                **_family(defended, row, pairs, clean_only=budget is None, defended=cell.defense != "none"),
+                **_family(defended, row, pairs, clean_only=budget is None, defended=key.condition.defense != "none"),
                 **row.degraded(),
                 "refused_rate": row.refused / row.samples if row.refuses else None,
                 "cut_n": row.cut,
                 "success_rate": row.success / row.samples,
                 "success_criterion": str(criterion),
                 "utility_name": target.utility_name,
-                "attack_seconds": seconds[cell.slug] if budget else 0.0,
+                "attack_seconds": seconds[key.slug] if budget else 0.0,
                 "no_headroom_rate": row.flags.no_headroom,
                 "found_through": row.found_through or None,
-                "flags": _flags(plan, cell, row, rows),
-                **(_fit_cost(store.folder / "fitted" / f"{cell.slug}.safetensors")),
-                **_latency(target, _timed(plan, cell, target, defended, pairs)),
+                "flags": _flags(plan, key, row, rows),
+                **(_fit_cost(store.folder / "fitted" / f"{key.slug}.safetensors")),
+                **_latency(target, _timed(plan, key, target, defended, pairs)),
             }
         )
     config = {key: value for key, value in plan.to_json().items() if key != "torpor"}
@@ -170,25 +166,27 @@ def summarize(
     }
 
 
-def _flags(plan: Plan, cell: Cell, row: _Row, rows: Sequence[_Row]) -> list[str]:
+def _flags(plan: Plan, key: RowKey, row: _Row, rows: Sequence[_Row]) -> list[str]:
     """Return the flags of a row; controls face the undefended target only, so attacks meet them there alone."""
-    if cell.budget is None or cell.attack not in plan.attacks or cell.attacker == BLIND:
-        return ["nothing-to-measure"] if cell.budget is not None and row.flags.open == 0 else []
+    if key.budget is None or key.attack not in plan.attacks or key.condition.attacker == BLIND:
+        return ["nothing-to-measure"] if key.budget is not None and row.flags.open == 0 else []
     beside = {
         each.attack: other.flags
-        for each, other in zip(plan.cells, rows, strict=True)
-        if each.budget == cell.budget and each.defense == cell.defense and each.attack not in plan.attacks
+        for each, other in zip(plan.keys, rows, strict=True)
+        if each.budget == key.budget
+        and each.condition.defense == key.condition.defense
+        and each.attack not in plan.attacks
     }
     return row.flags.compute(beside)
 
 
-def _timed(plan: Plan, cell: Cell, target: Target, defended: Target, pairs: dict[str, Tensor]) -> dict[str, Any]:
+def _timed(plan: Plan, key: RowKey, target: Target, defended: Target, pairs: dict[str, Tensor]) -> dict[str, Any]:
     """Measure a row; behind defenses clean inputs only, or many defenses would be timed longer than attacked."""
     if not plan.timed:
         return untimed("this audit measures no time")
-    if cell.budget is not None and cell.defense != "none":
+    if key.budget is not None and key.condition.defense != "none":
         return untimed("behind a defense only clean inputs are timed")
-    return time_pairs(target, defended, pairs, clean_only=cell.budget is None)
+    return time_pairs(target, defended, pairs, clean_only=key.budget is None)
 
 
 def _latency(target: Target, timed: dict[str, Any]) -> dict[str, Any]:
@@ -209,15 +207,6 @@ def _fit_cost(path: Path) -> dict[str, Any]:
         "fit_backwards": int(spent["backwards"]),
         "fit_seconds": json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["seconds"],
     }
-
-
-def _select(table: pa.Table, cell: Cell) -> pa.Table:
-    wanted: dict[str, Any] = {"attack": cell.attack, "defense": cell.defense}
-    if cell.attacker is not None:
-        wanted["attacker"] = cell.attacker
-    if cell.budget is not None:
-        wanted |= {"norm": cell.budget.norm, "eps": cell.budget.eps}
-    return table.filter(reduce(pc.and_, (pc.equal(table[name], value) for name, value in wanted.items())))
 
 
 def _identity(attack: str, target: Target) -> dict[str, Any]:

@@ -53,13 +53,13 @@ def side_by_side(audits: Sequence[Audit]) -> list[dict[str, Any]]:
     >>> row["target"], [run["utility"] for run in row["runs"]]
     ('toy', [0.9, 0.9])
     """
-    from torpor.audits.baseline import row_key
+    from torpor.audits.conditions import RowKey
     from torpor.audits.gate import scalar
 
     loops = any(row.get("steps_mean") is not None for audit in audits for row in audit.summary)
     metrics = METRICS + (STEP_METRICS if loops else ())
-    tables: list[dict[tuple[Any, ...], Mapping[str, Any]]] = [
-        {(audit.target["name"], *row_key(row)): row for row in audit.summary} for audit in audits
+    tables: list[dict[tuple[str, RowKey], Mapping[str, Any]]] = [
+        {(audit.target["name"], RowKey.of(row)): row for row in audit.summary} for audit in audits
     ]
     joined = []
     for key in dict.fromkeys(key for table in tables for key in table):
@@ -67,8 +67,8 @@ def side_by_side(audits: Sequence[Audit]) -> list[dict[str, Any]]:
             {"run": str(audit.folder), **{metric: scalar(table.get(key, {}), metric) for metric in metrics}}
             for audit, table in zip(audits, tables, strict=True)
         ]
-        names = ("target", "attack", "defense", "attacker", "norm", "eps")
-        joined.append({**dict(zip(names, key, strict=True)), "runs": runs})
+        target, row = key
+        joined.append({"target": target, **row.to_json(), "runs": runs})
     return joined
 
 

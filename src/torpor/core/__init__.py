@@ -3,10 +3,10 @@
 from torpor.core.budget import NORMS, Budget
 from torpor.core.criteria import Criterion, Evidence, PreservesPrediction, ReachesStaticBound, Slowdown
 from torpor.core.errors import DataError, MeterError, TorporError, UsageError
+from torpor.core.measures import Catalog, Measure
 from torpor.core.outcome import Outcome
 from torpor.core.paper import Paper
 from torpor.core.prices import PriceList
-from torpor.core.records import Record
 from torpor.core.signals import GateSignals
 from torpor.core.space import ImageSpace
 from torpor.core.threat import Access, Stage, ThreatModel
@@ -18,18 +18,19 @@ __all__ = [
     "Access",
     "Behavior",
     "Budget",
+    "Catalog",
     "Criterion",
     "DataError",
     "Evidence",
     "GateSignals",
     "ImageSpace",
+    "Measure",
     "MeterError",
     "Outcome",
     "Paper",
     "PreservesPrediction",
     "PriceList",
     "ReachesStaticBound",
-    "Record",
     "Slowdown",
     "Stage",
     "ThreatModel",

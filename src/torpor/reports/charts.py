@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from torpor.audits.conditions import RowKey
 from torpor.core.budget_text import eps_axis
 from torpor.reports import plots
 from torpor.reports.plots import CLEAN, COLORS, CONTROL, Chart, Key, Series
@@ -225,8 +227,8 @@ def _series(summary: Sequence[Row], kind: str, norm: str | None = None) -> list[
     return found
 
 
-def _what(row: Row) -> tuple[str, str, str | None]:
-    return row["attack"], row.get("defense", "none"), row.get("attacker")
+def _what(row: Row) -> RowKey:
+    return replace(RowKey.of(row), budget=None)
 
 
 def _references(figure: go.Figure, audit: Row, across: tuple[float, float] | None = None) -> list[Key]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from torpor.audits.conditions import COLUMNS as KEY
+from torpor.audits.conditions import RowKey
 from torpor.reports.words import Row, finds, iterates
 
 if TYPE_CHECKING:
@@ -46,12 +48,12 @@ def rows_of(records: dict[str, np.ndarray], row: Row) -> np.ndarray:
     [False, True]
     """
     import numpy as np
+    import pyarrow as pa
 
-    mask: np.ndarray = (records["attack"] == row["attack"]) & (records["defense"] == row["defense"])
-    if row.get("attacker") is not None:
-        mask &= records["attacker"] == row["attacker"]
-    if row.get("eps") is None:
-        mask &= np.isnan(records["eps"])
-    else:
-        mask &= (records["norm"] == row["norm"]) & np.isclose(records["eps"], row["eps"], rtol=1e-6)
+    texts = {name: pa.array(records[name], pa.string(), from_pandas=True) for name in KEY if name != "eps"}
+    table = pa.table({**texts, "eps": pa.array(records["eps"], pa.float64(), from_pandas=True)})
+    mask = np.zeros(len(table), dtype=bool)
+    mask[table.append_column("place", [np.arange(len(table))]).filter(RowKey.of(row).matches())["place"].to_numpy()] = (
+        True
+    )
     return mask

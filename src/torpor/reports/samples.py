@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torpor.audits.conditions import RowKey
 from torpor.core.budget_text import counted, edits_text, eps_text
 from torpor.core.errors import DataError
 from torpor.core.files import require_file
@@ -79,23 +80,13 @@ def worst_samples(
         DataError: if a file of examples cannot be read.
     """
     summary, inputs = audit["summary"], str(audit["target"].get("inputs") or "image")
-    files = {path: row for path in sorted(folder.glob("*.safetensors")) if (row := _row_of(path, summary))}
+    paths = {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+    bare = (row for row in summary if row["kind"] == "attack" and RowKey.of(row) == RowKey.of(row).undefended)
+    known = {RowKey.of(row).slug: row for row in bare if row.get("slowdown_mean") is not None}
+    files = {path: known[name] for name, path in paths.items() if name in known}
     tops = [_top(files, name) for name in dict.fromkeys(row["attack"] for row in files.values())]
     tops.sort(key=lambda top: -float(top[1]["slowdown_mean"]))
     return [sample for path, row in tops[:attacks] for sample in _samples(path, row, records, inputs, per_attack)]
-
-
-def _row_of(path: Path, summary: Sequence[Row]) -> Row | None:
-    for row in summary:
-        start = f"{row['attack']}-{row['norm']}-"
-        if row["kind"] == "attack" and path.stem.startswith(start) and row.get("slowdown_mean") is not None:
-            try:
-                eps = float(path.stem.removeprefix(start))
-            except ValueError:
-                continue
-            if abs(eps - row["eps"]) <= 1e-4 * row["eps"]:
-                return row
-    return None
 
 
 def _top(files: dict[Path, Row], attack: str) -> tuple[Path, Row]:

@@ -10,10 +10,11 @@ from typing import Any
 
 from torpor.attacks.registry import ATTACKS, load_attack, takes_steps
 from torpor.audits.claim import claimed
+from torpor.audits.conditions import BLIND
 from torpor.audits.engine import run_audit
 from torpor.audits.environment import versions
 from torpor.audits.lock import PATIENCE_S, FolderLock
-from torpor.audits.plan import BLIND, Plan, check_seed, default_batch_size
+from torpor.audits.plan import Plan, check_seed, default_batch_size
 from torpor.audits.read import Audit, read_audit
 from torpor.audits.store import write_atomically
 from torpor.audits.workload import chosen_threads
