@@ -21,7 +21,7 @@ from torpor.audits.plan import Plan
 from torpor.audits.read import read_audit
 from torpor.targets import EarlyExitTarget
 from torpor.targets.base import Target
-from torpor.targets.candidates import clean_recall
+from torpor.core.objects import clean_recall
 from torpor.targets.detection import DetectorTarget
 from torpor.targets.resolve import load_target
 

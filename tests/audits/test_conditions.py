@@ -3,7 +3,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from torpor.audits.conditions import ADAPTIVE, BLIND, Condition, RowKey
+from torpor.audits.conditions import ADAPTIVE, NON_ADAPTIVE, Condition, RowKey
 from torpor.core.budget import Budget
 from torpor.core.errors import DataError
 
@@ -13,7 +13,7 @@ KEYS = [
     RowKey("pgd", Budget("L2", 0.25)),
     RowKey("pgd", Budget("Linf", 0.5)),
     RowKey("clean", None, Condition("jpeg:75")),
-    RowKey("pgd", Budget("L2", 0.5), Condition("jpeg:75", attacker=BLIND)),
+    RowKey("pgd", Budget("L2", 0.5), Condition("jpeg:75", attacker=NON_ADAPTIVE)),
     RowKey("pgd", Budget("L2", 0.5), Condition("jpeg:75", attacker=ADAPTIVE)),
     RowKey("pgd", Budget("L2", 0.5), Condition("jpeg:50", attacker=ADAPTIVE)),
 ]

@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 
-from torpor.audits.conditions import ADAPTIVE, BLIND, RowKey
+from torpor.audits.conditions import ADAPTIVE, NON_ADAPTIVE, RowKey
 from torpor.audits.plan import Plan, check_device, parse_eps
 from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
@@ -22,7 +22,7 @@ def test_each_defense_faces_clean_inputs_and_every_attack_twice() -> None:
     plan = Plan("t", ("pgd", "square"), "Linf", (0.05,), defenses=("jpeg", "jpeg:50"))
     for defense in plan.defenses:
         found = [(key.attack, key.condition.attacker) for key in plan.keys if key.condition.defense == defense]
-        twice = [(name, attacker) for name in ("pgd", "square") for attacker in (BLIND, ADAPTIVE)]
+        twice = [(name, attacker) for name in ("pgd", "square") for attacker in (NON_ADAPTIVE, ADAPTIVE)]
         assert found == [("clean", None), *twice]
     with pytest.raises(UsageError, match="twice"):
         Plan("t", ("pgd",), defenses=("jpeg", "jpeg"))

@@ -51,7 +51,7 @@ def test_pictures_and_boxes_are_scaled_alike_between_gray_bars(tmp_path: Path) -
 
 
 def test_pictures_and_boxes_are_stretched_alike(tmp_path: Path) -> None:
-    ((pixels, objects),) = CocoPictures(write(tmp_path), (1, 40, 20), bars=False).samples("test")
+    ((pixels, objects),) = CocoPictures(write(tmp_path), (1, 40, 20), letterbox=False).samples("test")
     assert objects.boxes[0].tolist() == [10, 0, 20, 40]
     assert (pixels[0, :, 12:] > 240).all()
 
@@ -75,7 +75,7 @@ def test_splits_are_disjoint(tmp_path: Path) -> None:
     data = CocoPictures(write(write(tmp_path), file="train.parquet", rows=60), (3, 20, 40))
     counts = {split: len(data.load(split)) for split in ("train", "validation", "test")}
     assert counts == {"train": 56, "validation": 4, "test": 1}
-    assert data.fingerprint() != CocoPictures(tmp_path, (3, 20, 40), bars=False).fingerprint()
+    assert data.fingerprint() != CocoPictures(tmp_path, (3, 20, 40), letterbox=False).fingerprint()
 
 
 @pytest.mark.parametrize(
@@ -114,13 +114,13 @@ def test_detectors_read_them_by_default(tmp_path: Path) -> None:
         target.data(None)
 
 
-@pytest.mark.parametrize("bars", [True, False])
-def test_own_pictures_come_to_a_detector_as_those_of_the_table_do(tmp_path: Path, bars: bool) -> None:
-    target = DetectorTarget(Lamps(), input_shape=(1, 8, 24), classes=["truck"], bars=bars)
+@pytest.mark.parametrize("letterbox", [True, False])
+def test_own_pictures_come_to_a_detector_as_those_of_the_table_do(tmp_path: Path, letterbox: bool) -> None:
+    target = DetectorTarget(Lamps(), input_shape=(1, 8, 24), classes=["truck"], letterbox=letterbox)
     (tmp_path / "own.png").write_bytes(picture()["bytes"])
     own, table = source(target, None, tmp_path / "own.png"), source(target, write(tmp_path), None)
     assert own.load("test").inputs.equal(table.load("test").inputs)
-    assert (own.load("test").inputs == GRAY).any() == bars
+    assert (own.load("test").inputs == GRAY).any() == letterbox
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no pictures of COCO beside the repository")

@@ -109,7 +109,7 @@ def test_models_by_name_know_the_classes_of_coco(
     assert isinstance(target, DetectorTarget)
     assert target.name == f"{name}-random"
     assert target.space.shape == shape
-    assert not target.bars, "an SSD stretches pictures to its size"
+    assert not target.letterbox, "an SSD stretches pictures to its size"
     assert len(target.classes) == classes
     assert set(CLASSES) < set(target.classes)
 

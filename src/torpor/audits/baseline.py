@@ -14,7 +14,7 @@ from torpor.audits.read import Audit
 from torpor.audits.settings import different_settings
 from torpor.core.errors import DataError, UsageError
 
-MAY_NOT_GROW = ("slowdown_mean", "slowdown_p95", "slowdown_max", "headroom_mean", "flops_clean_mean")
+MAY_NOT_GROW = ("slowdown_mean", "slowdown_p95", "slowdown_max", "headroom_mean", "cost_clean_mean")
 MAY_NOT_FALL = ("utility",)
 
 

@@ -12,7 +12,7 @@ from torpor.core.errors import DataError, UsageError
 if TYPE_CHECKING:
     import pyarrow.compute as pc
 
-BLIND, ADAPTIVE = "blind", "adaptive"
+NON_ADAPTIVE, ADAPTIVE = "non-adaptive", "adaptive"
 """Attackers who do not know of the defense, and who attack through it."""
 COLUMNS = ("attack", "defense", "attacker", "norm", "eps")
 """Columns of the records that tell their row."""
@@ -27,7 +27,7 @@ class Condition:
     Attributes:
         defense: name of the defense, or ``"none"``.
         tampering: name of what was done to the target before it was deployed, or ``"none"``.
-        attacker: :data:`BLIND` or :data:`ADAPTIVE`; None where there is no defense or no attack.
+        attacker: :data:`NON_ADAPTIVE` or :data:`ADAPTIVE`; None where there is no defense or no attack.
     """
 
     defense: str = "none"
@@ -85,7 +85,7 @@ class RowKey:
     def clean(self) -> RowKey:
         """The row of clean inputs under the same condition.
 
-        >>> RowKey("pgd", Budget("L2", 0.5), Condition("jpeg", attacker="blind")).clean.slug
+        >>> RowKey("pgd", Budget("L2", 0.5), Condition("jpeg", attacker="non-adaptive")).clean.slug
         'clean-jpeg'
         """
         return RowKey("clean", None, Condition(self.condition.defense, self.condition.tampering))
@@ -94,7 +94,7 @@ class RowKey:
     def undefended(self) -> RowKey:
         """The row of the same attack on the target without any defense.
 
-        >>> RowKey("pgd", Budget("L2", 0.5), Condition("jpeg", attacker="blind")).undefended.slug
+        >>> RowKey("pgd", Budget("L2", 0.5), Condition("jpeg", attacker="non-adaptive")).undefended.slug
         'pgd-L2-0.5'
         """
         return RowKey(self.attack, self.budget, Condition(tampering=self.condition.tampering))
@@ -103,9 +103,9 @@ class RowKey:
     def slug(self) -> str:
         """A name that files can have.
 
-        >>> pgd = RowKey("pgd", Budget("L2", 0.5), Condition("jpeg:75", attacker="blind"))
+        >>> pgd = RowKey("pgd", Budget("L2", 0.5), Condition("jpeg:75", attacker="non-adaptive"))
         >>> pgd.undefended.slug, pgd.slug
-        ('pgd-L2-0.5', 'pgd-L2-0.5-jpeg.75-blind')
+        ('pgd-L2-0.5', 'pgd-L2-0.5-jpeg.75-non-adaptive')
         """
         where, budget = self.condition, self.budget
         words = [self.attack, *([budget.norm, f"{budget.eps:.5g}"] if budget else [])]
@@ -115,13 +115,13 @@ class RowKey:
     def __str__(self) -> str:
         """Return the row in words, for messages.
 
-        >>> print(RowKey("pgd", Budget("L2", 0.5), Condition("jpeg:75", attacker="blind")))
-        pgd L2 0.5 blind behind jpeg:75
+        >>> print(RowKey("pgd", Budget("L2", 0.5), Condition("jpeg:75", attacker="non-adaptive")))
+        pgd L2 0.5 non-adaptive defended by jpeg:75
         """
         where, budget = self.condition, self.budget
         words = [self.attack, *([f"{budget.norm} {budget.eps:.4g}"] if budget else [])]
         words += [where.attacker] if where.attacker else []
-        words += [] if where.defense == "none" else [f"behind {where.defense}"]
+        words += [] if where.defense == "none" else [f"defended by {where.defense}"]
         return " ".join([*words, *([] if where.tampering == "none" else [f"after {where.tampering}"])])
 
     def matches(self) -> pc.Expression:

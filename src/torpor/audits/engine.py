@@ -19,7 +19,7 @@ from torpor.attacks.control_sets import free_controls, matched_controls
 from torpor.attacks.universal import Learned, Universal
 from torpor.audits import examples
 from torpor.audits.claim import claimed
-from torpor.audits.conditions import ADAPTIVE, BLIND, Condition, RowKey
+from torpor.audits.conditions import ADAPTIVE, NON_ADAPTIVE, Condition, RowKey
 from torpor.audits.digest import seal
 from torpor.audits.identity import REPAIRABLE, Identity, identify
 from torpor.audits.plan import Plan
@@ -89,7 +89,7 @@ def run_audit(plan: Plan, target: Target, out: Path, progress: Progress = lambda
     data = source(target, plan.data_dir, plan.inputs)
     identity = identify(plan, target, data)
     with claimed(plan.to_json() | identity.entries(), out, REPAIRABLE) as claim:
-        store = Store(out, claim.lock.verify)
+        store = Store(out, target.family.measures, claim.lock.verify)
         if claim.complete:
             store.clear()
             return out / "audit.json"
@@ -234,7 +234,7 @@ def _attack_batch(
         for one in (one for _, wanted in front.attacks for one in wanted):
             known = best[key_of(one)]
             sent = resent(known.own, front.target)
-            keep(front, RowKey(one.id, one.budget, Condition(front.defense, attacker=BLIND)), sent)
+            keep(front, RowKey(one.id, one.budget, Condition(front.defense, attacker=NON_ADAPTIVE)), sent)
             crafted = costlier(front.target, attack(front, one, ADAPTIVE), sent)
             keep(front, RowKey(one.id, one.budget, Condition(front.defense, attacker=ADAPTIVE)), crafted)
             known.offer(crafted, front.defense)

@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from torpor.attacks.controls import Shuffled
+from torpor.audits.store import ColumnsOf
+from torpor.targets.family import Family
 
 MOST = 0.5
 """``dead-gradients`` holds for more than this share of the samples with headroom."""
@@ -24,37 +26,30 @@ Booleans = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 class Flags:
-    """Gather the diagnostics of one row's records, batch by batch."""
+    """The diagnostics of one row's records.
 
-    def __init__(self) -> None:
-        self.samples = self.open = self.ended = 0
-        self.room = self.dearer = self.blind = self.stuck = self.black_box = 0
-        self.moved: list[np.ndarray[Any, np.dtype[np.float64]]] = []
-        self.slowdowns: list[np.ndarray[Any, np.dtype[np.float64]]] = []
+    Args:
+        family: of the target.
+        table: records of the row.
+        own: those of the clean inputs under the same condition, sample by sample.
+    """
 
-    def update(self, table: pa.Table, own: pa.Table) -> None:
-        """Add a batch of records.
-
-        Args:
-            table: of the row.
-            own: of the clean inputs behind the same defense, sample by sample.
-        """
-        clean, flops, static = (table[name].to_numpy() for name in ("flops_own", "flops", "flops_static"))
+    def __init__(self, family: Family[Any], table: pa.Table, own: pa.Table) -> None:
+        self.family = family
+        clean, cost, static = (table[name].to_numpy() for name in ("cost_own", "cost", "cost_static"))
         room = clean < static
-        self.room += int(room.sum())
-        self.dearer += int((flops > clean).sum())
-        self.blind += int((_true(table, "zero_gradient") & room).sum())
+        self.room, self.costlier = int(room.sum()), int((cost > clean).sum())
+        self.zero_gradient = int((_true(table, "zero_gradient") & room).sum())
         # an output that a cap or a guard ended, or an input that is rejected, is no matter of the gradients
-        held = _true(table, "capped") | (table["refused"].null_count == 0)
-        self.stuck += int((_true(table, "stuck") & room & ~held).sum())
-        self.black_box += int((_true(table, "black_box_won") & room).sum())
-        moved = table["moved"].to_numpy(zero_copy_only=False).astype(np.float64)
-        self.moved.append(moved[(flops < static) & ~np.isnan(moved)])
-        able = ~_full(table, own, "flops_own") & ~_true(own, "refused")
-        self.samples += len(table)
-        self.open += int(able.sum())
-        self.ended += int((_full(table, table, "flops") & able).sum())
-        self.slowdowns.append(table["slowdown"].to_numpy())
+        held = _holds(family.held(ColumnsOf(table)), len(table)) | (table["rejected"].null_count == 0)
+        self.diverged = int((_true(table, "surrogate_diverged") & room & ~held).sum())
+        self.black_box = int((_true(table, "black_box_won") & room).sum())
+        used = table["budget_used"].to_numpy(zero_copy_only=False).astype(np.float64)
+        self.used = used[(cost < static) & ~np.isnan(used)]
+        able = ~self._full(table, own, "cost_own") & ~_true(own, "rejected")
+        self.samples, self.open = len(table), int(able.sum())
+        self.ended = int((self._full(table, table, "cost") & able).sum())
+        self.slowdown = float(table["slowdown"].to_numpy().mean())
 
     @property
     def no_headroom(self) -> float:
@@ -70,12 +65,11 @@ class Flags:
         beside = controls or {}
         if self.open == 0:
             return ["nothing-to-measure"]
-        moved = np.concatenate(self.moved)
         found = {
-            "no-effect": self.dearer == 0,
-            "dead-gradients": self.blind > MOST * self.room,
-            "budget-unused": len(moved) > FEW * self.room and float(np.median(moved)) < UNUSED,
-            "surrogate-not-tracking": self.stuck > FEW * self.room,
+            "no-effect": self.costlier == 0,
+            "dead-gradients": self.zero_gradient > MOST * self.room,
+            "budget-unused": len(self.used) > FEW * self.room and float(np.median(self.used)) < UNUSED,
+            "surrogate-not-tracking": self.diverged > FEW * self.room,
             "black-box-beats-white-box": self.black_box > FEW * self.room,
             "control-beats-attack": any(self._loses(name, control) for name, control in beside.items()),
             "cap-reached-by-chance": any(map(self._no_better, beside.values())),
@@ -87,8 +81,8 @@ class Flags:
 
         The attack's own perturbation, shuffled, must cost more: a flat one stays what it was.
         """
-        mine, other = (float(np.concatenate(each.slowdowns).mean()) for each in (self, control))
-        if control.dearer == 0 or (self.ended == self.open and control.ended == control.open):
+        mine, other = self.slowdown, control.slowdown
+        if control.costlier == 0 or (self.ended == self.open and control.ended == control.open):
             return False
         return other > mine * (1 + TIE) if name == Shuffled.id else other >= mine * (1 - TIE)
 
@@ -96,13 +90,14 @@ class Flags:
         """Tell whether a control takes (nearly) all samples to the cap, as the attack does."""
         return all(each.ended >= (1 - FEW) * each.open > 0 for each in (self, control))
 
+    def _full(self, table: pa.Table, side: pa.Table, cost: str) -> Booleans:
+        """Return which samples cost the static bound of ``table``, or ran in ``side`` up to a cap of ``table``."""
+        full = np.asarray(side[cost].to_numpy() >= table["cost_static"].to_numpy(), dtype=bool)
+        return full | _holds(self.family.exhausted(ColumnsOf(side), ColumnsOf(table)), len(table))
 
-def _full(table: pa.Table, side: pa.Table, cost: str) -> Booleans:
-    """Return which samples cost the static bound of ``table``, or whose decoder in ``side`` ran up to the cap."""
-    full = np.asarray(table[cost].to_numpy() >= table["flops_static"].to_numpy(), dtype=bool)
-    if table["cap"].null_count or side["steps"].null_count:
-        return full
-    return np.asarray(full | (side["steps"].to_numpy() >= table["cap"].to_numpy()), dtype=bool)
+
+def _holds(values: list[bool] | None, count: int) -> Booleans:
+    return np.zeros(count, dtype=bool) if values is None else np.array(values, dtype=bool)
 
 
 def _true(table: pa.Table, column: str) -> Booleans:

@@ -10,7 +10,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
+from torpor.audits import version1
+from torpor.core.currency import SCALES, scales
 from torpor.core.errors import UsageError
+from torpor.core.measures import Catalog
+from torpor.core.records import RECORD
+from torpor.core.rows import ROW
+from torpor.metrics.efficacy import CLASS, EXITS
+from torpor.metrics.loops import LOOPS
+from torpor.metrics.outputs import OBJECTS
 
 AGGREGATES = ("mean", "p50", "p90", "p95", "p99", "max", "min")
 OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
@@ -23,55 +31,16 @@ OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
 }
 UNITS: Mapping[str, Mapping[str, Fraction]] = {
     "ratio": {"": Fraction(1), "x": Fraction(1), "%": Fraction(1, 100)},
-    "flops": {
-        "": Fraction(1),
-        "FLOP": Fraction(1),
-        "FLOPs": Fraction(1),
-        "KFLOPs": Fraction(10**3),
-        "MFLOPs": Fraction(10**6),
-        "GFLOPs": Fraction(10**9),
-    },
-    "time": {"s": Fraction(1), "ms": Fraction(1, 10**3), "us": Fraction(1, 10**6)},
-    "energy": {"J": Fraction(1), "mJ": Fraction(1, 10**3)},
-    "memory": {"B": Fraction(1), "KiB": Fraction(2**10), "MiB": Fraction(2**20)},
-    "count": {"": Fraction(1)},
+    "time": SCALES["seconds"],
+    "energy": SCALES["joules"],
+    "memory": SCALES["bytes"],
     "percent": {"": Fraction(1), "%": Fraction(1)},
-    "distance": {"": Fraction(1)},
+    **{name: {"": Fraction(1)} for name in ("count", "distance", "number")},
 }
-"""Units of each dimension, in FLOPs, seconds, joules or bytes. Where "" is missing, the unit must be written."""
+"""Units of each dimension; those of a cost are its currency's."""
+KNOWN = Catalog(dict.fromkeys((*RECORD, *ROW, CLASS, *EXITS, *LOOPS, *OBJECTS)))
+"""Measures of every audit and of the package's own families."""
 
-COLUMNS: Mapping[str, str] = {
-    **dict.fromkeys(("slowdown", "headroom", "utility", "utility_clean", "agreement"), "ratio"),
-    **dict.fromkeys(("flops", "flops_clean", "flops_static"), "flops"),
-    **dict.fromkeys(("linf", "l2", "l1"), "distance"),
-    **dict.fromkeys(("exit", "forwards", "backwards", "steps", "steps_clean", "edits"), "count"),
-    **dict.fromkeys(("similarity", "capped", "capped_clean", "clean_recall"), "ratio"),
-    **dict.fromkeys(("kept", "kept_clean"), "count"),
-    "i_loops": "percent",
-}
-"""Dimension of each per-sample column that can be aggregated."""
-
-KEYS: Mapping[str, str] = {
-    **dict.fromkeys((f"slowdown_{name}" for name in ("mean", "p50", "p95", "p99", "max")), "ratio"),
-    **dict.fromkeys(("headroom_mean", "efficacy_eec", "efficacy_step", "utility", "agreement"), "ratio"),
-    **dict.fromkeys(("flops_mean", "flops_clean_mean", "flops_static"), "flops"),
-    **dict.fromkeys(("linf_max", "l2_mean", "l1_mean", "bleu", "chrf"), "distance"),
-    **dict.fromkeys(("i_loops_mean", "i_loops_max", "i_loops_limit", "cap4_i_loops_mean"), "percent"),
-    **dict.fromkeys(("token_ratio_of_means", "token_mean_of_ratios", "cap_hit_rate", "cap_hit_rate_clean"), "ratio"),
-    **dict.fromkeys(("cap4_hit_rate", "similarity_mean", "ogf_mean"), "ratio"),
-    **dict.fromkeys(("steps_mean", "steps_clean_mean", "edits_mean", "cap"), "count"),
-    **dict.fromkeys(("n", "forwards", "backwards", "kept_mean", "kept_clean_mean"), "count"),
-    **dict.fromkeys(("clean_recall_mean", "map50", "map", "mota", "idf1"), "ratio"),
-    **dict.fromkeys(("refused_rate", "changed_rate", "changed_cost_ratio", "no_headroom_rate"), "ratio"),
-    **dict.fromkeys(("utility_loss_mean", "utility_loss_max"), "ratio"),
-    "hurt": "count",
-    **dict.fromkeys(("latency_s_p50", "attack_seconds"), "time"),
-    "latency_slowdown": "ratio",
-    "i_latency": "percent",
-    "energy_j": "energy",
-    "memory_bytes": "memory",
-}
-"""Dimension of each scalar of a summary row."""
 
 _GATE = re.compile(
     r"""\s*+(?:(?=[^\s:])(?P<selector>[^\s:()<>=!@]++)?(?:@(?P<defense>[^\s()<>=!@]+?))?\s*+:)?
@@ -94,7 +63,9 @@ class Gate:
         unit: as written; empty if none was.
         aggregate: how the samples become one value, or None.
         selector: attack whose rows are gated; None gates every attack.
-        defense: name of the defense behind which rows are gated, ``"none"`` for those without one; None gates all.
+        defense: name of the defense whose rows are gated, ``"none"`` for those without one; None gates all.
+        dimension: what the metric is a number of.
+        currency: that costs are in.
     """
 
     metric: str
@@ -104,11 +75,13 @@ class Gate:
     aggregate: str | None = None
     selector: str | None = None
     defense: str | None = None
+    dimension: str = "ratio"
+    currency: str = "flops"
 
     @property
-    def dimension(self) -> str:
-        """What the metric measures: a key of :data:`UNITS`."""
-        return (KEYS if self.aggregate is None else COLUMNS)[self.metric]
+    def units(self) -> Mapping[str, Fraction]:
+        """The units that the limit may be written in."""
+        return scales(self.currency) if self.dimension == "cost" else UNITS[self.dimension]
 
     @property
     def measure(self) -> str:
@@ -118,7 +91,7 @@ class Gate:
     @property
     def limit(self) -> float:
         """The right-hand side in the metric's own unit: 1.5 for ``150%``, 0.01 (seconds) for ``10ms``."""
-        scale = UNITS[self.dimension][self.unit]
+        scale = self.units[self.unit]
         return self.number * scale.numerator / scale.denominator
 
     def holds(self, value: float) -> bool:
@@ -127,7 +100,7 @@ class Gate:
 
     def show(self, value: float) -> str:
         """Write ``value``, given in the metric's own unit, in the gate's unit."""
-        scale = UNITS[self.dimension][self.unit]
+        scale = self.units[self.unit]
         return f"{value * scale.denominator / scale.numerator:.6g}{self.unit}"
 
     def __str__(self) -> str:
@@ -136,12 +109,14 @@ class Gate:
         return f"{prefix}{self.measure} {self.op} {repr(self.number).removesuffix('.0')}{self.unit}"
 
 
-def parse_gate(text: str) -> Gate:
+def parse_gate(text: str, catalog: Catalog = KNOWN, currency: str = "flops") -> Gate:
     """Parse one gate.
 
     Args:
-        text: such as ``"p95(slowdown) < 1.5"``, ``"latency_s_p50 < 10ms"``, ``"clean: mean(flops) < 20MFLOPs"`` or
-            ``"@jpeg:75: p95(slowdown) < 1.5"``.
+        text: such as ``"p95(slowdown) < 1.5"``, ``"latency_s_p50 < 10ms"``, ``"clean: mean(cost) < 20MFLOPs"`` or
+            ``"@jpeg:75: p95(slowdown) < 1.5"``. Names of version 1 of the format, such as ``flops``, are understood.
+        catalog: of what can be gated.
+        currency: that costs are in.
 
     Raises:
         UsageError: on malformed text, an unknown aggregate or metric, or a unit that the metric does not have.
@@ -153,18 +128,23 @@ def parse_gate(text: str) -> Gate:
     found = _GATE.fullmatch(text)
     if found is None:
         raise UsageError(
-            f"expected a gate such as 'p95(slowdown) < 1.5' or 'clean: mean(flops) < 20MFLOPs', got {text!r}; write "
+            f"expected a gate such as 'p95(slowdown) < 1.5' or 'clean: mean(cost) < 20MFLOPs', got {text!r}; write "
             f"AGG(METRIC) OP NUMBER[UNIT] with AGG in {', '.join(AGGREGATES)} and OP in {' '.join(OPERATORS)}"
         )
-    aggregate, column, key = found["aggregate"], found["column"], found["key"]
+    aggregate, written = found["aggregate"], found["column"] or found["key"]
+    columns, keys = ({name: each for name, each in catalog.at(at).items() if each.numeric} for at in ("sample", "row"))
     if aggregate is None:
-        _check_key(key, text)
+        metric = written if written in keys else version1.KEYS.get(written, written)
+        _check_key(metric, keys, columns, text)
+        dimension = keys[metric].dimension
     else:
         _check_known("an aggregate", aggregate, AGGREGATES, text)
-        _check_known("a per-sample metric", column, COLUMNS, text)
+        metric = written if written in columns else version1.COLUMNS.get(written, written)
+        _check_known("a per-sample metric", metric, columns, text)
+        dimension = columns[metric].dimension
     rows = found["selector"], found["defense"]
-    gate = Gate(column or key, found["op"], float(found["number"]), found["unit"], aggregate, *rows)
-    units = UNITS[gate.dimension]
+    gate = Gate(metric, found["op"], float(found["number"]), found["unit"], aggregate, *rows, dimension, currency)
+    units = gate.units
     if gate.unit not in units:
         names = ", ".join(name or "no unit" for name in units)
         got = repr(gate.unit) if gate.unit else "none"
@@ -174,13 +154,13 @@ def parse_gate(text: str) -> Gate:
     return gate
 
 
-def _check_key(key: str, text: str) -> None:
-    if key not in KEYS and key in COLUMNS:
+def _check_key(key: str, keys: Iterable[str], columns: Iterable[str], text: str) -> None:
+    if key not in keys and key in columns:
         raise UsageError(
             f"expected an aggregate around the per-sample metric {key!r}, got none in {text!r}; write mean({key}), or "
             f"another of {', '.join(AGGREGATES)}"
         )
-    _check_known("a summary metric", key, KEYS, text)
+    _check_known("a summary metric", key, keys, text)
 
 
 def _check_known(what: str, name: str, known: Iterable[str], text: str) -> None:

@@ -15,7 +15,7 @@ from torpor.core.errors import DataError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FIGURES = ("slowdown", "flops", "flops_clean", "headroom")
+FIGURES = ("slowdown", "cost", "cost_clean", "headroom")
 CLOSE = 1e-6
 """Relative difference between what a row says and what its records say that is only rounding."""
 
@@ -95,10 +95,10 @@ def _records(audit: Audit) -> str:
 def _figures(table: pa.Table) -> Mapping[str, float]:
     import numpy as np
 
-    slowdown, flops, clean, headroom = (
+    slowdown, cost, clean, headroom = (
         np.asarray(table[name].to_numpy(zero_copy_only=False), dtype=np.float64) for name in FIGURES
     )
-    found = {"flops_mean": flops.mean(), "flops_clean_mean": clean.mean(), "slowdown_mean": slowdown.mean()}
+    found = {"cost_mean": cost.mean(), "cost_clean_mean": clean.mean(), "slowdown_mean": slowdown.mean()}
     found |= {f"slowdown_p{share}": np.quantile(slowdown, share / 100) for share in (50, 95, 99)}
     found["slowdown_max"] = slowdown.max()
     if not np.isnan(headroom).all():

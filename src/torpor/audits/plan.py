@@ -14,7 +14,7 @@ from torpor import __version__
 from torpor.attacks.base import Attack
 from torpor.attacks.control_sets import control_ids
 from torpor.attacks.registry import ATTACKS, load_attack, takes_steps
-from torpor.audits.conditions import ADAPTIVE, BLIND, Condition, RowKey
+from torpor.audits.conditions import ADAPTIVE, NON_ADAPTIVE, Condition, RowKey
 from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
 from torpor.targets.base import Target
@@ -119,7 +119,7 @@ class Plan:
                     RowKey(attack.id, budget, Condition(defense, attacker=attacker))
                     for budget in self.budgets
                     for attack in self.attacks_at(budget)
-                    for attacker in (BLIND, ADAPTIVE)
+                    for attacker in (NON_ADAPTIVE, ADAPTIVE)
                 ),
             )
         )

@@ -8,17 +8,21 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torpor.audits import version1
+from torpor.audits.conditions import COLUMNS as IDENTIFYING
 from torpor.audits.conditions import RowKey
 from torpor.audits.digest import KEY, content_digest
-from torpor.audits.schema import finite
+from torpor.audits.schema import SCHEMA, finite
 from torpor.audits.validate import DamagedAudit, validated
 from torpor.core.errors import DataError, TorporError
+from torpor.core.measures import Catalog, Measure
+from torpor.core.records import RECORD
+from torpor.core.rows import ROW
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["Audit", "DamagedAudit", "IncompleteAudit", "read_audit"]
-SCHEMA = "torpor.audit/1"
 
 
 class IncompleteAudit(TorporError):  # noqa: N818 - it says what the folder is, as the reports do
@@ -35,13 +39,17 @@ class Audit:
         target: what was audited.
         environment: on what it was run.
         natural: benign percentiles, or None.
-        summary: one row per attack, defense and budget.
+        summary: one row per attack, condition and budget.
+        currency: what costs are in, such as ``"flops"``.
+        measures: of the target's family, on top of those of every audit.
+        units: of the target by defense, each with name, price and stage.
         command: the command line that repeats it, or None.
         clock: seconds per unit of a pipeline, and of its suppression; None for other targets.
         samples: how many were asked for and read, in how many batches; None in older audits.
         identity: fingerprints of target, data and code, and what they do not cover; None in older audits.
         digests: of the records and of all else; empty for older audits, and for those that no file holds.
         doubt: why the file may not be what was written; empty if it is.
+        schema: of the files.
     """
 
     folder: Path
@@ -50,30 +58,31 @@ class Audit:
     environment: Mapping[str, Any]
     natural: Mapping[str, Any] | None
     summary: Sequence[Mapping[str, Any]]
+    currency: str = "flops"
+    measures: tuple[Measure, ...] = ()
+    units: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     command: str | None = None
     clock: Mapping[str, Any] | None = None
     samples: Mapping[str, Any] | None = None
     identity: Mapping[str, Any] | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
     doubt: str = ""
+    schema: str = SCHEMA
+
+    @property
+    def catalog(self) -> Catalog:
+        """Every measure of its records and rows."""
+        return Catalog((*RECORD, *ROW, *self.measures))
 
     def parts(self) -> dict[str, Any]:
         """Return everything but the folder, by name."""
         return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "folder"}
 
-    def all_records(self) -> pa.Table:
-        """Load every column of the per-sample records.
-
-        Raises:
-            DataError: if the file is missing or corrupt.
-        """
-        return self.records(self._columns())
-
-    def records(self, columns: Sequence[str], row: Mapping[str, Any] | None = None) -> pa.Table:
+    def records(self, columns: Sequence[str] | None = None, row: Mapping[str, Any] | None = None) -> pa.Table:
         """Load columns of the per-sample records; nothing is read before this call.
 
         Args:
-            columns: names of the columns to load; no other column is read but those that pick the samples.
+            columns: names of the columns to load; all if None. No other column is read but those that pick the samples.
             row: a summary row, to load only the samples that it sums up.
 
         Raises:
@@ -82,27 +91,32 @@ class Audit:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        path, known = self.folder / "records.parquet", self._columns()
-        if missing := [column for column in columns if column not in known]:
-            raise DataError(f"expected column {missing[0]!r} in {path}, got only {', '.join(known)}")
-        try:
-            chosen = None if row is None else RowKey.of(row).matches()
-            return pq.read_table(path, columns=list(columns), filters=chosen, page_checksum_verification=True)
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(f"expected readable records in {path}, got {error}; run the audit again") from error
-
-    def _columns(self) -> list[str]:
-        """Return the names of the columns of the records."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         path = self.folder / "records.parquet"
         if not path.is_file():
             raise DataError(f"expected records in {path}, got no such file; run the audit again")
+        chosen = None if row is None else RowKey.of(row).matches()
         try:
-            return list(pq.read_schema(path).names)
+            stored = pq.read_schema(path).names
+            names = {self._today(name): name for name in stored}
+            wanted = [name for name in names if name in self.catalog.at("sample")] if columns is None else list(columns)
+            if missing := [column for column in wanted if column not in names]:
+                raise DataError(f"expected column {missing[0]!r} in {path}, got only {', '.join(names)}")
+            if self.schema == SCHEMA:
+                return pq.read_table(path, columns=wanted, filters=chosen, page_checksum_verification=True)
+            needed = dict.fromkeys((*wanted, *(IDENTIFYING if row is not None else ())))
+            old = pq.read_table(path, columns=[names[name] for name in needed], page_checksum_verification=True)
+            table = version1.upgraded_records(old)
+            return (table if chosen is None else table.filter(chosen)).select(wanted)
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"expected readable records in {path}, got {error}; run the audit again") from error
+
+    def _today(self, name: str) -> str:
+        return name if self.schema == SCHEMA else version1.COLUMNS.get(name, name)
+
+    def examples(self, row: Mapping[str, Any]) -> Path:
+        """Return the file of the saved inputs of a row of the summary; there need be none."""
+        slug = RowKey.of(row).slug
+        return self.folder / "examples" / f"{slug if self.schema == SCHEMA else version1.stored_slug(slug)}.safetensors"
 
 
 def read_audit(folder: Path) -> Audit:
@@ -119,6 +133,7 @@ def read_audit(folder: Path) -> Audit:
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as name:
     ...     parts = {"config": {}, "target": {"name": "toy"}, "environment": {}, "summary": []}
+    ...     parts |= {"currency": "flops", "measures": [], "units": {}}
     ...     _ = Path(name, "audit.json").write_text(json.dumps({"schema": SCHEMA, **parts}))
     ...     read_audit(Path(name)).target["name"]
     'toy'
@@ -134,7 +149,9 @@ def read_audit(folder: Path) -> Audit:
             )
         raise DataError(f"expected an audit in {folder}, got no audit.json there; pass the folder given to --out")
     raw = _load(path)
-    return Audit(folder, **validated(finite(raw), folder), digests=_digests(raw), doubt=_doubt(raw))
+    schema = str(raw["schema"])
+    parts = finite(raw) if schema == SCHEMA else version1.upgraded(finite(raw))
+    return Audit(folder, **validated(parts, folder), digests=_digests(raw), doubt=_doubt(raw), schema=schema)
 
 
 def _load(path: Path) -> Mapping[str, Any]:
@@ -143,7 +160,7 @@ def _load(path: Path) -> Mapping[str, Any]:
         json.dumps(raw, ensure_ascii=False).encode()  # not every string that JSON can write can be printed
     except (ValueError, RecursionError, OSError) as error:  # ValueError covers JSON and UTF-8
         raise DataError(f"expected JSON in {path}, got {error}; run the audit again") from error
-    if not isinstance(raw, dict) or raw.get("schema") != SCHEMA:
+    if not isinstance(raw, dict) or raw.get("schema") not in (SCHEMA, version1.SCHEMA):
         found = raw.get("schema") if isinstance(raw, dict) else type(raw).__name__
         raise DataError(f"expected schema {SCHEMA!r} in {path}, got {found!r}; read it with the torpor that wrote it")
     return raw

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,23 +17,15 @@ from torpor.audits.store import records_table
 from torpor.core.batches import Samples
 from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
-from torpor.core.objects import frames_of, to_json
 from torpor.core.outcome import Outcome
-from torpor.core.records import Record
 from torpor.core.space import VideoSpace
 from torpor.core.text import TextSpace, levenshtein
 from torpor.core.work import Work
 from torpor.data.sets import Batch
 from torpor.metrics.distances import distances
 from torpor.metrics.headroom import SLACK, headroom
-from torpor.metrics.loops import i_loops
 from torpor.metrics.slowdown import slowdown
 from torpor.targets.base import Target
-from torpor.targets.candidates import CandidateTarget, clean_recall
-from torpor.targets.gates import GateTarget
-from torpor.targets.steps import StepTarget
-
-_COLUMNS = tuple(Record.__annotations__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +71,7 @@ def attacked_rows(
         "forwards": found.forwards.cpu().numpy(),
         "backwards": found.backwards.cpu().numpy(),
         "zero_gradient": _flags(found.zero_gradient),
-        "moved": result.moved.cpu().to(torch.float64).numpy(),
+        "budget_used": result.moved.cpu().to(torch.float64).numpy(),
         "loss_fell": _flags(found.loss_fell),
         "black_box_won": _flags(found.black_box_won),
         "found_through": list(through) or None,
@@ -109,33 +100,33 @@ def _rows(
 ) -> pa.Table:
     batch, free = clean.batch, clean.target
     count = len(batch)
-    flops_clean = free.prices.cost(clean.outcome.work).numpy()
-    flops_own, flops = (target.prices.cost(each.work).numpy() for each in (own, outcome))
-    flops_static = target.prices.cost(static).numpy()
-    _check_bound(target, float(flops_static.max()))
+    cost_clean = free.prices.cost(clean.outcome.work).numpy()
+    cost_own, cost = (target.prices.cost(each.work).numpy() for each in (own, outcome))
+    cost_static = target.prices.cost(static).numpy()
+    _check_bound(target, float(cost_static.max()))
+    fell = spent.pop("loss_fell", None)
     columns: dict[str, Any] = {
         "sample": batch.index.numpy(),
         **{name: [value] * count for name, value in key.to_json().items()},
-        "flops_clean": flops_clean,
-        "flops_own": flops_own,
-        "flops": flops,
-        "flops_static": flops_static,
-        "slowdown": slowdown(flops, flops_clean),
-        "headroom": _defined(_taken(headroom(flops, flops_own, flops_static), own, outcome)),
+        "tampering": [key.condition.tampering] * count,
+        "cost_clean": cost_clean,
+        "cost_own": cost_own,
+        "cost": cost,
+        "cost_static": cost_static,
+        "slowdown": slowdown(cost, cost_clean),
+        "headroom": _taken(headroom(cost, cost_own, cost_static), own, outcome),
         "work": outcome.work.counts.tolist(),
-        "utility_clean": _defined(free.utility(clean.outcome.outputs, batch.references)),
-        "utility": _defined(target.utility(outcome.outputs, batch.references)),
+        "work_static": static.counts.tolist(),
+        "utility_clean": free.utility(clean.outcome.outputs, batch.references),
+        "utility": target.utility(outcome.outputs, batch.references),
         "cut": batch.cut,
-        "agreement": target.agreement(outcome.outputs, clean.outcome.outputs).numpy(),
-        "refused": None if outcome.refused is None else outcome.refused.cpu().numpy(),
-        **_family(clean, target, outcome, static),
+        "agreement": target.agreement(outcome.outputs, clean.outcome.outputs),
+        "rejected": outcome.refused,
+        "surrogate_diverged": None if fell is None else np.array(fell) & (cost <= cost_own) & (cost < cost_static),
         **spent,
+        **target.family.observe(target, clean.outcome, outcome, static, batch.references),
     }
-    fell = columns.get("loss_fell")
-    stuck = None if fell is None else (np.array(fell) & (flops <= flops_own) & (flops < flops_static))
-    columns["stuck"] = stuck
-    nothing = [None] * count
-    return records_table({name: nothing if columns.get(name) is None else columns[name] for name in _COLUMNS})
+    return records_table(columns, count, target.family.measures)
 
 
 def _check_bound(target: Target, most: float) -> None:
@@ -164,48 +155,3 @@ def _taken(
         return headrooms
     taken = np.where(outcome.refused.cpu().numpy(), np.maximum(headrooms, 0), headrooms)
     return np.where(own.refused.cpu().numpy(), np.nan, taken)
-
-
-def _family(clean: Clean, target: Target, outcome: Outcome, static: Work) -> dict[str, Any]:
-    """Return the columns that only this kind of target has."""
-    batch, before = clean.batch, clean.outcome
-    if isinstance(target, CandidateTarget):
-        return _objects(batch, before, outcome)
-    if isinstance(target, GateTarget):
-        return {
-            "exit": target.exits(outcome.work).numpy(),
-            "reference": batch.references.numpy() if len(batch.references) else None,
-        }
-    assert isinstance(target, StepTarget)
-    assert isinstance(clean.target, StepTarget)
-    steps, steps_clean = target.iterations(outcome.work).numpy(), clean.target.iterations(before.work).numpy()
-    return {
-        "steps": steps,
-        "steps_clean": steps_clean,
-        "i_loops": i_loops(steps, steps_clean),
-        "cap": target.iterations(static).numpy(),
-        "capped": [output.capped for output in outcome.outputs],
-        "capped_clean": [output.capped for output in before.outputs],
-        "output": [output.text for output in outcome.outputs],
-        "reference_text": list(batch.references) or None,
-    }
-
-
-def _objects(batch: Batch, clean: Outcome, outcome: Outcome) -> dict[str, Any]:
-    """Return what was found, in a picture, or is followed through the frames of a video."""
-    before, after = (
-        [[each.followed() for each in frames_of(found)] for found in side.outputs] for side in (clean, outcome)
-    )
-    recall = [clean_recall(*pair) for pair in zip(after, before, strict=True)]
-    return {
-        "kept_clean": [sum(map(len, frames)) for frames in before],
-        "kept": [sum(map(len, frames)) for frames in after],
-        "clean_recall": _defined(torch.tensor(recall, dtype=torch.float64)),
-        "found": list(map(to_json, outcome.outputs)),
-        "truth": list(map(to_json, batch.references)) or None,
-    }
-
-
-def _defined(values: np.ndarray[Any, np.dtype[np.float64]] | Tensor) -> list[float | None]:
-    """Return numbers, None where there are none."""
-    return [None if math.isnan(value) else value for value in values.tolist()]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from torpor.audits.gate_grammar import KEYS
+from torpor.core.measures import Catalog, Measure
+from torpor.core.rows import ROW
 
+SCHEMA = "torpor.audit/2"
+"""Of the files that are written today."""
 MOST = 2**53
 """Counts beyond this are none: no number of samples, steps or passes."""
 MOST_OF_ALL = 1e100
@@ -70,56 +73,61 @@ PAIR_OR_NULL: Kind = ("two numbers or null", maybe(is_list(maybe(is_number), 2))
 NUMBERS_BY_NAME: Kind = ("an object of numbers or null", maybe(is_map(is_number)))
 NUMBERS: Kind = ("a list of numbers or null", maybe(is_list(is_number)))
 
-ROW: Mapping[str, Kind] = {
-    **dict.fromkeys(KEYS, NUMBER_OR_NULL),
-    **dict.fromkeys(("success_rate", "fit_seconds", "eps_spent"), NUMBER_OR_NULL),
-    **dict.fromkeys(("cap", "cap4", "cap4_n", "latency_n", "hurt", "forwards", "backwards"), COUNT_OR_NULL),
-    **dict.fromkeys(("fit_forwards", "fit_backwards", "cut_n"), COUNT_OR_NULL),
-    **dict.fromkeys(("attacker", "norm", "behavior", "stage", "access", "utility_name"), TEXT_OR_NULL),
-    **dict.fromkeys((f"{name}_reason" for name in ("latency", "energy", "memory", "bleu")), TEXT_OR_NULL),
-    **dict.fromkeys((f"{name}_reason" for name in ("map50", "map", "mota", "idf1")), TEXT_OR_NULL),
-    **dict.fromkeys(("target", "success_criterion"), TEXT_OR_NULL),
-    **dict.fromkeys(("slowdown_ci95", "latency_ci95"), PAIR_OR_NULL),
-    **dict.fromkeys(("units_mean", "stage_flops_mean"), NUMBERS_BY_NAME),
+OF_TYPE: Mapping[type, Kind] = {
+    int: COUNT_OR_NULL,
+    float: NUMBER_OR_NULL,
+    str: TEXT_OR_NULL,
+    bool: ("true, false or null", maybe(lambda value: isinstance(value, bool))),
+    list: ("a list of whole numbers or null", maybe(is_list(is_count))),
+    dict: NUMBERS_BY_NAME,
+}
+"""Kind of a key of a summary row by the type of its measure."""
+_SPECIAL: Mapping[str, Kind] = {
     "attack": TEXT,
     "defense": TEXT,
+    "tampering": TEXT,
     "kind": ("clean, attack or control", lambda value: value in ("clean", "attack", "control")),
     "n": ("a number of samples from 1", lambda value: is_count(value) and value != 0),
     "eps": (
         "a positive number or null",
         maybe(lambda value: is_number(value) and isinstance(value, int | float) and 0 < value <= MOST_EPS),
     ),
-    "exit_histogram": ("a list of whole numbers or null", maybe(is_list(is_count))),
+    **dict.fromkeys(("slowdown_ci95", "latency_ci95"), PAIR_OR_NULL),
     "found_through": ("an object of whole numbers or null", maybe(is_map(is_count))),
-    "latency_valid": ("true, false or null", maybe(lambda value: isinstance(value, bool))),
     "tags": ("an object of lists of texts or null", maybe(is_map(is_list(is_text)))),
     "flags": ("a list of texts", is_list(is_text)),
 }
-"""Kind of each key of a summary row; keys that are not here may hold anything, and nothing reads them."""
+"""Keys of which more is known than the type."""
+
+
+def row_kinds(measures: Iterable[Measure]) -> dict[str, Kind]:
+    """Return the kind of each key of a summary row; keys that are not there may hold anything, and nothing reads them.
+
+    Args:
+        measures: of the target's family.
+    """
+    found = Catalog((*ROW, *measures)).at("row")
+    return {name: _SPECIAL.get(name, OF_TYPE[measure.dtype]) for name, measure in found.items()}
+
+
 REQUIRED = ("attack", "kind", "n", "flags")
 """Keys that every row has: without them nothing can be concluded from it."""
 
 TARGET: Mapping[str, Kind] = {
     "name": TEXT,
     **dict.fromkeys(("behavior", "mechanism", "utility_name", "rule", "accepts"), TEXT_OR_NULL),
-    "static_flops": NUMBER_OR_NULL,
+    "family": TEXT,
+    "static_cost": NUMBER_OR_NULL,
     "inputs": ("a kind of inputs or null", maybe(lambda value: is_text(value) and value != "")),
     "input_shape": ("a list of whole numbers or null", maybe(is_list(is_count))),
     "cap": ("a whole number from 1 or null", maybe(lambda value: is_count(value) and value != 0)),
     "exit_costs": NUMBERS,
-    "units": (
-        "a list of units with name and stage, or null",
-        maybe(
-            is_list(
-                lambda unit: isinstance(unit, dict) and is_text(unit.get("name")) and maybe(is_text)(unit.get("stage"))
-            )
-        ),
-    ),
 }
+UNIT: Mapping[str, Kind] = {"name": TEXT, "price": ("a number", is_number), "stage": TEXT_OR_NULL}
 NATURAL: Mapping[str, Kind] = {
     "n": ("a number of samples", is_count),
     "split": TEXT,
-    **dict.fromkeys(("slowdown_p999", "flops_p999"), NUMBER_OR_NULL),
+    **dict.fromkeys(("slowdown_p999", "cost_p999"), NUMBER_OR_NULL),
 }
 CLOCK: Mapping[str, Kind] = {
     "seconds_per_unit": NUMBERS_BY_NAME,

@@ -3,39 +3,38 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from torpor.core.errors import DataError
+from torpor.audits.conditions import RowKey
+from torpor.core.errors import DataError, UsageError
 from torpor.core.files import require_file
-from torpor.core.records import Record
+from torpor.core.measures import Catalog, Measure
+from torpor.core.records import RECORD
 
-_ARROW: dict[object, pa.DataType] = {
+_ARROW: dict[type, pa.DataType] = {
     int: pa.int64(),
     float: pa.float64(),
     str: pa.string(),
     bool: pa.bool_(),
-    tuple[int, ...]: pa.list_(pa.int64()),
+    list: pa.list_(pa.int64()),
 }
 
 
-def _field(name: str, annotation: object) -> pa.Field:
-    """Turn a field of :class:`Record` into a column; ``X | None`` is a nullable one."""
-    options = get_args(annotation)
-    nullable = NoneType in options
-    return pa.field(name, _ARROW[options[0] if nullable else annotation], nullable=nullable)
-
-
-SCHEMA = pa.schema([_field(name, annotation) for name, annotation in get_type_hints(Record).items()])
+def records_schema(measures: Sequence[Measure]) -> pa.Schema:
+    """Return the columns of the records of a family with these measures; those without a ``null`` hold no null."""
+    found = Catalog((*RECORD, *measures)).at("sample").values()
+    return pa.schema([pa.field(each.name, _ARROW[each.dtype], nullable=bool(each.null)) for each in found])
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -71,14 +70,18 @@ class Store:
 
     Args:
         folder: of the audit.
+        measures: of the target's family.
         verify: raises if the folder is not to be written any more; called before each write.
 
     Attributes:
         count: how many shards were merged; None before, when all that are there count.
     """
 
-    def __init__(self, folder: Path, verify: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, folder: Path, measures: Sequence[Measure] = (), verify: Callable[[], None] = lambda: None
+    ) -> None:
         self.folder, self.verify = folder, verify
+        self.schema = records_schema(measures)
         self.shards = folder / "shards"
         self.count: int | None = None
 
@@ -91,7 +94,7 @@ class Store:
             batch: digest of these samples.
         """
         try:
-            table = read_table(require_file(self._path(number, "parquet")), SCHEMA.names)
+            table = read_table(require_file(self._path(number, "parquet")), self.schema.names)
             load_file(require_file(self._path(number, "safetensors")))
             json.loads(require_file(self._path(number, "json")).read_text(encoding="utf-8"))
         except (DataError, OSError, ValueError, pa.ArrowException, SafetensorError):
@@ -131,7 +134,11 @@ class Store:
     def tables(self) -> Iterator[pa.Table]:
         """Yield the records of each of the merged shards, in order."""
         for number in range(self._count()):
-            yield read_table(self._path(number, "parquet"), SCHEMA.names)
+            yield read_table(self._path(number, "parquet"), self.schema.names)
+
+    def row(self, key: RowKey) -> pa.Table:
+        """Return the merged records of one row of the summary, in the order of the samples."""
+        return read_table(self.folder / "records.parquet", self.schema.names, key.matches())
 
     def seconds(self) -> dict[str, float]:
         """Return what each row's attack took, over all shards."""
@@ -162,7 +169,7 @@ class Store:
             )
         self.count = count
         partial = self.folder / "records.parquet.partial"
-        with pq.ParquetWriter(partial, SCHEMA, write_page_checksum=True) as writer:
+        with pq.ParquetWriter(partial, self.schema, write_page_checksum=True) as writer:
             for table in self.tables():
                 writer.write_table(table.replace_schema_metadata())
         self.verify()
@@ -193,6 +200,57 @@ def read_table(path: Path, columns: Sequence[str], filters: Any = None) -> pa.Ta
     return pq.read_table(path, columns=list(columns), filters=filters, page_checksum_verification=True)
 
 
-def records_table(columns: dict[str, Any]) -> pa.Table:
-    """Build records from columns in the order of the schema."""
-    return pa.table({name: columns[name] for name in SCHEMA.names}, schema=SCHEMA)
+def records_table(columns: Mapping[str, Any], count: int, measures: Sequence[Measure] = ()) -> pa.Table:
+    """Build records.
+
+    Args:
+        columns: tensors, arrays or lists ``[count]`` by name; None, or no entry, where nothing is defined.
+        count: samples.
+        measures: of the target's family.
+
+    Raises:
+        UsageError: if a column is no measure, has another number of samples, or holds null where none may be.
+    """
+    schema = records_schema(measures)
+    if unknown := columns.keys() - set(schema.names):
+        raise UsageError(f"expected columns that the target's family measures, got {', '.join(sorted(unknown))}")
+    arrays = []
+    for field in schema:
+        values = columns.get(field.name)
+        listed = [None] * count if values is None else _listed(values)
+        if len(listed) != count:
+            raise UsageError(f"expected {count} values of {field.name}, one per sample, got {len(listed)}")
+        try:
+            arrays.append(pa.array(listed, field.type))
+        except (pa.ArrowException, TypeError, ValueError) as error:
+            raise UsageError(f"expected {field.type} as {field.name} of each sample, got {error}") from error
+        if arrays[-1].null_count and not field.nullable:
+            raise UsageError(f"expected a value of {field.name} for each sample, got none for some; give it a null")
+    return pa.table(arrays, schema=schema)
+
+
+def _listed(values: Any) -> list[Any]:  # noqa: ANN401 - a tensor, an array or a sequence
+    """Return values as a list, None in place of NaN."""
+    found = values.tolist() if isinstance(values, Tensor | np.ndarray) else list(values)
+    return [None if isinstance(value, float) and math.isnan(value) else value for value in found]
+
+
+class ColumnsOf(Mapping[str, list[Any]]):
+    """The columns of a table as lists, each made when it is asked for.
+
+    >>> ColumnsOf(pa.table({"steps": [3, 4]}))["steps"]
+    [3, 4]
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+
+    def __getitem__(self, name: str) -> list[Any]:
+        found: list[Any] = self.table[name].to_pylist()
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.table.column_names)
+
+    def __len__(self) -> int:
+        return int(self.table.num_columns)

@@ -3,45 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from safetensors.torch import load_file
 from torch import Tensor
 
 from torpor.attacks.registry import ATTACKS
 from torpor.attacks.spaces import spendable
 from torpor.attacks.standard import Standard
-from torpor.audits.conditions import BLIND, RowKey
+from torpor.audits.conditions import NON_ADAPTIVE, RowKey
 from torpor.audits.environment import environment
 from torpor.audits.flags import Flags
 from torpor.audits.plan import Plan
-from torpor.audits.stages import stage_clock
-from torpor.audits.store import Store
-from torpor.audits.timing import at_four_caps, time_pairs, untimed
-from torpor.core.criteria import Criterion, Evidence, success
+from torpor.audits.schema import SCHEMA
+from torpor.audits.store import ColumnsOf, Store
+from torpor.audits.timing import time_pairs, untimed
+from torpor.core.criteria import Evidence
 from torpor.core.space import DenseSpace
 from torpor.data.sets import DataSet
 from torpor.metrics.degradation import degradation
-from torpor.metrics.loops import COLUMNS as LOOP_COLUMNS
-from torpor.metrics.loops import LoopSummary
 from torpor.metrics.natural import benign_percentile
-from torpor.metrics.outputs import COLUMNS as OUTPUT_COLUMNS
-from torpor.metrics.outputs import OutputSummary
-from torpor.metrics.summary import COLUMNS, NULLABLE, CostSummary
-from torpor.metrics.translation import CorpusScores
+from torpor.metrics.summary import COLUMNS, NULLABLE, cost_summary
 from torpor.targets.base import Target
-from torpor.targets.candidates import CandidateTarget
-from torpor.targets.gates import GateTarget
-from torpor.targets.steps import StepTarget
 from torpor.taxonomy import tags_for
 
-SCHEMA = "torpor.audit/1"
-COMPARED = ("agreement", "flops_clean", "utility_clean", "utility")
+COMPARED = ("agreement", "cost_clean", "utility_clean", "utility")
 """Columns that tell what a defense did to clean inputs."""
 DEGRADED = {
     "changed_rate": "share",
@@ -50,56 +40,7 @@ DEGRADED = {
     "utility_loss_max": "worst_loss",
     "hurt": "hurt",
 }
-"""Keys of the clean row behind a defense, and where they are from."""
-
-
-class _Row:
-    """What one summary row gathers while the shards stream by."""
-
-    def __init__(self, criterion: Criterion, key: RowKey) -> None:
-        self.criterion = criterion
-        self.guarded = key.budget is None and key.condition.defense != "none"
-        self.cost, self.flags = CostSummary(), Flags()
-        self.loops, self.scores, self.outputs = LoopSummary(), CorpusScores(), OutputSummary()
-        self.samples = self.success = self.refused = 0
-        self.refuses = False
-        self.cut: int | None = None
-        self.behind: list[pa.Table] = []
-        self.found_through: dict[str, int] = {}
-
-    def update(self, table: pa.Table, own: pa.Table) -> None:
-        columns = {name: table[name].to_numpy(zero_copy_only=False) for name in COLUMNS}
-        maybe = {name: columns[name].astype(np.float64) for name in NULLABLE}
-        steps, finds, exits = (table[name].null_count == 0 for name in ("steps", "kept", "exit"))
-        self.cost.update(columns | maybe | ({"exit": table["exit"].to_numpy()} if exits else {}))
-        if steps:
-            self.loops.update({name: table[name].to_numpy(zero_copy_only=False) for name in LOOP_COLUMNS})
-            self.scores.update(table["output"].to_pylist(), table["reference_text"].to_pylist())
-        if finds:
-            self.outputs.update({name: table[name].to_pylist() for name in OUTPUT_COLUMNS})
-        self.flags.update(table, own)
-        clean, agrees = table["flops_own"].to_numpy(), columns["agreement"].astype(bool)
-        met = self.criterion(Evidence(columns["flops"], clean, columns["flops_static"], agrees))
-        self.success += int((met & ~table["refused"].fill_null(False).to_numpy(zero_copy_only=False)).sum())
-        self.samples += len(table)
-        self.refused += int(pc.sum(table["refused"]).as_py() or 0)
-        if table["cut"].null_count == 0:
-            self.cut = (self.cut or 0) + int(pc.sum(pc.greater(table["cut"], 0)).as_py() or 0)
-        self.refuses |= table["refused"].null_count == 0
-        for name in table["found_through"].drop_null().to_pylist():
-            self.found_through[name] = self.found_through.get(name, 0) + 1
-        if self.guarded:
-            self.behind.append(table.select((*COMPARED, "refused")))
-
-    def degraded(self) -> dict[str, Any]:
-        """Return what a defense did to clean inputs; None for other rows."""
-        if not self.guarded:
-            return dict.fromkeys(DEGRADED)
-        table = pa.concat_tables(self.behind)
-        same, *others = (table[name].to_numpy(zero_copy_only=False).astype(np.float64) for name in COMPARED)
-        passed = ~table["refused"].fill_null(False).to_numpy(zero_copy_only=False)
-        found = degradation(same * passed, *others)
-        return {name: getattr(found, field) for name, field in DEGRADED.items()}
+"""Keys of the clean row of a defense, and where they are from."""
 
 
 def summarize(
@@ -115,69 +56,111 @@ def summarize(
         plan: what was done.
         targets: the target behind each defense by its name, and the undefended one as ``"none"``.
         data: what it was done with.
-        store: where the records are.
+        store: where the merged records are.
         tell: told the number of each row before it is timed.
     """
     target = targets["none"]
-    criterion = success(target.behavior)
-    rows = [_Row(criterion, key) for key in plan.keys]
-    for table in store.tables():
-        for key, row in zip(plan.keys, rows, strict=True):
-            row.update(*(table.filter(each.matches()) for each in (key, key.clean)))
-    seconds = store.seconds()
+    flags = {key: Flags(target.family, store.row(key), store.row(key.clean)) for key in plan.keys}
+    seconds, summary = store.seconds(), []
     first = next(key for key in plan.keys if key.budget)
-    summary = []
-    for number, (key, row) in enumerate(zip(plan.keys, rows, strict=True)):
+    for number, key in enumerate(plan.keys):
         tell(number)
-        budget, defended = key.budget, targets[key.condition.defense]
-        pairs = load_file(store.folder / "examples" / f"{(key if budget else first).slug}.safetensors")
+        pairs = load_file(store.folder / "examples" / f"{(key if key.budget else first).slug}.safetensors")
+        timed = _timed(plan, key, target, targets[key.condition.defense], pairs)
         summary.append(
             {
                 "target": target.name,
                 **key.to_json(),
-                "eps_spent": spendable(budget, target.space) if budget else None,
+                "tampering": key.condition.tampering,
+                "eps_spent": spendable(key.budget, target.space) if key.budget else None,
                 **_identity(key.attack, target),
-                **row.cost.compute(target.exit_costs if isinstance(target, GateTarget) else None),
-                **_family(defended, row, pairs, clean_only=budget is None, defended=key.condition.defense != "none"),
-                **row.degraded(),
-                "refused_rate": row.refused / row.samples if row.refuses else None,
-                "cut_n": row.cut,
-                "success_rate": row.success / row.samples,
-                "success_criterion": str(criterion),
-                "utility_name": target.utility_name,
-                "attack_seconds": seconds[key.slug] if budget else 0.0,
-                "no_headroom_rate": row.flags.no_headroom,
-                "found_through": row.found_through or None,
-                "flags": _flags(plan, key, row, rows),
+                **_recorded(key, target, targets[key.condition.defense], store.row(key)),
+                **_replayed(key, target, pairs),
+                "attack_seconds": seconds[key.slug] if key.budget else 0.0,
+                "no_headroom_rate": flags[key].no_headroom,
+                "flags": _flags(plan, key, flags),
                 **(_fit_cost(store.folder / "fitted" / f"{key.slug}.safetensors")),
-                **_latency(target, _timed(plan, key, target, defended, pairs)),
+                **timed,
+                **target.family.from_clock(timed["latency_slowdown"]),
             }
         )
     config = {key: value for key, value in plan.to_json().items() if key != "torpor"}
     return {
         "schema": SCHEMA,
+        "currency": target.prices.currency,
         "config": config | {"split": "test", "rule": target.details().get("rule")},
         "command": plan.command(store.folder.name),
         "target": describe_target(target),
+        "units": {name: _units(each) for name, each in targets.items()},
+        "measures": [measure.to_json() for measure in target.family.measures],
         "environment": environment(target.device),
-        "natural": natural_baseline(target, data, summary[0]["flops_mean"]),
-        "clock": stage_clock(target, data) if plan.timed and isinstance(target, CandidateTarget) else None,
+        "natural": natural_baseline(target, data, summary[0]["cost_mean"]),
+        "clock": _clock(target, data) if plan.timed else None,
         "summary": summary,
     }
 
 
-def _flags(plan: Plan, key: RowKey, row: _Row, rows: Sequence[_Row]) -> list[str]:
-    """Return the flags of a row; controls face the undefended target only, so attacks meet them there alone."""
-    if key.budget is None or key.attack not in plan.attacks or key.condition.attacker == BLIND:
-        return ["nothing-to-measure"] if key.budget is not None and row.flags.open == 0 else []
-    beside = {
-        each.attack: other.flags
-        for each, other in zip(plan.keys, rows, strict=True)
-        if each.budget == key.budget
-        and each.condition.defense == key.condition.defense
-        and each.attack not in plan.attacks
+def _recorded(key: RowKey, target: Target, defended: Target, table: pa.Table) -> dict[str, Any]:
+    """Return the keys of a row that follow from its records."""
+    columns = {name: table[name].to_numpy(zero_copy_only=False) for name in COLUMNS}
+    maybe = {name: columns[name].astype(np.float64) for name in NULLABLE}
+    rejected = table["rejected"].fill_null(False).to_numpy(zero_copy_only=False)
+    criterion = target.family.success
+    own, agrees = table["cost_own"].to_numpy(), columns["agreement"].astype(bool)
+    met = criterion(Evidence(columns["cost"], own, columns["cost_static"], agrees)) & ~rejected
+    rejects, measures_length = (table[name].null_count == 0 for name in ("rejected", "cut"))
+    through = table["found_through"].drop_null().to_pylist()
+    return {
+        **cost_summary(columns | maybe),
+        **target.family.summarize(defended, target, ColumnsOf(table)),
+        **_degraded(key, table, rejected),
+        "rejected_rate": float(rejected.mean()) if rejects else None,
+        "cut_n": int((table["cut"].to_numpy() > 0).sum()) if measures_length else None,
+        "success_rate": float(met.mean()),
+        "success_criterion": str(criterion),
+        "utility_name": target.utility_name,
+        "found_through": {name: through.count(name) for name in dict.fromkeys(through)} or None,
     }
-    return row.flags.compute(beside)
+
+
+def _degraded(key: RowKey, table: pa.Table, rejected: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, Any]:
+    """Return what a defense did to clean inputs; None for other rows."""
+    if key.budget is not None or key.condition.defense == "none":
+        return dict.fromkeys(DEGRADED)
+    same, *others = (table[name].to_numpy(zero_copy_only=False).astype(np.float64) for name in COMPARED)
+    found = degradation(same * ~rejected, *others)
+    return {name: getattr(found, field) for name, field in DEGRADED.items()}
+
+
+def _replayed(key: RowKey, target: Target, pairs: Mapping[str, Tensor]) -> Mapping[str, Any]:
+    """Return what runs of the saved inputs in another setting say; what a defense caps is not to be raised."""
+    if key.condition.defense != "none":
+        return {}
+    return target.family.replay(target, pairs["clean"], pairs["attacked" if key.budget else "clean"])
+
+
+def _clock(target: Target, data: DataSet) -> dict[str, Any] | None:
+    first = next(iter(data.batches("test", 1, 1)))
+    return target.family.clock(target, target.read(first.inputs))
+
+
+def _units(target: Target) -> list[dict[str, Any]]:
+    """Return what is counted, in the order of the columns of ``work``, and what one run costs."""
+    priced = zip(target.units, target.prices.per_unit, strict=True)
+    return [{"name": unit.name, "price": price, "stage": unit.stage or None} for unit, price in priced]
+
+
+def _flags(plan: Plan, key: RowKey, flags: Mapping[RowKey, Flags]) -> list[str]:
+    """Return the flags of a row; controls face the undefended target only, so attacks meet them there alone."""
+    if key.budget is None or key.attack not in plan.attacks or key.condition.attacker == NON_ADAPTIVE:
+        return ["nothing-to-measure"] if key.budget is not None and flags[key].open == 0 else []
+    beside = {
+        other.attack: found
+        for other, found in flags.items()
+        if (other.budget, other.condition.defense) == (key.budget, key.condition.defense)
+        and other.attack not in plan.attacks
+    }
+    return flags[key].compute(beside)
 
 
 def _timed(plan: Plan, key: RowKey, target: Target, defended: Target, pairs: dict[str, Tensor]) -> dict[str, Any]:
@@ -187,14 +170,6 @@ def _timed(plan: Plan, key: RowKey, target: Target, defended: Target, pairs: dic
     if key.budget is not None and key.condition.defense != "none":
         return untimed("behind a defense only clean inputs are timed")
     return time_pairs(target, defended, pairs, clean_only=key.budget is None)
-
-
-def _latency(target: Target, timed: dict[str, Any]) -> dict[str, Any]:
-    """Add the latency's increase in per cent for targets that iterate: the field's I-Latency."""
-    if not isinstance(target, StepTarget):
-        return timed
-    ratio = timed["latency_slowdown"]
-    return {**timed, "i_latency": None if ratio is None else 100 * (ratio - 1)}
 
 
 def _fit_cost(path: Path) -> dict[str, Any]:
@@ -224,37 +199,23 @@ def _identity(attack: str, target: Target) -> dict[str, Any]:
     }
 
 
-def _family(target: Target, row: _Row, pairs: dict[str, Tensor], *, clean_only: bool, defended: bool) -> dict[str, Any]:
-    """Return the keys of a row that only this kind of target has."""
-    if isinstance(target, CandidateTarget):
-        return row.outputs.compute(target.units)
-    if not isinstance(target, StepTarget):
-        return {}
-    own = row.loops.compute(cap=target.cap, context=target.details().get("context"))
-    free = dict.fromkeys(("cap4", "cap4_n", "cap4_i_loops_mean", "cap4_hit_rate"))
-    if not defended:  # what a guard caps is not to be raised
-        free = at_four_caps(target, pairs, clean_only=clean_only)
-    return own | row.scores.compute() | free
-
-
 def describe_target(target: Target) -> dict[str, Any]:
     """Return what ``audit.json`` says of the target."""
     return {
         "name": target.name,
+        "family": target.family.id,
         "behavior": target.behavior.value,
         "mechanism": target.mechanism,
         "inputs": target.space.kind,
         "accepts": target.space.accepts,
         "input_shape": list(target.space.shape) if isinstance(target.space, DenseSpace) else None,
         "utility_name": target.utility_name,
-        "static_flops": int(target.prices.cost(target.static_work()).item()),
-        "units": [{"name": unit.name, "flops": unit.flops, "stage": unit.stage or None} for unit in target.units],
-        **dict.fromkeys(("rule", "classes", "exit_costs")),
+        "static_cost": target.prices.cost(target.static_work()).item(),
         **target.details(),
     }
 
 
-def natural_baseline(target: Target, data: DataSet, flops_mean: float) -> dict[str, Any] | None:
+def natural_baseline(target: Target, data: DataSet, cost_mean: float) -> dict[str, Any] | None:
     """Run the validation split, which no attack is judged on, and return its 99.9th percentile of cost."""
     if not data.has("validation"):
         return None
@@ -262,6 +223,6 @@ def natural_baseline(target: Target, data: DataSet, flops_mean: float) -> dict[s
         target.prices.cost(target.run(target.read(batch.inputs)).work).numpy()
         for batch in data.batches("validation", 128)
     ]
-    flops = np.concatenate(costs)
-    worst = benign_percentile(flops)
-    return {"split": "validation", "n": len(flops), "flops_p999": worst, "slowdown_p999": worst / flops_mean}
+    cost = np.concatenate(costs)
+    worst = benign_percentile(cost)
+    return {"split": "validation", "n": len(cost), "cost_p999": worst, "slowdown_p999": worst / cost_mean}

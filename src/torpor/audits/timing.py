@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Any
 
 from torch import Tensor
@@ -12,9 +11,7 @@ from torpor.audits.examples import FIRST
 from torpor.meters import WallClock, energy_meter, memory_meter, paired_latency
 from torpor.meters.clock import elapsed
 from torpor.meters.latency import Call
-from torpor.metrics.loops import i_loops
 from torpor.targets.base import Target
-from torpor.targets.steps import StepTarget
 
 REPEATS = 6
 TIMED_S = 20.0  # what the timing of one row may take, or it would take longer than the attack
@@ -87,18 +84,3 @@ def _call(target: Target, stored: Tensor) -> Call:
     """Return a call that runs one stored input as deployed."""
     inputs = target.read(stored.unsqueeze(0))
     return lambda: target.run(inputs)
-
-
-def at_four_caps(target: StepTarget, examples: dict[str, Tensor], *, clean_only: bool = False) -> dict[str, Any]:
-    """Run the kept examples of one row with four times the cap, as far as the model has positions for that."""
-    with warnings.catch_warnings(action="ignore", category=UserWarning):  # of models with fewer positions: see "cap4"
-        free = target.with_cap(4 * target.cap)
-    sides = ("clean", "clean" if clean_only else "attacked")
-    outcomes = [free.run(free.read(examples[side])) for side in sides]
-    clean, attacked = (free.iterations(outcome.work) for outcome in outcomes)
-    return {
-        "cap4": free.cap,
-        "cap4_n": len(attacked),
-        "cap4_i_loops_mean": float(i_loops(attacked.numpy(), clean.numpy()).mean()),
-        "cap4_hit_rate": sum(output.capped for output in outcomes[1].outputs) / len(attacked),
-    }

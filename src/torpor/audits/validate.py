@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torpor.audits.schema import CLOCK, METER, NATURAL, NMS, REQUIRED, ROW, SAMPLES, TARGET, Kind, is_list, is_text
-from torpor.core.errors import DataError
+from torpor.audits.schema import (
+    CLOCK,
+    METER,
+    NATURAL,
+    NMS,
+    REQUIRED,
+    SAMPLES,
+    TARGET,
+    UNIT,
+    Kind,
+    is_list,
+    is_text,
+    row_kinds,
+)
+from torpor.core.errors import DataError, UsageError
+from torpor.core.measures import Catalog, Measure
+from torpor.core.records import RECORD
+from torpor.core.rows import ROW
 
-FAMILIES = {"D1": ("steps_mean", "kept_mean"), "D2": ("kept_mean",), "D3": ("steps_mean",)}
-"""Keys that rows of this behavior have no value of."""
 SIDES = {"text": 0, "wave": 1, "features": 2, "image": 3, "video": 4}
 """Numbers in the shape of one input, by kind; a text has none."""
-_ABSENT = {"defense": "none", **dict.fromkeys(("attacker", "norm", "eps", "stage", "access", "tags"))}
+_ABSENT = {
+    "defense": "none",
+    "tampering": "none",
+    **dict.fromkeys(("attacker", "norm", "eps", "stage", "access", "tags")),
+}
 """What older audits leave out."""
 
 
@@ -50,23 +68,49 @@ def validated(raw: Mapping[str, Any], where: Path) -> dict[str, Any]:
     summary = raw.get("summary")
     _expect(isinstance(summary, list), "a list of rows 'summary'", summary, where)
     assert isinstance(summary, list)
-    rows = [_row(row, f"row {number} of the summary", where) for number, row in enumerate(summary)]
-    _families(target, rows, where)
+    measures = _measures(raw.get("measures"), where)
+    kinds = row_kinds(measures)
+    rows = [_row(row, kinds, f"row {number} of the summary", where) for number, row in enumerate(summary)]
+    _names(measures, rows, where)
+    units = _units(raw.get("units"), where)
     if clock is not None:
-        _clock(clock, target, where)
-    parts = ("config", "natural", "command", "samples", "identity")
-    return {**{part: raw.get(part) for part in parts}, **_rest(target, environment, clock, rows)}
-
-
-def _rest(target: Any, environment: Any, clock: Any, rows: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: ANN401
+        _clock(clock, units.get("none", ()), where)
+    currency = raw.get("currency")
+    _expect(is_text(currency) and currency != "", "the name of a currency", currency, where)
+    parts = ("config", "natural", "command", "samples", "identity", "currency")
+    own = {"measures": measures, "units": units, "summary": rows, "clock": clock}
     whole = {**dict.fromkeys(("behavior", "mechanism", "rule")), **target}
-    return {"target": whole, "environment": {"meters": None, **environment}, "clock": clock, "summary": rows}
+    shared = {"target": whole, "environment": {"meters": None, **environment}}
+    return {**{part: raw.get(part) for part in parts}, **own, **shared}
 
 
-def _row(row: object, name: str, where: Path) -> dict[str, Any]:
+def _measures(raw: object, where: Path) -> tuple[Measure, ...]:
+    """Return what the target's family measures."""
+    _expect(isinstance(raw, list) and all(isinstance(each, dict) for each in raw), "a list 'measures'", raw, where)
+    assert isinstance(raw, list)
+    try:
+        found = tuple(map(Measure.of, raw))
+        Catalog((*RECORD, *ROW, *found))
+    except UsageError as error:
+        raise DamagedAudit(f"{error}, in {where}") from error
+    return found
+
+
+def _units(raw: object, where: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return the units of the target by defense."""
+    _expect(isinstance(raw, dict), "an object 'units'", raw, where)
+    assert isinstance(raw, dict)
+    for defense, units in raw.items():
+        _expect(isinstance(units, list) and all(isinstance(each, dict) for each in units), "units", units, where)
+        for unit in units:
+            _check(unit, UNIT, f"a unit of {defense}", where, tuple(UNIT))
+    return raw
+
+
+def _row(row: object, kinds: Mapping[str, Kind], name: str, where: Path) -> dict[str, Any]:
     _expect(isinstance(row, dict), f"an object as {name}", row, where)
     assert isinstance(row, dict)
-    _check(row, ROW, name, where, REQUIRED)
+    _check(row, kinds, name, where, REQUIRED)
     whole = {**_ABSENT, **row}
     budget = (whole["norm"] is None) + (whole["eps"] is None)
     right = {"attack": (0,), "clean": (2,), "control": (0, 2)}[whole["kind"]]
@@ -77,28 +121,20 @@ def _row(row: object, name: str, where: Path) -> dict[str, Any]:
     return whole
 
 
-def _families(target: Mapping[str, Any], rows: list[dict[str, Any]], where: Path) -> None:
-    """Check that rows have the keys of this kind of target, and say the same of its units."""
-    for key in FAMILIES.get(str(target.get("behavior")), ()):
-        found = next((row[key] for row in rows if row.get(key) is not None), None)
-        _expect(found is None, f"no {key!r} of a target of behavior {target['behavior']}", found, where)
-    names = {unit["name"] for unit in target.get("units") or ()}
-    if any(row.get("kept_mean") is not None for row in rows):
-        _expect(bool(names), "the units of a target that finds objects", target.get("units"), where)
-    free = [row for row in rows if row["defense"] == "none"]  # a defense may have units of its own
-    stages = next((set(row["stage_flops_mean"]) for row in free if row.get("stage_flops_mean")), set())
-    for row in free:
-        for key, known in (("units_mean", names), ("stage_flops_mean", stages)):
-            found = row.get(key)
-            _expect(not found or set(found) == known, f"the same names in each {key!r}", found, where)
-        if row.get("stage_flops_mean"):
-            _expect(bool(row.get("units_mean")), "'units_mean' beside 'stage_flops_mean'", row.get("units_mean"), where)
+def _names(measures: Sequence[Measure], rows: list[dict[str, Any]], where: Path) -> None:
+    """Check that undefended rows say the same names in each measure by name; a defense may have units of its own."""
+    for measure in measures:
+        if measure.level != "row" or measure.dtype is not dict:
+            continue
+        named = [set(row[measure.name]) for row in rows if row["defense"] == "none" and row.get(measure.name)]
+        wrong = next((names for names in named if names != named[0]), None)
+        _expect(wrong is None, f"the same names in each {measure.name!r}", wrong, where)
 
 
-def _clock(clock: Mapping[str, Any], target: Mapping[str, Any], where: Path) -> None:
+def _clock(clock: Mapping[str, Any], units: Sequence[Mapping[str, Any]], where: Path) -> None:
     _check(clock, CLOCK, "clock", where)
     seconds = clock.get("seconds_per_unit")
-    names = {unit["name"] for unit in target.get("units") or ()}
+    names = {unit["name"] for unit in units}
     _expect(not seconds or names <= set(seconds), "seconds of every unit", seconds, where)
     if seconds:
         _expect(is_text(clock.get("price_list")), "the name of a price list", clock.get("price_list"), where)

@@ -36,12 +36,9 @@ def attack(
     from torpor.audits.workload import chosen_threads
     from torpor.cli.console import status
     from torpor.cli.streams import say
-    from torpor.core.criteria import success
     from torpor.core.errors import UsageError
     from torpor.core.space import DenseSpace
-    from torpor.metrics.loops import i_loops
     from torpor.targets.resolve import load_target
-    from torpor.targets.steps import StepTarget
 
     if limit < 1:
         raise UsageError(f"expected a limit of 1 or more, got {limit}")
@@ -80,13 +77,9 @@ def attack(
         raise UsageError(f"expected a file that can be written, got {out}: {error}") from error
     evidence = result.evidence(system)
     slowdown = evidence.cost / evidence.clean
-    criterion = success(system.behavior)
-    longer = ""
-    if isinstance(system, StepTarget):
-        after, before = (system.iterations(outcome.work).numpy() for outcome in (result.attacked, result.clean))
-        longer = f"I-Loops {i_loops(after, before).mean():.0f} %, "
+    criterion = system.family.success
     say(
         f"{name} ({chosen.budget}) on {len(batch)} samples: mean slowdown {slowdown.mean():.2f}x, "
-        f"worst {slowdown.max():.2f}x, {longer}same output on {evidence.agrees.mean():.1%}, "
+        f"worst {slowdown.max():.2f}x, same output on {evidence.agrees.mean():.1%}, "
         f"{criterion} on {criterion(evidence).mean():.1%}, {result.seconds:.1f} s. Inputs: {out}"
     )

@@ -10,7 +10,6 @@ import typer
 
 if TYPE_CHECKING:
     from torpor.audits.gate import CheckResult
-    from torpor.audits.gate_grammar import Gate
     from torpor.audits.read import Audit
 
 
@@ -54,12 +53,10 @@ def check(
     """Gate a finished audit. Exit codes: 0 pass, 10 gate failed, 11 inconclusive, 2 wrong usage."""
     from torpor.audits.evidence import check_flags
     from torpor.audits.gate import overall
-    from torpor.audits.gate_grammar import parse_gate
     from torpor.cli.streams import say
     from torpor.core.errors import UsageError
 
-    parsed = [parse_gate(text) for text in gates or ()]
-    if not parsed and baseline is None:
+    if not gates and baseline is None:
         raise UsageError("expected a gate or --baseline, got neither; try torpor check RUN 'p95(slowdown) < 1.5'")
     if tolerance is not None and baseline is None:
         raise UsageError("expected --baseline with --tolerance, got none; name the audit to compare with")
@@ -67,7 +64,7 @@ def check(
         raise UsageError("expected --baseline with --allow-different-settings, got none; name the older audit")
     accepted = check_flags(accept_flag or ())
     audit, results = _evaluate(
-        run, parsed, baseline, 0.05 if tolerance is None else tolerance, accepted, allow_different_settings
+        run, gates or (), baseline, 0.05 if tolerance is None else tolerance, accepted, allow_different_settings
     )
     if junit is not None:
         from torpor.reports.junit import junit_xml
@@ -87,10 +84,11 @@ def check(
 
 
 def _evaluate(
-    run: Path, gates: Sequence[Gate], baseline: Path | None, tolerance: float, accepted: Sequence[str], allow: bool
+    run: Path, gates: Sequence[str], baseline: Path | None, tolerance: float, accepted: Sequence[str], allow: bool
 ) -> tuple[Audit | None, list[CheckResult]]:
     from torpor.audits.baseline import compare_baseline, undecided_baseline
     from torpor.audits.gate import evaluate_gates, undecided
+    from torpor.audits.gate_grammar import parse_gate
     from torpor.audits.read import DamagedAudit, IncompleteAudit, read_audit
     from torpor.audits.settings import other_versions
     from torpor.cli.streams import say
@@ -99,8 +97,9 @@ def _evaluate(
         audit = read_audit(run)
     except (IncompleteAudit, DamagedAudit) as error:
         reason = str(error)
-        return None, [undecided(gate, reason) for gate in gates] or [undecided_baseline(reason)]
-    results = evaluate_gates(audit, gates, accepted)
+        return None, [undecided(parse_gate(text), reason) for text in gates] or [undecided_baseline(reason)]
+    parsed = [parse_gate(text, audit.catalog, audit.currency) for text in gates]
+    results = evaluate_gates(audit, parsed, accepted)
     if baseline is not None:
         try:
             old = read_audit(baseline)

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torpor.core.errors import UsageError
-from torpor.core.units import Behavior
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,18 +88,6 @@ class PreservesPrediction(Criterion):
 
     def __str__(self) -> str:
         return "prediction kept"
-
-
-def success(behavior: Behavior) -> Criterion:
-    """Return what counts as a success against targets of ``behavior``: twice as dear, and nobody notices.
-
-    Where the attack is on the number of iterations or outputs, a dearer output is a longer one, so it cannot stay the
-    same.
-
-    >>> str(success(Behavior.COMPUTATION)), str(success(Behavior.ITERATION))
-    ('(slowdown >= 2 and prediction kept)', 'slowdown >= 2')
-    """
-    return Slowdown(2) & PreservesPrediction() if behavior is Behavior.COMPUTATION else Slowdown(2)
 
 
 @dataclass(frozen=True)

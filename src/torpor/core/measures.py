@@ -9,13 +9,11 @@ from typing import Any, Literal, get_args
 from torpor.core.errors import UsageError
 
 Level = Literal["sample", "row"]
-Dimension = Literal[
-    *("ratio", "cost", "time", "energy", "memory", "count", "percent", "distance", "number"),
-    *("identity", "text", "flag", "object"),
-]
+Quantity = Literal["ratio", "cost", "time", "energy", "memory", "count", "percent", "distance", "number"]
+Dimension = Literal[Quantity, "identity", "text", "flag", "object"]
 """What a value is a number of: it decides which units a gate may write and how tables print it. The last four are no
 quantities: they say which sample or row it is, in words, whether something holds, or are composed of other values."""
-QUANTITIES: tuple[str, ...] = get_args(Dimension)[:9]
+QUANTITIES: tuple[str, ...] = get_args(Quantity)
 DTYPES: Mapping[str, type] = {kind.__name__: kind for kind in (bool, int, float, str, list, dict)}
 
 

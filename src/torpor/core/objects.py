@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ from torch import Tensor
 
 from torpor.core.errors import UsageError
 
+SAME = 0.5
+"""Boxes of one class that overlap by this much show the same object."""
 UNTRACKED = -1
 """The number of an object that no track follows."""
 
@@ -129,3 +131,25 @@ def box_iou(one: Tensor, other: Tensor) -> Tensor:
 def box_area(boxes: Tensor) -> Tensor:
     """Return the area of boxes ``[..., 4]``, in square pixels."""
     return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+
+
+def still_found(found: Objects, known: Objects) -> Tensor:
+    """Tell which of the ``known`` objects are found, with their class, bool ``[K]``.
+
+    >>> one = Objects(torch.tensor([[0.0, 0, 4, 4]]), torch.tensor([1]))
+    >>> still_found(one, one).tolist(), still_found(Objects(one.boxes, one.labels + 1), one).tolist()
+    ([True], [False])
+    """
+    same = (box_iou(known.boxes, found.boxes) >= SAME) & (known.labels[:, None] == found.labels)
+    return same.any(1)
+
+
+def clean_recall(found: Sequence[Objects], known: Sequence[Objects]) -> float:
+    """Return the share of ``known`` objects, over all pictures, that are still found; NaN if there are none.
+
+    >>> nothing = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+    >>> clean_recall([nothing, nothing], [nothing, nothing])
+    nan
+    """
+    kept = [still_found(*pair) for pair in zip(found, known, strict=True)]
+    return torch.cat(kept).to(torch.float64).mean().item()

@@ -19,7 +19,7 @@ class PriceList:
     """Cost per unit.
 
     Attributes:
-        name: what is priced, such as ``"flops"`` or ``"seconds on 2-core CPU"``.
+        name: of the currency, such as ``"flops"``, and on what, as in ``"seconds on 2-core CPU"``.
         per_unit: price of one run of each unit, in the target's order.
 
     >>> prices = PriceList.flops([Unit("exit0", 10), Unit("exit1", 5)])
@@ -33,6 +33,15 @@ class PriceList:
     def __post_init__(self) -> None:
         if not all(math.isfinite(price) and price >= 0 for price in self.per_unit):
             raise UsageError(f"expected finite prices of 0 or more, got {self.per_unit} in price list {self.name!r}")
+
+    @property
+    def currency(self) -> str:
+        """What costs are in.
+
+        >>> PriceList("seconds on 2-core CPU", (0.1,)).currency
+        'seconds'
+        """
+        return self.name.split(" ")[0]
 
     @staticmethod
     def flops(units: Sequence[Unit]) -> PriceList:

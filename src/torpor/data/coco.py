@@ -42,7 +42,7 @@ class CocoPictures(DataSet):
         folder: where the files lie, if the user gave any.
         shape: ``(C, H, W)`` that every picture is scaled to; one channel reads gray, three read RGB.
         classes: what the detector calls its classes; objects of classes that it does not know are left out.
-        bars: whether pictures keep their proportions, between gray bars; else they are stretched.
+        letterbox: whether images keep their proportions, letterboxed with gray; else they are stretched.
         name: of the data set.
 
     Raises:
@@ -55,12 +55,12 @@ class CocoPictures(DataSet):
         shape: tuple[int, int, int],
         classes: Sequence[str] = CLASSES,
         *,
-        bars: bool = True,
+        letterbox: bool = True,
         name: str = "coco",
     ) -> None:
         if folder is None:
             raise DataError("expected a folder of pictures with boxes, got none; pass --data-dir or --inputs")
-        self.folder, self.shape, self.bars, self.name = folder, shape, bars, name
+        self.folder, self.shape, self.letterbox, self.name = folder, shape, letterbox, name
         self.labels = {CLASSES.index(known): label for label, known in enumerate(classes) if known in CLASSES}
         if not self.labels:
             raise DataError(
@@ -71,7 +71,7 @@ class CocoPictures(DataSet):
     def fingerprint(self) -> str:
         """Return the name, how pictures are scaled, and the number of rows of each file."""
         rows = {path.name: count_rows(path) for path in sorted(self.folder.glob("*.parquet"))}
-        return f"{self.name} {self.shape} {self.bars} {rows}"
+        return f"{self.name} {self.shape} {self.letterbox} {rows}"
 
     def files(self) -> Mapping[str, Path]:
         """See :meth:`DataSet.files`."""
@@ -101,7 +101,7 @@ class CocoPictures(DataSet):
             raise DataError(f"expected a Parquet file, got {path}: {error}; fetch it again") from error
 
     def _sample(self, row: dict[str, Any], where: str) -> tuple[Tensor, Objects]:
-        picture = fitted(open_picture(row["image"], self.shape[0], where), self.shape, bars=self.bars)
+        picture = fitted(open_picture(row["image"], self.shape[0], where), self.shape, letterbox=self.letterbox)
         boxes, labels = self._objects(row["bbox_cxcywh"], row["category"], where)
         size = torch.tensor(picture.size)
         middle, sides = boxes[:, :2] * size + torch.tensor(picture.corner), boxes[:, 2:] * size

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 GRAY = 114
-"""What fills the bars beside a picture that keeps its proportions, as YOLO detectors are trained."""
+"""What fills the letterbox beside an image that keeps its proportions, as YOLO detectors are trained."""
 
 
 class ImageSet(DataSet):
@@ -49,16 +49,16 @@ class Fitted:
     size: tuple[int, int]
 
 
-def fitted(picture: Image, shape: tuple[int, int, int], *, bars: bool) -> Fitted:
+def fitted(picture: Image, shape: tuple[int, int, int], *, letterbox: bool) -> Fitted:
     """Scale a picture to the size that a target reads.
 
     Args:
         picture: of any size.
         shape: ``(C, H, W)``; one channel reads gray, three read RGB.
-        bars: whether it keeps its proportions, between gray bars; else it is stretched.
+        letterbox: whether it keeps its proportions, letterboxed with gray; else it is stretched.
 
     >>> from PIL import Image
-    >>> fitted(Image.new("L", (8, 2)), (1, 4, 4), bars=True).pixels[0, :, 0].tolist()
+    >>> fitted(Image.new("L", (8, 2)), (1, 4, 4), letterbox=True).pixels[0, :, 0].tolist()
     [114, 0, 114, 114]
     """
     from PIL import Image
@@ -67,7 +67,7 @@ def fitted(picture: Image, shape: tuple[int, int, int], *, bars: bool) -> Fitted
     picture = picture.convert("L" if channels == 1 else "RGB")
     scale = min(width / picture.width, height / picture.height)
     kept = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
-    size = kept if bars else (width, height)
+    size = kept if letterbox else (width, height)
     corner = ((width - size[0]) // 2, (height - size[1]) // 2)
     canvas = Image.new(picture.mode, (width, height), GRAY if channels == 1 else (GRAY, GRAY, GRAY))
     canvas.paste(picture.resize(size), corner)

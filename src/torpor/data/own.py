@@ -20,13 +20,13 @@ from torpor.data.texts import TextLines
 from torpor.data.waves import read_wav
 
 
-def own_inputs(path: Path, space: InputSpace, *, bars: bool = False) -> DataSet:
+def own_inputs(path: Path, space: InputSpace, *, letterbox: bool = False) -> DataSet:
     """Return what lies at ``path`` as the kind of inputs that ``space`` holds.
 
     Args:
         path: a file or a folder.
         space: of the target.
-        bars: whether images keep their proportions, between gray bars; else they are stretched.
+        letterbox: whether images keep their proportions, letterboxed with gray; else they are stretched.
 
     Raises:
         UsageError: if there is nothing, or the inputs are neither texts nor images nor sounds.
@@ -38,7 +38,7 @@ def own_inputs(path: Path, space: InputSpace, *, bars: bool = False) -> DataSet:
     if isinstance(space, TextSpace):
         return TextLines(path)
     if isinstance(space, ImageSpace):
-        return ImageFiles(path, space.shape, bars=bars)
+        return ImageFiles(path, space.shape, letterbox=letterbox)
     if isinstance(space, WaveSpace):
         return SoundFiles(path, space.shape[0], space.rate)
     raise UsageError(
@@ -52,14 +52,14 @@ class ImageFiles(Files):
     Args:
         path: the file or the folder.
         shape: ``(C, H, W)`` of what the target reads; C is 1 or 3.
-        bars: whether they keep their proportions, between gray bars; else they are stretched.
+        letterbox: whether they keep their proportions, letterboxed with gray; else they are stretched.
     """
 
     what, suffixes = "images", (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
-    def __init__(self, path: Path, shape: tuple[int, int, int], *, bars: bool = False) -> None:
+    def __init__(self, path: Path, shape: tuple[int, int, int], *, letterbox: bool = False) -> None:
         super().__init__(path)
-        self.shape, self.bars = shape, bars
+        self.shape, self.letterbox = shape, letterbox
         self.cut = None  # images have no length
 
     def _read(self, file: Path) -> Iterator[Tensor]:
@@ -70,7 +70,7 @@ class ImageFiles(Files):
                 picture = read_viewed(content, self.shape[0], str(file))
         except OSError as error:
             raise DataError(f"expected an image, got {file}: {error}; remove or repair it") from error
-        yield fitted(picture, self.shape, bars=self.bars).pixels
+        yield fitted(picture, self.shape, letterbox=self.letterbox).pixels
 
 
 class SoundFiles(Files):

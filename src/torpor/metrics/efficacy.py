@@ -15,6 +15,10 @@ from torpor.core.errors import UsageError
 from torpor.core.measures import Measure
 from torpor.metrics.vectors import vector
 
+CLASS = Measure(
+    "reference", "sample", "identity", "class", "True class.", null="the data have no references", dtype=int
+)
+"""What audits record of targets that classify."""
 _FREE = "no exit costs anything"
 EXITS: tuple[Measure, ...] = (
     Measure("exit", "sample", "count", "exit", "Index of the last unit that ran.", better="low", dtype=int),

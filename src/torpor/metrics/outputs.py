@@ -64,10 +64,10 @@ OBJECTS: tuple[Measure, ...] = (
         "units_mean",
         dimension="object",
         title="units",
-        help="How often each unit ran, mean per sample. `backbone`: the network; `candidate`: boxes above the confidence "
-        "threshold; `nms_pair`: pairs of boxes that suppression compares; `object`: boxes that the model behind the "
-        "detector looks at; `track_step`: frames; `track_alive`: tracks that a frame meets; `track_update`: detections "
-        "that a track takes in; `association_pair`: pairs of a track and a detection that are compared.",
+        help="How often each unit ran, mean per sample. `backbone`: the network; `candidate`: boxes above the "
+        "confidence threshold; `nms_pair`: pairs of boxes that suppression compares; `object`: boxes that the model "
+        "behind the detector looks at; `track_step`: frames; `track_alive`: tracks that a frame meets; `track_update`: "
+        "detections that a track takes in; `association_pair`: pairs of a track and a detection that are compared.",
         dtype=dict,
     ),
     _key("stage_cost_mean", dimension="object", title="stages", help="Mean cost of each stage.", dtype=dict),
@@ -122,14 +122,15 @@ def output_summary(columns: Mapping[str, Sequence[Any]], units: Sequence[Unit]) 
 def _scores(found: Sequence[str], truth: Sequence[str | None]) -> dict[str, Any]:
     """Return how well all samples together were understood; None, and a reason, where nobody can say."""
     keys = ("map50", "map", "mota", "idf1")
-    if None in truth:
+    known = [each for each in truth if each is not None]
+    if len(known) < len(truth):
         return {**dict.fromkeys(keys), **{f"{key}_reason": "the data have no references" for key in keys}}
-    videos = [(frames_of(from_json(one)), frames_of(from_json(other))) for one, other in zip(found, truth, strict=True)]
+    videos = [(frames_of(from_json(one)), frames_of(from_json(other))) for one, other in zip(found, known, strict=True)]
     images: list[tuple[Objects, Objects]] = [pair for video in videos for pair in zip(*video, strict=True)]
     boxes, true = ([pair[side] for pair in images] for side in (0, 1))
     scores: dict[str, Any] = dict.fromkeys(keys)
     scores |= {"map50": average_precision(boxes, true), "map": mean_average_precision(boxes, true)}
-    if all(known.ids is not None for known in (*boxes, *true)):
+    if all(each.ids is not None for each in (*boxes, *true)):
         tracked = tracking_scores([found for found, _ in videos], [true for _, true in videos])
         scores |= {"mota": tracked.mota, "idf1": tracked.idf1}
     reason = None if scores["mota"] is not None else "objects are not followed here, or the data do not number them"

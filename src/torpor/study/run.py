@@ -10,7 +10,7 @@ from typing import Any
 
 from torpor.attacks.registry import ATTACKS, load_attack, takes_steps
 from torpor.audits.claim import claimed
-from torpor.audits.conditions import BLIND
+from torpor.audits.conditions import NON_ADAPTIVE
 from torpor.audits.engine import run_audit
 from torpor.audits.environment import versions
 from torpor.audits.lock import PATIENCE_S, FolderLock
@@ -165,7 +165,7 @@ def _caught(audit: Audit) -> dict[str, tuple[int, float]]:
     flops = audit.records(["sample", "flops", "flops_clean"], attacked[0]).to_pylist()
     dearer = {each["sample"] for each in flops if each["flops"] > each["flops_clean"]}
     for row in attacked:
-        if row["attacker"] == BLIND and row["refused_rate"] is not None:
+        if row["attacker"] == NON_ADAPTIVE and row["refused_rate"] is not None:
             sent = audit.records(["sample", "refused"], row).to_pylist()
             refused = [each["refused"] for each in sent if each["sample"] in dearer]
             if refused:

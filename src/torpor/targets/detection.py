@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from torpor.core.errors import DataError, UsageError
-from torpor.core.objects import Objects
+from torpor.core.objects import Objects, still_found
 from torpor.core.outcome import Outcome
 from torpor.core.signals import CandidateSignals
 from torpor.core.space import ImageSpace
@@ -24,7 +24,7 @@ from torpor.data.coco import CocoPictures
 from torpor.data.sets import DataSet
 from torpor.meters.flops import counting
 from torpor.metrics.detection import average_precision
-from torpor.targets.candidates import CANDIDATE, PAIR, CandidateTarget, still_found
+from torpor.targets.candidates import CANDIDATE, PAIR, CandidateTarget
 from torpor.targets.nms import CANDIDATE_FLOPS, NMS, PAIR_FLOPS, Kept, suppress, suppress_all
 from torpor.targets.weights import digest
 
@@ -76,7 +76,7 @@ class DetectorTarget(CandidateTarget):
         per_object: what looks at every kept box, if anything.
         name: shown in reports.
         device: where to run.
-        bars: whether pictures of other proportions come between gray bars; else they are stretched.
+        letterbox: whether images of other proportions are letterboxed with gray; else they are stretched.
         data: makes the data to audit on from the user's ``--data-dir`` (a path or None); :class:`CocoPictures` if None.
 
     Raises:
@@ -97,11 +97,11 @@ class DetectorTarget(CandidateTarget):
         per_object: PerObject | None = None,
         name: str = "detector",
         device: str | torch.device = "cpu",
-        bars: bool = True,
+        letterbox: bool = True,
         data: Callable[[Path | None], DataSet] | None = None,
     ) -> None:
         self.name, self.nms, self.per_object, self._data = name, nms or NMS(), per_object, data
-        self.bars = bars
+        self.letterbox = letterbox
         self.space = ImageSpace(input_shape)
         self.device = torch.device(device)
         parts = [network] if per_object is None else [network, per_object.network]
@@ -251,4 +251,4 @@ class DetectorTarget(CandidateTarget):
         """See :meth:`Target.data`."""
         if self._data is not None:
             return self._data(folder)
-        return CocoPictures(folder, self.space.shape, self.classes, bars=self.bars)
+        return CocoPictures(folder, self.space.shape, self.classes, letterbox=self.letterbox)

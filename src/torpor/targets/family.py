@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from torch import Tensor
 
 from torpor.core.batches import Samples
+from torpor.core.criteria import Criterion, Slowdown
 from torpor.core.errors import UsageError
 from torpor.core.measures import Measure
 from torpor.core.outcome import Outcome
@@ -36,7 +37,8 @@ class Family(ABC, Generic[TargetT]):
         signals: the type that its targets' ``signals`` returns; None if they have none, as a black box.
         default_attacks: what ``torpor audit`` runs unless told otherwise.
         batch_size: samples per batch, and per shard on disk: few where attacking one takes long.
-        by_chance: whether attacks find much by luck already, so that random search of as many queries is a control.
+        by_chance: whether random search of as many queries is a control, since attacks find much by luck already.
+        success: what counts as a success of an attack.
     """
 
     id: ClassVar[str]
@@ -46,14 +48,13 @@ class Family(ABC, Generic[TargetT]):
     default_attacks: ClassVar[tuple[str, ...]] = ()
     batch_size: ClassVar[int] = 128
     by_chance: ClassVar[bool] = False
+    success: ClassVar[Criterion] = Slowdown(2)
 
     def attacks_on(self, target: TargetT) -> tuple[str, ...]:
         """Return the names of the attacks that ``torpor audit`` runs on ``target`` unless told otherwise."""
         return self.default_attacks
 
-    def observe(
-        self, target: TargetT, clean: Outcome, outcome: Outcome, static: Work, references: Sequence[Any] | Tensor
-    ) -> Columns:
+    def observe(self, target: TargetT, clean: Outcome, outcome: Outcome, static: Work, references: Samples) -> Columns:
         """Return the family's columns of a batch: one value per sample for each measure of level ``"sample"``.
 
         Args:
@@ -65,22 +66,57 @@ class Family(ABC, Generic[TargetT]):
         """
         return {}
 
-    def summarize(self, target: TargetT, columns: Columns) -> Mapping[str, Any]:
-        """Return the family's keys of a row of the summary, for each measure of level ``"row"``; None: not defined.
+    def summarize(self, target: TargetT, bare: TargetT, columns: Columns) -> Mapping[str, Any]:
+        """Return the family's keys of a row of the summary, for measures of level ``"row"``; None: not defined.
 
         Args:
-            target: what ran.
-            columns: of the row's records, ``work`` included, one array or list ``[N]`` per name.
+            target: what ran, perhaps defended.
+            bare: the same without any defense.
+            columns: of the row's records, those of every audit included, one list ``[N]`` per name.
         """
         return {}
 
-    def profile(self, target: TargetT, work: Work, outputs: Sequence[Any]) -> Mapping[str, Any]:
+    def replay(self, target: TargetT, clean: Samples, attacked: Samples) -> Mapping[str, Any]:
+        """Return keys of a row of the undefended target that need runs of its saved inputs in another setting."""
+        return {}
+
+    def from_clock(self, latency_slowdown: float | None) -> Mapping[str, Any]:
+        """Return keys of a row that follow from how much longer attacked inputs took; None if nobody knows."""
+        return {}
+
+    def clock(self, target: TargetT, inputs: Samples) -> dict[str, Any] | None:
+        """Return what a pipeline's stages take by the clock of this device; None for targets without stages.
+
+        Args:
+            target: without any defense.
+            inputs: one clean input.
+        """
+        return None
+
+    def exhausted(self, columns: Columns, caps: Columns) -> list[bool] | None:
+        """Tell which samples ran up to a cap of their own below the static bound; None where there is no such cap.
+
+        Args:
+            columns: of records.
+            caps: of the records whose caps hold, sample by sample.
+        """
+        return None
+
+    def held(self, columns: Columns) -> list[bool] | None:
+        """Tell where something other than the target's own decision ended the run, so that no gradient is to blame."""
+        return None
+
+    def example(self, target: TargetT, outcome: Outcome) -> dict[str, Tensor]:
+        """Return what is stored beside a saved input, one row per sample, such as the generated text."""
+        return {}
+
+    def profile(self, target: TargetT, work: Work, outputs: Sequence[Any]) -> dict[str, Any]:
         """Return what a profile of clean inputs says of this family.
 
         Args:
             target: what ran.
             work: of all samples, ``[N, U]``.
-            outputs: of all samples, ``[N]``.
+            outputs: of all samples.
         """
         return {}
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from torpor.core.batches import Samples
+from torpor.core.criteria import Criterion, PreservesPrediction, Slowdown
+from torpor.core.measures import Measure
+from torpor.core.outcome import Outcome
 from torpor.core.signals import GateSignals
 from torpor.core.units import Behavior
-from torpor.targets.family import Family
+from torpor.core.work import Work
+from torpor.metrics.efficacy import CLASS, EXITS, efficacy_eec, efficacy_step, exit_histogram, exit_summary
+from torpor.targets.family import Columns, Family
 
 
 class GateFamily(Family[Any]):
@@ -20,10 +27,16 @@ class GateFamily(Family[Any]):
 
     id: ClassVar[str] = "gates"
     behavior: ClassVar[Behavior] = Behavior.COMPUTATION
+    measures: ClassVar[tuple[Measure, ...]] = (CLASS,)
     signals: ClassVar[type | None] = GateSignals
     default_attacks: ClassVar[tuple[str, ...]] = ("standard",)
+    success: ClassVar[Criterion] = Slowdown(2) & PreservesPrediction()
 
-    def blank(self, target: Any, count: int) -> Samples:  # noqa: ANN401 - any target with classes
+    def observe(self, target: Any, clean: Outcome, outcome: Outcome, static: Work, references: Samples) -> Columns:  # noqa: ANN401 - any target with classes
+        """See :meth:`Family.observe`."""
+        return {"reference": references if isinstance(references, Tensor) and len(references) else None}
+
+    def blank(self, target: Any, count: int) -> Samples:  # noqa: ANN401
         """Return NaN for the score of each class."""
         return torch.full((count, int(target.details()["classes"])), torch.nan, device=target.device)
 
@@ -32,3 +45,23 @@ class EarlyExitFamily(GateFamily):
     """Networks that stop at the first exit that is sure enough."""
 
     id: ClassVar[str] = "early-exit"
+    measures: ClassVar[tuple[Measure, ...]] = (*GateFamily.measures, *EXITS)
+
+    def observe(self, target: Any, clean: Outcome, outcome: Outcome, static: Work, references: Samples) -> Columns:  # noqa: ANN401 - any target with exits
+        """See :meth:`Family.observe`."""
+        own = super().observe(target, clean, outcome, static, references)
+        return {**own, "exit": target.exits(outcome.work)}
+
+    def summarize(self, target: Any, bare: Any, columns: Columns) -> Mapping[str, Any]:  # noqa: ANN401
+        """See :meth:`Family.summarize`."""
+        return exit_summary(columns["exit"], bare.exit_costs)
+
+    def profile(self, target: Any, work: Work, outputs: Sequence[Any]) -> dict[str, Any]:  # noqa: ANN401
+        """See :meth:`Family.profile`."""
+        costs, taken = target.exit_costs.numpy(), target.exits(work).numpy()
+        return {
+            "rule": target.rule.describe(),
+            "exit_histogram": exit_histogram(taken, len(costs)).tolist(),
+            "efficacy_step": efficacy_step(taken, costs),
+            "efficacy_eec": efficacy_eec(taken, costs),
+        }

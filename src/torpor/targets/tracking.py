@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from torpor.core.errors import DataError, UsageError
-from torpor.core.objects import Frames, Objects
+from torpor.core.objects import Frames, Objects, still_found
 from torpor.core.outcome import Outcome
 from torpor.core.signals import CandidateSignals
 from torpor.core.space import VideoSpace
@@ -21,7 +21,7 @@ from torpor.core.units import Unit
 from torpor.core.work import Work
 from torpor.data.sets import DataSet
 from torpor.metrics.tracking import tracking_scores
-from torpor.targets.candidates import CandidateTarget, still_found
+from torpor.targets.candidates import CandidateTarget
 from torpor.targets.detection import DetectorTarget
 from torpor.targets.nms import NMS, PAIR_FLOPS
 from torpor.targets.track_work import ByteTrack, CountedTracker, Tracking, follow, predict_flops, update_flops

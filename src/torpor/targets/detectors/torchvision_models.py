@@ -130,7 +130,7 @@ def from_torchvision(
         classes=names,
         nms=nms,
         name=name or type(model).__name__.lower(),
-        bars=model.transform.fixed_size is None,
+        letterbox=model.transform.fixed_size is None,
         data=data,
     )
 

@@ -8,11 +8,10 @@ import numpy as np
 import torch
 from scipy.optimize import nnls
 
+from torpor.core.batches import Samples
 from torpor.core.errors import MeterError
-from torpor.data.sets import DataSet
 from torpor.meters import WallClock, latency
 from torpor.meters.calibration import calibrate
-from torpor.targets.candidates import CandidateTarget
 from torpor.targets.nms import NMS, suppress
 
 SIZES = (0, 64, 128, 256, 512, 1024, 2048)
@@ -20,16 +19,19 @@ SIZES = (0, 64, 128, 256, 512, 1024, 2048)
 REPEATS = 5
 
 
-def stage_clock(target: CandidateTarget, data: DataSet) -> dict[str, Any]:
+def stage_clock(target: Any, inputs: Samples) -> dict[str, Any]:  # noqa: ANN401 - any target that finds objects
     """Price every unit in seconds, and time suppression alone; None, and a reason, where the clock does not allow it.
 
     Advisory: records hold counts. Multiply a row's mean counts with these prices for seconds per stage.
+
+    Args:
+        target: with settings of suppression, ``nms``.
+        inputs: one clean input.
     """
-    first = next(iter(data.batches("test", 1, 1)))
     clock: dict[str, Any] = {"nms": None}
     try:
         clock["nms"] = fit_suppression(target.nms, target.device)
-        prices = calibrate(target, target.read(first.inputs), WallClock(target.device), repeats=REPEATS)
+        prices = calibrate(target, inputs, WallClock(target.device), repeats=REPEATS)
     except MeterError as error:
         return clock | {"seconds_per_unit": None, "price_list": None, "reason": str(error)}
     per_unit = dict(zip((unit.name for unit in target.units), prices.per_unit, strict=True))
