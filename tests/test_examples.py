@@ -19,9 +19,9 @@ from torpor.attacks.base import Attack
 from torpor.audits.engine import run_audit
 from torpor.audits.plan import Plan
 from torpor.audits.read import read_audit
+from torpor.core.objects import clean_recall
 from torpor.targets import EarlyExitTarget
 from torpor.targets.base import Target
-from torpor.core.objects import clean_recall
 from torpor.targets.detection import DetectorTarget
 from torpor.targets.resolve import load_target
 

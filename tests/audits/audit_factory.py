@@ -12,12 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from torpor.audits.digest import seal
+from torpor.metrics.efficacy import CLASS, EXITS
 
 TAGS = {"owasp": ["LLM06:2026"], "atlas": ["AML.T0029"], "cwe": ["CWE-400"]}
 SLOWDOWNS: Mapping[str, Sequence[float]] = {"deepsloth": (1.0, 1.2, 1.4, 2.0), "noise-search": (1.0, 1.0, 1.1, 1.1)}
 EPS = 8 / 255
 
-_FLOPS_STATIC = 4e6
+_STATIC = 4e6
 
 
 def write_audit(
@@ -44,10 +45,13 @@ def write_audit(
         summary.append({**_summary(target, attack, kind, columns), **(edits or {}).get(attack, {})})
     pq.write_table(pa.concat_tables(tables), folder / "records.parquet")
     audit = {
-        "schema": "torpor.audit/1",
+        "schema": "torpor.audit/2",
         "config": {"target": target, "split": "test", "limit": n, **(config or {})},
         "command": f"torpor audit {target}",
-        "target": {"name": target, "behavior": "D1", "static_flops": _FLOPS_STATIC},
+        "target": {"name": target, "family": "early-exit", "behavior": "D1", "static_cost": _STATIC},
+        "currency": "flops",
+        "measures": [measure.to_json() for measure in (CLASS, *EXITS)],
+        "units": {},
         "environment": {"torpor": "0.1.0"},
         "natural": None,
         "summary": summary,
@@ -61,7 +65,7 @@ _SCHEMA = pa.schema(
     [
         ("sample", pa.int64()),
         *((name, pa.string()) for name in ("attack", "defense", "attacker", "norm")),
-        *((name, pa.float64()) for name in ("eps", "flops_clean", "flops", "flops_static", "slowdown", "headroom")),
+        *((name, pa.float64()) for name in ("eps", "cost_clean", "cost", "cost_static", "slowdown", "headroom")),
         ("work", pa.list_(pa.int64())),
         ("exit", pa.int64()),
         ("agreement", pa.bool_()),
@@ -71,7 +75,7 @@ _SCHEMA = pa.schema(
 
 def _records(attack: str, slowdowns: np.ndarray[Any, Any], no_headroom: Collection[int]) -> dict[str, list[Any]]:
     n, clean = len(slowdowns), 1e6
-    static = [clean if sample in no_headroom else _FLOPS_STATIC for sample in range(n)]
+    static = [clean if sample in no_headroom else _STATIC for sample in range(n)]
     return {
         "sample": list(range(n)),
         "attack": [attack] * n,
@@ -79,9 +83,9 @@ def _records(attack: str, slowdowns: np.ndarray[Any, Any], no_headroom: Collecti
         "attacker": [None] * n,
         "norm": [None if attack == "clean" else "Linf"] * n,
         "eps": [None if attack == "clean" else EPS] * n,
-        "flops_clean": [clean] * n,
-        "flops": [clean * slowdown for slowdown in slowdowns],
-        "flops_static": static,
+        "cost_clean": [clean] * n,
+        "cost": [clean * slowdown for slowdown in slowdowns],
+        "cost_static": static,
         "slowdown": list(slowdowns),
         "headroom": [
             None if most == clean else (clean * slowdown - clean) / (most - clean)
@@ -105,9 +109,9 @@ def _summary(target: str, attack: str, kind: str, columns: Mapping[str, list[Any
         "n": len(slowdowns),
         "kind": kind,
         "tags": TAGS if kind == "attack" else {},
-        "flops_mean": float(np.mean(columns["flops"])),
-        "flops_clean_mean": float(np.mean(columns["flops_clean"])),
-        "flops_static": _FLOPS_STATIC,
+        "cost_mean": float(np.mean(columns["cost"])),
+        "cost_clean_mean": float(np.mean(columns["cost_clean"])),
+        "cost_static": _STATIC,
         "slowdown_mean": float(slowdowns.mean()),
         "slowdown_p95": float(np.quantile(slowdowns, 0.95)),
         "slowdown_max": float(slowdowns.max()),

@@ -14,7 +14,7 @@ from torpor.audits.read import read_audit
 from torpor.targets.resolve import load_target
 
 KEYS = """
-target attack defense norm eps n kind behavior stage access tags flops_mean flops_clean_mean flops_static slowdown_mean
+target attack defense norm eps n kind behavior stage access tags cost_mean cost_clean_mean cost_static slowdown_mean
 slowdown_p50 slowdown_p95 slowdown_p99 slowdown_max slowdown_ci95 headroom_mean efficacy_eec efficacy_step
 exit_histogram utility_name utility agreement linf_max l2_mean l1_mean latency_s_p50 latency_ci95 latency_slowdown
 latency_valid latency_reason energy_j energy_reason memory_bytes memory_reason attack_seconds forwards backwards flags
@@ -41,7 +41,7 @@ def loaded(run: Path) -> dict[str, Any]:
 
 def test_audit_json_is_strict_and_complete(run: Path) -> None:
     audit = loaded(run)
-    assert audit["schema"] == "torpor.audit/1"
+    assert audit["schema"] == "torpor.audit/2"
     assert [row["attack"] for row in audit["summary"]] == [
         *("clean", "deepsloth", "pgd"),
         *("control-noise", "control-flat", "control-shuffled"),
@@ -50,7 +50,7 @@ def test_audit_json_is_strict_and_complete(run: Path) -> None:
         assert not set(KEYS.split()) - row.keys()
     assert audit["config"]["split"] == "test"
     assert audit["target"]["rule"] == "confidence >= 0.9"
-    assert audit["target"]["static_flops"] == sum(unit["flops"] for unit in audit["target"]["units"])
+    assert audit["target"]["static_cost"] == sum(unit["price"] for unit in audit["units"]["none"])
     assert audit["target"]["exit_costs"][-1] == 1
     assert audit["environment"]["meters"]["latency"] == {"available": True, "reason": None}
     data = load_target(audit["config"]["target"]).data(Path(audit["config"]["data_dir"]))
@@ -63,7 +63,7 @@ def test_rows_sum_up_the_records(run: Path) -> None:
     for row in loaded(run)["summary"]:
         mine = [record for record in table if record["attack"] == row["attack"]]
         assert row["n"] == len(mine) == 20
-        assert row["flops_mean"] == pytest.approx(sum(record["flops"] for record in mine) / 20)
+        assert row["cost_mean"] == pytest.approx(sum(record["cost"] for record in mine) / 20)
         assert row["slowdown_mean"] == pytest.approx(sum(record["slowdown"] for record in mine) / 20)
         assert row["slowdown_max"] == max(record["slowdown"] for record in mine)
         assert row["utility"] == pytest.approx(sum(record["utility"] for record in mine) / 20)
@@ -75,7 +75,7 @@ def test_rows_sum_up_the_records(run: Path) -> None:
             assert count == sum(record["exit"] == exit_ for record in mine)
         room = [record["headroom"] for record in mine if record["headroom"] is not None]
         assert row["headroom_mean"] == pytest.approx(sum(room) / len(room))
-        assert row["efficacy_step"] == pytest.approx(1 - row["flops_mean"] / row["flops_static"])
+        assert row["efficacy_step"] == pytest.approx(1 - row["cost_mean"] / row["cost_static"])
         assert row["slowdown_ci95"][0] <= row["slowdown_mean"] <= row["slowdown_ci95"][1]
 
 
@@ -87,7 +87,7 @@ def test_the_clean_row_is_clean_and_controls_are_controls(run: Path) -> None:
         control = row["attack"].startswith("control-")
         assert row["kind"] == ("control" if control else "attack")
         assert bool(row["tags"]) is not control
-        assert row["flops_clean_mean"] == clean["flops_mean"]
+        assert row["cost_clean_mean"] == clean["cost_mean"]
     found = {row["attack"]: row["slowdown_mean"] for row in others}
     assert found["deepsloth"] > found["control-noise"]
     assert found["deepsloth"] >= found["control-shuffled"]  # the toys see the mean pixel only, which shuffling keeps

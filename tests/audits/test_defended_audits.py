@@ -64,10 +64,10 @@ def test_who_is_degraded_is_what_records_say_of_clean_inputs(audited: tuple[Plan
         if row["attack"] != "clean" or row["defense"] == "none":
             assert row["changed_rate"] is row["hurt"] is row["utility_loss_mean"] is None
             continue
-        changed = [kept["flops_clean"] for kept in own if kept["refused"] or not kept["agreement"]]
+        changed = [kept["cost_clean"] for kept in own if kept["rejected"] or not kept["agreement"]]
         assert row["changed_rate"] == pytest.approx(len(changed) / len(own))
         if changed:
-            mean = sum(kept["flops_clean"] for kept in own) / len(own)
+            mean = sum(kept["cost_clean"] for kept in own) / len(own)
             assert row["changed_cost_ratio"] == pytest.approx(sum(changed) / len(changed) / mean)
         losses = [kept["utility_clean"] - kept["utility"] for kept in own if kept["utility"] is not None]
         assert row["hurt"] == (sum(loss > 0 for loss in losses) if losses else None)
@@ -78,15 +78,15 @@ def test_costs_are_compared_with_the_clean_input_without_defense(audited: tuple[
     plan, folder = audited
     target = load_target(plan.target)
     table = records(folder).to_pylist()
-    free = {row["sample"]: row["flops"] for row in table if (row["attack"], row["defense"]) == ("clean", "none")}
+    free = {row["sample"]: row["cost"] for row in table if (row["attack"], row["defense"]) == ("clean", "none")}
     for row in table:
-        assert row["flops_clean"] == free[row["sample"]]
-        assert row["flops"] <= row["flops_static"]
+        assert row["cost_clean"] == free[row["sample"]]
+        assert row["cost"] <= row["cost_static"]
         if row["defense"] == "none" or row["defense"].startswith(("deadline", "steps")):
             continue
         defended = load_defense(row["defense"]).defend(target)
         assert len(row["work"]) == len(defended.units) > len(target.units)
-        assert row["flops"] == sum(unit.flops * runs for unit, runs in zip(defended.units, row["work"], strict=True))
+        assert row["cost"] == sum(unit.flops * runs for unit, runs in zip(defended.units, row["work"], strict=True))
 
 
 def test_blind_inputs_are_those_of_the_undefended_row(audited: tuple[Plan, Path]) -> None:
@@ -94,7 +94,7 @@ def test_blind_inputs_are_those_of_the_undefended_row(audited: tuple[Plan, Path]
     distances = ("linf", "l2", "edits")
     free = [row for row in table if _is(row, "none", None)]
     sent = {row["sample"]: [row[key] for key in distances] for row in free if row["found_through"] is None}
-    blind = [row for row in table if row["attacker"] == "blind" and row["sample"] in sent]
+    blind = [row for row in table if row["attacker"] == "non-adaptive" and row["sample"] in sent]
     assert blind
     for row in blind:
         assert [row[key] for key in distances] == sent[row["sample"]]
@@ -109,7 +109,7 @@ def test_reports_say_what_both_attackers_get(audited: tuple[Plan, Path]) -> None
     plan, folder = audited
     text = write_report(folder).read_text(encoding="utf-8")
     for name in plan.defenses:
-        assert f"Behind {name}, mean slowdown blind" in text
+        assert f"Defended by {name}, mean slowdown non-adaptive" in text
     audit = read_audit(folder)
     assert audit.config["defenses"] == list(plan.defenses)
     code, said, _ = call("check", folder, "mean(slowdown) < 1000")

@@ -14,12 +14,13 @@ from toy_audits import NEEDLE, records, snapshot, write_images
 
 from torpor.audits.engine import run_audit
 from torpor.audits.plan import Plan
-from torpor.audits.store import SCHEMA
+from torpor.audits.store import records_schema
 from torpor.core.errors import DataError, UsageError
 from torpor.data.images import ImageSet
 from torpor.data.parquet import ParquetImages
 from torpor.data.sets import Batch
 from torpor.data.tensors import TensorImages
+from torpor.metrics.efficacy import CLASS, EXITS
 from torpor.targets.base import Target
 from torpor.targets.resolve import load_target
 from torpor.targets.toys import WindowTarget
@@ -55,7 +56,7 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Target, Pat
 def test_every_sample_has_one_record_per_row(audited: tuple[Plan, Target, Path]) -> None:
     plan, _, folder = audited
     table = records(folder)
-    assert table.schema.equals(SCHEMA)
+    assert table.schema.equals(records_schema((CLASS, *EXITS)))
     keys = list(zip(*(table[name].to_pylist() for name in ("attack", "eps", "sample")), strict=True))
     wanted = [(cell.attack, cell.budget.eps if cell.budget else None) for cell in plan.keys]
     assert sorted(keys, key=str) == sorted(((*row, sample) for row in wanted for sample in range(20)), key=str)
@@ -63,7 +64,7 @@ def test_every_sample_has_one_record_per_row(audited: tuple[Plan, Target, Path])
 
 def test_attacks_cost_no_less_than_clean_and_no_more_than_the_static_bound(audited: tuple[Plan, Target, Path]) -> None:
     rows = records(audited[2]).to_pylist()
-    assert all(row["flops_clean"] <= row["flops"] <= row["flops_static"] for row in rows)
+    assert all(row["cost_clean"] <= row["cost"] <= row["cost_static"] for row in rows)
     for row in rows:
         if row["attack"] == "clean":
             assert (row["linf"], row["slowdown"]) == (0.0, 1.0)

@@ -18,37 +18,35 @@ from torpor.audits.gate_grammar import parse_gate
 from torpor.audits.plan import Plan
 from torpor.audits.read import read_audit
 from torpor.targets import Confidence, EarlyExitTarget, ShallowDeepNetwork
+from torpor.targets.gate_family import EarlyExitFamily
+from torpor.targets.step_family import StepFamily
 
 COUNT = 20
 SOUND: dict[str, list[Any]] = {
-    "flops_own": [1.0] * COUNT,
-    "flops": [2.0] * COUNT,
-    "flops_static": [3.0] * COUNT,
+    "cost_own": [1.0] * COUNT,
+    "cost": [2.0] * COUNT,
+    "cost_static": [3.0] * COUNT,
     "slowdown": [2.0] * COUNT,
     "zero_gradient": [False] * COUNT,
-    "stuck": [False] * COUNT,
+    "surrogate_diverged": [False] * COUNT,
     "black_box_won": [None] * COUNT,
-    "capped": [None] * COUNT,
-    "refused": [None] * COUNT,
-    "moved": [1.0] * COUNT,
-    "steps": [None] * COUNT,
-    "cap": [None] * COUNT,
+    "rejected": [None] * COUNT,
+    "budget_used": [1.0] * COUNT,
 }
-TRUTHS = ("zero_gradient", "stuck", "black_box_won", "capped", "refused")
+FAR, NEAR = [9.0] * COUNT, [1.0] * COUNT
+TRUTHS = ("zero_gradient", "surrogate_diverged", "black_box_won", "capped", "rejected")
 
 
 def gathered(own: dict[str, list[Any]] | None = None, /, **changes: list[Any]) -> Flags:
-    """Return what is gathered of twenty records in two batches; ``own`` changes those of the clean inputs."""
-    found = Flags()
+    """Return what is gathered of twenty records; ``own`` changes those of the clean inputs."""
+    family = StepFamily() if "cap" in changes or "capped" in changes else EarlyExitFamily()
     table, clean = (
         pa.table(
             {name: pa.array(values, pa.bool_() if name in TRUTHS else pa.float64()) for name, values in columns.items()}
         )
         for columns in (SOUND | changes, SOUND | changes | (own or {}))
     )
-    for start, stop in ((0, 7), (7, COUNT)):
-        found.update(table.slice(start, stop - start), clean.slice(start, stop - start))
-    return found
+    return Flags(family, table, clean)
 
 
 def flags(own: dict[str, list[Any]] | None = None, /, **changes: list[Any]) -> list[str]:
@@ -67,10 +65,14 @@ def test_a_sound_row_has_no_flag() -> None:
 @pytest.mark.parametrize(
     ("flag", "over", "under"),
     [
-        ("no-effect", {"flops": some(1.0, 20, 1.0)}, {"flops": some(1.0, 19, 2.0)}),
+        ("no-effect", {"cost": some(1.0, 20, 1.0)}, {"cost": some(1.0, 19, 2.0)}),
         ("dead-gradients", {"zero_gradient": some(True, 11, False)}, {"zero_gradient": some(True, 10, False)}),
-        ("budget-unused", {"moved": some(0.4, 11, 1.0)}, {"moved": some(0.4, 9, 1.0)}),
-        ("surrogate-not-tracking", {"stuck": some(True, 3, False)}, {"stuck": some(True, 2, False)}),
+        ("budget-unused", {"budget_used": some(0.4, 11, 1.0)}, {"budget_used": some(0.4, 9, 1.0)}),
+        (
+            "surrogate-not-tracking",
+            {"surrogate_diverged": some(True, 3, False)},
+            {"surrogate_diverged": some(True, 2, False)},
+        ),
         ("black-box-beats-white-box", {"black_box_won": some(True, 3, None)}, {"black_box_won": some(True, 2, None)}),
     ],
 )
@@ -82,27 +84,27 @@ def test_each_flag_has_its_threshold(flag: str, over: dict[str, list[Any]], unde
 def test_samples_without_headroom_do_not_count() -> None:
     """Sixty per cent cost the static bound from the start; the attack is blind on all others."""
     clean = some(3.0, 12, 1.0)
-    assert flags(flops_own=clean, flops=clean, zero_gradient=some(False, 12, True)) == ["no-effect", "dead-gradients"]
+    assert flags(cost_own=clean, cost=clean, zero_gradient=some(False, 12, True)) == ["no-effect", "dead-gradients"]
     everything = some(3.0, COUNT, 3.0)
-    assert flags(flops_own=everything, flops=everything) == ["nothing-to-measure"]
+    assert flags(cost_own=everything, cost=everything) == ["nothing-to-measure"]
 
 
 def test_nothing_is_measured_where_every_clean_output_is_at_the_cap() -> None:
     """The bound of a longer text is larger, but the decoder has no step left; one sample below the cap is enough."""
-    capped: dict[str, list[Any]] = {"steps": [20.0] * COUNT, "cap": [20.0] * COUNT}
+    capped: dict[str, list[Any]] = {"steps": [20.0] * COUNT, "cap": [20.0] * COUNT, "capped": [False] * COUNT}
     assert flags(capped, **capped) == ["nothing-to-measure"]
     assert gathered(capped, **capped).no_headroom == 1
     below = {"steps": some(19.0, 1, 20.0)}
     assert flags(below, **capped) == []
     assert gathered(below, **capped).no_headroom == 0.95
-    assert flags({"refused": [True] * COUNT}, refused=[True] * COUNT) == ["nothing-to-measure"]
+    assert flags({"rejected": [True] * COUNT}, rejected=[True] * COUNT) == ["nothing-to-measure"]
 
 
 def test_a_loss_that_falls_where_a_cap_or_a_rejection_holds_the_cost_is_no_sign() -> None:
-    stuck: dict[str, list[Any]] = {"stuck": [True] * COUNT}
+    stuck: dict[str, list[Any]] = {"surrogate_diverged": [True] * COUNT}
     assert flags(**stuck) == ["surrogate-not-tracking"]
-    assert flags(**stuck, capped=[True] * COUNT) == []
-    assert flags(**stuck, refused=[False] * COUNT) == []
+    assert flags(**stuck, capped=[True] * COUNT, cap=FAR, steps=NEAR) == []
+    assert flags(**stuck, rejected=[False] * COUNT) == []
 
 
 @pytest.mark.parametrize(
@@ -124,14 +126,14 @@ def test_a_control_that_costs_as_much_beats_the_attack(
     control: list[float], attack: list[float], found: list[str]
 ) -> None:
     """Clean samples cost 1, and 3 at most, so that a cost is its own slowdown."""
-    chance = gathered(flops=control, slowdown=control)
-    assert gathered(flops=attack, slowdown=attack).compute({"control-noise": chance}) == found
+    chance = gathered(cost=control, slowdown=control)
+    assert gathered(cost=attack, slowdown=attack).compute({"control-noise": chance}) == found
 
 
 def test_a_flat_perturbation_stays_what_it_was_when_shuffled() -> None:
     shuffled = gathered()
     assert gathered().compute({"control-shuffled": shuffled}) == []
-    better = gathered(flops=[2.5] * COUNT, slowdown=[2.5] * COUNT)
+    better = gathered(cost=[2.5] * COUNT, slowdown=[2.5] * COUNT)
     assert gathered().compute({"control-shuffled": better}) == ["control-beats-attack"]
 
 

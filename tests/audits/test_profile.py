@@ -21,12 +21,12 @@ def test_the_profile_is_that_of_the_records(tmp_path: Path) -> None:
     for batch_size in (5, 128):
         found = clean_profile(target, data, limit=None, batch_size=batch_size, seconds=False)
         assert found["n"] == 24
-        assert found["flops_mean"] == pytest.approx(cost.mean().item())
-        assert found["flops_max"] == cost.max().item()
-        assert found["flops_static"] == sum(unit.flops for unit in target.units)
+        assert found["cost_mean"] == pytest.approx(cost.mean().item())
+        assert found["cost_max"] == cost.max().item()
+        assert found["cost_static"] == sum(unit.flops for unit in target.units)
         assert found["exit_histogram"] == torch.bincount(outcome.work.counts.sum(1) - 1, minlength=4).tolist()
         assert found["utility"] == pytest.approx(target.utility(outcome.outputs, batch.references).mean().item())
-        assert found["efficacy_step"] == pytest.approx(1 - found["flops_mean"] / found["flops_static"])
+        assert found["efficacy_step"] == pytest.approx(1 - found["cost_mean"] / found["cost_static"])
         assert found["latency_s_p50"] > 0
         assert "seconds_per_unit" not in found
     assert clean_profile(target, data, limit=3, batch_size=2, seconds=False)["n"] == 3

@@ -41,8 +41,8 @@ def test_clean_rows_say_what_a_run_alone_costs() -> None:
         alone = target.run(image.unsqueeze(0))
         assert row["work"] == alone.work.counts[0].tolist()
         assert (
-            row["flops"]
-            == row["flops_clean"]
+            row["cost"]
+            == row["cost_clean"]
             == sum(unit.flops * runs for unit, runs in zip(target.units, row["work"], strict=True))
         )
         assert row["exit"] == sum(row["work"]) - 1
@@ -60,10 +60,10 @@ def test_attacked_rows_repeat_on_the_attacked_input() -> None:
     for row, image, clean in zip(rows, result.inputs, result.clean_inputs, strict=True):
         assert row["work"] == target.run(image.unsqueeze(0)).work.counts[0].tolist()
         assert row["linf"] == pytest.approx((image - clean).abs().max().item(), abs=1e-7)
-        assert row["slowdown"] == row["flops"] / row["flops_clean"] >= 1
+        assert row["slowdown"] == row["cost"] / row["cost_clean"] >= 1
         if row["headroom"] is not None:
-            room = row["flops_static"] - row["flops_clean"]
-            assert row["headroom"] == pytest.approx((row["flops"] - row["flops_clean"]) / room)
+            room = row["cost_static"] - row["cost_clean"]
+            assert row["headroom"] == pytest.approx((row["cost"] - row["cost_clean"]) / room)
         assert row["eps"] == 0.3
     assert any(row["backwards"] > 0 for row in rows)
 
@@ -75,10 +75,10 @@ def test_refusals_are_nobody_s_headroom() -> None:
     early = Work(result.attacked.work.counts * ~passed.unsqueeze(1))
     own = replace(batch.outcome, refused=spared)
     stopped = replace(result, attacked=replace(result.attacked, work=early, refused=passed))
-    key = RowKey("pgd", PGD(eps=0.3).budget, Condition("svm", attacker="blind"))
+    key = RowKey("pgd", PGD(eps=0.3).budget, Condition("svm", attacker="non-adaptive"))
     rows = attacked_rows(batch, target, key, own, stopped).to_pylist()
     free = attacked_rows(batch, target, key, batch.outcome, result).to_pylist()
-    assert rows[3]["flops"] == 0 < rows[3]["flops_own"]
+    assert rows[3]["cost"] == 0 < rows[3]["cost_own"]
     assert None not in (free[0]["headroom"], free[3]["headroom"])
     assert [row["headroom"] for row in rows] == [None, free[1]["headroom"], free[2]["headroom"], 0.0]
 

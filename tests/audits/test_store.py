@@ -8,7 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from torpor.audits.store import SCHEMA, Store, records_table, save_tensors
+from torpor.audits.store import Store, records_schema, records_table, save_tensors
+from torpor.metrics.efficacy import CLASS, EXITS
+
+OWN = (CLASS, *EXITS)
+SCHEMA = records_schema(OWN)
 
 
 def table(samples: list[int]) -> pa.Table:
@@ -22,7 +26,7 @@ def table(samples: list[int]) -> pa.Table:
         elif pa.types.is_list(field.type):
             one = [1, 0]
         values[field.name] = [one] * len(samples)
-    return records_table({**values, "sample": samples})
+    return records_table({**values, "sample": samples}, len(samples), OWN)
 
 
 def images(value: int) -> dict[str, Tensor]:
@@ -31,7 +35,7 @@ def images(value: int) -> dict[str, Tensor]:
 
 def test_the_documented_columns_are_all_there_and_only_some_may_be_null() -> None:
     documented = (
-        "sample attack defense norm eps reference flops_clean flops flops_static slowdown headroom work exit "
+        "sample attack defense norm eps reference cost_clean cost cost_static slowdown headroom work exit "
         "utility_clean utility agreement linf l2 l1 forwards backwards"
     )
     assert set(documented.split()) <= set(SCHEMA.names)
@@ -39,11 +43,11 @@ def test_the_documented_columns_are_all_there_and_only_some_may_be_null() -> Non
     assert SCHEMA.field("work").type == pa.list_(pa.int64())
     nullable = {field.name for field in SCHEMA if field.nullable}
     assert {"norm", "eps", "headroom"} <= nullable
-    assert not nullable & {"sample", "attack", "flops", "flops_clean", "slowdown", "work"}
+    assert not nullable & {"sample", "attack", "cost", "cost_clean", "slowdown", "work"}
 
 
 def test_shards_are_merged_in_order_whatever_the_order_of_writing(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = Store(tmp_path, OWN)
     for number, seconds in ((1, 0.5), (0, 0.25)):
         store.write(number, table([10 * number, 10 * number + 1]), images(number), {"pgd-Linf-0.1": seconds})
     assert store.has(0)
@@ -62,7 +66,7 @@ def test_shards_are_merged_in_order_whatever_the_order_of_writing(tmp_path: Path
 @pytest.mark.parametrize("suffix", ["parquet", "safetensors", "json"])
 @pytest.mark.parametrize("damage", ["missing", "cut", "empty"])
 def test_a_damaged_shard_does_not_count(tmp_path: Path, suffix: str, damage: str) -> None:
-    store = Store(tmp_path)
+    store = Store(tmp_path, OWN)
     store.write(0, table([0, 1]), images(0), {"pgd-Linf-0.1": 0.5})
     path = tmp_path / "shards" / f"000000.{suffix}"
     content = path.read_bytes()

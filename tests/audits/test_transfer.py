@@ -59,10 +59,10 @@ def test_inputs_that_were_found_through_a_defense_count_without_it(audited: Path
     table = [row for row in records(audited).to_pylist() if row["attack"] in ("clean", "roundabout")]
 
     def costs(defense: str, attacker: str | None) -> list[float]:
-        return [row["flops"] for row in table if row["attack"] != "clean" and _is(row, defense, attacker)]
+        return [row["cost"] for row in table if row["attack"] != "clean" and _is(row, defense, attacker)]
 
-    free, blind = costs("none", None), costs(GUARD, "blind")
-    clean = [row["flops"] for row in table if row["attack"] == "clean" and _is(row, "none", None)]
+    free, blind = costs("none", None), costs(GUARD, "non-adaptive")
+    clean = [row["cost"] for row in table if row["attack"] == "clean" and _is(row, "none", None)]
     assert all(one >= other for one, other in zip(free, costs(GUARD, "adaptive"), strict=True))
     assert all(one >= other for one, other in zip(free, clean, strict=True))
     assert sum(free) > sum(clean)
@@ -72,7 +72,7 @@ def test_inputs_that_were_found_through_a_defense_count_without_it(audited: Path
         through = row["found_through"]
         assert through in ((None, TRANSFORM, GUARD) if _is(row, "none", None) else (None,))
         if row["attack"] != "clean" and _is(row, "none", None):
-            assert (through is not None) == (row["flops"] > row["flops_clean"])
+            assert (through is not None) == (row["cost"] > row["cost_clean"])
             assert row["linf"] <= row["eps"]
 
 
@@ -81,7 +81,7 @@ def test_saved_inputs_are_those_that_count(audited: Path) -> None:
     saved = load_file(audited / "examples" / "roundabout-Linf-0.5.safetensors")
     costs = target.prices.cost(target.run(target.read(saved["attacked"])).work).tolist()
     known = {
-        row["sample"]: row["flops"]
+        row["sample"]: row["cost"]
         for row in records(audited).to_pylist()
         if row["attack"] == "roundabout" and _is(row, "none", None)
     }

@@ -71,7 +71,7 @@ def test_no_accepted_input_costs_more_than_the_static_bound(name: str) -> None:
     found, most, bound = target.run(inputs).work, target.max_work(inputs), target.static_work()
     assert (found.counts <= most.counts).all()
     assert (most.counts <= bound.counts).all()
-    assert target.prices.cost(bound).item() == static_bound(target).flops
+    assert target.prices.cost(bound).item() == static_bound(target).cost
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if name in TEXTS or "text" in name or name == "speller"])

@@ -53,7 +53,7 @@ def test_work_is_exact(run: Path, digits_target: EarlyExitTarget) -> None:
     for row, image in zip(rows, batch.inputs, strict=True):
         outcome = digits_target.run(digits_target.space.from_bytes(image.unsqueeze(0)))
         assert row["work"] == outcome.work.counts[0].tolist()
-        assert row["flops"] == digits_target.prices.cost(outcome.work).item()
+        assert row["cost"] == digits_target.prices.cost(outcome.work).item()
 
 
 def test_the_console_shows_table_verdict_and_report(run: Path) -> None:

@@ -68,15 +68,15 @@ def test_env_as_json_says_what_can_be_metered() -> None:
 def test_bound_as_json_is_the_sum_of_all_units(name: str) -> None:
     found = json.loads(output("bound", name, "--json"))
     target = load_target(name)
-    assert found["flops"] == sum(unit.flops for unit in target.units)
-    assert found["slowdown"] == pytest.approx(found["flops"] / target.units[0].flops)
-    assert f"{found['flops']:,.0f} FLOPs" in output("bound", name)
+    assert found["cost"] == sum(unit.flops for unit in target.units)
+    assert found["slowdown"] == pytest.approx(found["cost"] / target.units[0].flops)
+    assert f"{found['cost']:,.0f} FLOPs" in output("bound", name)
 
 
 def test_measure_prints_the_profile(data: Path) -> None:
     found = json.loads(output("measure", NEEDLE, "--data-dir", data, "--limit", "10", "--json"))
     assert found["n"] == sum(found["exit_histogram"]) == 10
-    assert found["flops_mean"] <= found["flops_max"] <= found["flops_static"]
+    assert found["cost_mean"] <= found["cost_max"] <= found["cost_static"]
     text = output("measure", NEEDLE, "--data-dir", data, "--rule", "entropy:0.5")
     assert "normalized entropy <= 0.5" in text
     assert "FLOPs, static bound" in text

@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.numpy import save_file
 
+from torpor.metrics.efficacy import CLASS, EXITS
+
 COSTS = (0.25, 0.6, 1.0)
 STATIC = 4_000_000
 SAMPLES = 40
@@ -45,9 +47,9 @@ def _rows(
         "stage": "evasion",
         "access": "white" if kind == "attack" else "none",
         "tags": {"owasp": ["LLM06:2026"], "atlas": ["AML.T0034"], "cwe": ["CWE-400"]} if kind == "attack" else {},
-        "flops_mean": cost.mean(),
-        "flops_clean_mean": clean_cost.mean(),
-        "flops_static": STATIC,
+        "cost_mean": cost.mean(),
+        "cost_clean_mean": clean_cost.mean(),
+        "cost_static": STATIC,
         "slowdown_mean": slowdown.mean(),
         "slowdown_p50": np.quantile(slowdown, 0.5),
         "slowdown_p95": np.quantile(slowdown, 0.95),
@@ -87,10 +89,10 @@ def _rows(
             "norm": norm,
             "eps": eps,
             "reference": sample % 10,
-            "flops_clean": float(clean_cost[sample]),
-            "flops_own": float(clean_cost[sample]),
-            "flops": float(cost[sample]),
-            "flops_static": float(STATIC),
+            "cost_clean": float(clean_cost[sample]),
+            "cost_own": float(clean_cost[sample]),
+            "cost": float(cost[sample]),
+            "cost_static": float(STATIC),
             "slowdown": float(slowdown[sample]),
             "headroom": None if np.isnan(headroom[sample]) else float(headroom[sample]),
             "work": [int(exits[sample] >= unit) for unit in range(3)],
@@ -101,6 +103,8 @@ def _rows(
             "linf": eps or 0.0,
             "l2": 0.5 if eps else 0.0,
             "l1": 5.0 if eps else 0.0,
+            "edits": None,
+            "similarity": None,
             "forwards": 30,
             "backwards": 25,
         }
@@ -137,21 +141,24 @@ def make_audit(folder: Path, *, eps: tuple[float, ...] = EPS, examples: bool = T
         parts.append(_rows(name, "control", "Linf" if radius_of else None, radius_of, clean, exits))
     pq.write_table(pa.Table.from_pylist([row for _, rows in parts for row in rows]), folder / "records.parquet")
     audit: dict[str, Any] = {
-        "schema": "torpor.audit/1",
+        "schema": "torpor.audit/2",
         "config": {"target": "toy", "attacks": ["deepsloth", "square"], "eps": list(eps), "seed": 0, "limit": SAMPLES},
         "command": "torpor audit toy --attacks deepsloth,square --norm Linf --eps 4/255,8/255 --seed 0 --out run",
         "target": {
             "name": "toy",
+            "family": "early-exit",
             "behavior": "D1",
             "mechanism": "early exit",
             "rule": "confidence >= 0.9",
             "input_shape": [1, 32, 32],
             "classes": 10,
             "utility_name": "accuracy",
-            "static_flops": STATIC,
-            "units": [{"name": f"exit{i}", "flops": 1_000_000} for i in range(3)],
+            "static_cost": STATIC,
             "exit_costs": list(COSTS),
         },
+        "currency": "flops",
+        "measures": [measure.to_json() for measure in (CLASS, *EXITS)],
+        "units": {"none": [{"name": f"exit{i}", "price": 1_000_000, "stage": None} for i in range(3)]},
         "environment": {
             "torpor": "0.1.0",
             "python": "3.11",
@@ -169,7 +176,7 @@ def make_audit(folder: Path, *, eps: tuple[float, ...] = EPS, examples: bool = T
         "natural": {
             "split": "validation",
             "n": 500,
-            "flops_p999": 2_400_000.0,
+            "cost_p999": 2_400_000.0,
             "slowdown_p999": 2_400_000.0 / _flops(clean).mean(),
         },
         "summary": [summary for summary, _ in parts],

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from torpor.audits.store import records_table
 from torpor.core.text import levenshtein, pack
-from torpor.metrics.loops import LoopSummary
+from torpor.metrics.loops import LOOPS, loop_summary
 
 SAMPLES, CAP, STEP, START = 24, 64, 1_000_000, 4_000_000
 CLEAN = tuple(
@@ -43,29 +43,20 @@ SHAPES = {"text": None, "image": [1, 32, 32], "wave": [4000]}
 
 def step_row(inputs: str, attack: str, kind: str, steps: np.ndarray, clean: np.ndarray, **found: Any) -> dict[str, Any]:  # noqa: ANN401
     """Return a summary row; its loop keys are those of the audit's own code."""
-    loops = LoopSummary()
-    loops.update(
-        {
-            "steps": steps,
-            "steps_clean": clean,
-            "cap": np.full_like(steps, CAP),
-            "capped": steps == CAP,
-            "capped_clean": clean == CAP,
-        }
-    )
+    counts = {"steps": steps, "steps_clean": clean, "cap": np.full_like(steps, CAP)}
+    counts |= {"capped": steps == CAP, "capped_clean": clean == CAP}
     cost, before, static = START + STEP * steps, START + STEP * clean, START + STEP * CAP
     slowdown, texts = cost / before, inputs == "text"
     return {
         "target": "toy-steps", "attack": attack, "defense": "none", "n": SAMPLES, "kind": kind, "behavior": "D2",
         "stage": "evasion", "access": "white" if kind == "attack" else "none",
         "tags": {"owasp": ["LLM06:2026"], "cwe": ["CWE-400"]} if kind == "attack" else {},
-        "flops_mean": cost.mean(), "flops_clean_mean": before.mean(), "flops_static": static,
+        "cost_mean": cost.mean(), "cost_clean_mean": before.mean(), "cost_static": static,
         "slowdown_mean": slowdown.mean(), "slowdown_max": slowdown.max(),
         **{f"slowdown_p{share}": np.quantile(slowdown, share / 100) for share in (50, 95, 99)},
         "slowdown_ci95": [slowdown.mean() - 0.1, slowdown.mean() + 0.1] if kind != "clean" else None,
         "headroom_mean": ((cost - before) / (static - before)).mean(),
-        **dict.fromkeys(("efficacy_eec", "efficacy_step", "exit_histogram")),
-        **loops.compute(cap=CAP, context=None),
+        **loop_summary(counts, cap=CAP, context=None),
         "cap4": 4 * CAP, "cap4_n": 16, "cap4_hit_rate": 0.25,
         "cap4_i_loops_mean": 410 * (slowdown.mean() - 1),
         "bleu": 92.1 if kind == "clean" else 7.4, "chrf": 95.2 if kind == "clean" else 31.0, "bleu_reason": None,
@@ -84,19 +75,18 @@ def step_row(inputs: str, attack: str, kind: str, steps: np.ndarray, clean: np.n
 
 def step_records(row: dict[str, Any], steps: np.ndarray, clean: np.ndarray, inputs: str, attacked: list[str]) -> Any:  # noqa: ANN401
     """Return the records behind a row, in the schema of the audit."""
-    from torpor.audits.store import SCHEMA
-
     texts = inputs == "text"
     cost, before, static = (START + STEP * count for count in (steps, clean, np.full_like(clean, CAP)))
     nothing = [None] * SAMPLES
     edits = [levenshtein(*pair) for pair in zip(CLEAN, attacked, strict=True)]
     lengths = [max(map(len, pair)) for pair in zip(CLEAN, attacked, strict=True)]
-    columns: dict[str, Any] = {name: [None] * SAMPLES for name in SCHEMA.names} | {
+    columns: dict[str, Any] = {
+        "tampering": ["none"] * SAMPLES, "work_static": [[1, CAP]] * SAMPLES,
         "sample": range(SAMPLES),
         **{key: [row[key]] * SAMPLES for key in ("attack", "defense", "norm", "eps")},
         "reference_text": OUTPUTS,
-        "flops_clean": before.astype(float), "flops_own": before.astype(float),
-        "flops": cost.astype(float), "flops_static": static.astype(float),
+        "cost_clean": before.astype(float), "cost_own": before.astype(float),
+        "cost": cost.astype(float), "cost_static": static.astype(float),
         "slowdown": cost / before, "headroom": (cost - before) / (static - before),
         "work": [[1, int(count)] for count in steps],
         "steps_clean": clean, "steps": steps, "i_loops": 100 * (steps - clean) / clean,
@@ -107,7 +97,7 @@ def step_records(row: dict[str, Any], steps: np.ndarray, clean: np.ndarray, inpu
         "similarity": [1 - edit / size for edit, size in zip(edits, lengths, strict=True)] if texts else nothing,
         "forwards": [500] * SAMPLES, "backwards": [4] * SAMPLES,
     }  # fmt: skip
-    return records_table(columns)
+    return records_table(columns, SAMPLES, LOOPS)
 
 
 def examples_of(inputs: str, attacked: list[str], eps: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -175,17 +165,21 @@ def make_step_audit(
             writer.write_table(table)
     meters = {"latency": {"available": True, "reason": None}}
     audit = {
-        "schema": "torpor.audit/1",
+        "schema": "torpor.audit/2",
         "config": {"target": "toy-steps", "attacks": list(budgets), "seed": 0, "limit": SAMPLES},
         "command": f"torpor audit toy-steps --attacks {','.join(budgets)} --seed 0 --out run",
         "target": {
-            "name": "toy-steps", "behavior": "D2", "mechanism": "decoding until an end token", "inputs": inputs,
-            "input_shape": SHAPES[inputs], "utility_name": "chrF", "static_flops": START + STEP * CAP,
-            "units": [{"name": "encoder", "flops": START}, {"name": "decoder_step", "flops": STEP}],
-            "rule": None, "classes": None, "exit_costs": None, "cap": CAP,
+            "name": "toy-steps", "family": "decoder", "behavior": "D2", "mechanism": "decoding until an end token",
+            "inputs": inputs,
+            "input_shape": SHAPES[inputs], "utility_name": "chrF", "static_cost": START + STEP * CAP,
+            "cap": CAP,
         },
+        "currency": "flops",
+        "measures": [measure.to_json() for measure in LOOPS],
+        "units": {"none": [{"name": "encoder", "price": START, "stage": None},
+                           {"name": "decoder_step", "price": STEP, "stage": None}]},
         "environment": {"torpor": "0.1.0", "python": "3.11", "torch": "2.6", "device": "cpu", "meters": meters},
-        "natural": {"split": "validation", "n": 300, "flops_p999": 3.1e7, "slowdown_p999": 1.7},
+        "natural": {"split": "validation", "n": 300, "cost_p999": 3.1e7, "slowdown_p999": 1.7},
         "summary": [row for row, _, _ in rows],
     }  # fmt: skip
     (folder / "audit.json").write_text(json.dumps(audit, default=float))

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from torpor.reports.console import summary_table, verdict_line
 
 def printed(folder: Path, width: int) -> str:
     console = Console(width=width, file=io.StringIO(), record=True)
-    console.print(summary_table(list(read_audit(folder).summary)))
+    console.print(summary_table(read_audit(folder).parts()))
     return console.export_text()
 
 
@@ -44,4 +43,4 @@ def test_the_verdict_is_one_line_that_names_the_worst_attack(tmp_path: Path) -> 
     assert "\n" not in line
     worst = max(row["slowdown_mean"] for row in read_audit(folder).summary if row["kind"] == "attack")
     assert f"mean {worst:.2f}x" in line
-    assert line == verdict_line(json.loads((folder / "audit.json").read_text()))
+    assert line == verdict_line(read_audit(folder).parts())

@@ -10,6 +10,7 @@ import pytest
 from report_factory import make_audit
 from rich.console import Console
 
+from torpor.audits.read import read_audit
 from torpor.core import DataError
 from torpor.reports.console import summary_table, verdict_line
 from torpor.reports.html import write_report
@@ -188,7 +189,7 @@ def test_console_fits_80_columns_and_keeps_markup_as_text(tmp_path: Path) -> Non
     change_rows(folder, headroom_mean=None, defense="[red]x")
     audit = json.loads((folder / "audit.json").read_text())
     console = Console(width=80, file=io.StringIO(), record=True)
-    console.print(summary_table(audit["summary"]))
+    console.print(summary_table(read_audit(folder).parts()))
     text = console.export_text()
     for word in ("deepsloth", "Linf 8/255", "control-shuffled", "p95 / max", "100.0 %", "[red]x", "n/a: headroom_mean"):
         assert word in text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +9,25 @@ import pytest
 from report_factory import EPS, make_audit
 from test_html import page_of
 
+from torpor.audits.read import read_audit
 from torpor.reports.charts import eps_curves
+from torpor.reports.sections import section_of
 
 
 def found(folder: Path, **counts: float) -> dict[str, Any]:
     """Return an audit whose clean rows ran each unit so often, and its others as often more as their eps says."""
-    audit: dict[str, Any] = json.loads((make_audit(folder) / "audit.json").read_text())
+    audit: dict[str, Any] = read_audit(make_audit(folder)).parts()
+    audit["target"] = {**audit["target"], "family": "detector"}
     for row in audit["summary"]:
         times = 1 + 255 * (row["eps"] or 0)
-        row |= {"kept_mean": 2.0 * times, "kept_clean_mean": 2.0, "clean_recall_mean": None, "stage_flops_mean": None}
+        row |= {"kept_mean": 2.0 * times, "kept_clean_mean": 2.0, "clean_recall_mean": None, "stage_cost_mean": None}
         row |= {"units_mean": {name: count * times for name, count in counts.items()}}
     return audit
 
 
 def drawn(audit: dict[str, Any]) -> tuple[list[str], str]:
     """Return the names in the key of the chart of growth, and its HTML."""
-    chart = next(chart for chart in eps_curves(audit) if chart.name == "growth-Linf")
+    chart = next(chart for chart in eps_curves(audit, section_of(audit).growth) if chart.name == "growth-Linf")
     return [key.name for key in chart.keys], chart.fragment
 
 
@@ -42,14 +44,15 @@ def test_trackers_show_their_tracks_too(tmp_path: Path) -> None:
 
 
 def test_nothing_is_divided_by_a_count_of_0(tmp_path: Path) -> None:
-    assert drawn(found(tmp_path / "run", candidate=0))[0] == []
+    audit = found(tmp_path / "run", candidate=0)
+    assert not [chart for chart in eps_curves(audit, section_of(audit).growth) if chart.name == "growth-Linf"]
 
 
 @pytest.mark.parametrize(("utility", "whole"), [(0.6, True), (-2.8, False)])
 def test_a_utility_below_0_is_not_cut_off(tmp_path: Path, utility: float, whole: bool) -> None:
     audit = found(tmp_path / "run", candidate=20)
     audit["summary"][1]["utility"] = utility
-    (chart,) = (chart for chart in eps_curves(audit) if chart.name == "utility-Linf")
+    (chart,) = (chart for chart in eps_curves(audit, section_of(audit).growth) if chart.name == "utility-Linf")
     assert ('"range":[0,103]' in chart.fragment) == whole
 
 

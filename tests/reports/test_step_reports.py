@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from step_factory import CAP, SAMPLES, make_step_audit
 from test_console import printed
 from test_html import SECTIONS, Elements, page_of
 
+from torpor.audits.read import read_audit
 from torpor.core import DataError
 from torpor.reports.html import write_report
 from torpor.reports.verdict import verdict
@@ -30,7 +30,7 @@ HOSTILE = "<script>alert(4)</script>\u202e\n"
 
 
 def loaded(folder: Path) -> dict[str, Any]:
-    audit: dict[str, Any] = json.loads((folder / "audit.json").read_text())
+    audit: dict[str, Any] = read_audit(folder).parts()
     return audit
 
 

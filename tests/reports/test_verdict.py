@@ -16,13 +16,13 @@ from torpor.reports.defended import defense_rows
 from torpor.reports.html import write_report
 from torpor.reports.words import FLAGS, bracket, static_factor
 
-TARGET = {"accepts": "text of up to 4,096 bytes and 128 tokens", "static_flops": 5000}
+TARGET = {"accepts": "text of up to 4,096 bytes and 128 tokens", "static_cost": 5000}
 
 
 def row(attack: str, kind: str, mean: float, static: float, **more: Any) -> dict[str, Any]:  # noqa: ANN401
     """Return the row of a text target whose mean clean cost is 100."""
     budget = {"norm": None, "eps": None} if kind == "clean" else {"norm": "tokens", "eps": 3.0}
-    costs = {"flops_mean": 100 * mean, "flops_clean_mean": 100.0, "flops_static": 100 * static}
+    costs = {"cost_mean": 100 * mean, "cost_clean_mean": 100.0, "cost_static": 100 * static}
     tail = dict.fromkeys(("slowdown_mean", "slowdown_p95", "slowdown_max"), mean)
     return {"attack": attack, "kind": kind, "defense": "none", "n": 4, "flags": [], **budget, **costs, **tail, **more}
 
@@ -54,7 +54,7 @@ def test_the_verdict_says_of_which_inputs_its_bound_is_one() -> None:
         "static bound 8.00x (of the inputs that were sent), 50.0x (which no text of up to 4,096 bytes and 128 tokens "
         "exceeds)." in verdict_of(*rows, **TARGET)
     )
-    fixed = {**TARGET, "static_flops": 800}
+    fixed = {**TARGET, "static_cost": 800}
     assert "static bound 8.00x, which no text of up to 4,096 bytes and 128 tokens exceeds." in verdict_of(
         *rows, **fixed
     )

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +7,16 @@ import numpy as np
 import pytest
 from report_factory import make_audit
 
+from torpor.audits.read import read_audit
 from torpor.reports import words
 from torpor.reports.pictures import difference
+from torpor.reports.sections.early_exit import efficacy_note
 from torpor.reports.verdict import verdict
 
 
 @pytest.fixture
 def audit(tmp_path: Path) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads((make_audit(tmp_path / "run") / "audit.json").read_text())
+    loaded: dict[str, Any] = read_audit(make_audit(tmp_path / "run")).parts()
     return loaded
 
 
@@ -25,19 +26,21 @@ def test_verdict_states_the_worst_attack_with_its_references(audit: dict[str, An
     cost, references, utility = verdict(audit)
     assert cost.startswith(f"Worst slowdown {worst['slowdown_max']:.2f}x (p95 {worst['slowdown_p95']:.2f}x, mean")
     assert f"by {worst['attack']}, Linf 8/255; strongest control {max(controls):.2f}x" in cost
-    assert f"static bound {worst['flops_static'] / worst['flops_clean_mean']:.2f}x" in references
+    assert f"static bound {worst['cost_static'] / worst['cost_clean_mean']:.2f}x" in references
     assert f"(99.9th percentile) {audit['natural']['slowdown_p999']:.2f}x" in references
     assert utility == f"Accuracy 60.0 % (clean 90.0 %); predictions unchanged: {100 * worst['agreement']:.1f} %."
 
 
 def test_verdict_has_a_sentence_for_each_defense(audit: dict[str, Any]) -> None:
-    for attacker in ("blind", "adaptive"):
+    for attacker in ("non-adaptive", "adaptive"):
         attacks = [row for row in audit["summary"] if row["kind"] == "attack" and row["defense"] == "none"]
         audit["summary"] += [{**row, "defense": "jpeg", "attacker": attacker, "slowdown_mean": 1.5} for row in attacks]
     audit["summary"] += [{**row, "defense": "jpeg"} for row in audit["summary"] if row["kind"] == "clean"]
     said = verdict(audit)
     assert len(said) == 4
-    assert said[3].startswith("Behind jpeg, mean slowdown blind 1.50x, adaptive 1.50x, of clean inputs 1.00x; their ")
+    assert said[3].startswith(
+        "Defended by jpeg, mean slowdown non-adaptive 1.50x, adaptive 1.50x, of clean inputs 1.00x; their "
+    )
 
 
 def test_verdict_names_flags_of_the_worst_row_and_attacks_that_failed(audit: dict[str, Any]) -> None:
@@ -77,7 +80,7 @@ def test_values_that_are_no_numbers_are_missing(value: float | None) -> None:
 
 def test_zero_is_a_value() -> None:
     assert words.value_text({"headroom_mean": 0.0}, "headroom_mean", words.percent) == "0.0 %"
-    assert words.over_clean({"flops_mean": 0.0, "flops_clean_mean": 2.0}) == 0.0
+    assert words.over_clean({"cost_mean": 0.0, "cost_clean_mean": 2.0}) == 0.0
 
 
 def test_every_documented_flag_has_its_own_sentence() -> None:
@@ -86,8 +89,8 @@ def test_every_documented_flag_has_its_own_sentence() -> None:
 
 
 def test_trapezoid_floor_is_half_of_the_last_stage() -> None:
-    assert "below 0.200" in words.efficacy_note([0.25, 0.6, 1.0])
-    assert "below" not in words.efficacy_note([])
+    assert "below 0.200" in efficacy_note([0.25, 0.6, 1.0])
+    assert "below" not in efficacy_note([])
 
 
 def test_difference_keeps_sign_and_stays_in_range() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torpor.core.currency import symbol
 from torpor.core.errors import UsageError
-from torpor.core.prices import PriceList
 from torpor.targets.base import Target
 
 
@@ -15,23 +15,25 @@ class StaticBound:
 
     Attributes:
         target: its name.
-        units: ``(name, FLOPs of one run, most runs per sample)`` of each unit.
-        flops: most FLOPs per sample.
-        flops_least: FLOPs of the cheapest path through the units; see :meth:`Target.least_work`.
+        currency: what costs are in, such as ``"flops"``.
+        units: ``(name, cost of one run, most runs per sample)`` of each unit.
+        cost: most per sample.
+        cost_least: of the cheapest path through the units; see :meth:`Target.least_work`.
         inputs: of which inputs it is a bound, such as ``"text of up to 4,096 bytes and 128 tokens"``; of
             others it says nothing.
     """
 
     target: str
-    units: tuple[tuple[str, int, int], ...]
-    flops: float
-    flops_least: float
+    currency: str
+    units: tuple[tuple[str, float, int], ...]
+    cost: float
+    cost_least: float
     inputs: str = "input"
 
     @property
     def slowdown(self) -> float:
         """Most that any input can cost over the cheapest input."""
-        return self.flops / self.flops_least
+        return self.cost / self.cost_least
 
 
 def static_bound(target: Target) -> StaticBound:
@@ -45,17 +47,19 @@ def static_bound(target: Target) -> StaticBound:
     4.0
     """
     most, least = target.static_work(), target.least_work()
-    prices = PriceList.flops(target.units)
+    prices = target.prices
     if not prices.cost(least).item() > 0:
+        first = target.units[0].name
         raise UsageError(
-            f"expected a first unit of {target.name} that costs FLOPs, got {target.units[0].name} with 0; "
-            "merge it with the unit that follows"
+            f"expected a first unit of {target.name} that costs {symbol(prices.currency)}, got {first} with 0; merge "
+            "it with the unit that follows"
         )
-    units = zip(target.units, most.counts[0].tolist(), strict=True)
+    units = zip(target.units, prices.per_unit, most.counts[0].tolist(), strict=True)
     return StaticBound(
         target=target.name,
-        units=tuple((unit.name, unit.flops, count) for unit, count in units),
-        flops=prices.cost(most).item(),
-        flops_least=prices.cost(least).item(),
+        currency=prices.currency,
+        units=tuple((unit.name, price, count) for unit, price, count in units),
+        cost=prices.cost(most).item(),
+        cost_least=prices.cost(least).item(),
         inputs=target.space.accepts,
     )

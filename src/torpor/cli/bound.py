@@ -14,6 +14,7 @@ def bound(target: TargetName, as_json: Json = False) -> None:
     from torpor.bounds.static import static_bound
     from torpor.cli.console import show
     from torpor.cli.streams import print_json, say
+    from torpor.core.currency import symbol
     from torpor.reports.printable import printable
     from torpor.targets.resolve import load_target
 
@@ -21,13 +22,14 @@ def bound(target: TargetName, as_json: Json = False) -> None:
     if as_json:
         print_json(asdict(found) | {"slowdown": found.slowdown})
         return
-    table = Table(
-        "unit", "FLOPs per run", "most runs", "share of the bound", title=f"Static bound of {printable(found.target)}"
-    )
-    for name, flops, count in found.units:
-        table.add_row(printable(name), f"{flops:,}", f"{count}", f"{flops * count / found.flops:.1%}")
+    unit = printable(symbol(found.currency))
+    title = f"Static bound of {printable(found.target)}"
+    table = Table("unit", f"{unit} per run", "most runs", "share of the bound", title=title)
+    for name, price, count in found.units:
+        table.add_row(printable(name), f"{price:,.12g}", f"{count}", f"{price * count / found.cost:.1%}")
     show(table)
+    counted = " (2 per multiply-add)" if found.currency == "flops" else ""
     say(
-        f"No {found.inputs} costs more than {found.flops:,.0f} FLOPs (2 per multiply-add), {found.slowdown:.2f} times "
-        "the cheapest path. Of other inputs this says nothing."
+        f"No {found.inputs} costs more than {found.cost:,.12g} {unit}{counted}, {found.slowdown:.2f} times the "
+        "cheapest path. Of other inputs this says nothing."
     )

@@ -92,12 +92,17 @@ def _evaluate(
     from torpor.audits.read import DamagedAudit, IncompleteAudit, read_audit
     from torpor.audits.settings import other_versions
     from torpor.cli.streams import say
+    from torpor.core.errors import DataError
 
     try:
         audit = read_audit(run)
     except (IncompleteAudit, DamagedAudit) as error:
         reason = str(error)
         return None, [undecided(parse_gate(text), reason) for text in gates] or [undecided_baseline(reason)]
+    except DataError:
+        for text in gates:
+            parse_gate(text)  # what is wrong with the gate comes first
+        raise
     parsed = [parse_gate(text, audit.catalog, audit.currency) for text in gates]
     results = evaluate_gates(audit, parsed, accepted)
     if baseline is not None:

@@ -71,7 +71,7 @@ def show_audit(folder: Path) -> None:
     from torpor.reports.console import summary_table, verdict_line
 
     audit = read_audit(folder)
-    show(summary_table(list(printable_parts(audit.summary))))
+    show(summary_table(printable_parts(audit.parts())))
     console.print(printable(verdict_line(audit.parts())))
     for remark in remarks(audit):
         console.print(printable(remark))

@@ -6,6 +6,8 @@ from typing import Any
 
 from rich.table import Table
 
+from torpor.core.currency import symbol
+
 
 def profile_table(profile: dict[str, Any]) -> Table:
     """Return a table of what :func:`torpor.audits.profile.clean_profile` found."""
@@ -17,10 +19,11 @@ def profile_table(profile: dict[str, Any]) -> Table:
         table.add_row("leave at exit", ", ".join(f"{k}: {share}" for k, share in enumerate(shares)))
         table.add_row("early-exit efficacy", f"{profile['efficacy_step']:.4f} (1 - mean cost)")
         table.add_row("", f"{profile['efficacy_eec']:.4f} (trapezoid, as in DeepSloth)")
+    unit = symbol(profile["currency"])
     for name in ("mean", "p50", "p99", "p999", "max", "static"):
-        share = profile[f"flops_{name}"] / profile["flops_static"]
-        label = {"static": "FLOPs, static bound", "p999": "FLOPs, benign p99.9"}.get(name, f"FLOPs, {name}")
-        table.add_row(label, f"{profile[f'flops_{name}']:,.0f} ({share:.1%} of the bound)")
+        share = profile[f"cost_{name}"] / profile["cost_static"]
+        label = {"static": f"{unit}, static bound", "p999": f"{unit}, benign p99.9"}.get(name, f"{unit}, {name}")
+        table.add_row(label, f"{profile[f'cost_{name}']:,.0f} ({share:.1%} of the bound)")
     if "steps_mean" in profile:
         steps = ", ".join(f"{name} {profile[f'steps_{name}']:.4g}" for name in ("mean", "p50", "p99", "max"))
         table.add_row("decoder steps", f"{steps}; cap {profile['cap']}, hit by {profile['cap_hit_rate']:.1%}")

@@ -14,6 +14,8 @@ Dimension = Literal[Quantity, "identity", "text", "flag", "object"]
 """What a value is a number of: it decides which units a gate may write and how tables print it. The last four are no
 quantities: they say which sample or row it is, in words, whether something holds, or are composed of other values."""
 QUANTITIES: tuple[str, ...] = get_args(Quantity)
+ELSEWHERE = "see the reason beside it"
+"""Of a null whose reason stands in the row itself."""
 DTYPES: Mapping[str, type] = {kind.__name__: kind for kind in (bool, int, float, str, list, dict)}
 
 
@@ -50,14 +52,21 @@ class Measure:
     on_console: bool = False
 
     def __post_init__(self) -> None:
-        if (
-            not self.name.isidentifier()
-            or self.dtype not in DTYPES.values()
-            or self.dimension not in get_args(Dimension)
+        texts = (self.name, self.title, self.help, self.null)
+        if not (
+            all(isinstance(text, str) for text in texts)
+            and self.name.isidentifier()
+            and isinstance(self.level, str)
+            and self.level in get_args(Level)
+            and isinstance(self.dimension, str)
+            and self.dimension in get_args(Dimension)
+            and self.better in (None, "low", "high")
+            and self.dtype in DTYPES.values()
+            and isinstance(self.on_console, bool)
         ):
             raise UsageError(
-                f"expected a measure whose name is an identifier, of a known dimension and of type "
-                f"{', '.join(DTYPES)}, got {self.name!r}, {self.dimension!r}, {self.dtype!r}"
+                f"expected a measure whose name is an identifier, of a known level and dimension and of type "
+                f"{', '.join(DTYPES)}, got {self!r:.120}; correct it"
             )
 
     @property

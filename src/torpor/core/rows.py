@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from torpor.core.measures import Measure
+from torpor.core.measures import ELSEWHERE, Measure
 
 _key = partial(Measure, level="row")
 _ratio, _cost = partial(_key, dimension="ratio"), partial(_key, dimension="cost", better="low")
@@ -12,7 +12,6 @@ _count = partial(_key, dimension="count", dtype=int)
 _words = partial(_key, dimension="text", dtype=str)
 
 _CLEAN_ROW = "only clean rows of defenses say what the defense does to clean inputs"
-_UNTIMED = "see the reason beside it"
 _TEXTS, _DENSE = "only texts have edits", "texts have no such distance"
 
 ROW: tuple[Measure, ...] = (
@@ -144,13 +143,13 @@ ROW: tuple[Measure, ...] = (
     _count("fit_forwards", title="fit: forward passes", help="Spent on fitting.", null="nothing is fitted"),
     _count("fit_backwards", title="fit: backward passes", help="Spent on fitting.", null="nothing is fitted"),
     _key("fit_seconds", dimension="time", title="fit: time", help="Seconds of fitting.", null="nothing is fitted"),
-    _key("latency_s_p50", dimension="time", title="latency", help="Median seconds at batch 1.", null=_UNTIMED),
+    _key("latency_s_p50", dimension="time", title="latency", help="Median seconds at batch 1.", null=ELSEWHERE),
     _key(
         "latency_ci95",
         dimension="object",
         title="95 % CI",
         help="95 % bootstrap interval of the median latency.",
-        null=_UNTIMED,
+        null=ELSEWHERE,
         dtype=list,
     ),
     _ratio(
@@ -165,12 +164,12 @@ ROW: tuple[Measure, ...] = (
         dimension="flag",
         title="valid",
         help="Whether the clock was quiet enough to believe it.",
-        null=_UNTIMED,
+        null=ELSEWHERE,
         dtype=bool,
     ),
-    _count("latency_n", title="timed", help="Samples that were timed.", null=_UNTIMED),
-    _key("energy_j", dimension="energy", title="energy", help="Joules per input.", better="low", null=_UNTIMED),
-    _key("memory_bytes", dimension="memory", title="memory", help="Largest peak.", better="low", null=_UNTIMED),
+    _count("latency_n", title="timed", help="Samples that were timed.", null=ELSEWHERE),
+    _key("energy_j", dimension="energy", title="energy", help="Joules per input.", better="low", null=ELSEWHERE),
+    _key("memory_bytes", dimension="memory", title="memory", help="Largest peak.", better="low", null=ELSEWHERE),
     _words("latency_reason", title="latency: why not", help="Why there is no valid latency.", null="there is one"),
     _words("energy_reason", title="energy: why not", help="Why there is no energy.", null="there is one"),
     _words("memory_reason", title="memory: why not", help="Why there is no memory.", null="there is one"),

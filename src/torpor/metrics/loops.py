@@ -10,12 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from torpor.core.errors import UsageError
-from torpor.core.measures import Measure
+from torpor.core.measures import ELSEWHERE, Measure
 from torpor.metrics.vectors import vector
 
 COLUMNS = ("steps", "steps_clean", "cap", "capped", "capped_clean")
 _ONCE_MORE = "nothing was run at four times the cap"
-_UNSCORED = "see the reason beside it"
 _column, _key = partial(Measure, level="sample"), partial(Measure, level="row")
 LOOPS: tuple[Measure, ...] = (
     _column("steps_clean", dimension="count", title="clean steps", help="Decoder steps of the clean input.", dtype=int),
@@ -95,8 +94,8 @@ LOOPS: tuple[Measure, ...] = (
         better="low",
         null="the target names no length of context",
     ),
-    _key("bleu", dimension="number", title="BLEU", help="Corpus BLEU, 0 to 100.", better="high", null=_UNSCORED),
-    _key("chrf", dimension="number", title="chrF", help="Corpus chrF, 0 to 100.", better="high", null=_UNSCORED),
+    _key("bleu", dimension="number", title="BLEU", help="Corpus BLEU, 0 to 100.", better="high", null=ELSEWHERE),
+    _key("chrf", dimension="number", title="chrF", help="Corpus chrF, 0 to 100.", better="high", null=ELSEWHERE),
     _key(
         "bleu_reason",
         dimension="text",

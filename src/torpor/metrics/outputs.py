@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from torpor.core.measures import Measure
+from torpor.core.measures import ELSEWHERE, Measure
 from torpor.core.objects import Objects, frames_of, from_json
 from torpor.core.units import Unit
 from torpor.metrics.detection import average_precision, mean_average_precision
@@ -18,7 +18,7 @@ from torpor.metrics.tracking import tracking_scores
 COLUMNS = ("kept", "kept_clean", "clean_recall", "work", "found", "truth")
 _column, _key = partial(Measure, level="sample"), partial(Measure, level="row")
 _NOTHING = "nothing was found in the clean inputs"
-_score = partial(_key, dimension="ratio", better="high", null="see the reason beside it")
+_score = partial(_key, dimension="ratio", better="high", null=ELSEWHERE)
 _reason = partial(_key, dimension="text", help="Why there is no score.", null="there is one", dtype=str)
 OBJECTS: tuple[Measure, ...] = (
     _column(

@@ -9,8 +9,9 @@ from torpor.reports.plots import COLORS, REFERENCE, Chart, Key
 from torpor.reports.tables import Column, Table, filled
 from torpor.reports.words import Row, percent, times
 
-ATTACKERS = ("blind", "adaptive")
-CLEAN = ("utility", "utility_name", "refused_rate", "latency_slowdown", "latency_valid", "n")
+ATTACKERS = {"non-adaptive": "non_adaptive", "adaptive": "adaptive"}
+"""Attackers, and how the keys of :func:`defense_rows` that are theirs begin."""
+CLEAN = ("utility", "utility_name", "rejected_rate", "latency_slowdown", "latency_valid", "n")
 """Keys of a clean row that are said of its defense."""
 DEGRADED = ("changed_rate", "changed_cost_ratio", "hurt", "utility_loss_mean", "utility_loss_max")
 
@@ -47,12 +48,12 @@ def defense_rows(summary: Sequence[Row]) -> list[dict[str, object]]:
             "overhead": clean.get("slowdown_mean"),
             "bound": words.static_factor(rows),
         }
-        for attacker in ATTACKERS:
+        for attacker, begin in ATTACKERS.items():
             own = [row for row in rows if name == "none" or row.get("attacker") == attacker]
             if worst := words.costliest(own, "attack"):
-                keys = ("slowdown_mean", "slowdown_p95", "utility", "refused_rate")
-                said |= {f"{attacker}_{key}": worst.get(key) for key in keys}
-                said[f"{attacker}_attack"] = words.label({**worst, "defense": "none", "attacker": None})
+                keys = ("slowdown_mean", "slowdown_p95", "utility", "rejected_rate")
+                said |= {f"{begin}_{key}": worst.get(key) for key in keys}
+                said[f"{begin}_attack"] = words.label({**worst, "defense": "none", "attacker": None})
         found.append(said)
     return found
 
@@ -64,7 +65,7 @@ def defense_table(summary: Sequence[Row]) -> Table | None:
         return None
     name = next((str(row["utility_name"]) for row in rows if row.get("utility_name")), "utility")
     columns = [
-        Column("clean slowdown", "mean over clean inputs of FLOPs over those without any defense", "overhead", times),
+        Column("clean slowdown", "mean over clean inputs of cost over that without any defense", "overhead", times),
         Column(
             "static bound",
             "what no input of this audit can exceed, over the mean clean cost without any defense",
@@ -73,16 +74,16 @@ def defense_table(summary: Sequence[Row]) -> Table | None:
         ),
         Column("clean latency", "seconds over those without any defense, if they are valid", only=_latency),
         Column(f"clean {name}", "of clean inputs", "utility", percent),
-        Column("clean refused", "clean inputs that are turned away", "refused_rate", percent, optional=True),
+        Column("clean rejected", "clean inputs that are rejected", "rejected_rate", percent, optional=True),
     ]
-    for who in ATTACKERS:
+    for who, begin in ATTACKERS.items():
         same = "of the same attack"
         columns += [
-            Column(f"{who}: worst mean slowdown", "over the undefended clean cost", f"{who}_slowdown_mean", times),
-            Column(f"{who}: p95", same, f"{who}_slowdown_p95", times),
-            Column(f"{who}: {name}", same, f"{who}_utility", percent),
-            Column(f"{who}: refused", same, f"{who}_refused_rate", percent, optional=True),
-            Column(f"{who}: attack", "which one is the costliest", f"{who}_attack"),
+            Column(f"{who}: worst mean slowdown", "over the undefended clean cost", f"{begin}_slowdown_mean", times),
+            Column(f"{who}: p95", same, f"{begin}_slowdown_p95", times),
+            Column(f"{who}: {name}", same, f"{begin}_utility", percent),
+            Column(f"{who}: rejected", same, f"{begin}_rejected_rate", percent, optional=True),
+            Column(f"{who}: attack", "which one is the costliest", f"{begin}_attack"),
         ]
     return _by_defense(columns, rows)
 
@@ -95,10 +96,10 @@ def degraded_table(summary: Sequence[Row]) -> Table | None:
     name = next((str(row["utility_name"]) for row in rows if row.get("utility_name")), "utility")
     columns = [
         Column("clean inputs", "how many", "n"),
-        Column("another output", "or none, if refused", "changed_rate", percent),
+        Column("another output", "or none, if rejected", "changed_rate", percent),
         Column(
             "their clean cost",
-            "over the mean of all: above 1 the dear ones are hit",
+            "over the mean of all: above 1 the expensive ones are hit",
             "changed_cost_ratio",
             times,
         ),
@@ -121,7 +122,7 @@ def _by_defense(columns: Sequence[Column], rows: Sequence[Row]) -> Table:
 
 
 def pareto(summary: Sequence[Row], name: str = "defenses") -> Chart | None:
-    """Draw each defense where its clean utility and the worst attack behind it are; None without defenses.
+    """Draw each defense where its clean utility and the worst attack on it are; None without defenses.
 
     Args:
         summary: of an audit.
@@ -137,7 +138,7 @@ def pareto(summary: Sequence[Row], name: str = "defenses") -> Chart | None:
         free = row["defense"] == "none"
         color = REFERENCE if free else COLORS[(place - 1) % len(COLORS)]
         dash = "dot" if place > len(COLORS) else "solid"
-        points = [(100 * float(str(row["utility"])), row.get(f"{who}_slowdown_mean")) for who in ATTACKERS]
+        points = [(100 * float(str(row["utility"])), row.get(f"{begin}_slowdown_mean")) for begin in ATTACKERS.values()]
         remark = f"clean cost {times(float(str(row['overhead'])))}"
         plots.pair(figure, str(row["defense"]), color, points, remark, dash)
         keys.append(Key(str(row["defense"]), color, plots.DASHES[dash]))

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torpor.audits.conditions import RowKey
 from torpor.audits.integrity import remarks
 from torpor.audits.lock import PATIENCE_S, FolderLock
 from torpor.audits.read import read_audit
 from torpor.core.budget_text import budget_text
-from torpor.reports import charts, defended, outputs, tables, words
+from torpor.core.currency import symbol
+from torpor.reports import charts, defended, tables, words
 from torpor.reports.plots import plotly_script
 from torpor.reports.records import read_records
-from torpor.reports.samples import worst_samples
+from torpor.reports.samples import saved_files, worst_samples
+from torpor.reports.sections import section_of
+from torpor.reports.sections.base import Section
 from torpor.reports.verdict import verdict
-from torpor.reports.words import Row, loops_text, percent, steps_text, times
+from torpor.reports.words import Row, percent, times
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +50,12 @@ def write_report(folder: Path) -> Path:
     torpor.core.errors.DataError: expected the folder of an audit, got nowhere, which is no folder; ...
     """
     audit = read_audit(folder)
-    text = render(audit.parts(), read_records(audit), folder / "examples", remarks(audit))
+    text = render(
+        audit.parts(),
+        read_records(audit, section_of(audit.parts()).columns),
+        {RowKey.of(row): audit.examples(row) for row in audit.summary},
+        remarks(audit),
+    )
     path = folder / "report.html"
     partial = path.with_name(f".report-{os.getpid()}.html")
     with FolderLock(folder, patience_s=PATIENCE_S):
@@ -58,8 +67,17 @@ def write_report(folder: Path) -> Path:
     return path
 
 
-def render(audit: Row, records: dict[str, np.ndarray], examples: Path, remarks: Sequence[str] = ()) -> str:
-    """Return the report as HTML, with remarks below the verdict; every string of the audit is escaped."""
+def render(
+    audit: Row, records: Mapping[str, np.ndarray], examples: Mapping[RowKey, Path], remarks: Sequence[str] = ()
+) -> str:
+    """Return the report as HTML; every string of the audit is escaped.
+
+    Args:
+        audit: its parts.
+        records: columns of ``records.parquet``.
+        examples: files of saved inputs by row; they need not be there.
+        remarks: sentences below the verdict.
+    """
     import jinja2
 
     environment = jinja2.Environment(
@@ -72,41 +90,41 @@ def render(audit: Row, records: dict[str, np.ndarray], examples: Path, remarks: 
     whole = audit["summary"]
     summary = defended.undefended(whole)
     free = {**audit, "summary": summary}
-    exits = not words.iterates(summary) and not words.finds(summary)
-    series = charts.headline_series(summary)
+    section = section_of(audit)
+    bare = section_of(free)
+    series, unit = charts.headline_series(summary), symbol(str(audit.get("currency") or "flops"))
     figures = [
         defended.pareto(whole),
-        charts.exit_histogram(free, series),
-        charts.step_distribution(free, series, records),
-        charts.slowdown_distribution(series, records),
-        charts.cost_distribution(free, series, records),
-        *outputs.stage_bars(free, series),
-        outputs.suppression_fit(free),
-        *charts.eps_curves(free),
+        *bare.charts(series, records),
+        charts.slowdown_distribution(series, records, unit),
+        charts.cost_distribution(free, series, records, unit),
+        *bare.later_charts(series),
+        *charts.eps_curves(free, section.growth),
     ]
     target = audit["target"]
     return environment.get_template("report.html.j2").render(
         audit=audit,
-        target_facts=[(name, value) for name, value in target.items() if value is not None or exits],
+        target_facts=[(name, value) for name, value in target.items() if value is not None],
         verdict=[*verdict(audit), *remarks],
-        tiles=_tiles(summary),
+        tiles=_tiles(summary, section),
+        section=section,
+        parts=section.parts(),
+        unit=unit,
         tables={
-            "cost": tables.cost_table(audit),
+            "cost": tables.cost_table(audit, section.main_columns()),
             "defenses": defended.defense_table(whole),
             "degraded": defended.degraded_table(whole),
-            "steps": tables.steps_table(audit),
-            "outputs": outputs.outputs_table(audit),
             "clock": tables.clock_table(audit),
             "effort": tables.effort_table(audit),
         },
         flags=_flags(whole),
-        note=_note(audit),
+        note=section.note,
         benign=_benign(audit.get("natural")),
         charts=[figure for figure in figures if figure is not None],
         plotly_js=plotly_script(),
         inputs=target.get("inputs") or "image",
         sent=SENT.get(target.get("inputs"), "Attacked images are 8-bit images that anybody could send"),
-        samples=worst_samples(examples, audit, records),
+        samples=worst_samples(saved_files(whole, examples), section, records),
         threats=[row for row in whole if row["kind"] == "attack"],
         words=words,
         budget_text=budget_text,
@@ -114,23 +132,13 @@ def render(audit: Row, records: dict[str, np.ndarray], examples: Path, remarks: 
     )
 
 
-def _note(audit: Row) -> str:
-    """Return how to read the columns that only this kind of target has."""
-    if words.iterates(audit["summary"]):
-        return words.LOOPS_NOTE
-    if words.finds(audit["summary"]):
-        return words.OBJECTS_NOTE
-    return words.efficacy_note(audit["target"].get("exit_costs") or [])
-
-
-def _tiles(summary: Sequence[Row]) -> list[tuple[str, str, str]]:
+def _tiles(summary: Sequence[Row], section: Section) -> list[tuple[str, str, str]]:
     """Return (value, title, remark) of the figures that head the report."""
     worst = words.costliest(summary, "attack")
     if worst is None:
         return []
     same = (row for row in summary if row["kind"] == "clean" and row.get("defense") == worst.get("defense"))
     clean = next(same, None)
-    before = words.missing("no clean row") if clean is None else words.value_text(clean, "utility", percent)
     p95 = words.value_text(worst, "slowdown_p95", times)
     ci95 = words.bracket(worst).strip("[]")
     found = [
@@ -138,49 +146,7 @@ def _tiles(summary: Sequence[Row]) -> list[tuple[str, str, str]]:
         (times(worst["slowdown_mean"]), "mean slowdown", f"95 % CI {ci95}" if ci95 else words.missing("no interval")),
         (words.value_text(worst, "headroom_mean", percent), "headroom used", "0 % clean, 100 % static bound"),
     ]
-    if words.iterates([worst]):
-        return found + _step_tiles(worst, clean or {})
-    if words.finds([worst]):
-        return found + _object_tiles(worst, clean or {})
-    return [
-        *found,
-        (words.value_text(worst, "utility", percent), str(worst.get("utility_name") or "utility"), f"clean {before}"),
-        (words.value_text(worst, "agreement", percent), "agreement", "predictions that equal the clean one"),
-    ]
-
-
-def _step_tiles(worst: Row, clean: Row) -> list[tuple[str, str, str]]:
-    """Return the figures of a target that iterates; BLEU, or the utility where there is none."""
-    steps = " to ".join(words.value_text(worst, key, steps_text) for key in ("steps_clean_mean", "steps_mean"))
-    before = words.value_text(worst, "cap_hit_rate_clean", percent)
-    scored = not words.is_missing(worst.get("bleu"))
-    key, name = ("bleu", "BLEU") if scored else ("utility", str(worst.get("utility_name") or "utility"))
-    form = "{:.1f}".format if scored else percent
-    was = words.missing("no clean row") if not clean else words.value_text(clean, key, form)
-    return [
-        (
-            words.value_text(worst, "i_loops_mean", loops_text),
-            f"mean I-Loops, cap {worst.get('cap')}",
-            f"steps {steps}",
-        ),
-        (words.value_text(worst, "cap_hit_rate", percent), "ended by the cap", f"clean {before}"),
-        (words.value_text(worst, key, form), name, f"clean {was}"),
-    ]
-
-
-def _object_tiles(worst: Row, clean: Row) -> list[tuple[str, str, str]]:
-    """Return the figures of a target that finds objects: MOTA where it tracks them, else mAP."""
-    key, name = ("map50", "mAP@.5") if words.is_missing(worst.get("mota")) else ("mota", "MOTA")
-    was = words.missing("no clean row") if not clean else words.value_text(clean, key, "{:.3f}".format)
-    before = words.value_text(worst, "kept_clean_mean", steps_text)
-    counts = [(row.get("units_mean") or {}).get("candidate") for row in (clean, worst)]
-    seen, saw = (words.missing("no counts") if count is None else steps_text(count) for count in counts)
-    return [
-        (saw, "candidates", f"mean per sample; clean {seen}"),
-        (words.value_text(worst, "kept_mean", steps_text), "objects handed on", f"mean per sample; clean {before}"),
-        (words.value_text(worst, "clean_recall_mean", percent), "clean recall", "clean objects that are still found"),
-        (words.value_text(worst, key, "{:.3f}".format), name, f"clean {was}"),
-    ]
+    return found + section.tiles(worst, clean)
 
 
 def _benign(natural: Row | None) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from torpor.audits.conditions import COLUMNS as KEY
 from torpor.audits.conditions import RowKey
-from torpor.reports.words import Row, finds, iterates
+from torpor.reports.words import Row
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,30 +15,29 @@ if TYPE_CHECKING:
     from torpor.audits.read import Audit
 
 COLUMNS = (
-    *("sample", "attack", "defense", "attacker", "norm", "eps", "reference", "exit", "agreement"),
-    *("flops_clean", "flops", "flops_static", "slowdown", "linf"),
+    *("sample", "attack", "defense", "attacker", "norm", "eps", "agreement"),
+    *("cost_clean", "cost", "cost_static", "slowdown", "linf", "edits", "similarity"),
 )
-STEP_COLUMNS = ("steps", "steps_clean", "i_loops", "capped", "capped_clean", "edits", "similarity")
-"""Columns of targets that iterate, on top."""
-OBJECT_COLUMNS = ("kept", "clean_recall", "found", "truth")
-"""Columns of targets that find objects, on top."""
 
 
-def read_records(audit: Audit) -> dict[str, np.ndarray]:
+def read_records(audit: Audit, more: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """Return the columns that a report needs.
+
+    Args:
+        audit: whose they are.
+        more: columns of the target's family.
 
     Raises:
         DataError: if they cannot be read.
     """
-    columns = COLUMNS + (STEP_COLUMNS if iterates(audit.summary) else ())
-    columns += OBJECT_COLUMNS if finds(audit.summary) else ()
+    columns = (*COLUMNS, *more)
     table = audit.records(columns)
     records = {name: table[name].to_numpy() for name in columns}
     records["eps"] = records["eps"].astype(float)  # a column of nulls has no type of its own
     return records
 
 
-def rows_of(records: dict[str, np.ndarray], row: Row) -> np.ndarray:
+def rows_of(records: Mapping[str, np.ndarray], row: Row) -> np.ndarray:
     """Return which records, as a mask, belong to a row of the summary.
 
     >>> import numpy as np

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torpor.core.budget_text import eps_text, scale_of
+from torpor.core.currency import symbol
+from torpor.core.measures import Measure
 from torpor.reports import words
 from torpor.reports.words import Row, loops_text, percent, quantity, steps_text, times
 
@@ -62,49 +64,37 @@ class Column:
         return table.cell(row, self.key, self.form) if self.only is None else self.only(table, row)
 
 
-def cost_table(audit: Row) -> Table:
-    """Return the main table: what every row cost, and what became of the output."""
-    summary = audit["summary"]
+def form_of(measure: Measure) -> Callable[[Any], str]:
+    """Return how to write a value of a measure."""
+    forms: dict[str, Callable[[Any], str]] = {
+        "ratio": percent,
+        "percent": loops_text,
+        "count": steps_text,
+        "time": lambda value: quantity(value, "s"),
+        "energy": lambda value: quantity(value, "J"),
+        "memory": lambda value: quantity(value, "B"),
+    }
+    return forms.get(measure.dimension, "{:.3g}".format if measure.numeric else str)
+
+
+def cost_table(audit: Row, own: Sequence[Column]) -> Table:
+    """Return the main table: what every row cost, and what became of the output.
+
+    Args:
+        audit: its parts.
+        own: columns of the target's family.
+    """
+    summary, unit = audit["summary"], symbol(str(audit.get("currency") or "flops"))
     flags = list(dict.fromkeys(flag for row in summary for flag in row["flags"]))
-    utility = next((str(row["utility_name"]) for row in summary if row.get("utility_name")), "utility")
-    loops, finds = words.iterates(summary), words.finds(summary)
+    says = "2 FLOPs per multiply-add" if unit == "FLOPs" else f"in {unit}"
     columns = [
         Column("n", "how many samples", "n"),
-        Column("mean slowdown [95 % CI]", "FLOPs over the same sample's clean FLOPs", only=_mean_slowdown),
+        Column("mean slowdown [95 % CI]", f"{unit} over the same sample's clean {unit}", only=_mean_slowdown),
         *(Column(name, f"slowdown, {name}", f"slowdown_{name}", times) for name in ("p50", "p95", "p99", "max")),
         Column("headroom", "(cost - clean) / (static bound - clean)", "headroom_mean", percent),
-        Column("mean cost", "2 FLOPs per multiply-add", "flops_mean", _flops),
-        *(_loop_columns(audit) if loops else ()),
-        *(_OBJECT_COLUMNS if finds else ()),
-        Column(utility, "mean over samples" if loops else "on the same inputs", "utility", percent, optional=loops),
-        Column("agreement", "share of predictions that equal the clean one", "agreement", percent),
-        *(() if loops or finds else _EXIT_COLUMNS),
+        Column("mean cost", says, "cost_mean", lambda value: quantity(value, unit)),
+        *own,
         Column("flags", "numbers of the list below", only=lambda _, row: _numbers(row, flags)),
-    ]
-    return filled(columns, summary)
-
-
-def steps_table(audit: Row) -> Table | None:
-    """Return what the attacks did to the number of decoder steps; None for targets that do not iterate."""
-    summary = audit["summary"]
-    if not words.iterates(summary):
-        return None
-    cap, cap4 = (next((row[key] for row in summary if row.get(key)), "?") for key in ("cap", "cap4"))
-    beside = f"{cap4} steps, the same saved inputs"
-    columns = [
-        Column("steps, clean", "mean decoder steps, end token counted", "steps_clean_mean", steps_text),
-        Column("steps, attacked", "mean decoder steps, end token counted", "steps_mean", steps_text),
-        Column(f"I-Loops, mean (cap {cap})", "increase of a sample's steps in per cent", "i_loops_mean", loops_text),
-        Column("I-Loops, max", "of one sample", "i_loops_max", loops_text),
-        Column("I-Loops, limit", "what the cap allows", "i_loops_limit", loops_text),
-        Column("tokens, ratio of means", "mean steps over mean clean steps", "token_ratio_of_means", times),
-        Column("tokens, mean of ratios", "mean over samples of steps over clean steps", "token_mean_of_ratios", times),
-        Column("cap hits, clean", "share of clean outputs that the cap ended", "cap_hit_rate_clean", percent),
-        Column("cap hits", "share of outputs that the cap ended", "cap_hit_rate", percent),
-        Column("OGF", "mean steps over the length of context", "ogf_mean", "{:.3f}".format, optional=True),
-        Column("inputs run again", "saved inputs, run with the higher cap", "cap4_n"),
-        Column(f"I-Loops (cap {cap4})", beside, "cap4_i_loops_mean", loops_text),
-        Column(f"cap hits (cap {cap4})", beside, "cap4_hit_rate", percent),
     ]
     return filled(columns, summary)
 
@@ -159,23 +149,8 @@ def filled(columns: Sequence[Column], rows: Sequence[Row]) -> Table:
     return table
 
 
-def _loop_columns(audit: Row) -> list[Column]:
-    cap = next((row["cap"] for row in audit["summary"] if row.get("cap")), "?")
-    return [
-        Column(f"I-Loops (cap {cap})", "mean increase of the decoder steps", "i_loops_mean", loops_text),
-        Column("steps, clean to attacked", "mean decoder steps, end token counted", only=_steps),
-        Column("cap hits", "share of outputs that the cap ended", "cap_hit_rate", percent),
-        Column("corpus BLEU", "all outputs together, 0 to 100", "bleu", "{:.1f}".format, optional=True),
-        Column("corpus chrF", "all outputs together, 0 to 100", "chrf", "{:.1f}".format, optional=True),
-    ]
-
-
 def _mean_slowdown(table: Table, row: Row) -> str:
     return f"{table.cell(row, 'slowdown_mean', times)} {words.bracket(row)}".strip()
-
-
-def _steps(table: Table, row: Row) -> str:
-    return " to ".join(table.cell(row, key, steps_text) for key in ("steps_clean_mean", "steps_mean"))
 
 
 def _latency(table: Table, row: Row) -> str:
@@ -191,20 +166,5 @@ def _clock(table: Table, row: Row) -> str:
     return f"{text}: {reason}" if row.get("latency_valid") is False and reason else text
 
 
-def _flops(value: float) -> str:
-    return quantity(value, "FLOPs")
-
-
 def _numbers(row: Row, flags: Sequence[str]) -> str:
     return ", ".join(str(flags.index(flag) + 1) for flag in row["flags"]) or "none"
-
-
-_OBJECT_COLUMNS = (
-    Column("objects, clean", "mean handed downstream per sample", "kept_clean_mean", steps_text),
-    Column("objects", "mean handed downstream per sample", "kept_mean", steps_text),
-)
-_EXIT_COLUMNS = (
-    Column("efficacy, step", "1 - mean cost as a share of the static bound", "efficacy_step", "{:.3f}".format),
-    Column("efficacy, trapezoid", "area under the early-exit curve", "efficacy_eec", "{:.3f}".format),
-    Column("samples per exit", "first exit to last", "exit_histogram", lambda counts: " / ".join(map(str, counts))),
-)

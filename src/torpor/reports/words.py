@@ -7,12 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torpor.audits.gate import describe_row
+from torpor.audits.gate_grammar import KNOWN
+from torpor.core.measures import ELSEWHERE
 
 Row = Mapping[str, Any]
 """One row of an audit's summary; docs/audit-format.md lists the keys."""
 
 FLAGS = {
-    "no-effect": "No sample became dearer by even one unit: the target is immune, or the attack does not work on it.",
+    "no-effect": "The attack did not increase the cost of any sample: the target is immune, or the attack does not "
+    "work on it.",
     "dead-gradients": "The first gradient was exactly zero for most samples, so the search was blind; read the "
     "slowdown as a lower limit.",
     "budget-unused": "The attack left much of its budget unspent; more or larger steps may cost the target more.",
@@ -30,35 +33,11 @@ FLAGS = {
 NOT_LOW = ("nothing-to-measure", "cap-reached-by-chance")
 """Flags that do not say that an attack may have missed the worst case."""
 
-LOOPS_NOTE = (
-    "I-Loops is the increase of a sample's decoder steps in per cent, the end token counted. No output is longer than "
-    "the cap, so I-Loops can be no larger than the cap allows: figures under another cap cannot be compared with these."
-    " What the cap alone holds back is seen at four times the cap, or at the model's own limit, where the saved inputs "
-    "(the first of the audit and the costliest) ran once more, as they were attacked under the cap of this audit."
-)
-"""How to read the loop columns."""
-OBJECTS_NOTE = (
-    "Counts are means per sample, over all frames of a video; units are in the order of the pipeline. Clean recall is "
-    "the share of the clean input's objects that are found in the attacked one too, with their class and an overlap "
-    "(IoU) of at least 0.5. mAP, MOTA and IDF1 compare with what is really there, not with the clean output."
-)
-"""How to read the columns of targets that find objects."""
-
-_ALWAYS_NULL = {
-    "headroom_mean": "no sample had headroom: the clean cost equals the static bound",
+_DEFENSES = {
+    **dict.fromkeys(("non_adaptive_rejected_rate", "adaptive_rejected_rate"), "this defense rejects no input"),
     "slowdown_ci95": "the audit recorded no interval; one sample has none",
-    "latency_slowdown": "no paired wall-clock run",
-    **dict.fromkeys(("refused_rate", "blind_refused_rate", "adaptive_refused_rate"), "this defense refuses no input"),
-    "changed_cost_ratio": "no clean output changed",
-    "clean_recall_mean": "nothing was found in the clean inputs",
 }
-_NULL_WITHOUT_EXITS = {
-    "utility": "the data have no references",
-    "ogf_mean": "the target names no length of context",
-    **dict.fromkeys(("linf_max", "l2_mean", "l1_mean"), "texts have no such distance"),
-    **dict.fromkeys(("edits_mean", "similarity_mean"), "only texts have edits"),
-    **dict.fromkeys(("cap4_n", "cap4_i_loops_mean", "cap4_hit_rate"), "nothing was run at four times the cap"),
-}
+_ROW = KNOWN.at("row")
 
 
 def times(value: float) -> str:
@@ -111,24 +90,6 @@ def steps_text(value: float) -> str:
     return f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
 
 
-def iterates(summary: Sequence[Row]) -> bool:
-    """Say whether the rows are of a target that iterates, so that they have decoder steps instead of exits.
-
-    >>> iterates([{"steps_mean": 8.0}]), iterates([{"exit_histogram": [3, 1]}])
-    (True, False)
-    """
-    return any(not is_missing(row.get("steps_mean")) for row in summary)
-
-
-def finds(summary: Sequence[Row]) -> bool:
-    """Say whether the rows are of a target that finds objects and hands them downstream.
-
-    >>> finds([{"kept_mean": 8.0}]), finds([{"exit_histogram": [3, 1]}])
-    (True, False)
-    """
-    return any(not is_missing(row.get("kept_mean")) for row in summary)
-
-
 def titled(name: str) -> str:
     """Return a name as it starts a sentence.
 
@@ -164,8 +125,8 @@ def reason_for(row: Row, key: str) -> str | None:
     'no RAPL'
     """
     own = row.get(f"{'bleu' if key == 'chrf' else key.split('_')[0]}_reason")
-    known = _ALWAYS_NULL | (_NULL_WITHOUT_EXITS if iterates([row]) or finds([row]) else {})
-    return str(own) if own else known.get(key)
+    known = _ROW[key].null.replace(ELSEWHERE, "") if key in _ROW else ""
+    return str(own) if own else _DEFENSES.get(key) or known or None
 
 
 def value_text(row: Row, key: str, form: Callable[[Any], str]) -> str:
@@ -187,13 +148,13 @@ def explain_flag(flag: str) -> str:
     return FLAGS.get(flag, "This report has no explanation for the flag; treat the row as a lower limit.")
 
 
-def over_clean(row: Row, key: str = "flops_mean") -> float | None:
-    """Return ``row[key]`` in units of the row's mean clean FLOPs, None if either was not measured.
+def over_clean(row: Row, key: str = "cost_mean") -> float | None:
+    """Return ``row[key]`` in units of the row's mean clean cost, None if either was not measured.
 
-    >>> over_clean({"flops_mean": 30.0, "flops_clean_mean": 20.0})
+    >>> over_clean({"cost_mean": 30.0, "cost_clean_mean": 20.0})
     1.5
     """
-    cost, clean = row.get(key), row.get("flops_clean_mean")
+    cost, clean = row.get(key), row.get("cost_clean_mean")
     if cost is None or is_missing(cost) or not clean or is_missing(clean):
         return None
     return float(cost) / float(clean)
@@ -225,11 +186,11 @@ def static_factor(rows: Sequence[Row]) -> float | None:
 
     Texts differ in what they may cost, so that the bound of one row may be below the cost of another.
 
-    >>> clean = {"flops_clean_mean": 2.0}
-    >>> static_factor([{**clean, "flops_static": 6.0}, {**clean, "flops_static": 8.0}])
+    >>> clean = {"cost_clean_mean": 2.0}
+    >>> static_factor([{**clean, "cost_static": 6.0}, {**clean, "cost_static": 8.0}])
     4.0
     """
-    return max((bound for row in rows if (bound := over_clean(row, "flops_static")) is not None), default=None)
+    return max((bound for row in rows if (bound := over_clean(row, "cost_static")) is not None), default=None)
 
 
 def beside(rows: Sequence[Row], row: Row) -> list[Row]:
@@ -260,27 +221,6 @@ def bracket(row: Row) -> str:
     """
     ci95 = interval(row) or ("-" if row.get("n") == 1 else None)
     return f"[{ci95}]" if ci95 else ""
-
-
-def efficacy_note(exit_costs: Sequence[float]) -> str:
-    """Explain both forms of early-exit efficacy and how low the trapezoid can go for these exits.
-
-    >>> "below 0.150" in efficacy_note([0.4, 0.7, 1.0])
-    True
-    """
-    from torpor.metrics.efficacy import eec_floor
-
-    note = (
-        "Early-exit efficacy is near 1 when samples leave early and falls as they stay. The step form is 1 minus the "
-        "mean cost as a share of the static bound, so it is 0 when every sample runs to the end. The trapezoid form, "
-        "the area under the curve of samples gone against cost, joins the exits by straight lines"
-    )
-    if not exit_costs:
-        return f"{note}."
-    return (
-        f"{note} and thereby credits half of the last stretch that no sample saved: here it cannot fall below "
-        f"{eec_floor(exit_costs):.3f}, even if every sample runs to the end."
-    )
 
 
 def defenses(summary: Sequence[Row]) -> list[str]:

@@ -38,7 +38,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Measure:
-    """What the field measures a behavior by, beside work.
+    """What the field measures a family of targets by, beside work.
 
     Attributes:
         title: its name.
@@ -50,9 +50,9 @@ class Measure:
 
 
 MEASURES: Mapping[str, Measure] = {
-    "D1": Measure("efficacy", lambda row: _form(row.get("efficacy_step"), lambda value: f"{value:.3f}")),
-    "D2": Measure("I-Loops", lambda row: _form(row.get("i_loops_mean"), lambda value: f"{value:.0f} %")),
-    "D3": Measure("tracks", lambda row: _form((row.get("units_mean") or {}).get("track_alive"), "{:.0f}".format)),
+    "early-exit": Measure("efficacy", lambda row: _form(row.get("efficacy_step"), lambda value: f"{value:.3f}")),
+    "decoder": Measure("I-Loops", lambda row: _form(row.get("i_loops_mean"), lambda value: f"{value:.0f} %")),
+    "detector": Measure("tracks", lambda row: _form((row.get("units_mean") or {}).get("track_alive"), "{:.0f}".format)),
 }
 """Efficacy is 1 - the mean share of the network that runs; tracks are those alive, over all frames of a video."""
 
@@ -63,11 +63,11 @@ def case_table(result: Result, theirs: Mapping[str, Any]) -> Table | None:
         return None
     summary = result.audit["summary"]
     first = next(row for row in summary if row["kind"] == "attack")
-    measure = MEASURES[result.audit["target"]["behavior"]]
+    measure = MEASURES[result.audit["target"]["family"]]
     utility = str(first["utility_name"])
     heads = (
-        *("defense", "clean slowdown", f"clean {measure.title}", f"clean {utility}", "clean refused"),
-        *(f"{who}: {what}" for who in ATTACKERS for what in ("slowdown", measure.title, utility, "refused")),
+        *("defense", "clean slowdown", f"clean {measure.title}", f"clean {utility}", "clean rejected"),
+        *(f"{who}: {what}" for who in ATTACKERS for what in ("slowdown", measure.title, utility, "rejected")),
         *("balanced accuracy at 5 % FPR", "theirs"),
     )
     rows = []
@@ -86,7 +86,7 @@ def case_table(result: Result, theirs: Mapping[str, Any]) -> Table | None:
 def detector_table(results: Sequence[Result], theirs: Mapping[str, Any]) -> Table:
     """Return a row for each case and detector."""
     heads = (
-        *("case", "detector", "twins", "balanced accuracy", "AUROC [95 % CI]", "TPR at 1 % FPR", "TPR at 5 % FPR"),
+        *("case", "detector", "pairs", "balanced accuracy", "AUROC [95 % CI]", "TPR at 1 % FPR", "TPR at 5 % FPR"),
         *("FLOPs, of a clean input's", "theirs, balanced accuracy"),
     )
     rows = []
@@ -110,8 +110,8 @@ def detector_table(results: Sequence[Result], theirs: Mapping[str, Any]) -> Tabl
                 ]
             )
     remark = (
-        "Fitted and judged by themselves on twins of the case's attack; the balanced accuracy is that of the machine's "
-        "own threshold, of squeeze and perplexity, which learn from no attack, at the best one on validation twins"
+        "Fitted and judged by themselves on pairs of the case's attack; the balanced accuracy is that of the machine's "
+        "own threshold, of squeeze and perplexity, which learn from no attack, at the best one on validation pairs"
     )
     return Table("Detectors, judged on their own", remark, heads, rows)
 
@@ -127,22 +127,22 @@ def missing_table(results: Sequence[Result]) -> Table:
 
 
 def _cells(row: Row, measure: Measure) -> Cells:
-    """Return cost, the field's measure, utility and refusals of a summary row."""
+    """Return cost, the field's measure, utility and rejections of a summary row."""
     slowdown = _form(row.get("slowdown_mean"), times)
     return [
         f"{slowdown} {bracket(row)}".strip(),
         measure.of(row),
         _form(row.get("utility"), percent),
-        _form(row.get("refused_rate"), percent),
+        _form(row.get("rejected_rate"), percent),
     ]
 
 
 def _balance(clean: Row, result: Result) -> str:
-    """Return the balanced accuracy of a detector in front of the target, on what a blind attacker made dearer."""
+    """Return the balanced accuracy of a detector of inputs on what a non-adaptive attacker made costlier."""
     if clean["defense"] not in result.caught:
         return NONE
     count, share = result.caught[clean["defense"]]
-    return f"{percent((share + 1 - clean['refused_rate']) / 2)} ({count})"
+    return f"{percent((share + 1 - clean['rejected_rate']) / 2)} ({count})"
 
 
 def _steps(result: Result) -> str:
