@@ -29,13 +29,13 @@ def damage(folder: Path, rng: random.Random) -> str:
 
 def damage_file(path: Path, rng: random.Random) -> str:
     """Damage one file and return how."""
+    if not path.is_file():
+        return "gone already"
     if rng.random() < 0.1:
         return _replace(path, rng)
     if path.suffix == ".json" and rng.random() < 0.7:
         with contextlib.suppress(ValueError, OSError, RecursionError):
             return _damage_json(path, rng)
-    if not path.is_file():
-        return "gone already"
     content = bytearray(path.read_bytes())
     if path.suffix == ".safetensors" and len(content) > 8 and rng.random() < 0.5:
         return _damage_header(path, content, rng)
