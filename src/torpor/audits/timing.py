@@ -11,7 +11,7 @@ from torch import Tensor
 from torpor.audits.examples import FIRST
 from torpor.meters import WallClock, energy_meter, memory_meter, paired_latency
 from torpor.meters.clock import elapsed
-from torpor.meters.latency import Call
+from torpor.meters.wall_clock import Call
 from torpor.metrics.loops import i_loops
 from torpor.targets.base import Target
 from torpor.targets.steps import StepTarget
