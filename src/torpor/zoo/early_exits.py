@@ -9,7 +9,6 @@ from pathlib import Path
 from torch import nn
 
 from torpor.core.errors import UsageError
-from torpor.data.cifar10 import cifar10
 from torpor.data.digits import Digits
 from torpor.data.images import ImageSet
 from torpor.targets.early_exit import EarlyExitTarget
@@ -19,7 +18,6 @@ from torpor.targets.speed import fold_batch_norm
 from torpor.zoo.architectures.convnet import convnet
 from torpor.zoo.architectures.resnet import resnet56
 from torpor.zoo.architectures.vgg import vgg16
-from torpor.zoo.download import download_cifar10
 from torpor.zoo.entry import Entry, cache_folder
 from torpor.zoo.storage import load_half
 
@@ -79,6 +77,8 @@ class EarlyExitEntry(Entry):
         """See :meth:`Entry.download`."""
         if self.data is not _cifar10:
             return super().download()
+        from torpor.zoo.download import download_cifar10
+
         return download_cifar10(cache_folder() / "data" / "cifar10")
 
 
@@ -88,6 +88,8 @@ def _digits(folder: Path | None) -> ImageSet:
 
 def _cifar10(folder: Path | None) -> ImageSet:
     """Find CIFAR-10 in ``folder``, in its subfolder ``cifar10``, or in the user's cache folder."""
+    from torpor.data.cifar10 import cifar10
+
     return cifar10(folder or cache_folder() / "data")
 
 
