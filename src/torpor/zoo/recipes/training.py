@@ -10,7 +10,6 @@ _NEW = "torpor.training.early_exit"
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - the types are those of the new module
-    if name.startswith("__"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(_NEW), name)  # by name: the zoo itself imports no training
     warnings.warn(f"{__name__} is now {_NEW}; import {name} from there", DeprecationWarning, stacklevel=2)
-    return getattr(importlib.import_module(_NEW), name)  # by name: the zoo itself imports no training
+    return found
