@@ -19,7 +19,7 @@ study: $(VENV)/.stamp-dev  ## every cell of the small study, filled or explained
 	$(BIN)/torpor study --scale smoke --out runs/study $(addprefix --data-dir ,$(wildcard $(DATA)))
 	! grep '| all |' runs/study/study.md | grep -v -e 'torpor zoo train' -e 'pass --data-dir'
 
-test: $(VENV)/.stamp-dev lint  ## ruff, type checker, doctests and tests
+test: $(VENV)/.stamp-dev lint  ## ruff, type checker, imports, doctests and tests
 	$(BIN)/python -m pytest --numprocesses 2
 	$(MAKE) test-detectors
 
@@ -30,6 +30,7 @@ lint: $(VENV)/.stamp-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 $(VENV)/.stamp-core: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -49,4 +50,4 @@ $(DETECTORS)/.stamp: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(DETECTORS) build dist runs .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(DETECTORS) build dist runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -20,9 +20,9 @@ from torpor.defenses.registry import load_defense
 from torpor.targets.early_exit import EarlyExitTarget
 from torpor.targets.exit_rules import Confidence
 from torpor.targets.thresholds import threshold_table
-from torpor.zoo.hardened import HARDENED, HardenedExits
-from torpor.zoo.recipes.card import all_logits
-from torpor.zoo.recipes.training import train
+from torpor.training.early_exit import train
+from torpor.training.early_exit_card import all_logits
+from torpor.training.hardening import HARDENERS, ExitHardener
 
 NAME = "sdn-digits"
 WANTED = (0.96, 0.98)
@@ -49,21 +49,21 @@ class Point:
     attacked: tuple[float, ...]
 
 
-def plainly_trained(entry: HardenedExits, data: ImageSet, epochs: int) -> EarlyExitTarget:
-    """Train as ``entry`` is trained, on clean images only."""
-    recipe = replace(entry.recipe, epochs=epochs)
+def plainly_trained(hardener: ExitHardener, data: ImageSet, epochs: int) -> EarlyExitTarget:
+    """Train as ``hardener`` does, on clean images only."""
+    recipe = replace(hardener.recipe, epochs=epochs)
     with tempfile.TemporaryDirectory() as folder:
-        model = train(entry.start, data.load("train"), recipe, Path(folder) / "checkpoint.safetensors")
-    return EarlyExitTarget(model, Confidence(1.0), input_shape=entry.input_shape, name="as long, unattacked")
+        model = train(hardener.start, data.load("train"), recipe, Path(folder) / "checkpoint.safetensors")
+    return EarlyExitTarget(model, Confidence(1.0), input_shape=hardener.entry.input_shape, name="as long, unattacked")
 
 
 def networks(data: ImageSet, epochs: int | None = None) -> list[EarlyExitTarget]:
     """Return the four networks; that without attacks is trained for ``epochs``, the recipe's if None."""
-    entry = HARDENED[f"{NAME}-hardened"]
-    assert isinstance(entry, HardenedExits)
-    base = entry.base.load()
+    hardener = HARDENERS[f"{NAME}-hardened"]
+    assert isinstance(hardener, ExitHardener)
+    base = hardener.base.load()
     behind = [load_defense(name).prepared(base, data, [], 0).defend(base) for name in ("calibrated", "hardened")]
-    found = [base, plainly_trained(entry, data, epochs or entry.recipe.epochs)]
+    found = [base, plainly_trained(hardener, data, epochs or hardener.recipe.epochs)]
     return found + [target for target in behind if isinstance(target, EarlyExitTarget)]
 
 

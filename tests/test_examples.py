@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import re
@@ -135,37 +134,3 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_defaults_that_the_docs_state() -> None:
     assert load_attack("deepsloth") == DeepSloth(norm="Linf", eps=0.03125)
     assert {norm: round(eps, 4) for norm, eps in Attack.radii.items()} == {"Linf": 0.0312, "L2": 0.3487, "L1": 8}
-
-
-def test_the_architecture_page_has_the_directions_of_the_code() -> None:
-    table = re.findall(
-        r"^\| `(\w+)` \|[^|]*\|([^|]*)\|$", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE
-    )
-    order = [name for name, _ in table]
-    code = ROOT / "src" / "torpor"
-    assert sorted(order) == sorted(path.parent.name for path in code.glob("*/__init__.py"))
-    for name, stated in table:
-        found = set[str]()
-        for file in (code / name).rglob("*.py"):
-            found |= imported_packages(ast.parse(file.read_text()))
-        found.discard(name)
-        assert all(order.index(other) < order.index(name) for other in found), name
-        if stated.strip() in ("everything", "all of the above"):
-            continue
-        assert ", ".join(sorted(found)) == ", ".join(sorted(stated.strip().replace("nothing", "").split(", "))), name
-
-
-def imported_packages(module: ast.Module) -> set[str]:
-    """Return the packages of torpor that a module imports, but for the type checker."""
-    hidden = {
-        id(node)
-        for block in ast.walk(module)
-        if isinstance(block, ast.If) and isinstance(block.test, ast.Name) and block.test.id == "TYPE_CHECKING"
-        for node in ast.walk(block)
-    }
-    return {
-        node.module.split(".")[1]
-        for node in ast.walk(module)
-        if isinstance(node, ast.ImportFrom) and id(node) not in hidden and (node.module or "").startswith("torpor.")
-        if node.module
-    }

@@ -33,6 +33,28 @@ def test_version_and_help() -> None:
     assert "Exit codes" in out
 
 
+OTHERS = """
+import sys
+from torpor.cli.main import main
+sys.argv = ["torpor", {verb!r}, "--help"]
+try:
+    main()
+except SystemExit:
+    print([name for name in ("bound", "check", "zoo") if "torpor.cli." + name in sys.modules])
+"""
+
+
+@pytest.mark.parametrize("verb", ["bound", "zoo"])
+def test_a_verb_loads_no_other(verb: str) -> None:
+    words = [sys.executable, "-c", OTHERS.format(verb=verb)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == f"['{verb}']"
+
+
+def test_a_typo_is_compared_with_every_verb() -> None:
+    assert "Did you mean 'audit'?" in call("audti")[2]
+
+
 @pytest.mark.parametrize(
     "words",
     [

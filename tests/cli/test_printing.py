@@ -26,7 +26,7 @@ from torpor.reports.printable import printable
 SOURCE = Path(__file__).parents[2] / "src" / "torpor"
 PRINTERS = {"cli/streams.py", "cli/console.py", "cli/main.py", "cli/interruption.py", "cli/app.py"}
 """The place that prints, and what comes before it or ends it."""
-GENERATORS = {"zoo/recipes/show.py", "taxonomy/render.py"}
+GENERATORS = {"training/show.py", "taxonomy/render.py"}
 """Modules that print pages of the documentation when they are run."""
 FORBIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 EVIL = "\x1b]0;t\x07\x1b[31mred\x1b[2K\rPASS\n\u202e\u2066\u200f\u200b\u2028\x85\x9b2J[red]x[/red][link=http://e]y[/link]:smile:\ufeff"

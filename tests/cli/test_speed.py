@@ -3,10 +3,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 HEAVY = {"torch", "pyarrow", "plotly", "sklearn", "numpy", "scipy", "safetensors", "jinja2", "PIL"}
+AUDITED = 226
+"""Files of torpor that the audit of a network with early exits may open; `python -m benchmarks.imports` lists them."""
 HELP = """
 import sys
 from torpor.cli.main import main
@@ -36,3 +39,12 @@ def test_help_loads_nothing_heavy(words: list[str]) -> None:
 
 def test_the_check_can_fail() -> None:
     assert "numpy" in loaded("import numpy")
+
+
+def test_an_audit_opens_what_it_uses() -> None:
+    words = [sys.executable, "-m", "benchmarks.imports"]
+    done = subprocess.run(words, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    opened = {line.partition(" <- ")[0] for line in done.stderr.splitlines() if " <- " in line}
+    assert "torpor.zoo.early_exits" in opened
+    assert not {name for name in opened if name.startswith(("torpor.study", "torpor.training", "torpor.zoo.language"))}
+    assert len(opened) <= AUDITED

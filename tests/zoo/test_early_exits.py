@@ -18,9 +18,9 @@ from torpor.metrics import efficacy_step
 from torpor.targets.early_exit import EarlyExitTarget
 from torpor.targets.exit_rules import Confidence
 from torpor.targets.thresholds import choose_threshold, threshold_table
+from torpor.training.early_exit_card import all_logits
 from torpor.zoo.early_exits import DROPS, EARLY_EXITS
 from torpor.zoo.entry import SHIPPED
-from torpor.zoo.recipes.card import all_logits
 
 SHIPPED_NAMES = [name for name, entry in EARLY_EXITS.items() if entry.ships]
 MEGABYTE = 1_000_000

@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from torpor.core.errors import DataError, UsageError
+from torpor.training.language import LanguageTrainer
+from torpor.training.registry import TRAINERS
 from torpor.zoo.entry import SHIPPED
 from torpor.zoo.language.numbers import LONGEST
 from torpor.zoo.language.registry import LANGUAGE_MODELS
@@ -40,7 +42,9 @@ def test_weights_are_small_in_half_precision_and_decoding_is_greedy(name: str) -
     model = entry.build(tokenizer, 0.0)
     assert model.config.is_encoder_decoder is (entry.kind == "encoder-decoder")
     numbers = sum(value.numel() for value in model.parameters() if value.requires_grad)
-    numbers += (entry.recipe.vocab_size - len(tokenizer)) * model.config.hidden_size  # tied: one row per token
+    trainer = TRAINERS[name]
+    assert isinstance(trainer, LanguageTrainer)
+    numbers += (trainer.recipe.vocab_size - len(tokenizer)) * model.config.hidden_size  # tied: one row per token
     assert 2 * numbers < MEGABYTES[name] * 1e6
     decoding = model.generation_config
     assert decoding.max_new_tokens == CAPS[name]
@@ -66,9 +70,9 @@ def test_translations_and_beginnings_come_from_the_data_folder(multi30k: Path) -
 @pytest.mark.parametrize("name", ["translator-multi30k", "lm-multi30k"])
 def test_multi30k_must_be_given(name: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"expected Multi30k .*, got no folder; pass --data-dir"):
-        LANGUAGE_MODELS[name].train(None, tmp_path)
+        TRAINERS[name].train(None, tmp_path)
     with pytest.raises(DataError, match=r"train\.parquet, got no such file"):
-        LANGUAGE_MODELS[name].train(tmp_path, tmp_path)
+        TRAINERS[name].train(tmp_path, tmp_path)
 
 
 @pytest.mark.parametrize("package", ["transformers", "sacrebleu"])
@@ -77,7 +81,7 @@ def test_a_missing_package_is_named_before_training(
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UsageError, match=rf"expected {package} to train translator-multi30k, got none; pip install"):
-        LANGUAGE_MODELS["translator-multi30k"].train(multi30k, multi30k)
+        TRAINERS["translator-multi30k"].train(multi30k, multi30k)
 
 
 def test_models_are_in_the_package_or_in_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -87,8 +91,9 @@ def test_models_are_in_the_package_or_in_the_cache(monkeypatch: pytest.MonkeyPat
 
 
 def test_training_by_name_writes_folder_card_and_checkpoint(tmp_path: Path, multi30k: Path) -> None:
-    entry = LANGUAGE_MODELS["lm-multi30k"]
-    small = replace(entry, recipe=replace(entry.recipe, vocab_size=270))
+    trainer = TRAINERS["lm-multi30k"]
+    assert isinstance(trainer, LanguageTrainer)
+    small = replace(trainer, recipe=replace(trainer.recipe, vocab_size=270))
     card = small.train(multi30k, tmp_path, epochs=1, seed=5)
     assert card == tmp_path / "lm-multi30k.json"
     assert (tmp_path / "lm-multi30k" / "model.safetensors").is_file()

@@ -12,9 +12,10 @@ from torpor.core.errors import DataError, UsageError
 from torpor.data.scenes import NUMBERS
 from torpor.data.speech import MOST_DIGITS
 from torpor.targets.resolve import load_target
+from torpor.training.decoders import judge
+from torpor.training.registry import TRAINERS
 from torpor.zoo.entry import SHIPPED
 from torpor.zoo.language.tokenizer import BYTES_ONLY, train_tokenizer
-from torpor.zoo.recipes.decoders import judge
 from torpor.zoo.speech.architectures import CAP
 from torpor.zoo.speech.registry import SPEECH
 
@@ -54,9 +55,9 @@ def test_recordings_come_from_the_data_folder(tmp_path: Path) -> None:
     entry = SPEECH["speech-digits"]
     assert entry.data(tmp_path).load("test").references == entry.data(tmp_path / "fsdd").load("test").references
     with pytest.raises(DataError, match=r"expected the Free Spoken Digit Dataset .*, got no folder; pass --data-dir"):
-        entry.train(None, tmp_path)
+        TRAINERS["speech-digits"].train(None, tmp_path)
     with pytest.raises(DataError, match=r"train\.parquet, got no such file"):
-        entry.train(tmp_path / "nowhere", tmp_path)
+        TRAINERS["speech-digits"].train(tmp_path / "nowhere", tmp_path)
 
 
 @pytest.mark.parametrize("package", ["transformers", "tokenizers", "sacrebleu"])
@@ -65,7 +66,7 @@ def test_a_missing_package_is_named_before_training(
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UsageError, match=rf"expected {package} to train speech-digits, got none; pip install"):
-        SPEECH["speech-digits"].train(tmp_path, tmp_path)
+        TRAINERS["speech-digits"].train(tmp_path, tmp_path)
 
 
 def test_models_are_in_the_package_or_in_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -79,7 +80,7 @@ def test_the_card_belongs_to_the_weights(name: str) -> None:
     card, weights = SPEECH[name].card(), SHIPPED / name / "model.safetensors"
     assert card["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
     assert weights.stat().st_size < 2 * MEGABYTE
-    assert card["recipe"] == asdict(SPEECH[name].recipe)
+    assert card["recipe"] == asdict(TRAINERS[name].recipe)
     assert card["test"]["exact_match"] >= 0.8
     assert card["test"]["cap_hit_rate"] == 0
     assert load_target(name).name == name

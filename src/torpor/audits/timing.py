@@ -10,7 +10,7 @@ from torch import Tensor
 from torpor.audits.examples import FIRST
 from torpor.meters import WallClock, energy_meter, memory_meter, paired_latency
 from torpor.meters.clock import elapsed
-from torpor.meters.latency import Call
+from torpor.meters.wall_clock import Call
 from torpor.targets.base import Target
 
 REPEATS = 6

@@ -8,30 +8,18 @@ from typing import Annotated
 import typer
 
 from torpor import __version__
-from torpor.cli.attack import attack
-from torpor.cli.audit import audit
-from torpor.cli.bound import bound
-from torpor.cli.check import check
-from torpor.cli.compare import compare
-from torpor.cli.env import env
-from torpor.cli.list_ import list_
-from torpor.cli.measure import measure
-from torpor.cli.report import report
-from torpor.cli.streams import complain, say, verb
-from torpor.cli.study import study
-from torpor.cli.zoo import zoo
+from torpor.cli.streams import complain, say
+from torpor.cli.verbs import Verbs
+from torpor.core.errors import TorporError
 
 app = typer.Typer(
+    cls=Verbs,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Measure what inputs can make a dynamic deep-learning system cost, and bolt it down.",
     epilog="Exit codes: 0 pass, 1 crash, 2 wrong usage, 10 gate failed, 11 inconclusive.",
 )
-for function in (audit, measure, attack, bound, check, report, compare, study, env):
-    app.command()(verb(function))
-app.command("list")(verb(list_))
-app.add_typer(zoo, name="zoo")
 
 
 def _version(wanted: bool) -> None:
@@ -65,19 +53,13 @@ def run() -> int:
     except Exception as error:
         if hasattr(error, "format_message"):  # of typer, whichever library it has it from
             _complain_of_usage(error)
-        elif _is_refusal(error):
+        elif isinstance(error, TorporError):
             complain(str(error))
         else:
             raise
     else:
         return code if isinstance(code, int) else 0
     return 2
-
-
-def _is_refusal(error: Exception) -> bool:
-    from torpor.core.errors import TorporError  # not before: torpor.core loads torch, which --help can do without
-
-    return isinstance(error, TorporError)
 
 
 def _complain_of_usage(error: Exception) -> None:

@@ -25,7 +25,7 @@ def info(name: Name, as_json: Json = False) -> None:
     from torpor.cli.console import show
     from torpor.cli.streams import print_json
     from torpor.reports.printable import printable_parts
-    from torpor.zoo.recipes.show import card_tables
+    from torpor.training.show import card_tables
 
     card = _entry(name).card()
     if as_json:
@@ -56,6 +56,7 @@ def train(
     from torpor.cli.progress import bar
     from torpor.cli.streams import say
     from torpor.core.errors import UsageError
+    from torpor.training.registry import TRAINERS
     from torpor.zoo.entry import cache_folder
 
     entry = _entry(name)
@@ -76,7 +77,7 @@ def train(
         def progress(done: int, total: int, loss: float) -> None:
             show(f"{name}, loss {loss:.3f}", done, total)
 
-        card = entry.train(data_dir, folder, device=device, epochs=epochs, seed=seed, progress=progress)
+        card = TRAINERS[name].train(data_dir, folder, device=device, epochs=epochs, seed=seed, progress=progress)
     say(f"Card: {card}")
     if entry.ships:
         say("Audits go on using the weights that ship with torpor, not these.")

@@ -1,17 +1,42 @@
 """The words of torpor as small frozen types and pure functions: no model, no input or output."""
 
-from torpor.core.budget import NORMS, Budget
-from torpor.core.criteria import Criterion, Evidence, PreservesPrediction, ReachesStaticBound, Slowdown
-from torpor.core.errors import DataError, MeterError, TorporError, UsageError
-from torpor.core.measures import Catalog, Measure
-from torpor.core.outcome import Outcome
-from torpor.core.paper import Paper
-from torpor.core.prices import PriceList
-from torpor.core.signals import GateSignals
-from torpor.core.space import ImageSpace
-from torpor.core.threat import Access, Stage, ThreatModel
-from torpor.core.units import Behavior, Unit
-from torpor.core.work import Work
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torpor.core.lazy import lazy
+
+if TYPE_CHECKING:
+    from torpor.core.budget import NORMS, Budget
+    from torpor.core.criteria import Criterion, Evidence, PreservesPrediction, ReachesStaticBound, Slowdown
+    from torpor.core.errors import DataError, MeterError, TorporError, UsageError
+    from torpor.core.measures import Catalog, Measure
+    from torpor.core.outcome import Outcome
+    from torpor.core.paper import Paper
+    from torpor.core.prices import PriceList
+    from torpor.core.signals import GateSignals
+    from torpor.core.space import ImageSpace
+    from torpor.core.threat import Access, Stage, ThreatModel
+    from torpor.core.units import Behavior, Unit
+    from torpor.core.work import Work
+else:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "budget": ["NORMS", "Budget"],
+            "criteria": ["Criterion", "Evidence", "PreservesPrediction", "ReachesStaticBound", "Slowdown"],
+            "errors": ["DataError", "MeterError", "TorporError", "UsageError"],
+            "measures": ["Catalog", "Measure"],
+            "outcome": ["Outcome"],
+            "paper": ["Paper"],
+            "prices": ["PriceList"],
+            "signals": ["GateSignals"],
+            "space": ["ImageSpace"],
+            "threat": ["Access", "Stage", "ThreatModel"],
+            "units": ["Behavior", "Unit"],
+            "work": ["Work"],
+        },
+    )
 
 __all__ = [
     "NORMS",

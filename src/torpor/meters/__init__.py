@@ -1,11 +1,30 @@
 """Meters: one measured quantity per file, and the clocks they read."""
 
-from torpor.meters.calibration import calibrate
-from torpor.meters.clock import Clock, RecordedClock, WallClock, elapsed, timed
-from torpor.meters.energy import EnergyMeter, NullEnergyMeter, NvmlMeter, RaplMeter, energy_meter
-from torpor.meters.flops import count_flops, counting
-from torpor.meters.latency import Latency, LatencyPair, latency, paired_latency
-from torpor.meters.memory import CudaMemoryMeter, MemoryMeter, NullMemoryMeter, memory_meter
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torpor.core.lazy import lazy
+
+if TYPE_CHECKING:
+    from torpor.meters.calibration import calibrate
+    from torpor.meters.clock import Clock, RecordedClock, WallClock, elapsed, timed
+    from torpor.meters.energy import EnergyMeter, NullEnergyMeter, NvmlMeter, RaplMeter, energy_meter
+    from torpor.meters.flops import count_flops, counting
+    from torpor.meters.memory import CudaMemoryMeter, MemoryMeter, NullMemoryMeter, memory_meter
+    from torpor.meters.wall_clock import Latency, LatencyPair, latency, paired_latency
+else:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "calibration": ["calibrate"],
+            "clock": ["Clock", "RecordedClock", "WallClock", "elapsed", "timed"],
+            "energy": ["EnergyMeter", "NullEnergyMeter", "NvmlMeter", "RaplMeter", "energy_meter"],
+            "flops": ["count_flops", "counting"],
+            "memory": ["CudaMemoryMeter", "MemoryMeter", "NullMemoryMeter", "memory_meter"],
+            "wall_clock": ["Latency", "LatencyPair", "latency", "paired_latency"],
+        },
+    )
 
 __all__ = [
     "Clock",

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from torpor.core.errors import MeterError, UsageError
 from torpor.core.prices import PriceList
+from torpor.core.units import Unit
+from torpor.core.work import Work
 from torpor.meters.clock import BUSY_LIMIT, Clock, timed
-
-if TYPE_CHECKING:
-    from torpor.targets.base import Target
 
 NULL = 1e-9
 """Singular values below this share of the largest one, and entries below it, count as zero."""
 
 
-def calibrate(target: Target, inputs: Tensor, clock: Clock, *, repeats: int = 5, warmup: int = 3) -> PriceList:
+class Probed(Protocol):
+    """What can be priced by the clock; every :class:`torpor.targets.base.Target` can."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """What is counted."""
+
+    def probes(self, inputs: Tensor) -> Iterator[tuple[Work, Callable[[], object]]]:
+        """Yield calls that do a known work on the one given input, enough of them to price every unit."""
+
+
+def calibrate(target: Probed, inputs: Tensor, clock: Clock, *, repeats: int = 5, warmup: int = 3) -> PriceList:
     """Price every unit in seconds per run.
 
     The target's probes, whose work is known, run in turns, forth and back; each one's time is the median over repeats.

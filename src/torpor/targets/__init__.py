@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from torpor.targets.base import Target
-from torpor.targets.early_exit import EarlyExitTarget
-from torpor.targets.exit_rules import Confidence, Entropy, ExitRule, Patience, parse_rule
-from torpor.targets.heads import InternalClassifier, MixPool
-from torpor.targets.module import EarlyExitModule
-from torpor.targets.sdn import ShallowDeepNetwork, build_sdn
-from torpor.targets.thresholds import ThresholdRow, choose_threshold, threshold_table
+from torpor.core.lazy import lazy
 
 if TYPE_CHECKING:
+    from torpor.targets.base import Target
     from torpor.targets.detectors import from_torchvision, from_ultralytics
+    from torpor.targets.early_exit import EarlyExitTarget
+    from torpor.targets.exit_rules import Confidence, Entropy, ExitRule, Patience, parse_rule
     from torpor.targets.generation import GenerationTarget, from_transformers
-
-_LAZY = {
-    "GenerationTarget": "torpor.targets.generation",
-    "from_torchvision": "torpor.targets.detectors",
-    "from_transformers": "torpor.targets.generation",
-    "from_ultralytics": "torpor.targets.detectors",
-}
+    from torpor.targets.heads import InternalClassifier, MixPool
+    from torpor.targets.module import EarlyExitModule
+    from torpor.targets.sdn import ShallowDeepNetwork, build_sdn
+    from torpor.targets.thresholds import ThresholdRow, choose_threshold, threshold_table
+else:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "base": ["Target"],
+            "detectors": ["from_torchvision", "from_ultralytics"],
+            "early_exit": ["EarlyExitTarget"],
+            "exit_rules": ["Confidence", "Entropy", "ExitRule", "Patience", "parse_rule"],
+            "generation": ["GenerationTarget", "from_transformers"],
+            "heads": ["InternalClassifier", "MixPool"],
+            "module": ["EarlyExitModule"],
+            "sdn": ["ShallowDeepNetwork", "build_sdn"],
+            "thresholds": ["ThresholdRow", "choose_threshold", "threshold_table"],
+        },
+    )
 
 __all__ = [
     "Confidence",
@@ -45,9 +53,3 @@ __all__ = [
     "parse_rule",
     "threshold_table",
 ]
-
-
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - the types are those of the modules that names come from
-    if name not in _LAZY:
-        raise AttributeError(f"module 'torpor.targets' has no attribute {name!r}")
-    return getattr(importlib.import_module(_LAZY[name]), name)

@@ -18,7 +18,6 @@ from torpor.core.signals import Signals
 from torpor.core.space import DenseSpace, ImageSpace, InputSpace
 from torpor.core.units import Behavior, Unit
 from torpor.core.work import Work
-from torpor.data.parquet import ParquetImages
 from torpor.data.sets import DataSet
 from torpor.targets.family import Family
 
@@ -102,6 +101,8 @@ class Target(ABC):
             raise DataError(f"expected {self.space.kind}s for {self.name}, got none; pass --inputs FILE_OR_FOLDER")
         if folder is None:
             raise DataError(f"expected a folder of images for {self.name}, got none; pass --data-dir or --inputs")
+        from torpor.data.parquet import ParquetImages  # few targets read these
+
         return ParquetImages(folder, self.space.shape)
 
     def static_work(self) -> Work:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor
 
@@ -16,10 +16,7 @@ from torpor.core.outcome import Outcome
 from torpor.core.units import Behavior
 from torpor.core.work import Work
 
-if TYPE_CHECKING:
-    from torpor.targets.base import Target
-
-TargetT = TypeVar("TargetT", bound="Target")
+TargetT = TypeVar("TargetT")
 Columns = Mapping[str, Any]
 """One sequence or array ``[N]`` per name; None where the column is not defined for these samples."""
 

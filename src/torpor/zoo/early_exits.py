@@ -1,15 +1,14 @@
-"""The zoo's multi-exit networks: architecture, cuts, data, recipe, and where the weights are."""
+"""The zoo's multi-exit networks: architecture, cuts, data, and where the weights are."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
 from torpor.core.errors import UsageError
-from torpor.data.cifar10 import cifar10
 from torpor.data.digits import Digits
 from torpor.data.images import ImageSet
 from torpor.targets.early_exit import EarlyExitTarget
@@ -19,10 +18,7 @@ from torpor.targets.speed import fold_batch_norm
 from torpor.zoo.architectures.convnet import convnet
 from torpor.zoo.architectures.resnet import resnet56
 from torpor.zoo.architectures.vgg import vgg16
-from torpor.zoo.download import download_cifar10
-from torpor.zoo.entry import Entry, Progress, cache_folder
-from torpor.zoo.recipes.crafting import BatchAttack, unattacked
-from torpor.zoo.recipes.training import Recipe, train
+from torpor.zoo.entry import Entry, cache_folder
 from torpor.zoo.storage import load_half
 
 DROPS = (0.05, 0.15)
@@ -39,7 +35,6 @@ class EarlyExitEntry(Entry):
         input_shape: ``(C, H, W)`` of one image.
         num_classes: of the task.
         data: makes the data set from the user's ``--data-dir``.
-        recipe: how the weights were trained.
     """
 
     backbone: Callable[[int], nn.Module]
@@ -47,21 +42,12 @@ class EarlyExitEntry(Entry):
     input_shape: tuple[int, int, int]
     num_classes: int
     data: Callable[[Path | None], ImageSet]
-    recipe: Recipe = field(kw_only=True)
 
     def build(self) -> ShallowDeepNetwork:
         """Build the untrained network."""
         return build_sdn(
             self.backbone(self.num_classes), self.cuts, num_classes=self.num_classes, input_shape=self.input_shape
         )
-
-    def start(self) -> ShallowDeepNetwork:
-        """Build the network that training starts from."""
-        return self.build()
-
-    def attack(self) -> BatchAttack[ShallowDeepNetwork]:
-        """Return what changes each batch before it is learned from."""
-        return unattacked
 
     def load(self, folder: Path | None = None) -> EarlyExitTarget:
         """Load the trained target, with the exit rule that loses at most 5 % of accuracy on validation data.
@@ -87,27 +73,12 @@ class EarlyExitEntry(Entry):
             named_rules=rules,
         )
 
-    def fit(self, data_dir: Path | None, folder: Path, device: str, progress: Progress) -> Path:
-        """See :meth:`Entry.fit`; thresholds are chosen on validation data, never on test data."""
-        from torpor.zoo.recipes.card import save_model
-
-        data = self.data(data_dir)
-        checkpoint = folder / f"{self.name}.checkpoint.safetensors"
-        model = train(
-            self.start,
-            data.load("train"),
-            self.recipe,
-            checkpoint,
-            attack=self.attack(),
-            device=device,
-            progress=progress,
-        )
-        return save_model(self, model, data, self.recipe, folder)
-
     def download(self) -> Path:
         """See :meth:`Entry.download`."""
         if self.data is not _cifar10:
             return super().download()
+        from torpor.zoo.download import download_cifar10
+
         return download_cifar10(cache_folder() / "data" / "cifar10")
 
 
@@ -117,6 +88,8 @@ def _digits(folder: Path | None) -> ImageSet:
 
 def _cifar10(folder: Path | None) -> ImageSet:
     """Find CIFAR-10 in ``folder``, in its subfolder ``cifar10``, or in the user's cache folder."""
+    from torpor.data.cifar10 import cifar10
+
     return cifar10(folder or cache_folder() / "data")
 
 
@@ -130,7 +103,6 @@ EARLY_EXITS: dict[str, EarlyExitEntry] = {
             (1, 32, 32),
             10,
             _digits,
-            recipe=Recipe(epochs=80, batch_size=64, pad=2, flip=False),
         ),
         EarlyExitEntry(
             "sdn-resnet56-cifar10",
@@ -139,7 +111,6 @@ EARLY_EXITS: dict[str, EarlyExitEntry] = {
             (3, 32, 32),
             10,
             _cifar10,
-            recipe=Recipe(epochs=60, cutout=12, sizes=(20, 26, 32)),
         ),
         EarlyExitEntry(
             "sdn-vgg16-cifar10",
@@ -148,7 +119,6 @@ EARLY_EXITS: dict[str, EarlyExitEntry] = {
             (3, 32, 32),
             10,
             _cifar10,
-            recipe=Recipe(epochs=30, cutout=12, sizes=(20, 26, 32)),
         ),
     )
 }

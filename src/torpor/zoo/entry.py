@@ -1,45 +1,29 @@
-"""What every target of the zoo can do: load, train, and show its card."""
+"""What every target of the zoo can do: load, and show its card."""
 
 from __future__ import annotations
 
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torpor.attacks.base import Attack
 from torpor.core.errors import UsageError
 from torpor.targets.base import Target
-from torpor.zoo.recipes.residual import add_residual
 
 SHIPPED = Path(__file__).parent / "weights"
-
-Progress = Callable[[int, int, float], None]
-"""Is told the training steps done, the steps in all, and the loss."""
-
-
-def silent(done: int, total: int, loss: float) -> None:
-    """Show nothing."""
 
 
 @dataclass(frozen=True)
 class Entry(ABC):
-    """A target that torpor can build and train.
+    """A target whose weights torpor ships or trains; how is :mod:`torpor.training`'s business.
 
     Attributes:
         name: on the command line.
-        recipe: how the weights are trained: a dataclass with ``epochs`` and ``seed``.
-        judges: attacks whose residual effect the card reports.
-        limit: test samples that these attack.
     """
 
     name: str
-    recipe: Any = field(kw_only=True)
-    judges: tuple[Attack, ...] = field(default=(), kw_only=True)
-    limit: int = field(default=500, kw_only=True)
 
     @abstractmethod
     def load(self, folder: Path | None = None) -> Target:
@@ -48,44 +32,6 @@ class Entry(ABC):
         Raises:
             UsageError: if the weights are missing or do not fit.
         """
-
-    def train(
-        self,
-        data_dir: Path | None,
-        folder: Path,
-        *,
-        device: str = "cpu",
-        epochs: int | None = None,
-        seed: int = 0,
-        progress: Progress = silent,
-    ) -> Path:
-        """Train, or go on where an interrupted run stopped; write weights and card to ``folder``.
-
-        Training starts from scratch, that of a hardened network from the weights of its base.
-
-        Args:
-            data_dir: what the user gave as ``--data-dir``.
-            folder: for weights, card and checkpoint.
-            device: where to train.
-            epochs: passes over the data; the recipe's if None.
-            seed: of all randomness.
-            progress: see :data:`Progress`.
-
-        Returns:
-            The path of the card.
-
-        Raises:
-            UsageError: if the data or the checkpoint cannot be used.
-        """
-        recipe = replace(self.recipe, seed=seed, epochs=epochs or self.recipe.epochs)
-        path = replace(self, recipe=recipe).fit(data_dir, folder, device, progress)
-        if self.judges:
-            add_residual(path, self.load(folder), data_dir, self.judges, self.limit)
-        return path
-
-    @abstractmethod
-    def fit(self, data_dir: Path | None, folder: Path, device: str, progress: Progress) -> Path:
-        """Train as the recipe says; see :meth:`train`."""
 
     def download(self) -> Path:
         """Fetch the data from the hub unless they are there, and return their folder.

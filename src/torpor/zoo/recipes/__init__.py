@@ -1,1 +1,1 @@
-"""Training recipes."""
+"""Where training recipes were before :mod:`torpor.training`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from torpor.data.speech import RATE, SECONDS
@@ -9,6 +10,9 @@ from torpor.zoo.language.architectures import decoding
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, WhisperFeatureExtractor, WhisperForConditionalGeneration
+
+Builder = Callable[["PreTrainedTokenizerFast", float], "WhisperForConditionalGeneration"]
+"""Makes an untrained model from its tokenizer and a dropout rate."""
 
 BANDS = 40
 """Mel bands of the spectrogram."""

@@ -1,14 +1,13 @@
-"""The zoo's trackers by name: detector, classifier of its boxes, recipe, data, and where the weights are."""
+"""The zoo's trackers by name: detector, classifier of its boxes, data, and where the weights are."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
 from torpor.data.cifar10 import cifar10
-from torpor.data.object_scenes import ObjectScenes
 from torpor.data.object_videos import LENGTH, ObjectVideos
 from torpor.data.sprites import CLASSES
 from torpor.targets.detection import DetectorTarget, PerObject
@@ -18,11 +17,8 @@ from torpor.targets.track_work import ByteTrack
 from torpor.targets.tracking import TrackerTarget
 from torpor.zoo.detection.classifier import SIDE, classifier
 from torpor.zoo.detection.registry import DETECTORS, PICTURE, DetectorEntry
-from torpor.zoo.entry import Entry, Progress
-from torpor.zoo.recipes.card import write_card
-from torpor.zoo.recipes.detection import DetectionRecipe, crop_loss, train
-from torpor.zoo.recipes.detectors import judge_tracker
-from torpor.zoo.storage import load_half, save_half
+from torpor.zoo.entry import Entry
+from torpor.zoo.storage import load_half
 
 SUPPRESSION = NMS(conf=0.1, agnostic=True)
 """ByteTrack follows objects through frames where they score low, so the detector hands on more than it does alone; what
@@ -37,11 +33,9 @@ class TrackerEntry(Entry):
 
     Attributes:
         detector: whose trained network is used; it is not trained again.
-        recipe: how the classifier is trained.
     """
 
     detector: DetectorEntry
-    recipe: DetectionRecipe = field(kw_only=True)
 
     def build(self) -> nn.Sequential:
         """Build the untrained classifier."""
@@ -65,23 +59,7 @@ class TrackerEntry(Entry):
         """Make videos of digits and, if there is a ``folder`` with CIFAR-10, of its objects."""
         return ObjectVideos(None if folder is None else cifar10(folder))
 
-    def fit(self, data_dir: Path | None, folder: Path, device: str, progress: Progress) -> Path:
-        """See :meth:`Entry.fit`; without ``data_dir`` the classifier learns digits only."""
-        scenes: ObjectScenes = self.detector.data(data_dir)
-        checkpoint = folder / f"{self.name}.checkpoint.safetensors"
-        model, seconds = train(self.build, crop_loss, scenes, self.recipe, checkpoint, device=device, progress=progress)
-        save_half(model, folder / f"{self.name}.safetensors")
-        write_card(self.name, model, scenes, {}, self.recipe, folder, seconds)
-        target, digits = self.load(folder), self.data(None)
-        scores = {split: judge_tracker(target, digits, split) for split in ("test", "validation")}
-        if data_dir is not None:
-            scores["test with cifar10"] = judge_tracker(target, self.data(data_dir), "test")
-        return write_card(self.name, model, scenes, scores, self.recipe, folder, seconds)
-
 
 TRACKERS: dict[str, TrackerEntry] = {
-    entry.name: entry
-    for entry in (
-        TrackerEntry("tracker-scenes", DETECTORS["detector-scenes"], recipe=DetectionRecipe(epochs=10, batch_size=64)),
-    )
+    entry.name: entry for entry in (TrackerEntry("tracker-scenes", DETECTORS["detector-scenes"]),)
 }

@@ -12,8 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from torpor.core.errors import UsageError
-from torpor.zoo.entry import Progress, silent
-from torpor.zoo.recipes.checkpoint import Checkpoint
+from torpor.training.checkpoint import Checkpoint
+
+Progress = Callable[[int, int, float], None]
+"""Is told the training steps done, the steps in all, and the loss."""
+
+
+def silent(done: int, total: int, loss: float) -> None:
+    """Show nothing."""
+
 
 Model = TypeVar("Model", bound=nn.Module)
 Samples = TypeVar("Samples")
@@ -106,7 +113,7 @@ def run_epochs(
         loss: is descended.
         warmup: share of the training over which learning rates rise.
         clip: largest norm of the gradient.
-        progress: see :data:`~torpor.zoo.entry.Progress`.
+        progress: see :data:`Progress`.
 
     Returns:
         The seconds that all runs took together.

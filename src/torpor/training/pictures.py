@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from torpor.zoo.recipes.loop import LoopRecipe
+from torpor.training.loop import LoopRecipe
 
 
 @dataclass(frozen=True, kw_only=True)

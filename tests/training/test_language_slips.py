@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from torpor.zoo.language.slips import FLAWLESS, Slips
+from torpor.training.slips import FLAWLESS, Slips
 from torpor.zoo.language.tokenizer import SPECIAL
 
 GIVEN = torch.cat([torch.ones(400, 1, dtype=torch.int64), torch.arange(5, 25).repeat(400, 1)], 1)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from torpor.zoo.recipes.show import card_markdown, card_tables
+from torpor.training.show import card_markdown, card_tables
 from torpor.zoo.registry import ZOO
 
 PAGE = Path(__file__).parents[2] / "docs" / "zoo.md"
@@ -15,7 +15,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "zoo.md"
 @pytest.mark.parametrize("name", [entry.name for entry in ZOO.values() if entry.ships])
 def test_page_holds_the_card(name: str) -> None:
     card = card_markdown(ZOO[name].card())
-    assert card in PAGE.read_text(encoding="utf-8"), "run: python -m torpor.zoo.recipes.show > docs/zoo.md"
+    assert card in PAGE.read_text(encoding="utf-8"), "run: python -m torpor.training.show > docs/zoo.md"
 
 
 def test_tables_mark_the_thresholds_that_were_chosen() -> None:

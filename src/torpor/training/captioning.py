@@ -14,21 +14,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torpor.data.images import to_unit
-from torpor.data.scenes import SIDE
+from torpor.data.scenes import WORDS
 from torpor.data.sets import Batch, DataSet
 from torpor.targets.captioner import CaptionerTarget
+from torpor.training.card import write_card
+from torpor.training.checkpoint import Checkpoint
+from torpor.training.crafting import BatchAttack, unattacked
+from torpor.training.decoders import judge
+from torpor.training.loop import Progress, begin, decayed, run_epochs, shuffled, silent
+from torpor.training.pictures import PictureRecipe, with_noise
+from torpor.training.trainer import Trainer
 from torpor.zoo.captioning.captioner import Captioner
+from torpor.zoo.captioning.registry import PICTURE, CaptionEntry
 from torpor.zoo.captioning.vocabulary import Vocabulary
-from torpor.zoo.entry import Progress, silent
-from torpor.zoo.recipes.card import write_card
-from torpor.zoo.recipes.checkpoint import Checkpoint
-from torpor.zoo.recipes.crafting import BatchAttack, unattacked
-from torpor.zoo.recipes.decoders import judge
-from torpor.zoo.recipes.loop import begin, decayed, run_epochs, shuffled
-from torpor.zoo.recipes.pictures import PictureRecipe, with_noise
 from torpor.zoo.storage import load_half, save_half
-
-PICTURE = (3, SIDE, SIDE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,3 +134,35 @@ def save_captioner(
     scores: dict[str, Any] = {split: judge(target, data, split) for split in ("test", "validation")}
     scores["vocabulary"] = model.vocabulary.words
     return write_card(name, model, data, scores, recipe, folder, seconds)
+
+
+@dataclass(frozen=True)
+class CaptionTrainer(Trainer):
+    """Trains a captioner of the zoo."""
+
+    entry: CaptionEntry
+    recipe: CaptionRecipe
+
+    def start(self, vocabulary: Vocabulary) -> Captioner:
+        """Build the captioner that training starts from."""
+        return self.entry.build(vocabulary)
+
+    def attack(self) -> BatchAttack[Captioner]:
+        """Return what changes each batch before it is learned from."""
+        return unattacked
+
+    def fit(self, data_dir: Path | None, folder: Path, device: str, progress: Progress) -> Path:
+        """See :meth:`Trainer.fit`; the data are generated, so ``data_dir`` is not read."""
+        data, words = self.entry.data(), Vocabulary.of(WORDS)
+        samples, checkpoint = data.load("train"), self.checkpoint(folder)
+        model, seconds = train_captioner(
+            self.start,
+            words,
+            samples,
+            self.recipe,
+            checkpoint,
+            attack=self.attack(),
+            device=device,
+            progress=progress,
+        )
+        return save_captioner(self.entry.name, model, data, self.recipe, folder, seconds)

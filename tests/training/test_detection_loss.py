@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from torpor.core.objects import Objects, box_iou
-from torpor.zoo.detection.loss import Truth, assign, detection_loss, paired_iou
+from torpor.training.detection_loss import Truth, assign, detection_loss, paired_iou
 from torpor.zoo.detection.network import Detector
 
 SIZE = (32, 48)

@@ -1,8 +1,8 @@
-"""Train a small speech recognizer on utterances of which none is heard twice; see :mod:`torpor.zoo.recipes.teacher`."""
+"""Train a small speech recognizer on utterances of which none is heard twice; see :mod:`torpor.training.teacher`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,18 +13,16 @@ from torch import Tensor
 
 from torpor.data.speech import SpokenDigits
 from torpor.targets.generation.readers import LogMelReader
-from torpor.zoo.entry import Progress, silent
-from torpor.zoo.language.architectures import answer_logits
+from torpor.training.forcing import answer_logits
+from torpor.training.loop import Progress, silent
+from torpor.training.teacher import Lesson, TeacherRecipe, check_packages, fit, save_pretrained
+from torpor.training.trainer import Trainer
 from torpor.zoo.language.tokenizer import BYTES_ONLY, train_tokenizer
-from torpor.zoo.recipes.teacher import Lesson, TeacherRecipe, check_packages, fit, save_pretrained
 from torpor.zoo.speech.architectures import feature_extractor
+from torpor.zoo.speech.registry import SpeechEntry
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, WhisperForConditionalGeneration
-
-    from torpor.zoo.speech.registry import SpeechEntry
-
-Builder = Callable[["PreTrainedTokenizerFast", float], "WhisperForConditionalGeneration"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +41,13 @@ class SpeechRecipe(TeacherRecipe):
 def train_speech(
     entry: SpeechEntry,
     data: SpokenDigits,
+    recipe: SpeechRecipe,
     folder: Path,
     *,
     device: str = "cpu",
     progress: Progress = silent,
 ) -> Path:
-    """Train ``entry`` on ``data``, write it to ``folder / NAME`` in Hugging Face's layout; return the path of its card.
+    """Train ``entry`` on ``data``; write it to ``folder / NAME`` in Hugging Face's layout; return the path of its card.
 
     Each epoch joins other utterances out of the training recordings. An interrupted training goes on from its
     checkpoint in ``folder``, which is replaced after every epoch, and ends with the same weights.
@@ -58,7 +57,7 @@ def train_speech(
         UsageError: if the checkpoint is damaged, or a package is missing.
     """
     check_packages(entry.name)
-    tokenizer, extractor, recipe = train_tokenizer([], BYTES_ONLY, "encoder-decoder"), feature_extractor(), entry.recipe
+    tokenizer, extractor = train_tokenizer([], BYTES_ONLY, "encoder-decoder"), feature_extractor()
     reader = LogMelReader(extractor, extractor.nb_max_frames)
 
     def lessons(epoch: int, chance: torch.Generator) -> list[Lesson]:
@@ -73,6 +72,19 @@ def train_speech(
     make, checkpoint = partial(entry.build, tokenizer, recipe.dropout), folder / f"{entry.name}.checkpoint.safetensors"
     model, seconds = fit(make, lessons, data.fingerprint(), recipe, checkpoint, device=device, progress=progress)
     return save_pretrained(entry.name, model, [tokenizer, extractor], data, recipe, folder, seconds)
+
+
+@dataclass(frozen=True)
+class SpeechTrainer(Trainer):
+    """Trains a speech recognizer of the zoo."""
+
+    entry: SpeechEntry
+    recipe: SpeechRecipe
+
+    def fit(self, data_dir: Path | None, folder: Path, device: str, progress: Progress) -> Path:
+        """See :meth:`Trainer.fit`."""
+        data = self.entry.data(data_dir)
+        return train_speech(self.entry, data, self.recipe, folder, device=device, progress=progress)
 
 
 def _dictate(

@@ -17,10 +17,9 @@ from torch import Tensor
 from torpor.core.errors import UsageError
 from torpor.data.sets import DataSet
 from torpor.targets.generation import GenerationTarget, load_pretrained
-from torpor.zoo.entry import Progress, silent
-from torpor.zoo.recipes.checkpoint import Checkpoint
-from torpor.zoo.recipes.decoders import judge
-from torpor.zoo.recipes.loop import Draw, LoopRecipe, begin, decayed, run_epochs
+from torpor.training.checkpoint import Checkpoint
+from torpor.training.decoders import judge
+from torpor.training.loop import Draw, LoopRecipe, Progress, begin, decayed, run_epochs, silent
 from torpor.zoo.storage import save_card
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ def fit(
         recipe: how it is taught.
         checkpoint: is replaced after every epoch.
         device: where to train.
-        progress: see :data:`~torpor.zoo.entry.Progress`.
+        progress: see :data:`~torpor.training.loop.Progress`.
 
     Returns:
         The trained model in evaluation mode, and the seconds that its training took.

@@ -12,11 +12,11 @@ from torpor.core.errors import UsageError
 from torpor.data.images import to_unit
 from torpor.data.scenes import WORDS, Scenes
 from torpor.data.sets import Batch
+from torpor.training.captioning import CaptionRecipe, CaptionTrainer, losses, to_ids, train_captioner
+from torpor.training.pictures import with_noise
 from torpor.zoo.captioning.captioner import Captioner
-from torpor.zoo.captioning.registry import CAPTIONERS, CaptionEntry
+from torpor.zoo.captioning.registry import CaptionEntry
 from torpor.zoo.captioning.vocabulary import Vocabulary
-from torpor.zoo.recipes.captioning import CaptionRecipe, losses, to_ids, train_captioner
-from torpor.zoo.recipes.pictures import with_noise
 
 VOCABULARY = Vocabulary.of(WORDS)
 RECIPE = CaptionRecipe(epochs=3, batch_size=2, autocast=False, seed=7)
@@ -32,8 +32,8 @@ def tiny(vocabulary: Vocabulary) -> Captioner:
     return Captioner(encoder, "lstm", vocabulary, width=4, positions=16, hidden=8, attention=6, embedding=5)
 
 
-def entry(recipe: CaptionRecipe = RECIPE) -> CaptionEntry:
-    return CaptionEntry("tiny", tiny, lambda: Scenes(train=SAMPLES, held_out=6), recipe=recipe)
+def entry() -> CaptionEntry:
+    return CaptionEntry("tiny", tiny, lambda: Scenes(train=SAMPLES, held_out=6))
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,7 @@ def test_the_loss_is_that_of_each_caption_alone(data: Batch) -> None:
 
 
 def test_train_save_and_load(tmp_path: Path, data: Batch) -> None:
-    path = entry().train(None, tmp_path, seed=7)
+    path = CaptionTrainer(entry(), RECIPE).train(None, tmp_path, seed=7)
     card = json.loads(path.read_text())
     assert card == entry().card(tmp_path)
     assert card["recipe"]["seed"] == 7
@@ -176,9 +176,3 @@ def test_missing_and_broken_weights_are_refused(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "tiny.json").write_text(json.dumps({"vocabulary": VOCABULARY.words}))
     with pytest.raises(UsageError, match="expected weights of tiny"):
         entry().load(tmp_path)
-
-
-def test_the_zoo_has_both_pairs_of_the_study() -> None:
-    assert list(CAPTIONERS) == ["captioner-scenes-gru", "captioner-scenes-lstm"]
-    for name, member in CAPTIONERS.items():
-        assert member.name == name

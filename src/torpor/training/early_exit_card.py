@@ -1,24 +1,21 @@
-"""Model cards: what a trained network is worth, for early exits one by one, and how it came about."""
+"""Model cards of multi-exit networks: accuracy and cost of each exit, and the thresholds that follow."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from torpor.data.images import ImageSet, to_unit
-from torpor.data.sets import DataSet
 from torpor.targets.early_exit import EarlyExitTarget
 from torpor.targets.exit_rules import Confidence
 from torpor.targets.sdn import ShallowDeepNetwork
 from torpor.targets.thresholds import choose_threshold, threshold_table
+from torpor.training.loop import LoopRecipe
 from torpor.zoo.early_exits import DROPS, EarlyExitEntry
-from torpor.zoo.recipes.loop import LoopRecipe
-from torpor.zoo.recipes.training import Recipe
 from torpor.zoo.storage import load_half, save_card, save_half
 
 
@@ -32,7 +29,9 @@ def all_logits(target: EarlyExitTarget, data: ImageSet, split: str) -> tuple[Ten
     return torch.cat(logits), torch.cat(labels)
 
 
-def save_model(entry: EarlyExitEntry, model: ShallowDeepNetwork, data: ImageSet, recipe: Recipe, folder: Path) -> Path:
+def save_model(
+    entry: EarlyExitEntry, model: ShallowDeepNetwork, data: ImageSet, recipe: LoopRecipe, folder: Path
+) -> Path:
     """Write ``NAME.safetensors`` (kernels in half precision) and ``NAME.json`` and return the card's path.
 
     Thresholds are chosen on the validation split; the test split is only reported.
@@ -64,36 +63,3 @@ def save_model(entry: EarlyExitEntry, model: ShallowDeepNetwork, data: ImageSet,
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
     }
     return save_card(folder / f"{entry.name}.json", card)
-
-
-def write_card(
-    name: str,
-    network: nn.Module,
-    data: DataSet,
-    scores: dict[str, Any],
-    recipe: LoopRecipe,
-    folder: Path,
-    seconds: float,
-) -> Path:
-    """Write ``NAME.json`` beside ``NAME.safetensors`` and return its path.
-
-    Args:
-        name: of the target.
-        network: what was trained.
-        data: what it was trained on.
-        scores: what it is worth, for each split, and whatever else is to be kept.
-        recipe: how it was trained.
-        folder: where the weights are.
-        seconds: that this took.
-    """
-    card = {
-        "name": name,
-        "parameters": sum(value.numel() for value in network.parameters()),
-        "data": data.fingerprint(),
-        **scores,
-        "recipe": asdict(recipe),
-        "seconds": round(seconds, 1),
-        "torch": torch.__version__,
-        "sha256": hashlib.sha256((folder / f"{name}.safetensors").read_bytes()).hexdigest(),
-    }
-    return save_card(folder / f"{name}.json", card)

@@ -1,4 +1,4 @@
-"""Train a small language model on texts, batches of like length; see :mod:`torpor.zoo.recipes.teacher`."""
+"""Train a small language model on texts, batches of like length; see :mod:`torpor.training.teacher`."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from torch.nn.functional import cross_entropy
 
 from torpor.data.sets import Batch, DataSet
 from torpor.targets.generation import GenerationTarget
-from torpor.zoo.entry import Progress, silent
-from torpor.zoo.language.architectures import teacher_forced
+from torpor.training.forcing import teacher_forced
+from torpor.training.loop import Progress, silent
+from torpor.training.slips import Slips
+from torpor.training.teacher import Lesson, TeacherRecipe, check_packages, fit, save_pretrained
+from torpor.training.trainer import Trainer
+from torpor.zoo.language.architectures import Builder
 from torpor.zoo.language.noise import Draw, roughen
-from torpor.zoo.language.slips import Slips
+from torpor.zoo.language.registry import LanguageEntry
 from torpor.zoo.language.tokenizer import Pair, encode, train_tokenizer, whole
-from torpor.zoo.recipes.teacher import Lesson, TeacherRecipe, check_packages, fit, save_pretrained
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from torpor.zoo.language.architectures import LanguageModel
-    from torpor.zoo.language.registry import LanguageEntry
-
-Builder = Callable[["PreTrainedTokenizerFast", float], "LanguageModel"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class LanguageRecipe(TeacherRecipe):
             (:mod:`torpor.zoo.language.noise`).
         rough_rate: peak learning rate of these.
         wrong: share of the random tokens.
-        repeated: share of tokens given again instead of the next; see :class:`torpor.zoo.language.slips.Slips`.
+        repeated: share of tokens given again instead of the next; see :class:`torpor.training.slips.Slips`.
     """
 
     vocab_size: int
@@ -56,12 +56,13 @@ class LanguageRecipe(TeacherRecipe):
 def train_language(
     entry: LanguageEntry,
     data: DataSet,
+    recipe: LanguageRecipe,
     folder: Path,
     *,
     device: str = "cpu",
     progress: Progress = silent,
 ) -> Path:
-    """Train ``entry`` on ``data``, write it to ``folder / NAME`` in Hugging Face's layout; return the path of its card.
+    """Train ``entry`` on ``data``; write it to ``folder / NAME`` in Hugging Face's layout; return the path of its card.
 
     Tokens are learned from the training split; the test split is only reported. An interrupted training goes on from
     its checkpoint in ``folder``, which is replaced after every epoch, and ends with the same weights.
@@ -74,14 +75,13 @@ def train_language(
     samples = data.load("train")
     both = entry.kind == "encoder-decoder"
     joined = [*samples.inputs, *samples.references] if both else whole(samples)
-    tokenizer = train_tokenizer(joined, entry.recipe.vocab_size, entry.kind)
+    tokenizer = train_tokenizer(joined, recipe.vocab_size, entry.kind)
     run = partial(teach, tokenizer=tokenizer, device=device, progress=progress)
-    smooth = replace(entry.recipe, rough_epochs=0, wrong=0.0, repeated=0.0)
+    smooth = replace(recipe, rough_epochs=0, wrong=0.0, repeated=0.0)
     pairs = encode(tokenizer, samples, both)
     checkpoint = folder / f"{entry.name}.checkpoint.safetensors"
     model, seconds = run(entry.build, pairs=lambda epoch: pairs, recipe=smooth, checkpoint=checkpoint)
-    if entry.recipe.rough_epochs:
-        recipe = entry.recipe
+    if recipe.rough_epochs:
         rough = replace(recipe, epochs=recipe.rough_epochs, learning_rate=recipe.rough_rate)
 
         def roughened(epoch: int) -> Sequence[Pair]:
@@ -102,7 +102,20 @@ def train_language(
             return {}
         return {"perplexity_per_token": round(perplexity(target.model, tokenizer, data.load("test")), 3)}
 
-    return save_pretrained(entry.name, model, [tokenizer], data, entry.recipe, folder, seconds, further)
+    return save_pretrained(entry.name, model, [tokenizer], data, recipe, folder, seconds, further)
+
+
+@dataclass(frozen=True)
+class LanguageTrainer(Trainer):
+    """Trains a language model of the zoo."""
+
+    entry: LanguageEntry
+    recipe: LanguageRecipe
+
+    def fit(self, data_dir: Path | None, folder: Path, device: str, progress: Progress) -> Path:
+        """See :meth:`Trainer.fit`."""
+        data = self.entry.data(data_dir)
+        return train_language(self.entry, data, self.recipe, folder, device=device, progress=progress)
 
 
 def teach(
@@ -115,7 +128,7 @@ def teach(
     device: str = "cpu",
     progress: Progress = silent,
 ) -> tuple[LanguageModel, float]:
-    """Train on the ``pairs`` of each epoch; see :func:`torpor.zoo.recipes.teacher.fit`."""
+    """Train on the ``pairs`` of each epoch; see :func:`torpor.training.teacher.fit`."""
 
     def lessons(epoch: int, chance: torch.Generator) -> list[Lesson]:
         drawn = pairs(epoch)

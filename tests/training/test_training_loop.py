@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from torpor.core.errors import UsageError
-from torpor.zoo.recipes.checkpoint import Checkpoint
-from torpor.zoo.recipes.loop import LoopRecipe, begin, decayed, run_epochs, shuffled
+from torpor.training.checkpoint import Checkpoint
+from torpor.training.loop import LoopRecipe, begin, decayed, run_epochs, shuffled
 
 ROWS = torch.arange(20.0).view(10, 2) / 20
 

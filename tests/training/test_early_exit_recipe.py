@@ -12,8 +12,8 @@ from torpor.core.errors import UsageError
 from torpor.data.digits import Digits
 from torpor.data.sets import Batch
 from torpor.targets.sdn import ShallowDeepNetwork, build_sdn
-from torpor.zoo.recipes.loop import one_cycle
-from torpor.zoo.recipes.training import Recipe, augment, train
+from torpor.training.early_exit import Recipe, augment, train
+from torpor.training.loop import one_cycle
 
 RECIPE = Recipe(epochs=3, batch_size=8, pad=1, flip=True, seed=7)
 SAMPLES = 100  # 12 steps an epoch; the last 4 images of each order are left out

@@ -9,10 +9,11 @@ import torch
 from torpor.core.errors import UsageError
 from torpor.data.object_scenes import ObjectScenes
 from torpor.data.object_videos import LENGTH, ObjectVideos
+from torpor.training.detection import DetectionRecipe, DetectorTrainer
+from torpor.training.tracking import TrackerTrainer
 from torpor.zoo.detection.network import Detector
 from torpor.zoo.detection.registry import DetectorEntry
-from torpor.zoo.recipes.detection import DetectionRecipe
-from torpor.zoo.tracking.registry import TRACKERS, TrackerEntry
+from torpor.zoo.tracking.registry import TrackerEntry
 
 RECIPE = DetectionRecipe(epochs=1, batch_size=2, autocast=False)
 
@@ -30,7 +31,9 @@ class TinyTracker(TrackerEntry):
         return ObjectVideos(held_out=2)
 
 
-ENTRY = TinyTracker("tiny-tracker", TinyDetector("tiny-detector", recipe=RECIPE), recipe=RECIPE)
+DETECTOR = DetectorTrainer(TinyDetector("tiny-detector"), RECIPE)
+ENTRY = TinyTracker("tiny-tracker", DETECTOR.entry)
+TRACKER = TrackerTrainer(ENTRY, RECIPE)
 
 
 def test_the_tracker_trains_its_classifier_and_takes_the_detector_as_it_is(
@@ -38,9 +41,9 @@ def test_the_tracker_trains_its_classifier_and_takes_the_detector_as_it_is(
 ) -> None:
     monkeypatch.setenv("TORPOR_CACHE", str(tmp_path))
     with pytest.raises(UsageError, match="expected trained weights of tiny-detector, got none"):
-        ENTRY.train(None, tmp_path)
-    ENTRY.detector.train(None, tmp_path)
-    card = json.loads(ENTRY.train(None, tmp_path).read_text())
+        TRACKER.train(None, tmp_path)
+    DETECTOR.train(None, tmp_path)
+    card = json.loads(TRACKER.train(None, tmp_path).read_text())
     assert card == ENTRY.card(tmp_path)
     assert card["test"]["samples"] == card["validation"]["samples"] == 2
     assert card["test"]["MOTA"] <= 1
@@ -50,7 +53,3 @@ def test_the_tracker_trains_its_classifier_and_takes_the_detector_as_it_is(
     assert [unit.name for unit in target.units][:4] == ["backbone", "candidate", "nms_pair", "object"]
     video = torch.rand(1, *target.space.shape)
     assert (target.run(video).work.counts <= target.max_work(video).counts).all()
-
-
-def test_names() -> None:
-    assert all(entry.name == name for name, entry in TRACKERS.items())

@@ -14,14 +14,18 @@ from torpor.core.objects import Objects
 from torpor.data.images import to_unit
 from torpor.data.object_scenes import ObjectScenes
 from torpor.targets.detection import PerObject
+from torpor.training.card import write_card
+from torpor.training.checkpoint import Checkpoint
+from torpor.training.crafting import BatchAttack, unattacked
+from torpor.training.detection_loss import Truth, detection_loss
+from torpor.training.detectors import judge
+from torpor.training.loop import Model, Progress, begin, decayed, run_epochs, silent
+from torpor.training.pictures import PictureRecipe, with_noise
+from torpor.training.trainer import Trainer
 from torpor.zoo.detection.classifier import SIDE
-from torpor.zoo.detection.loss import Truth, detection_loss
 from torpor.zoo.detection.network import Detector
-from torpor.zoo.entry import Progress, silent
-from torpor.zoo.recipes.checkpoint import Checkpoint
-from torpor.zoo.recipes.crafting import BatchAttack, unattacked
-from torpor.zoo.recipes.loop import Model, begin, decayed, run_epochs
-from torpor.zoo.recipes.pictures import PictureRecipe, with_noise
+from torpor.zoo.detection.registry import DetectorEntry
+from torpor.zoo.storage import save_half
 
 JITTER = 0.1
 """A classifier learns from boxes whose sides are off by up to this share of the box's size, as a detector's are."""
@@ -81,7 +85,7 @@ def train(
 
 
 def box_loss(model: Detector, images: Tensor, objects: Sequence[Objects], chance: torch.Generator) -> Tensor:
-    """Return the loss of a detector; see :func:`torpor.zoo.detection.loss.detection_loss`."""
+    """Return the loss of a detector; see :func:`torpor.training.detection_loss.detection_loss`."""
     proposed = model.propose(images)
     with torch.autocast(images.device.type, enabled=False):
         return detection_loss(*proposed, Truth.of(objects).to(images.device))
@@ -97,3 +101,40 @@ def crop_loss(model: nn.Module, images: Tensor, objects: Sequence[Objects], chan
         crops.append(look.crops(image, (known.boxes + off * sides).to(images.device)))
     labels = torch.cat([known.labels for known in objects]).to(images.device)
     return F.cross_entropy(model(torch.cat(crops)).float(), labels, reduction="sum") / max(1, len(labels))
+
+
+@dataclass(frozen=True)
+class DetectorTrainer(Trainer):
+    """Trains a detector of the zoo."""
+
+    entry: DetectorEntry
+    recipe: DetectionRecipe
+
+    def start(self) -> Detector:
+        """Build the network that training starts from."""
+        return self.entry.build()
+
+    def attack(self) -> BatchAttack[Detector]:
+        """Return what changes each batch before it is learned from."""
+        return unattacked
+
+    def fit(self, data_dir: Path | None, folder: Path, device: str, progress: Progress) -> Path:
+        """See :meth:`Trainer.fit`; without ``data_dir`` the detector learns digits only."""
+        entry, recipe, data = self.entry, self.recipe, self.entry.data(data_dir)
+        model, seconds = train(
+            self.start,
+            box_loss,
+            data,
+            recipe,
+            self.checkpoint(folder),
+            attack=self.attack(),
+            device=device,
+            progress=progress,
+        )
+        save_half(model, folder / f"{entry.name}.safetensors")
+        write_card(entry.name, model, data, {}, recipe, folder, seconds)
+        target, digits = entry.load(folder), entry.data(None)
+        scores = {split: judge(target, digits, split) for split in ("test", "validation")}
+        if data_dir is not None:
+            scores["test with cifar10"] = judge(target, data, "test")
+        return write_card(entry.name, model, data, scores, recipe, folder, seconds)

@@ -14,9 +14,9 @@ from torpor.attacks.slothspeech import SlothSpeech
 from torpor.core.errors import UsageError
 from torpor.data.speech import SpokenDigits
 from torpor.targets.resolve import load_target
-from torpor.zoo.entry import Progress, silent
-from torpor.zoo.recipes.decoders import judge
-from torpor.zoo.recipes.speech import SpeechRecipe, train_speech
+from torpor.training.decoders import judge
+from torpor.training.loop import Progress, silent
+from torpor.training.speech import SpeechRecipe, train_speech
 from torpor.zoo.speech.architectures import whisper
 from torpor.zoo.speech.registry import SpeechEntry
 
@@ -35,8 +35,8 @@ def tiny(tokenizer: PreTrainedTokenizerFast, dropout: float) -> WhisperForCondit
     return whisper(tokenizer, dropout, width=16, layers=(1, 1), heads=2, inner=24, cap=CAP)
 
 
-def entry(recipe: SpeechRecipe = RECIPE) -> SpeechEntry:
-    return SpeechEntry("tiny", tiny, recipe=recipe)
+def entry() -> SpeechEntry:
+    return SpeechEntry("tiny", tiny)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def trained(data: SpokenDigits, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def train(data: SpokenDigits, folder: Path, recipe: SpeechRecipe = RECIPE, progress: Progress = silent) -> Path:
-    return train_speech(entry(recipe), data, folder, progress=progress)
+    return train_speech(entry(), data, recipe, folder, progress=progress)
 
 
 def card(folder: Path) -> dict[str, Any]:

@@ -14,14 +14,15 @@ from torch.nn import functional as F
 
 from torpor.core.errors import UsageError
 from torpor.data.sets import DataSet
-from torpor.zoo.entry import Progress, silent
-from torpor.zoo.language.architectures import decoder_only, encoder_decoder, teacher_forced
+from torpor.training.decoders import judge
+from torpor.training.forcing import teacher_forced
+from torpor.training.language import LanguageRecipe, batches, perplexity, teach, train_language
+from torpor.training.loop import Progress, silent
+from torpor.training.teacher import smoothed_loss
+from torpor.zoo.language.architectures import decoder_only, encoder_decoder
 from torpor.zoo.language.numbers import Spellings
 from torpor.zoo.language.registry import LanguageEntry
 from torpor.zoo.language.tokenizer import BYTES_ONLY, Kind, encode, train_tokenizer
-from torpor.zoo.recipes.decoders import judge
-from torpor.zoo.recipes.language import LanguageRecipe, batches, perplexity, teach, train_language
-from torpor.zoo.recipes.teacher import smoothed_loss
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     Task = tuple[PreTrainedTokenizerFast, list[Pair]]
 
 RECIPE = LanguageRecipe(epochs=3, vocab_size=BYTES_ONLY, batch_tokens=600, dropout=0.2, seed=7)
+ONE_PASS = replace(RECIPE, epochs=1)
 KINDS: tuple[Kind, ...] = ("encoder-decoder", "decoder-only")
 
 
@@ -54,7 +56,7 @@ def tiny(tokenizer: PreTrainedTokenizerFast, dropout: float) -> LanguageModel:
 
 
 def entry(kind: Kind, data: DataSet) -> LanguageEntry:
-    return LanguageEntry("tiny", kind, lambda folder: data, tiny, recipe=replace(RECIPE, epochs=1))
+    return LanguageEntry("tiny", kind, lambda folder: data, tiny)
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -166,7 +168,7 @@ def test_the_saved_folder_loads_offline_and_generates_alike(kind: Kind, tmp_path
     import transformers
 
     data = Spellings(train=40, held_out=5) if kind == "encoder-decoder" else Short()
-    card = train_language(entry(kind, data), data, tmp_path)
+    card = train_language(entry(kind, data), data, ONE_PASS, tmp_path)
     assert card == tmp_path / "tiny.json"
     auto = transformers.AutoModelForSeq2SeqLM if kind == "encoder-decoder" else transformers.AutoModelForCausalLM
     model: Any = auto.from_pretrained(tmp_path / "tiny", local_files_only=True)
@@ -201,21 +203,22 @@ def test_the_saved_folder_loads_offline_and_generates_alike(kind: Kind, tmp_path
 
 def test_rough_passes_follow_and_go_on_where_they_stopped(tmp_path: Path) -> None:
     data = Spellings(train=30, held_out=4)
-    smooth = entry("encoder-decoder", data)
-    rough = replace(smooth, recipe=replace(smooth.recipe, rough_epochs=2))
+    rough = replace(ONE_PASS, rough_epochs=2)
     weights = []
-    for one, folder in ((smooth, "smooth"), (rough, "smooth"), (rough, "rough")):  # the second goes on from the first
-        train_language(one, data, tmp_path / folder)
+    runs = ((ONE_PASS, "smooth"), (rough, "smooth"), (rough, "rough"))  # the second goes on from the first
+    for recipe, folder in runs:
+        train_language(entry("encoder-decoder", data), data, recipe, tmp_path / folder)
         weights.append((tmp_path / folder / "tiny" / "model.safetensors").read_bytes())
     assert weights[0] != weights[1] == weights[2]
 
 
 def test_the_card_has_bleu_and_all_that_made_it(tmp_path: Path) -> None:
     data = Spellings(train=30, held_out=4)
-    told = json.loads(train_language(entry("encoder-decoder", data), data, tmp_path).read_text(encoding="utf-8"))
+    card = train_language(entry("encoder-decoder", data), data, ONE_PASS, tmp_path)
+    told = json.loads(card.read_text(encoding="utf-8"))
     assert 0 <= told["test"]["bleu"] <= 100
     assert 0 <= told["test"]["chrf"] <= 100
-    assert told["recipe"] == asdict(replace(RECIPE, epochs=1))
+    assert told["recipe"] == asdict(ONE_PASS)
     assert (told["name"], told["vocabulary"]) == ("tiny", 259)
     assert told["data"] == data.fingerprint()
     assert told["seconds"] >= 0

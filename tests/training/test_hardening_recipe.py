@@ -1,4 +1,4 @@
-"""Hardened entries of the zoo: their recipes run and start from trained weights, and what ships is hardened."""
+"""Hardening: recipes run and start from trained weights, and what ships is hardened."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ from torpor.data.object_scenes import ObjectScenes
 from torpor.data.scenes import Scenes
 from torpor.data.sets import Batch
 from torpor.targets.resolve import target_names
+from torpor.training.crafting import uniform_exits
+from torpor.training.early_exit import train
+from torpor.training.hardening import HARDENERS, CaptionHardener, DetectorHardener, ExitHardener
+from torpor.training.residual import residual
+from torpor.zoo.detection.registry import DetectorEntry
 from torpor.zoo.early_exits import EARLY_EXITS
 from torpor.zoo.entry import SHIPPED
-from torpor.zoo.hardened import HARDENED, HardenedCaptions, HardenedDetector, HardenedExits
-from torpor.zoo.recipes.crafting import uniform_exits
-from torpor.zoo.recipes.residual import residual
-from torpor.zoo.recipes.training import train
+from torpor.zoo.hardened import HARDENED
 from torpor.zoo.storage import load_half
 
 NAME = "sdn-digits-hardened"
@@ -33,15 +35,15 @@ class InterruptionError(Exception):
     pass
 
 
-class FewScenes(HardenedDetector):
+class FewScenes(DetectorEntry):
     def data(self, folder: Path | None) -> ObjectScenes:
         return ObjectScenes(train=4, held_out=2)
 
 
-def digits() -> HardenedExits:
-    entry = HARDENED[NAME]
-    assert isinstance(entry, HardenedExits)
-    return entry
+def digits() -> ExitHardener:
+    trainer = HARDENERS[NAME]
+    assert isinstance(trainer, ExitHardener)
+    return trainer
 
 
 def fit(checkpoint: Path, data: Batch, stop: int | None = None) -> dict[str, Tensor]:
@@ -64,24 +66,24 @@ def test_an_interrupted_hardening_ends_with_the_same_bits(tmp_path: Path) -> Non
 
 
 def test_exits_are_hardened_from_the_weights_of_the_base(tmp_path: Path) -> None:
-    entry = replace(digits(), limit=4, judges=(DeepSloth(eps=8 / 255, steps=2),))
-    trained = load_half(entry.build(), SHIPPED / "sdn-digits.safetensors", "sdn-digits").state_dict()
-    assert all(value.equal(trained[name]) for name, value in entry.start().state_dict().items())
-    path = replace(entry, recipe=replace(entry.recipe, attack_steps=1)).train(None, tmp_path, epochs=1)
+    hardener = replace(digits(), limit=4, judges=(DeepSloth(eps=8 / 255, steps=2),))
+    trained = load_half(hardener.entry.build(), SHIPPED / "sdn-digits.safetensors", "sdn-digits").state_dict()
+    assert all(value.equal(trained[name]) for name, value in hardener.start().state_dict().items())
+    path = replace(hardener, recipe=replace(hardener.recipe, attack_steps=1)).train(None, tmp_path, epochs=1)
     card = json.loads(path.read_text())
     assert card["recipe"]["attack_steps"] == 1
     assert card["test under deepsloth Linf eps=0.03137"]["samples"] == 4
-    assert entry.load(tmp_path).name == NAME
+    assert hardener.entry.load(tmp_path).name == NAME
 
 
 def test_captioners_are_hardened(tmp_path: Path) -> None:
-    entry = HARDENED["captioner-scenes-lstm-hardened"]
-    assert isinstance(entry, HardenedCaptions)
+    hardener = HARDENERS["captioner-scenes-lstm-hardened"]
+    assert isinstance(hardener, CaptionHardener)
     few = replace(
-        entry,
-        data=lambda: Scenes(train=4, held_out=2),
-        recipe=replace(entry.recipe, batch_size=2, attack_steps=1, autocast=False),
-        judges=tuple(replace(attack, steps=1) for attack in entry.judges),  # type: ignore[call-arg]
+        hardener,
+        entry=replace(hardener.entry, data=lambda: Scenes(train=4, held_out=2)),
+        recipe=replace(hardener.recipe, batch_size=2, attack_steps=1, autocast=False),
+        judges=tuple(replace(attack, steps=1) for attack in hardener.judges),  # type: ignore[call-arg]
     )
     card = json.loads(few.train(None, tmp_path, epochs=1).read_text())
     assert card["test under nicg-slowdown Linf eps=0.03137"]["decoder_step_mean, clean"] > 1
@@ -89,14 +91,14 @@ def test_captioners_are_hardened(tmp_path: Path) -> None:
 
 
 def test_detectors_are_hardened(tmp_path: Path) -> None:
-    entry = HARDENED["detector-scenes-hardened"]
-    assert isinstance(entry, HardenedDetector)
-    judges = tuple(replace(attack, steps=1) for attack in entry.judges)  # type: ignore[call-arg]
-    recipe = replace(entry.recipe, batch_size=2, attack_steps=1, autocast=False)
-    few = FewScenes(entry.name, base=entry.base, recipe=recipe, judges=judges)
+    hardener = HARDENERS["detector-scenes-hardened"]
+    assert isinstance(hardener, DetectorHardener)
+    judges = tuple(replace(attack, steps=1) for attack in hardener.judges)  # type: ignore[call-arg]
+    recipe = replace(hardener.recipe, batch_size=2, attack_steps=1, autocast=False)
+    few = replace(hardener, entry=FewScenes(hardener.entry.name), recipe=recipe, judges=judges)
     card = json.loads(few.train(None, tmp_path, epochs=1).read_text())
     assert card["test under overload Linf eps=0.03137"]["candidate_mean, clean"] > 0
-    assert few.load(tmp_path).name == entry.name
+    assert few.entry.load(tmp_path).name == hardener.entry.name
 
 
 def test_a_base_without_weights_says_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,26 +109,26 @@ def test_a_base_without_weights_says_how_to_get_them(tmp_path: Path, monkeypatch
 
 
 def test_every_hardened_entry_is_a_target_called_after_its_base() -> None:
-    assert set(HARDENED) <= set(target_names())
-    for name, entry in HARDENED.items():
-        assert isinstance(entry, HardenedExits | HardenedCaptions | HardenedDetector)
-        assert name == entry.name == entry.base.name + "-hardened"
-        assert entry.base.ships
+    assert set(HARDENERS) == set(HARDENED) <= set(target_names())
+    for name, hardener in HARDENERS.items():
+        assert hardener.entry == HARDENED[name]
+        assert name == hardener.entry.name == hardener.base.name + "-hardened"
+        assert hardener.base.ships
 
 
 @pytest.mark.parametrize("name", [name for name, entry in HARDENED.items() if entry.ships])
 def test_what_ships_is_what_the_recipe_makes(name: str) -> None:
     entry = HARDENED[name]
-    assert entry.card()["recipe"] == json.loads(json.dumps(asdict(entry.recipe)))
+    assert entry.card()["recipe"] == json.loads(json.dumps(asdict(HARDENERS[name].recipe)))
     assert (SHIPPED / f"{name}.safetensors").stat().st_mode & 0o777 == 0o644
     assert entry.load().name == name
 
 
 def test_the_shipped_one_is_sure_early_where_its_base_is_not() -> None:
-    entry = digits()
+    entry, base = digits().entry, digits().base
     card: dict[str, Any] = entry.card()
     attack = DeepSloth(eps=16 / 255)
-    hard, soft = (residual(each.load(), Digits(), attack, 50) for each in (entry, entry.base))
+    hard, soft = (residual(each.load(), Digits(), attack, 50) for each in (entry, base))
     assert hard["cost, clean"] < soft["cost, clean"]
     assert hard["cost, attacked"] < 0.5 * soft["cost, attacked"]
     assert hard["accuracy, clean"] > 0.9

@@ -13,11 +13,11 @@ from torpor.core.objects import Objects
 from torpor.data.images import to_unit
 from torpor.data.scenes import WORDS, Scenes
 from torpor.targets.sdn import ShallowDeepNetwork
+from torpor.training.captioning import to_ids
+from torpor.training.crafting import Hardening, as_deployed, delayed_end, many_boxes, uniform_exits
 from torpor.zoo.captioning.captioner import Captioner
 from torpor.zoo.captioning.vocabulary import Vocabulary
 from torpor.zoo.detection.network import Detector
-from torpor.zoo.recipes.captioning import to_ids
-from torpor.zoo.recipes.crafting import Hardening, as_deployed, delayed_end, many_boxes, uniform_exits
 
 HARD = Hardening(eps=8 / 255, attack_steps=3)
 VOCABULARY = Vocabulary.of(WORDS)

@@ -1,0 +1,65 @@
+"""What trains each target of the zoo, by the target's name."""
+
+from __future__ import annotations
+
+from torpor.training.captioning import CaptionRecipe, CaptionTrainer
+from torpor.training.detection import DetectionRecipe, DetectorTrainer
+from torpor.training.early_exit import EarlyExitTrainer, Recipe
+from torpor.training.hardening import HARDENERS
+from torpor.training.language import LanguageRecipe, LanguageTrainer
+from torpor.training.speech import SpeechRecipe, SpeechTrainer
+from torpor.training.tracking import TrackerTrainer
+from torpor.training.trainer import Trainer
+from torpor.zoo.captioning.registry import CAPTIONERS
+from torpor.zoo.detection.registry import DETECTORS
+from torpor.zoo.early_exits import EARLY_EXITS
+from torpor.zoo.language.registry import LANGUAGE_MODELS
+from torpor.zoo.language.tokenizer import BYTES_ONLY
+from torpor.zoo.speech.registry import SPEECH
+from torpor.zoo.tracking.registry import TRACKERS
+
+_EARLY_EXITS = {
+    "sdn-digits": Recipe(epochs=80, batch_size=64, pad=2, flip=False),
+    "sdn-resnet56-cifar10": Recipe(epochs=60, cutout=12, sizes=(20, 26, 32)),
+    "sdn-vgg16-cifar10": Recipe(epochs=30, cutout=12, sizes=(20, 26, 32)),
+}
+_CAPTIONERS = {
+    "captioner-scenes-gru": CaptionRecipe(epochs=6, autocast=False),
+    "captioner-scenes-lstm": CaptionRecipe(epochs=9),
+}
+_LANGUAGE = {
+    "translator-multi30k": LanguageRecipe(epochs=30, vocab_size=6000, dropout=0.3, rough_epochs=6, wrong=0.15),
+    "lm-multi30k": LanguageRecipe(
+        epochs=10,
+        vocab_size=4000,
+        batch_tokens=2048,
+        weight_decay=0.1,
+        dropout=0.2,
+        label_smoothing=0,
+        rough_epochs=3,
+        wrong=0.15,
+        repeated=0.5,
+    ),
+    "speller": LanguageRecipe(
+        epochs=6,
+        vocab_size=BYTES_ONLY,
+        batch_tokens=1536,
+        learning_rate=3e-3,
+        dropout=0,
+        label_smoothing=0,
+        bfloat16=False,
+    ),
+}
+_SPEECH = {"speech-digits": SpeechRecipe(epochs=40, learning_rate=2e-3, label_smoothing=0)}
+_DETECTORS = {"detector-scenes": DetectionRecipe(epochs=16)}
+_TRACKERS = {"tracker-scenes": DetectionRecipe(epochs=10, batch_size=64)}
+
+TRAINERS: dict[str, Trainer] = {
+    **{name: EarlyExitTrainer(EARLY_EXITS[name], recipe) for name, recipe in _EARLY_EXITS.items()},
+    **{name: CaptionTrainer(CAPTIONERS[name], recipe) for name, recipe in _CAPTIONERS.items()},
+    **{name: LanguageTrainer(LANGUAGE_MODELS[name], recipe) for name, recipe in _LANGUAGE.items()},
+    **{name: SpeechTrainer(SPEECH[name], recipe) for name, recipe in _SPEECH.items()},
+    **{name: DetectorTrainer(DETECTORS[name], recipe) for name, recipe in _DETECTORS.items()},
+    **{name: TrackerTrainer(TRACKERS[name], recipe) for name, recipe in _TRACKERS.items()},
+    **HARDENERS,
+}
