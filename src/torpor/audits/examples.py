@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -11,7 +13,6 @@ from torpor.audits.store import Store, save_tensors
 from torpor.core.batches import Samples, take
 from torpor.core.text import pack
 from torpor.targets.base import Target
-from torpor.targets.steps import StepTarget
 
 FIRST = 16
 COSTLIEST = 8
@@ -30,8 +31,8 @@ def pick(clean: Clean, target: Target, result: AttackResult) -> dict[str, Tensor
         "slowdown": cost[keep],
     }
     found |= stored_references(take(batch.references, keep) if len(batch.references) else ())
-    if isinstance(target, StepTarget):
-        assert isinstance(clean.target, StepTarget)
+    if target.offers("iterations"):
+        on: Any  # a target that iterates, perhaps defended
         for side, on, outcome in (("clean", clean.target, before), ("attacked", target, result.attacked)):
             found[f"{side}_steps"] = on.iterations(outcome.work)[keep]
             found[f"{side}_output"] = pack([output.text for output in take(outcome.outputs, keep)])

@@ -30,9 +30,7 @@ from torpor.metrics.headroom import SLACK, headroom
 from torpor.metrics.loops import i_loops
 from torpor.metrics.slowdown import slowdown
 from torpor.targets.base import Target
-from torpor.targets.candidates import CandidateTarget, clean_recall
-from torpor.targets.gates import GateTarget
-from torpor.targets.steps import StepTarget
+from torpor.targets.candidates import clean_recall
 
 _COLUMNS = tuple(Record.__annotations__)
 
@@ -170,19 +168,18 @@ def _taken(
     return np.where(own.refused.cpu().numpy(), np.nan, taken)
 
 
-def _family(clean: Clean, target: Target, outcome: Outcome, static: Work) -> dict[str, Any]:
+def _family(clean: Clean, target: Any, outcome: Outcome, static: Work) -> dict[str, Any]:  # noqa: ANN401
     """Return the columns that only this kind of target has."""
     batch, before = clean.batch, clean.outcome
-    if isinstance(target, CandidateTarget):
+    if target.offers("detector"):
         return _objects(batch, before, outcome)
-    if isinstance(target, GateTarget):
+    if target.offers("exits"):
         return {
             "exit": target.exits(outcome.work).numpy(),
             "reference": batch.references.numpy() if len(batch.references) else None,
         }
-    assert isinstance(target, StepTarget)
-    assert isinstance(clean.target, StepTarget)
-    steps, steps_clean = target.iterations(outcome.work).numpy(), clean.target.iterations(before.work).numpy()
+    free: Any = clean.target
+    steps, steps_clean = target.iterations(outcome.work).numpy(), free.iterations(before.work).numpy()
     return {
         "steps": steps,
         "steps_clean": steps_clean,

@@ -10,7 +10,6 @@ from torpor.data.cut_texts import CutTexts
 from torpor.data.own import own_inputs
 from torpor.data.sets import DataSet
 from torpor.targets.base import Target
-from torpor.targets.candidates import CandidateTarget
 
 
 def source(target: Target, data_dir: Path | str | None, inputs: Path | str | None) -> DataSet:
@@ -21,7 +20,7 @@ def source(target: Target, data_dir: Path | str | None, inputs: Path | str | Non
         DataError: if there are no data, or a text of the user's cannot be sent.
     """
     if inputs is not None:
-        data = own_inputs(Path(inputs), target.space, bars=isinstance(target, CandidateTarget) and target.bars)
+        data = own_inputs(Path(inputs), target.space, bars=bool(getattr(target, "bars", False)))
         if isinstance(target.space, TextSpace):
             data = CutTexts(data, target.space)
             for number, (text, _) in enumerate(data.samples("test"), 1):

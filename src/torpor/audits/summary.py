@@ -36,7 +36,6 @@ from torpor.metrics.summary import COLUMNS, NULLABLE, CostSummary
 from torpor.metrics.translation import CorpusScores
 from torpor.targets.base import Target
 from torpor.targets.candidates import CandidateTarget
-from torpor.targets.gates import GateTarget
 from torpor.targets.steps import StepTarget
 from torpor.taxonomy import tags_for
 
@@ -141,7 +140,7 @@ def summarize(
                 "eps": budget.eps if budget else None,
                 "eps_spent": spendable(budget, target.space) if budget else None,
                 **_identity(cell.attack, target),
-                **row.cost.compute(target.exit_costs if isinstance(target, GateTarget) else None),
+                **row.cost.compute(getattr(target, "exit_costs", None)),
                 **_family(defended, row, pairs, clean_only=budget is None, defended=cell.defense != "none"),
                 **row.degraded(),
                 "refused_rate": row.refused / row.samples if row.refuses else None,
@@ -235,11 +234,18 @@ def _identity(attack: str, target: Target) -> dict[str, Any]:
     }
 
 
-def _family(target: Target, row: _Row, pairs: dict[str, Tensor], *, clean_only: bool, defended: bool) -> dict[str, Any]:
+def _family(
+    target: Any,  # noqa: ANN401 - perhaps defended
+    row: _Row,
+    pairs: dict[str, Tensor],
+    *,
+    clean_only: bool,
+    defended: bool,
+) -> dict[str, Any]:
     """Return the keys of a row that only this kind of target has."""
-    if isinstance(target, CandidateTarget):
+    if target.offers("detector"):
         return row.outputs.compute(target.units)
-    if not isinstance(target, StepTarget):
+    if not target.offers("iterations"):
         return {}
     own = row.loops.compute(cap=target.cap, context=target.details().get("context"))
     free = dict.fromkeys(("cap4", "cap4_n", "cap4_i_loops_mean", "cap4_hit_rate"))

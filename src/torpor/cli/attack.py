@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -41,7 +41,6 @@ def attack(
     from torpor.core.space import DenseSpace
     from torpor.metrics.loops import i_loops
     from torpor.targets.resolve import load_target
-    from torpor.targets.steps import StepTarget
 
     if limit < 1:
         raise UsageError(f"expected a limit of 1 or more, got {limit}")
@@ -82,8 +81,9 @@ def attack(
     slowdown = evidence.cost / evidence.clean
     criterion = success(system.behavior)
     longer = ""
-    if isinstance(system, StepTarget):
-        after, before = (system.iterations(outcome.work).numpy() for outcome in (result.attacked, result.clean))
+    if system.offers("iterations"):
+        on: Any = system
+        after, before = (on.iterations(outcome.work).numpy() for outcome in (result.attacked, result.clean))
         longer = f"I-Loops {i_loops(after, before).mean():.0f} %, "
     say(
         f"{name} ({chosen.budget}) on {len(batch)} samples: mean slowdown {slowdown.mean():.2f}x, "

@@ -81,7 +81,7 @@ class Defense(ABC):
 
     @abstractmethod
     def defend(self, target: Target) -> Target:
-        """Return ``target`` behind this defense; it shares the target's networks.
+        """Return ``target`` defended; it shares the target's networks.
 
         Raises:
             UsageError: if the defense does not apply, or must be fitted first.

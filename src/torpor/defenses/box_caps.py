@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
@@ -11,19 +11,10 @@ from torpor.core.objects import Frames
 from torpor.defenses.guard import Cap, benign_most, chunks, known
 from torpor.targets.base import Target
 from torpor.targets.candidates import CANDIDATE, PAIR
-from torpor.targets.detection import OBJECT, DetectorTarget
-from torpor.targets.nms import NMS
+from torpor.targets.detection import OBJECT
+from torpor.targets.nms import NMS, capped
 from torpor.targets.track_work import CountedTracker, Tracking
-from torpor.targets.tracking import ALIVE, ASSOCIATION, UPDATE, TrackerTarget
-
-
-def capped(nms: NMS, compared: int, kept: int) -> NMS:
-    """Return ``nms`` with these caps where they are smaller.
-
-    >>> capped(NMS(max_nms=50, max_det=10), 20, 30).max_nms, capped(NMS(max_nms=50, max_det=10), 20, 30).max_det
-    (20, 10)
-    """
-    return replace(nms, max_nms=min(nms.max_nms, compared), max_det=min(nms.max_det, kept))
+from torpor.targets.tracking import ALIVE, ASSOCIATION, UPDATE
 
 
 @dataclass(frozen=True)
@@ -48,15 +39,20 @@ class BoxCap(Cap):
     @classmethod
     def applies_to(cls, target: Target) -> bool:
         """See :meth:`Defense.applies_to`."""
-        return isinstance(target, DetectorTarget | TrackerTarget)
+        return target.offers("with_nms", "detector")
 
-    def bounded(self, target: DetectorTarget | TrackerTarget) -> Target:
+    def bounded(self, target: Any) -> Target:  # noqa: ANN401 - any target that finds objects
         """See :meth:`Guard.bounded`."""
-        if self.most is not None:
-            return target.with_nms(capped(target.nms, self.most, self.most))
-        return target.with_nms(capped(target.nms, known(self.compared, self.name), known(self.kept, self.name)))
+        guarded: Target = target.with_nms(self._caps(target.nms, self.most))
+        return guarded
 
-    def fit(self, target: DetectorTarget | TrackerTarget, inputs: Tensor) -> Self:
+    def _caps(self, nms: NMS, compared: int | None) -> NMS:
+        """Return ``nms`` with what was set, or what was learned."""
+        if self.most is None:
+            return capped(nms, known(self.compared, self.name), known(self.kept, self.name))
+        return capped(nms, nms.max_nms if compared is None else compared, self.most)
+
+    def fit(self, target: Any, inputs: Tensor) -> Self:  # noqa: ANN401
         """See :meth:`Guard.fit`; frames of videos are pictures."""
         if self.most is not None:
             return self
@@ -89,24 +85,21 @@ class TrackCap(BoxCap):
     @classmethod
     def applies_to(cls, target: Target) -> bool:
         """See :meth:`Defense.applies_to`."""
-        return isinstance(target, TrackerTarget)
+        return super().applies_to(target) and target.offers("with_tracker", "tracker")
 
-    def bounded(self, target: DetectorTarget | TrackerTarget) -> Target:
+    def bounded(self, target: Any) -> Target:  # noqa: ANN401 - any target that finds objects
         """See :meth:`Guard.bounded`."""
-        assert isinstance(target, TrackerTarget)
-        if self.most is not None:
-            seen = target.with_nms(capped(target.nms, target.nms.max_nms, self.most))
-        else:
-            seen = target.with_nms(capped(target.nms, known(self.compared, self.name), known(self.kept, self.name)))
+        seen = target.with_nms(self._caps(target.nms, None))
         alive = known(self.alive if self.most is None else self.most, self.name)
         before = target.tracker.max_tracks
-        return seen.with_tracker(replace(target.tracker, max_tracks=alive if before is None else min(alive, before)))
+        most = alive if before is None else min(alive, before)
+        guarded: Target = seen.with_tracker(replace(target.tracker, max_tracks=most))
+        return guarded
 
-    def fit(self, target: DetectorTarget | TrackerTarget, inputs: Tensor) -> Self:
+    def fit(self, target: Any, inputs: Tensor) -> Self:  # noqa: ANN401
         """See :meth:`Guard.fit`."""
         if self.most is not None:
             return self
-        assert isinstance(target, TrackerTarget)
         videos = [video for some in chunks(inputs) for video in target.run(some).outputs]
         alive = [count for video in videos for count in tracks_alive(video, target.tracker)]
         return replace(super().fit(target, inputs), alive=max(1, int(benign_most(alive))))

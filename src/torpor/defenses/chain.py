@@ -51,7 +51,7 @@ class Chain(Defense):
         """See :meth:`Defense.check`."""
         kinds = [isinstance(part, Guard) for part in self.parts]
         if kinds != sorted(kinds):
-            raise UsageError(f"expected guards behind all other defenses, got {self.name}; put them last")
+            raise UsageError(f"expected guards after all other defenses, got {self.name}; put them last")
         for part in self.parts:
             part.check(target)
 

@@ -1,4 +1,4 @@
-"""Detectors: inputs that look like an attack are refused."""
+"""Detectors: inputs that look like an attack are rejected."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from torpor.core.errors import DataError, UsageError
 from torpor.core.units import Unit
 from torpor.data.sets import DataSet
 from torpor.defenses.base import LEARNED, Defense
-from torpor.defenses.gatekeeper import Gatekeeper, whole
+from torpor.defenses.detector_layers import InputDetectorLayer, whole
+from torpor.defenses.layer import STAGE, Layer, frames_of
 from torpor.defenses.models import Tensors
-from torpor.defenses.twins import training_twins
-from torpor.defenses.wrapped import STAGE, Layer, frames_of, wrap
+from torpor.defenses.pairs import training_pairs
+from torpor.defenses.wrapped import Wrapped
 from torpor.meters.flops import counting
 from torpor.metrics.roc import check_calibration, fewest, threshold_at
 from torpor.targets.base import Target
@@ -44,7 +45,7 @@ class Fitted:
 
     Attributes:
         model: as tensors; empty for detectors that compare an input with itself.
-        threshold: scores above it are refused.
+        threshold: scores above it are rejected.
     """
 
     model: Tensors
@@ -53,16 +54,16 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Detector(Defense):
-    """A detector before or after it was fitted to a target; kinds write :meth:`learn` and :meth:`suspicion`.
+    """A detector before or after it was fitted to a target; kinds write :meth:`learn` and :meth:`row_scores`.
 
-    A video is refused if any of its frames is suspicious enough: one score per frame, the largest one counts.
+    A video is rejected if any of its frames is: one score per frame, the largest one counts.
 
     Attributes:
-        looks: at the ``"input"``, before the target runs, which refused inputs then cost nothing; or at the
+        looks: at the ``"input"``, before the target runs, which rejected inputs then cost nothing; or at the
             ``"trace"`` of a run, whose output is then withheld.
         contrasts: whether it learns from attacked inputs.
         kinds: kinds of input spaces that it looks at.
-        fpr: share of clean inputs that may be refused.
+        fpr: share of clean inputs that may be rejected.
         fitted: see :meth:`fit`.
     """
 
@@ -101,8 +102,8 @@ class Detector(Defense):
         """Return what tells ``attacked`` inputs from ``clean`` ones, as tensors."""
 
     @abstractmethod
-    def suspicion(self, target: Target, inputs: Samples, model: Tensors) -> Tensor:
-        """Return a score for each input, or for each frame of each video; larger is more suspicious, differentiable.
+    def row_scores(self, target: Target, inputs: Samples, model: Tensors) -> Tensor:
+        """Return a score for each input, or for each frame of each video; an attack's is larger. Differentiable.
 
         Args:
             target: what the inputs are for.
@@ -116,7 +117,7 @@ class Detector(Defense):
         Args:
             target: what it shall stand in front of.
             clean: inputs to learn from.
-            attacked: twins of theirs, those whose attack did something; twins must not be split from each other.
+            attacked: what attacks made of them, where it cost more; pairs must not be split from each other.
             calibration: other clean inputs: their scores give the threshold.
             seed: of all randomness.
 
@@ -152,14 +153,14 @@ class Detector(Defense):
         calibration = target.space.snap(target.read(other.inputs))
         known = tuple(attacks) if self.contrasts else ()
         most = -(-LEARNED // frames)
-        twins = training_twins(
+        pairs = training_pairs(
             target, data, known, min(max(learned, -(-LEAST // frames)), most) if known else most, seed
         )
-        attacked = join(list(twins.attacked.values())) if known else twins.clean[:0]
-        return self.fit(target, twins.clean, attacked, calibration, seed)
+        attacked = join(list(pairs.attacked.values())) if known else pairs.clean[:0]
+        return self.fit(target, pairs.clean, attacked, calibration, seed)
 
     def score(self, target: Target, inputs: Samples) -> Tensor:
-        """Return how suspicious each input is to the fitted detector, float64 ``[B]``.
+        """Return the score that the fitted detector gives each input, float64 ``[B]``.
 
         Raises:
             UsageError: if the detector is not fitted.
@@ -167,7 +168,7 @@ class Detector(Defense):
         return self._scores(target, inputs, self.ready.model)
 
     def _scores(self, target: Target, inputs: Samples, model: Tensors) -> Tensor:
-        scores = in_chunks(lambda part: whole(target, self.suspicion(target, part, model)), inputs)
+        scores = in_chunks(lambda part: whole(target, self.row_scores(target, part, model)), inputs)
         return scores.cpu().to(torch.float64)
 
     @property
@@ -182,20 +183,20 @@ class Detector(Defense):
         return self.fitted
 
     def alarm(self, scores: Tensor) -> Tensor:
-        """Return by how much each of ``scores`` is above the threshold, float32; refused above 0."""
+        """Return by how much each of ``scores`` is above the threshold, float32; rejected above 0."""
         return (scores - self.ready.threshold).to(torch.float32)
 
     def defend(self, target: Target) -> Target:
         """See :meth:`Defense.defend`."""
         self.check(target)
-        return wrap(target, self.layer(target), f"{target.name} behind {self.name}")
+        return Wrapped(target, self.layer(target), f"{target.name} defended by {self.name}")
 
     def layer(self, target: Target) -> Layer:
         """Return what stands around ``target``."""
-        return Gatekeeper(self, self.units(target))
+        return InputDetectorLayer(self, target, self.units(target))
 
     def units(self, target: Target) -> tuple[Unit, ...]:
-        """Return what a look at one picture, sound or text (of 100 characters) costs."""
+        """Return what a look at one image, sound or text (of 100 characters) costs."""
         return (Unit(self.id, self.flops(target), STAGE),)
 
     def flops(self, target: Target) -> int:
@@ -203,11 +204,11 @@ class Detector(Defense):
         model = self.ready.model
         if target.space.kind == "text":
             with counting() as counter:
-                self.suspicion(target, (TEXT,), model)
+                self.row_scores(target, (TEXT,), model)
             return counter.flops
         blank = torch.zeros(1, *target.space.shape, device=target.device)  # type: ignore[attr-defined]
         with counting() as counter:
-            self.suspicion(target, blank, model)
+            self.row_scores(target, blank, model)
         return counter.flops // frames_of(target.space)
 
     def fingerprint(self) -> str:

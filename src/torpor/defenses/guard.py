@@ -16,7 +16,7 @@ from torpor.core.batches import Samples, take
 from torpor.core.errors import UsageError
 from torpor.data.sets import DataSet
 from torpor.defenses.base import LEARNED, Defense
-from torpor.defenses.wrapped import frames_of
+from torpor.defenses.layer import frames_of
 from torpor.targets.base import Target
 
 SHARE = 0.999
@@ -38,7 +38,7 @@ class Guard(Defense):
         """See :meth:`Defense.defend`."""
         self.check(target)
         guarded = self.bounded(target)
-        guarded.name = f"{target.name} behind {self.name}"
+        guarded.name = f"{target.name} defended by {self.name}"
         return guarded
 
     @property

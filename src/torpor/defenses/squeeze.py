@@ -1,4 +1,4 @@
-"""Feature squeezing: an input whose squeezed versions make the target say something else is suspicious."""
+"""Feature squeezing: an input whose squeezed versions make the target say something else is rejected."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from torpor.core.batches import Samples
+from torpor.core.errors import UsageError
 from torpor.core.paper import Paper
-from torpor.core.signals import GateSignals, Signals, StepSignals
 from torpor.core.space import VideoSpace
 from torpor.defenses.detector import Detector
+from torpor.defenses.layer import frames_of
 from torpor.defenses.models import Tensors
-from torpor.defenses.wrapped import frames_of
 from torpor.targets.base import Target
-from torpor.targets.steps import StepTarget
 
 PAPER = Paper(
     "Feature Squeezing: Detecting Adversarial Examples in Deep Neural Networks",
@@ -55,13 +54,13 @@ class Squeeze(Detector):
         """Return nothing: there is nothing to learn."""
         return {}
 
-    def suspicion(self, target: Target, inputs: Tensor, model: Tensors) -> Tensor:
-        """See :meth:`Detector.suspicion`."""
+    def row_scores(self, target: Any, inputs: Tensor, model: Tensors) -> Tensor:  # noqa: ANN401 - any family's
+        """See :meth:`Detector.row_scores`."""
         if isinstance(target.space, VideoSpace):
-            return self.suspicion(target.detector, inputs.flatten(0, 1), model)  # type: ignore[attr-defined]
+            return self.row_scores(target.detector, inputs.flatten(0, 1), model)
         seen = _short(target)
-        plain = _says(seen.signals(inputs))
-        found = [_distance(plain, _says(seen.signals(version))) for version in (fewer_bits(inputs), median(inputs))]
+        plain = _says(seen, inputs)
+        found = [_distance(plain, _says(seen, version)) for version in (fewer_bits(inputs), median(inputs))]
         return torch.stack(found).amax(0)
 
     def flops(self, target: Target) -> int:
@@ -92,18 +91,20 @@ def median(inputs: Tensor) -> Tensor:
     return windows.median(-1).values
 
 
-def _short(target: Target) -> Any:  # noqa: ANN401 - a target of the same kind
-    return target.with_cap(min(STEPS, target.cap)) if isinstance(target, StepTarget) else target
+def _short(target: Any) -> Any:  # noqa: ANN401 - a target of the same kind
+    return target.with_cap(min(STEPS, target.cap)) if target.offers("with_cap") else target
 
 
-def _says(signals: Signals) -> Tensor:
-    """Return what is compared, ``[B, N, C]``."""
-    if isinstance(signals, GateSignals):
-        return signals.logits.softmax(-1)
-    if isinstance(signals, StepSignals):
-        said = signals.logits.softmax(-1) * signals.mask.unsqueeze(-1)
-        return F.pad(said, (0, 0, 0, STEPS - said.shape[1]))  # no token behind the end
-    return signals.scores
+def _says(target: Any, images: Tensor) -> Tensor:  # noqa: ANN401
+    """Return what is compared, ``[B, N, C]``, of decoders always :data:`STEPS` steps: no token behind the end.
+
+    Raises:
+        UsageError: if the target's family does not say.
+    """
+    said: Tensor | None = target.family.answers(target, target.signals(images))
+    if said is None:
+        raise UsageError(f"expected a family whose answers can be compared, got {target.family.id}; write answers()")
+    return F.pad(said, (0, 0, 0, STEPS - said.shape[1])) if target.offers("with_cap") else said
 
 
 def _distance(one: Tensor, other: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -15,15 +15,15 @@ from torpor.core.objects import Frames, Objects
 from torpor.core.objects import frames_of as objects_of
 from torpor.core.outcome import Outcome
 from torpor.core.seeds import sample_generators
-from torpor.core.signals import CandidateSignals, Signals
+from torpor.core.signals import Signals
 from torpor.core.space import ImageSpace, InputSpace, VideoSpace
 from torpor.core.text import TextSpace
 from torpor.core.units import Unit
 from torpor.core.work import Work
 from torpor.defenses.base import Defense
-from torpor.defenses.wrapped import STAGE, Layer, frames_of, wrap
+from torpor.defenses.layer import STAGE, Layer
+from torpor.defenses.wrapped import Wrapped
 from torpor.targets.base import Target
-from torpor.targets.candidates import CandidateTarget
 
 CHARACTERS = 100
 """Length of the text whose FLOPs transforms of texts state: their units run once per text."""
@@ -50,7 +50,7 @@ class Transform(Defense):
         """See :meth:`Defense.defend`."""
         self.check(target)
         unit = Unit(self.id, self.flops(target.space), STAGE)
-        return wrap(target, Before(self, (unit,)), f"{target.name} behind {self.name}")
+        return Wrapped(target, TransformLayer(self, (unit,)), f"{target.name} defended by {self.name}")
 
     @abstractmethod
     def forward(self, inputs: Samples, generators: list[torch.Generator]) -> Samples:
@@ -94,7 +94,7 @@ def picture_shape(space: InputSpace) -> tuple[int, int, int]:
     return channels, height, width
 
 
-class Before(Layer):
+class TransformLayer(Layer):
     """The layer of a transform.
 
     Args:
@@ -109,7 +109,7 @@ class Before(Layer):
     def run(self, inner: Target, inputs: Samples) -> Outcome:
         """See :meth:`Layer.run`."""
         outcome = inner.run(self.seen(inner.space, inputs))
-        if self.transform.moves and isinstance(inner, CandidateTarget):
+        if self.transform.moves and inner.offers("detector"):
             outcome = replace(outcome, outputs=self._restored(inputs, outcome.outputs))
         return replace(outcome, work=self.charge(outcome.work, self.times(inner.space)))
 
@@ -128,10 +128,10 @@ class Before(Layer):
             found = inner.signals(seen)
         else:  # edits are made to what is sent, so its tokens count
             found = replace(inner.signals(inputs), work=inner.run(seen).work)
-        if self.transform.moves and isinstance(found, CandidateSignals):
-            found = replace(found, boxes=torch.stack(self._back(inputs, found.boxes)))
-        times = frames_of(inner.space) if len(found.work) == len(inputs) else 1
-        return replace(found, work=self.charge(found.work, times))
+        boxes = getattr(found, "boxes", None)
+        if self.transform.moves and boxes is not None:
+            found = replace(found, boxes=torch.stack(self._back(inputs, boxes)))
+        return replace(found, work=self.charge_rows(inner, found))
 
     def seen(self, space: InputSpace, inputs: Samples) -> Samples:
         """Return what the target inside sees of ``inputs``: a text as it was, if its changed form cannot be sent."""
@@ -166,9 +166,9 @@ class Before(Layer):
             next(objects) if isinstance(output, Objects) else tuple(next(objects) for _ in output) for output in outputs
         )
 
-    def redrawn(self) -> Layer:
+    def redrawn(self) -> Self:
         """See :meth:`Layer.redrawn`."""
-        return Before(self.transform, self.units, self.seed + 1) if self.transform.draws else self
+        return type(self)(self.transform, self.units, self.seed + 1) if self.transform.draws else self
 
     def calls(self, inputs: Samples) -> Iterator[tuple[list[int], Callable[[], object]]]:
         """See :meth:`Layer.calls`."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from torpor.core.batches import Samples
 from torpor.core.objects import Objects
 from torpor.core.signals import CandidateSignals
 from torpor.core.units import Behavior
+from torpor.targets.candidate_traits import of_candidates
 from torpor.targets.family import Family
 
 
@@ -31,3 +33,11 @@ class CandidateFamily(Family[Any]):
             return (found,) * count
         frame = Objects(torch.zeros(0, 4), numbers, torch.zeros(0), numbers)
         return ((frame,) * target.space.shape[0],) * count
+
+    def answers(self, target: Any, signals: CandidateSignals) -> Tensor:  # noqa: ANN401
+        """Return the scores of every box, for videos of each frame."""
+        return signals.scores
+
+    def traits(self, target: Any, signals: CandidateSignals) -> Tensor:  # noqa: ANN401
+        """See :func:`~torpor.targets.candidate_traits.of_candidates`; for videos, of each frame."""
+        return of_candidates(signals, target.nms.conf)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from torpor.core.batches import Samples
 from torpor.core.signals import GateSignals
 from torpor.core.units import Behavior
+from torpor.targets.exit_traits import of_exits
 from torpor.targets.family import Family
 
 
@@ -27,8 +29,16 @@ class GateFamily(Family[Any]):
         """Return NaN for the score of each class."""
         return torch.full((count, int(target.details()["classes"])), torch.nan, device=target.device)
 
+    def answers(self, target: Any, signals: GateSignals) -> Tensor | None:  # noqa: ANN401
+        """Return class probabilities at each exit."""
+        return signals.logits.softmax(-1)
+
 
 class EarlyExitFamily(GateFamily):
     """Networks that stop at the first exit that is sure enough."""
 
     id: ClassVar[str] = "early-exit"
+
+    def traits(self, target: Any, signals: GateSignals) -> Tensor:  # noqa: ANN401 - any target that exits early
+        """See :func:`~torpor.targets.exit_traits.of_exits`."""
+        return of_exits(signals, target.exits(signals.work), getattr(target, "full_depth", None))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from torch import Tensor
+
 from torpor.core.batches import Samples
 from torpor.core.outcome import Generation
 from torpor.core.signals import StepSignals
 from torpor.core.units import Behavior
 from torpor.targets.family import Family
+from torpor.targets.step_traits import of_steps
 
 ATTACKS = {
     "image": ("nicg-slowdown",),
@@ -34,3 +37,11 @@ class StepFamily(Family[Any]):
     def blank(self, target: Any, count: int) -> Samples:  # noqa: ANN401
         """Return no text."""
         return tuple(Generation((), "", capped=False) for _ in range(count))
+
+    def answers(self, target: Any, signals: StepSignals) -> Tensor:  # noqa: ANN401
+        """Return the probabilities of the next token at each step that ran; 0 behind the end."""
+        return signals.logits.softmax(-1) * signals.mask.unsqueeze(-1)
+
+    def traits(self, target: Any, signals: StepSignals) -> Tensor:  # noqa: ANN401
+        """See :func:`~torpor.targets.step_traits.of_steps`."""
+        return of_steps(signals)
