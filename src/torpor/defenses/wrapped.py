@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import wraps
-from inspect import ismethod
+from inspect import isroutine
 from pathlib import Path
 from typing import Any, Self
 
@@ -44,7 +44,7 @@ class Wrapped(Target):
         value = getattr(self.inner, name)
         if isinstance(value, Target):
             return self if value is self.inner else Wrapped(value, self.layer.part(name), f"{self.name}'s {name}")
-        if not ismethod(value):
+        if not isroutine(value):  # a function where the target inside is wrapped itself
             return value
 
         @wraps(value)

@@ -74,7 +74,7 @@ class ClientQuotas:
     ([[1, 1, 1, 1]], 0.0, 256.0)
     >>> now[0] = 2.0
     >>> clients.run("eve", target, torch.full((1, 1, 4, 4), 0.5)).work.counts.tolist()  # an earlier exit is affordable
-    [[1, 1]]
+    [[1, 1, 0, 0]]
     """
 
     def __init__(self, quota: TokenBucket, clock: Clock = time.monotonic) -> None:

@@ -33,7 +33,7 @@ class Capped(Protocol):
     def at_rung(self, rung: int) -> Target:
         """Return the target at a rung, from 0 to ``rungs() - 1``: no input's static bound is above that of the last.
 
-        What looks at inputs or traces from outside and was fitted on rung 0 must be right on every rung.
+        Every rung has the units of rung 0, so that work means the same, and gives traces that are read alike.
         """
 
 

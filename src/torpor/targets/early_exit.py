@@ -62,8 +62,6 @@ class EarlyExitTarget(GateTarget):
     family = EarlyExitFamily()
     mechanism = "early exit"
     space: ImageSpace
-    full_depth: int
-    """Exits of the network whose ladder this is a rung of; see :meth:`at_rung`."""
 
     def __init__(
         self,
@@ -84,7 +82,6 @@ class EarlyExitTarget(GateTarget):
         self.space = ImageSpace(input_shape)
         self.device = torch.device(device)
         self.blocks = [(self._ready(stage), self._ready(head)) for stage, head in zip(stages, heads, strict=True)]
-        self.full_depth = len(self.blocks)
         self._sample_bytes: list[int] = []
         self.units, self.classes = self._measure()
         self._counts = torch.ones(len(self.units), len(self.units), dtype=torch.int64).tril()
@@ -174,8 +171,8 @@ class EarlyExitTarget(GateTarget):
         return Work(self._counts[depth.cpu()])
 
     def max_work(self, inputs: Tensor) -> Work:
-        """Return one run of every unit."""
-        return Work(torch.ones(len(inputs), len(self.units), dtype=torch.int64))
+        """Return one run of every unit up to the last exit that samples may take."""
+        return Work(self._counts[-1:].expand(len(inputs), -1).clone())
 
     def signals(self, inputs: Tensor) -> GateSignals:
         """Evaluate every exit, differentiably."""
@@ -295,7 +292,7 @@ class EarlyExitTarget(GateTarget):
         if not LEAST <= exits <= len(self.blocks):
             raise UsageError(f"expected {LEAST} to {len(self.blocks)} exits of {self.name}, got {exits}")
         other = copy.copy(self)
-        other.blocks, other.units, other.full_depth = self.blocks[:exits], self.units[:exits], exits
+        other.blocks, other.units = self.blocks[:exits], self.units[:exits]
         other._sample_bytes, other._counts = self._sample_bytes[:exits], self._counts[:exits, :exits]
         return other
 
@@ -304,9 +301,9 @@ class EarlyExitTarget(GateTarget):
         return len(self.blocks) - LEAST + 1
 
     def at_rung(self, rung: int) -> Self:
-        """See :meth:`Capped.at_rung`; its traces are read as those of the whole network's samples that left there."""
+        """See :meth:`Capped.at_rung`; unlike :meth:`upto`, all units are still there, and the last ones never run."""
         other = self.upto(len(self.blocks) - rung)
-        other.full_depth = self.full_depth
+        other.units, other._counts = self.units, self._counts[: len(other.blocks)]
         return other
 
     def fingerprint(self) -> str:

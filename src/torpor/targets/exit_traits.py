@@ -9,7 +9,7 @@ from torpor.core.signals import GateSignals
 from torpor.targets.sureness import TINY, sureness
 
 
-def of_exits(signals: GateSignals, exits: Tensor, depth: int | None = None) -> Tensor:
+def of_exits(signals: GateSignals, exits: Tensor, depth: int) -> Tensor:
     """Return for each exit what its classifier said, and whether it ran, ``[B, F]``; differentiable.
 
     That is confidence, entropy, gap between the two likeliest classes, how far the prediction is from that of the exit
@@ -20,8 +20,8 @@ def of_exits(signals: GateSignals, exits: Tensor, depth: int | None = None) -> T
     Args:
         signals: of every exit.
         exits: that were taken, int64 ``[B]``; what lies behind changes nothing.
-        depth: exits of the network that the reader knows, if the signals are those of its first few; they are read as
-            those of a run that left at the last of them.
+        depth: exits of the whole network; where a cap leaves fewer signals, they are read as those of a run that left
+            at the last of them.
     """
     logits = signals.logits
     chances = logits.softmax(-1)
@@ -29,7 +29,7 @@ def of_exits(signals: GateSignals, exits: Tensor, depth: int | None = None) -> T
     first = torch.zeros_like(moved[:, :1])
     spread = (logits.var(-1) + TINY).sqrt()
     curves = (*sureness(logits), torch.cat([first, moved], 1), spread, logits.mean(-1), logits.logsumexp(-1))
-    places = torch.arange(depth or logits.shape[1], device=chances.device)
+    places = torch.arange(depth, device=chances.device)
     last = exits.to(chances.device).clamp_min(0).unsqueeze(1)
     held = torch.minimum(places.expand(len(last), -1), last)
     return torch.cat([*(curve.gather(1, held) for curve in curves), (places <= last).to(chances)], 1)

@@ -41,4 +41,4 @@ class EarlyExitFamily(GateFamily):
 
     def traits(self, target: Any, signals: GateSignals) -> Tensor:  # noqa: ANN401 - any target that exits early
         """See :func:`~torpor.targets.exit_traits.of_exits`."""
-        return of_exits(signals, target.exits(signals.work), getattr(target, "full_depth", None))
+        return of_exits(signals, target.exits(signals.work), len(target.exit_costs))
