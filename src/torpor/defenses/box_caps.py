@@ -36,6 +36,11 @@ class BoxCap(Cap):
     compared: int | None = None
     kept: int | None = None
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """See :attr:`Guard.needs`."""
+        return ("compared", "kept") if self.most is None else ()
+
     @classmethod
     def applies_to(cls, target: Target) -> bool:
         """See :meth:`Defense.applies_to`."""
@@ -81,6 +86,11 @@ class TrackCap(BoxCap):
     caps: ClassVar[tuple[str, ...]] = (PAIR, OBJECT, ALIVE, UPDATE, ASSOCIATION)
 
     alive: int | None = None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """See :attr:`Guard.needs`."""
+        return (*super().needs, "alive") if self.most is None else ()
 
     @classmethod
     def applies_to(cls, target: Target) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -111,6 +111,8 @@ class Calibrated(Defense):
         learned: int = LEARNED,
     ) -> Self:
         """See :meth:`Defense.prepared`; attacks are not needed."""
+        if self.temperatures is not None:
+            return self
         self.check(target)
         logits, labels = [], []
         with torch.no_grad():
@@ -126,17 +128,30 @@ class Calibrated(Defense):
         """Return the defense fitted to the logits ``[N, K, C]`` of every exit and the classes ``[N]``."""
         return replace(self, temperatures=tuple(fit_temperatures(logits, labels).tolist()))
 
+    def state(self) -> Mapping[str, Tensor]:
+        """See :meth:`Defense.state`."""
+        return {"temperatures": torch.tensor(self._fitted, dtype=torch.float64)}
+
+    def with_state(self, state: Mapping[str, Tensor]) -> Self:
+        """See :meth:`Defense.with_state`."""
+        self._check_state(state, ("temperatures",))
+        return replace(self, temperatures=tuple(state["temperatures"].tolist()))
+
+    @property
+    def _fitted(self) -> tuple[float, ...]:
+        if self.temperatures is None:
+            raise UsageError(f"expected fitted temperatures, got {self.name} as it comes; call its prepared()")
+        return self.temperatures
+
     def defend(self, target: Any) -> Target:  # noqa: ANN401
         """See :meth:`Defense.defend`."""
         self.check(target)
-        if self.temperatures is None:
-            raise UsageError(f"expected fitted temperatures, got {self.name} as it comes; call its prepared()")
-        if len(self.temperatures) != len(target.blocks):
+        if len(self._fitted) != len(target.blocks):
             raise UsageError(
                 f"expected a temperature for each of {len(target.blocks)} exits of {target.name}, got "
-                f"{len(self.temperatures)}; fit {self.name} to this target"
+                f"{len(self._fitted)}; fit {self.name} to this target"
             )
-        pairs = zip(target.blocks, self.temperatures, strict=True)
+        pairs = zip(target.blocks, self._fitted, strict=True)
         defended: Target = target.with_heads([Tempered(head, temperature) for (_, head), temperature in pairs])
         defended.name = f"{target.name} defended by {self.name}"
         return defended

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal, Self
@@ -33,6 +33,8 @@ LEAST = 20
 """Clean inputs that detectors learn from at least; of videos, frames."""
 CALIBRATED = 500
 """Clean inputs that an audit's detectors are calibrated on; of videos, frames. More if the rate wants more inputs."""
+MODEL, THRESHOLD = "model.", "threshold"
+"""How what was learned is called when it is stored."""
 CHUNK = 64
 """Inputs that are scored at once while fitting."""
 TEXT = "a man in a red shirt is riding a bicycle down the street next to a dog that is looking at the camera"
@@ -40,7 +42,7 @@ TEXT = "a man in a red shirt is riding a bicycle down the street next to a dog t
 
 
 @dataclass(frozen=True, eq=False)
-class Fitted:
+class Trained:
     """What a detector has learned.
 
     Attributes:
@@ -73,7 +75,7 @@ class Detector(Defense):
     learns: ClassVar[bool] = True
 
     fpr: float = 0.05
-    fitted: Fitted | None = field(default=None, compare=False, repr=False)
+    fitted: Trained | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not 0 < self.fpr < 1:
@@ -136,16 +138,18 @@ class Detector(Defense):
             )
         model = self.learn(target, clean, attacked, seed)
         scores = self._scores(target, calibration, model)
-        return replace(self, fitted=Fitted(model, threshold_at(scores, self.fpr)))
+        return replace(self, fitted=Trained(model, threshold_at(scores, self.fpr)))
 
     def prepared(
         self, target: Target, data: DataSet, attacks: Sequence[Attack], seed: int, learned: int = LEARNED
     ) -> Self:
-        """Return this detector fitted to ``target``, on what ``attacks`` make of the train split.
+        """Return this detector fitted to ``target``, on what ``attacks`` make of the train split, unless it is fitted.
 
         It learns from all of them together, and is calibrated on the validation split. It takes from :data:`LEAST` to
         :data:`LEARNED` clean inputs; as many as it may if it needs no attacked ones, which alone cost something.
         """
+        if self.fitted is not None:
+            return self
         self.check(target)
         frames = frames_of(target.space)
         other = data.load("validation", max(-(-CALIBRATED // frames), fewest(self.fpr)))
@@ -172,7 +176,7 @@ class Detector(Defense):
         return scores.cpu().to(torch.float64)
 
     @property
-    def ready(self) -> Fitted:
+    def ready(self) -> Trained:
         """What was learned.
 
         Raises:
@@ -218,10 +222,20 @@ class Detector(Defense):
             store.register_buffer(key, value)
         return digest(f"{self} {self.ready.threshold!r}", [store])
 
+    def state(self) -> Mapping[str, Tensor]:
+        """See :meth:`Defense.state`; what scikit-learn fitted is arrays."""
+        model = {MODEL + key: value.detach().cpu().contiguous() for key, value in self.ready.model.items()}
+        return {**model, THRESHOLD: torch.tensor([self.ready.threshold], dtype=torch.float64)}
+
+    def with_state(self, state: Mapping[str, Tensor]) -> Self:
+        """See :meth:`Defense.with_state`."""
+        model = {key.removeprefix(MODEL): value for key, value in state.items() if key.startswith(MODEL)}
+        self._check_state(state, [MODEL + key for key in model] + [THRESHOLD])
+        return replace(self, fitted=Trained(model, state[THRESHOLD].item()))
+
     def save(self, path: Path) -> None:
         """Write what was learned as safetensors."""
-        threshold = torch.tensor([self.ready.threshold], dtype=torch.float64)
-        save_file({**{f"model.{key}": value for key, value in self.ready.model.items()}, "threshold": threshold}, path)
+        save_file(dict(self.state()), path)
 
     def load(self, path: Path) -> Self:
         """Return this detector with what :meth:`save` wrote.
@@ -230,11 +244,9 @@ class Detector(Defense):
             DataError: if the file is no such file.
         """
         try:
-            found = load_file(path)
-            threshold = found.pop("threshold").item()
-        except (OSError, SafetensorError, KeyError) as error:
+            return self.with_state(load_file(path))
+        except (OSError, SafetensorError, DataError) as error:
             raise DataError(f"expected a fitted detector in {path}, got none: {error}; fit it again") from error
-        return replace(self, fitted=Fitted({key.removeprefix("model."): found[key] for key in found}, threshold))
 
 
 @torch.no_grad()

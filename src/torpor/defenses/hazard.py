@@ -42,9 +42,9 @@ class HazardMonitor(StepBudget):
     threshold: float | None = None
 
     @property
-    def unset(self) -> bool:
-        """See :attr:`Guard.unset`."""
-        return self.threshold is None
+    def needs(self) -> tuple[str, ...]:
+        """See :attr:`Guard.needs`."""
+        return (*super().needs, "threshold")
 
     @classmethod
     def applies_to(cls, target: Target) -> bool:

@@ -32,9 +32,9 @@ class LoopStop(StepBudget):
     repeats: int | None = None
 
     @property
-    def unset(self) -> bool:
-        """See :attr:`Guard.unset`."""
-        return self.repeats is None
+    def needs(self) -> tuple[str, ...]:
+        """See :attr:`Guard.needs`."""
+        return (*super().needs, "repeats")
 
     @classmethod
     def applies_to(cls, target: Any) -> bool:  # noqa: ANN401

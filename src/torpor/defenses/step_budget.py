@@ -28,6 +28,11 @@ class StepBudget(Cap):
 
     learned: int | None = None
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """See :attr:`Guard.needs`."""
+        return ("learned",) if self.most is None else ()
+
     @classmethod
     def applies_to(cls, target: Target) -> bool:
         """See :meth:`Defense.applies_to`."""
