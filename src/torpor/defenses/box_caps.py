@@ -19,9 +19,9 @@ from torpor.targets.tracking import ALIVE, ASSOCIATION, UPDATE
 
 @dataclass(frozen=True)
 class BoxCap(Cap):
-    """Of the candidates in a picture, only those of the highest scores are compared, ``boxes:300``, and fewer kept.
+    """Of the candidates in an image, only those of the highest scores are compared, ``boxes:300``, and fewer kept.
 
-    Without a setting, 99.9 % of clean pictures have no more candidates and no more kept boxes. The threshold still
+    Without a setting, 99.9 % of clean images have no more candidates and no more kept boxes. The threshold still
     looks at every box that is proposed.
 
     Attributes:
@@ -58,12 +58,12 @@ class BoxCap(Cap):
         return capped(nms, nms.max_nms if compared is None else compared, self.most)
 
     def fit(self, target: Any, inputs: Tensor) -> Self:  # noqa: ANN401
-        """See :meth:`Guard.fit`; frames of videos are pictures."""
+        """See :meth:`Guard.fit`; frames of videos are images."""
         if self.most is not None:
             return self
-        pictures = inputs.flatten(0, 1) if target.space.kind == "video" else inputs
+        images = inputs.flatten(0, 1) if target.space.kind == "video" else inputs
         place = [unit.name for unit in target.detector.units].index(CANDIDATE)
-        clean = [target.detector.run(some) for some in chunks(pictures)]
+        clean = [target.detector.run(some) for some in chunks(images)]
         compared = [count for seen in clean for count in seen.work.counts[:, place].tolist()]
         kept = [len(found) for seen in clean for found in seen.outputs]
         return replace(self, compared=max(1, int(benign_most(compared))), kept=max(1, int(benign_most(kept))))

@@ -19,7 +19,7 @@ from torpor.core.errors import DataError, UsageError
 from torpor.core.units import Unit
 from torpor.data.sets import DataSet
 from torpor.defenses.base import LEARNED, Defense
-from torpor.defenses.detector_layers import InputDetectorLayer, whole
+from torpor.defenses.detector_layers import InputDetectorLayer, Trained, whole
 from torpor.defenses.layer import STAGE, Layer, frames_of
 from torpor.defenses.models import Tensors
 from torpor.defenses.pairs import training_pairs
@@ -39,19 +39,6 @@ CHUNK = 64
 """Inputs that are scored at once while fitting."""
 TEXT = "a man in a red shirt is riding a bicycle down the street next to a dog that is looking at the camera"
 """A text of 100 characters, to count FLOPs on."""
-
-
-@dataclass(frozen=True, eq=False)
-class Trained:
-    """What a detector has learned.
-
-    Attributes:
-        model: as tensors; empty for detectors that compare an input with itself.
-        threshold: scores above it are rejected.
-    """
-
-    model: Tensors
-    threshold: float
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Self
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -14,14 +14,42 @@ from torpor.core.signals import Signals
 from torpor.core.units import Unit
 from torpor.core.work import Work
 from torpor.defenses.layer import Layer, frames_of
+from torpor.defenses.models import Tensors
 from torpor.defenses.rejection import run_passed
 from torpor.targets.base import Target
 
-if TYPE_CHECKING:
-    from torpor.defenses.detector import Detector
-
 TIE = 1e-4
 """Where a score is this close to the threshold, the sample is decided by a look of its own: batches round otherwise."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What a detector has learned.
+
+    Attributes:
+        model: as tensors; empty for detectors that compare an input with itself.
+        threshold: scores above it are rejected.
+    """
+
+    model: Tensors
+    threshold: float
+
+
+class Scorer(Protocol):
+    """What a layer asks of its detector; see :class:`torpor.defenses.detector.Detector`."""
+
+    @property
+    def ready(self) -> Trained:
+        """What was learned."""
+
+    def row_scores(self, target: Target, inputs: Samples, model: Tensors) -> Tensor:
+        """Return a score for each input, or for each frame of each video; an attack's is larger."""
+
+    def alarm(self, scores: Tensor) -> Tensor:
+        """Return by how much each of ``scores`` is above the threshold."""
+
+    def fingerprint(self) -> str:
+        """Return what changes when the setting or anything learned does."""
 
 
 class DetectorLayer(Layer):
@@ -33,7 +61,7 @@ class DetectorLayer(Layer):
         units: of one look.
     """
 
-    def __init__(self, detector: Detector, target: Target, units: tuple[Unit, ...]) -> None:
+    def __init__(self, detector: Scorer, target: Target, units: tuple[Unit, ...]) -> None:
         self.detector, self.target, self.units = detector, target, units
 
     def fingerprint(self) -> str:

@@ -26,7 +26,7 @@ PAPER = Paper(
     "arXiv:1704.01155",
 )
 LEVELS = 15
-"""Gray levels above black of a picture squeezed to 4 bits."""
+"""Gray levels above black of an image squeezed to 4 bits."""
 WINDOW = 3
 """Pixels per side of the median filter."""
 STEPS = 8
@@ -35,13 +35,13 @@ STEPS = 8
 
 @dataclass(frozen=True)
 class Squeeze(Detector):
-    """Flag pictures by the larger of two distances: to the target's signals at 4 bits, and behind a median filter.
+    """Flag images by the larger of two distances: to the target's signals at 4 bits, and behind a median filter.
 
     The distance is the L1 distance between class probabilities, the mean over all exits (early exit); between the
     probabilities of the next token, the mean over the first 8 steps (iteration); or between the scores of all boxes,
     as a share of their sum (detection). It learns nothing from attacks; calibration inputs give the threshold.
 
-    It runs the target on three pictures before the target runs: it costs three times what the target does, and must
+    It runs the target on three images before the target runs: it costs three times what the target does, and must
     therefore stop more than it costs.
     """
 
@@ -70,7 +70,7 @@ class Squeeze(Detector):
 
 
 def fewer_bits(inputs: Tensor) -> Tensor:
-    """Return pictures in 4 bits per channel; gradients pass straight through.
+    """Return images in 4 bits per channel; gradients pass straight through.
 
     >>> fewer_bits(torch.tensor([0.0, 0.05, 1.0])).tolist()
     [0.0, 0.06666667014360428, 1.0]
@@ -79,7 +79,7 @@ def fewer_bits(inputs: Tensor) -> Tensor:
 
 
 def median(inputs: Tensor) -> Tensor:
-    """Return pictures ``[B, C, H, W]`` behind a median filter of 3 x 3 pixels, edges mirrored.
+    """Return images ``[B, C, H, W]`` behind a median filter of 3 x 3 pixels, edges mirrored.
 
     >>> spot = torch.zeros(1, 1, 5, 5)
     >>> spot[..., 2, 2] = 1

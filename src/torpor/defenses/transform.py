@@ -35,7 +35,7 @@ class Transform(Defense):
 
     Attributes:
         kinds: kinds of input spaces that it changes.
-        moves: whether it moves what a picture shows, so that boxes must be moved back.
+        moves: whether it moves what an image shows, so that boxes must be moved back.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("image", "video")
@@ -57,36 +57,36 @@ class Transform(Defense):
         """Return what the target sees: valid inputs of the same kind.
 
         Args:
-            inputs: pictures ``[B, C, H, W]`` in [0, 1], or a tuple of texts.
+            inputs: images ``[B, C, H, W]`` in [0, 1], or a tuple of texts.
             generators: one for each input, for defenses that draw at random.
         """
 
     def surrogate(self, inputs: Tensor, generators: list[torch.Generator]) -> Tensor:
-        """Return what :meth:`forward` does to pictures, nearly, but differentiably; the inputs themselves by default.
+        """Return what :meth:`forward` does to images, nearly, but differentiably; the inputs themselves by default.
 
         Gradients pass through it backward while :meth:`forward` goes forward (BPDA, Athalye et al., ICML 2018).
         """
         return inputs
 
     def restore(self, boxes: Tensor, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-        """Return where boxes ``[N, 4]`` that were found in a changed picture lie in the one that came in.
+        """Return where boxes ``[N, 4]`` that were found in a changed image lie in the one that came in.
 
         Args:
             boxes: left, top, right, bottom, in pixels.
-            size: height and width of the picture.
-            generator: that of the picture.
+            size: height and width of the image.
+            generator: that of the image.
         """
         return boxes
 
     @abstractmethod
     def flops(self, space: InputSpace) -> int:
-        """Return the FLOPs of :meth:`forward` on one picture, or on one text of :data:`CHARACTERS` characters."""
+        """Return the FLOPs of :meth:`forward` on one image, or on one text of :data:`CHARACTERS` characters."""
 
 
-def picture_shape(space: InputSpace) -> tuple[int, int, int]:
-    """Return channels, height and width of a picture, or of a frame.
+def image_shape(space: InputSpace) -> tuple[int, int, int]:
+    """Return channels, height and width of an image, or of a frame.
 
-    >>> picture_shape(VideoSpace((5, 3, 8, 6)))
+    >>> image_shape(VideoSpace((5, 3, 8, 6)))
     (3, 8, 6)
     """
     assert isinstance(space, ImageSpace | VideoSpace)
@@ -122,7 +122,7 @@ class TransformLayer(Layer):
         """See :meth:`Layer.signals`; forward exactly, backward through the surrogate."""
         seen = self.seen(inner.space, inputs.detach() if isinstance(inputs, Tensor) else inputs)
         if isinstance(inputs, Tensor) and inputs.requires_grad:
-            near = _by_picture(inner.space, inputs, self._draws(inputs), self.transform.surrogate)
+            near = _by_image(inner.space, inputs, self._draws(inputs), self.transform.surrogate)
             seen = _Instead.apply(near, seen)  # type: ignore[no-untyped-call]
         if isinstance(inputs, Tensor) or seen == inputs:
             found = inner.signals(seen)
@@ -141,23 +141,23 @@ class TransformLayer(Layer):
             pairs = zip(changed, inputs, strict=True)
             return tuple(text if text == own or space.problem(text) is None else own for text, own in pairs)
         with torch.no_grad():
-            return space.snap(_by_picture(space, inputs, self._draws(inputs), self.transform.forward))
+            return space.snap(_by_image(space, inputs, self._draws(inputs), self.transform.forward))
 
     def _draws(self, inputs: Samples) -> list[torch.Generator]:
         """Return one generator for each input: who sends the same input again gets the same draw."""
         if not self.transform.draws:
             return []
-        pictures = inputs.detach().flatten(0, -4) if isinstance(inputs, Tensor) and inputs.ndim > 4 else inputs
-        return sample_generators(pictures, self.seed, self.transform.name)
+        images = inputs.detach().flatten(0, -4) if isinstance(inputs, Tensor) and inputs.ndim > 4 else inputs
+        return sample_generators(images, self.seed, self.transform.name)
 
     def _back(self, inputs: Tensor, boxes: Iterable[Tensor]) -> list[Tensor]:
-        """Move the boxes of each picture, or of each frame, back to where they belong."""
+        """Move the boxes of each image, or of each frame, back to where they belong."""
         size = (inputs.shape[-2], inputs.shape[-1])
         pairs = zip(boxes, self._draws(inputs), strict=True)
         return [self.transform.restore(found, size, generator) for found, generator in pairs]
 
     def _restored(self, inputs: Tensor, outputs: Sequence[Objects | Frames]) -> tuple[Objects | Frames, ...]:
-        """Return what was found in pictures or videos, in the pixels of what came in."""
+        """Return what was found in images or videos, in the pixels of what came in."""
         frames = [objects for output in outputs for objects in objects_of(output)]
         moved = self._back(inputs, [objects.boxes for objects in frames])
         pairs = zip(frames, moved, strict=True)
@@ -195,8 +195,8 @@ class _Instead(torch.autograd.Function):
 Change = Callable[[Tensor, list[torch.Generator]], Tensor]
 
 
-def _by_picture(space: InputSpace, inputs: Tensor, draws: list[torch.Generator], change: Change) -> Tensor:
-    """Change each picture of a batch, or each frame of a batch of videos."""
+def _by_image(space: InputSpace, inputs: Tensor, draws: list[torch.Generator], change: Change) -> Tensor:
+    """Change each image of a batch, or each frame of a batch of videos."""
     if not isinstance(space, VideoSpace):
         return change(inputs, draws)
     return change(inputs.flatten(0, 1), draws).view_as(inputs)
