@@ -26,6 +26,8 @@ from torch import Tensor
 from torpor.core.batches import Samples
 from torpor.core.outcome import Outcome
 from torpor.core.work import Work
+from torpor.defenses.bit_depth import BitDepth
+from torpor.defenses.chain import Chain
 from torpor.defenses.deadline import Deadline
 from torpor.defenses.step_budget import StepBudget
 from torpor.serving import Quota, QuotaError, metered
@@ -80,7 +82,9 @@ def _count(target: Any, outcome: Outcome, inputs: Samples) -> None:  # noqa: ANN
     with truth.lock:
         truth.runs += 1
         counts, own = outcome.work.counts, target.max_work(inputs).counts
-        truth.broken += int((counts > own).any() or (HERE.static is not None and (own > HERE.static.counts).any()))
+        truth.broken += int(
+            (counts > own).any() or (HERE.static is not None and (own > HERE.static.counts[:, : own.shape[1]]).any())
+        )
         for quota in set(HERE.around):
             truth.flops[id(quota)] += flops
             truth.steps[id(quota)] += steps
@@ -111,8 +115,14 @@ class CountedExits(WindowTarget):
 
 
 STEPS, EXITS = CountedSteps(cap=12), CountedExits([0.5, 0.5, 0.5], [0.2, 0.1, 0.04])
-TARGETS: tuple[Target, ...] = (STEPS, EXITS, StepBudget(7).defend(STEPS), Deadline(None, 3).defend(EXITS))
-"""The last two behind guards."""
+TARGETS: tuple[Target, ...] = (
+    STEPS,
+    EXITS,
+    StepBudget(7).defend(STEPS),
+    Deadline(None, 3).defend(EXITS),
+    BitDepth(4).defend(EXITS),
+    Chain((BitDepth(4), StepBudget(7))).defend(STEPS),
+)
 METERED = tuple(metered(target) for target in TARGETS)
 POOL = ThreadPoolExecutor(4)
 """Threads that are older than any quota."""
@@ -123,38 +133,38 @@ class Schedule:
     """One random program; ``around`` is what the blocks around a piece of it have opened.
 
     Args:
-        chance: of everything.
+        rng: of everything.
         quotas: that it may open.
         truth: of what it does.
     """
 
-    chance: random.Random
+    rng: random.Random
     quotas: list[Quota]
     truth: Truth
 
     def play(self, around: tuple[Quota, ...], depth: int) -> None:
         """Do a few random things, one after another."""
-        for _ in range(self.chance.randint(1, 3)):
+        for _ in range(self.rng.randint(1, 3)):
             acts: list[Callable[[tuple[Quota, ...], int], None]] = [self.run, self.run]
             if depth:
                 acts += [self.block, self.block, self.crossed, self.generator, self.threads, self.tasks]
             with suppress(*FAILURES):
-                self.chance.choice(acts)(around, depth - 1)
+                self.rng.choice(acts)(around, depth - 1)
 
     def run(self, around: tuple[Quota, ...], depth: int) -> None:
         """Run a target, or a copy of it, that may be bound to one more quota and may fail."""
-        number = self.chance.randrange(len(TARGETS))
+        number = self.rng.randrange(len(TARGETS))
         target, asked = METERED[number], around
-        kind = self.chance.random()
+        kind = self.rng.random()
         if kind < 0.1:
             target = copy.deepcopy(target)
         elif kind < 0.3:
-            bound = self.chance.choice(self.quotas)
+            bound = self.rng.choice(self.quotas)
             target, asked = metered(target, bound), (*around, bound)
             target = copy.deepcopy(target) if kind < 0.2 else target
-        mean = round(self.chance.random() * 255) / 255
-        inputs = torch.full((self.chance.randint(1, 2), 1, 4, 4), mean)
-        failure = self.chance.choice(FAILURES) if self.chance.random() < 0.15 else None
+        mean = round(self.rng.random() * 255) / 255
+        inputs = torch.full((self.rng.randint(1, 2), 1, 4, 4), mean)
+        failure = self.rng.choice(FAILURES) if self.rng.random() < 0.15 else None
         before = HERE.around, HERE.truth, HERE.static, HERE.failure
         HERE.around, HERE.truth, HERE.static, HERE.failure = asked, self.truth, target.max_work(inputs), failure
         try:
@@ -167,13 +177,13 @@ class Schedule:
 
     def block(self, around: tuple[Quota, ...], depth: int) -> None:
         """Open a quota, which may be open already."""
-        quota = self.chance.choice(self.quotas)
+        quota = self.rng.choice(self.quotas)
         with quota:
             self.play((*around, quota), depth)
 
     def crossed(self, around: tuple[Quota, ...], depth: int) -> None:
         """Open two and close the first one first."""
-        first, second = self.chance.choice(self.quotas), self.chance.choice(self.quotas)
+        first, second = self.rng.choice(self.quotas), self.rng.choice(self.quotas)
         first.__enter__()
         second.__enter__()
         try:
@@ -187,7 +197,7 @@ class Schedule:
 
     def generator(self, around: tuple[Quota, ...], depth: int) -> None:
         """Run inside a generator's block, which is closed before it ends."""
-        quota = self.chance.choice(self.quotas)
+        quota = self.rng.choice(self.quotas)
 
         def some() -> Generator[None, None, None]:
             with quota:
@@ -196,16 +206,16 @@ class Schedule:
                     yield
 
         found = some()
-        for _ in range(self.chance.randint(1, 2)):
+        for _ in range(self.rng.randint(1, 2)):
             next(found)
-        if self.chance.random() < 0.5:
+        if self.rng.random() < 0.5:
             found.close()
         del found
 
     def threads(self, around: tuple[Quota, ...], depth: int) -> None:
         """Go on in threads, old ones or new ones."""
-        parts = [self.part() for _ in range(self.chance.randint(2, 4))]
-        if self.chance.random() < 0.5:
+        parts = [self.part() for _ in range(self.rng.randint(2, 4))]
+        if self.rng.random() < 0.5:
             for future in [POOL.submit(part.run, around, 0) for part in parts]:
                 future.exception()
             return
@@ -221,7 +231,7 @@ class Schedule:
             asyncio.run(self._gather(around))
 
     async def _gather(self, around: tuple[Quota, ...]) -> None:
-        quota = self.chance.choice(self.quotas)
+        quota = self.rng.choice(self.quotas)
         opened = asyncio.Event()
 
         async def one(part: Schedule, threaded: bool) -> None:
@@ -233,13 +243,13 @@ class Schedule:
             else:
                 part.play(inside, 0)
 
-        works = [asyncio.create_task(one(self.part(), self.chance.random() < 0.5)) for _ in range(3)]
+        works = [asyncio.create_task(one(self.part(), self.rng.random() < 0.5)) for _ in range(3)]
         with quota:
             try:
                 opened.set()
                 await asyncio.sleep(0)
                 for work in works:
-                    if self.chance.random() < 0.3:
+                    if self.rng.random() < 0.3:
                         work.cancel()
                 await asyncio.gather(*works, return_exceptions=True)
             finally:  # threads outlive tasks that were cancelled, and what they begin behind the block is not inside
@@ -247,7 +257,7 @@ class Schedule:
 
     def part(self) -> Schedule:
         """Return a schedule with randomness of its own, for another thread."""
-        return Schedule(random.Random(self.chance.random()), self.quotas, self.truth)
+        return Schedule(random.Random(self.rng.random()), self.quotas, self.truth)
 
 
 @dataclass(frozen=True)
@@ -271,18 +281,18 @@ def run_schedule(seed: int) -> Found:
     """Run one random schedule and compare its quotas with what was really done."""
     from torpor.serving import quota as quotas_of_work
 
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     quotas = [
         Quota(
-            flops=chance.choice((None, 64, 256, 1000, 5000)),
-            steps=chance.choice((None, 5, 30, 100)),
+            flops=rng.choice((None, 64, 256, 1000, 5000)),
+            steps=rng.choice((None, 5, 30, 100)),
         )
-        for _ in range(chance.randint(1, 3))
+        for _ in range(rng.randint(1, 3))
     ]
     truth = Truth()
-    first = chance.choice(quotas)
+    first = rng.choice(quotas)
     with first:
-        Schedule(chance, quotas, truth).play((first,), DEPTH)
+        Schedule(rng, quotas, truth).play((first,), DEPTH)
     exceeded = uncharged = 0
     for quota in quotas:
         flops, steps = truth.flops[id(quota)], truth.steps[id(quota)]

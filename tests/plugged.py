@@ -93,6 +93,10 @@ class SkipTarget(Target):
         """Return how many layers ran; every column counts."""
         return work.counts.sum(1)
 
+    def busy(self, outcome: Outcome) -> Tensor:
+        """Tell which samples ran every layer."""
+        return self.layers(outcome.work) == LAYERS
+
     def with_layers(self, allowed: int) -> Self:
         """Return this target with fewer layers."""
         other = copy.copy(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import wraps
 from inspect import isroutine
 from pathlib import Path
@@ -25,7 +26,7 @@ class Wrapped(Target):
     Capabilities are those of the target inside, whatever they are called (see :mod:`torpor.targets.capabilities`):
 
     - a target that it returns, such as one with another cap or its detector, has the layer around it too;
-    - a :class:`~torpor.core.Work` that it is given loses the layer's columns, which follow its own.
+    - a :class:`~torpor.core.Work`, or an outcome, that it is given loses the layer's columns, which follow its own.
 
     Args:
         inner: the target inside; it is shared, not copied.
@@ -56,6 +57,8 @@ class Wrapped(Target):
 
     def _own(self, value: Any) -> Any:  # noqa: ANN401 - any argument
         """Return an argument as the target inside knows it."""
+        if isinstance(value, Outcome):
+            return replace(value, work=self._own(value.work))
         return Work(value.counts[:, : len(self.inner.units)]) if isinstance(value, Work) else value
 
     def _around(self, variation: Target) -> Self:
