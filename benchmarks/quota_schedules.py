@@ -1,8 +1,8 @@
-"""(o) Do budgets of work hold? ``python -m benchmarks.quota_schedules [--count 10000]``: no timing, only counts.
+"""(o) Do quotas of work hold? ``python -m benchmarks.quota_schedules [--count 10000]``: no timing, only counts.
 
-Each schedule opens budgets, again and again, inside each other and closed in any order; runs targets in threads, tasks
+Each schedule opens quotas, again and again, inside each other and closed in any order; runs targets in threads, tasks
 and generators, some of which are cancelled or closed early; and has runs that fail when their work is done. What was
-really run inside which blocks is counted by the target itself, which knows nothing of budgets.
+really run inside which blocks is counted by the target itself, which knows nothing of quotas.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ from torch import Tensor
 from torpor.core.batches import Samples
 from torpor.core.outcome import Outcome
 from torpor.core.work import Work
+from torpor.defenses.bit_depth import BitDepth
+from torpor.defenses.chain import Chain
 from torpor.defenses.deadline import Deadline
 from torpor.defenses.step_budget import StepBudget
-from torpor.defenses.work_budget import Budget, BudgetError, metered
+from torpor.serving import Quota, QuotaError, metered
 from torpor.targets.base import Target
 from torpor.targets.toy_steps import PeakTarget
 from torpor.targets.toys import WindowTarget
@@ -43,7 +45,7 @@ class Truth:
     """What was really done.
 
     Attributes:
-        flops: inside the blocks of each budget.
+        flops: inside the blocks of each quota.
         steps: decoder steps, likewise.
         runs: that were begun.
         failed: of these.
@@ -63,7 +65,7 @@ class Truth:
 class Here(threading.local):
     """What the run of this thread is to know: blocks around it, who counts it, its static bound, and how it ends."""
 
-    around: tuple[Budget, ...] = ()
+    around: tuple[Quota, ...] = ()
     truth: Truth | None = None
     static: Work | None = None
     failure: type[BaseException] | None = None
@@ -80,10 +82,12 @@ def _count(target: Any, outcome: Outcome, inputs: Samples) -> None:  # noqa: ANN
     with truth.lock:
         truth.runs += 1
         counts, own = outcome.work.counts, target.max_work(inputs).counts
-        truth.broken += int((counts > own).any() or (HERE.static is not None and (own > HERE.static.counts).any()))
-        for budget in set(HERE.around):
-            truth.flops[id(budget)] += flops
-            truth.steps[id(budget)] += steps
+        truth.broken += int(
+            (counts > own).any() or (HERE.static is not None and (own > HERE.static.counts[:, : own.shape[1]]).any())
+        )
+        for quota in set(HERE.around):
+            truth.flops[id(quota)] += flops
+            truth.steps[id(quota)] += steps
     if HERE.failure is not None:
         with truth.lock:
             truth.failed += 1
@@ -111,11 +115,17 @@ class CountedExits(WindowTarget):
 
 
 STEPS, EXITS = CountedSteps(cap=12), CountedExits([0.5, 0.5, 0.5], [0.2, 0.1, 0.04])
-TARGETS: tuple[Target, ...] = (STEPS, EXITS, StepBudget(7).defend(STEPS), Deadline(None, 3).defend(EXITS))
-"""The last two behind guards."""
+TARGETS: tuple[Target, ...] = (
+    STEPS,
+    EXITS,
+    StepBudget(7).defend(STEPS),
+    Deadline(None, 3).defend(EXITS),
+    BitDepth(4).defend(EXITS),
+    Chain((BitDepth(4), StepBudget(7))).defend(STEPS),
+)
 METERED = tuple(metered(target) for target in TARGETS)
 POOL = ThreadPoolExecutor(4)
-"""Threads that are older than any budget."""
+"""Threads that are older than any quota."""
 
 
 @dataclass
@@ -123,57 +133,57 @@ class Schedule:
     """One random program; ``around`` is what the blocks around a piece of it have opened.
 
     Args:
-        chance: of everything.
-        budgets: that it may open.
+        rng: of everything.
+        quotas: that it may open.
         truth: of what it does.
     """
 
-    chance: random.Random
-    budgets: list[Budget]
+    rng: random.Random
+    quotas: list[Quota]
     truth: Truth
 
-    def play(self, around: tuple[Budget, ...], depth: int) -> None:
+    def play(self, around: tuple[Quota, ...], depth: int) -> None:
         """Do a few random things, one after another."""
-        for _ in range(self.chance.randint(1, 3)):
-            acts: list[Callable[[tuple[Budget, ...], int], None]] = [self.run, self.run]
+        for _ in range(self.rng.randint(1, 3)):
+            acts: list[Callable[[tuple[Quota, ...], int], None]] = [self.run, self.run]
             if depth:
                 acts += [self.block, self.block, self.crossed, self.generator, self.threads, self.tasks]
             with suppress(*FAILURES):
-                self.chance.choice(acts)(around, depth - 1)
+                self.rng.choice(acts)(around, depth - 1)
 
-    def run(self, around: tuple[Budget, ...], depth: int) -> None:
-        """Run a target, or a copy of it, that may be bound to one more budget and may fail."""
-        number = self.chance.randrange(len(TARGETS))
+    def run(self, around: tuple[Quota, ...], depth: int) -> None:
+        """Run a target, or a copy of it, that may be bound to one more quota and may fail."""
+        number = self.rng.randrange(len(TARGETS))
         target, asked = METERED[number], around
-        kind = self.chance.random()
+        kind = self.rng.random()
         if kind < 0.1:
             target = copy.deepcopy(target)
         elif kind < 0.3:
-            bound = self.chance.choice(self.budgets)
+            bound = self.rng.choice(self.quotas)
             target, asked = metered(target, bound), (*around, bound)
             target = copy.deepcopy(target) if kind < 0.2 else target
-        mean = round(self.chance.random() * 255) / 255
-        inputs = torch.full((self.chance.randint(1, 2), 1, 4, 4), mean)
-        failure = self.chance.choice(FAILURES) if self.chance.random() < 0.15 else None
+        mean = round(self.rng.random() * 255) / 255
+        inputs = torch.full((self.rng.randint(1, 2), 1, 4, 4), mean)
+        failure = self.rng.choice(FAILURES) if self.rng.random() < 0.15 else None
         before = HERE.around, HERE.truth, HERE.static, HERE.failure
         HERE.around, HERE.truth, HERE.static, HERE.failure = asked, self.truth, target.max_work(inputs), failure
         try:
             target.run(inputs)
-        except BudgetError:
+        except QuotaError:
             with self.truth.lock:
                 self.truth.refused += 1
         finally:
             HERE.around, HERE.truth, HERE.static, HERE.failure = before
 
-    def block(self, around: tuple[Budget, ...], depth: int) -> None:
-        """Open a budget, which may be open already."""
-        budget = self.chance.choice(self.budgets)
-        with budget:
-            self.play((*around, budget), depth)
+    def block(self, around: tuple[Quota, ...], depth: int) -> None:
+        """Open a quota, which may be open already."""
+        quota = self.rng.choice(self.quotas)
+        with quota:
+            self.play((*around, quota), depth)
 
-    def crossed(self, around: tuple[Budget, ...], depth: int) -> None:
+    def crossed(self, around: tuple[Quota, ...], depth: int) -> None:
         """Open two and close the first one first."""
-        first, second = self.chance.choice(self.budgets), self.chance.choice(self.budgets)
+        first, second = self.rng.choice(self.quotas), self.rng.choice(self.quotas)
         first.__enter__()
         second.__enter__()
         try:
@@ -185,27 +195,27 @@ class Schedule:
             finally:
                 second.__exit__(None, None, None)
 
-    def generator(self, around: tuple[Budget, ...], depth: int) -> None:
+    def generator(self, around: tuple[Quota, ...], depth: int) -> None:
         """Run inside a generator's block, which is closed before it ends."""
-        budget = self.chance.choice(self.budgets)
+        quota = self.rng.choice(self.quotas)
 
         def some() -> Generator[None, None, None]:
-            with budget:
+            with quota:
                 while True:
-                    self.play((*around, budget), depth)
+                    self.play((*around, quota), depth)
                     yield
 
         found = some()
-        for _ in range(self.chance.randint(1, 2)):
+        for _ in range(self.rng.randint(1, 2)):
             next(found)
-        if self.chance.random() < 0.5:
+        if self.rng.random() < 0.5:
             found.close()
         del found
 
-    def threads(self, around: tuple[Budget, ...], depth: int) -> None:
+    def threads(self, around: tuple[Quota, ...], depth: int) -> None:
         """Go on in threads, old ones or new ones."""
-        parts = [self.part() for _ in range(self.chance.randint(2, 4))]
-        if self.chance.random() < 0.5:
+        parts = [self.part() for _ in range(self.rng.randint(2, 4))]
+        if self.rng.random() < 0.5:
             for future in [POOL.submit(part.run, around, 0) for part in parts]:
                 future.exception()
             return
@@ -213,33 +223,33 @@ class Schedule:
             for part in parts:
                 pool.submit(part.play, around, depth)
 
-    def tasks(self, around: tuple[Budget, ...], depth: int) -> None:
+    def tasks(self, around: tuple[Quota, ...], depth: int) -> None:
         """Go on in tasks, some made before a block and some in threads; some are cancelled. Only outside of others."""
         try:
             asyncio.get_running_loop()
         except RuntimeError:
             asyncio.run(self._gather(around))
 
-    async def _gather(self, around: tuple[Budget, ...]) -> None:
-        budget = self.chance.choice(self.budgets)
+    async def _gather(self, around: tuple[Quota, ...]) -> None:
+        quota = self.rng.choice(self.quotas)
         opened = asyncio.Event()
 
         async def one(part: Schedule, threaded: bool) -> None:
             await opened.wait()
-            inside = (*around, budget)
+            inside = (*around, quota)
             await asyncio.sleep(0)
             if threaded:
                 await asyncio.to_thread(part.run, inside, 0)
             else:
                 part.play(inside, 0)
 
-        works = [asyncio.create_task(one(self.part(), self.chance.random() < 0.5)) for _ in range(3)]
-        with budget:
+        works = [asyncio.create_task(one(self.part(), self.rng.random() < 0.5)) for _ in range(3)]
+        with quota:
             try:
                 opened.set()
                 await asyncio.sleep(0)
                 for work in works:
-                    if self.chance.random() < 0.3:
+                    if self.rng.random() < 0.3:
                         work.cancel()
                 await asyncio.gather(*works, return_exceptions=True)
             finally:  # threads outlive tasks that were cancelled, and what they begin behind the block is not inside
@@ -247,7 +257,7 @@ class Schedule:
 
     def part(self) -> Schedule:
         """Return a schedule with randomness of its own, for another thread."""
-        return Schedule(random.Random(self.chance.random()), self.budgets, self.truth)
+        return Schedule(random.Random(self.rng.random()), self.quotas, self.truth)
 
 
 @dataclass(frozen=True)
@@ -256,9 +266,9 @@ class Found:
 
     Attributes:
         truth: what was done.
-        exceeded: budgets of which more was spent than there was.
-        uncharged: budgets that were charged less than was done in their blocks.
-        open: whether a budget was left open.
+        exceeded: quotas of which more was spent than there was.
+        uncharged: quotas that were charged less than was done in their blocks.
+        open: whether a quota was left open.
     """
 
     truth: Truth
@@ -268,27 +278,27 @@ class Found:
 
 
 def run_schedule(seed: int) -> Found:
-    """Run one random schedule and compare its budgets with what was really done."""
-    from torpor.defenses import work_budget
+    """Run one random schedule and compare its quotas with what was really done."""
+    from torpor.serving import quota as quotas_of_work
 
-    chance = random.Random(seed)
-    budgets = [
-        Budget(
-            flops=chance.choice((None, 64, 256, 1000, 5000)),
-            steps=chance.choice((None, 5, 30, 100)),
+    rng = random.Random(seed)
+    quotas = [
+        Quota(
+            flops=rng.choice((None, 64, 256, 1000, 5000)),
+            steps=rng.choice((None, 5, 30, 100)),
         )
-        for _ in range(chance.randint(1, 3))
+        for _ in range(rng.randint(1, 3))
     ]
     truth = Truth()
-    first = chance.choice(budgets)
+    first = rng.choice(quotas)
     with first:
-        Schedule(chance, budgets, truth).play((first,), DEPTH)
+        Schedule(rng, quotas, truth).play((first,), DEPTH)
     exceeded = uncharged = 0
-    for budget in budgets:
-        flops, steps = truth.flops[id(budget)], truth.steps[id(budget)]
-        exceeded += flops > (budget.flops or flops) or steps > (budget.steps or steps)
-        uncharged += flops > budget.spent_flops or steps > budget.spent_steps
-    return Found(truth, exceeded, uncharged, any(budget in work_budget._open for budget in budgets))
+    for quota in quotas:
+        flops, steps = truth.flops[id(quota)], truth.steps[id(quota)]
+        exceeded += flops > (quota.flops or flops) or steps > (quota.steps or steps)
+        uncharged += flops > quota.spent_flops or steps > quota.spent_steps
+    return Found(truth, exceeded, uncharged, any(quota in quotas_of_work._open for quota in quotas))
 
 
 def main() -> None:
@@ -306,7 +316,7 @@ def main() -> None:
     runs = f"{total['runs']} runs, {total['failed']} of them failed, {total['refused']} refused"
     print(
         f"{options.count} schedules: {runs}; "
-        f"budgets exceeded: {total['exceeded']}, charged too little: {total['uncharged']}, left open: {total['open']}; "
+        f"quotas exceeded: {total['exceeded']}, charged too little: {total['uncharged']}, left open: {total['open']}; "
         f"runs above their static bound: {total['broken']}"
     )
     sys.exit(bool(total["exceeded"] + total["uncharged"] + total["broken"] + total["open"]))

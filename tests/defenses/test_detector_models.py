@@ -19,9 +19,10 @@ from torpor.core.objects import Objects
 from torpor.defenses.models import fit_linear, fit_rbf, linear, rbf
 from torpor.defenses.perplexity import Perplexity, count_characters
 from torpor.defenses.squeeze import median
-from torpor.defenses.trace import Trace
-from torpor.defenses.trace_features import of_gates, of_steps, read
+from torpor.defenses.trace import Trace, read
 from torpor.targets.early_exit import EarlyExitTarget
+from torpor.targets.exit_traits import of_exits
+from torpor.targets.step_traits import of_steps
 from torpor.targets.toy_boxes import LampTarget
 from torpor.targets.toy_steps import PeakTarget
 from torpor.targets.toy_text import ToyText
@@ -55,11 +56,11 @@ def test_what_lies_behind_the_exit_changes_nothing(digits_target: EarlyExitTarge
     inputs = torch.rand(6, *digits_target.space.shape, generator=torch.Generator().manual_seed(0))
     found = digits_target.signals(inputs)
     exits = torch.tensor([0, 1, 2, 3, 4, 5])
-    features = of_gates(found, exits)
+    features = of_exits(found, exits, 6)
     behind = torch.arange(6)[None, :, None] > exits[:, None, None]
     other = replace(found, logits=torch.where(behind, torch.randn_like(found.logits), found.logits))
-    assert torch.equal(of_gates(other, exits), features)
-    assert not torch.equal(of_gates(replace(found, logits=found.logits.flip(1)), exits), features)
+    assert torch.equal(of_exits(other, exits, 6), features)
+    assert not torch.equal(of_exits(replace(found, logits=found.logits.flip(1)), exits, 6), features)
 
 
 def test_what_lies_behind_the_end_changes_nothing() -> None:
@@ -95,7 +96,7 @@ def test_a_median_is_that_of_scipy() -> None:
 
 def test_a_language_model_scores_its_own_prompts() -> None:
     target = ToyText()
-    score = Perplexity().suspicion(target, ("ab", "a", ""), {})
+    score = Perplexity().row_scores(target, ("ab", "a", ""), {})
     logits = target.soft_logits(target.embedding_matrix()[list(target.codec.encode("a"))].unsqueeze(0))
     wanted = -logits[0, 0].double().log_softmax(-1)[target.codec.encode("b")[0]]
     assert score.tolist() == pytest.approx([wanted.item(), 0, 0])
@@ -104,9 +105,9 @@ def test_a_language_model_scores_its_own_prompts() -> None:
 def test_texts_unlike_those_that_were_counted_are_suspicious() -> None:
     target = Translator()
     model = count_characters(["the cat sat on the mat", "the dog saw the cat"] * 5)
-    known, mixed, strange = Perplexity().suspicion(target, ("the cat saw the dog", "eht tac was", "Q9#~}"), model)
+    known, mixed, strange = Perplexity().row_scores(target, ("the cat saw the dog", "eht tac was", "Q9#~}"), model)
     assert known < mixed < strange
-    chances = [Perplexity().suspicion(target, (f"the{letter}",), model) for letter in (" ", "x")]
+    chances = [Perplexity().row_scores(target, (f"the{letter}",), model) for letter in (" ", "x")]
     assert chances[0] < chances[1]
 
 

@@ -11,10 +11,10 @@ from torpor.attacks.controls import Noise
 from torpor.attacks.deepsloth import DeepSloth
 from torpor.core.errors import DataError, UsageError
 from torpor.data.tensors import TensorImages
-from torpor.defenses.evaluation import Sizes, craft_twins, evaluate_detectors, judge_detectors
+from torpor.defenses.evaluation import Sizes, craft_pairs, evaluate_detectors, judge_detectors
+from torpor.defenses.pairs import Pairs
 from torpor.defenses.squeeze import Squeeze
 from torpor.defenses.trace import Trace
-from torpor.defenses.twins import Twins
 from torpor.targets.toys import needle
 
 SIZES = Sizes(30, 40, 25)
@@ -62,8 +62,8 @@ def test_detectors_learn_from_nothing_but_the_train_split(monkeypatch: pytest.Mo
         splits |= {picture.numpy().tobytes(): split for picture, _ in images.samples(split)}
     seen: list[set[str]] = []
     target = needle()
-    twins = craft_twins(target, ATTACKS, images, SIZES)
-    for split, both in twins.items():
+    pairs = craft_pairs(target, ATTACKS, images, SIZES)
+    for split, both in pairs.items():
         rows = target.space.to_bytes(both.clean)
         assert {splits[row.numpy().tobytes()] for row in rows} == {split}
     fit = Trace.fit
@@ -71,26 +71,26 @@ def test_detectors_learn_from_nothing_but_the_train_split(monkeypatch: pytest.Mo
     def noting(self: Trace, target: object, clean: Tensor, attacked: Tensor, calibration: Tensor, seed: int) -> Trace:
         rows = (needle().space.to_bytes(part) for part in (clean, calibration))
         seen.extend({splits[row.numpy().tobytes()] for row in part} for part in rows)
-        assert any(attacked.equal(part) for part in twins["train"].attacked.values())
+        assert any(attacked.equal(part) for part in pairs["train"].attacked.values())
         return fit(self, needle(), clean, attacked, calibration, seed)
 
     monkeypatch.setattr(Trace, "fit", noting)
-    judge_detectors(target, [Trace()], twins)
+    judge_detectors(target, [Trace()], pairs)
     assert seen == [{"train"}, {"validation"}] * 2
 
 
-def test_attacks_that_do_nothing_have_no_twins() -> None:
-    twins = craft_twins(needle(), {"noise": Noise(eps=1 / 255)}, data(), SIZES)
-    assert all(len(both.attacked["noise"]) == 0 and both.slowdown["noise"] is None for both in twins.values())
+def test_attacks_that_do_nothing_have_no_pairs() -> None:
+    pairs = craft_pairs(needle(), {"noise": Noise(eps=1 / 255)}, data(), SIZES)
+    assert all(len(both.attacked["noise"]) == 0 and both.slowdown["noise"] is None for both in pairs.values())
     with pytest.raises(DataError, match="learn from"):
-        judge_detectors(needle(), [Trace()], twins)
-    assert judge_detectors(needle(), [Squeeze()], twins)["verdicts"] == []
+        judge_detectors(needle(), [Trace()], pairs)
+    assert judge_detectors(needle(), [Squeeze()], pairs)["verdicts"] == []
 
 
 def test_clean_inputs_cost_nothing_so_thresholds_take_all_that_are_there() -> None:
-    twins = craft_twins(needle(), {"strong": ATTACKS["strong"]}, data(), Sizes(12, 5, 5))
-    assert [(len(both.clean), both.paired) for both in twins.values()] == [(30, 12), (40, 5), (5, 5)]
-    assert all(len(both.attacked["strong"]) <= both.paired for both in twins.values())
+    pairs = craft_pairs(needle(), {"strong": ATTACKS["strong"]}, data(), Sizes(12, 5, 5))
+    assert [(len(both.clean), both.paired) for both in pairs.values()] == [(30, 12), (40, 5), (5, 5)]
+    assert all(len(both.attacked["strong"]) <= both.paired for both in pairs.values())
 
 
 def test_a_handful_of_twins_is_enough_for_what_clean_inputs_promise() -> None:
@@ -102,24 +102,24 @@ def test_a_handful_of_twins_is_enough_for_what_clean_inputs_promise() -> None:
 
 def test_a_look_at_a_video_is_one_at_each_frame() -> None:
     target = lamp_video()
-    twins = {
-        split: Twins(inputs_of(target, 5, seed), {"a": inputs_of(target, 5, 9 + seed, costly=True)}, {"a": 2.0}, 1e6, 5)
+    pairs = {
+        split: Pairs(inputs_of(target, 5, seed), {"a": inputs_of(target, 5, 9 + seed, costly=True)}, {"a": 2.0}, 1e6, 5)
         for seed, split in enumerate(("train", "validation", "test"))
     }
-    found = judge_detectors(target, [Trace()], twins)["detectors"]["trace"]
-    one = Trace(0.5).fit(target, twins["train"].clean, twins["train"].attacked["a"], twins["validation"].clean)
+    found = judge_detectors(target, [Trace()], pairs)["detectors"]["trace"]
+    one = Trace(0.5).fit(target, pairs["train"].clean, pairs["train"].attacked["a"], pairs["validation"].clean)
     assert found["flops"] == 3 * one.units(target)[0].flops
     assert found["share"] == found["flops"] / 1e6
 
 
 def test_too_few_inputs_for_a_rate_are_told_before_any_attack(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torpor.defenses.detector.training_twins", None)
+    monkeypatch.setattr("torpor.defenses.detector.training_pairs", None)
     with pytest.raises(UsageError, match="99 clean inputs or more"):
         Trace(0.01).prepared(needle(), data(), [ATTACKS["strong"]], 0)
 
 
 def test_mistakes_are_told() -> None:
     with pytest.raises(DataError, match="take less"):
-        craft_twins(needle(), {}, data(), Sizes(30, 40, 26))
+        craft_pairs(needle(), {}, data(), Sizes(30, 40, 26))
     with pytest.raises(UsageError, match="different kinds"):
         judge_detectors(needle(), [Trace(), Trace(0.01)], {})

@@ -10,10 +10,10 @@ from torpor.attacks.registry import load_attack
 from torpor.core.outcome import Outcome
 from torpor.core.signals import GateSignals
 from torpor.core.units import Unit
-from torpor.defenses.refusal import run_passed
-from torpor.defenses.wrapped import STAGE, Layer, wrap
+from torpor.defenses.layer import STAGE, Layer
+from torpor.defenses.rejection import run_passed
+from torpor.defenses.wrapped import Wrapped
 from torpor.targets.base import Target
-from torpor.targets.gates import GateTarget
 from torpor.targets.toys import needle
 
 
@@ -42,10 +42,8 @@ class Darkroom(Layer):
         return f"darkroom {self.most}"
 
 
-def guarded(most: float) -> GateTarget:
-    target = wrap(needle(), Darkroom(most), "needle in a darkroom")
-    assert isinstance(target, GateTarget)
-    return target
+def guarded(most: float) -> Wrapped:
+    return Wrapped(needle(), Darkroom(most), "needle in a darkroom")
 
 
 def test_a_refused_input_costs_the_look_alone_and_gets_no_answer() -> None:

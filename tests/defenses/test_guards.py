@@ -26,7 +26,7 @@ from torpor.defenses.hazard import HazardMonitor
 from torpor.defenses.loop_stop import LoopStop
 from torpor.defenses.registry import load_defense
 from torpor.defenses.step_budget import StepBudget
-from torpor.defenses.wrapped import wrap
+from torpor.defenses.wrapped import Wrapped
 from torpor.targets.early_exit import EarlyExitTarget
 from torpor.targets.nms import NMS
 from torpor.targets.toy_boxes import LampTarget, lit
@@ -231,11 +231,11 @@ def test_tracks_are_capped_on_their_own() -> None:
 
 
 def test_guards_stand_behind_other_defenses() -> None:
-    from torpor.defenses.work_budget import Metered
+    from torpor.serving.quota import Metered
 
     inside = PeakTarget()
-    guarded = StepBudget(7).defend(wrap(inside, Metered(), "layered"))
+    guarded = StepBudget(7).defend(Wrapped(inside, Metered(), "layered"))
     inputs: Tensor = torch.full((1, 1, 4, 4), 0.5)
     assert guarded.run(inputs).work.counts.tolist() == [[1, 7]]
-    looped = LoopStop(30, repeats=3).defend(wrap(inside, Metered(), "layered"))
+    looped = LoopStop(30, repeats=3).defend(Wrapped(inside, Metered(), "layered"))
     assert looped.run(inputs).work.counts.tolist() == [[1, 9]]

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from torpor.core.errors import DataError, UsageError
+from torpor.core.signals import GateSignals, Signals
 from torpor.data.digits import Digits
 from torpor.data.sets import Batch
 from torpor.defenses.calibrated import COLDEST, HOTTEST, Calibrated, fit_temperatures
@@ -69,14 +70,21 @@ def test_temperatures_stay_within_bounds() -> None:
     assert fit_temperatures(sure, torch.tensor([1, 0])).item() == pytest.approx(HOTTEST)
 
 
+def exits_of(signals: Signals) -> GateSignals:
+    assert isinstance(signals, GateSignals)
+    return signals
+
+
 def test_calibration_lowers_the_loss_and_changes_no_prediction(target: EarlyExitTarget, calibrated: Calibrated) -> None:
     defended, inputs = calibrated.defend(target), pictures(target)
-    before, after = target.signals(inputs).logits, defended.signals(inputs).logits  # type: ignore[union-attr]
+    before, after = target.signals(inputs).logits, exits_of(defended.signals(inputs)).logits
     assert torch.allclose(after, before / torch.tensor(calibrated.temperatures)[:, None], rtol=1e-5)
     batch = Digits().load("validation")
     known = target.read(batch.inputs)
     for k in range(len(target.units)):
-        losses = [F.cross_entropy(each.signals(known).logits[:, k], batch.references) for each in (target, defended)]  # type: ignore[union-attr]
+        losses = [
+            F.cross_entropy(exits_of(each.signals(known)).logits[:, k], batch.references) for each in (target, defended)
+        ]
         assert losses[1] <= losses[0] + 1e-6
 
 
@@ -115,7 +123,7 @@ def test_calibration_needs_a_soft_rule_labels_and_as_many_exits(
 def test_the_hardened_network_takes_the_place_of_the_target(target: EarlyExitTarget) -> None:
     defended = HARD.defend(target)
     assert isinstance(defended, EarlyExitTarget)
-    assert defended.name == "sdn-digits behind hardened"
+    assert defended.name == "sdn-digits defended by hardened"
     assert defended.units == target.units
     assert defended.rule == defended.named_rules["drop:0.05"]
     inputs = pictures(target)

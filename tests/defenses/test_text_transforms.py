@@ -15,7 +15,7 @@ from torpor.defenses import spelling
 from torpor.defenses.registry import load_defense
 from torpor.defenses.spelling import Spelling
 from torpor.defenses.text_cleaning import CYRILLIC, GREEK, LOOK_ALIKES, Normalize, Strip
-from torpor.defenses.wrapped import WrappedText
+from torpor.defenses.wrapped import Wrapped
 from torpor.targets.toy_text import ToyText, weight
 
 
@@ -108,7 +108,7 @@ def test_a_special_token_that_normalization_would_make_does_not_get_in() -> None
 @pytest.mark.parametrize("attack", ["nmtsloth-token", "nmtsloth-char", "control-random-edits"])
 def test_attacks_go_through(name: str, attack: str) -> None:
     defended = load_defense(name).defend(ToyText())
-    assert isinstance(defended, WrappedText)
+    assert isinstance(defended, Wrapped)
     clean = ("a cat and a dog", "the bird 1")
     result = load_attack(attack, eps=3)(defended, clean, seed=3)
     steps = defended.iterations(result.attacked.work)

@@ -14,9 +14,10 @@ from torpor.core.errors import UsageError
 from torpor.core.outcome import Outcome
 from torpor.core.signals import CandidateSignals, GateSignals, StepSignals
 from torpor.core.space import InputSpace, VideoSpace
+from torpor.defenses.layer import frames_of
 from torpor.defenses.registry import load_defense
-from torpor.defenses.transform import Before, Transform
-from torpor.defenses.wrapped import Wrapped, frames_of
+from torpor.defenses.transform import Transform, TransformLayer
+from torpor.defenses.wrapped import Wrapped
 from torpor.targets.base import Target
 from torpor.targets.early_exit import EarlyExitTarget
 from torpor.targets.exit_rules import Confidence
@@ -87,10 +88,10 @@ CASES = [
 ]
 
 
-def layered(name: str, target: Target) -> tuple[Wrapped, Before]:
+def layered(name: str, target: Target) -> tuple[Wrapped, TransformLayer]:
     defended = load_defense(name).defend(target)
     assert isinstance(defended, Wrapped)
-    assert isinstance(defended.layer, Before)
+    assert isinstance(defended.layer, TransformLayer)
     return defended, defended.layer
 
 
@@ -169,7 +170,7 @@ def test_the_surrogate_is_near_the_transform(name: str) -> None:
     defense = load_defense(name)
     assert isinstance(defense, Transform)
     inputs = pixels(LampTarget(12, 20).space)
-    layer = Before(defense, ())
+    layer = TransformLayer(defense, ())
     near = defense.surrogate(inputs, layer._draws(inputs))
     assert (near.clamp(0, 1) - layer.seen(LampTarget(12, 20).space, inputs)).abs().mean() < NEAR.get(name, 0.03)
 
@@ -181,7 +182,7 @@ def test_random_transforms_draw_anew_behind_the_attack_and_for_other_pictures(na
     inputs[:, 0, 0, 0] = torch.arange(8) / 255
     defended, layer = layered(name, target)
     other = layer.redrawn()
-    assert isinstance(other, Before)
+    assert isinstance(other, TransformLayer)
     assert not torch.equal(layer.seen(target.space, inputs), other.seen(target.space, inputs))
     assert defended.redrawn().fingerprint() != defended.fingerprint()
     seen = layer.seen(target.space, inputs)[:, :, 1:, 1:]
@@ -190,7 +191,7 @@ def test_random_transforms_draw_anew_behind_the_attack_and_for_other_pictures(na
 
 @pytest.mark.parametrize("name", sorted({*PICTURES, *TEXTS} - {"jpeg-random", "resize-pad", "resize-pad:70"}))
 def test_other_transforms_do_not_draw(name: str) -> None:
-    layer = Before(load_defense(name), ())  # type: ignore[arg-type]
+    layer = TransformLayer(load_defense(name), ())  # type: ignore[arg-type]
     assert layer.redrawn() is layer
 
 

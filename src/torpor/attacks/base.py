@@ -123,7 +123,8 @@ class Attack(ABC):
     @classmethod
     def applies_to(cls, target: Target) -> bool:
         """Tell whether this attack can be run on ``target``."""
-        return isinstance(target, cls.targets) and target.space.kind in cls.kinds
+        family = getattr(cls.targets, "family", None)  # of defended targets too
+        return (family is None or isinstance(target.family, type(family))) and target.space.kind in cls.kinds
 
     @classmethod
     def default_budget(

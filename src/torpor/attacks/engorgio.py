@@ -75,7 +75,7 @@ class Engorgio(Universal):
     @classmethod
     def applies_to(cls, target: Target) -> bool:
         """Tell whether ``target`` continues its prompt: the continuation's tokens are inputs like the trigger's."""
-        return super().applies_to(target) and isinstance(target, TextTarget) and target.decoder_only
+        return super().applies_to(target) and bool(getattr(target, "decoder_only", False))
 
     def learn(self, target: TextTarget, inputs: object, references: object, seed: int) -> Learned:
         """Learn a trigger from the target alone; :attr:`Learned.perturbations` holds its bytes, uint8 ``[1, WIDTH]``.

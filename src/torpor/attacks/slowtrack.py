@@ -18,7 +18,6 @@ from torpor.attacks.optimizers import State, Steps
 from torpor.attacks.spaces import ball_of
 from torpor.core.paper import Paper
 from torpor.core.signals import CandidateSignals
-from torpor.targets.base import Target
 from torpor.targets.candidates import CandidateTarget
 
 PAPER = Paper(
@@ -153,9 +152,9 @@ class SlowTrack(CandidateAttack):
     kinds: ClassVar[tuple[str, ...]] = ("video",)
 
     @classmethod
-    def applies_to(cls, target: Target) -> bool:
+    def applies_to(cls, target: Any) -> bool:  # noqa: ANN401 - perhaps with a buffer
         """See :meth:`Attack.applies_to`; the target must have a buffer of lost tracks."""
-        return super().applies_to(target) and isinstance(target, Tracker) and target.buffer > 0
+        return super().applies_to(target) and target.offers("buffer", "confirm") and target.buffer > 0
 
     def search(self, target: Any, inputs: Tensor, labels: object, seed: int) -> Candidates:  # noqa: ANN401 - a Protocol's
         """See :meth:`Attack.search`."""

@@ -33,8 +33,8 @@ from torpor.core.errors import DataError, DefenseError, TorporError, UsageError
 from torpor.core.files import require_file
 from torpor.data.sets import Batch, DataSet
 from torpor.defenses.base import LEARNED
+from torpor.defenses.pairs import training_pairs
 from torpor.defenses.registry import load_defense
-from torpor.defenses.twins import training_twins
 from torpor.targets.base import Target
 
 PASSES = 3
@@ -101,7 +101,7 @@ def _run(plan: Plan, target: Target, data: DataSet, store: Store, identity: Iden
     """Attack what is not attacked yet, then sum up."""
     free = Front(target, [(budget, _fitted(plan, target, data, store, budget)) for budget in plan.budgets])
     fronts = [_front(plan, name, free, data, store, progress) for name in plan.defenses]
-    training_twins.cache_clear()  # or they would live as long as the process
+    training_pairs.cache_clear()  # or they would live as long as the process
     rows = len(plan.keys) - 1  # the clean one takes no time
     total = rows * (-(-plan.limit // plan.batch_size) + 1) + 1 if plan.limit else 0  # each is timed at the end
     number = read = 0

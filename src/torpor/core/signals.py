@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -11,6 +12,27 @@ from torpor.core.work import Work
 
 SETTLED = 0.01
 """By how much every decision must be won for the work to count as settled: 8-bit rounding shall not undo it."""
+
+
+class Signals(Protocol):
+    """What :meth:`torpor.targets.Target.signals` returns, whatever else a family's own kind holds: a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def work(self) -> Work:
+        """The work that :meth:`torpor.targets.Target.run` does; a row for each row of the signals."""
+
+    @property
+    def alarm(self) -> Tensor | None:
+        """How far each row is above a detector's threshold, ``[B]``, differentiable; None if nothing looks."""
+
+    @property
+    def rows(self) -> Tensor | None:
+        """Which sample each row belongs to, int64 ``[R]``, as frames to a video; None: each row is a sample."""
+
+    def settled(self) -> Tensor:
+        """Tell for which rows every decision is won by more than :data:`SETTLED`, bool ``[B]``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,14 +44,16 @@ class GateSignals:
         margins: how far each gate but the last is past its threshold, ``[B, K - 1]``; a gate with a margin of 0 or
             more stops the computation. Differentiable where the rule is.
         work: the work that :meth:`torpor.targets.Target.run` does on the same inputs, as these signals imply it.
-        alarm: how far each sample is above the threshold of a detector, ``[B]``, differentiable; refused above 0. None
+        alarm: how far each sample is above the threshold of a detector, ``[B]``, differentiable; rejected above 0. None
             if nothing looks.
+        rows: see :class:`Signals`.
     """
 
     logits: Tensor
     margins: Tensor
     work: Work
     alarm: Tensor | None = None
+    rows: Tensor | None = None
 
     def settled(self) -> Tensor:
         """Tell for which samples every gate is closed by more than ``SETTLED``, bool ``[B]``."""
@@ -54,6 +78,7 @@ class StepSignals:
         input_ids: input tokens, int64 ``[B, P]``, for texts; else None.
         input_mask: which of them are the text's own, neither padding nor special, bool ``[B, P]``, for texts.
         alarm: see :class:`GateSignals`.
+        rows: see :class:`Signals`.
     """
 
     logits: Tensor
@@ -66,6 +91,7 @@ class StepSignals:
     input_ids: Tensor | None = None
     input_mask: Tensor | None = None
     alarm: Tensor | None = None
+    rows: Tensor | None = None
 
     def settled(self) -> Tensor:
         """Tell for which samples every generated token scores more than ``SETTLED`` above all others, bool ``[B]``."""
@@ -83,36 +109,35 @@ class CandidateSignals:
         scores: of each class, ``[B, N, C]``, from 0 to 1. Differentiable.
         work: the work that :meth:`torpor.targets.Target.run` does on the same pictures.
         alarm: see :class:`GateSignals`.
+        rows: see :class:`Signals`.
     """
 
     boxes: Tensor
     scores: Tensor
     work: Work
     alarm: Tensor | None = None
+    rows: Tensor | None = None
 
     def settled(self) -> Tensor:
         """Return False for every sample, bool ``[B]``: behind the caps, there is always a box to win."""
         return torch.zeros(len(self.scores), dtype=torch.bool, device=self.scores.device)
 
 
-Signals = GateSignals | StepSignals | CandidateSignals
-
-
 def allowed(signals: Signals) -> Tensor:
-    """Tell which samples no detector refuses, bool ``[B]``."""
+    """Tell which rows no detector rejects, bool ``[B]``."""
     alarm = signals.work.counts.new_zeros(len(signals.work)) if signals.alarm is None else signals.alarm.detach()
     return alarm <= 0
 
 
 REFUSED = 1e6
-"""Added to the alarm of what is refused, so that any accepted candidate is better."""
+"""Added to the alarm of what is rejected, so that any accepted candidate is better."""
 
 
 def evading(signals: Signals, losses: Tensor) -> Tensor:
     """Return what an attacker who knows of a detector minimizes, ``[B]``: its alarm where it rings, else ``losses``.
 
     Descent on one of the two at a time needs no weight between them (Bryniarski et al., ICLR 2022). An alarm without a
-    gradient leads nowhere: then the losses alone are followed, and what is refused is not kept.
+    gradient leads nowhere: then the losses alone are followed, and what is rejected is not kept.
 
     >>> work, alarm = Work(torch.ones(2, 1, dtype=torch.int64)), torch.tensor([3.0, -1.0], requires_grad=True)
     >>> signals = GateSignals(torch.zeros(2, 1, 1), torch.zeros(2, 0), work, alarm)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
+from torch import Tensor
+
 from torpor.attacks.base import Attack
-from torpor.core.errors import UsageError
+from torpor.core.errors import DataError, UsageError
 from torpor.core.paper import Paper
 from torpor.data.sets import DataSet
 from torpor.defenses.settings import whole
@@ -79,9 +81,41 @@ class Defense(ABC):
         """
         return self
 
+    def state(self) -> Mapping[str, Tensor]:
+        """Return what was learned, see :class:`~torpor.core.fitted.Fitted`; empty if there is nothing to learn.
+
+        Tensors are on the CPU, ready for safetensors.
+
+        Raises:
+            UsageError: if it is not fitted, or a kind that learns does not say.
+        """
+        if self.learns:
+            raise UsageError(f"expected {self.id} to hand over what it has learned, got no state(); write it")
+        return {}
+
+    def with_state(self, state: Mapping[str, Tensor]) -> Self:
+        """Return this defense with what one of the same :attr:`name` has learned; :meth:`prepared` then keeps it.
+
+        Raises:
+            DataError: if ``state`` is not that of such a defense.
+            UsageError: if a kind that learns does not say.
+        """
+        if self.learns:
+            raise UsageError(f"expected {self.id} to take back what it has learned, got no with_state(); write it")
+        self._check_state(state, ())
+        return self
+
+    def _check_state(self, state: Mapping[str, Tensor], names: Collection[str]) -> None:
+        """Refuse states that do not have just these names."""
+        if set(state) != set(names):
+            raise DataError(
+                f"expected {', '.join(sorted(names)) or 'nothing'} in what {self.name} has learned, got "
+                f"{', '.join(sorted(state)) or 'nothing'}; fit it again"
+            )
+
     @abstractmethod
     def defend(self, target: Target) -> Target:
-        """Return ``target`` behind this defense; it shares the target's networks.
+        """Return ``target`` defended; it shares the target's networks.
 
         Raises:
             UsageError: if the defense does not apply, or must be fitted first.

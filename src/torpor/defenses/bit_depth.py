@@ -13,7 +13,7 @@ from torpor.core.paper import Paper
 from torpor.core.space import InputSpace
 from torpor.defenses.settings import within
 from torpor.defenses.smoothing import SQUEEZING
-from torpor.defenses.transform import Transform, picture_shape
+from torpor.defenses.transform import Transform, image_shape
 
 
 @dataclass(frozen=True)
@@ -45,4 +45,4 @@ class BitDepth(Transform):
 
     def flops(self, space: InputSpace) -> int:
         """Return 3 for each value: multiply, round, divide."""
-        return 3 * math.prod(picture_shape(space))
+        return 3 * math.prod(image_shape(space))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
@@ -11,26 +11,17 @@ from torpor.core.objects import Frames
 from torpor.defenses.guard import Cap, benign_most, chunks, known
 from torpor.targets.base import Target
 from torpor.targets.candidates import CANDIDATE, PAIR
-from torpor.targets.detection import OBJECT, DetectorTarget
-from torpor.targets.nms import NMS
+from torpor.targets.detection import OBJECT
+from torpor.targets.nms import NMS, capped
 from torpor.targets.track_work import CountedTracker, Tracking
-from torpor.targets.tracking import ALIVE, ASSOCIATION, UPDATE, TrackerTarget
-
-
-def capped(nms: NMS, compared: int, kept: int) -> NMS:
-    """Return ``nms`` with these caps where they are smaller.
-
-    >>> capped(NMS(max_nms=50, max_det=10), 20, 30).max_nms, capped(NMS(max_nms=50, max_det=10), 20, 30).max_det
-    (20, 10)
-    """
-    return replace(nms, max_nms=min(nms.max_nms, compared), max_det=min(nms.max_det, kept))
+from torpor.targets.tracking import ALIVE, ASSOCIATION, UPDATE
 
 
 @dataclass(frozen=True)
 class BoxCap(Cap):
-    """Of the candidates in a picture, only those of the highest scores are compared, ``boxes:300``, and fewer kept.
+    """Of the candidates in an image, only those of the highest scores are compared, ``boxes:300``, and fewer kept.
 
-    Without a setting, 99.9 % of clean pictures have no more candidates and no more kept boxes. The threshold still
+    Without a setting, 99.9 % of clean images have no more candidates and no more kept boxes. The threshold still
     looks at every box that is proposed.
 
     Attributes:
@@ -45,24 +36,34 @@ class BoxCap(Cap):
     compared: int | None = None
     kept: int | None = None
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """See :attr:`Guard.needs`."""
+        return ("compared", "kept") if self.most is None else ()
+
     @classmethod
     def applies_to(cls, target: Target) -> bool:
         """See :meth:`Defense.applies_to`."""
-        return isinstance(target, DetectorTarget | TrackerTarget)
+        return target.offers("with_nms", "detector")
 
-    def bounded(self, target: DetectorTarget | TrackerTarget) -> Target:
+    def bounded(self, target: Any) -> Target:  # noqa: ANN401 - any target that finds objects
         """See :meth:`Guard.bounded`."""
-        if self.most is not None:
-            return target.with_nms(capped(target.nms, self.most, self.most))
-        return target.with_nms(capped(target.nms, known(self.compared, self.name), known(self.kept, self.name)))
+        guarded: Target = target.with_nms(self._caps(target.nms, self.most))
+        return guarded
 
-    def fit(self, target: DetectorTarget | TrackerTarget, inputs: Tensor) -> Self:
-        """See :meth:`Guard.fit`; frames of videos are pictures."""
+    def _caps(self, nms: NMS, compared: int | None) -> NMS:
+        """Return ``nms`` with what was set, or what was learned."""
+        if self.most is None:
+            return capped(nms, known(self.compared, self.name), known(self.kept, self.name))
+        return capped(nms, nms.max_nms if compared is None else compared, self.most)
+
+    def fit(self, target: Any, inputs: Tensor) -> Self:  # noqa: ANN401
+        """See :meth:`Guard.fit`; frames of videos are images."""
         if self.most is not None:
             return self
-        pictures = inputs.flatten(0, 1) if target.space.kind == "video" else inputs
+        images = inputs.flatten(0, 1) if target.space.kind == "video" else inputs
         place = [unit.name for unit in target.detector.units].index(CANDIDATE)
-        clean = [target.detector.run(some) for some in chunks(pictures)]
+        clean = [target.detector.run(some) for some in chunks(images)]
         compared = [count for seen in clean for count in seen.work.counts[:, place].tolist()]
         kept = [len(found) for seen in clean for found in seen.outputs]
         return replace(self, compared=max(1, int(benign_most(compared))), kept=max(1, int(benign_most(kept))))
@@ -86,27 +87,29 @@ class TrackCap(BoxCap):
 
     alive: int | None = None
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """See :attr:`Guard.needs`."""
+        return (*super().needs, "alive") if self.most is None else ()
+
     @classmethod
     def applies_to(cls, target: Target) -> bool:
         """See :meth:`Defense.applies_to`."""
-        return isinstance(target, TrackerTarget)
+        return super().applies_to(target) and target.offers("with_tracker", "tracker")
 
-    def bounded(self, target: DetectorTarget | TrackerTarget) -> Target:
+    def bounded(self, target: Any) -> Target:  # noqa: ANN401 - any target that finds objects
         """See :meth:`Guard.bounded`."""
-        assert isinstance(target, TrackerTarget)
-        if self.most is not None:
-            seen = target.with_nms(capped(target.nms, target.nms.max_nms, self.most))
-        else:
-            seen = target.with_nms(capped(target.nms, known(self.compared, self.name), known(self.kept, self.name)))
+        seen = target.with_nms(self._caps(target.nms, None))
         alive = known(self.alive if self.most is None else self.most, self.name)
         before = target.tracker.max_tracks
-        return seen.with_tracker(replace(target.tracker, max_tracks=alive if before is None else min(alive, before)))
+        most = alive if before is None else min(alive, before)
+        guarded: Target = seen.with_tracker(replace(target.tracker, max_tracks=most))
+        return guarded
 
-    def fit(self, target: DetectorTarget | TrackerTarget, inputs: Tensor) -> Self:
+    def fit(self, target: Any, inputs: Tensor) -> Self:  # noqa: ANN401
         """See :meth:`Guard.fit`."""
         if self.most is not None:
             return self
-        assert isinstance(target, TrackerTarget)
         videos = [video for some in chunks(inputs) for video in target.run(some).outputs]
         alive = [count for video in videos for count in tracks_alive(video, target.tracker)]
         return replace(super().fit(target, inputs), alive=max(1, int(benign_most(alive))))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,6 @@ from torpor.core.paper import Paper
 from torpor.data.sets import DataSet
 from torpor.defenses.base import LEARNED, Defense
 from torpor.targets.base import Target
-from torpor.targets.early_exit import EarlyExitTarget
 from torpor.targets.exit_rules import Confidence, Entropy
 
 PAPER = Paper(
@@ -92,24 +90,30 @@ class Calibrated(Defense):
     temperatures: tuple[float, ...] | None = None
 
     @classmethod
-    def applies_to(cls, target: Target) -> bool:
+    def applies_to(cls, target: Any) -> bool:  # noqa: ANN401 - perhaps with a rule
         """See :meth:`Defense.applies_to`; a rule that counts agreeing exits knows no temperature."""
-        return isinstance(target, EarlyExitTarget) and isinstance(target.rule, Confidence | Entropy)
+        return target.offers("with_heads", "rule") and isinstance(target.rule, Confidence | Entropy)
 
-    def check(self, target: Target) -> None:
+    def check(self, target: Any) -> None:  # noqa: ANN401
         """See :meth:`Defense.check`."""
-        if isinstance(target, EarlyExitTarget) and not self.applies_to(target):
+        if target.offers("with_heads", "rule") and not self.applies_to(target):
             raise UsageError(
                 f"expected an exit rule by confidence or entropy for {self.name}, got: {target.rule.describe()}"
             )
         super().check(target)
 
     def prepared(
-        self, target: Target, data: DataSet, attacks: Sequence[Attack], seed: int, learned: int = LEARNED
+        self,
+        target: Any,  # noqa: ANN401
+        data: DataSet,
+        attacks: Sequence[Attack],
+        seed: int,
+        learned: int = LEARNED,
     ) -> Self:
         """See :meth:`Defense.prepared`; attacks are not needed."""
+        if self.temperatures is not None:
+            return self
         self.check(target)
-        assert isinstance(target, EarlyExitTarget)
         logits, labels = [], []
         with torch.no_grad():
             for batch in data.batches("validation", BATCH):
@@ -124,22 +128,30 @@ class Calibrated(Defense):
         """Return the defense fitted to the logits ``[N, K, C]`` of every exit and the classes ``[N]``."""
         return replace(self, temperatures=tuple(fit_temperatures(logits, labels).tolist()))
 
-    def defend(self, target: Target) -> Target:
-        """See :meth:`Defense.defend`."""
-        self.check(target)
-        assert isinstance(target, EarlyExitTarget)
+    def state(self) -> Mapping[str, Tensor]:
+        """See :meth:`Defense.state`."""
+        return {"temperatures": torch.tensor(self._fitted, dtype=torch.float64)}
+
+    def with_state(self, state: Mapping[str, Tensor]) -> Self:
+        """See :meth:`Defense.with_state`."""
+        self._check_state(state, ("temperatures",))
+        return replace(self, temperatures=tuple(state["temperatures"].tolist()))
+
+    @property
+    def _fitted(self) -> tuple[float, ...]:
         if self.temperatures is None:
             raise UsageError(f"expected fitted temperatures, got {self.name} as it comes; call its prepared()")
-        if len(self.temperatures) != len(target.blocks):
+        return self.temperatures
+
+    def defend(self, target: Any) -> Target:  # noqa: ANN401
+        """See :meth:`Defense.defend`."""
+        self.check(target)
+        if len(self._fitted) != len(target.blocks):
             raise UsageError(
                 f"expected a temperature for each of {len(target.blocks)} exits of {target.name}, got "
-                f"{len(self.temperatures)}; fit {self.name} to this target"
+                f"{len(self._fitted)}; fit {self.name} to this target"
             )
-        defended = copy.copy(target)
-        defended.name = f"{target.name} behind {self.name}"
-        defended.named_rules = {}  # their thresholds were chosen for other confidences
-        defended.blocks = [
-            (stage, Tempered(head, temperature).to(target.device).eval())
-            for (stage, head), temperature in zip(target.blocks, self.temperatures, strict=True)
-        ]
+        pairs = zip(target.blocks, self._fitted, strict=True)
+        defended: Target = target.with_heads([Tempered(head, temperature) for (_, head), temperature in pairs])
+        defended.name = f"{target.name} defended by {self.name}"
         return defended

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
+from torch import Tensor
+
 from torpor.attacks.base import Attack
-from torpor.core.errors import UsageError
+from torpor.core.errors import DataError, UsageError
 from torpor.data.sets import DataSet
 from torpor.defenses.base import LEARNED, Defense
 from torpor.defenses.guard import Guard
@@ -51,7 +53,7 @@ class Chain(Defense):
         """See :meth:`Defense.check`."""
         kinds = [isinstance(part, Guard) for part in self.parts]
         if kinds != sorted(kinds):
-            raise UsageError(f"expected guards behind all other defenses, got {self.name}; put them last")
+            raise UsageError(f"expected guards after all other defenses, got {self.name}; put them last")
         for part in self.parts:
             part.check(target)
 
@@ -65,6 +67,22 @@ class Chain(Defense):
             target = guard.defend(target)
         others = [part.prepared(target, *given) for part in self.parts if not isinstance(part, Guard)]
         return type(self)((*others, *guards))
+
+    def state(self) -> Mapping[str, Tensor]:
+        """See :meth:`Defense.state`; names begin with the number of the part, from 0."""
+        states = {number: part.state() for number, part in enumerate(self.parts)}
+        return {f"{number}.{name}": value for number, state in states.items() for name, value in state.items()}
+
+    def with_state(self, state: Mapping[str, Tensor]) -> Self:
+        """See :meth:`Defense.with_state`."""
+        states: dict[str, dict[str, Tensor]] = {str(number): {} for number in range(len(self.parts))}
+        for key, value in state.items():
+            number, _, name = key.partition(".")
+            if number not in states:
+                raise DataError(f"expected what {self.name} has learned, got {key} of no part of it; fit it again")
+            states[number][name] = value
+        pairs = zip(self.parts, states.values(), strict=True)
+        return type(self)(tuple(part.with_state(own) for part, own in pairs))
 
     def defend(self, target: Target) -> Target:
         """See :meth:`Defense.defend`."""

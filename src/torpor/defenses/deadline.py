@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from torpor.core.errors import UsageError
 from torpor.defenses.guard import Guard
 from torpor.defenses.settings import DIGITS
 from torpor.targets.base import Target
-from torpor.targets.early_exit import EarlyExitTarget
-
-LEAST = 2
-"""Exits that must be left: with one, there is nothing dynamic to defend."""
+from torpor.targets.early_exit import LEAST
 
 
 @dataclass(frozen=True)
@@ -57,13 +54,17 @@ class Deadline(Guard):
     @classmethod
     def applies_to(cls, target: Target) -> bool:
         """See :meth:`Defense.applies_to`."""
-        return isinstance(target, EarlyExitTarget)
+        return target.offers("upto", "exit_costs")
 
-    def bounded(self, target: EarlyExitTarget) -> EarlyExitTarget:
+    def bounded(self, target: Any) -> Target:  # noqa: ANN401 - any target that exits early
         """See :meth:`Guard.bounded`; a deadline behind the last exit leaves all."""
-        count = len(target.units)
+        guarded: Target = target.upto(self._left(target))
+        return guarded
+
+    def _left(self, target: Any) -> int:  # noqa: ANN401
+        """Return how many exits are left."""
         if self.exits is not None:
-            return target.upto(min(self.exits, count))
+            return min(self.exits, len(target.exit_costs))
         assert self.share is not None
         within = int((target.exit_costs <= self.share).sum())
         if within < LEAST:
@@ -71,4 +72,4 @@ class Deadline(Guard):
                 f"expected a deadline of {target.name} behind its second exit, at {target.exit_costs[1]:.3g} of the "
                 f"whole network's FLOPs, got {self.share:g}; give it more"
             )
-        return target.upto(within)
+        return within

@@ -1,9 +1,9 @@
-"""Detectors: inputs that look like an attack are refused."""
+"""Detectors: inputs that look like an attack are rejected."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal, Self
@@ -19,10 +19,11 @@ from torpor.core.errors import DataError, UsageError
 from torpor.core.units import Unit
 from torpor.data.sets import DataSet
 from torpor.defenses.base import LEARNED, Defense
-from torpor.defenses.gatekeeper import Fitted, Gatekeeper, whole
+from torpor.defenses.detector_layers import InputDetectorLayer, Trained, whole
+from torpor.defenses.layer import STAGE, Layer, frames_of
 from torpor.defenses.models import Tensors
-from torpor.defenses.twins import training_twins
-from torpor.defenses.wrapped import STAGE, Layer, frames_of, wrap
+from torpor.defenses.pairs import training_pairs
+from torpor.defenses.wrapped import Wrapped
 from torpor.meters.flops import counting
 from torpor.metrics.roc import check_calibration, fewest, threshold_at
 from torpor.targets.base import Target
@@ -32,6 +33,8 @@ LEAST = 20
 """Clean inputs that detectors learn from at least; of videos, frames."""
 CALIBRATED = 500
 """Clean inputs that an audit's detectors are calibrated on; of videos, frames. More if the rate wants more inputs."""
+MODEL, THRESHOLD = "model.", "threshold"
+"""How what was learned is called when it is stored."""
 CHUNK = 64
 """Inputs that are scored at once while fitting."""
 TEXT = "a man in a red shirt is riding a bicycle down the street next to a dog that is looking at the camera"
@@ -40,16 +43,16 @@ TEXT = "a man in a red shirt is riding a bicycle down the street next to a dog t
 
 @dataclass(frozen=True)
 class Detector(Defense):
-    """A detector before or after it was fitted to a target; kinds write :meth:`learn` and :meth:`suspicion`.
+    """A detector before or after it was fitted to a target; kinds write :meth:`learn` and :meth:`row_scores`.
 
-    A video is refused if any of its frames is suspicious enough: one score per frame, the largest one counts.
+    A video is rejected if any of its frames is: one score per frame, the largest one counts.
 
     Attributes:
-        looks: at the ``"input"``, before the target runs, which refused inputs then cost nothing; or at the
+        looks: at the ``"input"``, before the target runs, which rejected inputs then cost nothing; or at the
             ``"trace"`` of a run, whose output is then withheld.
         contrasts: whether it learns from attacked inputs.
         kinds: kinds of input spaces that it looks at.
-        fpr: share of clean inputs that may be refused.
+        fpr: share of clean inputs that may be rejected.
         fitted: see :meth:`fit`.
     """
 
@@ -59,7 +62,7 @@ class Detector(Defense):
     learns: ClassVar[bool] = True
 
     fpr: float = 0.05
-    fitted: Fitted | None = field(default=None, compare=False, repr=False)
+    fitted: Trained | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not 0 < self.fpr < 1:
@@ -88,8 +91,8 @@ class Detector(Defense):
         """Return what tells ``attacked`` inputs from ``clean`` ones, as tensors."""
 
     @abstractmethod
-    def suspicion(self, target: Target, inputs: Samples, model: Tensors) -> Tensor:
-        """Return a score for each input, or for each frame of each video; larger is more suspicious, differentiable.
+    def row_scores(self, target: Target, inputs: Samples, model: Tensors) -> Tensor:
+        """Return a score for each input, or for each frame of each video; an attack's is larger. Differentiable.
 
         Args:
             target: what the inputs are for.
@@ -103,7 +106,7 @@ class Detector(Defense):
         Args:
             target: what it shall stand in front of.
             clean: inputs to learn from.
-            attacked: twins of theirs, those whose attack did something; twins must not be split from each other.
+            attacked: what attacks made of them, where it cost more; pairs must not be split from each other.
             calibration: other clean inputs: their scores give the threshold.
             seed: of all randomness.
 
@@ -122,16 +125,18 @@ class Detector(Defense):
             )
         model = self.learn(target, clean, attacked, seed)
         scores = self._scores(target, calibration, model)
-        return replace(self, fitted=Fitted(model, threshold_at(scores, self.fpr)))
+        return replace(self, fitted=Trained(model, threshold_at(scores, self.fpr)))
 
     def prepared(
         self, target: Target, data: DataSet, attacks: Sequence[Attack], seed: int, learned: int = LEARNED
     ) -> Self:
-        """Return this detector fitted to ``target``, on what ``attacks`` make of the train split.
+        """Return this detector fitted to ``target``, on what ``attacks`` make of the train split, unless it is fitted.
 
         It learns from all of them together, and is calibrated on the validation split. It takes from :data:`LEAST` to
         :data:`LEARNED` clean inputs; as many as it may if it needs no attacked ones, which alone cost something.
         """
+        if self.fitted is not None:
+            return self
         self.check(target)
         frames = frames_of(target.space)
         other = data.load("validation", max(-(-CALIBRATED // frames), fewest(self.fpr)))
@@ -139,14 +144,14 @@ class Detector(Defense):
         calibration = target.space.snap(target.read(other.inputs))
         known = tuple(attacks) if self.contrasts else ()
         most = -(-LEARNED // frames)
-        twins = training_twins(
+        pairs = training_pairs(
             target, data, known, min(max(learned, -(-LEAST // frames)), most) if known else most, seed
         )
-        attacked = join(list(twins.attacked.values())) if known else twins.clean[:0]
-        return self.fit(target, twins.clean, attacked, calibration, seed)
+        attacked = join(list(pairs.attacked.values())) if known else pairs.clean[:0]
+        return self.fit(target, pairs.clean, attacked, calibration, seed)
 
     def score(self, target: Target, inputs: Samples) -> Tensor:
-        """Return how suspicious each input is to the fitted detector, float64 ``[B]``.
+        """Return the score that the fitted detector gives each input, float64 ``[B]``.
 
         Raises:
             UsageError: if the detector is not fitted.
@@ -154,11 +159,11 @@ class Detector(Defense):
         return self._scores(target, inputs, self.ready.model)
 
     def _scores(self, target: Target, inputs: Samples, model: Tensors) -> Tensor:
-        scores = in_chunks(lambda part: whole(target, self.suspicion(target, part, model)), inputs)
+        scores = in_chunks(lambda part: whole(target, self.row_scores(target, part, model)), inputs)
         return scores.cpu().to(torch.float64)
 
     @property
-    def ready(self) -> Fitted:
+    def ready(self) -> Trained:
         """What was learned.
 
         Raises:
@@ -169,20 +174,20 @@ class Detector(Defense):
         return self.fitted
 
     def alarm(self, scores: Tensor) -> Tensor:
-        """Return by how much each of ``scores`` is above the threshold, float32; refused above 0."""
+        """Return by how much each of ``scores`` is above the threshold, float32; rejected above 0."""
         return (scores - self.ready.threshold).to(torch.float32)
 
     def defend(self, target: Target) -> Target:
         """See :meth:`Defense.defend`."""
         self.check(target)
-        return wrap(target, self.layer(target), f"{target.name} behind {self.name}")
+        return Wrapped(target, self.layer(target), f"{target.name} defended by {self.name}")
 
     def layer(self, target: Target) -> Layer:
         """Return what stands around ``target``."""
-        return Gatekeeper(self, self.units(target))
+        return InputDetectorLayer(self, target, self.units(target))
 
     def units(self, target: Target) -> tuple[Unit, ...]:
-        """Return what a look at one picture, sound or text (of 100 characters) costs."""
+        """Return what a look at one image, sound or text (of 100 characters) costs."""
         return (Unit(self.id, self.flops(target), STAGE),)
 
     def flops(self, target: Target) -> int:
@@ -190,11 +195,11 @@ class Detector(Defense):
         model = self.ready.model
         if target.space.kind == "text":
             with counting() as counter:
-                self.suspicion(target, (TEXT,), model)
+                self.row_scores(target, (TEXT,), model)
             return counter.flops
         blank = torch.zeros(1, *target.space.shape, device=target.device)  # type: ignore[attr-defined]
         with counting() as counter:
-            self.suspicion(target, blank, model)
+            self.row_scores(target, blank, model)
         return counter.flops // frames_of(target.space)
 
     def fingerprint(self) -> str:
@@ -204,10 +209,20 @@ class Detector(Defense):
             store.register_buffer(key, value)
         return digest(f"{self} {self.ready.threshold!r}", [store])
 
+    def state(self) -> Mapping[str, Tensor]:
+        """See :meth:`Defense.state`; what scikit-learn fitted is arrays."""
+        model = {MODEL + key: value.detach().cpu().contiguous() for key, value in self.ready.model.items()}
+        return {**model, THRESHOLD: torch.tensor([self.ready.threshold], dtype=torch.float64)}
+
+    def with_state(self, state: Mapping[str, Tensor]) -> Self:
+        """See :meth:`Defense.with_state`."""
+        model = {key.removeprefix(MODEL): value for key, value in state.items() if key.startswith(MODEL)}
+        self._check_state(state, [MODEL + key for key in model] + [THRESHOLD])
+        return replace(self, fitted=Trained(model, state[THRESHOLD].item()))
+
     def save(self, path: Path) -> None:
         """Write what was learned as safetensors."""
-        threshold = torch.tensor([self.ready.threshold], dtype=torch.float64)
-        save_file({**{f"model.{key}": value for key, value in self.ready.model.items()}, "threshold": threshold}, path)
+        save_file(dict(self.state()), path)
 
     def load(self, path: Path) -> Self:
         """Return this detector with what :meth:`save` wrote.
@@ -216,11 +231,9 @@ class Detector(Defense):
             DataError: if the file is no such file.
         """
         try:
-            found = load_file(path)
-            threshold = found.pop("threshold").item()
-        except (OSError, SafetensorError, KeyError) as error:
+            return self.with_state(load_file(path))
+        except (OSError, SafetensorError, DataError) as error:
             raise DataError(f"expected a fitted detector in {path}, got none: {error}; fit it again") from error
-        return replace(self, fitted=Fitted({key.removeprefix("model."): found[key] for key in found}, threshold))
 
 
 @torch.no_grad()

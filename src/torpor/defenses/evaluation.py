@@ -13,8 +13,8 @@ from torpor.core.errors import DataError, UsageError
 from torpor.data.sets import DataSet
 from torpor.defenses.base import LEARNED
 from torpor.defenses.detector import CALIBRATED, Detector
-from torpor.defenses.twins import Twins, attack_twins
-from torpor.defenses.wrapped import frames_of
+from torpor.defenses.layer import frames_of
+from torpor.defenses.pairs import Pairs, attack_pairs
 from torpor.metrics.roc import auroc, auroc_ci95, balanced_accuracy, best_threshold, fewest, flagged, threshold_at
 from torpor.targets.base import Target
 
@@ -54,7 +54,7 @@ class Verdict:
         tpr_5: the same at 5 %.
         fpr_5: the same at 5 %.
         balanced_accuracy: at the machine's own threshold, the study's figure; None if it has none.
-        balanced_accuracy_chosen: at the threshold that was best on validation twins of ``fitted_on``, or of
+        balanced_accuracy_chosen: at the threshold that was best on validation pairs of ``fitted_on``, or of
             ``tested_on`` if it learns from none.
     """
 
@@ -82,8 +82,8 @@ def evaluate_detectors(
 ) -> dict[str, Any]:
     """Fit every detector on every attack and judge it on all attacks, ready for JSON.
 
-    Inputs to learn from, to calibrate on and to judge on are those of three disjoint splits, and an attacked twin is
-    always in the split of its clean input. Attacks that learn something first do so on the train split.
+    Inputs to learn from, to calibrate on and to judge on are those of three disjoint splits, and both of a pair are
+    always in the same split. Attacks that learn something first do so on the train split.
 
     Args:
         target: what the attacks and the detectors are for.
@@ -95,7 +95,7 @@ def evaluate_detectors(
 
     Returns:
         ``"splits"``: for each split the number of clean inputs, how many of them were attacked, and by attack the
-        number of twins and their slowdown;
+        number of pairs and their slowdown;
         ``"detectors"``: for each kind where it looks and its FLOPs per input, also as a share of
         the mean clean input's;
         ``"verdicts"``: one :class:`Verdict` as a dict for each detector, attack that it learned from, and attack.
@@ -103,13 +103,13 @@ def evaluate_detectors(
     Raises:
         DataError: if no attack found a costlier input in some split.
     """
-    twins = craft_twins(target, attacks, data, sizes, seed)
-    return judge_detectors(target, detectors, twins, seed)
+    pairs = craft_pairs(target, attacks, data, sizes, seed)
+    return judge_detectors(target, detectors, pairs, seed)
 
 
-def craft_twins(
+def craft_pairs(
     target: Target, attacks: Mapping[str, Attack], data: DataSet, sizes: Sizes, seed: int = 0
-) -> dict[str, Twins]:
+) -> dict[str, Pairs]:
     """Attack the first inputs of each split; see :func:`evaluate_detectors`."""
     fitted: dict[str, Attack] = {}
     found = {}
@@ -127,27 +127,27 @@ def craft_twins(
                 )
                 for name, attack in attacks.items()
             }
-        found[split] = attack_twins(target, fitted, inputs, references, seed, count)
+        found[split] = attack_pairs(target, fitted, inputs, references, seed, count)
     return found
 
 
 def judge_detectors(
-    target: Target, detectors: Sequence[Detector], twins: Mapping[str, Twins], seed: int = 0
+    target: Target, detectors: Sequence[Detector], pairs: Mapping[str, Pairs], seed: int = 0
 ) -> dict[str, Any]:
-    """Fit and judge detectors on the twins of :func:`craft_twins`; see :func:`evaluate_detectors`."""
+    """Fit and judge detectors on the pairs of :func:`craft_pairs`; see :func:`evaluate_detectors`."""
     if len({detector.id for detector in detectors}) < len(detectors):
         raise UsageError("expected detectors of different kinds, got one twice; leave one out")
     verdicts: list[Verdict] = []
     costs = {}
     for detector in detectors:
-        for attack in twins["train"].attacked if detector.contrasts else (None,):
-            fitted = _fitted(detector, target, twins, attack, seed)
-            verdicts += _judge(fitted, target, twins, attack)
+        for attack in pairs["train"].attacked if detector.contrasts else (None,):
+            fitted = _fitted(detector, target, pairs, attack, seed)
+            verdicts += _judge(fitted, target, pairs, attack)
             flops = frames_of(target.space) * sum(unit.flops for unit in fitted.units(target))
             costs[detector.id] = {
                 "looks": detector.looks,
                 "flops": flops,
-                "share": flops / twins["test"].cost,
+                "share": flops / pairs["test"].cost,
                 "share_static": flops / target.prices.cost(target.static_work()).item(),
             }
     splits = {
@@ -157,21 +157,21 @@ def judge_detectors(
             "attacked": {name: len(found) for name, found in both.attacked.items()},
             "slowdown": dict(both.slowdown),
         }
-        for split, both in twins.items()
+        for split, both in pairs.items()
     }
     return {"splits": splits, "detectors": costs, "verdicts": [asdict(verdict) for verdict in verdicts]}
 
 
-def _fitted(detector: Detector, target: Target, twins: Mapping[str, Twins], attack: str | None, seed: int) -> Detector:
-    train = twins["train"]
+def _fitted(detector: Detector, target: Target, pairs: Mapping[str, Pairs], attack: str | None, seed: int) -> Detector:
+    train = pairs["train"]
     strange = train.clean[:0] if attack is None else train.attacked[attack]
     clean = train.clean if attack is None else train.clean[: train.paired]
     any_rate = replace(detector, fpr=0.5)  # thresholds are chosen when it is judged
-    return any_rate.fit(target, clean, strange, twins["validation"].clean, seed)
+    return any_rate.fit(target, clean, strange, pairs["validation"].clean, seed)
 
 
-def _judge(detector: Detector, target: Target, twins: Mapping[str, Twins], attack: str | None) -> list[Verdict]:
-    validation, test = twins["validation"], twins["test"]
+def _judge(detector: Detector, target: Target, pairs: Mapping[str, Pairs], attack: str | None) -> list[Verdict]:
+    validation, test = pairs["validation"], pairs["test"]
     calibration, clean = detector.score(target, validation.clean), detector.score(target, test.clean)
     found = []
     for name, inputs in test.attacked.items():

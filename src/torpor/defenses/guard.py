@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from torpor.attacks.base import Attack
 from torpor.core.batches import Samples, take
 from torpor.core.errors import UsageError
 from torpor.data.sets import DataSet
 from torpor.defenses.base import LEARNED, Defense
-from torpor.defenses.wrapped import frames_of
+from torpor.defenses.layer import frames_of
 from torpor.targets.base import Target
 
 SHARE = 0.999
@@ -25,6 +26,8 @@ FIT_LIMIT = 1000
 """Clean samples that a guard is fitted on at most; of videos, frames."""
 CHUNK = 64
 """Samples that are run together for that."""
+KINDS = {int: torch.int64, float: torch.float64}
+"""How learned numbers are stored."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,30 @@ class Guard(Defense):
         """See :meth:`Defense.defend`."""
         self.check(target)
         guarded = self.bounded(target)
-        guarded.name = f"{target.name} behind {self.name}"
+        guarded.name = f"{target.name} defended by {self.name}"
         return guarded
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the fields, numbers, that :meth:`fit` sets for this setting."""
+        return ()
 
     @property
     def unset(self) -> bool:
         """Whether there is something left to learn."""
-        return self.learns
+        return any(getattr(self, name) is None for name in self.needs)
+
+    def state(self) -> Mapping[str, Tensor]:
+        """See :meth:`Defense.state`."""
+        if self.unset:
+            raise UsageError(f"expected a fitted guard, got {self.name} before fit(); fit it on clean inputs")
+        values = {name: getattr(self, name) for name in self.needs}
+        return {name: torch.tensor(value, dtype=KINDS[type(value)]) for name, value in values.items()}
+
+    def with_state(self, state: Mapping[str, Tensor]) -> Self:
+        """See :meth:`Defense.with_state`."""
+        self._check_state(state, self.needs)
+        return replace(self, **{name: value.item() for name, value in state.items()})
 
     @abstractmethod
     def bounded(self, target: Any) -> Target:  # noqa: ANN401 - of the kind that it applies to
@@ -57,7 +77,7 @@ class Guard(Defense):
     def prepared(
         self, target: Target, data: DataSet, attacks: Sequence[Attack], seed: int, learned: int = LEARNED
     ) -> Self:
-        """See :meth:`Defense.prepared`; what is not set is learned from clean samples of the validation split."""
+        """See :meth:`Defense.prepared`; what is neither set nor learned is learned from clean validation samples."""
         if not self.unset:
             return self
         self.check(target)
@@ -85,11 +105,6 @@ class Cap(Guard):
     def __post_init__(self) -> None:
         if self.most is not None and self.most < 1:
             raise UsageError(f"expected a cap of 1 or more behind {self.id}:, got {self.most}; such as {self.id}:100")
-
-    @property
-    def unset(self) -> bool:
-        """See :attr:`Guard.unset`."""
-        return self.most is None
 
 
 def chunks(inputs: Samples) -> Iterator[Samples]:

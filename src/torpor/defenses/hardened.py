@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torpor.attacks.deepsloth import PAPER
 from torpor.core.errors import UsageError
 from torpor.core.paper import Paper
 from torpor.defenses.base import Defense
 from torpor.targets.base import Target
-from torpor.targets.early_exit import EarlyExitTarget
 from torpor.targets.exit_rules import ExitRule
 from torpor.targets.resolve import HARDENED_SUFFIX, load_target, target_names
 
@@ -42,11 +41,12 @@ class Hardened(Defense):
         Raises:
             UsageError: if there is no such target, or its weights are not there; it says how to train them.
         """
-        hardened = self._hardened(target)
-        if isinstance(target, EarlyExitTarget) and isinstance(hardened, EarlyExitTarget):
-            hardened.rule = same_rule(target, hardened.named_rules)
-        hardened.name = f"{target.name} behind {self.name}"
-        return hardened
+        hardened: Any = self._hardened(target)
+        if target.offers("rule", "named_rules") and hardened.offers("with_rule", "named_rules"):
+            hardened = hardened.with_rule(same_rule(target, hardened.named_rules))
+        hardened.name = f"{target.name} defended by {self.name}"
+        found: Target = hardened
+        return found
 
     def _hardened(self, target: Target) -> Target:
         if self.applies_to(target):
@@ -59,9 +59,10 @@ class Hardened(Defense):
         )
 
 
-def same_rule(target: EarlyExitTarget, named: Mapping[str, ExitRule]) -> ExitRule:
+def same_rule(target: Any, named: Mapping[str, ExitRule]) -> ExitRule:  # noqa: ANN401 - one that has rules
     """Return the rule among ``named`` that is called as the target's own; else the target's own."""
+    own: ExitRule = target.rule
     for name, rule in target.named_rules.items():
-        if rule == target.rule and name in named:
+        if rule == own and name in named:
             return named[name]
-    return target.rule
+    return own

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 
@@ -15,7 +15,6 @@ from torpor.defenses.guard import FIT_LIMIT, benign_most, chunks
 from torpor.defenses.loop_stop import LoopStop
 from torpor.defenses.step_budget import StepBudget
 from torpor.targets.base import Target
-from torpor.targets.steps import StepTarget
 from torpor.targets.stops import EndHazard, cumulative_hazard, end_probability
 
 ROOM = 2.0
@@ -43,23 +42,25 @@ class HazardMonitor(StepBudget):
     threshold: float | None = None
 
     @property
-    def unset(self) -> bool:
-        """See :attr:`Guard.unset`."""
-        return self.threshold is None
+    def needs(self) -> tuple[str, ...]:
+        """See :attr:`Guard.needs`."""
+        return (*super().needs, "threshold")
 
     @classmethod
     def applies_to(cls, target: Target) -> bool:
         """See :meth:`Defense.applies_to`; beam search cannot be stopped."""
         return LoopStop.applies_to(target)
 
-    def bounded(self, target: StepTarget) -> StepTarget:
+    def bounded(self, target: Any) -> Target:  # noqa: ANN401 - any target that iterates
         """See :meth:`Guard.bounded`."""
         if self.threshold is None:
             raise UsageError(f"expected a fitted guard, got {self.name} before fit(); fit it on clean inputs")
-        return super().bounded(target).with_stop(EndHazard(self.threshold))
+        guarded: Any = super().bounded(target)
+        stopped: Target = guarded.with_stop(EndHazard(self.threshold))
+        return stopped
 
     @torch.no_grad()
-    def fit(self, target: StepTarget, inputs: Samples) -> Self:
+    def fit(self, target: Any, inputs: Samples) -> Self:  # noqa: ANN401
         """See :meth:`Guard.fit`."""
         clean, reached = list[Outcome](), list[float]()
         for some in chunks(inputs):

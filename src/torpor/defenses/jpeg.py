@@ -13,7 +13,7 @@ from torpor.core.paper import Paper
 from torpor.core.space import InputSpace
 from torpor.defenses.jpeg_codec import BLOCK, codec_flops, near_round_trip, round_trip
 from torpor.defenses.settings import within
-from torpor.defenses.transform import Transform, picture_shape
+from torpor.defenses.transform import Transform, image_shape
 
 QUALITIES = (90, 75, 50, 25)
 """From which random qualities are drawn."""
@@ -58,7 +58,7 @@ class JPEG(Transform):
 
     def flops(self, space: InputSpace) -> int:
         """Return the FLOPs of coding and decoding; see :func:`~torpor.defenses.jpeg_codec.codec_flops`."""
-        return codec_flops(*picture_shape(space))
+        return codec_flops(*image_shape(space))
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class RandomJPEG(Transform):
 
     def flops(self, space: InputSpace) -> int:
         """Return the FLOPs of coding and decoding; see :func:`~torpor.defenses.jpeg_codec.codec_flops`."""
-        return codec_flops(*picture_shape(space))
+        return codec_flops(*image_shape(space))
 
 
 def _drawn(generators: list[torch.Generator]) -> list[int]:
@@ -132,7 +132,7 @@ class BlockJPEG(JPEG):
 
     def flops(self, space: InputSpace) -> int:
         """Return the FLOPs of coding and decoding all blocks; see :func:`~torpor.defenses.jpeg_codec.codec_flops`."""
-        channels, height, width = picture_shape(space)
+        channels, height, width = image_shape(space)
         return -(-height // BLOCK) * -(-width // BLOCK) * codec_flops(channels, BLOCK, BLOCK)
 
 

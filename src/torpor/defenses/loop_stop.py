@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from torpor.core.batches import Samples
 from torpor.defenses.guard import benign_most, chunks, known
 from torpor.defenses.step_budget import StepBudget
 from torpor.targets.base import Target
-from torpor.targets.steps import StepTarget
 from torpor.targets.stops import Repetition, most_repeats
 
 LEAST = 3
@@ -33,20 +32,22 @@ class LoopStop(StepBudget):
     repeats: int | None = None
 
     @property
-    def unset(self) -> bool:
-        """See :attr:`Guard.unset`."""
-        return self.repeats is None
+    def needs(self) -> tuple[str, ...]:
+        """See :attr:`Guard.needs`."""
+        return (*super().needs, "repeats")
 
     @classmethod
-    def applies_to(cls, target: Target) -> bool:
+    def applies_to(cls, target: Any) -> bool:  # noqa: ANN401
         """See :meth:`Defense.applies_to`; beam search cannot be stopped."""
-        return isinstance(target, StepTarget) and target.stoppable
+        return super().applies_to(target) and target.offers("with_stop") and bool(target.stoppable)
 
-    def bounded(self, target: StepTarget) -> StepTarget:
+    def bounded(self, target: Any) -> Target:  # noqa: ANN401 - any target that iterates
         """See :meth:`Guard.bounded`."""
-        return super().bounded(target).with_stop(Repetition(known(self.repeats, self.name)))
+        guarded: Any = super().bounded(target)
+        stopped: Target = guarded.with_stop(Repetition(known(self.repeats, self.name)))
+        return stopped
 
-    def fit(self, target: StepTarget, inputs: Samples) -> Self:
+    def fit(self, target: Any, inputs: Samples) -> Self:  # noqa: ANN401
         """See :meth:`Guard.fit`."""
         clean = [target.run(some) for some in chunks(inputs)]
         repeats = [most_repeats(output.ids) for outcome in clean for output in outcome.outputs]

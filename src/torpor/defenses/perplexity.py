@@ -1,10 +1,10 @@
-"""Perplexity: a text that no one would write is suspicious."""
+"""Perplexity: a text that no one would write is rejected."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -15,7 +15,6 @@ from torpor.core.paper import Paper
 from torpor.defenses.detector import TEXT, Detector
 from torpor.defenses.models import Tensors
 from torpor.targets.base import Target
-from torpor.targets.steps import TextTarget
 
 PAPER = Paper(
     "Detecting Language Model Attacks with Perplexity", "Alon and Kamfonas", "arXiv", 2023, "arXiv:2308.14132"
@@ -51,9 +50,8 @@ class Perplexity(Detector):
         """Return the FLOPs of a text of 100 characters; by counts, five for each of the three orders per character."""
         return 3 * 5 * len(TEXT) if self.ready.model else super().flops(target)
 
-    def suspicion(self, target: Target, inputs: Sequence[str], model: Tensors) -> Tensor:
-        """See :meth:`Detector.suspicion`."""
-        assert isinstance(target, TextTarget)
+    def row_scores(self, target: Target, inputs: Sequence[str], model: Tensors) -> Tensor:
+        """See :meth:`Detector.row_scores`."""
         score = _by_characters(model) if model else _by_target(target)
         return torch.stack([score(text) for text in inputs])
 
@@ -61,14 +59,15 @@ class Perplexity(Detector):
 class _by_target:  # noqa: N801 - reads as a function
     """Score a text by a language model, float64 ``[]``."""
 
-    def __init__(self, target: TextTarget) -> None:
-        self.target, self.matrix = target, target.embedding_matrix()
+    def __init__(self, target: Any) -> None:  # noqa: ANN401 - one that continues texts
+        self.target = target
+        self.matrix: Tensor = target.embedding_matrix()
 
     def __call__(self, text: str) -> Tensor:
         ids = torch.tensor(self.target.space.codec.encode(text), device=self.matrix.device)
         if len(ids) < 2:  # the first token has nothing before it
             return self.matrix.new_zeros((), dtype=torch.float64)
-        scores = self.target.soft_logits(self.matrix[ids].unsqueeze(0))[0, :-1].to(torch.float64)
+        scores: Tensor = self.target.soft_logits(self.matrix[ids].unsqueeze(0))[0, :-1].to(torch.float64)
         return -scores.log_softmax(-1).gather(1, ids[1:, None]).mean()
 
 

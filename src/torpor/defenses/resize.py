@@ -13,19 +13,19 @@ from torch import Tensor
 from torpor.core.paper import Paper
 from torpor.core.space import InputSpace
 from torpor.defenses.settings import within
-from torpor.defenses.transform import Transform, picture_shape
+from torpor.defenses.transform import Transform, image_shape
 
 
 @dataclass(frozen=True)
 class ResizePad(Transform):
-    """Shrink each picture to a random size, and put it at a random place on black.
+    """Shrink each image to a random size, and put it at a random place on black.
 
-    The paper enlarges 299 pixels to at most 331; a target has pictures of one size, so they are shrunk by as much: to
+    The paper enlarges 299 pixels to at most 331; a target has images of one size, so they are shrunk by as much: to
     90 % at most. Pixels in between are interpolated bilinearly. The transform is its own surrogate, with the same draw;
     boxes that are found are moved back to where they belong.
 
     Attributes:
-        least: smallest side in percent of the picture's, 50 to 99.
+        least: smallest side in percent of the image's, 50 to 99.
 
     >>> ResizePad.parse("").name
     'resize-pad:90'
@@ -52,9 +52,9 @@ class ResizePad(Transform):
         """See :meth:`Transform.surrogate`."""
         size = (inputs.shape[2], inputs.shape[3])
         moved = []
-        for picture, generator in zip(inputs, generators, strict=True):
+        for image, generator in zip(inputs, generators, strict=True):
             (height, width), (top, left) = self._draw(size, generator)
-            small = F.interpolate(picture.unsqueeze(0), (height, width), mode="bilinear", align_corners=False)
+            small = F.interpolate(image.unsqueeze(0), (height, width), mode="bilinear", align_corners=False)
             moved.append(F.pad(small, (left, size[1] - width - left, top, size[0] - height - top)))
         return torch.cat(moved)
 
@@ -76,4 +76,4 @@ class ResizePad(Transform):
 
     def flops(self, space: InputSpace) -> int:
         """Return 8 for each value: four multiply-adds of the bilinear interpolation, at the largest size."""
-        return 8 * math.prod(picture_shape(space))
+        return 8 * math.prod(image_shape(space))

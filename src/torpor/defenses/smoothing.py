@@ -16,7 +16,7 @@ from torch import Tensor
 from torpor.core.paper import Paper
 from torpor.core.space import InputSpace
 from torpor.defenses.settings import library, within
-from torpor.defenses.transform import Transform, picture_shape
+from torpor.defenses.transform import Transform, image_shape
 from torpor.targets.base import Target
 
 PATCH = 7
@@ -77,7 +77,7 @@ class Median(Transform):
     def flops(self, space: InputSpace) -> int:
         """Return the comparisons that sort a window by binary insertion, ``n ceil(log2 n)`` for each of its values."""
         count = self.size**2
-        return math.prod(picture_shape(space)) * count * math.ceil(math.log2(count))
+        return math.prod(image_shape(space)) * count * math.ceil(math.log2(count))
 
 
 @dataclass(frozen=True)
@@ -114,13 +114,13 @@ class NonLocalMeans(Transform):
 
     def forward(self, inputs: Tensor, generators: list[torch.Generator]) -> Tensor:
         """See :meth:`Transform.forward`."""
-        pictures = inputs.detach().to("cpu", torch.float64).numpy()
-        return torch.from_numpy(np.stack([self._smooth(picture) for picture in pictures])).to(inputs).clamp(0, 1)
+        images = inputs.detach().to("cpu", torch.float64).numpy()
+        return torch.from_numpy(np.stack([self._smooth(image) for image in images])).to(inputs).clamp(0, 1)
 
-    def _smooth(self, picture: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return one picture ``[C, H, W]`` smoothed."""
-        height, width = picture.shape[1:]
-        thick = np.pad(picture, ((0, 0), (0, height == 1), (0, width == 1)), mode="edge")  # sides of 1 would be dropped
+    def _smooth(self, image: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return one image ``[C, H, W]`` smoothed."""
+        height, width = image.shape[1:]
+        thick = np.pad(image, ((0, 0), (0, height == 1), (0, width == 1)), mode="edge")  # sides of 1 would be dropped
         found = _restoration().denoise_nl_means(
             thick[0] if len(thick) == 1 else thick,
             patch_size=PATCH,
@@ -138,7 +138,7 @@ class NonLocalMeans(Transform):
         ``5 C + 8`` each: 3 for each channel's squared difference and their sum, 5 for the sum over a patch by running
         sums, 2 for the weight and 1 for the sum of weights, 2 for each channel's weighted sum; then ``C`` divisions.
         """
-        channels, height, width = picture_shape(space)
+        channels, height, width = image_shape(space)
         return height * width * ((2 * REACH + 1) ** 2 * (5 * channels + 8) + channels)
 
 

@@ -1,4 +1,4 @@
-"""Feature squeezing: an input whose squeezed versions make the target say something else is suspicious."""
+"""Feature squeezing: an input whose squeezed versions make the target say something else is rejected."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from torpor.core.batches import Samples
+from torpor.core.errors import UsageError
 from torpor.core.paper import Paper
-from torpor.core.signals import GateSignals, Signals, StepSignals
 from torpor.core.space import VideoSpace
 from torpor.defenses.detector import Detector
+from torpor.defenses.layer import frames_of
 from torpor.defenses.models import Tensors
-from torpor.defenses.wrapped import frames_of
 from torpor.targets.base import Target
-from torpor.targets.steps import StepTarget
 
 PAPER = Paper(
     "Feature Squeezing: Detecting Adversarial Examples in Deep Neural Networks",
@@ -27,7 +26,7 @@ PAPER = Paper(
     "arXiv:1704.01155",
 )
 LEVELS = 15
-"""Gray levels above black of a picture squeezed to 4 bits."""
+"""Gray levels above black of an image squeezed to 4 bits."""
 WINDOW = 3
 """Pixels per side of the median filter."""
 STEPS = 8
@@ -36,13 +35,13 @@ STEPS = 8
 
 @dataclass(frozen=True)
 class Squeeze(Detector):
-    """Flag pictures by the larger of two distances: to the target's signals at 4 bits, and behind a median filter.
+    """Flag images by the larger of two distances: to the target's signals at 4 bits, and behind a median filter.
 
     The distance is the L1 distance between class probabilities, the mean over all exits (early exit); between the
     probabilities of the next token, the mean over the first 8 steps (iteration); or between the scores of all boxes,
     as a share of their sum (detection). It learns nothing from attacks; calibration inputs give the threshold.
 
-    It runs the target on three pictures before the target runs: it costs three times what the target does, and must
+    It runs the target on three images before the target runs: it costs three times what the target does, and must
     therefore stop more than it costs.
     """
 
@@ -55,13 +54,13 @@ class Squeeze(Detector):
         """Return nothing: there is nothing to learn."""
         return {}
 
-    def suspicion(self, target: Target, inputs: Tensor, model: Tensors) -> Tensor:
-        """See :meth:`Detector.suspicion`."""
+    def row_scores(self, target: Any, inputs: Tensor, model: Tensors) -> Tensor:  # noqa: ANN401 - any family's
+        """See :meth:`Detector.row_scores`."""
         if isinstance(target.space, VideoSpace):
-            return self.suspicion(target.detector, inputs.flatten(0, 1), model)  # type: ignore[attr-defined]
+            return self.row_scores(target.detector, inputs.flatten(0, 1), model)
         seen = _short(target)
-        plain = _says(seen.signals(inputs))
-        found = [_distance(plain, _says(seen.signals(version))) for version in (fewer_bits(inputs), median(inputs))]
+        plain = _says(seen, inputs)
+        found = [_distance(plain, _says(seen, version)) for version in (fewer_bits(inputs), median(inputs))]
         return torch.stack(found).amax(0)
 
     def flops(self, target: Target) -> int:
@@ -71,7 +70,7 @@ class Squeeze(Detector):
 
 
 def fewer_bits(inputs: Tensor) -> Tensor:
-    """Return pictures in 4 bits per channel; gradients pass straight through.
+    """Return images in 4 bits per channel; gradients pass straight through.
 
     >>> fewer_bits(torch.tensor([0.0, 0.05, 1.0])).tolist()
     [0.0, 0.06666667014360428, 1.0]
@@ -80,7 +79,7 @@ def fewer_bits(inputs: Tensor) -> Tensor:
 
 
 def median(inputs: Tensor) -> Tensor:
-    """Return pictures ``[B, C, H, W]`` behind a median filter of 3 x 3 pixels, edges mirrored.
+    """Return images ``[B, C, H, W]`` behind a median filter of 3 x 3 pixels, edges mirrored.
 
     >>> spot = torch.zeros(1, 1, 5, 5)
     >>> spot[..., 2, 2] = 1
@@ -92,18 +91,20 @@ def median(inputs: Tensor) -> Tensor:
     return windows.median(-1).values
 
 
-def _short(target: Target) -> Any:  # noqa: ANN401 - a target of the same kind
-    return target.with_cap(min(STEPS, target.cap)) if isinstance(target, StepTarget) else target
+def _short(target: Any) -> Any:  # noqa: ANN401 - a target of the same kind
+    return target.with_cap(min(STEPS, target.cap)) if target.offers("with_cap") else target
 
 
-def _says(signals: Signals) -> Tensor:
-    """Return what is compared, ``[B, N, C]``."""
-    if isinstance(signals, GateSignals):
-        return signals.logits.softmax(-1)
-    if isinstance(signals, StepSignals):
-        said = signals.logits.softmax(-1) * signals.mask.unsqueeze(-1)
-        return F.pad(said, (0, 0, 0, STEPS - said.shape[1]))  # no token behind the end
-    return signals.scores
+def _says(target: Any, images: Tensor) -> Tensor:  # noqa: ANN401
+    """Return what is compared, ``[B, N, C]``, of decoders always :data:`STEPS` steps: no token behind the end.
+
+    Raises:
+        UsageError: if the target's family does not say.
+    """
+    said: Tensor | None = target.family.answers(target, target.signals(images))
+    if said is None:
+        raise UsageError(f"expected a family whose answers can be compared, got {target.family.id}; write answers()")
+    return F.pad(said, (0, 0, 0, STEPS - said.shape[1])) if target.offers("with_cap") else said
 
 
 def _distance(one: Tensor, other: Tensor) -> Tensor:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from torpor.core.batches import Samples
 from torpor.core.outcome import Outcome
 from torpor.defenses.guard import Cap, benign_most, chunks, known
 from torpor.targets.base import Target
-from torpor.targets.steps import STEP, StepTarget
+from torpor.targets.steps import STEP
 
 
 @dataclass(frozen=True)
@@ -28,21 +28,27 @@ class StepBudget(Cap):
 
     learned: int | None = None
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """See :attr:`Guard.needs`."""
+        return ("learned",) if self.most is None else ()
+
     @classmethod
     def applies_to(cls, target: Target) -> bool:
         """See :meth:`Defense.applies_to`."""
-        return isinstance(target, StepTarget)
+        return target.offers("with_cap", "iterations")
 
-    def bounded(self, target: StepTarget) -> StepTarget:
+    def bounded(self, target: Any) -> Target:  # noqa: ANN401 - any target that iterates
         """See :meth:`Guard.bounded`."""
         most = known(self.learned if self.most is None else self.most, self.name)
-        return target.with_cap(min(most, target.cap))
+        guarded: Target = target.with_cap(min(most, target.cap))
+        return guarded
 
-    def fit(self, target: StepTarget, inputs: Samples) -> Self:
+    def fit(self, target: Any, inputs: Samples) -> Self:  # noqa: ANN401
         """See :meth:`Guard.fit`."""
         return self.learn(target, [target.run(some) for some in chunks(inputs)]) if self.most is None else self
 
-    def learn(self, target: StepTarget, clean: list[Outcome]) -> Self:
+    def learn(self, target: Any, clean: list[Outcome]) -> Self:  # noqa: ANN401
         """Return the guard with a budget that fits these runs."""
         steps = [count for outcome in clean for count in target.iterations(outcome.work).tolist()]
         return replace(self, learned=int(benign_most(steps)))

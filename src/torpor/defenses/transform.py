@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -15,15 +15,15 @@ from torpor.core.objects import Frames, Objects
 from torpor.core.objects import frames_of as objects_of
 from torpor.core.outcome import Outcome
 from torpor.core.seeds import sample_generators
-from torpor.core.signals import CandidateSignals, Signals
+from torpor.core.signals import Signals
 from torpor.core.space import ImageSpace, InputSpace, VideoSpace
 from torpor.core.text import TextSpace
 from torpor.core.units import Unit
 from torpor.core.work import Work
 from torpor.defenses.base import Defense
-from torpor.defenses.wrapped import STAGE, Layer, frames_of, wrap
+from torpor.defenses.layer import STAGE, Layer
+from torpor.defenses.wrapped import Wrapped
 from torpor.targets.base import Target
-from torpor.targets.candidates import CandidateTarget
 
 CHARACTERS = 100
 """Length of the text whose FLOPs transforms of texts state: their units run once per text."""
@@ -35,7 +35,7 @@ class Transform(Defense):
 
     Attributes:
         kinds: kinds of input spaces that it changes.
-        moves: whether it moves what a picture shows, so that boxes must be moved back.
+        moves: whether it moves what an image shows, so that boxes must be moved back.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("image", "video")
@@ -50,43 +50,43 @@ class Transform(Defense):
         """See :meth:`Defense.defend`."""
         self.check(target)
         unit = Unit(self.id, self.flops(target.space), STAGE)
-        return wrap(target, Before(self, (unit,)), f"{target.name} behind {self.name}")
+        return Wrapped(target, TransformLayer(self, (unit,)), f"{target.name} defended by {self.name}")
 
     @abstractmethod
     def forward(self, inputs: Samples, generators: list[torch.Generator]) -> Samples:
         """Return what the target sees: valid inputs of the same kind.
 
         Args:
-            inputs: pictures ``[B, C, H, W]`` in [0, 1], or a tuple of texts.
+            inputs: images ``[B, C, H, W]`` in [0, 1], or a tuple of texts.
             generators: one for each input, for defenses that draw at random.
         """
 
     def surrogate(self, inputs: Tensor, generators: list[torch.Generator]) -> Tensor:
-        """Return what :meth:`forward` does to pictures, nearly, but differentiably; the inputs themselves by default.
+        """Return what :meth:`forward` does to images, nearly, but differentiably; the inputs themselves by default.
 
         Gradients pass through it backward while :meth:`forward` goes forward (BPDA, Athalye et al., ICML 2018).
         """
         return inputs
 
     def restore(self, boxes: Tensor, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-        """Return where boxes ``[N, 4]`` that were found in a changed picture lie in the one that came in.
+        """Return where boxes ``[N, 4]`` that were found in a changed image lie in the one that came in.
 
         Args:
             boxes: left, top, right, bottom, in pixels.
-            size: height and width of the picture.
-            generator: that of the picture.
+            size: height and width of the image.
+            generator: that of the image.
         """
         return boxes
 
     @abstractmethod
     def flops(self, space: InputSpace) -> int:
-        """Return the FLOPs of :meth:`forward` on one picture, or on one text of :data:`CHARACTERS` characters."""
+        """Return the FLOPs of :meth:`forward` on one image, or on one text of :data:`CHARACTERS` characters."""
 
 
-def picture_shape(space: InputSpace) -> tuple[int, int, int]:
-    """Return channels, height and width of a picture, or of a frame.
+def image_shape(space: InputSpace) -> tuple[int, int, int]:
+    """Return channels, height and width of an image, or of a frame.
 
-    >>> picture_shape(VideoSpace((5, 3, 8, 6)))
+    >>> image_shape(VideoSpace((5, 3, 8, 6)))
     (3, 8, 6)
     """
     assert isinstance(space, ImageSpace | VideoSpace)
@@ -94,7 +94,7 @@ def picture_shape(space: InputSpace) -> tuple[int, int, int]:
     return channels, height, width
 
 
-class Before(Layer):
+class TransformLayer(Layer):
     """The layer of a transform.
 
     Args:
@@ -109,7 +109,7 @@ class Before(Layer):
     def run(self, inner: Target, inputs: Samples) -> Outcome:
         """See :meth:`Layer.run`."""
         outcome = inner.run(self.seen(inner.space, inputs))
-        if self.transform.moves and isinstance(inner, CandidateTarget):
+        if self.transform.moves and inner.offers("detector"):
             outcome = replace(outcome, outputs=self._restored(inputs, outcome.outputs))
         return replace(outcome, work=self.charge(outcome.work, self.times(inner.space)))
 
@@ -122,16 +122,16 @@ class Before(Layer):
         """See :meth:`Layer.signals`; forward exactly, backward through the surrogate."""
         seen = self.seen(inner.space, inputs.detach() if isinstance(inputs, Tensor) else inputs)
         if isinstance(inputs, Tensor) and inputs.requires_grad:
-            near = _by_picture(inner.space, inputs, self._draws(inputs), self.transform.surrogate)
+            near = _by_image(inner.space, inputs, self._draws(inputs), self.transform.surrogate)
             seen = _Instead.apply(near, seen)  # type: ignore[no-untyped-call]
         if isinstance(inputs, Tensor) or seen == inputs:
             found = inner.signals(seen)
         else:  # edits are made to what is sent, so its tokens count
             found = replace(inner.signals(inputs), work=inner.run(seen).work)
-        if self.transform.moves and isinstance(found, CandidateSignals):
-            found = replace(found, boxes=torch.stack(self._back(inputs, found.boxes)))
-        times = frames_of(inner.space) if len(found.work) == len(inputs) else 1
-        return replace(found, work=self.charge(found.work, times))
+        boxes = getattr(found, "boxes", None)
+        if self.transform.moves and boxes is not None:
+            found = replace(found, boxes=torch.stack(self._back(inputs, boxes)))
+        return replace(found, work=self.charge_rows(inner, found))
 
     def seen(self, space: InputSpace, inputs: Samples) -> Samples:
         """Return what the target inside sees of ``inputs``: a text as it was, if its changed form cannot be sent."""
@@ -141,23 +141,23 @@ class Before(Layer):
             pairs = zip(changed, inputs, strict=True)
             return tuple(text if text == own or space.problem(text) is None else own for text, own in pairs)
         with torch.no_grad():
-            return space.snap(_by_picture(space, inputs, self._draws(inputs), self.transform.forward))
+            return space.snap(_by_image(space, inputs, self._draws(inputs), self.transform.forward))
 
     def _draws(self, inputs: Samples) -> list[torch.Generator]:
         """Return one generator for each input: who sends the same input again gets the same draw."""
         if not self.transform.draws:
             return []
-        pictures = inputs.detach().flatten(0, -4) if isinstance(inputs, Tensor) and inputs.ndim > 4 else inputs
-        return sample_generators(pictures, self.seed, self.transform.name)
+        images = inputs.detach().flatten(0, -4) if isinstance(inputs, Tensor) and inputs.ndim > 4 else inputs
+        return sample_generators(images, self.seed, self.transform.name)
 
     def _back(self, inputs: Tensor, boxes: Iterable[Tensor]) -> list[Tensor]:
-        """Move the boxes of each picture, or of each frame, back to where they belong."""
+        """Move the boxes of each image, or of each frame, back to where they belong."""
         size = (inputs.shape[-2], inputs.shape[-1])
         pairs = zip(boxes, self._draws(inputs), strict=True)
         return [self.transform.restore(found, size, generator) for found, generator in pairs]
 
     def _restored(self, inputs: Tensor, outputs: Sequence[Objects | Frames]) -> tuple[Objects | Frames, ...]:
-        """Return what was found in pictures or videos, in the pixels of what came in."""
+        """Return what was found in images or videos, in the pixels of what came in."""
         frames = [objects for output in outputs for objects in objects_of(output)]
         moved = self._back(inputs, [objects.boxes for objects in frames])
         pairs = zip(frames, moved, strict=True)
@@ -166,9 +166,9 @@ class Before(Layer):
             next(objects) if isinstance(output, Objects) else tuple(next(objects) for _ in output) for output in outputs
         )
 
-    def redrawn(self) -> Layer:
+    def redrawn(self) -> Self:
         """See :meth:`Layer.redrawn`."""
-        return Before(self.transform, self.units, self.seed + 1) if self.transform.draws else self
+        return type(self)(self.transform, self.units, self.seed + 1) if self.transform.draws else self
 
     def calls(self, inputs: Samples) -> Iterator[tuple[list[int], Callable[[], object]]]:
         """See :meth:`Layer.calls`."""
@@ -195,8 +195,8 @@ class _Instead(torch.autograd.Function):
 Change = Callable[[Tensor, list[torch.Generator]], Tensor]
 
 
-def _by_picture(space: InputSpace, inputs: Tensor, draws: list[torch.Generator], change: Change) -> Tensor:
-    """Change each picture of a batch, or each frame of a batch of videos."""
+def _by_image(space: InputSpace, inputs: Tensor, draws: list[torch.Generator], change: Change) -> Tensor:
+    """Change each image of a batch, or each frame of a batch of videos."""
     if not isinstance(space, VideoSpace):
         return change(inputs, draws)
     return change(inputs.flatten(0, 1), draws).view_as(inputs)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from torpor.core.batches import Samples
 from torpor.core.measures import Measure
@@ -15,6 +16,7 @@ from torpor.core.signals import CandidateSignals
 from torpor.core.units import Behavior
 from torpor.core.work import Work
 from torpor.metrics.outputs import OBJECTS, output_summary
+from torpor.targets.candidate_traits import of_candidates
 from torpor.targets.family import Columns, Family
 from torpor.targets.stage_clock import stage_clock
 
@@ -64,3 +66,11 @@ class CandidateFamily(Family[Any]):
             return (found,) * count
         frame = Objects(torch.zeros(0, 4), numbers, torch.zeros(0), numbers)
         return ((frame,) * target.space.shape[0],) * count
+
+    def answers(self, target: Any, signals: CandidateSignals) -> Tensor:  # noqa: ANN401
+        """Return the scores of every box, for videos of each frame."""
+        return signals.scores
+
+    def traits(self, target: Any, signals: CandidateSignals) -> Tensor:  # noqa: ANN401
+        """See :func:`~torpor.targets.candidate_traits.of_candidates`; for videos, of each frame."""
+        return of_candidates(signals, target.nms.conf)

@@ -211,6 +211,10 @@ class CaptionerTarget(StepTarget):
     def _work(self, steps: Tensor) -> Work:
         return Work(torch.stack([torch.ones_like(steps), steps], 1))
 
+    def features(self, inputs: Tensor) -> Tensor:
+        """Return the mean of the encoder's features over positions, ``[B, D]``."""
+        return self.network.encode(inputs.to(self.device)).mean(1)
+
     def max_work(self, inputs: Tensor) -> Work:
         """Return one run of the encoder and ``cap`` decoder steps."""
         return self._work(torch.full((len(inputs),), self.cap))

@@ -25,7 +25,8 @@ from torpor.data.sets import DataSet
 from torpor.meters.flops import counting
 from torpor.metrics.detection import average_precision
 from torpor.targets.candidates import CANDIDATE, PAIR, CandidateTarget
-from torpor.targets.nms import CANDIDATE_FLOPS, NMS, PAIR_FLOPS, Kept, suppress, suppress_all
+from torpor.targets.nms import CANDIDATE_FLOPS, NMS, PAIR_FLOPS, Kept, capped, suppress, suppress_all
+from torpor.targets.pooled import pooled
 from torpor.targets.weights import digest
 
 BACKBONE = "backbone"
@@ -184,6 +185,13 @@ class DetectorTarget(CandidateTarget):
         work = torch.cat([torch.ones_like(counts[:, :1]), counts[:, : len(self.units) - 1]], 1)
         return CandidateSignals(boxes, scores, Work(work))
 
+    def features(self, inputs: Tensor) -> Tensor:
+        """Return the mean of each channel of each map of the network's ``pyramid``, if it has one, ``[B, F]``."""
+        pyramid: Callable[[Tensor], Sequence[Tensor]] | None = getattr(self.network, "pyramid", None)
+        if pyramid is None:
+            return pooled(inputs.to(self.device))
+        return torch.cat([each.mean((2, 3)) for each in pyramid(inputs.to(self.device))], 1)
+
     def max_work(self, inputs: Tensor) -> Work:
         """Return the work where every box is a candidate, all are compared with all, and as many are kept as may be."""
         most = torch.tensor([1, *self.nms.most(self.anchors, len(self.classes))])[: len(self.units)]
@@ -236,6 +244,15 @@ class DetectorTarget(CandidateTarget):
         for module in self.modules:
             module.to(device)
         return self
+
+    def rungs(self) -> int:
+        """See :meth:`Capped.rungs`: how many boxes are compared and kept, down to 1."""
+        return max(min(self.nms.max_nms, self.anchors * len(self.classes)), self.nms.max_det)
+
+    def at_rung(self, rung: int) -> Self:
+        """See :meth:`Capped.at_rung`."""
+        most = self.rungs() - rung
+        return self.with_nms(capped(self.nms, most, most))
 
     def with_nms(self, nms: NMS) -> Self:
         """Return a target that shares this one's networks but suppresses by other thresholds and caps."""

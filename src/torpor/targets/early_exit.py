@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn, Self
@@ -26,6 +27,8 @@ from torpor.targets.module import EarlyExitModule
 from torpor.targets.speed import in_pieces, store_channels_last
 from torpor.targets.weights import digest
 
+LEAST = 2
+"""Exits that must be left of a network: with one, there is nothing dynamic."""
 TIE = 2e-5
 """A margin this small is decided by a run of that sample alone: batched arithmetic may round differently."""
 
@@ -58,6 +61,7 @@ class EarlyExitTarget(GateTarget):
 
     family = EarlyExitFamily()
     mechanism = "early exit"
+    space: ImageSpace
 
     def __init__(
         self,
@@ -71,7 +75,7 @@ class EarlyExitTarget(GateTarget):
         named_rules: Mapping[str, ExitRule] | None = None,
     ) -> None:
         stages, heads = getattr(module, "stages", None), getattr(module, "heads", None)
-        if stages is None or heads is None or len(stages) != len(heads) or len(stages) < 2:
+        if stages is None or heads is None or len(stages) != len(heads) or len(stages) < LEAST:
             raise UsageError("expected a module with as many stages as heads, at least 2; see EarlyExitModule")
         self.name, self.rule = name, rule
         self._data, self.named_rules = data, dict(named_rules or {})
@@ -167,8 +171,8 @@ class EarlyExitTarget(GateTarget):
         return Work(self._counts[depth.cpu()])
 
     def max_work(self, inputs: Tensor) -> Work:
-        """Return one run of every unit."""
-        return Work(torch.ones(len(inputs), len(self.units), dtype=torch.int64))
+        """Return one run of every unit up to the last exit that samples may take."""
+        return Work(self._counts[-1:].expand(len(inputs), -1).clone())
 
     def signals(self, inputs: Tensor) -> GateSignals:
         """Evaluate every exit, differentiably."""
@@ -181,6 +185,25 @@ class EarlyExitTarget(GateTarget):
         margins = torch.stack([self.rule.log_odds(logits[:, : k + 1]) for k in range(len(parts) - 1)], dim=1)
         closed = (margins.detach() < 0).to(torch.int64).cumprod(1)
         return GateSignals(logits, margins, self._work(closed.sum(1)))
+
+    def exits(self, work: Work) -> Tensor:
+        """Return the last unit that ran for each sample, int64 ``[B]``; 0 where none did, since it was rejected."""
+        return ((work.counts[:, : len(self.units)] > 0).sum(1) - 1).clamp_min(0)
+
+    @property
+    def exit_costs(self) -> Tensor:
+        """Cumulative FLOPs at each exit as a share of the whole network's, float64 ``[K]``, ending in 1."""
+        flops = torch.tensor([unit.flops for unit in self.units], dtype=torch.float64).cumsum(0)
+        return flops / flops[-1] if flops[-1] > 0 else torch.full_like(flops, math.nan)
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """Return the mean of each channel of the last feature map ``[B, F]``; the last stage may end in logits."""
+        features = inputs.to(self.device)
+        for stage, _ in self.blocks[:-1]:
+            features = stage(features)
+            if features.ndim != 4:
+                features = features.flatten(1)
+        return features.mean((2, 3)) if features.ndim == 4 else features
 
     def details(self) -> dict[str, Any]:
         """Return the exit rule, the number of classes and the cost shares; see :meth:`Target.details`."""
@@ -234,20 +257,30 @@ class EarlyExitTarget(GateTarget):
         self.blocks = [(self._ready(stage), self._ready(head)) for stage, head in self.blocks]
         return self
 
-    def with_rule(self, text: str) -> Self:
+    def with_rule(self, rule: str | ExitRule) -> Self:
         """Return a target that shares this one's network but leaves by another rule.
 
         Args:
-            text: a named rule of this target, or one that :func:`~torpor.targets.parse_rule` reads.
+            rule: a rule, the name of one of this target's, or one that :func:`~torpor.targets.parse_rule` reads.
 
         Raises:
             UsageError: if it is neither.
         """
         named = ", ".join(self.named_rules)
-        if text.startswith("drop:") and text not in self.named_rules:
-            raise UsageError(f"expected a named rule of {self.name} ({named or 'it has none'}), got {text!r}")
+        if isinstance(rule, str) and rule.startswith("drop:") and rule not in self.named_rules:
+            raise UsageError(f"expected a named rule of {self.name} ({named or 'it has none'}), got {rule!r}")
         other = copy.copy(self)
-        other.rule = self.named_rules.get(text) or parse_rule(text)
+        other.rule = (self.named_rules.get(rule) or parse_rule(rule)) if isinstance(rule, str) else rule
+        return other
+
+    def with_heads(self, heads: Sequence[nn.Module]) -> Self:
+        """Return a target that shares this one's stages but has other heads, one per stage, which cost the same.
+
+        Its named rules are gone: their thresholds were chosen for the confidences of the heads that were there.
+        """
+        other = copy.copy(self)
+        other.named_rules = {}
+        other.blocks = [(stage, self._ready(head)) for (stage, _), head in zip(self.blocks, heads, strict=True)]
         return other
 
     def upto(self, exits: int) -> Self:
@@ -256,11 +289,21 @@ class EarlyExitTarget(GateTarget):
         Raises:
             UsageError: if that leaves fewer than two exits, or more than there are.
         """
-        if not 2 <= exits <= len(self.blocks):
-            raise UsageError(f"expected 2 to {len(self.blocks)} exits of {self.name}, got {exits}")
+        if not LEAST <= exits <= len(self.blocks):
+            raise UsageError(f"expected {LEAST} to {len(self.blocks)} exits of {self.name}, got {exits}")
         other = copy.copy(self)
         other.blocks, other.units = self.blocks[:exits], self.units[:exits]
         other._sample_bytes, other._counts = self._sample_bytes[:exits], self._counts[:exits, :exits]
+        return other
+
+    def rungs(self) -> int:
+        """See :meth:`Capped.rungs`: the last exit that samples may take."""
+        return len(self.blocks) - LEAST + 1
+
+    def at_rung(self, rung: int) -> Self:
+        """See :meth:`Capped.at_rung`; unlike :meth:`upto`, all units are still there, and the last ones never run."""
+        other = self.upto(len(self.blocks) - rung)
+        other.units, other._counts = self.units, self._counts[: len(other.blocks)]
         return other
 
     def fingerprint(self) -> str:

@@ -125,6 +125,13 @@ class Family(ABC, Generic[TargetT]):
         """
         raise UsageError(f"expected {self.id} targets to say what a rejected input returns, got none; write blank()")
 
+    def answers(self, target: TargetT, signals: Any) -> Tensor | None:  # noqa: ANN401 - of this family's type
+        """Return what a run says, as shares from 0 to 1 ``[B, N, C]``, differentiable; None if it is not so.
+
+        Two runs that say the same have the same shares: such as class probabilities at each exit or decoder step.
+        """
+        return None
+
     def traits(self, target: TargetT, signals: Any) -> Tensor | None:  # noqa: ANN401 - of this family's type
         """Return what a detector of traces reads of a run, ``[B, F]``, differentiable; None if there is nothing."""
         return None

@@ -16,6 +16,7 @@ from torpor.core.signals import GateSignals
 from torpor.core.units import Behavior
 from torpor.core.work import Work
 from torpor.metrics.efficacy import CLASS, EXITS, efficacy_eec, efficacy_step, exit_histogram, exit_summary
+from torpor.targets.exit_traits import of_exits
 from torpor.targets.family import Columns, Family
 
 
@@ -39,6 +40,10 @@ class GateFamily(Family[Any]):
     def blank(self, target: Any, count: int) -> Samples:  # noqa: ANN401
         """Return NaN for the score of each class."""
         return torch.full((count, int(target.details()["classes"])), torch.nan, device=target.device)
+
+    def answers(self, target: Any, signals: GateSignals) -> Tensor | None:  # noqa: ANN401
+        """Return class probabilities at each exit."""
+        return signals.logits.softmax(-1)
 
 
 class EarlyExitFamily(GateFamily):
@@ -65,3 +70,7 @@ class EarlyExitFamily(GateFamily):
             "efficacy_step": efficacy_step(taken, costs),
             "efficacy_eec": efficacy_eec(taken, costs),
         }
+
+    def traits(self, target: Any, signals: GateSignals) -> Tensor:  # noqa: ANN401 - any target that exits early
+        """See :func:`~torpor.targets.exit_traits.of_exits`."""
+        return of_exits(signals, target.exits(signals.work), len(target.exit_costs))

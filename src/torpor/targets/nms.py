@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -82,6 +82,15 @@ class NMS:
         whole, rest = divmod(compared, most)  # pairs are most where they are of as few classes as may be
         pairs = whole * (most * (most - 1) // 2) + rest * (rest - 1) // 2
         return candidates, pairs if self.max_pairs is None else min(pairs, self.max_pairs), min(compared, self.max_det)
+
+
+def capped(nms: NMS, compared: int, kept: int) -> NMS:
+    """Return ``nms`` with these caps where they are smaller.
+
+    >>> capped(NMS(max_nms=50, max_det=10), 20, 30).max_nms, capped(NMS(max_nms=50, max_det=10), 20, 30).max_det
+    (20, 10)
+    """
+    return replace(nms, max_nms=min(nms.max_nms, compared), max_det=min(nms.max_det, kept))
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,6 +20,7 @@ from torpor.metrics.loops import LOOPS, i_loops, loop_summary
 from torpor.metrics.tails import tails
 from torpor.metrics.translation import CorpusScores
 from torpor.targets.family import Columns, Family
+from torpor.targets.step_traits import of_steps
 
 ATTACKS = {
     "image": ("nicg-slowdown",),
@@ -111,3 +112,11 @@ class StepFamily(Family[Any]):
     def blank(self, target: Any, count: int) -> Samples:  # noqa: ANN401
         """Return no text."""
         return tuple(Generation((), "", capped=False) for _ in range(count))
+
+    def answers(self, target: Any, signals: StepSignals) -> Tensor:  # noqa: ANN401
+        """Return the probabilities of the next token at each step that ran; 0 behind the end."""
+        return signals.logits.softmax(-1) * signals.mask.unsqueeze(-1)
+
+    def traits(self, target: Any, signals: StepSignals) -> Tensor:  # noqa: ANN401
+        """See :func:`~torpor.targets.step_traits.of_steps`."""
+        return of_steps(signals)

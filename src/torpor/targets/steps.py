@@ -48,6 +48,14 @@ class StepTarget(Target):
     def with_cap(self, cap: int) -> Self:
         """Return the same target with another cap."""
 
+    def rungs(self) -> int:
+        """See :meth:`Capped.rungs`: the cap on decoder steps, down to 1."""
+        return self.cap
+
+    def at_rung(self, rung: int) -> Self:
+        """See :meth:`Capped.at_rung`."""
+        return self.with_cap(self.cap - rung)
+
     def with_stop(self, stop: Stop | None) -> Self:
         """Return the same target whose outputs also end where ``stop`` says so.
 
@@ -99,6 +107,12 @@ class TextTarget(StepTarget):
     def score(self, texts: Sequence[str]) -> Tensor:
         """Return how many decoder steps each of many candidates runs, int64 ``[N]``: the same as :meth:`run`."""
         return self.iterations(self.run(tuple(texts)).work)
+
+    def features(self, texts: Sequence[str]) -> Tensor:
+        """Return the mean of the input embeddings of each text's tokens ``[B, D]``."""
+        matrix = self.embedding_matrix()
+        rows = [matrix[list(self.space.codec.encode(text))] for text in texts]
+        return torch.stack([row.sum(0) / max(1, len(row)) for row in rows])
 
     def soft_logits(self, embeddings: Tensor) -> Tensor:
         """Return the scores of the next token ``[B, P, V]`` at each position of embedded texts ``[B, P, D]``.

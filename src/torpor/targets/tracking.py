@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -131,7 +131,12 @@ class TrackerTarget(CandidateTarget):
         Frames of one video follow each other; ``unflatten(0, (-1, frames))`` gives them back. The work has the columns
         of the detector's units alone: what the tracker adds has no gradient and belongs to no single frame.
         """
-        return self._detector.signals(self.space.check(inputs).flatten(0, 1))
+        found = self._detector.signals(self.space.check(inputs).flatten(0, 1))
+        return replace(found, rows=torch.arange(len(inputs)).repeat_interleave(self.frames))
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """See :meth:`DetectorTarget.features`; of each frame."""
+        return self._detector.features(inputs.flatten(0, 1))
 
     def max_work(self, inputs: Tensor) -> Work:
         """Return the detector's most in every frame, and the tracker's with every frame full of kept boxes.
@@ -197,6 +202,14 @@ class TrackerTarget(CandidateTarget):
         """Move the detector and return this target."""
         self._detector.to(device)
         return self
+
+    def rungs(self) -> int:
+        """See :meth:`DetectorTarget.rungs`; what is kept is what the tracker is handed."""
+        return self._detector.rungs()
+
+    def at_rung(self, rung: int) -> Self:
+        """See :meth:`Capped.at_rung`."""
+        return self.with_nms(self._detector.at_rung(rung).nms)
 
     def with_nms(self, nms: NMS) -> Self:
         """Return a target whose detector suppresses by other thresholds and caps; see :class:`DetectorTarget`."""

@@ -111,6 +111,12 @@ class DenseGenerationTarget(GenerationTarget):
             hidden=hidden,
         )
 
+    def features(self, inputs: Tensor) -> Tensor:
+        """Return the mean of the encoder's last hidden states over positions, ``[B, D]``."""
+        given = {name: value.to(self.model.dtype) for name, value in self.reader(inputs.to(self.device)).items()}
+        found: Tensor = self.model.get_encoder()(**given, return_dict=True).last_hidden_state.mean(1)
+        return found
+
     def _probe_lengths(self, inputs: Tensor) -> Iterable[int]:
         return (0,)
 

@@ -1,4 +1,4 @@
-"""Budgets of work: never more is spent than was there, whatever is sent and whenever."""
+"""Quotas of work: never more is spent than was there, whatever is sent and whenever."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from torpor.core.errors import DataError, UsageError
-from torpor.defenses.affordable import affordable, bound_of, smallest
-from torpor.defenses.work_budget import Budget, BudgetError, ClientBudgets, WorkBudget, metered
+from torpor.serving import ClientQuotas, Quota, QuotaError, TokenBucket, metered
+from torpor.serving.affordable import affordable, bound_of, smallest
 from torpor.targets.base import Target
 from torpor.targets.nms import NMS
 from torpor.targets.toy_boxes import LampTarget, lit
@@ -50,13 +50,13 @@ def test_no_client_spends_more_than_a_burst_and_its_rate(
     requests: list[tuple[float, str, float, int]], rate: float, burst: float
 ) -> None:
     tape, target = Tape(), PeakTarget(cap=40)
-    clients = ClientBudgets(WorkBudget(rate, burst), tape)
+    clients = ClientQuotas(TokenBucket(rate, burst), tape)
     spent: dict[str, list[tuple[float, float]]] = {"eve": [], "bob": []}
     for wait, client, mean, count in requests:
         tape.now += wait
         try:
             outcome = clients.run(client, target, gray(*[mean] * count))
-        except BudgetError:
+        except QuotaError:
             continue
         spent[client].append((tape.now, target.prices.cost(outcome.work).sum().item()))
     for log in spent.values():
@@ -80,11 +80,11 @@ OVERLAPPING = st.lists(st.tuples(st.floats(0, 2), st.floats(0, 120), st.floats(0
     1.0,
     32.46958736219343,
 )
-def test_requests_that_overlap_share_one_budget(
+def test_requests_that_overlap_share_one_quota(
     events: list[tuple[float, float, float, bool]], rate: float, burst: float
 ) -> None:
     tape = Tape()
-    clients = ClientBudgets(WorkBudget(rate, burst), tape)
+    clients = ClientQuotas(TokenBucket(rate, burst), tape)
     running: list[Any] = []
     done: list[Any] = []
     for wait, flops, share, starts in events:
@@ -93,7 +93,7 @@ def test_requests_that_overlap_share_one_budget(
             request = clients.reserved("eve", flops)
             try:
                 running.append((request, request.__enter__(), flops * share, tape.now))
-            except BudgetError:
+            except QuotaError:
                 assert flops > clients.available("eve")
         else:
             request, settle, spent, begun = running.pop(0)
@@ -111,10 +111,10 @@ def test_requests_that_overlap_share_one_budget(
 def test_a_client_waits_as_long_as_it_is_told() -> None:
     tape, target = Tape(), LampTarget()
     need = bound_of(smallest(target), lit(24)[0])
-    clients = ClientBudgets(WorkBudget(need / 4, 2 * need), tape)
+    clients = ClientQuotas(TokenBucket(need / 4, 2 * need), tape)
     with clients.reserved("eve", 2 * need):
         pass
-    with pytest.raises(BudgetError, match="'eve'") as refused:
+    with pytest.raises(QuotaError, match="'eve'") as refused:
         clients.run("eve", target, lit(24)[0])
     assert refused.value.retry_after_s is not None
     tape.now += refused.value.retry_after_s + 1e-9
@@ -126,14 +126,14 @@ def test_a_client_waits_as_long_as_it_is_told() -> None:
 
 def test_failures_are_charged_and_bad_inputs_are_not() -> None:
     tape, target = Tape(), needle()
-    clients = ClientBudgets(WorkBudget(0.0, 1000.0), tape)
+    clients = ClientQuotas(TokenBucket(0.0, 1000.0), tape)
     with pytest.raises(DataError):
         clients.run("eve", target, torch.full((1, 1, 4, 4), 7.0))
     assert clients.available("eve") == 1000
     with pytest.raises(RuntimeError), clients.reserved("eve", 300.0):
         raise RuntimeError
     assert clients.available("eve") == 700
-    with pytest.raises(BudgetError) as refused, clients.reserved("eve", 701.0):
+    with pytest.raises(QuotaError) as refused, clients.reserved("eve", 701.0):
         pass
     assert refused.value.retry_after_s is None
     with clients.reserved("eve", 700.0) as settle:
@@ -143,7 +143,7 @@ def test_failures_are_charged_and_bad_inputs_are_not() -> None:
 
 def test_strangers_do_not_pile_up() -> None:
     tape = Tape()
-    clients = ClientBudgets(WorkBudget(1.0, 10.0), tape)
+    clients = ClientQuotas(TokenBucket(1.0, 10.0), tape)
     with clients.reserved("eve", 10.0):
         for number in range(5000):
             assert clients.available(f"client {number}") == 10
@@ -151,31 +151,31 @@ def test_strangers_do_not_pile_up() -> None:
         assert clients.available("eve") == 0
 
 
-def test_a_budget_ends_outputs_gracefully_and_then_refuses() -> None:
+def test_a_quota_ends_outputs_gracefully_and_then_refuses() -> None:
     target = metered(PeakTarget(cap=40))
-    with Budget(steps=50) as outer, Budget(flops=10_000) as inner:
+    with Quota(steps=50) as outer, Quota(flops=10_000) as inner:
         first = target.run(gray(0.5))
         second = target.run(gray(0.5))
         assert not first.outputs[0].capped
         assert second.outputs[0].capped
-        with pytest.raises(BudgetError):
+        with pytest.raises(QuotaError):
             target.run(gray(0.5))
     assert outer.spent_steps == inner.spent_steps == 50
     assert inner.spent_flops == target.prices.cost(first.work).item() + target.prices.cost(second.work).item()
     assert len(target.run(gray(0.5)).outputs[0].ids) == 31  # nothing is open any more
     with pytest.raises(UsageError):
-        Budget(flops=0)
+        Quota(flops=0)
 
 
 @settings(max_examples=40)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6), st.floats(10, 5000), st.integers(1, 120))
-def test_no_budget_is_exceeded(means: list[float], flops: float, steps: int) -> None:
+def test_no_quota_is_exceeded(means: list[float], flops: float, steps: int) -> None:
     target = metered(PeakTarget(cap=40))
-    with Budget(flops=flops, steps=steps) as spent:
+    with Quota(flops=flops, steps=steps) as spent:
         try:
             for mean in means:
                 target.run(gray(mean, mean))
-        except BudgetError:
+        except QuotaError:
             pass
     assert spent.spent_flops <= flops
     assert spent.spent_steps <= steps

@@ -1,4 +1,4 @@
-"""Clean inputs and their attacked twins: what detectors learn from, and what they are judged by."""
+"""Pairs of a clean and an attacked input: what detectors learn from, and what they are judged by."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ BATCH = 32
 
 
 @dataclass(frozen=True, eq=False)
-class Twins:
-    """Inputs of one split and their attacked twins.
+class Pairs:
+    """Inputs of one split, clean and attacked.
 
     Attributes:
         clean: all inputs; the first ``paired`` were attacked.
-        attacked: by attack, the twins that cost more than their clean input; where an attack found none, there is no
-            twin, and nothing to detect.
+        attacked: by attack, the attacked inputs that cost more than their clean one; where an attack found none, there
+            is no pair, and nothing to detect.
         slowdown: by attack, the mean over these of attacked cost by clean cost; None if there are none.
         cost: mean cost of the clean inputs, FLOPs.
     """
@@ -35,15 +35,15 @@ class Twins:
     paired: int
 
 
-def attack_twins(
+def attack_pairs(
     target: Target,
     attacks: Mapping[str, Attack],
     inputs: Samples,
     references: Samples | None,
     seed: int,
     paired: int | None = None,
-) -> Twins:
-    """Attack the first ``paired`` of ``inputs``, or all, in every way; keep what cost more than its clean twin."""
+) -> Pairs:
+    """Attack the first ``paired`` of ``inputs``, or all, in every way; keep what cost more than its clean input."""
     whole, inputs = target.space.snap(inputs), inputs[:paired]
     clean = whole[:paired]
     cost = target.prices.cost(target.run(clean).work)
@@ -60,11 +60,11 @@ def attack_twins(
         ratio = torch.cat(costs) / cost
         attacked[name] = take(join(parts), ratio > 1)
         slowdown[name] = ratio[ratio > 1].mean().item() if bool((ratio > 1).any()) else None
-    return Twins(whole, attacked, slowdown, cost.mean().item(), len(inputs))
+    return Pairs(whole, attacked, slowdown, cost.mean().item(), len(inputs))
 
 
 @lru_cache(maxsize=1)
-def training_twins(target: Target, data: DataSet, attacks: tuple[Attack, ...], count: int, seed: int) -> Twins:
+def training_pairs(target: Target, data: DataSet, attacks: tuple[Attack, ...], count: int, seed: int) -> Pairs:
     """Attack the first ``count`` inputs of the train split; the last result is kept, for the next detector.
 
     Raises:
@@ -73,4 +73,4 @@ def training_twins(target: Target, data: DataSet, attacks: tuple[Attack, ...], c
     batch = data.load("train", count)
     references = batch.references if len(batch.references) else None
     named = {f"{attack.id} {attack.budget}": attack for attack in attacks}
-    return attack_twins(target, named, target.read(batch.inputs), references, seed)
+    return attack_pairs(target, named, target.read(batch.inputs), references, seed)

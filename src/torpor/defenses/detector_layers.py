@@ -1,9 +1,9 @@
-"""The layers of detectors: who is refused, and the alarm that attackers know of."""
+"""The layers of detectors: who is rejected, and the alarm that attackers know of."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -13,9 +13,9 @@ from torpor.core.outcome import Outcome
 from torpor.core.signals import Signals
 from torpor.core.units import Unit
 from torpor.core.work import Work
+from torpor.defenses.layer import Layer, frames_of
 from torpor.defenses.models import Tensors
-from torpor.defenses.refusal import run_passed
-from torpor.defenses.wrapped import Layer, frames_of
+from torpor.defenses.rejection import run_passed
 from torpor.targets.base import Target
 
 TIE = 1e-4
@@ -23,12 +23,12 @@ TIE = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
-class Fitted:
+class Trained:
     """What a detector has learned.
 
     Attributes:
         model: as tensors; empty for detectors that compare an input with itself.
-        threshold: scores above it are refused.
+        threshold: scores above it are rejected.
     """
 
     model: Tensors
@@ -39,11 +39,11 @@ class Scorer(Protocol):
     """What a layer asks of its detector; see :class:`torpor.defenses.detector.Detector`."""
 
     @property
-    def ready(self) -> Fitted:
+    def ready(self) -> Trained:
         """What was learned."""
 
-    def suspicion(self, target: Target, inputs: Samples, model: Tensors) -> Tensor:
-        """Return a score for each input, or for each frame of each video; larger is more suspicious."""
+    def row_scores(self, target: Target, inputs: Samples, model: Tensors) -> Tensor:
+        """Return a score for each input, or for each frame of each video; an attack's is larger."""
 
     def alarm(self, scores: Tensor) -> Tensor:
         """Return by how much each of ``scores`` is above the threshold."""
@@ -57,34 +57,50 @@ class DetectorLayer(Layer):
 
     Args:
         detector: fitted.
+        target: that it was fitted to; it looks at inputs with this one, also where a variation of it runs.
         units: of one look.
     """
 
-    def __init__(self, detector: Scorer, units: tuple[Unit, ...]) -> None:
-        self.detector, self.units = detector, units
+    def __init__(self, detector: Scorer, target: Target, units: tuple[Unit, ...]) -> None:
+        self.detector, self.target, self.units = detector, target, units
 
     def fingerprint(self) -> str:
         """See :meth:`Layer.fingerprint`."""
         return self.detector.fingerprint()
 
+    def redrawn(self) -> Self:
+        """See :meth:`Layer.redrawn`; the detector draws as the target inside does."""
+        return type(self)(self.detector, self.target.redrawn(), self.units)
+
+    def part(self, name: str) -> Self:
+        """See :meth:`Layer.part`."""
+        return type(self)(self.detector, getattr(self.target, name), self.units)
+
+    def to(self, device: torch.device) -> Self:
+        """See :meth:`Layer.to`."""
+        return type(self)(self.detector, self.target.to(device), self.units)
+
+    def scores(self, inner: Target, inputs: Samples) -> Tensor:
+        """Return the score of each input, or of each frame of each video."""
+        return self.detector.row_scores(self.target, inputs, self.detector.ready.model)
+
     @torch.no_grad()
-    def refused(self, inner: Target, inputs: Samples, scores: Tensor, also_alone: Tensor | None = None) -> Tensor:
-        """Tell which inputs are refused, bool ``[B]`` on the CPU, whatever their neighbors.
+    def rejected(self, inner: Target, inputs: Samples, scores: Tensor, also_alone: Tensor | None = None) -> Tensor:
+        """Tell which inputs are rejected, bool ``[B]`` on the CPU, whatever their neighbors.
 
         Args:
-            inner: what the inputs are for.
+            inner: what runs.
             inputs: valid inputs.
             scores: of all rows, seen in one batch.
             also_alone: inputs to look at one by one in any case, bool ``[B]``.
         """
-        model = self.detector.ready.model
         alarm = self.detector.alarm(whole(inner, scores)).cpu()
         near = alarm.abs() < TIE * max(1.0, abs(self.detector.ready.threshold))
         alone = near if also_alone is None else near | also_alone
         if len(inputs) > 1:
             for row in alone.nonzero().flatten().tolist():
                 one = take(inputs, torch.tensor([row]))
-                alarm[row] = self.detector.alarm(whole(inner, self.detector.suspicion(inner, one, model))).item()
+                alarm[row] = self.detector.alarm(whole(inner, self.scores(inner, one))).item()
         return alarm > 0
 
     def sounded(self, found: Signals, scores: Tensor) -> Tensor:
@@ -92,32 +108,28 @@ class DetectorLayer(Layer):
         own = self.detector.alarm(scores)
         return own if found.alarm is None else torch.maximum(own, found.alarm)
 
-    def once(self, inner: Target, found: Signals, inputs: Samples) -> Work:
-        """Return the work of ``found`` and one look per picture; of videos, rows are frames."""
-        return self.charge(found.work, frames_of(inner.space) if len(found.work) == len(inputs) else 1)
 
-
-class Gatekeeper(DetectorLayer):
-    """Looks at inputs and turns the suspicious ones away before the target runs."""
+class InputDetectorLayer(DetectorLayer):
+    """Looks at inputs and turns away those of high score before the target runs."""
 
     def run(self, inner: Target, inputs: Samples) -> Outcome:
         """See :meth:`Layer.run`."""
         with torch.no_grad():
-            scores = self.detector.suspicion(inner, inputs, self.detector.ready.model)
-        outcome = run_passed(inner, inputs, self.refused(inner, inputs, scores))
+            scores = self.scores(inner, inputs)
+        outcome = run_passed(inner, inputs, self.rejected(inner, inputs, scores))
         return replace(outcome, work=self.charge(outcome.work, self.times(inner.space)))
 
     def signals(self, inner: Target, inputs: Samples) -> Signals:
-        """See :meth:`Layer.signals`; of refused inputs too, whose work inside is 0."""
+        """See :meth:`Layer.signals`; of rejected inputs too, whose work inside is 0."""
         found = inner.signals(inputs)
-        scores = self.detector.suspicion(inner, inputs, self.detector.ready.model)
+        scores = self.scores(inner, inputs)
         turned = self.detector.alarm(whole(inner, scores.detach())) > 0
-        turned = turned.repeat_interleave(len(found.work) // len(turned)).to(found.work.counts.device)
+        turned = (turned if found.rows is None else turned[found.rows.to(turned.device)]).to(found.work.counts.device)
         passed = replace(found, work=Work(found.work.counts.masked_fill(turned.unsqueeze(1), 0)))
-        return replace(passed, work=self.once(inner, passed, inputs), alarm=self.sounded(found, scores))
+        return replace(passed, work=self.charge_rows(inner, passed), alarm=self.sounded(found, scores))
 
     def least_work(self, inner: Target) -> Work:
-        """See :meth:`Layer.least_work`: a look at what is refused."""
+        """See :meth:`Layer.least_work`: a look at what is rejected."""
         return self.charge(Work(torch.zeros(1, len(inner.units), dtype=torch.int64)), self.times(inner.space))
 
 

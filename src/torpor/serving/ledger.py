@@ -9,8 +9,8 @@ from numbers import Real
 from torpor.core.errors import TorporError, UsageError
 
 
-class BudgetError(TorporError):
-    """A budget does not allow a run, not even of the target with its smallest caps. Nothing was computed.
+class QuotaError(TorporError):
+    """A quota does not allow a run, not even of the target with its smallest caps. Nothing was computed.
 
     Attributes:
         retry_after_s: when it will; None if it never will.
@@ -35,7 +35,7 @@ def limit_of(name: str, value: object, *, whole: bool = False) -> float | None:
     number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
     if not 0 < number < math.inf or (whole and not number.is_integer()):
         kind = "whole number" if whole else "finite number"
-        raise UsageError(f"expected a {kind} above 0 as the budget of {name}, got {value!r}; None is no limit")
+        raise UsageError(f"expected a {kind} above 0 as the quota of {name}, got {value!r}; None is no limit")
     return number
 
 

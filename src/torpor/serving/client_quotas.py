@@ -1,4 +1,4 @@
-"""Budgets of clients: what each one's requests may cost together, in FLOPs instead of in requests."""
+"""Quotas of clients: what each one's requests may cost together, in FLOPs instead of in requests."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any, NoReturn, Self
 from torpor.core.batches import Samples
 from torpor.core.errors import UsageError
 from torpor.core.outcome import Outcome
-from torpor.defenses.affordable import affordable, bound_of, smallest
-from torpor.defenses.ledger import BudgetError, cost_of, limit_of
-from torpor.defenses.this_process import this_process
+from torpor.serving.affordable import affordable, bound_of, smallest
+from torpor.serving.ledger import QuotaError, cost_of, limit_of
+from torpor.serving.this_process import this_process
 from torpor.targets.base import Target
 
 Clock = Callable[[], float]
@@ -23,7 +23,7 @@ Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
-class WorkBudget:
+class TokenBucket:
     """A token bucket of work.
 
     Attributes:
@@ -41,20 +41,20 @@ class WorkBudget:
 
 
 @dataclass
-class _Bucket:
+class _Level:
     """What a client has: ``level`` to spend, and ``held`` for each request that runs: a burst at most together."""
 
     level: float
     seen_s: float
     held: list[float] = field(default_factory=list)  # a running sum would not come back to 0 by rounding
 
-    def fill(self, budget: WorkBudget, now_s: float) -> None:
-        earned = budget.flops_per_s * max(0.0, now_s - self.seen_s)
-        self.level = min(budget.burst_flops - math.fsum(self.held), self.level + earned)
+    def fill(self, quota: TokenBucket, now_s: float) -> None:
+        earned = quota.flops_per_s * max(0.0, now_s - self.seen_s)
+        self.level = min(quota.burst_flops - math.fsum(self.held), self.level + earned)
         self.seen_s = max(self.seen_s, now_s)
 
 
-class ClientBudgets:
+class ClientQuotas:
     """A token bucket for each client. Before a request its static bound is taken out; what it did not cost goes back.
 
     So in any span of ``t`` seconds no client spends more than ``burst_flops + flops_per_s * t``, whatever it sends and
@@ -62,25 +62,25 @@ class ClientBudgets:
     The buckets belong to the process that made them; copies are the buckets themselves.
 
     Args:
-        budget: of each client.
+        quota: of each client.
         clock: tells seconds.
 
     >>> from torpor.targets.toys import needle
     >>> import torch
     >>> target, now = needle(), [0.0]
-    >>> clients = ClientBudgets(WorkBudget(flops_per_s=64.0, burst_flops=256.0), clock=lambda: now[0])
+    >>> clients = ClientQuotas(TokenBucket(flops_per_s=64.0, burst_flops=256.0), clock=lambda: now[0])
     >>> outcome = clients.run("eve", target, torch.full((1, 1, 4, 4), 0.5))
     >>> outcome.work.counts.tolist(), clients.available("eve"), clients.available("bob")
     ([[1, 1, 1, 1]], 0.0, 256.0)
     >>> now[0] = 2.0
     >>> clients.run("eve", target, torch.full((1, 1, 4, 4), 0.5)).work.counts.tolist()  # an earlier exit is affordable
-    [[1, 1]]
+    [[1, 1, 0, 0]]
     """
 
-    def __init__(self, budget: WorkBudget, clock: Clock = time.monotonic) -> None:
-        self.budget, self._clock = budget, clock
+    def __init__(self, quota: TokenBucket, clock: Clock = time.monotonic) -> None:
+        self.quota, self._clock = quota, clock
         self._now_s = -math.inf
-        self._buckets: dict[str, _Bucket] = {}
+        self._buckets: dict[str, _Level] = {}
         self._lock = threading.RLock()  # reentrant: a generator that is collected while it is held may settle
         self._home = this_process()
         self._prune_at = 1024
@@ -92,13 +92,13 @@ class ClientBudgets:
         return self
 
     def __reduce__(self) -> NoReturn:
-        raise UsageError("expected budgets to stay in their process, got some to be pickled; make some in each process")
+        raise UsageError("expected quotas to stay in their process, got some to be pickled; make some in each process")
 
     def available(self, client: str) -> float:
         """Return the FLOPs that ``client`` may spend now.
 
         Raises:
-            BudgetError: in another process than that which made the budgets.
+            QuotaError: in another process than that which made the quotas.
         """
         self._check_home()
         with self._lock:
@@ -109,7 +109,7 @@ class ClientBudgets:
 
         Raises:
             DataError: if the inputs are not valid; nothing is charged.
-            BudgetError: if no caps are affordable, or in another process than that which made the budgets.
+            QuotaError: if no caps are affordable, or in another process than that which made the quotas.
         """
         inputs = target.space.check(inputs)
         with ExitStack() as stack:
@@ -127,7 +127,7 @@ class ClientBudgets:
             flops = bound_of(smallest(target) if smaller is None else smaller, inputs)
             try:
                 settle = stack.enter_context(self.reserved(client, flops))
-            except BudgetError:
+            except QuotaError:
                 if smaller is None:
                     raise
                 continue  # other requests of the client were faster
@@ -138,7 +138,7 @@ class ClientBudgets:
         """Hold ``flops`` back for a request; call what is yielded with its cost, or all of it is spent.
 
         Raises:
-            BudgetError: if the client has not that much, or in another process than that which made the budgets.
+            QuotaError: if the client has not that much, or in another process than that which made the quotas.
             UsageError: if ``flops``, or the cost, is not a finite number of 0 or more.
         """
         self._check_home()
@@ -146,9 +146,9 @@ class ClientBudgets:
         with self._lock:
             bucket = self._bucket(client)
             if flops > max(0.0, bucket.level):
-                lacking, rate = flops - bucket.level, self.budget.flops_per_s
-                never = flops > self.budget.burst_flops or rate == 0
-                raise BudgetError(
+                lacking, rate = flops - bucket.level, self.quota.flops_per_s
+                never = flops > self.quota.burst_flops or rate == 0
+                raise QuotaError(
                     f"expected a request of at most {max(0.0, bucket.level):g} FLOPs from {client!r}, got one that may "
                     f"cost {flops:g}; wait or send less",
                     None if never else lacking / rate,
@@ -166,15 +166,15 @@ class ClientBudgets:
         finally:
             if self._home == this_process():  # in a forked child, the request goes on in the parent
                 with self._lock:
-                    bucket.fill(self.budget, self._seconds())  # first: while held, no more than the rest filled up
+                    bucket.fill(self.quota, self._seconds())  # first: while held, no more than the rest filled up
                     bucket.held.remove(flops)
                     bucket.level += flops - cost
 
     def _check_home(self) -> None:
         if self._home != this_process():
-            raise BudgetError(
-                "expected requests in the process that made the budgets, got one in another process, which would spend "
-                "the same budgets again; make some in each process"
+            raise QuotaError(
+                "expected requests in the process that made the quotas, got one in another process, which would spend "
+                "the same quotas again; make some in each process"
             )
 
     def _seconds(self) -> float:
@@ -184,20 +184,20 @@ class ClientBudgets:
             self._now_s = max(self._now_s, now_s)
         return self._now_s if math.isfinite(self._now_s) else 0.0
 
-    def _bucket(self, client: str) -> _Bucket:
+    def _bucket(self, client: str) -> _Level:
         """Return a client's bucket, filled up to now; strangers have a full one."""
         now_s = self._seconds()
         if len(self._buckets) >= self._prune_at:
             self._forget(now_s)
-        bucket = self._buckets.setdefault(client, _Bucket(self.budget.burst_flops, now_s))
-        bucket.fill(self.budget, now_s)
+        bucket = self._buckets.setdefault(client, _Level(self.quota.burst_flops, now_s))
+        bucket.fill(self.quota, now_s)
         return bucket
 
     def _forget(self, now_s: float) -> None:
         """Forget clients whose bucket is full: they are as good as strangers."""
         for bucket in self._buckets.values():
-            bucket.fill(self.budget, now_s)
-        full = self.budget.burst_flops
+            bucket.fill(self.quota, now_s)
+        full = self.quota.burst_flops
         self._buckets = {
             client: bucket for client, bucket in self._buckets.items() if bucket.held or bucket.level < full
         }

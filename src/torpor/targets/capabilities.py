@@ -1,0 +1,58 @@
+"""Capabilities: what some targets can do and others cannot, whatever their family. Ask by :meth:`Target.offers`.
+
+Each is a typing protocol that says how a capability is called. A target has it by having its methods, a plug-in's too;
+a defended target has those of the target inside. Nobody asks for a class: ``target.offers("rungs", "at_rung")``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from torch import Tensor
+
+from torpor.core.batches import Samples
+from torpor.core.signals import Signals
+from torpor.core.work import Work
+from torpor.targets.base import Target
+
+
+class Differentiable(Protocol):
+    """Tells what decides its work, so that gradient attacks know where to go."""
+
+    def signals(self, inputs: Samples) -> Signals:
+        """Evaluate every unit, differentiably, with the work that a run does."""
+
+
+class Capped(Protocol):
+    """Has caps that can be lowered while it serves: a ladder of targets, each of which can cost less than the last."""
+
+    def rungs(self) -> int:
+        """Return how many rungs the ladder has, 1 or more; rung 0 is the target as it is."""
+
+    def at_rung(self, rung: int) -> Target:
+        """Return the target at a rung, from 0 to ``rungs() - 1``: no input's static bound is above that of the last.
+
+        Every rung has the units of rung 0, so that work means the same, and gives traces that are read alike.
+        """
+
+
+class Featured(Protocol):
+    """Tells what its network sees in an input, for detectors to learn from."""
+
+    def features(self, inputs: Samples) -> Tensor:
+        """Return one vector per input, or per frame of each video, ``[R, F]``; differentiable for dense inputs."""
+
+
+class Scored(Protocol):
+    """Scores many candidates that resemble each other faster than it runs them, for searches over discrete inputs."""
+
+    def score(self, candidates: Samples) -> Tensor:
+        """Return how much each candidate makes the target do, ``[N]``: decoder steps, as a run counts them."""
+
+
+class Probed(Protocol):
+    """Can be priced by the clock."""
+
+    def probes(self, inputs: Samples) -> Iterator[tuple[Work, Callable[[], object]]]:
+        """Yield calls that do a known work on the one given input, enough of them to price every unit."""
