@@ -80,7 +80,7 @@ def build(name: str, norm: str, target: GateTarget, count: int) -> Attack:
     if name == Shuffled.id:
         return Shuffled(norm=norm, eps=eps, perturbation=noise(norm, eps, known[:count]))
     options: dict[str, Any] = FEW.get(name, {})
-    return ATTACKS[name](norm=norm, eps=eps, **options).fit(target, known[8:], references=classes[8:])
+    return ATTACKS.find(name)(norm=norm, eps=eps, **options).fit(target, known[8:], references=classes[8:])
 
 
 def noise(norm: str, eps: float, like: Tensor) -> Tensor:

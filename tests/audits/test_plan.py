@@ -54,7 +54,7 @@ def test_the_command_reads_back_as_the_same_plan() -> None:
     [
         ({"attacks": ()}, "at least one attack"),
         ({"attacks": ("nope",)}, "among deepsloth"),
-        ({"attacks": ("control-shuffled",)}, "among deepsloth"),
+        ({"attacks": ("control-shuffled",)}, "audits add this control themselves"),
         ({"attacks": ("control-noise",)}, "control-noise-Linf-0.1 twice"),
         ({"attacks": ("pgd", "pgd")}, "different attacks, got pgd twice"),
         ({"eps": (0.1, 0.1)}, "pgd-Linf-0.1 twice"),

@@ -6,8 +6,8 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, final
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self, final
 
 import torch
 from torch import Tensor
@@ -17,10 +17,12 @@ from torpor.core.batches import Samples, choose
 from torpor.core.budget import Budget
 from torpor.core.criteria import Evidence
 from torpor.core.errors import UsageError
+from torpor.core.options import MARK
 from torpor.core.outcome import Outcome
 from torpor.core.paper import Paper
 from torpor.core.threat import Access, Stage, ThreatModel
 from torpor.core.work import Work
+from torpor.data.sets import DataSet
 from torpor.targets.base import Target
 from torpor.targets.gates import GateTarget
 
@@ -95,6 +97,7 @@ class Attack(ABC):
     Attributes:
         norm: one of ``norms``.
         eps: radius of the ball, in pixel units of [0, 1], or the number of edits.
+        options: other settings as a user typed them, such as ``"queries=500"``; they are part of the name.
     """
 
     id: ClassVar[str]
@@ -102,6 +105,7 @@ class Attack(ABC):
     stage: ClassVar[Stage] = Stage.EVASION
     access: ClassVar[Access] = Access.WHITE
     is_control: ClassVar[bool] = False
+    learns: ClassVar[bool] = False
     norms: ClassVar[tuple[str, ...]] = ("Linf", "L2", "L1")
     radii: ClassVar[Mapping[str, float]] = {"Linf": 0.03125, "L2": 0.9**10, "L1": 8.0}
     kinds: ClassVar[tuple[str, ...]] = ("image",)
@@ -110,6 +114,7 @@ class Attack(ABC):
 
     norm: str = "Linf"
     eps: float = 0.03125
+    options: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         self._check_norm(self.norm)
@@ -159,6 +164,11 @@ class Attack(ABC):
         check_budget(self.budget, target.space)
 
     @property
+    def name(self) -> str:
+        """What rows of an audit call this attack: its id, and the options that a user gave it."""
+        return MARK.join((self.id, *self.options))
+
+    @property
     def budget(self) -> Budget:
         """How far an input may be changed."""
         return Budget(self.norm, self.eps)
@@ -186,9 +196,35 @@ class Attack(ABC):
         *,
         references: Samples | None = None,
         seed: int = 0,
-    ) -> Attack:
+    ) -> Self:
         """Learn from ``inputs``, disjoint from those to be attacked, and return the fitted attack."""
         return self
+
+    def fitted(self, target: Target, data: DataSet, seed: int) -> Self:
+        """Return the attack after it has learned, if it :attr:`learns` before it attacks.
+
+        Args:
+            target: to be attacked.
+            data: whose test split stays unseen.
+            seed: of all randomness.
+
+        Raises:
+            DataError: if a split is needed and cannot be read.
+        """
+        return self
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Return what was learned; see :class:`~torpor.core.fitted.Fitted`."""
+        return {}
+
+    def with_state(self, state: Mapping[str, Tensor]) -> Self:
+        """Return the attack fitted with what another one's :meth:`state` returned."""
+        return self
+
+    @property
+    def forwards_before(self) -> int:
+        """How many inputs went through the target while the attack was fitted."""
+        return 0
 
     @final
     def __call__(

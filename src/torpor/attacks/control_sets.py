@@ -37,8 +37,7 @@ def matched_controls(
     """
     spent = torch.stack([result.candidates.forwards.cpu() for result in results])
     if budget.norm in COUNTS:
-        learned = [getattr(attack, "learned", None) for attack in attacks]
-        before = torch.tensor([0 if found is None else found.forwards for found in learned])
+        before = torch.tensor([attack.forwards_before for attack in attacks])
         queries = (spent + before.unsqueeze(1)).amax(0)
         return [BestOfK(norm=budget.norm, eps=budget.eps, queries=queries)]
     shuffled = Shuffled(norm=budget.norm, eps=budget.eps, perturbation=costliest(target, results))

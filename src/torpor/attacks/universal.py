@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar, Self
@@ -57,6 +57,7 @@ class Universal(Attack):
     """
 
     stage: ClassVar[Stage] = Stage.UNIVERSAL
+    learns: ClassVar[bool] = True
     learns_from_data: ClassVar[bool] = True
     fit_limit: ClassVar[int] = FIT_LIMIT
 
@@ -78,6 +79,27 @@ class Universal(Attack):
         frames = target.space.shape[0] if isinstance(target.space, VideoSpace) else 1
         known = data.load("validation", -(-self.fit_limit // frames))
         return self.fit(target, target.read(known.inputs), references=known.references, seed=seed)
+
+    def state(self) -> Mapping[str, Tensor]:
+        """See :meth:`Attack.state`; empty before :meth:`fit`."""
+        if self.learned is None:
+            return {}
+        numbers = {name: torch.tensor(int(getattr(self.learned, name))) for name in ("forwards", "backwards", "blind")}
+        return {"perturbations": self.learned.perturbations, **numbers}
+
+    def with_state(self, state: Mapping[str, Tensor]) -> Self:
+        """See :meth:`Attack.with_state`.
+
+        Raises:
+            KeyError: if ``state`` is of something else.
+        """
+        forwards, backwards, blind = (int(state[name]) for name in ("forwards", "backwards", "blind"))
+        return replace(self, learned=Learned(state["perturbations"], forwards, backwards, bool(blind)))
+
+    @property
+    def forwards_before(self) -> int:
+        """See :attr:`Attack.forwards_before`."""
+        return 0 if self.learned is None else self.learned.forwards
 
     @abstractmethod
     def learn(self, target: Any, inputs: Any, references: Any, seed: int) -> Learned:  # noqa: ANN401

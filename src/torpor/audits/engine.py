@@ -157,7 +157,7 @@ def _fitted(
         if not isinstance(attack, Universal):
             attacks.append(attack)
             continue
-        cell = Cell(attack.id, budget, defense, None if defense == "none" else ADAPTIVE)
+        cell = Cell(attack.name, budget, defense, None if defense == "none" else ADAPTIVE)
         path = store.folder / "fitted" / f"{cell.slug}.safetensors"
         learned = _saved(path, target.device)
         if learned is None:
@@ -213,11 +213,11 @@ def _attack_batch(
         seconds[cell.slug] = result.seconds
 
     def attack(front: Front, one: Attack, attacker: str | None = None) -> AttackResult:
-        tell(Cell(one.id, one.budget, front.defense, attacker).slug, len(seconds))
+        tell(Cell(one.name, one.budget, front.defense, attacker).slug, len(seconds))
         return one(front.target, inputs, references=references, seed=plan.seed)
 
     def cell_of(one: Attack) -> Cell:
-        return Cell(one.id, one.budget)
+        return Cell(one.name, one.budget)
 
     best: dict[Cell, Transfer] = {}
     for budget, wanted in free.attacks:
@@ -233,9 +233,9 @@ def _attack_batch(
         for one in (one for _, wanted in front.attacks for one in wanted):
             known = best[cell_of(one)]
             sent = resent(known.own, front.target)
-            keep(front, Cell(one.id, one.budget, front.defense, BLIND), sent)
+            keep(front, Cell(one.name, one.budget, front.defense, BLIND), sent)
             crafted = costlier(front.target, attack(front, one, ADAPTIVE), sent)
-            keep(front, Cell(one.id, one.budget, front.defense, ADAPTIVE), crafted)
+            keep(front, Cell(one.name, one.budget, front.defense, ADAPTIVE), crafted)
             known.offer(crafted, front.defense)
     for cell, found in best.items():
         keep(free, cell, found.result, found.through)

@@ -13,7 +13,7 @@ import torch
 from torpor import __version__
 from torpor.attacks.base import Attack
 from torpor.attacks.control_sets import control_ids
-from torpor.attacks.registry import ATTACKS, load_attack, takes_steps
+from torpor.attacks.registry import load_attack, takes_steps
 from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
 from torpor.targets.base import Target
@@ -46,7 +46,8 @@ class Cell(NamedTuple):
         >>> Cell("pgd", Budget("L2", 0.5)).slug, Cell("pgd", Budget("L2", 0.5), "jpeg:75", "blind").slug
         ('pgd-L2-0.5', 'pgd-L2-0.5-jpeg.75-blind')
         """
-        words = [self.attack] if self.budget is None else [self.attack, self.budget.norm, f"{self.budget.eps:.5g}"]
+        attack = self.attack.replace(":", ".").replace("/", ".")
+        words = [attack] if self.budget is None else [attack, self.budget.norm, f"{self.budget.eps:.5g}"]
         words += [] if self.defense == "none" else [self.defense.replace(":", "."), self.attacker or ""]
         return "-".join(word for word in words if word)
 
@@ -57,7 +58,7 @@ class Plan:
 
     Attributes:
         target: name of a target, or ``pkg.module:factory``.
-        attacks: names of attacks; the controls come on top.
+        attacks: specifications of attacks, such as ``"square:queries=500"``; the controls come on top.
         norm: of every budget; each attack's own if None.
         eps: radii or numbers of edits, ascending; each attack's own if empty.
         steps: iterations, for attacks that take them; their own if None.
@@ -120,9 +121,14 @@ class Plan:
         """Return the attacks with this budget, without controls."""
         return [attack for attack in self._attacks() if attack.budget == budget]
 
+    @property
+    def kinds(self) -> dict[str, type[Attack]]:
+        """The class of each attack by the name of its rows, without controls."""
+        return {attack.name: type(attack) for attack in self._attacks()}
+
     def _attacks(self) -> list[Attack]:
         """Return every attack at each of its budgets; ``steps`` goes to those that take them."""
-        takers = [name for name in self.attacks if takes_steps(ATTACKS.get(name))]
+        takers = [name for name in self.attacks if takes_steps(name)]
         return [
             load_attack(
                 name,
@@ -145,7 +151,7 @@ class Plan:
             for cell in (
                 Cell("clean", None, defense),
                 *(
-                    Cell(attack.id, budget, defense, attacker)
+                    Cell(attack.name, budget, defense, attacker)
                     for budget in self.budgets
                     for attack in self.attacks_at(budget)
                     for attacker in (BLIND, ADAPTIVE)
@@ -158,7 +164,7 @@ class Plan:
         """Return the attacks with this budget, and their controls."""
         attacks = self.attacks_at(budget)
         by_luck = any(issubclass(attack.targets, (StepTarget, CandidateTarget)) for attack in attacks)
-        return (*(attack.id for attack in attacks), *control_ids(budget, by_luck=by_luck))
+        return (*(attack.name for attack in attacks), *control_ids(budget, by_luck=by_luck))
 
     def to_json(self) -> dict[str, Any]:
         """Return what identifies the audit, for ``plan.json``."""

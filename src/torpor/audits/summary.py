@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from safetensors.torch import load_file
 from torch import Tensor
 
+from torpor.attacks.base import Attack
 from torpor.attacks.registry import ATTACKS
 from torpor.attacks.spaces import spendable
 from torpor.attacks.standard import Standard
@@ -140,7 +141,7 @@ def summarize(
                 "norm": budget.norm if budget else None,
                 "eps": budget.eps if budget else None,
                 "eps_spent": spendable(budget, target.space) if budget else None,
-                **_identity(cell.attack, target),
+                **_identity(plan.kinds, cell.attack, target),
                 **row.cost.compute(target.exit_costs if isinstance(target, GateTarget) else None),
                 **_family(defended, row, pairs, clean_only=budget is None, defended=cell.defense != "none"),
                 **row.degraded(),
@@ -172,12 +173,13 @@ def summarize(
 
 def _flags(plan: Plan, cell: Cell, row: _Row, rows: Sequence[_Row]) -> list[str]:
     """Return the flags of a row; controls face the undefended target only, so attacks meet them there alone."""
-    if cell.budget is None or cell.attack not in plan.attacks or cell.attacker == BLIND:
+    attacks = plan.kinds
+    if cell.budget is None or cell.attack not in attacks or cell.attacker == BLIND:
         return ["nothing-to-measure"] if cell.budget is not None and row.flags.open == 0 else []
     beside = {
         each.attack: other.flags
         for each, other in zip(plan.cells, rows, strict=True)
-        if each.budget == cell.budget and each.defense == cell.defense and each.attack not in plan.attacks
+        if each.budget == cell.budget and each.defense == cell.defense and each.attack not in attacks
     }
     return row.flags.compute(beside)
 
@@ -220,12 +222,12 @@ def _select(table: pa.Table, cell: Cell) -> pa.Table:
     return table.filter(reduce(pc.and_, (pc.equal(table[name], value) for name, value in wanted.items())))
 
 
-def _identity(attack: str, target: Target) -> dict[str, Any]:
+def _identity(kinds: Mapping[str, type[Attack]], attack: str, target: Target) -> dict[str, Any]:
     """Return what kind of row this is, its threat model and its taxonomy tags."""
     if attack == "clean":
         return {"kind": "clean", "behavior": target.behavior.value, "stage": None, "access": None, "tags": {}}
-    kind = ATTACKS[attack]
-    covered = [member.id for member in Standard().members] if kind is Standard else [attack]
+    kind = kinds.get(attack) or ATTACKS.find(attack)
+    covered = [member.id for member in Standard().members] if kind is Standard else [kind.id]
     return {
         "kind": "control" if kind.is_control else "attack",
         "behavior": target.behavior.value,

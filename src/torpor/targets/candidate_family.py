@@ -23,6 +23,11 @@ class CandidateFamily(Family[Any]):
     batch_size: ClassVar[int] = 16
     by_chance: ClassVar[bool] = True
 
+    def attacks_on(self, target: Any) -> tuple[str, ...]:  # noqa: ANN401 - any target that finds objects
+        """See :meth:`Family.attacks_on`; a tracker that keeps lost tracks for a while also meets SlowTrack."""
+        keeps = target.offers("buffer") and target.buffer > 0
+        return (*self.default_attacks, "slowtrack") if keeps else self.default_attacks
+
     def blank(self, target: Any, count: int) -> Samples:  # noqa: ANN401 - any target that finds objects
         """Return no objects, followed by no track."""
         numbers = torch.zeros(0, dtype=torch.int64)
