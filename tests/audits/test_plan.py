@@ -4,9 +4,13 @@ import shlex
 
 import pytest
 
+from torpor.attacks.deepsloth import DeepSloth
+from torpor.attacks.square import Square
 from torpor.audits.plan import ADAPTIVE, BLIND, Cell, Plan, check_device, parse_eps
 from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
+from torpor.targets.toy_boxes import LampTarget
+from torpor.targets.toys import needle
 
 
 def test_rows_are_every_attack_then_every_control_for_each_radius() -> None:
@@ -86,3 +90,26 @@ def test_absent_devices_are_refused(name: str) -> None:
 def test_slugs_name_files() -> None:
     assert Cell("pgd", Budget("Linf", 8 / 255)).slug == "pgd-Linf-0.031373"
     assert check_device("cpu").type == "cpu"
+
+
+def test_luck_is_a_control_where_the_target_says_so() -> None:
+    plan = Plan("t", ("square",), "Linf", (0.05,))
+    lucky = plan.on(LampTarget())
+    assert [cell.attack for cell in plan.on(needle()).cells] == [cell.attack for cell in plan.cells]
+    assert [cell.attack for cell in lucky.cells] == [*(cell.attack for cell in plan.cells), "control-best-noise"]
+    assert lucky.to_json() == plan.to_json()
+
+
+def test_rows_are_named_by_the_options_of_their_attacks() -> None:
+    plan = Plan("t", ("square:queries=500", "square", "deepsloth:steps=3"), "Linf", (0.05,), steps=9)
+    (budget,) = plan.budgets
+    assert [cell.slug for cell in plan.cells[1:4]] == [
+        "square.queries=500-Linf-0.05",
+        "square-Linf-0.05",
+        "deepsloth.steps=3-Linf-0.05",
+    ]
+    assert plan.attacks_at(budget) == [Square(eps=0.05, queries=500), Square(eps=0.05), DeepSloth(eps=0.05, steps=3)]
+    assert list(plan.kinds) == list(plan.attacks)
+    assert "square:queries=500,square,deepsloth:steps=3" in plan.command("out")
+    with pytest.raises(UsageError, match="no number of steps for square"):
+        Plan("t", ("square:queries=500", "deepsloth:steps=3"), steps=9)

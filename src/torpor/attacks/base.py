@@ -24,7 +24,6 @@ from torpor.core.threat import Access, Stage, ThreatModel
 from torpor.core.work import Work
 from torpor.data.sets import DataSet
 from torpor.targets.base import Target
-from torpor.targets.gates import GateTarget
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,11 +89,20 @@ class Attack(ABC):
     Subclasses write :meth:`search`; the call then snaps what it returns into the budget and onto the grid of valid
     inputs, runs the hard target, and keeps per sample the costlier of clean and attacked.
 
-    What an attack applies to is said by class attributes: ``targets``, the contract whose signals it reads, ``kinds``
-    of inputs, and ``norms`` of budgets with the ``radii`` that it has by default. The radius of L2 is for inputs of
-    ``paper_shape``, where there is one; others get as much per value.
+    What an attack applies to is said by class attributes, never by a kind of target: ``kinds`` of inputs, and ``norms``
+    of budgets with the ``radii`` that it has by default. The radius of L2 is for inputs of ``paper_shape``, where there
+    is one; others get as much per value.
 
     Attributes:
+        id: what the command line and rows of audits call it.
+        paper: where it is from; None if it is no paper's.
+        stage: when it strikes.
+        access: what it sees of the target.
+        is_control: whether it stands beside attacks, to show what does not take one.
+        learns: whether it must be fitted before it attacks.
+        reads: type of the signals that it follows; None for a black box, which runs the target and nothing else.
+        needs: capabilities that the target must offer, such as ``"embedding_matrix"``.
+        by_chance: whether it is only for families whose inputs find much by luck.
         norm: one of ``norms``.
         eps: radius of the ball, in pixel units of [0, 1], or the number of edits.
         options: other settings as a user typed them, such as ``"queries=500"``; they are part of the name.
@@ -110,7 +118,9 @@ class Attack(ABC):
     radii: ClassVar[Mapping[str, float]] = {"Linf": 0.03125, "L2": 0.9**10, "L1": 8.0}
     kinds: ClassVar[tuple[str, ...]] = ("image",)
     paper_shape: ClassVar[tuple[int, ...] | None] = None
-    targets: ClassVar[type] = GateTarget
+    reads: ClassVar[type | None] = None
+    needs: ClassVar[tuple[str, ...]] = ()
+    by_chance: ClassVar[bool] = False
 
     norm: str = "Linf"
     eps: float = 0.03125
@@ -128,7 +138,10 @@ class Attack(ABC):
     @classmethod
     def applies_to(cls, target: Target) -> bool:
         """Tell whether this attack can be run on ``target``."""
-        return isinstance(target, cls.targets) and target.space.kind in cls.kinds
+        family = target.family
+        reads = cls.reads is None or (family.signals is not None and issubclass(family.signals, cls.reads))
+        luck = family.by_chance or not cls.by_chance
+        return reads and luck and target.space.kind in cls.kinds and target.offers(*cls.needs)
 
     @classmethod
     def default_budget(
@@ -156,6 +169,11 @@ class Attack(ABC):
         Raises:
             UsageError: on either.
         """
+        if missing := [name for name in self.needs if not target.offers(name)]:
+            raise UsageError(
+                f"expected a target that offers {', '.join(missing)} for {self.id}, got {target.name} "
+                f"({target.mechanism} of {target.space.kind} inputs); see: torpor list attacks"
+            )
         if not self.applies_to(target):
             raise UsageError(
                 f"expected an attack on {target.mechanism} with {target.space.kind} inputs, got {self.id}; "
@@ -183,7 +201,7 @@ class Attack(ABC):
         """Look for costly inputs; the one method that an attack writes.
 
         Args:
-            target: what to attack, an instance of :attr:`targets`.
+            target: what to attack; it :meth:`applies_to` it.
             inputs: valid inputs, on the target's device if they are tensors.
             labels: what :meth:`torpor.targets.Target.labels` returns, classes ``[B]`` for classifiers.
             seed: of all randomness, to be drawn per sample.

@@ -11,7 +11,6 @@ from torpor.attacks.base import Attack, AttackResult
 from torpor.attacks.controls import BestNoise, Flat, Noise, Shuffled
 from torpor.attacks.text_controls import BestOfK, KeepWriting, RandomEdits
 from torpor.core.budget import COUNTS, Budget
-from torpor.core.units import Behavior
 from torpor.targets.base import Target
 
 
@@ -41,22 +40,22 @@ def matched_controls(
         queries = (spent + before.unsqueeze(1)).amax(0)
         return [BestOfK(norm=budget.norm, eps=budget.eps, queries=queries)]
     shuffled = Shuffled(norm=budget.norm, eps=budget.eps, perturbation=costliest(target, results))
-    if target.behavior is Behavior.COMPUTATION:
+    if not target.family.by_chance:
         return [shuffled]
     return [shuffled, BestNoise(norm=budget.norm, eps=budget.eps, queries=spent.amax(0).clamp_min(1))]
 
 
-def control_ids(budget: Budget, *, by_luck: bool) -> tuple[str, ...]:
+def control_ids(budget: Budget, *, by_chance: bool) -> tuple[str, ...]:
     """Return the names of all controls of a budget.
 
     Args:
         budget: of the attacks that they stand beside.
-        by_luck: whether any change may change how many outputs the target has, so that luck alone may do something.
+        by_chance: whether any change may change how many outputs the target has, so that luck alone may do something.
 
-    >>> control_ids(Budget("Linf", 0.1), by_luck=False)
+    >>> control_ids(Budget("Linf", 0.1), by_chance=False)
     ('control-noise', 'control-flat', 'control-shuffled')
     """
-    matched: tuple[type[Attack], ...] = (Shuffled, BestNoise) if by_luck else (Shuffled,)
+    matched: tuple[type[Attack], ...] = (Shuffled, BestNoise) if by_chance else (Shuffled,)
     if budget.norm in COUNTS:
         matched = (BestOfK,)
     return (*(control.id for control in free_controls(budget)), *(kind.id for kind in matched))

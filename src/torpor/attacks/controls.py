@@ -17,7 +17,6 @@ from torpor.core.paper import Paper
 from torpor.core.seeds import draw, sample_generators
 from torpor.core.space import DenseSpace, InputSpace
 from torpor.core.threat import Access
-from torpor.core.units import Behavior
 from torpor.targets.base import Target
 
 
@@ -29,7 +28,6 @@ class Control(Attack):
     access: ClassVar[Access] = Access.NONE
     is_control: ClassVar[bool] = True
     kinds: ClassVar[tuple[str, ...]] = ("image", "video", "wave", "features")
-    targets: ClassVar[type] = Target
 
     def _free(self, inputs: Tensor) -> Candidates:
         nothing = torch.zeros(len(inputs), dtype=torch.int64)
@@ -65,13 +63,9 @@ class BestNoise(Control):
 
     id: ClassVar[str] = "control-best-noise"
     access: ClassVar[Access] = Access.DECISION
+    by_chance: ClassVar[bool] = True
 
     queries: Tensor = field(compare=False, repr=False)
-
-    @classmethod
-    def applies_to(cls, target: Target) -> bool:
-        """See :meth:`Attack.applies_to`."""
-        return super().applies_to(target) and target.behavior is not Behavior.COMPUTATION
 
     def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
         """See :meth:`Attack.search`.

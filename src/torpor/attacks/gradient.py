@@ -15,6 +15,7 @@ from torpor.attacks.optimizers import Optimizer
 from torpor.attacks.spaces import BALLS
 from torpor.attacks.variables import Change
 from torpor.core.seeds import sample_generators
+from torpor.core.signals import GateSignals
 from torpor.targets.gates import GateTarget
 
 
@@ -23,6 +24,7 @@ class GradientAttack(IterativeAttack):
     """A per-sample gradient attack: subclasses name the objective, the optimizer and ``paper_steps``."""
 
     norms: ClassVar[tuple[str, ...]] = Attack.norms
+    reads: ClassVar[type | None] = GateSignals
 
     @abstractmethod
     def objective(self) -> Objective:

@@ -58,7 +58,7 @@ class SNAL(Universal):
     access: ClassVar[Access] = Access.DECISION
     norms: ClassVar[tuple[str, ...]] = ("Linf",)
     kinds: ClassVar[tuple[str, ...]] = ("image", "video")
-    targets: ClassVar[type] = CandidateTarget
+    needs: ClassVar[tuple[str, ...]] = ("detector",)
     fit_limit: ClassVar[int] = SAMPLES
 
     eps: float = 8 / 255

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from torpor.attacks.base import Attack, Candidates
+from torpor.attacks.objectives import EXITS
 from torpor.attacks.spaces import BALLS, apply, per_sample
 from torpor.core.errors import UsageError
 from torpor.core.paper import Paper
@@ -31,8 +32,8 @@ PAPER = Paper(
 class Square(Attack):
     """Square Attack with cost as its goal: change one random square at a time and keep what costs more.
 
-    The attacker sees what a caller sees: the scores that the target returns, and how much it worked. Among candidates
-    of equal cost the one whose returned scores are least confident wins, since it is closest to going on.
+    The attacker sees what a caller sees: what the target returns, and how much it worked. Of targets with exits, among
+    candidates of equal cost the one whose returned scores are least confident wins, since it is closest to going on.
 
     Attributes:
         queries: runs of the target per sample.
@@ -130,7 +131,7 @@ class Held:
         inputs: the best so far ``[B, ...]``.
         cost: of it, float64 ``[B]``.
         surety: log-odds of the likeliest class in what the target returned for it, ``[B]``: among candidates of equal
-            cost, the least sure is closest to going on. Infinite where there was no answer.
+            cost, the least sure is closest to going on. Infinite where there was no answer, or there are no exits.
         spent: runs of the target, int64 ``[B]``.
     """
 
@@ -148,5 +149,7 @@ def behind(cost: Tensor, surety: Tensor, other_cost: Tensor, other_surety: Tenso
 def _asked(target: GateTarget, candidate: Tensor) -> tuple[Tensor, Tensor]:
     """Return what a caller sees of each candidate: its cost, and how sure the answer is, both ``[B]``."""
     outcome = target.run(candidate)
-    surety = lead(outcome.outputs).nan_to_num(torch.inf, torch.inf, -torch.inf)
-    return target.claimed(outcome).to(candidate.device), surety.to(candidate.device)
+    cost = target.claimed(outcome).to(candidate.device)
+    if not target.offers(EXITS):
+        return cost, torch.full_like(cost, torch.inf)
+    return cost, lead(outcome.outputs).nan_to_num(torch.inf, torch.inf, -torch.inf).to(candidate.device)

@@ -11,10 +11,20 @@ from torch import Tensor
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.deepsloth import DeepSloth
 from torpor.attacks.gradient import GradientAttack
-from torpor.attacks.objectives import CloseGates, NextGate, Objective, UniformExits
+from torpor.attacks.objectives import (
+    EXITS,
+    CloseGates,
+    CostliestGate,
+    NearestGate,
+    NextGate,
+    Objective,
+    PricedGates,
+    UniformExits,
+)
 from torpor.attacks.optimizers import AutoSteps, Optimizer
 from torpor.attacks.persistent_square import PersistentSquare
 from torpor.core.paper import Paper
+from torpor.core.signals import GateSignals
 from torpor.targets.gates import GateTarget
 
 CROCE = Paper(
@@ -27,16 +37,16 @@ CROCE = Paper(
 
 
 @dataclass(frozen=True, kw_only=True)
-class AutoUniform(GradientAttack):
-    """DeepSloth's objective with APGD instead of a fixed schedule."""
+class AutoGates(GradientAttack):
+    """APGD on the gates' own margins, whatever the rule."""
 
-    id: ClassVar[str] = "apgd-uniform"
+    id: ClassVar[str] = "apgd-gates"
     paper: ClassVar[Paper | None] = CROCE
     paper_steps: ClassVar[int] = 100
 
     def objective(self) -> Objective:
         """See :meth:`GradientAttack.objective`."""
-        return UniformExits()
+        return CloseGates()
 
     def optimizer(self) -> Optimizer:
         """See :meth:`GradientAttack.optimizer`."""
@@ -44,21 +54,23 @@ class AutoUniform(GradientAttack):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AutoGates(AutoUniform):
-    """APGD on the gates' own margins, whatever the exit rule."""
+class AutoUniform(AutoGates):
+    """DeepSloth's objective with APGD instead of a fixed schedule."""
 
-    id: ClassVar[str] = "apgd-gates"
+    id: ClassVar[str] = "apgd-uniform"
+    needs: ClassVar[tuple[str, ...]] = (EXITS,)
 
     def objective(self) -> Objective:
         """See :meth:`GradientAttack.objective`."""
-        return CloseGates()
+        return UniformExits()
 
 
 @dataclass(frozen=True, kw_only=True)
-class AutoNext(AutoUniform):
-    """APGD on the margin of the first gate that is still open."""
+class AutoNext(AutoGates):
+    """APGD on the margin of the first gate that is still open: behind an exit that is taken, nothing runs."""
 
     id: ClassVar[str] = "apgd-next"
+    needs: ClassVar[tuple[str, ...]] = (EXITS,)
 
     def objective(self) -> Objective:
         """See :meth:`GradientAttack.objective`."""
@@ -66,10 +78,44 @@ class AutoNext(AutoUniform):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AutoPriced(AutoGates):
+    """APGD on the gates' margins, each weighted by what it saves."""
+
+    id: ClassVar[str] = "apgd-priced"
+
+    def objective(self) -> Objective:
+        """See :meth:`GradientAttack.objective`."""
+        return PricedGates()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoCostliest(AutoGates):
+    """APGD on the margin of the gate that saves most among those that are still open."""
+
+    id: ClassVar[str] = "apgd-costliest"
+
+    def objective(self) -> Objective:
+        """See :meth:`GradientAttack.objective`."""
+        return CostliestGate()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoNearest(AutoGates):
+    """APGD on the margin of the open gate that is nearest to its threshold."""
+
+    id: ClassVar[str] = "apgd-nearest"
+
+    def objective(self) -> Objective:
+        """See :meth:`GradientAttack.objective`."""
+        return NearestGate()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Standard(Attack):
     """DeepSloth, APGD on three objectives, and Square for as long as it pays.
 
-    A sample is retired only at the static bound.
+    A sample is retired only at the static bound. Where gates are no exits, so that each saves a unit of its own, the
+    members are APGD on four objectives of the gates' margins, and Square.
 
     After AutoAttack (Croce and Hein, ICML 2020), whose rule "drop a sample once it is broken" does not carry over: cost
     is continuous, so every member sees every sample that could still cost more.
@@ -77,10 +123,11 @@ class Standard(Attack):
 
     id: ClassVar[str] = "standard"
     paper: ClassVar[Paper | None] = CROCE
+    reads: ClassVar[type | None] = GateSignals
 
     @property
     def members(self) -> tuple[Attack, ...]:
-        """The attacks of the ensemble, in the order in which they run."""
+        """The attacks of the ensemble on exits, in the order in which they run."""
         return (
             DeepSloth(norm=self.norm, eps=self.eps),
             AutoGates(norm=self.norm, eps=self.eps),
@@ -88,6 +135,12 @@ class Standard(Attack):
             AutoUniform(norm=self.norm, eps=self.eps),
             PersistentSquare(norm=self.norm, eps=self.eps),
         )
+
+    @property
+    def members_on_gates(self) -> tuple[Attack, ...]:
+        """The attacks of the ensemble on gates that are no exits, in the order in which they run."""
+        gradients = (kind(norm=self.norm, eps=self.eps) for kind in (AutoGates, AutoPriced, AutoCostliest, AutoNearest))
+        return (*gradients, PersistentSquare(norm=self.norm, eps=self.eps))
 
     def search(self, target: GateTarget, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
         """See :meth:`Attack.search`."""
@@ -98,7 +151,7 @@ class Standard(Attack):
         backwards = torch.zeros_like(forwards)
         blind = cost < static  # until a member's gradient was not zero
         fell, black_box_won = torch.zeros_like(blind), torch.zeros_like(blind)
-        for place, member in enumerate(self.members):
+        for place, member in enumerate(self.members if target.offers(EXITS) else self.members_on_gates):
             rows = (cost < static).nonzero().flatten()
             if len(rows) == 0:
                 break

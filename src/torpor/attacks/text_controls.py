@@ -34,7 +34,6 @@ class TextControl(Attack):
     norms: ClassVar[tuple[str, ...]] = COUNTS
     radii: ClassVar[Mapping[str, float]] = {"suffix": 30, "prompt": 32}
     kinds: ClassVar[tuple[str, ...]] = ("text",)
-    targets: ClassVar[type] = TextTarget
 
     norm: str = "chars"
     eps: float = 3
@@ -71,6 +70,7 @@ class BestOfK(TextControl):
     """
 
     id: ClassVar[str] = "control-best-of-k"
+    needs: ClassVar[tuple[str, ...]] = ("score",)
     access: ClassVar[Access] = Access.DECISION
 
     queries: Tensor = field(compare=False, repr=False)

@@ -14,12 +14,12 @@ from torch import Tensor
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.deepsloth import PAPER
 from torpor.attacks.derivatives import gradient_of
-from torpor.attacks.objectives import UniformExits
+from torpor.attacks.objectives import EXITS, UniformExits
 from torpor.attacks.optimizers import Optimizer, ShrinkingBall, State, Steps
 from torpor.attacks.spaces import BALLS, L1, Ball, apply
 from torpor.core.errors import UsageError
 from torpor.core.paper import Paper
-from torpor.core.signals import evading
+from torpor.core.signals import GateSignals, evading
 from torpor.core.space import DenseSpace, VideoSpace
 from torpor.core.threat import Stage
 from torpor.data.sets import DataSet
@@ -139,6 +139,8 @@ class DeepSlothUniversal(Universal):
 
     id: ClassVar[str] = "deepsloth-universal"
     paper: ClassVar[Paper | None] = PAPER
+    reads: ClassVar[type | None] = GateSignals
+    needs: ClassVar[tuple[str, ...]] = (EXITS,)
 
     def learn(self, target: GateTarget, inputs: Tensor, references: Tensor | None, seed: int) -> Learned:
         """See :meth:`Universal.learn`."""

@@ -76,6 +76,7 @@ def run_audit(plan: Plan, target: Target, out: Path, progress: Progress = lambda
         DataError: if the data cannot be read; what was computed before stays.
         DefenseError: if a defense cannot be fitted.
     """
+    plan = plan.on(target)
     for budget in plan.budgets:
         for attack in plan.attacks_at(budget):
             attack.check(target)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -17,8 +17,6 @@ from torpor.attacks.registry import load_attack, takes_steps
 from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
 from torpor.targets.base import Target
-from torpor.targets.candidates import CandidateTarget
-from torpor.targets.steps import StepTarget
 
 BLIND, ADAPTIVE = "blind", "adaptive"
 """Attackers who do not know of the defense, and who attack through it."""
@@ -70,6 +68,8 @@ class Plan:
         inputs: the user's own inputs, in place of the target's data.
         rule: exit rule other than the target's own.
         shape: of one input, for attacks whose own radius grows with it; None for texts.
+        by_chance: whether the target's family finds much by luck, so that luck is a control; the target says so once it
+            is known, see :meth:`on`.
         timed: whether latency, energy and memory are measured at the end.
         defenses: names of defenses, such as ``"jpeg:75"``; each faces every attack twice, blind and adaptive.
 
@@ -92,6 +92,7 @@ class Plan:
     shape: tuple[int, ...] | None = None
     defenses: tuple[str, ...] = ()
     timed: bool = True
+    by_chance: bool = False
 
     def __post_init__(self) -> None:
         for name, value in (("limit", self.limit), ("batch size", self.batch_size)):
@@ -111,6 +112,10 @@ class Plan:
         names = [cell.slug for cell in self.cells]
         if twice := [name for name in names if names.count(name) > 1]:
             raise UsageError(f"expected different attacks, radii and defenses, got {twice[0]} twice; leave one out")
+
+    def on(self, target: Target) -> Plan:
+        """Return the plan for this target, which its name stands for."""
+        return replace(self, by_chance=target.family.by_chance)
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
@@ -163,12 +168,12 @@ class Plan:
     def _names(self, budget: Budget) -> tuple[str, ...]:
         """Return the attacks with this budget, and their controls."""
         attacks = self.attacks_at(budget)
-        by_luck = any(issubclass(attack.targets, (StepTarget, CandidateTarget)) for attack in attacks)
-        return (*(attack.name for attack in attacks), *control_ids(budget, by_luck=by_luck))
+        return (*(attack.name for attack in attacks), *control_ids(budget, by_chance=self.by_chance))
 
     def to_json(self) -> dict[str, Any]:
         """Return what identifies the audit, for ``plan.json``."""
         own: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        del own["by_chance"]  # of the target, not of the plan
         return {"torpor": __version__, **own}
 
     def command(self, out: str) -> str:
@@ -202,9 +207,7 @@ def default_batch_size(target: Target) -> int:
     >>> default_batch_size(needle())
     128
     """
-    if target.space.kind == "video":
-        return 1
-    return 16 if isinstance(target, StepTarget | CandidateTarget) else 128
+    return 1 if target.space.kind == "video" else target.family.batch_size
 
 
 def parse_eps(norm: str | None, text: str | None) -> tuple[float, ...]:

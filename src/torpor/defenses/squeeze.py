@@ -99,7 +99,7 @@ def _short(target: Target) -> Any:  # noqa: ANN401 - a target of the same kind
 def _says(signals: Signals) -> Tensor:
     """Return what is compared, ``[B, N, C]``."""
     if isinstance(signals, GateSignals):
-        return signals.logits.softmax(-1)
+        return signals.exit_logits.softmax(-1)
     if isinstance(signals, StepSignals):
         said = signals.logits.softmax(-1) * signals.mask.unsqueeze(-1)
         return F.pad(said, (0, 0, 0, STEPS - said.shape[1]))  # no token behind the end

@@ -60,7 +60,7 @@ def of_gates(signals: GateSignals, exits: Tensor) -> Tensor:
         signals: of every exit.
         exits: that were taken, int64 ``[B]``; what lies behind changes nothing.
     """
-    logits = signals.logits
+    logits = signals.exit_logits
     chances = logits.softmax(-1)
     moved = (chances[:, 1:] - chances[:, :-1]).abs().sum(-1) / 2
     first = torch.zeros_like(moved[:, :1])
