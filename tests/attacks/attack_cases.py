@@ -125,8 +125,8 @@ class Counting(GateTarget):
     def signals(self, inputs: Tensor) -> GateSignals:
         self.forwards.append(len(inputs))
         signals = self.inner.signals(inputs)
-        if signals.logits.requires_grad:
-            signals.logits.register_hook(lambda gradient: self.backwards.append(len(gradient)))
+        if signals.exit_logits.requires_grad:
+            signals.exit_logits.register_hook(lambda gradient: self.backwards.append(len(gradient)))
         return signals
 
     def max_work(self, inputs: Tensor) -> Work:

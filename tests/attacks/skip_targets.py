@@ -38,6 +38,8 @@ class SkipWindows(Target):
     name = "toy-skip"
     device = torch.device("cpu")
 
+    space: ImageSpace
+
     def __init__(
         self, centers: Sequence[float], widths: Sequence[float], flops: Sequence[int], *, honest: bool = True
     ) -> None:

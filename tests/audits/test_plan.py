@@ -101,15 +101,17 @@ def test_luck_is_a_control_where_the_target_says_so() -> None:
 
 
 def test_rows_are_named_by_the_options_of_their_attacks() -> None:
-    plan = Plan("t", ("square:queries=500", "square", "deepsloth:steps=3"), "Linf", (0.05,), steps=9)
+    plan = Plan("t", ("square:queries=500", "square", "deepsloth:steps=3", "deepsloth"), "Linf", (0.05,), steps=9)
     (budget,) = plan.budgets
-    assert [cell.slug for cell in plan.cells[1:4]] == [
+    assert [cell.slug for cell in plan.cells[1:5]] == [
         "square.queries=500-Linf-0.05",
         "square-Linf-0.05",
         "deepsloth.steps=3-Linf-0.05",
+        "deepsloth-Linf-0.05",
     ]
-    assert plan.attacks_at(budget) == [Square(eps=0.05, queries=500), Square(eps=0.05), DeepSloth(eps=0.05, steps=3)]
+    own = [DeepSloth(eps=0.05, steps=steps) for steps in (3, 9)]
+    assert plan.attacks_at(budget) == [Square(eps=0.05, queries=500), Square(eps=0.05), *own]
     assert list(plan.kinds) == list(plan.attacks)
-    assert "square:queries=500,square,deepsloth:steps=3" in plan.command("out")
+    assert "square:queries=500,square,deepsloth:steps=3,deepsloth " in plan.command("out")
     with pytest.raises(UsageError, match="no number of steps for square"):
         Plan("t", ("square:queries=500", "deepsloth:steps=3"), steps=9)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from torpor.attacks.base import Attack, AttackResult
 from torpor.attacks.controls import BestNoise, Flat, Noise, Shuffled
+from torpor.attacks.incumbent import Incumbent
 from torpor.attacks.text_controls import BestOfK, KeepWriting, RandomEdits
 from torpor.core.budget import COUNTS, Budget
 from torpor.targets.base import Target
@@ -63,11 +64,9 @@ def control_ids(budget: Budget, *, by_chance: bool) -> tuple[str, ...]:
 
 def costliest(target: Target, results: Sequence[AttackResult]) -> Tensor:
     """Return, per sample, the perturbation ``[B, ...]`` of the costliest of several results."""
-    best: Tensor = results[0].inputs - results[0].clean_inputs
-    cost = target.claimed(results[0].attacked)
-    for result in results[1:]:
-        price = target.claimed(result.attacked)
-        better = (price > cost).to(best.device).view(-1, *[1] * (best.ndim - 1))
-        best = torch.where(better, result.inputs - result.clean_inputs, best)
-        cost = torch.maximum(price, cost)
+    held = Incumbent.begin(results[0].inputs - results[0].clean_inputs)
+    rows = torch.arange(len(held.cost))
+    for result in results:
+        held.offer(rows, result.inputs - result.clean_inputs, target.claimed(result.attacked))
+    best: Tensor = held.inputs
     return best

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from torpor.attacks.base import Attack, Candidates
+from torpor.attacks.incumbent import Incumbent
+from torpor.attacks.random_search import random_search
 from torpor.attacks.spaces import apply, ball_of
 from torpor.core.batches import Samples
 from torpor.core.errors import UsageError
@@ -77,17 +79,13 @@ class BestNoise(Control):
         space, ball = target.space, ball_of(self.norm, target.space)
         assert isinstance(space, DenseSpace)
         generators = sample_generators(inputs, seed, self.id)
-        best, most = inputs.clone(), torch.full((len(inputs),), -1.0, dtype=torch.float64)
-        spent = self.queries.to("cpu", torch.int64)
-        for number in range(int(spent.max())):
-            rows = (spent > number).nonzero().flatten()
-            here = rows.to(inputs.device)
-            noise = spent_noise(self, space, [generators[row] for row in rows.tolist()], inputs[here])
-            noisy = apply(inputs[here], noise, ball, self.eps, space)
-            cost = target.claimed(target.run(noisy))
-            better = cost > most[rows]
-            most[rows[better]], best[here[better.to(here.device)]] = cost[better], noisy[better.to(noisy.device)]
-        return Candidates(best, forwards=spent, backwards=torch.zeros_like(spent))
+
+        def propose(query: int, rows: Tensor, held: Incumbent) -> Tensor:
+            noise = spent_noise(self, space, [generators[row] for row in rows.tolist()], inputs[rows])
+            return apply(inputs[rows], noise, ball, self.eps, space)
+
+        held = random_search(target, inputs, propose, self.queries)
+        return Candidates(held.inputs, forwards=held.queries, backwards=torch.zeros_like(held.queries))
 
 
 def check_queries(queries: Tensor, inputs: Samples) -> None:

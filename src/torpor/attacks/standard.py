@@ -11,6 +11,7 @@ from torch import Tensor
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.deepsloth import DeepSloth
 from torpor.attacks.gradient import GradientAttack
+from torpor.attacks.incumbent import Incumbent
 from torpor.attacks.objectives import (
     EXITS,
     CloseGates,
@@ -145,27 +146,24 @@ class Standard(Attack):
     def search(self, target: GateTarget, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
         """See :meth:`Attack.search`."""
         static = target.prices.cost(target.max_work(inputs))
-        cost = target.claimed(target.run(inputs))
-        best = inputs.clone()
-        forwards = torch.ones(len(inputs), dtype=torch.int64)
-        backwards = torch.zeros_like(forwards)
-        blind = cost < static  # until a member's gradient was not zero
+        best, everyone = Incumbent.begin(inputs), torch.arange(len(inputs))
+        best.offer(everyone, inputs, target.claimed(target.run(inputs)))
+        backwards = torch.zeros(len(inputs), dtype=torch.int64)
+        blind = best.cost.cpu() < static.cpu()  # until a member's gradient was not zero
         fell, black_box_won = torch.zeros_like(blind), torch.zeros_like(blind)
         for place, member in enumerate(self.members if target.offers(EXITS) else self.members_on_gates):
-            rows = (cost < static).nonzero().flatten()
+            rows = (best.cost.cpu() < static.cpu()).nonzero().flatten()
             if len(rows) == 0:
                 break
             there = rows.to(inputs.device)
             if isinstance(member, PersistentSquare):
-                member = replace(member, rivals=best[there])
+                member = replace(member, rivals=best.inputs[there])
             result = member(target, inputs[there], references=labels[there], seed=seed)
             found, price = result.candidates, target.claimed(result.attacked)
-            better = price > cost[rows]
-            if place == 0:
-                best[there] = found.inputs.to(best)  # what the first member tried stands until a dearer one is found
-            best[there[better.to(there.device)]] = result.inputs[better.to(there.device)]
-            cost[rows] = torch.maximum(price, cost[rows])
-            forwards[rows] += found.forwards.cpu() + 2  # and the member's own verification on the hard target
+            if place == 0:  # what the first member tried stands until a costlier one is found
+                best.inputs[there] = found.inputs.to(best.inputs)
+            spent = found.forwards.to(there.device) + 2  # and the member's own verification on the hard target
+            better = best.offer(there, result.inputs, price, queries=spent).cpu()
             backwards[rows] += found.backwards.cpu()
             if found.zero_gradient is not None and found.loss_fell is not None:
                 blind[rows] &= found.zero_gradient.cpu()
@@ -174,4 +172,4 @@ class Standard(Attack):
                 black_box_won[rows] = found.black_box_won.cpu()
             else:
                 black_box_won[rows[better]] = found.zero_gradient is None
-        return Candidates(best, forwards, backwards, blind, fell, black_box_won)
+        return Candidates(best.inputs, best.queries, backwards, blind, fell, black_box_won)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.deepsloth import PAPER
 from torpor.attacks.derivatives import gradient_of
+from torpor.attacks.incumbent import Incumbent
 from torpor.attacks.objectives import EXITS, UniformExits
 from torpor.attacks.optimizers import Optimizer, ShrinkingBall, State, Steps
 from torpor.attacks.spaces import BALLS, L1, Ball, apply
@@ -232,7 +233,7 @@ def descend(
     assert isinstance(space, DenseSpace)
     delta = start
     state: State = {}
-    best, best_cost = delta, -1.0
+    best = Incumbent.begin(delta)
     forwards = backwards = 0
     blind = False
     for step, (batch, beside) in enumerate(schedule):
@@ -251,9 +252,8 @@ def descend(
             within = ball.project(delta, eps)
             cost = _cost(target, inputs, within, ball, eps)
             forwards += len(inputs)
-            if cost > best_cost:
-                best, best_cost = within, cost
-    return Learned(best, forwards, backwards, blind)
+            best.offer(torch.tensor([0]), within, torch.tensor([cost], dtype=torch.float64))
+    return Learned(best.inputs, forwards, backwards, blind)
 
 
 def _cost(target: Target, inputs: Tensor, delta: Tensor, ball: Ball, eps: float) -> float:
