@@ -197,19 +197,19 @@ def test_few_fitting_images_do_not_cut_the_l2_schedule_short(monkeypatch: pytest
 def test_deepfool_crosses_the_boundary_of_the_final_classifier() -> None:
     target = random_net(2, (1, 5, 7), seed=4)
     image = torch.rand(1, 1, 5, 7, generator=torch.Generator().manual_seed(0))
-    label = int(target.signals(image).logits[0, -1].argmax())
+    label = int(target.signals(image).exit_logits[0, -1].argmax())
     passes = [0, 0]
     change = deepfool(target, image, label, passes)
     assert 0 < passes[0] < passes[1]
-    assert int(target.signals(image + change).logits[0, -1].argmax()) != label
-    assert int(target.signals(image + 0.5 * change).logits[0, -1].argmax()) == label
+    assert int(target.signals(image + change).exit_logits[0, -1].argmax()) != label
+    assert int(target.signals(image + 0.5 * change).exit_logits[0, -1].argmax()) == label
 
 
 def test_pgd_lowers_accuracy(digits_target: EarlyExitTarget, digits_test: tuple[Tensor, Tensor]) -> None:
     inputs, labels = digits_test[0][:32], digits_test[1][:32]
     found = PGD(eps=0.15)(digits_target, inputs, references=labels).candidates.inputs
     right = [
-        (digits_target.signals(batch).logits[:, -1].argmax(-1) == labels).to(torch.float64).mean().item()
+        (digits_target.signals(batch).exit_logits[:, -1].argmax(-1) == labels).to(torch.float64).mean().item()
         for batch in (inputs, found)
     ]
     assert right[1] < 0.5 < right[0]

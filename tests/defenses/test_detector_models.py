@@ -57,9 +57,9 @@ def test_what_lies_behind_the_exit_changes_nothing(digits_target: EarlyExitTarge
     exits = torch.tensor([0, 1, 2, 3, 4, 5])
     features = of_gates(found, exits)
     behind = torch.arange(6)[None, :, None] > exits[:, None, None]
-    other = replace(found, logits=torch.where(behind, torch.randn_like(found.logits), found.logits))
+    other = replace(found, logits=torch.where(behind, torch.randn_like(found.exit_logits), found.exit_logits))
     assert torch.equal(of_gates(other, exits), features)
-    assert not torch.equal(of_gates(replace(found, logits=found.logits.flip(1)), exits), features)
+    assert not torch.equal(of_gates(replace(found, logits=found.exit_logits.flip(1)), exits), features)
 
 
 def test_what_lies_behind_the_end_changes_nothing() -> None:

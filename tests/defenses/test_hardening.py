@@ -71,12 +71,14 @@ def test_temperatures_stay_within_bounds() -> None:
 
 def test_calibration_lowers_the_loss_and_changes_no_prediction(target: EarlyExitTarget, calibrated: Calibrated) -> None:
     defended, inputs = calibrated.defend(target), pictures(target)
-    before, after = target.signals(inputs).logits, defended.signals(inputs).logits  # type: ignore[union-attr]
+    before, after = target.signals(inputs).exit_logits, defended.signals(inputs).exit_logits  # type: ignore[union-attr]
     assert torch.allclose(after, before / torch.tensor(calibrated.temperatures)[:, None], rtol=1e-5)
     batch = Digits().load("validation")
     known = target.read(batch.inputs)
     for k in range(len(target.units)):
-        losses = [F.cross_entropy(each.signals(known).logits[:, k], batch.references) for each in (target, defended)]  # type: ignore[union-attr]
+        losses = [
+            F.cross_entropy(each.signals(known).exit_logits[:, k], batch.references) for each in (target, defended)
+        ]  # type: ignore[union-attr]
         assert losses[1] <= losses[0] + 1e-6
 
 
