@@ -76,9 +76,8 @@ def test_calibration_lowers_the_loss_and_changes_no_prediction(target: EarlyExit
     batch = Digits().load("validation")
     known = target.read(batch.inputs)
     for k in range(len(target.units)):
-        losses = [
-            F.cross_entropy(each.signals(known).exit_logits[:, k], batch.references) for each in (target, defended)
-        ]  # type: ignore[union-attr]
+        said = [each.signals(known).exit_logits[:, k] for each in (target, defended)]  # type: ignore[union-attr]
+        losses = [F.cross_entropy(scores, batch.references) for scores in said]
         assert losses[1] <= losses[0] + 1e-6
 
 

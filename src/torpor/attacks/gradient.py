@@ -16,7 +16,8 @@ from torpor.attacks.spaces import BALLS
 from torpor.attacks.variables import Change
 from torpor.core.seeds import sample_generators
 from torpor.core.signals import GateSignals
-from torpor.targets.gates import GateTarget
+from torpor.core.space import DenseSpace
+from torpor.targets.base import Target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +39,10 @@ class GradientAttack(IterativeAttack):
         """Return the radius of the random start."""
         return self.optimizer().radius(0, self.eps)
 
-    def search(self, target: GateTarget, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
+    def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
         """See :meth:`Attack.search`."""
-        ball = BALLS[self.norm]
+        space, ball = target.space, BALLS[self.norm]
+        assert isinstance(space, DenseSpace)
         start = ball.random(sample_generators(inputs, seed, self.id), self.start_radius(), inputs)
         return amplify(
             target,
@@ -51,5 +53,5 @@ class GradientAttack(IterativeAttack):
             optimizer=self.optimizer(),
             steps=self.iterations,
             variable=Change(),
-            start=target.space.clamp(inputs + start) - inputs,
+            start=space.clamp(inputs + start) - inputs,
         )

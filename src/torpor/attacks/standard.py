@@ -26,7 +26,7 @@ from torpor.attacks.optimizers import AutoSteps, Optimizer
 from torpor.attacks.persistent_square import PersistentSquare
 from torpor.core.paper import Paper
 from torpor.core.signals import GateSignals
-from torpor.targets.gates import GateTarget
+from torpor.targets.base import Target
 
 CROCE = Paper(
     "Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free Attacks",
@@ -143,7 +143,7 @@ class Standard(Attack):
         gradients = (kind(norm=self.norm, eps=self.eps) for kind in (AutoGates, AutoPriced, AutoCostliest, AutoNearest))
         return (*gradients, PersistentSquare(norm=self.norm, eps=self.eps))
 
-    def search(self, target: GateTarget, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
+    def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
         """See :meth:`Attack.search`."""
         static = target.prices.cost(target.max_work(inputs))
         best, everyone = Incumbent.begin(inputs), torch.arange(len(inputs))
