@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from torpor.attacks.base import Attack, AttackResult
-from torpor.attacks.controls import BestNoise, Flat, Noise, Shuffled
 from torpor.attacks.incumbent import Incumbent
-from torpor.attacks.text_controls import BestOfK, KeepWriting, RandomEdits
-from torpor.core.budget import COUNTS, Budget
+from torpor.attacks.registry import ATTACKS
+from torpor.core.budget import COUNTS, GROWING, Budget
 from torpor.targets.base import Target
 
 
@@ -21,10 +21,14 @@ def free_controls(budget: Budget) -> list[Attack]:
     >>> [control.id for control in free_controls(Budget("tokens", 3))]
     ['control-random-edits']
     """
-    kinds: list[type[Attack]] = [RandomEdits] if budget.norm in COUNTS else [Noise, Flat]
-    if budget.norm in KeepWriting.norms:
-        kinds.append(KeepWriting)
-    return [kind(norm=budget.norm, eps=budget.eps) for kind in kinds]
+    return [ATTACKS.find(name)(norm=budget.norm, eps=budget.eps) for name in _free(budget)]
+
+
+def _free(budget: Budget) -> tuple[str, ...]:
+    if budget.norm not in COUNTS:
+        return ("control-noise", "control-flat")
+    asks = ("control-keep-writing",) if budget.norm in GROWING else ()
+    return ("control-random-edits", *asks)
 
 
 def matched_controls(
@@ -36,14 +40,22 @@ def matched_controls(
     inputs, spends nothing on one of them; luck is given one query then.
     """
     spent = torch.stack([result.candidates.forwards.cpu() for result in results])
+    given: dict[str, dict[str, Any]] = {}
+    for name in _matched(budget, by_chance=target.family.by_chance):
+        if name == "control-shuffled":
+            given[name] = {"perturbation": costliest(target, results)}
+        elif name == "control-best-of-k":
+            before = torch.tensor([attack.forwards_before for attack in attacks])
+            given[name] = {"queries": (spent + before.unsqueeze(1)).amax(0)}
+        else:
+            given[name] = {"queries": spent.amax(0).clamp_min(1)}
+    return [ATTACKS.find(name)(norm=budget.norm, eps=budget.eps, **more) for name, more in given.items()]
+
+
+def _matched(budget: Budget, *, by_chance: bool) -> tuple[str, ...]:
     if budget.norm in COUNTS:
-        before = torch.tensor([attack.forwards_before for attack in attacks])
-        queries = (spent + before.unsqueeze(1)).amax(0)
-        return [BestOfK(norm=budget.norm, eps=budget.eps, queries=queries)]
-    shuffled = Shuffled(norm=budget.norm, eps=budget.eps, perturbation=costliest(target, results))
-    if not target.family.by_chance:
-        return [shuffled]
-    return [shuffled, BestNoise(norm=budget.norm, eps=budget.eps, queries=spent.amax(0).clamp_min(1))]
+        return ("control-best-of-k",)
+    return ("control-shuffled", "control-best-noise") if by_chance else ("control-shuffled",)
 
 
 def control_ids(budget: Budget, *, by_chance: bool) -> tuple[str, ...]:
@@ -56,10 +68,7 @@ def control_ids(budget: Budget, *, by_chance: bool) -> tuple[str, ...]:
     >>> control_ids(Budget("Linf", 0.1), by_chance=False)
     ('control-noise', 'control-flat', 'control-shuffled')
     """
-    matched: tuple[type[Attack], ...] = (Shuffled, BestNoise) if by_chance else (Shuffled,)
-    if budget.norm in COUNTS:
-        matched = (BestOfK,)
-    return (*(control.id for control in free_controls(budget)), *(kind.id for kind in matched))
+    return (*_free(budget), *_matched(budget, by_chance=by_chance))
 
 
 def costliest(target: Target, results: Sequence[AttackResult]) -> Tensor:
