@@ -80,7 +80,7 @@ def build(name: str, norm: str, target: GateTarget, count: int) -> Attack:
     if name == Shuffled.id:
         return Shuffled(norm=norm, eps=eps, perturbation=noise(norm, eps, known[:count]))
     options: dict[str, Any] = FEW.get(name, {})
-    return ATTACKS[name](norm=norm, eps=eps, **options).fit(target, known[8:], references=classes[8:])
+    return ATTACKS.find(name)(norm=norm, eps=eps, **options).fit(target, known[8:], references=classes[8:])
 
 
 def noise(norm: str, eps: float, like: Tensor) -> Tensor:
@@ -125,8 +125,8 @@ class Counting(GateTarget):
     def signals(self, inputs: Tensor) -> GateSignals:
         self.forwards.append(len(inputs))
         signals = self.inner.signals(inputs)
-        if signals.logits.requires_grad:
-            signals.logits.register_hook(lambda gradient: self.backwards.append(len(gradient)))
+        if signals.exit_logits.requires_grad:
+            signals.exit_logits.register_hook(lambda gradient: self.backwards.append(len(gradient)))
         return signals
 
     def max_work(self, inputs: Tensor) -> Work:

@@ -63,7 +63,7 @@ def build(name: str, norm: str, target: Kind, seed: int = 0) -> Attack:
     for kind in (BestNoise, BestOfK):
         if name == kind.id:
             return kind(norm=norm, eps=eps, queries=torch.arange(count))
-    return ATTACKS[name](norm=norm, eps=eps, **FEW.get(name, {})).fit(target, others, seed=seed)
+    return ATTACKS.find(name)(norm=norm, eps=eps, **FEW.get(name, {})).fit(target, others, seed=seed)
 
 
 def attack_rows(attack: Attack, target: Kind, inputs: Samples, rows: slice, seed: int = 3) -> AttackResult:

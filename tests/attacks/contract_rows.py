@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from torpor.attacks.base import Attack
 from torpor.attacks.registry import ATTACKS
 from torpor.targets.base import Target
 
 Row = tuple[str, str, str]
 """Names of a target, a norm and an attack."""
+
+
+def own_attacks() -> list[type[Attack]]:
+    """Return torpor's own attacks, not those of plug-ins."""
+    kinds = [ATTACKS.find(name) for name in ATTACKS.names()]
+    return [kind for kind in kinds if kind.__module__.startswith("torpor.")]
 
 
 def rows_of(targets: Mapping[str, Callable[[], Target]]) -> list[Row]:
@@ -17,7 +24,7 @@ def rows_of(targets: Mapping[str, Callable[[], Target]]) -> list[Row]:
     return [
         (name, norm, attack.id)
         for name, target in built.items()
-        for attack in ATTACKS.values()
+        for attack in own_attacks()
         for norm in attack.norms
         if attack.applies_to(target) and norm in target.space.norms
     ]

@@ -44,7 +44,7 @@ DETERMINISTIC = (
 
 NAMES = ("target_name", "norm", "name")
 table = pytest.mark.parametrize(NAMES, TABLE)
-ATTACKED = [row for row in TABLE if not ATTACKS[row[2]].is_control]
+ATTACKED = [row for row in TABLE if not ATTACKS.find(row[2]).is_control]
 
 
 @cache

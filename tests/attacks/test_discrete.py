@@ -358,11 +358,11 @@ def test_the_search_drops_what_may_not_be_sent_and_stops_at_the_cap() -> None:
     target = ToyText(cap=10)
     fits = Sendable(target.space, Budget("chars", 1))
     none = greedy(target, ("a 3",), scripted([["a 3", "a 99999", "a 3</s>", "", "a 3\0"]]), fits, rounds=3)
-    assert (none.texts, none.forwards) == (["a 3"], [1])
+    assert (none.held.inputs, none.forwards) == (["a 3"], [1])
     capped = greedy(target, ("a 3",), scripted([["a 39", "a 4"]]), fits, rounds=3)
-    assert (capped.texts, capped.steps, capped.forwards) == (["a 39"], [10], [3])
+    assert (capped.held.inputs, capped.steps, capped.forwards) == (["a 39"], [10], [3])
     first = greedy(target, ("a 3",), scripted([["a 4", "a 5", "a 6"]] * 3), fits, rounds=1, most=2)
-    assert (first.texts, first.forwards) == (["a 5"], [3])
+    assert (first.held.inputs, first.forwards) == (["a 5"], [3])
 
 
 def test_lengths_are_asked_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:

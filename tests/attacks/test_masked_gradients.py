@@ -48,7 +48,7 @@ def test_no_gradient_attack_ends_in_an_error(how: str, name: str) -> None:
     target = masked(needle(), how)
     inputs, labels = images(needle(), 3)
     few: dict[str, Any] = {"steps": 4} if name in FEW or name.startswith("pgd") else {}
-    attack = ATTACKS[name](eps=0.1, **few)
+    attack = ATTACKS.find(name)(eps=0.1, **few)
     result = attack.fit(target, inputs)(target, inputs, references=labels)
     assert result.candidates.inputs.isfinite().all()
     if how in DEAD:
@@ -150,7 +150,7 @@ class StopGradientLamps(LampTarget):
 def test_texts_are_searched_without_gradients_too(name: str) -> None:
     few: dict[str, Any] = {"loopllm": {"steps": 2, "candidates": 5}}.get(name, {})
     target, texts = StopGradientText(), ("a cat", "two dogs run")
-    found = ATTACKS[name](norm=ATTACKS[name].norms[0], eps=2, **few)(target, texts).candidates
+    found = ATTACKS.find(name)(norm=ATTACKS.find(name).norms[0], eps=2, **few)(target, texts).candidates
     assert found.zero_gradient is not None
     assert found.zero_gradient.all()
 
@@ -167,7 +167,7 @@ def test_detectors_are_searched_without_gradients_too(name: str) -> None:
     target = StopGradientLamps()
     pictures = torch.rand(2, *target.space.shape, generator=torch.Generator().manual_seed(0))
     few: dict[str, Any] = {"epochs": 2} if name == "phantom-sponges" else {"steps": 3}
-    found = ATTACKS[name](eps=0.1, **few).fit(target, pictures)(target, pictures).candidates
+    found = ATTACKS.find(name)(eps=0.1, **few).fit(target, pictures)(target, pictures).candidates
     assert found.zero_gradient is not None
     assert found.zero_gradient.all()
 

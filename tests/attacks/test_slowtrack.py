@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torpor.attacks.registry import load_attack
-from torpor.attacks.slowtrack import Light, SlowTrack, Tracker, regions, schedule
+from torpor.attacks.slowtrack import Light, SlowTrack, regions, schedule
 from torpor.core.errors import UsageError
 from torpor.core.signals import CandidateSignals
 from torpor.core.work import Work
@@ -106,9 +106,11 @@ def test_two_frames_of_a_new_region_are_changed_alike_and_the_others_alone() -> 
 
 def test_it_takes_a_tracker_with_a_buffer() -> None:
     target = BoxTracker(LampTarget(), frames=2, buffer=1)
-    assert isinstance(target, Tracker)
+    target.buffer = 0
+    assert not SlowTrack.applies_to(target)
+    target.buffer = 1
     assert SlowTrack.applies_to(target)
-    with pytest.raises(UsageError, match="got slowtrack"):
+    with pytest.raises(UsageError, match="offers buffer, confirm for slowtrack"):
         SlowTrack()(LampTarget(), torch.zeros(1, 1, 16, 24))
     del target.buffer
     assert not SlowTrack.applies_to(target)

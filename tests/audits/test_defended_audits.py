@@ -37,9 +37,9 @@ def audited(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     if request.param == TOY_TEXT:
         (base / "texts.txt").write_text("the cat sat\nmy dog 3\na tree, a bird\n", encoding="utf-8")
         given = {"inputs": str(base / "texts.txt")}
-    plan = Plan(**{**vars(plan), **given})
-    run_audit(plan, load_target(request.param), base / "run")
-    return plan, base / "run"
+    plan, target = Plan(**{**vars(plan), **given}), load_target(request.param)
+    run_audit(plan, target, base / "run")
+    return plan.on(target), base / "run"
 
 
 def test_there_is_a_row_for_every_cell_and_a_record_for_every_sample(audited: tuple[Plan, Path]) -> None:

@@ -4,10 +4,14 @@ import shlex
 
 import pytest
 
+from torpor.attacks.deepsloth import DeepSloth
+from torpor.attacks.square import Square
 from torpor.audits.conditions import ADAPTIVE, NON_ADAPTIVE, RowKey
 from torpor.audits.plan import Plan, check_device, parse_eps
 from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
+from torpor.targets.toy_boxes import LampTarget
+from torpor.targets.toys import needle
 
 
 def test_rows_are_every_attack_then_every_control_for_each_radius() -> None:
@@ -55,7 +59,7 @@ def test_the_command_reads_back_as_the_same_plan() -> None:
     [
         ({"attacks": ()}, "at least one attack"),
         ({"attacks": ("nope",)}, "among deepsloth"),
-        ({"attacks": ("control-shuffled",)}, "among deepsloth"),
+        ({"attacks": ("control-shuffled",)}, "audits add this control themselves"),
         ({"attacks": ("control-noise",)}, "control-noise-Linf-0.1 twice"),
         ({"attacks": ("pgd", "pgd")}, "different attacks, got pgd twice"),
         ({"eps": (0.1, 0.1)}, "pgd-Linf-0.1 twice"),
@@ -87,3 +91,28 @@ def test_absent_devices_are_refused(name: str) -> None:
 def test_slugs_name_files() -> None:
     assert RowKey("pgd", Budget("Linf", 8 / 255)).slug == "pgd-Linf-0.031373"
     assert check_device("cpu").type == "cpu"
+
+
+def test_luck_is_a_control_where_the_target_says_so() -> None:
+    plan = Plan("t", ("square",), "Linf", (0.05,))
+    lucky = plan.on(LampTarget())
+    assert [cell.attack for cell in plan.on(needle()).keys] == [cell.attack for cell in plan.keys]
+    assert [cell.attack for cell in lucky.keys] == [*(cell.attack for cell in plan.keys), "control-best-noise"]
+    assert lucky.to_json() == plan.to_json()
+
+
+def test_rows_are_named_by_the_options_of_their_attacks() -> None:
+    plan = Plan("t", ("square:queries=500", "square", "deepsloth:steps=3", "deepsloth"), "Linf", (0.05,), steps=9)
+    (budget,) = plan.budgets
+    assert [cell.slug for cell in plan.keys[1:5]] == [
+        "square.queries=500-Linf-0.05",
+        "square-Linf-0.05",
+        "deepsloth.steps=3-Linf-0.05",
+        "deepsloth-Linf-0.05",
+    ]
+    own = [DeepSloth(eps=0.05, steps=steps) for steps in (3, 9)]
+    assert plan.attacks_at(budget) == [Square(eps=0.05, queries=500), Square(eps=0.05), *own]
+    assert list(plan.kinds) == list(plan.attacks)
+    assert "square:queries=500,square,deepsloth:steps=3,deepsloth " in plan.command("out")
+    with pytest.raises(UsageError, match="no number of steps for square"):
+        Plan("t", ("square:queries=500", "deepsloth:steps=3"), steps=9)

@@ -13,7 +13,6 @@ from torch import Tensor
 from toy_audits import NEEDLE, call, records, snapshot, write_images
 
 from torpor.attacks.base import Attack, Candidates
-from torpor.attacks.registry import ATTACKS
 from torpor.audits.engine import run_audit
 from torpor.audits.plan import Plan
 from torpor.targets.base import Target
@@ -37,11 +36,17 @@ class Roundabout(Attack):
 
 @pytest.fixture
 def audited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setitem(ATTACKS, "roundabout", Roundabout)
     monkeypatch.setattr("torpor.audits.summary.tags_for", lambda *names: {})
     data = str(write_images(tmp_path / "data"))
     plan = Plan(
-        NEEDLE, ("roundabout",), "Linf", (0.5,), limit=8, batch_size=3, data_dir=data, defenses=(TRANSFORM, GUARD)
+        NEEDLE,
+        (f"{__name__}:Roundabout",),
+        "Linf",
+        (0.5,),
+        limit=8,
+        batch_size=3,
+        data_dir=data,
+        defenses=(TRANSFORM, GUARD),
     )
     run_audit(plan, named(), tmp_path / "run")
     run_audit(plan, named(), tmp_path / "again")

@@ -73,6 +73,6 @@ def test_same_records_whatever_the_number_of_threads(digits_target: EarlyExitTar
         torch.set_num_threads(threads)
         leaf = inputs.clone().requires_grad_()
         signals = digits_target.signals(leaf)
-        (gradient,) = torch.autograd.grad(signals.logits.sum() + signals.margins.sum(), leaf)
-        results.append((signals.logits.detach(), gradient, digits_target.run(inputs).work.counts))
+        (gradient,) = torch.autograd.grad(signals.exit_logits.sum() + signals.margins.sum(), leaf)
+        results.append((signals.exit_logits.detach(), gradient, digits_target.run(inputs).work.counts))
     assert all(torch.equal(one, two) for one, two in zip(*results, strict=True))

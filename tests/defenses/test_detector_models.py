@@ -58,9 +58,9 @@ def test_what_lies_behind_the_exit_changes_nothing(digits_target: EarlyExitTarge
     exits = torch.tensor([0, 1, 2, 3, 4, 5])
     features = of_exits(found, exits, 6)
     behind = torch.arange(6)[None, :, None] > exits[:, None, None]
-    other = replace(found, logits=torch.where(behind, torch.randn_like(found.logits), found.logits))
+    other = replace(found, logits=torch.where(behind, torch.randn_like(found.exit_logits), found.exit_logits))
     assert torch.equal(of_exits(other, exits, 6), features)
-    assert not torch.equal(of_exits(replace(found, logits=found.logits.flip(1)), exits, 6), features)
+    assert not torch.equal(of_exits(replace(found, logits=found.exit_logits.flip(1)), exits, 6), features)
 
 
 def test_what_lies_behind_the_end_changes_nothing() -> None:

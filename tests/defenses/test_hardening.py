@@ -77,13 +77,14 @@ def exits_of(signals: Signals) -> GateSignals:
 
 def test_calibration_lowers_the_loss_and_changes_no_prediction(target: EarlyExitTarget, calibrated: Calibrated) -> None:
     defended, inputs = calibrated.defend(target), pictures(target)
-    before, after = target.signals(inputs).logits, exits_of(defended.signals(inputs)).logits
+    before, after = target.signals(inputs).exit_logits, exits_of(defended.signals(inputs)).exit_logits
     assert torch.allclose(after, before / torch.tensor(calibrated.temperatures)[:, None], rtol=1e-5)
     batch = Digits().load("validation")
     known = target.read(batch.inputs)
     for k in range(len(target.units)):
         losses = [
-            F.cross_entropy(exits_of(each.signals(known)).logits[:, k], batch.references) for each in (target, defended)
+            F.cross_entropy(exits_of(each.signals(known)).exit_logits[:, k], batch.references)
+            for each in (target, defended)
         ]
         assert losses[1] <= losses[0] + 1e-6
 

@@ -155,7 +155,7 @@ def test_signals_tell_the_work_and_have_gradients(name: str, target: Target, inp
         loss = signals.scores.sum()
     else:
         assert isinstance(signals, GateSignals)
-        loss = signals.logits.square().sum()
+        loss = signals.exit_logits.square().sum()
     (gradient,) = torch.autograd.grad(loss, leaf)
     assert gradient.shape == leaf.shape
     assert gradient.isfinite().all()

@@ -52,7 +52,7 @@ def test_a_network_that_views_its_features_keeps_its_layout_and_gives_the_same()
     assert not kernel(flattening).is_contiguous()
     assert kernel(flattening).is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(kernel(viewing), kernel(flattening))
-    median = flattening.signals(inputs).logits[:, 0].softmax(-1).amax(-1).median().item()
+    median = flattening.signals(inputs).exit_logits[:, 0].softmax(-1).amax(-1).median().item()
     viewing.rule = flattening.rule = Confidence(median + 2e-4)
     one, other = viewing.run(inputs), flattening.run(inputs)
     assert torch.equal(one.work.counts, other.work.counts)
@@ -85,7 +85,7 @@ def test_pieces_change_neither_work_nor_gradients(
 ) -> None:
     def results() -> tuple[Tensor, Tensor, Tensor]:
         leaf = digits_test[0].clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(digits_target.signals(leaf).logits.square().sum(), leaf)
+        (gradient,) = torch.autograd.grad(digits_target.signals(leaf).exit_logits.square().sum(), leaf)
         outcome = digits_target.run(digits_test[0])
         return outcome.work.counts, outcome.outputs, gradient
 

@@ -49,7 +49,7 @@ def test_signals_tell_the_work_of_the_hard_run(exits: int, seed: int, rule: Exit
         assert alone.work.counts.equal(signals.work.counts)
         assert alone.work.counts.equal(outcome.work.counts[row : row + 1])
         taken = int(alone.work.counts.sum()) - 1
-        assert torch.allclose(alone.outputs[0], signals.logits[0, taken], atol=1e-5)
+        assert torch.allclose(alone.outputs[0], signals.exit_logits[0, taken], atol=1e-5)
         assert torch.allclose(alone.outputs[0], outcome.outputs[row], atol=1e-5)
         assert (signals.margins[0, :taken] < 0).all()
         assert taken == exits - 1 or signals.margins[0, taken] >= 0

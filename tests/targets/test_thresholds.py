@@ -28,7 +28,7 @@ def test_the_table_agrees_with_the_hard_target(digits_target: EarlyExitTarget) -
     batch = Digits().load("validation", 100)
     inputs = digits_target.space.from_bytes(batch.inputs)
     with torch.no_grad():
-        logits = digits_target.signals(inputs).logits
+        logits = digits_target.signals(inputs).exit_logits
     table = {row.threshold: row for row in threshold_table(logits, batch.references, digits_target.exit_costs)}
     assert list(table) == list(GRID)
     whole = sum(unit.flops for unit in digits_target.units)

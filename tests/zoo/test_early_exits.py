@@ -90,7 +90,7 @@ def test_resnet_on_cifar10_is_accurate_and_can_be_slowed_down() -> None:
     batch = target.data(folder).load("test", 500)
     inputs = to_unit(batch.inputs)
     with torch.no_grad():
-        last = torch.cat([target.signals(part).logits[:, -1] for part in inputs.split(100)])
+        last = torch.cat([target.signals(part).exit_logits[:, -1] for part in inputs.split(100)])
     accuracy = (last.argmax(-1) == batch.references).to(torch.float64).mean().item()
     assert accuracy >= 0.90 - 3 * (0.9 * 0.1 / 500) ** 0.5
     assert abs(accuracy - card["accuracy_per_exit"]["test"][-1]) <= 3.5 * (0.9 * 0.1 / 500) ** 0.5

@@ -6,8 +6,8 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, final
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self, final
 
 import torch
 from torch import Tensor
@@ -17,12 +17,13 @@ from torpor.core.batches import Samples, choose
 from torpor.core.budget import Budget
 from torpor.core.criteria import Evidence
 from torpor.core.errors import UsageError
+from torpor.core.options import MARK
 from torpor.core.outcome import Outcome
 from torpor.core.paper import Paper
 from torpor.core.threat import Access, Stage, ThreatModel
 from torpor.core.work import Work
+from torpor.data.sets import DataSet
 from torpor.targets.base import Target
-from torpor.targets.gates import GateTarget
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,13 +89,23 @@ class Attack(ABC):
     Subclasses write :meth:`search`; the call then snaps what it returns into the budget and onto the grid of valid
     inputs, runs the hard target, and keeps per sample the costlier of clean and attacked.
 
-    What an attack applies to is said by class attributes: ``targets``, the contract whose signals it reads, ``kinds``
-    of inputs, and ``norms`` of budgets with the ``radii`` that it has by default. The radius of L2 is for inputs of
-    ``paper_shape``, where there is one; others get as much per value.
+    What an attack applies to is said by class attributes, never by a kind of target: ``kinds`` of inputs, and ``norms``
+    of budgets with the ``radii`` that it has by default. The radius of L2 is for inputs of ``paper_shape``, where there
+    is one; others get as much per value.
 
     Attributes:
+        id: what the command line and rows of audits call it.
+        paper: where it is from; None if it is no paper's.
+        stage: when it strikes.
+        access: what it sees of the target.
+        is_control: whether it stands beside attacks, to show what does not take one.
+        learns: whether it must be fitted before it attacks.
+        reads: type of the signals that it follows; None for a black box, which runs the target and nothing else.
+        needs: capabilities that the target must offer, such as ``"embedding_matrix"``.
+        by_chance: whether it is only for families whose inputs find much by luck.
         norm: one of ``norms``.
         eps: radius of the ball, in pixel units of [0, 1], or the number of edits.
+        options: other settings as a user typed them, such as ``"queries=500"``; they are part of the name.
     """
 
     id: ClassVar[str]
@@ -102,14 +113,18 @@ class Attack(ABC):
     stage: ClassVar[Stage] = Stage.EVASION
     access: ClassVar[Access] = Access.WHITE
     is_control: ClassVar[bool] = False
+    learns: ClassVar[bool] = False
     norms: ClassVar[tuple[str, ...]] = ("Linf", "L2", "L1")
     radii: ClassVar[Mapping[str, float]] = {"Linf": 0.03125, "L2": 0.9**10, "L1": 8.0}
     kinds: ClassVar[tuple[str, ...]] = ("image",)
     paper_shape: ClassVar[tuple[int, ...] | None] = None
-    targets: ClassVar[type] = GateTarget
+    reads: ClassVar[type | None] = None
+    needs: ClassVar[tuple[str, ...]] = ()
+    by_chance: ClassVar[bool] = False
 
     norm: str = "Linf"
     eps: float = 0.03125
+    options: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         self._check_norm(self.norm)
@@ -121,10 +136,17 @@ class Attack(ABC):
             raise UsageError(f"expected norm {', '.join(cls.norms)} for {cls.id}, got {norm!r}")
 
     @classmethod
+    def covered(cls) -> tuple[str, ...]:
+        """Return the attacks that this one runs, by id: its own, or the members of an ensemble."""
+        return (cls.id,)
+
+    @classmethod
     def applies_to(cls, target: Target) -> bool:
         """Tell whether this attack can be run on ``target``."""
-        family = getattr(cls.targets, "family", None)  # of defended targets too
-        return (family is None or isinstance(target.family, type(family))) and target.space.kind in cls.kinds
+        family = target.family
+        reads = cls.reads is None or (family.signals is not None and issubclass(family.signals, cls.reads))
+        luck = family.by_chance or not cls.by_chance
+        return reads and luck and target.space.kind in cls.kinds and target.offers(*cls.needs)
 
     @classmethod
     def default_budget(
@@ -152,12 +174,22 @@ class Attack(ABC):
         Raises:
             UsageError: on either.
         """
+        if missing := [name for name in self.needs if not target.offers(name)]:
+            raise UsageError(
+                f"expected a target that offers {', '.join(missing)} for {self.id}, got {target.name} "
+                f"({target.mechanism} of {target.space.kind} inputs); see: torpor list attacks"
+            )
         if not self.applies_to(target):
             raise UsageError(
                 f"expected an attack on {target.mechanism} with {target.space.kind} inputs, got {self.id}; "
                 "see: torpor list attacks"
             )
         check_budget(self.budget, target.space)
+
+    @property
+    def name(self) -> str:
+        """What rows of an audit call this attack: its id, and the options that a user gave it."""
+        return MARK.join((self.id, *self.options))
 
     @property
     def budget(self) -> Budget:
@@ -174,7 +206,7 @@ class Attack(ABC):
         """Look for costly inputs; the one method that an attack writes.
 
         Args:
-            target: what to attack, an instance of :attr:`targets`.
+            target: what to attack; it :meth:`applies_to` it.
             inputs: valid inputs, on the target's device if they are tensors.
             labels: what :meth:`torpor.targets.Target.labels` returns, classes ``[B]`` for classifiers.
             seed: of all randomness, to be drawn per sample.
@@ -187,9 +219,35 @@ class Attack(ABC):
         *,
         references: Samples | None = None,
         seed: int = 0,
-    ) -> Attack:
+    ) -> Self:
         """Learn from ``inputs``, disjoint from those to be attacked, and return the fitted attack."""
         return self
+
+    def fitted(self, target: Target, data: DataSet, seed: int) -> Self:
+        """Return the attack after it has learned, if it :attr:`learns` before it attacks.
+
+        Args:
+            target: to be attacked.
+            data: whose test split stays unseen.
+            seed: of all randomness.
+
+        Raises:
+            DataError: if a split is needed and cannot be read.
+        """
+        return self
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Return what was learned; see :class:`~torpor.core.fitted.Fitted`."""
+        return {}
+
+    def with_state(self, state: Mapping[str, Tensor]) -> Self:
+        """Return the attack fitted with what another one's :meth:`state` returned."""
+        return self
+
+    @property
+    def forwards_before(self) -> int:
+        """How many inputs went through the target while the attack was fitted."""
+        return 0
 
     @final
     def __call__(

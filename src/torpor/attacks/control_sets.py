@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from torpor.attacks.base import Attack, AttackResult
-from torpor.attacks.controls import BestNoise, Flat, Noise, Shuffled
-from torpor.attacks.text_controls import BestOfK, KeepWriting, RandomEdits
-from torpor.core.budget import COUNTS, Budget
-from torpor.core.units import Behavior
+from torpor.attacks.incumbent import Incumbent
+from torpor.attacks.registry import ATTACKS
+from torpor.core.budget import COUNTS, GROWING, Budget
 from torpor.targets.base import Target
 
 
@@ -21,10 +21,14 @@ def free_controls(budget: Budget) -> list[Attack]:
     >>> [control.id for control in free_controls(Budget("tokens", 3))]
     ['control-random-edits']
     """
-    kinds: list[type[Attack]] = [RandomEdits] if budget.norm in COUNTS else [Noise, Flat]
-    if budget.norm in KeepWriting.norms:
-        kinds.append(KeepWriting)
-    return [kind(norm=budget.norm, eps=budget.eps) for kind in kinds]
+    return [ATTACKS.find(name)(norm=budget.norm, eps=budget.eps) for name in _free(budget)]
+
+
+def _free(budget: Budget) -> tuple[str, ...]:
+    if budget.norm not in COUNTS:
+        return ("control-noise", "control-flat")
+    asks = ("control-keep-writing",) if budget.norm in GROWING else ()
+    return ("control-random-edits", *asks)
 
 
 def matched_controls(
@@ -36,40 +40,42 @@ def matched_controls(
     inputs, spends nothing on one of them; luck is given one query then.
     """
     spent = torch.stack([result.candidates.forwards.cpu() for result in results])
+    given: dict[str, dict[str, Any]] = {}
+    for name in _matched(budget, by_chance=target.family.by_chance):
+        if name == "control-shuffled":
+            given[name] = {"perturbation": costliest(target, results)}
+        elif name == "control-best-of-k":
+            before = torch.tensor([attack.forwards_before for attack in attacks])
+            given[name] = {"queries": (spent + before.unsqueeze(1)).amax(0)}
+        else:
+            given[name] = {"queries": spent.amax(0).clamp_min(1)}
+    return [ATTACKS.find(name)(norm=budget.norm, eps=budget.eps, **more) for name, more in given.items()]
+
+
+def _matched(budget: Budget, *, by_chance: bool) -> tuple[str, ...]:
     if budget.norm in COUNTS:
-        learned = [getattr(attack, "learned", None) for attack in attacks]
-        before = torch.tensor([0 if found is None else found.forwards for found in learned])
-        queries = (spent + before.unsqueeze(1)).amax(0)
-        return [BestOfK(norm=budget.norm, eps=budget.eps, queries=queries)]
-    shuffled = Shuffled(norm=budget.norm, eps=budget.eps, perturbation=costliest(target, results))
-    if target.behavior is Behavior.COMPUTATION:
-        return [shuffled]
-    return [shuffled, BestNoise(norm=budget.norm, eps=budget.eps, queries=spent.amax(0).clamp_min(1))]
+        return ("control-best-of-k",)
+    return ("control-shuffled", "control-best-noise") if by_chance else ("control-shuffled",)
 
 
-def control_ids(budget: Budget, *, by_luck: bool) -> tuple[str, ...]:
+def control_ids(budget: Budget, *, by_chance: bool) -> tuple[str, ...]:
     """Return the names of all controls of a budget.
 
     Args:
         budget: of the attacks that they stand beside.
-        by_luck: whether any change may change how many outputs the target has, so that luck alone may do something.
+        by_chance: whether any change may change how many outputs the target has, so that luck alone may do something.
 
-    >>> control_ids(Budget("Linf", 0.1), by_luck=False)
+    >>> control_ids(Budget("Linf", 0.1), by_chance=False)
     ('control-noise', 'control-flat', 'control-shuffled')
     """
-    matched: tuple[type[Attack], ...] = (Shuffled, BestNoise) if by_luck else (Shuffled,)
-    if budget.norm in COUNTS:
-        matched = (BestOfK,)
-    return (*(control.id for control in free_controls(budget)), *(kind.id for kind in matched))
+    return (*_free(budget), *_matched(budget, by_chance=by_chance))
 
 
 def costliest(target: Target, results: Sequence[AttackResult]) -> Tensor:
     """Return, per sample, the perturbation ``[B, ...]`` of the costliest of several results."""
-    best: Tensor = results[0].inputs - results[0].clean_inputs
-    cost = target.claimed(results[0].attacked)
-    for result in results[1:]:
-        price = target.claimed(result.attacked)
-        better = (price > cost).to(best.device).view(-1, *[1] * (best.ndim - 1))
-        best = torch.where(better, result.inputs - result.clean_inputs, best)
-        cost = torch.maximum(price, cost)
+    held = Incumbent.begin(results[0].inputs - results[0].clean_inputs)
+    rows = torch.arange(len(held.cost))
+    for result in results:
+        held.offer(rows, result.inputs - result.clean_inputs, target.claimed(result.attacked))
+    best: Tensor = held.inputs
     return best

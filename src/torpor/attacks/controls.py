@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from torpor.attacks.base import Attack, Candidates
+from torpor.attacks.incumbent import Incumbent
+from torpor.attacks.random_search import random_search
 from torpor.attacks.spaces import apply, ball_of
 from torpor.core.batches import Samples
 from torpor.core.errors import UsageError
@@ -17,7 +19,6 @@ from torpor.core.paper import Paper
 from torpor.core.seeds import draw, sample_generators
 from torpor.core.space import DenseSpace, InputSpace
 from torpor.core.threat import Access
-from torpor.core.units import Behavior
 from torpor.targets.base import Target
 
 
@@ -29,7 +30,6 @@ class Control(Attack):
     access: ClassVar[Access] = Access.NONE
     is_control: ClassVar[bool] = True
     kinds: ClassVar[tuple[str, ...]] = ("image", "video", "wave", "features")
-    targets: ClassVar[type] = Target
 
     def _free(self, inputs: Tensor) -> Candidates:
         nothing = torch.zeros(len(inputs), dtype=torch.int64)
@@ -65,13 +65,9 @@ class BestNoise(Control):
 
     id: ClassVar[str] = "control-best-noise"
     access: ClassVar[Access] = Access.DECISION
+    by_chance: ClassVar[bool] = True
 
     queries: Tensor = field(compare=False, repr=False)
-
-    @classmethod
-    def applies_to(cls, target: Target) -> bool:
-        """See :meth:`Attack.applies_to`."""
-        return super().applies_to(target) and target.behavior is not Behavior.COMPUTATION
 
     def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
         """See :meth:`Attack.search`.
@@ -83,17 +79,13 @@ class BestNoise(Control):
         space, ball = target.space, ball_of(self.norm, target.space)
         assert isinstance(space, DenseSpace)
         generators = sample_generators(inputs, seed, self.id)
-        best, most = inputs.clone(), torch.full((len(inputs),), -1.0, dtype=torch.float64)
-        spent = self.queries.to("cpu", torch.int64)
-        for number in range(int(spent.max())):
-            rows = (spent > number).nonzero().flatten()
-            here = rows.to(inputs.device)
-            noise = spent_noise(self, space, [generators[row] for row in rows.tolist()], inputs[here])
-            noisy = apply(inputs[here], noise, ball, self.eps, space)
-            cost = target.claimed(target.run(noisy))
-            better = cost > most[rows]
-            most[rows[better]], best[here[better.to(here.device)]] = cost[better], noisy[better.to(noisy.device)]
-        return Candidates(best, forwards=spent, backwards=torch.zeros_like(spent))
+
+        def propose(query: int, rows: Tensor, held: Incumbent) -> Tensor:
+            noise = spent_noise(self, space, [generators[row] for row in rows.tolist()], inputs[rows])
+            return apply(inputs[rows], noise, ball, self.eps, space)
+
+        held = random_search(target, inputs, propose, self.queries)
+        return Candidates(held.inputs, forwards=held.queries, backwards=torch.zeros_like(held.queries))
 
 
 def check_queries(queries: Tensor, inputs: Samples) -> None:

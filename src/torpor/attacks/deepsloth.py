@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from torpor.attacks.gradient import GradientAttack
-from torpor.attacks.objectives import Objective, UniformExits
+from torpor.attacks.objectives import EXITS, Objective, UniformExits
 from torpor.attacks.optimizers import Optimizer, ShrinkingBall, Steps
 from torpor.core.paper import Paper
 
@@ -36,6 +36,7 @@ class DeepSloth(GradientAttack):
 
     id: ClassVar[str] = "deepsloth"
     paper: ClassVar[Paper | None] = PAPER
+    needs: ClassVar[tuple[str, ...]] = (EXITS,)
 
     @property
     def iterations(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -18,7 +18,6 @@ from torpor.core.batches import Samples
 from torpor.core.errors import UsageError
 from torpor.core.paper import Paper
 from torpor.core.text import pack, unpack
-from torpor.targets.base import Target
 from torpor.targets.steps import TextTarget
 
 PATIENCE = 50  # stop once the drawn trigger stayed the same so many times
@@ -54,7 +53,7 @@ class Engorgio(Universal):
     norms: ClassVar[tuple[str, ...]] = ("prompt",)
     radii: ClassVar[Mapping[str, float]] = {}
     kinds: ClassVar[tuple[str, ...]] = ("text",)
-    targets: ClassVar[type] = TextTarget
+    needs: ClassVar[tuple[str, ...]] = ("decoder_only", "embedding_matrix", "soft_continuation", "score", "cap")
     learns_from_data: ClassVar[bool] = False
 
     norm: str = "prompt"
@@ -73,9 +72,9 @@ class Engorgio(Universal):
             )
 
     @classmethod
-    def applies_to(cls, target: Target) -> bool:
+    def applies_to(cls, target: Any) -> bool:  # noqa: ANN401 - one that reads text
         """Tell whether ``target`` continues its prompt: the continuation's tokens are inputs like the trigger's."""
-        return super().applies_to(target) and bool(getattr(target, "decoder_only", False))
+        return super().applies_to(target) and bool(target.decoder_only)
 
     def learn(self, target: TextTarget, inputs: object, references: object, seed: int) -> Learned:
         """Learn a trigger from the target alone; :attr:`Learned.perturbations` holds its bytes, uint8 ``[1, WIDTH]``.

@@ -128,7 +128,8 @@ class CandidateAttack(IterativeAttack):
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("image", "video")
-    targets: ClassVar[type] = CandidateTarget
+    reads: ClassVar[type | None] = CandidateSignals
+    needs: ClassVar[tuple[str, ...]] = ("detector", "nms")
     radii: ClassVar[Mapping[str, float]] = {"Linf": 8 / 255, "L2": 15.0}
     paper_shape: ClassVar[tuple[int, ...] | None] = (3, 640, 640)
 

@@ -15,7 +15,9 @@ from torpor.attacks.optimizers import Optimizer
 from torpor.attacks.spaces import BALLS
 from torpor.attacks.variables import Change
 from torpor.core.seeds import sample_generators
-from torpor.targets.gates import GateTarget
+from torpor.core.signals import GateSignals
+from torpor.core.space import DenseSpace
+from torpor.targets.base import Target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +25,7 @@ class GradientAttack(IterativeAttack):
     """A per-sample gradient attack: subclasses name the objective, the optimizer and ``paper_steps``."""
 
     norms: ClassVar[tuple[str, ...]] = Attack.norms
+    reads: ClassVar[type | None] = GateSignals
 
     @abstractmethod
     def objective(self) -> Objective:
@@ -36,9 +39,10 @@ class GradientAttack(IterativeAttack):
         """Return the radius of the random start."""
         return self.optimizer().radius(0, self.eps)
 
-    def search(self, target: GateTarget, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
+    def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
         """See :meth:`Attack.search`."""
-        ball = BALLS[self.norm]
+        space, ball = target.space, BALLS[self.norm]
+        assert isinstance(space, DenseSpace)
         start = ball.random(sample_generators(inputs, seed, self.id), self.start_radius(), inputs)
         return amplify(
             target,
@@ -49,5 +53,5 @@ class GradientAttack(IterativeAttack):
             optimizer=self.optimizer(),
             steps=self.iterations,
             variable=Change(),
-            start=target.space.clamp(inputs + start) - inputs,
+            start=space.clamp(inputs + start) - inputs,
         )

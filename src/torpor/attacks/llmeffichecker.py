@@ -43,7 +43,7 @@ class LLMEffiChecker(Attack):
     paper: ClassVar[Paper | None] = PAPER
     access: ClassVar[Access] = Access.DECISION
     kinds: ClassVar[tuple[str, ...]] = ("text",)
-    targets: ClassVar[type] = TextTarget
+    needs: ClassVar[tuple[str, ...]] = ("score", "cap")
     radii: ClassVar[Mapping[str, float]] = {}
 
     eps: float = 3

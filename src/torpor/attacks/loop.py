@@ -10,6 +10,7 @@ from torch import Tensor
 
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.derivatives import gradient_of
+from torpor.attacks.incumbent import Incumbent
 from torpor.attacks.objectives import IterateObjective
 from torpor.attacks.optimizers import Optimizer, State
 from torpor.attacks.spaces import Ball, apply
@@ -37,48 +38,6 @@ class Amplifiable(Protocol):
 
     def signals(self, inputs: Tensor) -> Signals:
         """Return what decides the work, differentiably, and the work itself."""
-
-
-@dataclass
-class Incumbent:
-    """The costliest candidate of each sample so far; among equals the one of least loss."""
-
-    inputs: Tensor
-    cost: Tensor
-    loss: Tensor
-    first_loss: Tensor
-    zero_gradient: Tensor
-    spent: Tensor
-
-    @staticmethod
-    def begin(inputs: Tensor, cost: Tensor, loss: Tensor) -> Incumbent:
-        """Start from the clean ``inputs``; ``cost`` and ``loss`` are those of the first candidates, to be offered."""
-        return Incumbent(
-            inputs.clone(),
-            torch.full_like(cost, -1),
-            torch.full_like(loss, torch.inf),
-            loss,
-            torch.zeros(len(cost), dtype=torch.bool, device=inputs.device),
-            torch.zeros(len(cost), dtype=torch.int64, device=inputs.device),
-        )
-
-    def offer(self, rows: Tensor, candidates: Tensor, cost: Tensor, loss: Tensor, allowed: Tensor) -> None:
-        """Take the candidates of ``rows`` that are ``allowed`` and better."""
-        take = allowed & ((cost > self.cost[rows]) | ((cost == self.cost[rows]) & (loss < self.loss[rows])))
-        taken = rows[take]
-        whole = len(taken) == len(self.inputs)
-        self.inputs = candidates if whole else self.inputs.index_copy(0, taken, candidates[take])
-        self.cost[taken], self.loss[taken] = cost[take], loss[take]
-
-    def candidates(self) -> Candidates:
-        """Return what was found; every pass but the last went backward too."""
-        return Candidates(
-            inputs=self.inputs,
-            forwards=self.spent,
-            backwards=self.spent - 1,
-            zero_gradient=self.zero_gradient,
-            loss_fell=self.loss < self.first_loss - 0.1 * self.first_loss.abs(),
-        )
 
 
 def amplify(
@@ -117,7 +76,8 @@ def amplify(
     assert isinstance(space, DenseSpace)
     rows = torch.arange(len(inputs), device=inputs.device)
     static = target.prices.cost(target.max_work(inputs)).to(inputs.device)
-    best: Incumbent | None = None
+    best = Incumbent.begin(inputs)
+    first_loss, zero_gradient = torch.empty(0), torch.zeros(len(inputs), dtype=torch.bool, device=inputs.device)
     clean, values = inputs, start
     state: State = {}
     for step in range(steps + 1):
@@ -128,19 +88,17 @@ def amplify(
             losses = evading(signals, objective(signals, step, state))
         shown, cost = candidate.detach(), target.prices.cost(signals.work).to(inputs.device)
         rank = objective.rank(signals, losses.detach())
-        if best is None:
-            best = Incumbent.begin(inputs, cost, rank)
-        best.spent[rows] += 1
+        first_loss = rank if step == 0 else first_loss
         passes = allowed(signals).to(inputs.device)
         if radius > eps:
             passes &= ball.norm(shown - clean) <= eps * (1 + 1e-5)
-        best.offer(rows, shown, cost, rank, passes)
+        best.offer(rows, shown, cost, rank, allowed=passes)
         stays = ~(passes & (cost >= static[rows]) & signals.settled())
         if step == steps or not stays.any():
             break
         gradient = gradient_of(losses.sum(), candidate)
         if step == 0:
-            best.zero_gradient = (gradient == 0).flatten(1).to(torch.float32).mean(1) > 0.5
+            zero_gradient = (gradient == 0).flatten(1).to(torch.float32).mean(1) > 0.5
         if not stays.all():
             rows, clean, values = rows[stays], clean[stays], values[stays]
             gradient, losses = gradient[stays], losses[stays]
@@ -149,8 +107,14 @@ def amplify(
         project = variable.limit(clean, ball, radius, space)
         values = optimizer.step(ball, values, gradient, losses.detach(), step, state, project)
         del candidate, shown, signals, losses, gradient  # memory for the next pass
-    assert best is not None
-    return best.candidates()
+    assert best.rank is not None
+    return Candidates(
+        inputs=best.inputs,
+        forwards=best.queries,
+        backwards=best.queries - 1,  # every pass but the last
+        zero_gradient=zero_gradient,
+        loss_fell=best.rank < first_loss - 0.1 * first_loss.abs(),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

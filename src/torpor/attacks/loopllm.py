@@ -80,7 +80,8 @@ class LoopLLM(Attack):
     norms: ClassVar[tuple[str, ...]] = ("suffix",)
     radii: ClassVar[Mapping[str, float]] = {}
     kinds: ClassVar[tuple[str, ...]] = ("text",)
-    targets: ClassVar[type] = TextTarget
+    reads: ClassVar[type | None] = StepSignals
+    needs: ClassVar[tuple[str, ...]] = ("embedding_matrix", "score", "cap")
 
     norm: str = "suffix"
     eps: float = 30

@@ -79,7 +79,8 @@ class NMTSloth(Attack):
     paper: ClassVar[Paper | None] = PAPER
     norms: ClassVar[tuple[str, ...]] = COUNTS[:1]
     kinds: ClassVar[tuple[str, ...]] = ("text",)
-    targets: ClassVar[type] = TextTarget
+    reads: ClassVar[type | None] = StepSignals
+    needs: ClassVar[tuple[str, ...]] = ("embedding_matrix", "score", "cap")
     radii: ClassVar[Mapping[str, float]] = {}
     most: ClassVar[int | None] = None
 

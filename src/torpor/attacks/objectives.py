@@ -7,11 +7,15 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeVar
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from torpor.attacks.optimizers import State
 from torpor.core.signals import CandidateSignals, GateSignals, StepSignals
+
+EXITS = "exits"
+"""What a target must offer for objectives that look at the class scores of its exits, or at their order."""
 
 SignalsT = TypeVar("SignalsT", GateSignals, StepSignals, CandidateSignals)
 
@@ -73,7 +77,7 @@ class UniformExits:
 
     def __call__(self, signals: GateSignals, labels: Tensor) -> Tensor:
         """See :class:`Objective`."""
-        internal = F.log_softmax(signals.logits[:, :-1], dim=-1)
+        internal = F.log_softmax(signals.exit_logits[:, :-1], dim=-1)
         return (-internal.mean(-1) - math.log(internal.shape[-1])).sum(1)
 
 
@@ -118,6 +122,62 @@ class NextGate(CloseGates):
 
 
 @dataclass(frozen=True)
+class PricedGates(CloseGates):
+    """Push every gate below its threshold, each by the share of cost that it saves: what costs most comes first.
+
+    >>> import torch
+    >>> open_gates = GateSignals(None, torch.tensor([[0.1, 0.2]]), None, savings=torch.tensor([1.0, 3.0]))
+    >>> round(PricedGates(0.0)(open_gates, torch.tensor([0])).item(), 3)  # 0.1 * 1 / 2 + 0.2 * 3 / 2
+    0.35
+    """
+
+    def __call__(self, signals: GateSignals, labels: Tensor) -> Tensor:
+        """See :class:`Objective`."""
+        return ((signals.margins + self.slack).relu() * prices(signals)).sum(1)
+
+
+@dataclass(frozen=True)
+class CostliestGate(CloseGates):
+    """Push the open gate that saves most below its threshold, and keep there those that save more: cheap ones may open.
+
+    >>> import torch
+    >>> two_open = GateSignals(None, torch.tensor([[0.1, 0.2, -1.0]]), None, savings=torch.tensor([1.0, 3.0, 4.0]))
+    >>> round(CostliestGate(0.0)(two_open, torch.tensor([0])).item(), 3)  # 0.2 * 3 / (8 / 3)
+    0.225
+    """
+
+    def __call__(self, signals: GateSignals, labels: Tensor) -> Tensor:
+        """See :class:`Objective`."""
+        price, margins = prices(signals), signals.margins.detach()
+        first = torch.where(margins >= 0, price, -torch.inf).amax(1, keepdim=True)
+        return ((signals.margins + self.slack).relu() * price * (price >= first)).sum(1)
+
+
+@dataclass(frozen=True)
+class NearestGate(CloseGates):
+    """Push the open gate that is nearest to its threshold below it, and keep the closed ones there: one at a time.
+
+    >>> import torch
+    >>> two_open = GateSignals(None, torch.tensor([[0.1, 0.2, -1.0]]), None)
+    >>> round(NearestGate(0.0)(two_open, torch.tensor([0])).item(), 3)
+    0.1
+    """
+
+    def __call__(self, signals: GateSignals, labels: Tensor) -> Tensor:
+        """See :class:`Objective`."""
+        margins = signals.margins.detach()
+        nearest = torch.where(margins >= 0, margins, torch.inf).amin(1, keepdim=True)
+        return ((signals.margins + self.slack).relu() * (margins <= nearest)).sum(1)
+
+
+def prices(signals: GateSignals) -> Tensor:
+    """Return what each gate saves, in units of the mean gate, ``[G]``; 1 for all where signals do not say."""
+    if signals.savings is None:
+        return torch.ones_like(signals.margins[0])
+    return signals.savings.to(signals.margins) / signals.savings.to(signals.margins).mean()
+
+
+@dataclass(frozen=True)
 class WrongClass:
     """Raise the cross-entropy of the label: an accuracy attack, as a baseline.
 
@@ -135,7 +195,7 @@ class WrongClass:
     def __call__(self, signals: GateSignals, labels: Tensor) -> Tensor:
         """See :class:`Objective`."""
         if self.exits == "final":
-            return -F.cross_entropy(signals.logits[:, -1], labels, reduction="none")
-        target = labels.unsqueeze(1).expand(-1, signals.logits.shape[1])
-        losses = F.cross_entropy(signals.logits.transpose(1, 2), target, reduction="none")
+            return -F.cross_entropy(signals.exit_logits[:, -1], labels, reduction="none")
+        target = labels.unsqueeze(1).expand(-1, signals.exit_logits.shape[1])
+        losses = F.cross_entropy(signals.exit_logits.transpose(1, 2), target, reduction="none")
         return -(losses.mean(1) if self.exits == "avg" else losses.amax(1))

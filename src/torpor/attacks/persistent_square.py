@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from torpor.attacks.base import Candidates
-from torpor.attacks.square import Held, Square, behind
-from torpor.core.batches import choose
+from torpor.attacks.incumbent import Incumbent
+from torpor.attacks.random_search import Proposal
+from torpor.attacks.square import Square
+from torpor.core.batches import Samples
 from torpor.core.errors import UsageError
 from torpor.core.seeds import sample_generators
-from torpor.targets.gates import GateTarget
+from torpor.targets.base import Target
 
 WINDOW = 300
 """Queries after which a search is judged."""
@@ -38,53 +40,57 @@ class PersistentSquare(Square):
     queries: int = 10_000
     rivals: Tensor | None = field(default=None, compare=False, repr=False)
 
-    def search(self, target: GateTarget, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
+    def search(self, target: Target, inputs: Tensor, labels: Samples, seed: int) -> Candidates:
         """See :meth:`Attack.search`; ``black_box_won`` tells where the fresh search beat the rivals' cost.
 
         Raises:
             UsageError: if the rivals are of another batch.
         """
-        generators = sample_generators(inputs, seed, self.id)
-        fresh = self.begin(target, self.scattered(target, inputs, generators))
+        propose = self.proposal(target, inputs, sample_generators(inputs, seed, self.id))
+        once = torch.ones(len(inputs), dtype=torch.int64)
+        fresh = self.climb(target, inputs, propose, once)
+        nothing = torch.zeros_like(fresh.queries)
         if self.rivals is None:
-            self._persist(target, inputs, fresh, generators, 1, None)
-            return Candidates(fresh.inputs, forwards=fresh.spent, backwards=torch.zeros_like(fresh.spent))
+            self._persist(target, inputs, propose, fresh, 1, None)
+            return Candidates(fresh.inputs, forwards=fresh.queries, backwards=nothing)
         if self.rivals.shape != inputs.shape:
             raise UsageError(
                 f"expected rivals of shape {list(inputs.shape)}, got {list(self.rivals.shape)}; pass the same batch's"
             )
-        rival = self.begin(target, self.rivals)
-        self._persist(target, inputs, fresh, generators, 1, rival)
+        rivals = self.rivals
+        rival = self.climb(target, inputs, lambda query, rows, held: rivals[rows], once)
+        self._persist(target, inputs, propose, fresh, 1, rival)
         won = fresh.cost > rival.cost
-        ahead = behind(rival.cost, rival.surety, fresh.cost, fresh.surety)
-        best = Held(
-            choose(ahead, fresh.inputs, rival.inputs),
-            choose(ahead, fresh.cost, rival.cost),
-            choose(ahead, fresh.surety, rival.surety),
-            fresh.spent + rival.spent,
-        )
-        self._persist(target, inputs, best, generators, POLISH, None)
-        nothing = torch.zeros_like(best.spent)
-        return Candidates(best.inputs, forwards=best.spent, backwards=nothing, black_box_won=won)
+        rows = torch.arange(len(inputs))
+        fresh.offer(rows, rival.inputs, rival.cost, rival.rank, equals=True, queries=rival.queries)
+        self._persist(target, inputs, propose, fresh, POLISH, None)
+        return Candidates(fresh.inputs, forwards=fresh.queries, backwards=nothing, black_box_won=won)
 
     def _persist(
         self,
-        target: GateTarget,
+        target: Target,
         inputs: Tensor,
-        held: Held,
-        generators: list[torch.Generator],
+        propose: Proposal,
+        held: Incumbent,
         first: int,
-        rival: Held | None,
+        rival: Incumbent | None,
     ) -> None:
         """Climb from query ``first`` of the schedule on, window by window, with those samples that still gain."""
-        rows = torch.arange(len(inputs), device=inputs.device)
+        goes = torch.ones_like(held.cost, dtype=torch.bool)
         for start in range(first, self.queries, WINDOW):
-            before, end = replace(held, cost=held.cost.clone(), surety=held.surety.clone()), start + WINDOW
-            self.climb(target, inputs, held, generators, range(start, min(end, self.queries)), rows)
+            assert held.rank is not None
+            cost, rank, end = held.cost.clone(), held.rank.clone(), start + WINDOW
+            self.climb(target, inputs, propose, torch.where(goes, min(end, self.queries), 0), held, start)
             windows = (self.queries - end) / WINDOW
-            goes = (held.cost > before.cost) | ((before.surety - held.surety) * windows >= held.surety)
+            goes &= (held.cost > cost) | ((rank - held.rank) * windows >= held.rank)
             if rival is not None:
-                goes &= ~behind(held.cost, held.surety, rival.cost, rival.surety)
-            rows = rows[goes[rows]]
-            if len(rows) == 0:
+                goes &= ~behind(held, rival)
+            if not goes.any():
                 break
+
+
+def behind(held: Incumbent, rival: Incumbent) -> Tensor:
+    """Tell where something costs less than another, or as much and is surer, bool ``[B]``."""
+    assert held.rank is not None
+    assert rival.rank is not None
+    return (held.cost < rival.cost) | ((held.cost == rival.cost) & (held.rank > rival.rank))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from torpor.attacks.gradient import GradientAttack
-from torpor.attacks.objectives import Objective, WrongClass
+from torpor.attacks.objectives import EXITS, Objective, WrongClass
 from torpor.attacks.optimizers import Optimizer, Steps
 from torpor.core.paper import Paper
 
@@ -29,6 +29,7 @@ class PGD(GradientAttack):
     id: ClassVar[str] = "pgd"
     paper: ClassVar[Paper | None] = MADRY
     paper_steps: ClassVar[int] = 20
+    needs: ClassVar[tuple[str, ...]] = (EXITS,)
     exits: ClassVar[Literal["final", "avg", "max"]] = "final"
 
     def objective(self) -> Objective:

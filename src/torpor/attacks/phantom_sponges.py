@@ -127,7 +127,8 @@ class PhantomSponges(Universal):
     radii: ClassVar[Mapping[str, float]] = {"Linf": 8 / 255, "L2": 70.0}
     paper_shape: ClassVar[tuple[int, ...] | None] = (3, 640, 640)
     kinds: ClassVar[tuple[str, ...]] = ("image", "video")
-    targets: ClassVar[type] = CandidateTarget
+    reads: ClassVar[type | None] = CandidateSignals
+    needs: ClassVar[tuple[str, ...]] = ("detector", "nms", "classes")
     fit_limit: ClassVar[int] = SAMPLES
 
     eps: float = 8 / 255

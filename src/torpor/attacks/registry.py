@@ -2,87 +2,81 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any
 
 from torpor.attacks.base import Attack
-from torpor.attacks.controls import BestNoise, Flat, Noise, Shuffled
-from torpor.attacks.daedalus import Daedalus
-from torpor.attacks.deepsloth import DeepSloth
-from torpor.attacks.engorgio import Engorgio
-from torpor.attacks.llmeffichecker import LLMEffiCheckerChar, LLMEffiCheckerToken
-from torpor.attacks.loopllm import LoopLLM
-from torpor.attacks.nicg_slowdown import NICGSlowDown
-from torpor.attacks.nmtsloth import NMTSlothChar, NMTSlothStructure, NMTSlothToken
-from torpor.attacks.overload import Overload
-from torpor.attacks.pgd import PGD, PGDAvg, PGDMax
-from torpor.attacks.phantom_sponges import PhantomSponges
-from torpor.attacks.slothspeech import SlothSpeech
-from torpor.attacks.slowtrack import SlowTrack, UnboundedSlowTrack
-from torpor.attacks.snal import SNAL
-from torpor.attacks.sponge_genetic import SpongeGenetic
-from torpor.attacks.square import Square
-from torpor.attacks.standard import Standard
-from torpor.attacks.text_controls import BestOfK, KeepWriting, RandomEdits
-from torpor.attacks.uap import UAP
-from torpor.attacks.universal import DeepSlothClassUniversal, DeepSlothUniversal
-from torpor.attacks.verbose_images import VerboseImages
-from torpor.core.errors import UsageError, did_you_mean
+from torpor.core.errors import UsageError
+from torpor.core.options import typed
+from torpor.core.registry import Registry
 from torpor.targets.base import Target
-from torpor.targets.candidates import CandidateTarget
-from torpor.targets.gates import GateTarget
 
-ATTACKS: dict[str, type[Attack]] = {
-    attack.id: attack
-    for attack in (
-        DeepSloth,
-        DeepSlothUniversal,
-        DeepSlothClassUniversal,
-        PGD,
-        PGDAvg,
-        PGDMax,
-        UAP,
-        Square,
-        Standard,
-        NICGSlowDown,
-        VerboseImages,
-        NMTSlothChar,
-        NMTSlothToken,
-        NMTSlothStructure,
-        LLMEffiCheckerChar,
-        LLMEffiCheckerToken,
-        Engorgio,
-        LoopLLM,
-        SpongeGenetic,
-        SlothSpeech,
-        Overload,
-        PhantomSponges,
-        SlowTrack,
-        UnboundedSlowTrack,
-        Daedalus,
-        SNAL,
-        Noise,
-        Flat,
-        Shuffled,
-        BestNoise,
-        RandomEdits,
-        BestOfK,
-        KeepWriting,
-    )
-}
+ATTACKS: Registry[Attack] = Registry(
+    "torpor.attacks",
+    Attack,  # type: ignore[type-abstract]
+    {
+        "deepsloth": "torpor.attacks.deepsloth:DeepSloth",
+        "deepsloth-universal": "torpor.attacks.universal:DeepSlothUniversal",
+        "deepsloth-class-universal": "torpor.attacks.universal:DeepSlothClassUniversal",
+        "pgd": "torpor.attacks.pgd:PGD",
+        "pgd-avg": "torpor.attacks.pgd:PGDAvg",
+        "pgd-max": "torpor.attacks.pgd:PGDMax",
+        "uap": "torpor.attacks.uap:UAP",
+        "square": "torpor.attacks.square:Square",
+        "standard": "torpor.attacks.standard:Standard",
+        "nicg-slowdown": "torpor.attacks.nicg_slowdown:NICGSlowDown",
+        "verbose-images": "torpor.attacks.verbose_images:VerboseImages",
+        "nmtsloth-char": "torpor.attacks.nmtsloth:NMTSlothChar",
+        "nmtsloth-token": "torpor.attacks.nmtsloth:NMTSlothToken",
+        "nmtsloth-structure": "torpor.attacks.nmtsloth:NMTSlothStructure",
+        "llmeffichecker-char": "torpor.attacks.llmeffichecker:LLMEffiCheckerChar",
+        "llmeffichecker-token": "torpor.attacks.llmeffichecker:LLMEffiCheckerToken",
+        "engorgio": "torpor.attacks.engorgio:Engorgio",
+        "loopllm": "torpor.attacks.loopllm:LoopLLM",
+        "sponge-genetic": "torpor.attacks.sponge_genetic:SpongeGenetic",
+        "slothspeech": "torpor.attacks.slothspeech:SlothSpeech",
+        "overload": "torpor.attacks.overload:Overload",
+        "phantom-sponges": "torpor.attacks.phantom_sponges:PhantomSponges",
+        "slowtrack": "torpor.attacks.slowtrack:SlowTrack",
+        "slowtrack-unbounded": "torpor.attacks.slowtrack:UnboundedSlowTrack",
+        "daedalus": "torpor.attacks.daedalus:Daedalus",
+        "snal": "torpor.attacks.snal:SNAL",
+        "control-noise": "torpor.attacks.controls:Noise",
+        "control-flat": "torpor.attacks.controls:Flat",
+        "control-shuffled": "torpor.attacks.controls:Shuffled",
+        "control-best-noise": "torpor.attacks.controls:BestNoise",
+        "control-random-edits": "torpor.attacks.text_controls:RandomEdits",
+        "control-best-of-k": "torpor.attacks.text_controls:BestOfK",
+        "control-keep-writing": "torpor.attacks.text_controls:KeepWriting",
+    },
+    "attack",
+)
+"""Every attack, controls last; plug-ins add theirs as entry points of the group ``torpor.attacks``."""
 
 
 def attack_ids() -> tuple[str, ...]:
-    """Return the names of all attacks, controls last.
+    """Return the names of all attacks, controls last, and those of plug-ins behind them.
 
     >>> attack_ids()[0]
     'deepsloth'
     """
-    return tuple(ATTACKS)
+    return ATTACKS.names()
+
+
+def attack_class(spec: str) -> type[Attack]:
+    """Return the class that a specification such as ``"square:queries=500"`` means.
+
+    Raises:
+        UsageError: if there is none.
+
+    >>> attack_class("square:queries=500").id
+    'square'
+    """
+    return ATTACKS.find(ATTACKS.spec(spec).name)
 
 
 def load_attack(
-    name: str,
+    spec: str,
     *,
     norm: str | None = None,
     eps: float | str | None = None,
@@ -90,10 +84,11 @@ def load_attack(
     shape: tuple[int, ...] | None = None,
     **options: Any,  # noqa: ANN401 - each class has its own
 ) -> Attack:
-    """Build an attack by name; controls that need another attack's result are made by the audit.
+    """Build an attack by its specification; controls that need another attack's result are made by the audit.
 
     Args:
-        name: one of :func:`attack_ids`.
+        spec: one of :func:`attack_ids` or ``pkg.module:Class``, with options if need be: ``"square:queries=500"``. The
+            options that are typed here are part of the attack's name.
         norm: of the budget; the attack's own if None.
         eps: radius, a number or a fraction such as ``"8/255"``, or a number of edits; the attack's own if None.
         steps: iterations, for attacks that iterate; the attack's own if None.
@@ -105,28 +100,45 @@ def load_attack(
 
     >>> load_attack("deepsloth", eps="8/255").budget.norm
     'Linf'
+    >>> attack = load_attack("square:queries=50:share=0.1")
+    >>> attack.queries, attack.share, attack.name
+    (50, 0.1, 'square:queries=50:share=0.1')
     """
-    matched = (Shuffled.id, BestNoise.id, BestOfK.id)  # these need another attack's result
-    if name not in ATTACKS or name in matched:
-        known = [key for key in ATTACKS if key not in matched]
-        guess = "" if name in matched else did_you_mean(name, known)
-        raise UsageError(f"expected an attack among {', '.join(known)}, got {name!r}; {guess}see: torpor list attacks")
-    kind = ATTACKS[name]
-    budget = kind.default_budget(norm, eps, shape)
-    if steps is not None and not takes_steps(kind):
-        raise UsageError(f"expected no number of steps for {name}, got {steps}; leave it out")
-    own = [field.name for field in fields(kind) if field.name not in ("norm", "eps", "steps")]
-    if unknown := set(options) - set(own):
+    said = ATTACKS.spec(spec)
+    kind = ATTACKS.find(said.name)
+    if said.value:
+        raise UsageError(f"expected {said.name}:KEY=VALUE, got {spec!r}; name the option")
+    if of_budget := [key for key in ("norm", "eps") if key in said.options]:
         raise UsageError(
-            f"expected {' or '.join(own) or 'no option'} for {name}, got {', '.join(sorted(unknown))}; leave it out"
+            f"expected options of {said.name} without its budget, got {of_budget[0]} in {spec!r}; pass norm and eps "
+            "on their own, in audits by --norm and --eps"
         )
-    more = options if steps is None else {**options, "steps": steps}
-    return kind(norm=budget.norm, eps=budget.eps, **more)
+    budget = kind.default_budget(norm, eps, shape)
+    if steps is not None and not takes_steps(spec):
+        raise UsageError(f"expected no number of steps for {spec}, got {steps}; leave it out")
+    own = [each for each in fields(kind) if each.init and each.name not in ("norm", "eps", "steps", "options")]
+    if unknown := set(options) - {each.name for each in own}:
+        raise UsageError(
+            f"expected {' or '.join(each.name for each in own) or 'no option'} for {spec}, got "
+            f"{', '.join(sorted(unknown))}; leave it out"
+        )
+    given = typed(kind, said.options, said.name) | options | ({} if steps is None else {"steps": steps})
+    needed = [each.name for each in own if each.default is MISSING and each.default_factory is MISSING]
+    if missing := [name for name in needed if name not in given]:
+        whose = "audits add this control themselves" if kind.is_control else f"write {said.name}:{missing[0]}=VALUE"
+        raise UsageError(f"expected {', '.join(missing)} for {said.name}, got none; {whose}; see: torpor list attacks")
+    words = tuple(f"{key}={value}" for key, value in said.options.items())
+    return kind(norm=budget.norm, eps=budget.eps, options=words, **given)
 
 
-def takes_steps(kind: type[Attack] | None) -> bool:
-    """Tell whether an attack can be given a number of iterations."""
-    return kind is not None and any(field.name == "steps" for field in fields(kind))
+def takes_steps(spec: str) -> bool:
+    """Tell whether an attack can be given a number of iterations, which its specification does not say already.
+
+    >>> takes_steps("deepsloth"), takes_steps("deepsloth:steps=60"), takes_steps("square")
+    (True, False, False)
+    """
+    said = ATTACKS.spec(spec)
+    return "steps" not in said.options and any(each.name == "steps" for each in fields(ATTACKS.find(said.name)))
 
 
 def default_attacks(target: Target) -> tuple[str, ...]:
@@ -136,15 +148,4 @@ def default_attacks(target: Target) -> tuple[str, ...]:
     >>> default_attacks(needle())
     ('standard',)
     """
-    if isinstance(target, GateTarget):
-        return (Standard.id,)
-    if isinstance(target, CandidateTarget):
-        names = (Overload.id, PhantomSponges.id)
-        return (*names, SlowTrack.id) if SlowTrack.applies_to(target) else names
-    by_kind = {
-        "image": (NICGSlowDown.id,),
-        "text": (NMTSlothChar.id, NMTSlothToken.id),
-        "wave": (SlothSpeech.id,),
-        "features": (SlothSpeech.id,),
-    }
-    return by_kind[target.space.kind]
+    return target.family.attacks_on(target)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,7 +18,6 @@ from torpor.attacks.optimizers import State, Steps
 from torpor.attacks.spaces import ball_of
 from torpor.core.paper import Paper
 from torpor.core.signals import CandidateSignals
-from torpor.targets.candidates import CandidateTarget
 
 PAPER = Paper(
     "SlowTrack: Increasing the Latency of Camera-Based Perception in Autonomous Driving Using Adversarial Examples",
@@ -31,17 +30,6 @@ REGION_WEIGHT = 10.0
 PAPER_SHAPE = (3, 608, 1088)
 PAPER_STEP = 1.5
 STEP = 1 / 16  # of eps
-
-
-@runtime_checkable
-class Tracker(Protocol):
-    """A target that follows objects, and keeps those that it has lost for a while."""
-
-    detector: CandidateTarget
-    buffer: int
-    """Frames that a track survives without a match."""
-    confirm: int
-    """Matches in a row that begin a track."""
 
 
 class Lighting(NamedTuple):
@@ -150,14 +138,23 @@ class SlowTrack(CandidateAttack):
     paper: ClassVar[Paper | None] = PAPER
     paper_steps: ClassVar[int] = 220
     kinds: ClassVar[tuple[str, ...]] = ("video",)
+    needs: ClassVar[tuple[str, ...]] = ("detector", "buffer", "confirm")
 
     @classmethod
-    def applies_to(cls, target: Any) -> bool:  # noqa: ANN401 - perhaps with a buffer
-        """See :meth:`Attack.applies_to`; the target must have a buffer of lost tracks."""
-        return super().applies_to(target) and target.offers("buffer", "confirm") and target.buffer > 0
+    def applies_to(cls, target: Any) -> bool:  # noqa: ANN401 - one that follows objects
+        """See :meth:`Attack.applies_to`; the target must keep lost tracks for a while."""
+        return super().applies_to(target) and target.buffer > 0
 
-    def search(self, target: Any, inputs: Tensor, labels: object, seed: int) -> Candidates:  # noqa: ANN401 - a Protocol's
-        """See :meth:`Attack.search`."""
+    def search(self, target: Any, inputs: Tensor, labels: object, seed: int) -> Candidates:  # noqa: ANN401 - a tracker
+        """See :meth:`Attack.search`.
+
+        Args:
+            target: its ``buffer`` is how many frames a track survives without a match, ``confirm`` how many matches in
+                a row begin one, and ``detector`` looks at each frame.
+            inputs: videos ``[B, T, C, H, W]``.
+            labels: not looked at.
+            seed: not needed.
+        """
         height, width = inputs.shape[-2:]
         gray = torch.full_like(inputs[:1, 0], 0.5)  # where boxes are if nothing is there; asked once for all videos
         with torch.no_grad():

@@ -11,10 +11,13 @@ from torch import Tensor
 
 from torpor.attacks.base import Candidates
 from torpor.attacks.frames import sampled_frames
+from torpor.attacks.incumbent import Incumbent
+from torpor.attacks.random_search import random_search
 from torpor.attacks.spaces import BALLS, apply
 from torpor.attacks.universal import Learned, Universal
 from torpor.core.errors import UsageError
 from torpor.core.objects import Objects
+from torpor.core.outcome import Outcome
 from torpor.core.paper import Paper
 from torpor.core.seeds import draw, sample_generators
 from torpor.core.space import DenseSpace
@@ -58,7 +61,7 @@ class SNAL(Universal):
     access: ClassVar[Access] = Access.DECISION
     norms: ClassVar[tuple[str, ...]] = ("Linf",)
     kinds: ClassVar[tuple[str, ...]] = ("image", "video")
-    targets: ClassVar[type] = CandidateTarget
+    needs: ClassVar[tuple[str, ...]] = ("detector",)
     fit_limit: ClassVar[int] = SAMPLES
 
     eps: float = 8 / 255
@@ -93,24 +96,27 @@ class SNAL(Universal):
         clean = inputs.flatten(0, 1) if inputs.ndim == 5 else inputs
         generators = [one for one in sample_generators(inputs, seed, self.id) for _ in range(frames)]
         tiles = Tiles(patches, clean, self.grid)
-        kept = tiles.clean
+        kept, shown = tiles.clean, tiles.clean
         counts = clean.new_zeros(len(clean), self.grid**2)
-        best, most = clean.clone(), torch.full((len(clean),), -1.0, dtype=torch.float64, device=clean.device)
-        for query in range(self.queries):
+
+        def propose(query: int, rows: Tensor, held: Incumbent) -> Tensor:
+            nonlocal shown
             chance = draw(generators, lambda g: torch.rand(self.grid**2, 8, generator=g), clean)
             new = chance[..., 7] < torch.where(counts > 0, BUSY, EMPTY if query else 1.0)
             shown = torch.where(new.view(*new.shape, 1, 1, 1), tiles.draw(chance), kept)
-            sent = apply(clean, tiles.picture(shown) - clean, ball, self.eps, space)
-            outcome = detector.run(sent)
-            cost = detector.claimed(outcome).to(most.device)
+            return apply(clean, tiles.picture(shown) - clean, ball, self.eps, space)
+
+        def watch(rows: Tensor, outcome: Outcome) -> None:
+            nonlocal kept, counts
             here = torch.stack([tiles.count(objects) for objects in outcome.outputs]).to(counts)
             better = here > counts
             kept = torch.where(better.view(*better.shape, 1, 1, 1), shown, kept)
             counts = torch.maximum(counts, here)
-            costlier = cost > most
-            best[costlier], most[costlier] = sent[costlier], cost[costlier]
-        spent = torch.full((len(inputs),), self.queries, dtype=torch.int64)
-        return Candidates(best.view_as(inputs), forwards=spent, backwards=torch.zeros_like(spent))
+
+        queries = torch.full((len(clean),), self.queries)
+        held = random_search(detector, clean, propose, queries, watch=watch)
+        spent = held.queries.view(len(inputs), frames).amax(1)  # a query asks about every frame
+        return Candidates(held.inputs.view_as(inputs), forwards=spent, backwards=torch.zeros_like(spent))
 
 
 def cut_out(picture: Tensor, objects: Objects) -> list[Tensor]:

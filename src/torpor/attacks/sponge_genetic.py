@@ -59,7 +59,7 @@ class SpongeGenetic(Attack):
     norms: ClassVar[tuple[str, ...]] = ("prompt",)
     radii: ClassVar[Mapping[str, float]] = {}
     kinds: ClassVar[tuple[str, ...]] = ("text",)
-    targets: ClassVar[type] = TextTarget
+    needs: ClassVar[tuple[str, ...]] = ("iterations", "cap")
 
     norm: str = "prompt"
     eps: float = 32

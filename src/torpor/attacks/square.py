@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from torpor.attacks.base import Attack, Candidates
+from torpor.attacks.incumbent import Incumbent
+from torpor.attacks.objectives import EXITS
+from torpor.attacks.random_search import Proposal, random_search
 from torpor.attacks.spaces import BALLS, apply, per_sample
+from torpor.core.batches import Samples
 from torpor.core.errors import UsageError
+from torpor.core.outcome import Outcome
 from torpor.core.paper import Paper
 from torpor.core.seeds import draw, sample_generators
+from torpor.core.space import DenseSpace
 from torpor.core.threat import Access
+from torpor.targets.base import Target
 from torpor.targets.exit_rules import lead
-from torpor.targets.gates import GateTarget
 
 PAPER = Paper(
     "Square Attack: A Query-Efficient Black-Box Adversarial Attack via Random Search",
@@ -31,8 +38,8 @@ PAPER = Paper(
 class Square(Attack):
     """Square Attack with cost as its goal: change one random square at a time and keep what costs more.
 
-    The attacker sees what a caller sees: the scores that the target returns, and how much it worked. Among candidates
-    of equal cost the one whose returned scores are least confident wins, since it is closest to going on.
+    The attacker sees what a caller sees: what the target returns, and how much it worked. Of targets with exits, among
+    candidates of equal cost the one whose returned scores are least confident wins, since it is closest to going on.
 
     Attributes:
         queries: runs of the target per sample.
@@ -51,59 +58,51 @@ class Square(Attack):
         if self.queries < 1 or not 0 < self.share <= 1:
             raise UsageError(f"expected 1 query or more and a share in (0, 1], got {self.queries} and {self.share}")
 
-    def search(self, target: GateTarget, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
+    def search(self, target: Target, inputs: Tensor, labels: Samples, seed: int) -> Candidates:
         """See :meth:`Attack.search`."""
-        generators = sample_generators(inputs, seed, self.id)
-        held = self.begin(target, self.scattered(target, inputs, generators))
-        self.climb(target, inputs, held, generators, range(1, self.queries), torch.arange(len(inputs)))
-        return Candidates(held.inputs, forwards=held.spent, backwards=torch.zeros_like(held.spent))
+        propose = self.proposal(target, inputs, sample_generators(inputs, seed, self.id))
+        held = self.climb(target, inputs, propose, torch.full((len(inputs),), self.queries))
+        return Candidates(held.inputs, forwards=held.queries, backwards=torch.zeros_like(held.queries))
 
-    def scattered(self, target: GateTarget, inputs: Tensor, generators: list[torch.Generator]) -> Tensor:
-        """Return inputs with random signs everywhere, which spend the budget."""
-        ball = BALLS[self.norm]
-        signs = ball.random(generators, self.eps, inputs).sign()
-        return apply(inputs, signs * self._level(inputs), ball, self.eps, target.space)
+    def proposal(self, target: Target, clean: Tensor, generators: list[torch.Generator]) -> Proposal:
+        """Return what proposes random signs everywhere first, which spend the budget, then one square per query."""
+        space, ball = target.space, BALLS[self.norm]
+        assert isinstance(space, DenseSpace)
 
-    def begin(self, target: GateTarget, inputs: Tensor) -> Held:
-        """Ask the target about the first candidates."""
-        cost, surety = _asked(target, inputs)
-        return Held(inputs.clone(), cost, surety, torch.ones(len(inputs), dtype=torch.int64, device=inputs.device))
+        def propose(query: int, rows: Tensor, held: Incumbent) -> Tensor:
+            near, own = clean[rows], [generators[row] for row in rows.tolist()]
+            if query == 0:
+                delta = ball.random(own, self.eps, near).sign() * self._level(near)
+            else:
+                delta = self._square(held.inputs[rows] - near, own, query)
+            return apply(near, delta, ball, self.eps, space)
+
+        return propose
 
     def climb(
         self,
-        target: GateTarget,
+        target: Target,
         clean: Tensor,
-        held: Held,
-        generators: list[torch.Generator],
-        queries: range,
-        rows: Tensor,
-    ) -> None:
-        """Offer one square per query to those of ``rows`` that are below the static bound.
+        propose: Proposal,
+        queries: Tensor,
+        held: Incumbent | None = None,
+        first: int = 0,
+    ) -> Incumbent:
+        """Search until query ``queries`` ``[B]`` of each sample, or until it is at the static bound.
 
         A candidate that is as good as what is held takes its place, so that plateaus, as rounding makes them, are
         crossed instead of guarded.
         """
-        ball, static = BALLS[self.norm], target.prices.cost(target.max_work(clean)).to(held.cost.device)
-        rows = rows.to(clean.device)
-        for query in queries:
-            rows = rows[(held.cost < static)[rows]]
-            if len(rows) == 0:
-                break
-            near = clean[rows]
-            delta = self._proposal(held.inputs[rows] - near, [generators[row] for row in rows.tolist()], query)
-            candidate = apply(near, delta, ball, self.eps, target.space)
-            cost, surety = _asked(target, candidate)
-            held.spent[rows] += 1
-            take = ~behind(cost, surety, held.cost[rows], held.surety[rows])
-            taken = rows[take]
-            held.inputs[taken], held.cost[taken], held.surety[taken] = candidate[take], cost[take], surety[take]
+        most = target.prices.cost(target.max_work(clean))
+        rank = partial(surety, target)
+        return random_search(target, clean, propose, queries, held=held, first=first, rank=rank, most=most)
 
     def _level(self, inputs: Tensor) -> float:
         """Return the change of one pixel that, made everywhere, spends the budget."""
         pixels = inputs[0].numel()
         return {"Linf": self.eps, "L2": self.eps / math.sqrt(pixels), "L1": self.eps / pixels}[self.norm]
 
-    def _proposal(self, delta: Tensor, generators: list[torch.Generator], query: int) -> Tensor:
+    def _square(self, delta: Tensor, generators: list[torch.Generator], query: int) -> Tensor:
         """Write one random square of random signs per channel into each perturbation."""
         _, channels, height, width = delta.shape
         halvings = sum(
@@ -122,31 +121,12 @@ class Square(Attack):
         return torch.where(inside, color, delta)
 
 
-@dataclass(eq=False)
-class Held:
-    """What a search holds for each sample.
+def surety(target: Target, outcome: Outcome) -> Tensor:
+    """Return how sure the answers of a target with exits are, ``[B]``: log-odds of the likeliest class.
 
-    Attributes:
-        inputs: the best so far ``[B, ...]``.
-        cost: of it, float64 ``[B]``.
-        surety: log-odds of the likeliest class in what the target returned for it, ``[B]``: among candidates of equal
-            cost, the least sure is closest to going on. Infinite where there was no answer.
-        spent: runs of the target, int64 ``[B]``.
+    Among candidates of equal cost, the least sure is closest to going on. Infinite where there was no answer, and for
+    targets without exits, whose answers say nothing of it.
     """
-
-    inputs: Tensor
-    cost: Tensor
-    surety: Tensor
-    spent: Tensor
-
-
-def behind(cost: Tensor, surety: Tensor, other_cost: Tensor, other_surety: Tensor) -> Tensor:
-    """Tell where something costs less than another, or as much and is surer, bool ``[B]``."""
-    return (cost < other_cost) | ((cost == other_cost) & (surety > other_surety))
-
-
-def _asked(target: GateTarget, candidate: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what a caller sees of each candidate: its cost, and how sure the answer is, both ``[B]``."""
-    outcome = target.run(candidate)
-    surety = lead(outcome.outputs).nan_to_num(torch.inf, torch.inf, -torch.inf)
-    return target.claimed(outcome).to(candidate.device), surety.to(candidate.device)
+    if not target.offers(EXITS):
+        return torch.full((len(outcome.work),), torch.inf)
+    return lead(outcome.outputs).nan_to_num(torch.inf, torch.inf, -torch.inf)

@@ -11,11 +11,22 @@ from torch import Tensor
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.deepsloth import DeepSloth
 from torpor.attacks.gradient import GradientAttack
-from torpor.attacks.objectives import CloseGates, NextGate, Objective, UniformExits
+from torpor.attacks.incumbent import Incumbent
+from torpor.attacks.objectives import (
+    EXITS,
+    CloseGates,
+    CostliestGate,
+    NearestGate,
+    NextGate,
+    Objective,
+    PricedGates,
+    UniformExits,
+)
 from torpor.attacks.optimizers import AutoSteps, Optimizer
 from torpor.attacks.persistent_square import PersistentSquare
 from torpor.core.paper import Paper
-from torpor.targets.gates import GateTarget
+from torpor.core.signals import GateSignals
+from torpor.targets.base import Target
 
 CROCE = Paper(
     "Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free Attacks",
@@ -27,16 +38,16 @@ CROCE = Paper(
 
 
 @dataclass(frozen=True, kw_only=True)
-class AutoUniform(GradientAttack):
-    """DeepSloth's objective with APGD instead of a fixed schedule."""
+class AutoGates(GradientAttack):
+    """APGD on the gates' own margins, whatever the rule."""
 
-    id: ClassVar[str] = "apgd-uniform"
+    id: ClassVar[str] = "apgd-gates"
     paper: ClassVar[Paper | None] = CROCE
     paper_steps: ClassVar[int] = 100
 
     def objective(self) -> Objective:
         """See :meth:`GradientAttack.objective`."""
-        return UniformExits()
+        return CloseGates()
 
     def optimizer(self) -> Optimizer:
         """See :meth:`GradientAttack.optimizer`."""
@@ -44,21 +55,23 @@ class AutoUniform(GradientAttack):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AutoGates(AutoUniform):
-    """APGD on the gates' own margins, whatever the exit rule."""
+class AutoUniform(AutoGates):
+    """DeepSloth's objective with APGD instead of a fixed schedule."""
 
-    id: ClassVar[str] = "apgd-gates"
+    id: ClassVar[str] = "apgd-uniform"
+    needs: ClassVar[tuple[str, ...]] = (EXITS,)
 
     def objective(self) -> Objective:
         """See :meth:`GradientAttack.objective`."""
-        return CloseGates()
+        return UniformExits()
 
 
 @dataclass(frozen=True, kw_only=True)
-class AutoNext(AutoUniform):
-    """APGD on the margin of the first gate that is still open."""
+class AutoNext(AutoGates):
+    """APGD on the margin of the first gate that is still open: behind an exit that is taken, nothing runs."""
 
     id: ClassVar[str] = "apgd-next"
+    needs: ClassVar[tuple[str, ...]] = (EXITS,)
 
     def objective(self) -> Objective:
         """See :meth:`GradientAttack.objective`."""
@@ -66,10 +79,44 @@ class AutoNext(AutoUniform):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AutoPriced(AutoGates):
+    """APGD on the gates' margins, each weighted by what it saves."""
+
+    id: ClassVar[str] = "apgd-priced"
+
+    def objective(self) -> Objective:
+        """See :meth:`GradientAttack.objective`."""
+        return PricedGates()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoCostliest(AutoGates):
+    """APGD on the margin of the gate that saves most among those that are still open."""
+
+    id: ClassVar[str] = "apgd-costliest"
+
+    def objective(self) -> Objective:
+        """See :meth:`GradientAttack.objective`."""
+        return CostliestGate()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoNearest(AutoGates):
+    """APGD on the margin of the open gate that is nearest to its threshold."""
+
+    id: ClassVar[str] = "apgd-nearest"
+
+    def objective(self) -> Objective:
+        """See :meth:`GradientAttack.objective`."""
+        return NearestGate()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Standard(Attack):
     """DeepSloth, APGD on three objectives, and Square for as long as it pays.
 
-    A sample is retired only at the static bound.
+    A sample is retired only at the static bound. Where gates are no exits, so that each saves a unit of its own, the
+    members are APGD on four objectives of the gates' margins, and Square.
 
     After AutoAttack (Croce and Hein, ICML 2020), whose rule "drop a sample once it is broken" does not carry over: cost
     is continuous, so every member sees every sample that could still cost more.
@@ -77,10 +124,16 @@ class Standard(Attack):
 
     id: ClassVar[str] = "standard"
     paper: ClassVar[Paper | None] = CROCE
+    reads: ClassVar[type | None] = GateSignals
+
+    @classmethod
+    def covered(cls) -> tuple[str, ...]:
+        """See :meth:`Attack.covered`."""
+        return tuple(member.id for member in cls().members)
 
     @property
     def members(self) -> tuple[Attack, ...]:
-        """The attacks of the ensemble, in the order in which they run."""
+        """The attacks of the ensemble on exits, in the order in which they run."""
         return (
             DeepSloth(norm=self.norm, eps=self.eps),
             AutoGates(norm=self.norm, eps=self.eps),
@@ -89,30 +142,33 @@ class Standard(Attack):
             PersistentSquare(norm=self.norm, eps=self.eps),
         )
 
-    def search(self, target: GateTarget, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
+    @property
+    def members_on_gates(self) -> tuple[Attack, ...]:
+        """The attacks of the ensemble on gates that are no exits, in the order in which they run."""
+        gradients = (kind(norm=self.norm, eps=self.eps) for kind in (AutoGates, AutoPriced, AutoCostliest, AutoNearest))
+        return (*gradients, PersistentSquare(norm=self.norm, eps=self.eps))
+
+    def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
         """See :meth:`Attack.search`."""
         static = target.prices.cost(target.max_work(inputs))
-        cost = target.claimed(target.run(inputs))
-        best = inputs.clone()
-        forwards = torch.ones(len(inputs), dtype=torch.int64)
-        backwards = torch.zeros_like(forwards)
-        blind = cost < static  # until a member's gradient was not zero
+        best, everyone = Incumbent.begin(inputs), torch.arange(len(inputs))
+        best.offer(everyone, inputs, target.claimed(target.run(inputs)))
+        backwards = torch.zeros(len(inputs), dtype=torch.int64)
+        blind = best.cost.cpu() < static.cpu()  # until a member's gradient was not zero
         fell, black_box_won = torch.zeros_like(blind), torch.zeros_like(blind)
-        for place, member in enumerate(self.members):
-            rows = (cost < static).nonzero().flatten()
+        for place, member in enumerate(self.members if target.offers(EXITS) else self.members_on_gates):
+            rows = (best.cost.cpu() < static.cpu()).nonzero().flatten()
             if len(rows) == 0:
                 break
             there = rows.to(inputs.device)
             if isinstance(member, PersistentSquare):
-                member = replace(member, rivals=best[there])
+                member = replace(member, rivals=best.inputs[there])
             result = member(target, inputs[there], references=labels[there], seed=seed)
             found, price = result.candidates, target.claimed(result.attacked)
-            better = price > cost[rows]
-            if place == 0:
-                best[there] = found.inputs.to(best)  # what the first member tried stands until a dearer one is found
-            best[there[better.to(there.device)]] = result.inputs[better.to(there.device)]
-            cost[rows] = torch.maximum(price, cost[rows])
-            forwards[rows] += found.forwards.cpu() + 2  # and the member's own verification on the hard target
+            if place == 0:  # what the first member tried stands until a costlier one is found
+                best.inputs[there] = found.inputs.to(best.inputs)
+            spent = found.forwards.to(there.device) + 2  # and the member's own verification on the hard target
+            better = best.offer(there, result.inputs, price, queries=spent).cpu()
             backwards[rows] += found.backwards.cpu()
             if found.zero_gradient is not None and found.loss_fell is not None:
                 blind[rows] &= found.zero_gradient.cpu()
@@ -121,4 +177,4 @@ class Standard(Attack):
                 black_box_won[rows] = found.black_box_won.cpu()
             else:
                 black_box_won[rows[better]] = found.zero_gradient is None
-        return Candidates(best, forwards, backwards, blind, fell, black_box_won)
+        return Candidates(best.inputs, best.queries, backwards, blind, fell, black_box_won)

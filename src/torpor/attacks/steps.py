@@ -7,14 +7,14 @@ from typing import ClassVar
 
 from torpor.attacks.loop import IterativeAttack
 from torpor.attacks.spaces import BALLS, Ball
-from torpor.targets.steps import StepTarget
+from torpor.core.signals import StepSignals
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepAttack(IterativeAttack):
     """A gradient attack on a decoder."""
 
-    targets: ClassVar[type] = StepTarget
+    reads: ClassVar[type | None] = StepSignals
 
     @property
     def ball(self) -> Ball:

@@ -15,7 +15,7 @@ from torpor.attacks.discrete.constraints import Sendable, insertable
 from torpor.attacks.discrete.goal import decoder_steps
 from torpor.attacks.discrete.transformations import PRINTABLE, core, replace_span, word_spans
 from torpor.attacks.discrete.words import vocabulary_words
-from torpor.core.budget import COUNTS
+from torpor.core.budget import COUNTS, GROWING
 from torpor.core.paper import Paper
 from torpor.core.seeds import sample_generators
 from torpor.core.threat import Access
@@ -34,7 +34,6 @@ class TextControl(Attack):
     norms: ClassVar[tuple[str, ...]] = COUNTS
     radii: ClassVar[Mapping[str, float]] = {"suffix": 30, "prompt": 32}
     kinds: ClassVar[tuple[str, ...]] = ("text",)
-    targets: ClassVar[type] = TextTarget
 
     norm: str = "chars"
     eps: float = 3
@@ -71,6 +70,7 @@ class BestOfK(TextControl):
     """
 
     id: ClassVar[str] = "control-best-of-k"
+    needs: ClassVar[tuple[str, ...]] = ("score",)
     access: ClassVar[Access] = Access.DECISION
 
     queries: Tensor = field(compare=False, repr=False)
@@ -106,7 +106,7 @@ class KeepWriting(TextControl):
     """
 
     id: ClassVar[str] = "control-keep-writing"
-    norms: ClassVar[tuple[str, ...]] = ("suffix", "prompt")
+    norms: ClassVar[tuple[str, ...]] = GROWING
 
     norm: str = "suffix"
     eps: float = 30
@@ -148,7 +148,7 @@ class RandomEditor:
 
     def edit(self, clean: str, edits: int, generator: torch.Generator) -> str:
         """Return a text that is ``edits`` random edits away from ``clean``, fewer where it does not take them."""
-        if self.fits.budget.norm in ("suffix", "prompt"):
+        if self.fits.budget.norm in GROWING:
             return self._grown(clean, edits, generator)
         text = clean
         for done in range(edits):

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from torpor.attacks.derivatives import gradient_of
+from torpor.attacks.objectives import EXITS
 from torpor.attacks.spaces import BALLS, apply
 from torpor.attacks.universal import Learned, Universal
 from torpor.core.paper import Paper
+from torpor.core.signals import GateSignals
 from torpor.targets.gates import GateTarget
 
 SAMPLES = 100  # as in DeepSloth's comparison
@@ -30,6 +32,8 @@ class UAP(Universal):
     paper: ClassVar[Paper | None] = Paper(
         "Universal Adversarial Perturbations", "Moosavi-Dezfooli et al.", "CVPR", 2017, "arXiv:1610.08401"
     )
+    reads: ClassVar[type | None] = GateSignals
+    needs: ClassVar[tuple[str, ...]] = (EXITS,)
 
     def learn(self, target: GateTarget, inputs: Tensor, references: Tensor | None, seed: int) -> Learned:
         """See :meth:`Universal.learn`."""
@@ -37,7 +41,7 @@ class UAP(Universal):
         inputs = inputs[:SAMPLES].to(target.device)
         passes = [len(inputs), 0]
         with torch.no_grad():
-            clean = target.signals(inputs).logits[:, -1].argmax(-1)
+            clean = target.signals(inputs).exit_logits[:, -1].argmax(-1)
         delta = torch.zeros_like(inputs[:1])
         for _ in range(MAX_EPOCHS):
             for row in range(len(inputs)):
@@ -45,7 +49,7 @@ class UAP(Universal):
                 delta = ball.project(delta + deepfool(target, shifted, int(clean[row]), passes), self.eps)
             with torch.no_grad():
                 sent = apply(inputs, delta, ball, self.eps, target.space)
-                fooled = target.signals(sent).logits[:, -1].argmax(-1) != clean
+                fooled = target.signals(sent).exit_logits[:, -1].argmax(-1) != clean
             passes[0] += len(inputs)
             if fooled.to(torch.float32).mean() >= FOOLING_RATE:
                 break
@@ -61,7 +65,7 @@ def deepfool(target: GateTarget, image: Tensor, label: int, passes: list[int]) -
     total = torch.zeros_like(image)
     for _ in range(DEEPFOOL_STEPS):
         point = (image + (1 + OVERSHOOT) * total).requires_grad_()
-        scores = target.signals(point).logits[0, -1]
+        scores = target.signals(point).exit_logits[0, -1]
         passes[0] += 1
         if int(scores.argmax()) != label:
             break

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar, Self
@@ -14,12 +14,13 @@ from torch import Tensor
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.deepsloth import PAPER
 from torpor.attacks.derivatives import gradient_of
-from torpor.attacks.objectives import UniformExits
+from torpor.attacks.incumbent import Incumbent
+from torpor.attacks.objectives import EXITS, UniformExits
 from torpor.attacks.optimizers import Optimizer, ShrinkingBall, State, Steps
 from torpor.attacks.spaces import BALLS, L1, Ball, apply
 from torpor.core.errors import UsageError
 from torpor.core.paper import Paper
-from torpor.core.signals import evading
+from torpor.core.signals import GateSignals, evading
 from torpor.core.space import DenseSpace, VideoSpace
 from torpor.core.threat import Stage
 from torpor.data.sets import DataSet
@@ -57,6 +58,7 @@ class Universal(Attack):
     """
 
     stage: ClassVar[Stage] = Stage.UNIVERSAL
+    learns: ClassVar[bool] = True
     learns_from_data: ClassVar[bool] = True
     fit_limit: ClassVar[int] = FIT_LIMIT
 
@@ -78,6 +80,27 @@ class Universal(Attack):
         frames = target.space.shape[0] if isinstance(target.space, VideoSpace) else 1
         known = data.load("validation", -(-self.fit_limit // frames))
         return self.fit(target, target.read(known.inputs), references=known.references, seed=seed)
+
+    def state(self) -> Mapping[str, Tensor]:
+        """See :meth:`Attack.state`; empty before :meth:`fit`."""
+        if self.learned is None:
+            return {}
+        numbers = {name: torch.tensor(int(getattr(self.learned, name))) for name in ("forwards", "backwards", "blind")}
+        return {"perturbations": self.learned.perturbations, **numbers}
+
+    def with_state(self, state: Mapping[str, Tensor]) -> Self:
+        """See :meth:`Attack.with_state`.
+
+        Raises:
+            KeyError: if ``state`` is of something else.
+        """
+        forwards, backwards, blind = (int(state[name]) for name in ("forwards", "backwards", "blind"))
+        return replace(self, learned=Learned(state["perturbations"], forwards, backwards, bool(blind)))
+
+    @property
+    def forwards_before(self) -> int:
+        """See :attr:`Attack.forwards_before`."""
+        return 0 if self.learned is None else self.learned.forwards
 
     @abstractmethod
     def learn(self, target: Any, inputs: Any, references: Any, seed: int) -> Learned:  # noqa: ANN401
@@ -117,6 +140,8 @@ class DeepSlothUniversal(Universal):
 
     id: ClassVar[str] = "deepsloth-universal"
     paper: ClassVar[Paper | None] = PAPER
+    reads: ClassVar[type | None] = GateSignals
+    needs: ClassVar[tuple[str, ...]] = (EXITS,)
 
     def learn(self, target: GateTarget, inputs: Tensor, references: Tensor | None, seed: int) -> Learned:
         """See :meth:`Universal.learn`."""
@@ -208,7 +233,7 @@ def descend(
     assert isinstance(space, DenseSpace)
     delta = start
     state: State = {}
-    best, best_cost = delta, -1.0
+    best = Incumbent.begin(delta)
     forwards = backwards = 0
     blind = False
     for step, (batch, beside) in enumerate(schedule):
@@ -227,9 +252,8 @@ def descend(
             within = ball.project(delta, eps)
             cost = _cost(target, inputs, within, ball, eps)
             forwards += len(inputs)
-            if cost > best_cost:
-                best, best_cost = within, cost
-    return Learned(best, forwards, backwards, blind)
+            best.offer(torch.tensor([0]), within, torch.tensor([cost], dtype=torch.float64))
+    return Learned(best.inputs, forwards, backwards, blind)
 
 
 def _cost(target: Target, inputs: Tensor, delta: Tensor, ball: Ball, eps: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import entry_points
@@ -31,16 +32,19 @@ def own_code() -> str:
     return found.hexdigest()
 
 
-def user_code(name: str, objects: Iterable[object]) -> tuple[dict[str, str], list[str]]:
-    """Return digests of the user's modules behind a target, by name, and what these do not cover, in words.
+def user_code(name: str, objects: Iterable[object], plugged: Iterable[object] = ()) -> tuple[dict[str, str], list[str]]:
+    """Return digests of the user's modules behind an audit, by name, and what these do not cover, in words.
 
     Args:
         name: of the target, as the user typed it.
         objects: the target, its data and its networks, whose classes may be of the user's own.
+        plugged: attacks and defenses, whose classes may be of the user's own or of an installed plug-in.
     """
     roots = [_module(name)] if not name.startswith(tuple(LIBRARIES)) else []
     for each in objects:
         roots += [kind.__module__ for kind in type(each).__mro__ if from_user(kind)]
+    modules = (kind.__module__ for each in plugged for kind in type(each).__mro__)
+    roots += [module for module in modules if module.partition(".")[0] not in sys.stdlib_module_names]
     return code_digests(root for root in roots if root)
 
 

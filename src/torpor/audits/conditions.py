@@ -108,8 +108,8 @@ class RowKey:
         ('pgd-L2-0.5', 'pgd-L2-0.5-jpeg.75-non-adaptive')
         """
         where, budget = self.condition, self.budget
-        words = [self.attack, *([budget.norm, f"{budget.eps:.5g}"] if budget else [])]
-        words += [name.replace(":", ".") for name in (where.tampering, where.defense) if name != "none"]
+        words = [_filed(self.attack), *([budget.norm, f"{budget.eps:.5g}"] if budget else [])]
+        words += [_filed(name) for name in (where.tampering, where.defense) if name != "none"]
         return "-".join([*words, *([where.attacker] if where.attacker else [])])
 
     def __str__(self) -> str:
@@ -147,3 +147,8 @@ class RowKey:
         slack = self.budget.eps * EPS_TOLERANCE
         chosen &= pc.field("norm") == self.budget.norm
         return chosen & (pc.field("eps") >= self.budget.eps - slack) & (pc.field("eps") <= self.budget.eps + slack)
+
+
+def _filed(name: str) -> str:
+    """Return a name as a part of a file's."""
+    return name.replace(":", ".").replace("/", ".")

@@ -77,6 +77,7 @@ def run_audit(plan: Plan, target: Target, out: Path, progress: Progress = lambda
         DataError: if the data cannot be read; what was computed before stays.
         DefenseError: if a defense cannot be fitted.
     """
+    plan = plan.on(target)
     for budget in plan.budgets:
         for attack in plan.attacks_at(budget):
             attack.check(target)
@@ -158,7 +159,7 @@ def _fitted(
         if not isinstance(attack, Universal):
             attacks.append(attack)
             continue
-        key = RowKey(attack.id, budget, Condition(defense, attacker=None if defense == "none" else ADAPTIVE))
+        key = RowKey(attack.name, budget, Condition(defense, attacker=None if defense == "none" else ADAPTIVE))
         path = store.folder / "fitted" / f"{key.slug}.safetensors"
         learned = _saved(path, target.device)
         if learned is None:
@@ -214,11 +215,11 @@ def _attack_batch(
         seconds[key.slug] = result.seconds
 
     def attack(front: Front, one: Attack, attacker: str | None = None) -> AttackResult:
-        tell(RowKey(one.id, one.budget, Condition(front.defense, attacker=attacker)).slug, len(seconds))
+        tell(RowKey(one.name, one.budget, Condition(front.defense, attacker=attacker)).slug, len(seconds))
         return one(front.target, inputs, references=references, seed=plan.seed)
 
     def key_of(one: Attack) -> RowKey:
-        return RowKey(one.id, one.budget)
+        return RowKey(one.name, one.budget)
 
     best: dict[RowKey, Transfer] = {}
     for budget, wanted in free.attacks:
@@ -234,9 +235,9 @@ def _attack_batch(
         for one in (one for _, wanted in front.attacks for one in wanted):
             known = best[key_of(one)]
             sent = resent(known.own, front.target)
-            keep(front, RowKey(one.id, one.budget, Condition(front.defense, attacker=NON_ADAPTIVE)), sent)
+            keep(front, RowKey(one.name, one.budget, Condition(front.defense, attacker=NON_ADAPTIVE)), sent)
             crafted = costlier(front.target, attack(front, one, ADAPTIVE), sent)
-            keep(front, RowKey(one.id, one.budget, Condition(front.defense, attacker=ADAPTIVE)), crafted)
+            keep(front, RowKey(one.name, one.budget, Condition(front.defense, attacker=ADAPTIVE)), crafted)
             known.offer(crafted, front.defense)
     for key, found in best.items():
         keep(free, key, found.result, found.through)

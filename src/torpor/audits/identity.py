@@ -14,6 +14,8 @@ from torpor.audits.digest import file_digest
 from torpor.audits.environment import versions
 from torpor.audits.plan import Plan
 from torpor.data.sets import DataSet
+from torpor.defenses.chain import JOINT
+from torpor.defenses.registry import load_defense
 from torpor.targets.base import Target
 from torpor.targets.steps import StepTarget
 from torpor.targets.weights import described, digest, modules_in, plain_state
@@ -63,7 +65,9 @@ def identify(plan: Plan, target: Target, data: DataSet) -> Identity:
     Raises:
         DataError: if the data cannot be read.
     """
-    code, unknown = user_code(plan.target, [target, data, *modules_in(target)])
+    attacks = [attack for budget in plan.budgets for attack in plan.attacks_at(budget)]
+    defenses = [load_defense(part) for name in plan.defenses for part in name.split(JOINT)]
+    code, unknown = user_code(plan.target, [target, data, *modules_in(target)], [*attacks, *defenses])
     seen, more = _target(target)
     read, rest = _data(data, plan.limit)
     uncovered = tuple(dict.fromkeys((*unknown, *more, *rest)))

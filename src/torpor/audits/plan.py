@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -13,13 +13,11 @@ import torch
 from torpor import __version__
 from torpor.attacks.base import Attack
 from torpor.attacks.control_sets import control_ids
-from torpor.attacks.registry import ATTACKS, load_attack, takes_steps
+from torpor.attacks.registry import load_attack, takes_steps
 from torpor.audits.conditions import ADAPTIVE, NON_ADAPTIVE, Condition, RowKey
 from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
 from torpor.targets.base import Target
-from torpor.targets.candidates import CandidateTarget
-from torpor.targets.steps import StepTarget
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,7 @@ class Plan:
 
     Attributes:
         target: name of a target, or ``pkg.module:factory``.
-        attacks: names of attacks; the controls come on top.
+        attacks: specifications of attacks, such as ``"square:queries=500"``; the controls come on top.
         norm: of every budget; each attack's own if None.
         eps: radii or numbers of edits, ascending; each attack's own if empty.
         steps: iterations, for attacks that take them; their own if None.
@@ -40,6 +38,8 @@ class Plan:
         inputs: the user's own inputs, in place of the target's data.
         rule: exit rule other than the target's own.
         shape: of one input, for attacks whose own radius grows with it; None for texts.
+        by_chance: whether the target's family finds much by luck, so that luck is a control; the target says so once it
+            is known, see :meth:`on`.
         timed: whether latency, energy and memory are measured at the end.
         defenses: names of defenses, such as ``"jpeg:75"``; each faces every attack twice, blind and adaptive.
 
@@ -62,6 +62,7 @@ class Plan:
     shape: tuple[int, ...] | None = None
     defenses: tuple[str, ...] = ()
     timed: bool = True
+    by_chance: bool = False
 
     def __post_init__(self) -> None:
         for name, value in (("limit", self.limit), ("batch size", self.batch_size)):
@@ -82,6 +83,10 @@ class Plan:
         if twice := [name for name in names if names.count(name) > 1]:
             raise UsageError(f"expected different attacks, radii and defenses, got {twice[0]} twice; leave one out")
 
+    def on(self, target: Target) -> Plan:
+        """Return the plan for this target, which its name stands for."""
+        return replace(self, by_chance=target.family.by_chance)
+
     @property
     def budgets(self) -> tuple[Budget, ...]:
         """Every budget, in the order of the attacks."""
@@ -91,9 +96,14 @@ class Plan:
         """Return the attacks with this budget, without controls."""
         return [attack for attack in self._attacks() if attack.budget == budget]
 
+    @property
+    def kinds(self) -> dict[str, type[Attack]]:
+        """The class of each attack by the name of its rows, without controls."""
+        return {attack.name: type(attack) for attack in self._attacks()}
+
     def _attacks(self) -> list[Attack]:
         """Return every attack at each of its budgets; ``steps`` goes to those that take them."""
-        takers = [name for name in self.attacks if takes_steps(ATTACKS.get(name))]
+        takers = [name for name in self.attacks if takes_steps(name)]
         return [
             load_attack(
                 name,
@@ -116,7 +126,7 @@ class Plan:
             for key in (
                 RowKey("clean", None, Condition(defense)),
                 *(
-                    RowKey(attack.id, budget, Condition(defense, attacker=attacker))
+                    RowKey(attack.name, budget, Condition(defense, attacker=attacker))
                     for budget in self.budgets
                     for attack in self.attacks_at(budget)
                     for attacker in (NON_ADAPTIVE, ADAPTIVE)
@@ -128,12 +138,12 @@ class Plan:
     def _names(self, budget: Budget) -> tuple[str, ...]:
         """Return the attacks with this budget, and their controls."""
         attacks = self.attacks_at(budget)
-        by_luck = any(issubclass(attack.targets, (StepTarget, CandidateTarget)) for attack in attacks)
-        return (*(attack.id for attack in attacks), *control_ids(budget, by_luck=by_luck))
+        return (*(attack.name for attack in attacks), *control_ids(budget, by_chance=self.by_chance))
 
     def to_json(self) -> dict[str, Any]:
         """Return what identifies the audit, for ``plan.json``."""
         own: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        del own["by_chance"]  # of the target, not of the plan
         return {"torpor": __version__, **own}
 
     def command(self, out: str) -> str:
@@ -167,9 +177,7 @@ def default_batch_size(target: Target) -> int:
     >>> default_batch_size(needle())
     128
     """
-    if target.space.kind == "video":
-        return 1
-    return 16 if isinstance(target, StepTarget | CandidateTarget) else 128
+    return 1 if target.space.kind == "video" else target.family.batch_size
 
 
 def parse_eps(norm: str | None, text: str | None) -> tuple[float, ...]:

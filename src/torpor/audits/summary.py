@@ -12,9 +12,9 @@ import pyarrow as pa
 from safetensors.torch import load_file
 from torch import Tensor
 
+from torpor.attacks.base import Attack
 from torpor.attacks.registry import ATTACKS
 from torpor.attacks.spaces import spendable
-from torpor.attacks.standard import Standard
 from torpor.audits.conditions import NON_ADAPTIVE, RowKey
 from torpor.audits.environment import environment
 from torpor.audits.flags import Flags
@@ -73,7 +73,7 @@ def summarize(
                 **key.to_json(),
                 "tampering": key.condition.tampering,
                 "eps_spent": spendable(key.budget, target.space) if key.budget else None,
-                **_identity(key.attack, target),
+                **_identity(plan.kinds, key.attack, target),
                 **_recorded(key, target, targets[key.condition.defense], store.row(key)),
                 **_replayed(key, target, pairs),
                 "attack_seconds": seconds[key.slug] if key.budget else 0.0,
@@ -152,13 +152,13 @@ def _units(target: Target) -> list[dict[str, Any]]:
 
 def _flags(plan: Plan, key: RowKey, flags: Mapping[RowKey, Flags]) -> list[str]:
     """Return the flags of a row; controls face the undefended target only, so attacks meet them there alone."""
-    if key.budget is None or key.attack not in plan.attacks or key.condition.attacker == NON_ADAPTIVE:
+    if key.budget is None or key.attack not in plan.kinds or key.condition.attacker == NON_ADAPTIVE:
         return ["nothing-to-measure"] if key.budget is not None and flags[key].open == 0 else []
     beside = {
         other.attack: found
         for other, found in flags.items()
         if (other.budget, other.condition.defense) == (key.budget, key.condition.defense)
-        and other.attack not in plan.attacks
+        and other.attack not in plan.kinds
     }
     return flags[key].compute(beside)
 
@@ -184,18 +184,17 @@ def _fit_cost(path: Path) -> dict[str, Any]:
     }
 
 
-def _identity(attack: str, target: Target) -> dict[str, Any]:
+def _identity(kinds: Mapping[str, type[Attack]], attack: str, target: Target) -> dict[str, Any]:
     """Return what kind of row this is, its threat model and its taxonomy tags."""
     if attack == "clean":
         return {"kind": "clean", "behavior": target.behavior.value, "stage": None, "access": None, "tags": {}}
-    kind = ATTACKS[attack]
-    covered = [member.id for member in Standard().members] if kind is Standard else [attack]
+    kind = kinds.get(attack) or ATTACKS.find(attack)
     return {
         "kind": "control" if kind.is_control else "attack",
         "behavior": target.behavior.value,
         "stage": kind.stage.value,
         "access": kind.access.value,
-        "tags": {} if kind.is_control else tags_for(*covered),
+        "tags": {} if kind.is_control else tags_for(*kind.covered()),
     }
 
 

@@ -27,7 +27,6 @@ def attack(
 ) -> None:
     """Attack the first test samples of TARGET with one attack and write clean and attacked inputs."""
     from torpor.attacks.registry import load_attack
-    from torpor.attacks.universal import Universal
     from torpor.audits.examples import stored_references
     from torpor.audits.lock import beside_audit, refuse_own_files
     from torpor.audits.plan import check_device, check_seed
@@ -57,8 +56,7 @@ def attack(
         chosen_threads(system, lambda: data, threads),
         status(f"{name} on {len(batch)} samples"),
     ):
-        if isinstance(chosen, Universal):
-            chosen = chosen.fitted(system, data, seed)
+        chosen = chosen.fitted(system, data, seed)
         result = chosen(
             system, system.read(batch.inputs), references=batch.references if len(batch.references) else None, seed=seed
         )

@@ -15,7 +15,8 @@ def audit(
     attacks: Annotated[
         str | None,
         typer.Option(
-            help="Names from 'torpor list attacks', separated by commas; those for this kind of target by default.",
+            help="Names from 'torpor list attacks', separated by commas, with options if need be, as in "
+            "square:queries=500; those for this kind of target by default.",
             show_default=False,
         ),
     ] = None,
@@ -52,8 +53,7 @@ def audit(
 
     An interrupted audit goes on when the same command is given again.
     """
-    from torpor.attacks.registry import ATTACKS, default_attacks
-    from torpor.attacks.universal import Universal
+    from torpor.attacks.registry import attack_class, default_attacks
     from torpor.audits.engine import run_audit
     from torpor.audits.plan import Plan, check_device, default_batch_size, parse_eps
     from torpor.audits.source import source
@@ -69,14 +69,14 @@ def audit(
     check_device(device)
     system = load_target(target, device=device, rule=rule)
     chosen = default_attacks(system) if attacks is None else attacks.split(",")
-    learners = [name for name in chosen if name in ATTACKS and issubclass(ATTACKS[name], Universal)]
-    if attacks is None and learners and not source(system, data_dir, inputs).has("validation"):
+    learners = [name for name in chosen if attack_class(name).learns] if attacks is None else []
+    if learners and not source(system, data_dir, inputs).has("validation"):
         chosen = [name for name in chosen if name not in learners]
         say(f"Without {', '.join(learners)}: there is nothing to learn from but what is audited.")
     names = tuple(dict.fromkeys(name.strip() for name in chosen if name.strip()))
     plan = Plan(
         target=target,
-        attacks=tuple(name for name in names if not (name in ATTACKS and ATTACKS[name].is_control)),
+        attacks=tuple(name for name in names if not attack_class(name).is_control),
         norm=norm,
         eps=parse_eps(norm, eps),
         steps=steps,

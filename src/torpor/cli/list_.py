@@ -73,7 +73,8 @@ def _attacks() -> list[dict[str, str]]:
     from torpor.attacks.registry import ATTACKS
 
     rows = []
-    for name, attack in ATTACKS.items():
+    for name in ATTACKS.names():
+        attack = ATTACKS.find(name)
         does = (attack.__doc__ or "").strip().splitlines()[0].replace("``", "")
         row = {"name": name, "stage": attack.stage.value, "access": attack.access.value, "does": does}
         rows.append(row | {"paper": str(attack.paper or "")})
@@ -84,7 +85,8 @@ def _defenses() -> list[dict[str, str]]:
     from torpor.defenses.registry import DEFENSES
 
     rows = []
-    for name, defense in DEFENSES.items():
+    for name in DEFENSES.names():
+        defense = DEFENSES.find(name)
         does = (defense.__doc__ or "").strip().splitlines()[0].replace("``", "")
         paper = f" ({defense.paper.authors}, {defense.paper.venue} {defense.paper.year})" if defense.paper else ""
         rows.append({"defense": name, "bounds": ", ".join(defense.caps), "what it does": f"{does.rstrip('.')}{paper}."})
@@ -101,7 +103,7 @@ def _short(row: dict[str, str]) -> dict[str, str]:
     """Shorten an attack's row to what fits beside each other in 80 columns; ``--json`` has all of it."""
     from torpor.attacks.registry import ATTACKS
 
-    attack = ATTACKS[row["name"]]
+    attack = ATTACKS.find(row["name"])
     stage = "control" if attack.is_control else row["stage"]
     paper = f" ({attack.paper.authors}, {attack.paper.venue} {attack.paper.year})" if attack.paper else ""
     does = f"{row['does'].rstrip('.')}{paper}."

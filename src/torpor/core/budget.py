@@ -12,6 +12,8 @@ NORMS = ("Linf", "L2", "L1")
 """Norms of a change of numbers: pixels in [0, 1], sound in [-1, 1)."""
 COUNTS = ("chars", "tokens", "words", "suffix", "prompt")
 """Counts of edits of a text; ``suffix`` is tokens appended, ``prompt`` tokens of a text of the attacker's own."""
+GROWING = ("suffix", "prompt")
+"""Those of them that count new tokens, which may say whatever the attacker likes."""
 
 
 def whole_levels(eps: float, levels: int) -> int:

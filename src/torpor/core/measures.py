@@ -52,13 +52,11 @@ class Measure:
     on_console: bool = False
 
     def __post_init__(self) -> None:
-        texts = (self.name, self.title, self.help, self.null)
+        texts = (self.name, self.title, self.help, self.null, self.level, self.dimension, self.better or "low")
         if not (
             all(isinstance(text, str) for text in texts)
             and self.name.isidentifier()
-            and isinstance(self.level, str)
             and self.level in get_args(Level)
-            and isinstance(self.dimension, str)
             and self.dimension in get_args(Dimension)
             and self.better in (None, "low", "high")
             and self.dtype in DTYPES.values()

@@ -58,7 +58,7 @@ def typed(kind: type, options: Mapping[str, str], name: str) -> dict[str, Any]:
     """Return options as the fields of a dataclass have them.
 
     Args:
-        kind: a dataclass whose fields are numbers, texts or truth values, perhaps None.
+        kind: a dataclass whose fields are numbers, texts, one of some texts, or truth values, perhaps None.
         options: texts by the field's name.
         name: what messages call it.
 
@@ -71,14 +71,18 @@ def typed(kind: type, options: Mapping[str, str], name: str) -> dict[str, Any]:
     """
     own = {each.name for each in fields(kind) if each.init} if is_dataclass(kind) else set()
     hints = typing.get_type_hints(kind) if options else {}
-    known = sorted(key for key in own if _kinds(hints.get(key)))
+    known = sorted(key for key in own if set(_kinds(hints.get(key))) - {NoneType})
     for key in options:
         if key not in known:
             raise UsageError(
                 f"expected an option of {name} among {', '.join(known) or 'none'}, got {key!r}; "
                 f"{did_you_mean(key, known)}leave it out or correct it"
             )
-    return {key: _read(text, _kinds(hints[key]), f"{name}:{key}") for key, text in options.items()}
+    found = {key: _read(text, _kinds(hints[key]), f"{name}:{key}") for key, text in options.items()}
+    for key, value in found.items():
+        if (texts := _choices(hints[key])) and value not in texts:
+            raise UsageError(f"expected {name}:{key} to be {' or '.join(texts)}, got {value!r}")
+    return found
 
 
 def _kinds(hint: object) -> tuple[type, ...]:
@@ -86,9 +90,17 @@ def _kinds(hint: object) -> tuple[type, ...]:
     if isinstance(hint, UnionType) or typing.get_origin(hint) is typing.Union:
         parts = typing.get_args(hint)
         return tuple(kind for part in parts for kind in _kinds(part))
+    if _choices(hint):
+        return (str,)
     if isinstance(hint, type) and hint in (bool, int, float, str, NoneType):
         return (hint,)
     return ()
+
+
+def _choices(hint: object) -> tuple[str, ...]:
+    """Return the texts that a ``Literal`` allows; none if it is something else."""
+    allowed = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
+    return allowed if all(isinstance(each, str) for each in allowed) else ()
 
 
 def _read(text: str, kinds: tuple[type, ...], name: str) -> object:

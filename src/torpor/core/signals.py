@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from torpor.core.errors import UsageError
 from torpor.core.work import Work
 
 SETTLED = 0.01
@@ -37,23 +38,39 @@ class Signals(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class GateSignals:
-    """Every gate of a target that may stop computing, evaluated as if none had.
+    """Every gate of a target that may save computation, evaluated as if none had.
 
     Attributes:
-        logits: class scores at each exit, ``[B, K, C]``; the last exit is the end of the network. Differentiable.
-        margins: how far each gate but the last is past its threshold, ``[B, K - 1]``; a gate with a margin of 0 or
-            more stops the computation. Differentiable where the rule is.
+        logits: class scores at each exit, ``[B, K, C]``; the last exit is the end of the network. Differentiable. None
+            if gates are no exits, such as those that skip layers.
+        margins: how far each gate is past its threshold, ``[B, G]``; a gate with a margin of 0 or more saves its unit.
+            An exit is a gate that saves all behind it, and the last exit has none: ``G = K - 1``. Differentiable where
+            the rule is.
         work: the work that :meth:`torpor.targets.Target.run` does on the same inputs, as these signals imply it.
         alarm: how far each sample is above the threshold of a detector, ``[B]``, differentiable; rejected above 0. None
             if nothing looks.
         rows: see :class:`Signals`.
+        savings: FLOPs that each gate saves where it is past its threshold, ``[G]``; None if they save alike, or if what
+            one saves depends on the others, as with exits.
     """
 
-    logits: Tensor
+    logits: Tensor | None
     margins: Tensor
     work: Work
     alarm: Tensor | None = None
     rows: Tensor | None = None
+    savings: Tensor | None = None
+
+    @property
+    def exit_logits(self) -> Tensor:
+        """The class scores at each exit, ``[B, K, C]``.
+
+        Raises:
+            UsageError: if there are no exits.
+        """
+        if self.logits is None:
+            raise UsageError("expected the class scores of exits, got gates without; use what goes by their margins")
+        return self.logits
 
     def settled(self) -> Tensor:
         """Tell for which samples every gate is closed by more than ``SETTLED``, bool ``[B]``."""

@@ -119,7 +119,7 @@ class Calibrated(Defense):
             for batch in data.batches("validation", BATCH):
                 if not len(batch.references):
                     raise DataError(f"expected classes to calibrate {target.name}, got none in {data.name}")
-                found = target.signals(target.read(batch.inputs)).logits
+                found = target.signals(target.read(batch.inputs)).exit_logits
                 logits.append(found.cpu())
                 labels.append(target.labels(found, batch.references).cpu())
         return self.fit(torch.cat(logits), torch.cat(labels))

@@ -2,73 +2,75 @@
 
 from __future__ import annotations
 
-from torpor.core.errors import UsageError, did_you_mean
-from torpor.defenses.base import Defense
-from torpor.defenses.bit_depth import BitDepth
-from torpor.defenses.box_caps import BoxCap, TrackCap
-from torpor.defenses.calibrated import Calibrated
-from torpor.defenses.chain import JOINT, Chain
-from torpor.defenses.deadline import Deadline
-from torpor.defenses.hardened import Hardened
-from torpor.defenses.hazard import HazardMonitor
-from torpor.defenses.jpeg import JPEG, BlockJPEG, RandomJPEG
-from torpor.defenses.loop_stop import LoopStop
-from torpor.defenses.perplexity import Perplexity
-from torpor.defenses.resize import ResizePad
-from torpor.defenses.smoothing import Median, NonLocalMeans
-from torpor.defenses.spelling import Spelling
-from torpor.defenses.squeeze import Squeeze
-from torpor.defenses.step_budget import StepBudget
-from torpor.defenses.svm import SVM
-from torpor.defenses.text_cleaning import Normalize, Strip
-from torpor.defenses.trace import Trace
+from dataclasses import replace
 
-KINDS: tuple[type[Defense], ...] = (
-    JPEG,
-    RandomJPEG,
-    BlockJPEG,
-    Median,
-    NonLocalMeans,
-    BitDepth,
-    ResizePad,
-    Normalize,
-    Strip,
-    Spelling,
-    SVM,
-    Squeeze,
-    Perplexity,
-    Trace,
-    Deadline,
-    StepBudget,
-    LoopStop,
-    HazardMonitor,
-    BoxCap,
-    TrackCap,
-    Calibrated,
-    Hardened,
+from torpor.core.errors import UsageError
+from torpor.core.options import typed
+from torpor.core.registry import Registry
+from torpor.defenses.base import Defense
+from torpor.defenses.chain import JOINT, Chain
+
+DEFENSES: Registry[Defense] = Registry(
+    "torpor.defenses",
+    Defense,  # type: ignore[type-abstract]
+    {
+        "jpeg": "torpor.defenses.jpeg:JPEG",
+        "jpeg-random": "torpor.defenses.jpeg:RandomJPEG",
+        "jpeg-blocks": "torpor.defenses.jpeg:BlockJPEG",
+        "median": "torpor.defenses.smoothing:Median",
+        "non-local-means": "torpor.defenses.smoothing:NonLocalMeans",
+        "bit-depth": "torpor.defenses.bit_depth:BitDepth",
+        "resize-pad": "torpor.defenses.resize:ResizePad",
+        "normalize": "torpor.defenses.text_cleaning:Normalize",
+        "strip": "torpor.defenses.text_cleaning:Strip",
+        "spelling": "torpor.defenses.spelling:Spelling",
+        "svm": "torpor.defenses.svm:SVM",
+        "squeeze": "torpor.defenses.squeeze:Squeeze",
+        "perplexity": "torpor.defenses.perplexity:Perplexity",
+        "trace": "torpor.defenses.trace:Trace",
+        "deadline": "torpor.defenses.deadline:Deadline",
+        "steps": "torpor.defenses.step_budget:StepBudget",
+        "loop-stop": "torpor.defenses.loop_stop:LoopStop",
+        "hazard": "torpor.defenses.hazard:HazardMonitor",
+        "boxes": "torpor.defenses.box_caps:BoxCap",
+        "tracks": "torpor.defenses.box_caps:TrackCap",
+        "calibrated": "torpor.defenses.calibrated:Calibrated",
+        "hardened": "torpor.defenses.hardened:Hardened",
+    },
+    "defense",
 )
-DEFENSES: dict[str, type[Defense]] = {defense.id: defense for defense in KINDS}
+"""Every kind of defense; plug-ins add theirs as entry points of the group ``torpor.defenses``."""
 
 
 def defense_ids() -> tuple[str, ...]:
-    """Return the kinds of defenses."""
-    return tuple(DEFENSES)
+    """Return the kinds of defenses, those of plug-ins last."""
+    return DEFENSES.names()
 
 
 def load_defense(name: str) -> Defense:
-    """Build a defense by name: its kind, and its setting behind a colon, such as ``"jpeg:75"``.
+    """Build a defense by name: its kind, and its setting behind a colon, as in ``"jpeg:75"`` or ``"jpeg:quality=75"``.
 
     Several that are joined by ``+`` stand behind each other, the first in front.
 
     Raises:
         UsageError: on an unknown kind or setting.
+
+    >>> load_defense("jpeg:quality=50") == load_defense("jpeg:50")
+    True
     """
     if JOINT in name:
         return Chain(tuple(load_defense(part) for part in name.split(JOINT)))
-    kind, _, value = name.partition(":")
-    if kind not in DEFENSES:
+    defense = _built(name)
+    if _built(defense.name) != defense:  # rows are told from each other by the name
         raise UsageError(
-            f"expected a defense among {', '.join(DEFENSES)}, got {name!r}; {did_you_mean(kind, DEFENSES)}"
-            "see: torpor list defenses"
+            f"expected a setting that is part of the defense's name, got {name!r}, which would be called "
+            f"{defense.name}; see: torpor list defenses"
         )
-    return DEFENSES[kind].parse(value)
+    return defense
+
+
+def _built(name: str) -> Defense:
+    spec = DEFENSES.spec(name)
+    kind = DEFENSES.find(spec.name)
+    defense = kind.parse(spec.value)
+    return replace(defense, **typed(kind, spec.options, spec.name)) if spec.options else defense

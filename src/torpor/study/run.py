@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torpor.attacks.registry import ATTACKS, load_attack, takes_steps
+from torpor.attacks.registry import load_attack, takes_steps
 from torpor.audits.claim import claimed
 from torpor.audits.conditions import NON_ADAPTIVE
 from torpor.audits.engine import run_audit
@@ -141,7 +141,7 @@ def _audit(
             case.target,
             (case.attack,),
             case.norm,
-            steps=size.steps if takes_steps(ATTACKS[case.attack]) else None,
+            steps=size.steps if takes_steps(case.attack) else None,
             limit=size.limit if limit is None else limit,
             seed=seed,
             batch_size=default_batch_size(target),
@@ -202,7 +202,7 @@ def _judged(
     progress("judging detectors", 0, 0)
     detectors = [detector for name in case.detectors if isinstance(detector := load_defense(name), Detector)]
     shape = target.space.shape if isinstance(target.space, DenseSpace) else None
-    steps = size.steps if takes_steps(ATTACKS[case.attack]) else None
+    steps = size.steps if takes_steps(case.attack) else None
     attack = load_attack(case.attack, norm=case.norm, steps=steps, shape=shape)
     sizes = Sizes(size.judged, size.judged, size.judged)
     fits = [detector for detector in detectors if detector.applies_to(target)]

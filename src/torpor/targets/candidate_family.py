@@ -58,6 +58,11 @@ class CandidateFamily(Family[Any]):
         means = work.counts.to(torch.float64).mean(0).tolist()
         return {"units_mean": dict(zip((unit.name for unit in target.units), means, strict=True))}
 
+    def attacks_on(self, target: Any) -> tuple[str, ...]:  # noqa: ANN401 - any target that finds objects
+        """See :meth:`Family.attacks_on`; a tracker that keeps lost tracks for a while also meets SlowTrack."""
+        keeps = target.offers("buffer") and target.buffer > 0
+        return (*self.default_attacks, "slowtrack") if keeps else self.default_attacks
+
     def blank(self, target: Any, count: int) -> Samples:  # noqa: ANN401
         """Return no objects, followed by no track."""
         numbers = torch.zeros(0, dtype=torch.int64)

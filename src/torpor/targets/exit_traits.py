@@ -23,7 +23,7 @@ def of_exits(signals: GateSignals, exits: Tensor, depth: int) -> Tensor:
         depth: exits of the whole network; where a cap leaves fewer signals, they are read as those of a run that left
             at the last of them.
     """
-    logits = signals.logits
+    logits = signals.exit_logits
     chances = logits.softmax(-1)
     moved = (chances[:, 1:] - chances[:, :-1]).abs().sum(-1) / 2
     first = torch.zeros_like(moved[:, :1])

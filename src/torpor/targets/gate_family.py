@@ -42,8 +42,8 @@ class GateFamily(Family[Any]):
         return torch.full((count, int(target.details()["classes"])), torch.nan, device=target.device)
 
     def answers(self, target: Any, signals: GateSignals) -> Tensor | None:  # noqa: ANN401
-        """Return class probabilities at each exit."""
-        return signals.logits.softmax(-1)
+        """Return class probabilities at each exit; None where there are no exits."""
+        return None if signals.logits is None else signals.logits.softmax(-1)
 
 
 class EarlyExitFamily(GateFamily):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import os
-import sys
 from importlib.metadata import entry_points
 
 import torch
 
 from torpor.core.errors import TorporError, UsageError, did_you_mean
+from torpor.core.registry import load_path
 from torpor.targets.base import Target
 from torpor.targets.early_exit import EarlyExitTarget
 
@@ -61,7 +60,7 @@ def _make(name: str) -> Target:
             assert isinstance(loaded, Target)
             return loaded
     if ":" in name:
-        factory = _factory(name)
+        factory = load_path(name)
     else:
         found = {entry.name: entry for entry in entry_points(group=GROUP)}
         if name not in found:
@@ -84,18 +83,3 @@ def _make(name: str) -> Target:
     if not isinstance(target, Target):
         raise UsageError(f"expected {name}() to return a torpor Target, got {type(target).__name__}")
     return target
-
-
-def _factory(name: str) -> object:
-    module_name, _, attribute = name.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
-    try:
-        module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:  # the user's module may raise anything
-        raise UsageError(
-            f"expected a module that can be imported, got {module_name!r}: {type(error).__name__}: {error}"
-        ) from error
-    if not hasattr(module, attribute):
-        raise UsageError(f"expected a function {attribute!r} in {module_name}, got none; check the spelling")
-    return getattr(module, attribute)

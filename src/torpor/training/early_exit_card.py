@@ -24,7 +24,7 @@ def all_logits(target: EarlyExitTarget, data: ImageSet, split: str) -> tuple[Ten
     logits, labels = [], []
     with torch.no_grad():
         for batch in data.batches(split, 250):
-            logits.append(target.signals(to_unit(batch.inputs)).logits.cpu())
+            logits.append(target.signals(to_unit(batch.inputs)).exit_logits.cpu())
             labels.append(batch.references)
     return torch.cat(logits), torch.cat(labels)
 

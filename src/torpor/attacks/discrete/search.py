@@ -12,6 +12,7 @@ from torpor.attacks.base import Candidates
 from torpor.attacks.discrete.constraints import Sendable
 from torpor.attacks.discrete.goal import decoder_steps
 from torpor.attacks.discrete.gradients import TokenGradient
+from torpor.attacks.incumbent import Incumbent
 from torpor.targets.steps import TextTarget
 
 AT_ONCE = 128  # candidates of one sample that are scored together
@@ -22,15 +23,13 @@ class Tally:
     """The costliest text of each sample so far, and what was spent on it.
 
     Attributes:
-        texts: costliest ones; the clean ones at first.
-        steps: decoder steps that each runs.
+        held: the texts, by the decoder steps that each runs; the clean ones at first.
         forwards: texts that the target was given, signals included, for each sample.
         backwards: backward passes for each sample.
         zero_gradient: whether most of each sample's first gradient was exactly zero.
     """
 
-    texts: list[str]
-    steps: list[int]
+    held: Incumbent
     forwards: list[int]
     backwards: list[int]
     zero_gradient: list[bool]
@@ -38,13 +37,18 @@ class Tally:
     @staticmethod
     def start(target: TextTarget, clean: Sequence[str]) -> Tally:
         """Return what is known once the clean texts have run."""
-        count = len(clean)
-        return Tally(list(clean), decoder_steps(target, clean), [1] * count, [0] * count, [False] * count)
+        count, held = len(clean), Incumbent.begin(clean)
+        held.offer(torch.arange(count), clean, torch.tensor(decoder_steps(target, clean)))
+        return Tally(held, [1] * count, [0] * count, [False] * count)
+
+    @property
+    def steps(self) -> list[int]:
+        """Decoder steps that the costliest text of each sample runs."""
+        return [int(steps) for steps in self.held.cost.tolist()]
 
     def offer(self, row: int, text: str, steps: int) -> None:
         """Take a text if it is costlier."""
-        if steps > self.steps[row]:
-            self.texts[row], self.steps[row] = text, steps
+        self.held.offer(torch.tensor([row]), (text,), torch.tensor([steps]))
 
     def note(self, row: int, gradient: TokenGradient) -> None:
         """Count one forward and one backward pass."""
@@ -56,7 +60,7 @@ class Tally:
     def candidates(self, *, white: bool) -> Candidates:
         """Return what :meth:`torpor.attacks.base.Attack.search` shall return; ``white`` if it took gradients."""
         return Candidates(
-            tuple(self.texts),
+            tuple(self.held.inputs),
             forwards=torch.tensor(self.forwards),
             backwards=torch.tensor(self.backwards),
             zero_gradient=torch.tensor(self.zero_gradient) if white else None,

@@ -1,0 +1,84 @@
+"""Defenses by name and by entry point, with settings."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from torpor.core import registry
+from torpor.core.errors import UsageError
+from torpor.defenses.chain import Chain
+from torpor.defenses.jpeg import JPEG
+from torpor.defenses.registry import DEFENSES, defense_ids, load_defense
+from torpor.defenses.svm import SVM
+from torpor.defenses.transform import Transform
+
+LOADED = """
+import sys
+from torpor.defenses.registry import load_defense
+load_defense("jpeg:75")
+print(*sorted(name for name in sys.modules if name.startswith("torpor.defenses.")))
+"""
+
+
+class Mine(Transform):
+    """A transform of somebody else's."""
+
+    id = "mine"
+
+
+def test_names_are_those_of_the_classes() -> None:
+    assert [DEFENSES.find(name).id for name in DEFENSES._builtin] == list(DEFENSES._builtin)
+    assert [name for name in defense_ids() if name in DEFENSES._builtin] == list(DEFENSES._builtin)
+
+
+def test_nothing_is_imported_before_it_is_asked_for() -> None:
+    done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
+    assert "torpor.defenses.jpeg" in done.stdout.split()
+    others = {"torpor.defenses.svm", "torpor.defenses.spelling", "torpor.defenses.detector"}
+    assert not others & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("name", ["jpeg:75", "jpeg", "jpeg:quality=75"])
+def test_a_setting_may_be_named(name: str) -> None:
+    assert load_defense(name) == JPEG(75)
+    assert load_defense(name).name == "jpeg:75"
+
+
+def test_chains_are_read_part_by_part() -> None:
+    assert load_defense("jpeg:quality=50+svm:fpr=0.01") == Chain((JPEG(50), SVM(0.01)))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("jpg", r"a defense among jpeg, .*, got 'jpg'; did you mean jpeg\?"),
+        ("jpg:75", r"got 'jpg'; did you mean jpeg\?"),
+        ("jpeg:quality=x", "jpeg:quality to be a whole number, got 'x'"),
+        ("jpeg:strength=3", "an option of jpeg among quality, got 'strength'"),
+        ("steps:learned=5", "part of the defense's name, got 'steps:learned=5', which would be called steps"),
+        ("svm:fitted=x", "got 'fitted'"),
+    ],
+)
+def test_unknown_names_and_settings_are_refused(name: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        load_defense(name)
+
+
+@pytest.fixture
+def plugged(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    entries = [EntryPoint("mine", f"{__name__}:Mine", "torpor.defenses")]
+    monkeypatch.setattr(registry, "entry_points", lambda group: entries if group == "torpor.defenses" else [])
+    registry._plugins.cache_clear()
+    yield
+    registry._plugins.cache_clear()
+
+
+@pytest.mark.usefixtures("plugged")
+def test_plug_ins_are_found_by_name() -> None:
+    assert defense_ids()[-1] == "mine"
+    assert DEFENSES.find("mine") is Mine
