@@ -130,10 +130,10 @@ class Counted(ImageSet):
         images, labels = gray(30)
         yield from zip(images, labels.tolist(), strict=True)
 
-    def batches(self, split: str, batch_size: int, limit: int | None = None) -> Iterator[Batch]:
+    def batches(self, split: str, batch_size: int, limit: int | None = None, *, first: int = 0) -> Iterator[Batch]:
         seen: list[weakref.ref[Tensor]] = []
         images, labels = gray(30)
-        for start in range(0, 30, batch_size):
+        for start in range(first, 30, batch_size):
             part = images[start : start + batch_size].clone()
             rows = slice(start, start + batch_size)
             seen.append(weakref.ref(part))

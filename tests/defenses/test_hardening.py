@@ -27,8 +27,8 @@ HARD = load_defense("hardened")
 
 
 class Unlabeled(Digits):
-    def batches(self, split: str, size: int, limit: int | None = None) -> Iterator[Batch]:
-        for batch in super().batches(split, size, limit):
+    def batches(self, split: str, size: int, limit: int | None = None, *, first: int = 0) -> Iterator[Batch]:
+        for batch in super().batches(split, size, limit, first=first):
             yield replace(batch, references=batch.references[:0])
 
 

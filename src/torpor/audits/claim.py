@@ -15,6 +15,8 @@ from torpor.core.errors import UsageError
 
 OWN = ("plan.json", "plan.json.partial", NAME)
 """Files that say nothing of what an audit found."""
+GLANCE_S = 0.1
+"""How long a worker of a driver that was killed may hold the lock while it finds that out."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def claimed(mine: Mapping[str, Any], out: Path, repairable: str = "") -> Iterato
         try:
             _belongs(own, out, repairable)  # before anything is written there
             out.mkdir(parents=True, exist_ok=True)
-            lock = stack.enter_context(FolderLock(out))
+            lock = stack.enter_context(FolderLock(out, patience_s=GLANCE_S))
             known = _belongs(own, out, repairable)
             if not known:
                 write_atomically(out / "plan.json", json.dumps(own, indent=1) + "\n")
@@ -72,11 +74,11 @@ def _belongs(mine: dict[str, Any], out: Path, repairable: str) -> bool:
         found = _load(path)
         if found == mine:
             return True
-        differing = _differing(mine, found)
-        if others and (differing != [repairable] or "audit.json" in others):
+        names = differing(mine, found)
+        if others and (names != [repairable] or "audit.json" in others):
             raise UsageError(
                 f"expected an empty folder or this same audit in {out}, got one with other settings, weights, data or "
-                f"versions, or of other code; pass another --out (what differs: {', '.join(differing)})"
+                f"versions, or of other code; pass another --out (what differs: {', '.join(names)})"
             )
         return False
     if others or (out.exists() and not out.is_dir()):
@@ -91,10 +93,10 @@ def _load(path: Path) -> object:
         raise UsageError(f"expected JSON in {path}, got {error}; pass another --out, or delete that folder") from error
 
 
-def _differing(mine: Mapping[str, Any], found: object) -> list[str]:
+def differing(mine: Mapping[str, Any], found: object) -> list[str]:
     """Name the entries in which two identities differ, those of nested ones by both names.
 
-    >>> _differing({"seed": 0, "code": {"a": 1, "b": 2}}, {"seed": 0, "code": {"a": 3, "b": 2}})
+    >>> differing({"seed": 0, "code": {"a": 1, "b": 2}}, {"seed": 0, "code": {"a": 3, "b": 2}})
     ['code a']
     """
     if not isinstance(found, Mapping):
@@ -103,7 +105,7 @@ def _differing(mine: Mapping[str, Any], found: object) -> list[str]:
     for key in dict.fromkeys([*mine, *found]):
         ours, theirs = mine.get(key), found.get(key)
         if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
-            names += [f"{key} {name}".replace("_", " ") for name in _differing(ours, theirs)]
+            names += [f"{key} {name}".replace("_", " ") for name in differing(ours, theirs)]
         elif ours != theirs:
             names.append(str(key).replace("_", " "))
     return names

@@ -10,9 +10,9 @@ from torpor.core.errors import UsageError, did_you_mean
 
 BEHIND = ("dead-gradients", "surrogate-not-tracking", "black-box-beats-white-box", "nothing-to-measure")
 """Weak flags that count behind a defense too; that an attack has no effect there is what a defense is for."""
-WEAK_FLAGS = ("no-effect", "budget-unused", "control-beats-attack", *BEHIND)
-"""Reliability flags of an attack that did not work, or had nothing to do: that nothing got past a limit then proves
-nothing. A user may accept them by name."""
+WEAK_FLAGS = ("cut-off", "no-effect", "budget-unused", "control-beats-attack", *BEHIND)
+"""Reliability flags of an attack that was cut off, did not work, or had nothing to do: that nothing got past a limit
+then proves nothing. A user may accept them by name."""
 CHANCE = "cap-reached-by-chance"
 """A flag that is no doubt about a row, but must be known to whoever reads a verdict on it."""
 

@@ -51,7 +51,13 @@ def remarks(audit: Audit) -> list[str]:
     said = [f"Not to be relied on: {reason}." for reason in [doubt(audit)] if reason]
     samples = audit.samples or {}
     asked, read = samples.get("limit"), samples.get("read")
-    if asked is not None and read is not None and read < asked:
+    cut_off = samples.get("cut_off")
+    if isinstance(cut_off, Mapping):
+        said.append(
+            f"Cut off by --max-{cut_off.get('limit')} {cut_off.get('value')} after {read} samples: all figures are "
+            "lower limits; repeat the command with a higher limit to go on."
+        )
+    elif asked is not None and read is not None and read < asked:
         said.append(f"{asked} samples were asked for, the data have {read}.")
     if unknown := (audit.identity or {}).get("uncovered"):
         said.append(f"A change of this would not be noticed when the command is repeated: {'; '.join(unknown)}.")

@@ -145,6 +145,45 @@ class FolderLock:
         self._file = -1
 
 
+def verify_owner(folder: Path, token: str) -> None:
+    """Check that another process, the driver of an audit, still holds ``folder``.
+
+    Args:
+        folder: of the audit.
+        token: of the driver's lock.
+
+    Raises:
+        UsageError: if it does not: nothing may be written there any more.
+    """
+    path = folder / NAME
+    if _read(path).get("token") != token or not _held(path):
+        raise UsageError(
+            f"expected the folder {folder} to be held by the audit that this worker belongs to, got another owner or "
+            "none; nothing more was written there, so repeat the command"
+        )
+
+
+def _held(path: Path) -> bool:
+    """Say whether somebody has locked a file; True where the file system cannot tell."""
+    try:
+        import fcntl
+
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except ImportError:
+        return True
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError as error:
+        return error.errno in _NO_LOCKS
+    finally:
+        os.close(file)
+    return False
+
+
 def refuse_own_files(path: Path) -> None:
     """Refuse to replace a file that belongs to an audit.
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from torpor.audits.conditions import RowKey
+from torpor.audits.limits import Spent
 from torpor.core.errors import DataError, UsageError
 from torpor.core.files import require_file
 from torpor.core.measures import Catalog, Measure
@@ -37,9 +40,15 @@ def records_schema(measures: Sequence[Measure]) -> pa.Schema:
     return pa.schema([pa.field(each.name, _ARROW[each.dtype], nullable=bool(each.null)) for each in found])
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace ``path`` by ``text`` in one step."""
-    partial = path.with_name(path.name + ".partial")
+def write_atomically(path: Path, text: str, own: str = "") -> None:
+    """Replace ``path`` by ``text`` in one step.
+
+    Args:
+        path: what is replaced.
+        text: its new content.
+        own: part of the name of the unfinished file, where others may write the same ``path``.
+    """
+    partial = _partial(path, own)
     try:
         partial.write_text(text, encoding="utf-8")
         os.replace(partial, path)
@@ -47,14 +56,18 @@ def write_atomically(path: Path, text: str) -> None:
         partial.unlink(missing_ok=True)
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Replace ``path`` by a safetensors file in one step.
+def _partial(path: Path, own: str) -> Path:
+    return path.with_name(f"{path.name}{'.' * bool(own)}{own}.partial")
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], own: str = "") -> None:
+    """Replace ``path`` by a safetensors file in one step; see :func:`write_atomically`.
 
     Raises:
         OSError: if it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
+    partial = _partial(path, own)
     try:
         save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, partial)
         partial.chmod(0o644)  # safetensors writes files for their owner alone
@@ -96,16 +109,25 @@ class Store:
         try:
             table = read_table(require_file(self._path(number, "parquet")), self.schema.names)
             load_file(require_file(self._path(number, "safetensors")))
-            json.loads(require_file(self._path(number, "json")).read_text(encoding="utf-8"))
-        except (DataError, OSError, ValueError, pa.ArrowException, SafetensorError):
+            self.spent(number)
+        except (DataError, OSError, ValueError, TypeError, KeyError, pa.ArrowException, SafetensorError):
             return False
         known = (table.schema.metadata or {}).get(b"batch", b"").decode()
         return not samples or (table["sample"].to_pylist() == list(samples) and known == batch)
 
     def write(
-        self, number: int, table: pa.Table, examples: dict[str, Tensor], seconds: dict[str, float], batch: str = ""
+        self,
+        number: int,
+        table: pa.Table,
+        examples: dict[str, Tensor],
+        seconds: dict[str, float],
+        batch: str = "",
+        spent: Spent | None = None,
     ) -> None:
         """Write one shard; its Parquet file comes last and makes it complete.
+
+        Two processes may write the same shard at once, if one of them was believed dead: each writes its own files and
+        puts them in their place in one step, and both hold the same.
 
         Args:
             number: of the shard.
@@ -113,17 +135,21 @@ class Store:
             examples: ``"SLUG/FIELD"`` to tensor.
             seconds: what each row's attack took.
             batch: digest of the samples, without any attack.
+            spent: what the attacks of all rows spent.
 
         Raises:
             UsageError: if the folder is not the one any more that this process holds.
         """
         self.verify()
-        save_tensors(self._path(number, "safetensors"), examples)
-        write_atomically(self._path(number, "json"), json.dumps(seconds))
-        partial = self._path(number, "parquet.partial")
+        own = uuid.uuid4().hex[:8]
+        save_tensors(self._path(number, "safetensors"), examples, own)
+        facts = {"seconds": seconds, "spent": asdict(spent or Spent())}
+        write_atomically(self._path(number, "json"), json.dumps(facts), own)
+        partial = self._path(number, f"parquet.{own}.partial")
         pq.write_table(table.replace_schema_metadata({"batch": batch}), partial, write_page_checksum=True)
         with partial.open("rb") as file:
             os.fsync(file.fileno())
+        self.verify()
         os.replace(partial, self._path(number, "parquet"))
 
     def lost(self, count: int) -> list[int]:
@@ -144,9 +170,13 @@ class Store:
         """Return what each row's attack took, over all shards."""
         total: dict[str, float] = {}
         for number in range(self._count()):
-            for name, value in json.loads(self._path(number, "json").read_text(encoding="utf-8")).items():
+            for name, value in self._facts(number)["seconds"].items():
                 total[name] = total.get(name, 0.0) + value
         return total
+
+    def spent(self, number: int) -> Spent:
+        """Return what the attacks of one shard spent."""
+        return Spent(**self._facts(number)["spent"])
 
     def examples(self) -> Iterator[dict[str, Tensor]]:
         """Yield the examples of each shard, in order."""
@@ -182,6 +212,10 @@ class Store:
             for path in self.shards.iterdir():
                 path.unlink()
             self.shards.rmdir()
+
+    def _facts(self, number: int) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(require_file(self._path(number, "json")).read_text(encoding="utf-8"))
+        return found
 
     def _count(self) -> int:
         return len(list(self.shards.glob("*.parquet"))) if self.count is None else self.count

@@ -23,11 +23,16 @@ class DefenseError(UsageError):
 
     Attributes:
         defense: its name.
+        reason: why not, in words.
     """
 
     def __init__(self, defense: str, reason: str) -> None:
         super().__init__(f"{defense}: {reason}")
-        self.defense = defense
+        self.defense, self.reason = defense, reason
+
+    def __reduce__(self) -> tuple[type[DefenseError], tuple[str, str]]:
+        """Return how to make it anew: workers send errors to the driver."""
+        return type(self), (self.defense, self.reason)
 
 
 class MeterError(TorporError):

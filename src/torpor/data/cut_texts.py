@@ -34,7 +34,11 @@ class CutTexts(DataSet):
 
     def samples(self, split: str) -> Iterator[tuple[Any, Any]]:
         """See :meth:`DataSet.samples`."""
-        for number, (text, reference) in enumerate(self.data.samples(split)):
+        return self.samples_from(split, 0)
+
+    def samples_from(self, split: str, first: int) -> Iterator[tuple[Any, Any]]:
+        """See :meth:`DataSet.samples_from`."""
+        for number, (text, reference) in enumerate(self.data.samples_from(split, first), first):
             kept, lost = cut_text(text, self.space)
             self._lost[number] = lost
             yield kept, reference

@@ -53,26 +53,32 @@ class ParquetImages(ImageSet):
 
     def samples(self, split: str) -> Iterator[tuple[Tensor, int]]:
         """Yield decoded images; see :meth:`ImageSet.samples`."""
+        return self.samples_from(split, 0)
+
+    def samples_from(self, split: str, first: int) -> Iterator[tuple[Tensor, int]]:
+        """Yield decoded images; those before ``first`` are not decoded."""
         path = self.folder / ("test.parquet" if split == "test" else "train.parquet")
         if not path.is_file():
             raise DataError(f"expected images in {path}, got no such file; pass --data-dir FOLDER")
         try:
-            yield from self._rows(path, split)
+            yield from self._rows(path, split, first)
         except DAMAGE as error:
             raise DataError(f"expected a Parquet file, got {path}: {error}; fetch it again") from error
 
-    def _rows(self, path: Path, split: str) -> Iterator[tuple[Tensor, int]]:
+    def _rows(self, path: Path, split: str, first: int) -> Iterator[tuple[Tensor, int]]:
         file = pq.ParquetFile(path)
         column = next((name for name in COLUMNS if name in file.schema_arrow.names), None)
         if column is None or "label" not in file.schema_arrow.names:
             raise DataError(f"expected columns img or image, and label, got {file.schema_arrow.names} in {path}")
         require_once(file, (column, "label"), path)
-        number = -1
+        number, place = -1, -1
         for rows in file.iter_batches(batch_size=256, columns=[column, "label"]):
             labels = rows.column("label").to_pylist()
             for record, label in zip(rows.column(column).to_pylist(), labels, strict=True):
                 number += 1
-                if split == "test" or held_out(number) == (split == "validation"):
+                own = split == "test" or held_out(number) == (split == "validation")
+                place += own
+                if own and place >= first:
                     where = f"row {number} of {path}"
                     yield self._decode(record, where), self._label(label, where)
 

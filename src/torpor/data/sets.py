@@ -6,6 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +85,22 @@ class DataSet(ABC):
             DataError: if the split cannot be read.
         """
 
-    def batches(self, split: str, batch_size: int, limit: int | None = None) -> Iterator[Batch]:
+    def samples_from(self, split: str, first: int) -> Iterator[tuple[Any, Any]]:
+        """Yield the samples from number ``first`` on; data that need not read those before say so here.
+
+        Raises:
+            DataError: if the split cannot be read.
+        """
+        return islice(self.samples(split), first, None)
+
+    def batches(self, split: str, batch_size: int, limit: int | None = None, *, first: int = 0) -> Iterator[Batch]:
         """Yield the first ``limit`` samples of ``split`` (all, if None) in batches of ``batch_size``.
+
+        Args:
+            split: one of :data:`SPLITS`.
+            batch_size: samples per batch.
+            limit: samples at most, counted from the first of the split.
+            first: number of the sample to begin with.
 
         Raises:
             UsageError: if ``split`` does not exist.
@@ -95,8 +110,8 @@ class DataSet(ABC):
             raise UsageError(f"expected one of {', '.join(SPLITS)}, got split {split!r}")
         inputs: list[Any] = []
         references: list[Any] = []
-        start = 0
-        for number, (sample, reference) in enumerate(self.samples(split)):
+        start = first
+        for number, (sample, reference) in enumerate(self.samples_from(split, first), first):
             if limit is not None and number >= limit:
                 break
             inputs.append(sample)

@@ -47,8 +47,12 @@ class TensorImages(ImageSet):
 
     def samples(self, split: str) -> Iterator[tuple[Tensor, int]]:
         """See :meth:`ImageSet.samples`."""
+        return self.samples_from(split, 0)
+
+    def samples_from(self, split: str, first: int) -> Iterator[tuple[Tensor, int]]:
+        """See :meth:`DataSet.samples_from`."""
         if split not in self.splits:
             raise DataError(f"expected a split among {', '.join(self.splits)}, got {split!r}")
-        images, labels = self.splits[split]
+        images, labels = (part[first:] for part in self.splits[split])
         for image, label in zip(images, labels.tolist(), strict=True):
             yield image, int(label)

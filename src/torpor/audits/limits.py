@@ -1,0 +1,135 @@
+"""What an audit may spend on its attacks, and what it has spent."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict, dataclass
+
+import torch
+
+from torpor.attacks.base import Attack, Candidates
+from torpor.core.batches import Samples
+from torpor.core.errors import UsageError
+from torpor.targets.base import Target
+
+BACKWARD = 2
+"""A backward pass costs about as much as so many forward passes."""
+CUT_OFF = "cut-off"
+"""The flag of rows over the samples that were attacked before a limit was reached: what they tell is a lower limit."""
+_SCALES = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What attacks have spent.
+
+    Attributes:
+        queries: forward passes, of one sample each.
+        cost: of forward and backward passes in the target's currency, each forward pass at its sample's static bound:
+            no pass costs more.
+
+    >>> Spent(2, 10.0) + Spent(1, 5.0)
+    Spent(queries=3, cost=15.0)
+    """
+
+    queries: int = 0
+    cost: float = 0.0
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(self.queries + other.queries, self.cost + other.cost)
+
+    @classmethod
+    def on(cls, target: Target, inputs: Samples, found: Candidates) -> Spent:
+        """Return what the search for ``found`` spent on a batch of ``inputs``."""
+        passes = (found.forwards + BACKWARD * found.backwards).cpu()
+        price = target.prices.cost(target.max_work(inputs)).cpu()
+        return cls(int(found.forwards.sum()), float((passes * price).sum()))
+
+    @classmethod
+    def on_fit(cls, target: Target, attack: Attack) -> Spent:
+        """Return what ``attack`` spent on learning, each pass at the static bound of all inputs."""
+        state = attack.state()
+        forwards, backwards = (int(state.get(name, torch.tensor(0))) for name in ("forwards", "backwards"))
+        price = float(target.prices.cost(target.static_work()).item()) if forwards else 0.0
+        return cls(forwards, (forwards + BACKWARD * backwards) * price)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an audit may spend at most; None for no limit.
+
+    Attributes:
+        queries: forward passes of all attacks, those on fitting included, over all runs of the audit.
+        seconds: wall-clock of one run; whoever repeats the command allows as many again.
+        cost: of forward and backward passes in the target's currency, over all runs of the audit.
+    """
+
+    queries: int | None = None
+    seconds: float | None = None
+    cost: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise UsageError(f"expected --max-{name} greater than 0, got {value:g}; leave it out for no limit")
+
+    def reached(self, spent: Spent) -> str:
+        """Return the name of the limit that was exceeded; empty if none was.
+
+        >>> Limits(queries=10).reached(Spent(10)), Limits(queries=10).reached(Spent(11))
+        ('', 'queries')
+        """
+        if self.queries is not None and spent.queries > self.queries:
+            return "queries"
+        return "cost" if self.cost is not None and spent.cost > self.cost else ""
+
+    def allow_more(self, name: str, value: float) -> bool:
+        """Tell whether an audit that was cut off when its limit ``name`` was ``value`` may go on under these.
+
+        >>> [Limits(queries=queries).allow_more("queries", 10) for queries in (10, 11, None)]
+        [False, True, True]
+        """
+        own = getattr(self, name)
+        return name == "seconds" or own is None or own > value
+
+
+class LimitReached(Exception):  # noqa: N818 - no error: the audit sums up what it has
+    """A limit was reached between two attacks; the batch under way is given up.
+
+    Args:
+        name: of the limit: a field of :class:`Limits`.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+def check_time(deadline: float | None) -> None:
+    """Stop if it is later than ``deadline``, seconds since the epoch.
+
+    Raises:
+        LimitReached: if so.
+    """
+    if deadline is not None and time.time() > deadline:
+        raise LimitReached("seconds")
+
+
+def parse_cost(text: str) -> float:
+    """Read a cost such as ``"2e12"``, ``"2 TFLOPs"`` or ``"2T"``.
+
+    Raises:
+        UsageError: if it is no number.
+
+    >>> parse_cost("2 TFLOPs"), parse_cost("2e12"), parse_cost("1.5G")
+    (2000000000000.0, 2000000000000.0, 1500000000.0)
+    """
+    plain = text.strip()
+    for unit in ("FLOPs", "FLOP"):
+        plain = plain.removesuffix(unit).strip()
+    scale = _SCALES.get(plain[-1:], 1.0)
+    try:
+        return float(plain.removesuffix(plain[-1:]) if scale != 1 else plain) * scale
+    except ValueError as error:
+        raise UsageError(f"expected a cost such as 2e12 or '2 TFLOPs', got {text!r}") from error
