@@ -45,16 +45,41 @@ def audit(
         ),
     ] = None,
     threads: ThreadCount = None,
+    executor: Annotated[
+        str,
+        typer.Option(
+            help="Where batches are attacked: local, processes:N, ray, ray:ADDRESS, or a plug-in's; --threads is for "
+            "each worker then, 1 by default.",
+        ),
+    ] = "local",
+    max_queries: Annotated[
+        int | None,
+        typer.Option(help="Forward passes of all attacks at most, over all runs of this audit.", show_default=False),
+    ] = None,
+    max_seconds: Annotated[
+        float | None, typer.Option(help="Seconds after which this run attacks no more.", show_default=False)
+    ] = None,
+    max_cost: Annotated[
+        str | None,
+        typer.Option(
+            help="Cost of all attacks at most, such as '2 TFLOPs' or 2e12, over all runs of this audit.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder to write; runs/TARGET by default.", show_default=False)
     ] = None,
 ) -> None:
     """Attack TARGET, record exact per-sample work, and write audit.json, records, examples and an HTML report.
 
-    An interrupted audit goes on when the same command is given again.
+    An interrupted audit goes on when the same command is given again, one that a limit cut off when it is given with a
+    higher one.
     """
     from torpor.attacks.registry import attack_class, default_attacks
-    from torpor.audits.engine import run_audit
+    from torpor.audits.engine import check_applies, run_audit
+    from torpor.audits.estimate import estimate
+    from torpor.audits.executors import load_executor
+    from torpor.audits.limits import Limits, parse_cost
     from torpor.audits.plan import Plan, check_device, default_batch_size, parse_eps
     from torpor.audits.source import source
     from torpor.audits.workload import chosen_threads
@@ -67,6 +92,8 @@ def audit(
     from torpor.targets.resolve import load_target
 
     check_device(device)
+    workers = load_executor(executor)
+    limits = Limits(max_queries, max_seconds, None if max_cost is None else parse_cost(max_cost))
     system = load_target(target, device=device, rule=rule)
     chosen = default_attacks(system) if attacks is None else attacks.split(",")
     learners = [name for name in chosen if attack_class(name).learns] if attacks is None else []
@@ -93,10 +120,14 @@ def audit(
     if defenses is not None and not plan.defenses:
         raise UsageError("expected names of defenses, got none; see: torpor list defenses")
     folder = out or Path("runs") / target.replace(":", ".")
-    with chosen_threads(system, lambda: source(system, data_dir, inputs), threads) as number:
+    asked = threads if workers.in_process or threads is not None else 1
+    with chosen_threads(system, lambda: source(system, data_dir, inputs), asked) as number:
+        if not (folder / "audit.json").is_file():
+            check_applies(plan, system)
+            note(f"About to attack {estimate(plan, system, source(system, data_dir, inputs))}")
         with bar() as progress:
-            run_audit(plan, system, folder, progress)
-        note(f"Threads: {number}")
+            run_audit(plan, system, folder, progress, executor=workers, limits=limits, threads=number.used)
+        note(f"Threads: {number}" if workers.in_process else f"Threads: {number.used} for each worker of {executor}")
     report = write_report(folder)
     show_audit(folder)
     say(f"Report: {report}")

@@ -18,6 +18,8 @@ FLAGS = {
     "work on it.",
     "dead-gradients": "The first gradient was exactly zero for most samples, so the search was blind; read the "
     "slowdown as a lower limit.",
+    "cut-off": "The attacks reached a limit on what they may spend before all samples were attacked: every figure of "
+    "the row is a lower limit.",
     "budget-unused": "The attack left much of its budget unspent; more or larger steps may cost the target more.",
     "surrogate-not-tracking": "For over a tenth of the samples the attack's objective fell but the cost did not rise: "
     "what it climbs is not what is billed, and an attack with another objective may cost the target more.",
