@@ -7,13 +7,17 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from toy_audits import NEEDLE, SLOW, command, snapshot, spawn, write_images
 
+from torpor.attacks.universal import DeepSlothUniversal
 from torpor.audits.engine import run_audit
 from torpor.audits.plan import Plan
+from torpor.audits.store import Store
 from torpor.core.errors import DataError, UsageError
 from torpor.targets.base import Target
 from torpor.targets.resolve import load_target
@@ -70,22 +74,22 @@ def dying(call: Callable[..., object], at: int) -> Callable[..., object]:
 def test_killed_before_any_of_its_writes_it_goes_on_to_the_same_end(
     plan: Plan, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target, deaths = load_target(NEEDLE), 0
-    for at in range(100):
+    target, begun = load_target(NEEDLE), set[str]()
+    for at in count():
+        folder = tmp_path / str(at)
         with monkeypatch.context() as patch:
             patch.setattr(os, "replace", dying(os.replace, at))
             try:
-                run_audit(plan, target, tmp_path / str(at))
+                run_audit(plan, target, folder)
             except Killed:
-                deaths += 1
+                assert not (folder / "audit.json").exists()
             else:
+                same(folder, undisturbed)
                 break
-        assert not (tmp_path / str(at) / "audit.json").exists()
-        run_audit(plan, target, tmp_path / str(at))
-        same(tmp_path / str(at), undisturbed)
-    assert (
-        deaths == 1 + 2 + 3 * 3 + 1 + 5 + 1
-    )  # plan, fit and its clock, three shards of three files, records, examples, audit
+        begun |= snapshot(folder).keys()
+        run_audit(plan, target, folder)
+        same(folder, undisturbed)
+    assert begun >= snapshot(undisturbed).keys() - {"audit.json"}  # it was killed behind each of its files
 
 
 @pytest.mark.parametrize("at", [3, 40, 90, 140])
@@ -104,12 +108,32 @@ def test_killed_between_two_runs_of_the_target_it_goes_on_to_the_same_end(
 def test_killed_before_the_shards_are_cleared_it_only_clears_them(
     plan: Plan, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def clear(store: Store) -> None:
+        for path in sorted(store.shards.iterdir())[:4]:
+            path.unlink()
+        raise Killed
+
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "unlink", dying(Path.unlink, 9))
+        patch.setattr(Store, "clear", clear)
         with pytest.raises(Killed):
             run_audit(plan, load_target(NEEDLE), tmp_path / "run")
-    if (tmp_path / "run" / "audit.json").is_file():
-        assert (tmp_path / "run" / "shards").is_dir()
+    assert (tmp_path / "run" / "audit.json").is_file()
+    assert len(list((tmp_path / "run" / "shards").iterdir())) == 3 * 3 - 4
+    done: list[str] = []
+    run_audit(plan, load_target(NEEDLE), tmp_path / "run", lambda text, at, total: done.append(text))
+    assert done == []
+    same(tmp_path / "run", undisturbed)
+
+
+def test_what_was_learned_before_is_not_learned_again(
+    plan: Plan, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "write", dying(Store.write, 1))
+        with pytest.raises(Killed):
+            run_audit(plan, load_target(NEEDLE), tmp_path / "run")
+    assert list((tmp_path / "run" / "fitted").glob("deepsloth-universal-*.safetensors"))
+    monkeypatch.setattr(DeepSlothUniversal, "learn", dying(lambda: None, 0))
     run_audit(plan, load_target(NEEDLE), tmp_path / "run")
     same(tmp_path / "run", undisturbed)
 
@@ -130,13 +154,24 @@ def test_a_truncated_shard_is_computed_anew(
     same(tmp_path / "run", undisturbed)
 
 
-def test_another_plan_is_refused_and_nothing_is_lost(plan: Plan, undisturbed: Path) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"eps": (0.1,)},
+        {"limit": 3},
+        {"steps": 3},
+        {"batch_size": 5},
+        {"attacks": ("pgd",)},
+        {"defenses": ("bit-depth:3",)},
+    ],
+)
+def test_another_plan_is_refused_and_nothing_is_lost(change: dict[str, Any], plan: Plan, undisturbed: Path) -> None:
     before = snapshot(undisturbed)
-    for other in (replace(plan, seed=1), replace(plan, eps=(0.1,)), replace(plan, limit=3), replace(plan, steps=None)):
-        if other == plan:
-            continue
-        with pytest.raises(UsageError, match="with other settings, weights, data or versions"):
-            run_audit(other, load_target(NEEDLE), undisturbed)
+    with pytest.raises(
+        UsageError, match=rf"with other settings, .* \(what differs: {next(iter(change))}".replace("_", " ")
+    ):
+        run_audit(replace(plan, **change), load_target(NEEDLE), undisturbed)
     assert snapshot(undisturbed) == before
 
 
