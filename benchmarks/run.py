@@ -22,6 +22,7 @@ NAMES = (
     "tracking",
     "overload_peer",
     "detector_step",
+    "executors",
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from benchmarks import (
     counting,
     detector_step,
     equal_efficacy,
+    executors,
     fuzz,
     iteration,
     memory,
@@ -49,6 +51,7 @@ from benchmarks.damage import damage_file
 
 from torpor.attacks.base import Candidates
 from torpor.attacks.overload import TINY, Overload
+from torpor.audits.executors import Local
 from torpor.core.signals import GateSignals
 from torpor.targets.captioner import CaptionerTarget
 from torpor.targets.detection import DetectorTarget
@@ -317,6 +320,18 @@ def test_peak_memory_is_that_of_a_whole_audit() -> None:
     assert 0.5 < row.value < 2
     with pytest.raises(RuntimeError, match="limit"):
         memory.peak(0)
+
+
+def test_executors_are_compared_on_the_same_audit(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = replace(executors.PLAN, steps=2, limit=4, batch_size=2)
+    row = executors.scaling("local", small, Local(), Local())
+    assert row.value is not None
+    assert 0 < row.value < math.inf
+    assert "4 samples" in row.note
+    answers = iter([(2.0, b"same"), (1.0, b"other")])
+    monkeypatch.setattr(executors, "seconds", lambda *given: next(answers))
+    with pytest.raises(RuntimeError, match="expected the same records"):
+        executors.scaling("local", small, Local(), Local())
 
 
 @pytest.mark.parametrize("crowded", [True, False])
