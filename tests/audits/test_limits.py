@@ -131,6 +131,13 @@ def test_time_that_is_up_stops_the_next_attack(plan: Plan, tmp_path: Path, monke
     assert samples_of(tmp_path / "run") == {"limit": None, "read": 9, "batches": 3}
 
 
+def test_batches_that_are_there_are_counted_however_late_it_is(plan: Plan, whole: Path, tmp_path: Path) -> None:
+    run_audit(plan, load_target(NEEDLE), tmp_path / "run", limits=Limits(queries=taken(whole, 2).queries))
+    run_audit(plan, load_target(NEEDLE), tmp_path / "run", limits=Limits(seconds=1e-9))
+    assert samples_of(tmp_path / "run")["cut_off"] == {"limit": "seconds", "value": 1e-9}
+    assert samples_of(tmp_path / "run")["read"] == 6
+
+
 def test_a_limit_below_one_batch_is_one_sentence(plan: Plan, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="one batch of 3 samples, got --max-queries 2; allow more") as caught:
         run_audit(plan, load_target(NEEDLE), tmp_path / "run", limits=Limits(queries=2))

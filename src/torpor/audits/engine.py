@@ -181,15 +181,15 @@ class _Run:
             del batch  # or it would live until the next one is read
             if self._has(number):
                 self._count(number)
+            elif self.job.deadline is not None and time.time() > self.job.deadline:
+                self.stopped = "seconds"
+                return
             else:
                 before = self.done * self.rows
                 self.loaded.tell = lambda text, row, before=before: self.progress(text, before + row, self.total)  # type: ignore[misc]
                 yield number
             number += 1
-            late = self.job.deadline is not None and time.time() > self.job.deadline
-            self.stopped = self.limits.reached(self.spent) or ("seconds" if late else "")
-            if self.stopped and reader.get(number) is None:
-                self.stopped = self.limits.reached(self.spent)  # there was nothing left to cut off
+            self.stopped = self.limits.reached(self.spent)
 
     def _has(self, number: int) -> bool:
         return self.loaded.store.has(number, *self.wanted[number])
