@@ -18,7 +18,7 @@ from torpor.core.outcome import Generation, Outcome
 from torpor.core.units import Unit
 from torpor.core.work import Work
 from torpor.data.sets import DataSet
-from torpor.targets.generation.chrf import chrf
+from torpor.metrics.translation import sentence_chrf
 from torpor.targets.generation.codec import HuggingFaceCodec
 from torpor.targets.generation.decoding import Decoder
 from torpor.targets.generation.deployment import clipped, deployed_config, with_new_tokens
@@ -254,8 +254,8 @@ class GenerationTarget(StepTarget):
             return torch.full((len(outputs),), torch.nan, dtype=torch.float64)
         if not all(isinstance(reference, str) for reference in references):
             raise DataError(f"expected texts as references of {self.name}, got {references!r:.60}; give texts or none")
-        pairs = zip(outputs, references, strict=True)
-        return torch.tensor([chrf(output.text, reference) for output, reference in pairs], dtype=torch.float64)
+        scores = sentence_chrf([output.text for output in outputs], references)
+        return torch.tensor(scores, dtype=torch.float64)
 
     @property
     def utility_name(self) -> str:
