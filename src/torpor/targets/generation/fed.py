@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from torpor.targets.generation.library import cache_in
+
 
 @dataclass(frozen=True, eq=False)
 class Fed:
@@ -35,7 +37,7 @@ class Fed:
     @property
     def width(self) -> int:
         """Tokens that the model reads of each row, padding included, beside those whose keys are known; 0 for none."""
-        cache = self.arguments.get("past_key_values")
+        cache = cache_in(self.arguments)
         return self.whole - (0 if cache is None else int(cache.get_seq_length()))
 
 

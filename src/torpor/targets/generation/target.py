@@ -25,6 +25,7 @@ from torpor.targets.generation.deployment import clipped, deployed_config, with_
 from torpor.targets.generation.fed import Decoded, Fed
 from torpor.targets.generation.layouts import Layout
 from torpor.targets.generation.lengths import cache_windows, named_lengths
+from torpor.targets.generation.library import ORIGIN
 from torpor.targets.generation.neighbors import STEPS, VARIED
 from torpor.targets.generation.pricing import priced_units
 from torpor.targets.generation.room import ACTIVATIONS, rows_in
@@ -290,7 +291,7 @@ class GenerationTarget(StepTarget):
         """See :meth:`Target.fingerprint`; the configurations, the tokenizer and all weights count."""
         settings = {"model": self.model.config.to_dict(), "generation": self.config.to_dict(), "seed": self.seed}
         for part in (settings["model"], settings["generation"]):
-            for key in ("_name_or_path", "transformers_version"):
+            for key in ORIGIN:
                 part.pop(key, None)
         settings |= {"tokenizer": self.codec.fingerprint(), "reader": self._reading()}
         text = f"{super().fingerprint()} {json.dumps(settings, sort_keys=True, default=str)}"
