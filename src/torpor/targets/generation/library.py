@@ -17,7 +17,7 @@ from torch import Tensor
 
 from torpor.core.errors import UsageError
 
-TESTED = ">=5.23,<6"
+TESTED = ">=5.23,<5.25"
 """Versions of transformers that torpor's tests have passed with, as pyproject.toml has them."""
 TALK = logging.getLogger("transformers.generation.utils")
 """Where ``generate`` says what it thinks of a configuration."""
