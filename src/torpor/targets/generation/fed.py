@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from torpor.targets.generation.library import cache_in
+from torpor.targets.generation.library import cache_in, tokens_in
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +37,7 @@ class Fed:
     @property
     def width(self) -> int:
         """Tokens that the model reads of each row, padding included, beside those whose keys are known; 0 for none."""
-        cache = cache_in(self.arguments)
-        return self.whole - (0 if cache is None else int(cache.get_seq_length()))
+        return self.whole - tokens_in(cache_in(self.arguments))
 
 
 @dataclass(frozen=True)

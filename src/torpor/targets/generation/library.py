@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from torpor.core.errors import UsageError
+from torpor.core.errors import MeterError, UsageError
 
 TESTED = ">=5.23,<5.25"
 """Versions of transformers that torpor's tests have passed with, as pyproject.toml has them."""
@@ -170,6 +170,20 @@ def cache_in(given: Mapping[str, Any]) -> Any:  # noqa: ANN401
     (1, None)
     """
     return next((given[name] for name in CACHE_NAMES if given.get(name) is not None), None)
+
+
+def tokens_in(cache: Any) -> int:  # noqa: ANN401
+    """Return how many tokens of each row a cache holds; 0 without one.
+
+    Raises:
+        MeterError: if it keeps no keys, but a state that tokens are merged into.
+    """
+    try:
+        return 0 if cache is None else int(cache.get_seq_length())
+    except ValueError as error:
+        raise MeterError(
+            f"expected a cache with keys, got a {type(cache).__name__} without; such a model needs a target of its own"
+        ) from error
 
 
 def cache_name() -> str:

@@ -147,8 +147,7 @@ def _forward(
     first: bool,
 ) -> tuple[Tensor, dict[str, Any]]:
     """Feed what the cache does not hold yet; return the last token's logits ``[B, V]`` and the next arguments."""
-    cache = library.cache_in(model_kwargs)
-    known = 0 if cache is None else cache.get_seq_length()
+    known = library.tokens_in(library.cache_in(model_kwargs))
     if known >= input_ids.shape[1]:
         raise UsageError(
             f"expected one token per row and step in the cache of {type(model).__name__}, got {known} for "
