@@ -6,10 +6,11 @@ DATA ?= ../shared/data
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+PYTHONS ?= $(PYTHON) python3.13
 DETECTORS := .venv-detectors
 DETECTORS_PIP := $(DETECTORS)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: audit test test-detectors study lint clean
+.PHONY: audit test test-detectors test-versions study lint clean
 
 audit: $(VENV)/.stamp-core  ## audit the small target that ships with torpor
 	$(BIN)/torpor audit sdn-digits --attacks standard --norm Linf --eps 8/255,16/255 --limit 200 --out runs/sdn-digits
@@ -25,6 +26,9 @@ test: $(VENV)/.stamp-dev lint  ## ruff, type checker, imports, doctests and test
 
 test-detectors: $(DETECTORS)/.stamp  ## adapters, against torchvision and ultralytics
 	$(DETECTORS)/bin/python -m pytest tests/detectors
+
+test-versions: $(VENV)/.stamp-dev  ## generation, with the oldest and newest transformers of pyproject.toml on each of PYTHONS
+	$(BIN)/python tests/versions.py $(PYTHONS)
 
 lint: $(VENV)/.stamp-dev
 	$(BIN)/ruff check .
@@ -50,4 +54,4 @@ $(DETECTORS)/.stamp: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(DETECTORS) build dist runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(DETECTORS) .venv-versions build dist runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -250,12 +250,6 @@ def test_bytes_and_control_characters_are_not_put_in() -> None:
     assert insertable(cast(Any, codec)).nonzero().flatten().tolist() == [1, 5, 8]
 
 
-@given(texts, texts, st.sampled_from(COUNTS))
-def test_distances_are_those_of_the_space(clean: str, text: str, norm: str) -> None:
-    space = ToyText().space
-    assert Sendable(space, Budget(norm, 2)).distance(clean, text) == space.distance(clean, text, norm)
-
-
 @given(st.lists(st.integers(0, ToyText().codec.size - 1), max_size=12), st.integers(1, 6))
 def test_readable_texts_survive_and_are_short(ids: list[int], most: int) -> None:
     space = ToyText().space

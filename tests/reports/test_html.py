@@ -6,15 +6,20 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import plotly.graph_objects as go
 import pytest
+from plotly.offline import get_plotlyjs_version
 from report_factory import make_audit
 from rich.console import Console
 
+from torpor.audits.engine import run_audit
+from torpor.audits.plan import Plan
 from torpor.audits.read import read_audit
-from torpor.core import DataError
+from torpor.core import DataError, UsageError
 from torpor.reports.console import summary_table, verdict_line
 from torpor.reports.html import write_report
-from torpor.reports.plots import plotly_script
+from torpor.reports.plots import chart, plotly_script
+from torpor.targets.resolve import load_target
 
 SECTIONS = ("verdict", "results", "charts", "samples", "clock", "threat", "environment", "reproduce")
 HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
@@ -70,8 +75,7 @@ def test_report_has_every_section_in_order_with_the_verdict_first(tmp_path: Path
         assert name in page.text
 
 
-def test_report_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
-    page = page_of(make_audit(tmp_path / "run"))
+def check_loads_nothing(page: Elements) -> None:
     loading = ("src", "href", "srcset", "data", "action", "poster")
     sources = [value for _, attributes in page.tags for name, value in attributes.items() if name in loading]
     assert sources
@@ -84,6 +88,29 @@ def test_report_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
     own = [script for script in page.scripts if script.strip() != plotly_script().strip()]
     assert len(own) == len(page.scripts) - 1  # plotly.js is there, once
     assert not any("http" in script for script in own)
+
+
+def test_report_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+    check_loads_nothing(page_of(make_audit(tmp_path / "run")))
+
+
+def test_a_report_of_one_sample_is_small_and_loads_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run_audit(Plan("sdn-digits", ("pgd",), "Linf", (8 / 255,), steps=2, limit=1), load_target("sdn-digits"), folder)
+    report = write_report(folder)
+    assert report.stat().st_size < 1_500_000
+    check_loads_nothing(Elements(report.read_text(encoding="utf-8")))
+
+
+def test_plotly_js_is_the_version_that_figures_are_made_for() -> None:
+    assert f"* plotly.js (basic - minified) v{get_plotlyjs_version()}\n" in plotly_script()[:200]
+
+
+def test_a_trace_that_plotly_js_would_not_draw_is_refused() -> None:
+    drawn = go.Figure([go.Scatter(y=[1, 2]), go.Bar(y=[1, 2])])
+    assert "plot-some" in chart("some", "", "", (), drawn, ("x", "y")).fragment
+    with pytest.raises(UsageError, match=r"expected traces of type bar, pie, scatter .*, got heatmap; "):
+        chart("some", "", "", (), go.Figure(go.Heatmap(z=[[1]])), ("x", "y"))
 
 
 def test_hostile_strings_are_escaped_everywhere(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from torpor.core.batches import Samples
 from torpor.core.signals import StepSignals
+from torpor.targets.generation.library import cache_in, cache_name
 from torpor.targets.generation.prompts import PromptTarget
 from torpor.targets.generation.target import GenerationTarget
 from torpor.targets.generation.texts import TextGenerationTarget
@@ -43,7 +44,7 @@ def step_by_step(target: GenerationTarget, sample: Samples, ids: list[int]) -> t
         logits, fed = [outputs.logits[0, -1]], "decoder_input_ids"
     for token in ids[:-1]:
         step = {fed: torch.tensor([[token]])}
-        outputs = model(**kept, **step, past_key_values=outputs.past_key_values, use_cache=True)
+        outputs = model(**kept, **step, **{cache_name(): cache_in(outputs)}, use_cache=True)
         logits.append(outputs.logits[0, -1])
     return torch.stack(logits), leaf
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 
 import pytest
 import torch
@@ -10,9 +10,8 @@ from generation_models import KINDS, changed, examples, loaded, tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torpor.core.errors import DataError
+from torpor.core.errors import DataError, UsageError
 from torpor.meters import WallClock, calibrate
-from torpor.targets.generation.chrf import chrf
 from torpor.targets.generation.layouts import FixedLayout, Layout, PromptLayout, SourceLayout, attended
 from torpor.targets.generation.pricing import find_prices, forwards_counted
 from torpor.targets.generation.target import GenerationTarget
@@ -95,13 +94,6 @@ def test_calibration_finds_prices() -> None:
     assert target.max_work(examples("gpt2", 1)).cost(torch.tensor(prices.per_unit)).item() > 0
 
 
-@given(st.text(max_size=20), st.text(max_size=20))
-def test_chrf_is_that_of_sacrebleu(output: str, reference: str) -> None:
-    sacrebleu = pytest.importorskip("sacrebleu")
-    wanted = sacrebleu.sentence_chrf(output, [reference]).score / 100
-    assert math.isclose(chrf(output, reference), wanted, abs_tol=1e-12)
-
-
 def test_utility_needs_references() -> None:
     target, texts = loaded("gpt2"), examples("gpt2", 2)
     outputs = target.run(texts).outputs
@@ -114,3 +106,13 @@ def test_utility_needs_references() -> None:
         target.utility(outputs, torch.zeros(2))
     assert target.agreement(outputs, outputs).all()
     assert target.labels(outputs, None) == ()
+
+
+def test_a_missing_sacrebleu_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    target, texts = loaded("gpt2"), examples("gpt2", 1)
+    outputs = target.run(texts).outputs
+    monkeypatch.setitem(sys.modules, "sacrebleu", None)
+    assert target.utility(outputs, ()).isnan().all()
+    with pytest.raises(UsageError, match=r"expected sacrebleu .* pip install 'torpor\[language\]'") as caught:
+        target.utility(outputs, ("a reference",))
+    assert "\n" not in str(caught.value)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import torch
+from rapidfuzz.distance import Levenshtein
 from torch import Tensor
 
 from torpor.core.errors import DataError
@@ -118,18 +119,17 @@ class TextSpace(InputSpace):
         return 0 if text == clean else len(after)
 
 
-def levenshtein(first: Sequence[Any], second: Sequence[Any]) -> int:
+def levenshtein(first: Sequence[Hashable], second: Sequence[Hashable]) -> int:
     """Return the least number of insertions, deletions and substitutions between two sequences.
 
-    >>> levenshtein("kitten", "sitting")
-    3
+    >>> levenshtein("kitten", "sitting"), levenshtein(("a", "cat"), ("a", "dog", "too"))
+    (3, 2)
     """
-    row = list(range(len(second) + 1))
-    for place, one in enumerate(first, 1):
-        diagonal, row[0] = row[0], place
-        for column, other in enumerate(second, 1):
-            diagonal, row[column] = row[column], min(row[column] + 1, row[column - 1] + 1, diagonal + (one != other))
-    return row[-1]
+    if isinstance(first, str) and isinstance(second, str):
+        return Levenshtein.distance(first, second)
+    numbers: dict[Hashable, int] = {}  # rapidfuzz compares other elements by their hashes, which may collide
+    one, other = ([numbers.setdefault(part, len(numbers)) for part in parts] for parts in (first, second))
+    return Levenshtein.distance(one, other)
 
 
 def pack(texts: Sequence[str]) -> Tensor:

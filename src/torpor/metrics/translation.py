@@ -1,8 +1,29 @@
-"""Corpus BLEU and chrF by sacrebleu, gathered batch by batch."""
+"""BLEU and chrF by sacrebleu: of single sentences, and of a corpus, gathered batch by batch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+from torpor.core.errors import UsageError
+
+
+def sentence_chrf(outputs: Sequence[str], references: Sequence[str]) -> list[float]:
+    """Return the chrF2 (Popovic, WMT 2015) of each output against its reference, from 0 to 1.
+
+    Raises:
+        UsageError: if sacrebleu is not installed.
+
+    >>> [round(score, 4) for score in sentence_chrf(["the cat", "the cat", ""], ["the cat", "the hat", "the cat"])]
+    [1.0, 0.2806, 0.0]
+    """
+    try:
+        from sacrebleu import CHRF
+    except ImportError as error:
+        raise UsageError(
+            f"expected sacrebleu to score texts against their references, got {error}; pip install 'torpor[language]'"
+        ) from error
+    score, pairs = CHRF().sentence_score, zip(outputs, references, strict=True)
+    return [float(score(output, [reference]).score) / 100 for output, reference in pairs]
 
 
 class CorpusScores:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torpor.core.budget_text import eps_text
+from torpor.core.errors import UsageError
 from torpor.reports.words import Row
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#c05f96", "#8a6d00", "#3a9bd0")
 """After Okabe and Ito's palette, told apart by most color-blind readers; darkened for white paper."""
 CLEAN, CONTROL, REFERENCE = "#4b5563", "#8b8f98", "#111827"
 DASHES = {"solid": "", "dash": "7 4", "dot": "2 3", "dashdot": "7 3 2 3", "longdash": "11 3"}
+DRAWN = ("bar", "pie", "scatter")
+"""Kinds of traces that the basic bundle of plotly.js draws; of any other it would draw nothing."""
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
 
 
@@ -62,10 +66,8 @@ class Series:
 
 
 def plotly_script() -> str:
-    """Return plotly.js, to be put inline once."""
-    from plotly.offline import get_plotlyjs
-
-    return str(get_plotlyjs())
+    """Return the basic bundle of plotly.js, to be put inline once; a quarter of the whole one."""
+    return (Path(__file__).parent / "plotly_js" / "plotly-basic.min.js").read_text(encoding="utf-8")
 
 
 def figure() -> go.Figure:
@@ -139,7 +141,16 @@ def eps_ticks(figure: go.Figure, norm: str, eps: Sequence[float]) -> None:
 
 
 def chart(name: str, title: str, note: str, keys: Sequence[Key], figure: go.Figure, axes: tuple[str, str]) -> Chart:
-    """Lay out a figure and return it as a chart; an axis whose title ends in ``(%)`` goes from 0 to 100."""
+    """Lay out a figure and return it as a chart; an axis whose title ends in ``(%)`` goes from 0 to 100.
+
+    Raises:
+        UsageError: if the figure has traces that reports cannot draw.
+    """
+    if unknown := sorted({trace.type for trace in figure.data} - set(DRAWN)):
+        raise UsageError(
+            f"expected traces of type {', '.join(DRAWN)} in the chart {name!r}, which is what plotly.js draws in a "
+            f"report, got {', '.join(unknown)}; draw it with these"
+        )
     share = {"range": [0, 103]} if axes[1].endswith("(%)") else {"rangemode": "tozero"}
     line = {"linecolor": "#9ca3af", "gridcolor": "#e5e7eb", "zeroline": False, "automargin": True, "fixedrange": True}
     figure.update_layout(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from torpor.core.budget import Budget
-from torpor.core.text import Codec, TextSpace, levenshtein
+from torpor.core.text import Codec, TextSpace
 
 BROKEN = "\ufffd"
 """What tokenizers decode bytes to that are no character."""
@@ -43,31 +43,8 @@ class Sendable:
         return far is not None and far <= self.budget.eps
 
     def distance(self, clean: str, text: str) -> int | None:
-        """Return what :meth:`torpor.core.text.TextSpace.distance` does, faster where texts differ in few places."""
-        before, after = self._parts(clean), self._parts(text)
-        if before is None or after is None:
-            return self.space.distance(clean, text, self.budget.norm)
-        return levenshtein(*_differing(before, after))
-
-    def _parts(self, text: str) -> Sequence[str | int] | None:
-        """Return what the budget counts edits of; None where it is no edit distance."""
-        norm = self.budget.norm
-        if norm == "tokens":
-            return self.space.codec.encode(text)
-        return {"chars": text, "words": text.split()}.get(norm)
-
-
-def _differing(first: Sequence[str | int], second: Sequence[str | int]) -> tuple[Sequence[str | int], ...]:
-    """Cut off the common beginning and end, which edit distances do not see: candidates differ in few places.
-
-    >>> _differing("the cat", "the rat")
-    ('c', 'r')
-    """
-    least = min(len(first), len(second))
-    start = next((place for place in range(least) if first[place] != second[place]), least)
-    least -= start
-    end = next((place for place in range(least) if first[-1 - place] != second[-1 - place]), least)
-    return first[start : len(first) - end], second[start : len(second) - end]
+        """Return what :meth:`torpor.core.text.TextSpace.distance` does, in the measure of the budget."""
+        return self.space.distance(clean, text, self.budget.norm)
 
 
 def insertable(codec: Codec, size: int | None = None) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from torpor.targets.generation.fed import Decoded
+from torpor.targets.generation.library import beam_search
 
 
 class BeamSearch:
@@ -36,9 +37,7 @@ class BeamSearch:
         """Search, and return what transformers returns."""
         count = _Count()
         processors = type(logits_processor)([count] if self.plain else [*logits_processor, count])
-        ids: Tensor = model._beam_search(
-            input_ids, processors, stopping_criteria, generation_config=generation_config, **model_kwargs
-        )
+        ids = beam_search(model, input_ids, processors, stopping_criteria, generation_config, model_kwargs)
         start, made = ids[0, : input_ids.shape[1]].tolist(), ids[0, input_ids.shape[1] :].tolist()
         self.found = Decoded(tuple(start), tuple(made), count.calls)
         return ids

@@ -168,7 +168,7 @@ class Decoder:
         config = plain_config(self.config, steps)
         with self.forward_calls.counted() as tally:
             if self.beams > 1:
-                self._beam_search(fed, config, None, plain=True)
+                self._search(fed, config, None, plain=True)
             else:
                 self._generate(fed, config, Loop(Plan([steps], (), 0.0, plain=True)))
         self.forward_calls.learn(fed.width, steps, tally)
@@ -179,7 +179,7 @@ class Decoder:
         config, width = with_new_tokens(self.config, max(caps)), fed.width
         if self.beams > 1:
             with self.forward_calls.counted() as tally:
-                found = self._beam_search(fed, config, generators)
+                found = self._search(fed, config, generators)
             self.forward_calls.check(width, [found.steps], tally)
             if found.steps > caps[0]:
                 raise UsageError(
@@ -246,7 +246,7 @@ class Decoder:
         self._generate(fed, config, hold)
         return held[0], held[1], held[2]
 
-    def _beam_search(
+    def _search(
         self,
         fed: Fed,
         config: Any,  # noqa: ANN401

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import copy
-import importlib
-import inspect
-import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from torpor.core.errors import UsageError
+from torpor.targets.generation.library import TALK, check_methods
 
-TALK = logging.getLogger("transformers.generation.utils")
-OWN = ("_sample", "_beam_search")
-"""What of transformers' own decoding torpor repeats or calls."""
 MODES = ("greedy_search", "sample", "beam_search", "beam_sample")
 
 REFUSED = {
@@ -56,7 +51,7 @@ def deployed_config(model: Any) -> Any:  # noqa: ANN401 - transformers' own clas
         config.max_new_tokens = 20  # what transformers does where nobody says
     if config.max_new_tokens is not None:
         config.max_length = None  # as new tokens take precedence there
-    _check_methods(model)
+    check_methods(model)
     check_mode(config)
     for name in ("return_dict_in_generate", "output_scores", "output_logits", "output_attentions"):
         setattr(config, name, None)  # what else generate would return decides no token
@@ -90,23 +85,6 @@ def check_mode(config: Any) -> None:  # noqa: ANN401
     if mode not in MODES:
         raise UsageError(
             f"expected greedy search, sampling or beam search, got {mode.value}; change the generation config"
-        )
-
-
-def _check_methods(model: Any) -> None:  # noqa: ANN401
-    """Refuse models that decode by methods of their own: what is audited would not be what is deployed."""
-    mixin: Any = importlib.import_module("transformers").GenerationMixin
-    for name in OWN:
-        if getattr(getattr(model, name), "__func__", None) is not getattr(mixin, name):
-            raise UsageError(
-                f"expected a model that decodes as transformers does, got {type(model).__name__} with its own {name}; "
-                "write a StepTarget for it"
-            )
-    taken = inspect.signature(model.generate).parameters.values()
-    if not any(one.name == "custom_generate" or one.kind is one.VAR_KEYWORD for one in taken):
-        raise UsageError(
-            f"expected generate(custom_generate=...), as transformers has it, got a generate of {type(model).__name__} "
-            "that does not take it; write a StepTarget for it"
         )
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from torpor.targets.generation.library import cache_in, tokens_in
+
 
 @dataclass(frozen=True, eq=False)
 class Fed:
@@ -35,8 +37,7 @@ class Fed:
     @property
     def width(self) -> int:
         """Tokens that the model reads of each row, padding included, beside those whose keys are known; 0 for none."""
-        cache = self.arguments.get("past_key_values")
-        return self.whole - (0 if cache is None else int(cache.get_seq_length()))
+        return self.whole - tokens_in(cache_in(self.arguments))
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as hooks
 
 from torpor.core.errors import DataError
+from torpor.targets.generation.library import computed_weights
 from torpor.targets.generation.stored import Stored, listed
 
 TIED = 4
@@ -101,7 +102,7 @@ def check_fit(model: Any, info: Mapping[str, Any], stored: Mapping[str, Stored] 
 
 
 def _check_stored(model: Any, tensors: Mapping[str, Tensor], stored: Mapping[str, Stored], place: str) -> None:  # noqa: ANN401
-    computed = [re.compile(pattern) for pattern in getattr(model, "_keys_to_ignore_on_load_missing", None) or ()]
+    computed = [re.compile(pattern) for pattern in computed_weights(model)]
     needed = sum(
         tensor.numel() for name, tensor in tensors.items() if not any(pattern.search(name) for pattern in computed)
     )

@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import nn
 
+from torpor.targets.generation.library import empty_cache
+
 EDGES = re.compile(
     r"window|chunk|sink|local|span|sparse|block|stride|radius|compress|recent|keep|capacity|bucket|index_topk|position|"
     r"context|length|max_seq|memory"
@@ -22,10 +24,8 @@ def cache_windows(model: Any) -> tuple[int, ...]:  # noqa: ANN401 - transformers
 
     A window of one token is none: transformers' cache then keeps all keys.
     """
-    from transformers import DynamicCache
-
     try:
-        cache: Any = DynamicCache(config=model.config.get_text_config(decoder=True))
+        cache = empty_cache(model)
     except (AttributeError, KeyError, TypeError, ValueError):
         return ()  # it prepares a cache of its own
     found = {int(layer.sliding_window) for layer in cache.layers if getattr(layer, "is_sliding", False)}

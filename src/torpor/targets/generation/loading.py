@@ -17,6 +17,7 @@ from torpor.targets.generation.codec import HuggingFaceCodec
 from torpor.targets.generation.dense import DenseGenerationTarget
 from torpor.targets.generation.fit import check_ids
 from torpor.targets.generation.foreign import quietly
+from torpor.targets.generation.library import check_library
 from torpor.targets.generation.prompts import PromptTarget
 from torpor.targets.generation.readers import DenseReader, ImageReader, LogMelReader
 from torpor.targets.generation.saved import SavedModel
@@ -46,7 +47,8 @@ def from_transformers(
         data: makes the data to audit on from the user's ``--data-dir`` (a path or None).
 
     Raises:
-        UsageError: if the model reads something else, or its deployment cannot be repeated exactly.
+        UsageError: if the model reads something else, its deployment cannot be repeated exactly, or transformers is of
+            a version that torpor does not know.
         MeterError: if its FLOPs cannot be counted, or are not linear in torpor's units.
     """
     tokenizer = getattr(tokenizer_or_processor, "tokenizer", tokenizer_or_processor)
@@ -55,6 +57,7 @@ def from_transformers(
             f"expected a tokenizer, or a processor with one, got {type(tokenizer_or_processor).__name__}; load it from "
             "where the model is from"
         )
+    check_library(importlib.import_module("transformers"))
     codec = HuggingFaceCodec(tokenizer)
     name = name or Path(model.config.name_or_path or type(model).__name__).name
     modalities = model.input_modalities
@@ -100,13 +103,15 @@ def load_pretrained(name: str, *, data: Callable[[Path | None], DataSet] | None 
         data: makes the data to audit on from the user's ``--data-dir`` (a path or None).
 
     Raises:
-        UsageError: if there is no such model, it is quantized or needs kernels of its own, or transformers is missing.
+        UsageError: if there is no such model, it is quantized or needs kernels of its own, or transformers is missing
+            or of a version that torpor does not know.
         DataError: if a part of it is missing, damaged, or does not fit the others.
     """
     try:
         transformers: Any = importlib.import_module("transformers")
     except ImportError as error:
         raise UsageError(f"expected transformers for hf:{name}, got {error}; pip install 'torpor[language]'") from error
+    check_library(transformers)
     folder = Path(name).expanduser()
     local = folder.is_dir()
     if not local and (name.startswith((".", "/", "~")) or name.count("/") > 1):

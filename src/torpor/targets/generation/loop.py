@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from torpor.core.errors import UsageError
+from torpor.targets.generation import library
 from torpor.targets.generation.picking import pick
 from torpor.targets.generation.rowwise import RowWise
 from torpor.targets.stops import Stop, Watch
@@ -105,8 +106,8 @@ class Loop:
         rows, tokens, gaps, most = (torch.cat(parts) for parts in zip(*made, strict=True))
         self.broken = bool(most.isnan().any())
         self.gaps = gaps.new_full((batch,), torch.inf).scatter_reduce(0, rows, gaps, "amin")
-        pad = generation_config._pad_token_tensor
-        ids = self.start.new_full((batch, len(made)), 0 if pad is None else int(pad))
+        pads = (generation_config.pad_token_id, *self.plan.eos)
+        ids = self.start.new_full((batch, len(made)), next((int(one) for one in pads if one is not None), 0))
         ids[rows, places] = tokens
         counts = rows.bincount(minlength=batch)
         self.tokens = [row[:length] for row, length in zip(ids.tolist(), counts.tolist(), strict=True)]
@@ -146,20 +147,15 @@ def _forward(
     first: bool,
 ) -> tuple[Tensor, dict[str, Any]]:
     """Feed what the cache does not hold yet; return the last token's logits ``[B, V]`` and the next arguments."""
-    cache = model_kwargs.get("past_key_values")
-    known = 0 if cache is None else cache.get_seq_length()
+    known = library.tokens_in(library.cache_in(model_kwargs))
     if known >= input_ids.shape[1]:
         raise UsageError(
             f"expected one token per row and step in the cache of {type(model).__name__}, got {known} for "
             f"{input_ids.shape[1]} tokens; deploy it without what feeds others"
         )
-    fed = model.prepare_inputs_for_generation(
-        input_ids, next_sequence_length=input_ids.shape[1] - known, is_first_iteration=first, **model_kwargs
-    )
-    outputs = model(**fed, return_dict=True)
-    encoder_decoder = model.config.is_encoder_decoder
-    updated = model._update_model_kwargs_for_generation(outputs, model_kwargs, is_encoder_decoder=encoder_decoder)
-    return outputs.logits[:, -1].to(torch.float32, copy=True), updated
+    inputs = library.next_inputs(model, input_ids, model_kwargs, count=input_ids.shape[1] - known, first=first)
+    outputs = model(**inputs, return_dict=True)
+    return outputs.logits[:, -1].to(torch.float32, copy=True), library.next_arguments(model, outputs, model_kwargs)
 
 
 def _keep(model_kwargs: dict[str, Any], rows: Tensor, batch: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from torpor.targets.generation.library import cache_in
 from torpor.targets.generation.loop import Loop, Plan, Processors
 
 VARIED = 3
@@ -35,7 +36,7 @@ class Recorder(Loop):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
         """See :meth:`Loop.__call__`."""
-        self.cache = kwargs.get("past_key_values")
+        self.cache = cache_in(kwargs)
         return super().__call__(*args, **kwargs)
 
     def _pick(self, logits: Tensor, input_ids: Tensor, rows: Tensor, given: Processors) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ from torpor.core.text import WIDTH
 from torpor.targets.generation.fed import Decoded, Fed
 from torpor.targets.generation.forcing import force_continuation, looked_up, takes
 from torpor.targets.generation.layouts import PromptLayout
+from torpor.targets.generation.library import cache_in, cache_name, empty_cache
 from torpor.targets.generation.texts import TextGenerationTarget
 
 SHORTEST_PREFIX = 4
@@ -176,7 +177,7 @@ class PromptTarget(TextGenerationTarget):
                 return self._fed([rows[chunk[0]]])
             fed, own = self._fed([rows[number] for number in chunk], hole), copy.deepcopy(cache)
             own.batch_repeat_interleave(len(chunk))
-            fed.arguments["past_key_values"] = own
+            fed.arguments[cache_name()] = own
             return fed
 
         return feed
@@ -184,11 +185,8 @@ class PromptTarget(TextGenerationTarget):
     @torch.no_grad()
     def _prefix(self, row: list[int]) -> Any:  # noqa: ANN401 - a cache of transformers
         """Return the keys and values of a prompt's first tokens; None where padding behind them would count."""
-        from transformers import DynamicCache
-
-        cache = DynamicCache(config=self.model.config.get_text_config(decoder=True))
+        cache = empty_cache(self.model)
         if any(cache.is_sliding) or not cache.is_croppable:
             return None
-        return self.model(
-            torch.tensor([row], device=self.device), past_key_values=cache, use_cache=True
-        ).past_key_values
+        ids = torch.tensor([row], device=self.device)
+        return cache_in(self.model(ids, **{cache_name(): cache}, use_cache=True))

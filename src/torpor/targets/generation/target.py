@@ -18,13 +18,14 @@ from torpor.core.outcome import Generation, Outcome
 from torpor.core.units import Unit
 from torpor.core.work import Work
 from torpor.data.sets import DataSet
-from torpor.targets.generation.chrf import chrf
+from torpor.metrics.translation import sentence_chrf
 from torpor.targets.generation.codec import HuggingFaceCodec
 from torpor.targets.generation.decoding import Decoder
 from torpor.targets.generation.deployment import clipped, deployed_config, with_new_tokens
 from torpor.targets.generation.fed import Decoded, Fed
 from torpor.targets.generation.layouts import Layout
 from torpor.targets.generation.lengths import cache_windows, named_lengths
+from torpor.targets.generation.library import ORIGIN
 from torpor.targets.generation.neighbors import STEPS, VARIED
 from torpor.targets.generation.pricing import priced_units
 from torpor.targets.generation.room import ACTIVATIONS, rows_in
@@ -254,8 +255,8 @@ class GenerationTarget(StepTarget):
             return torch.full((len(outputs),), torch.nan, dtype=torch.float64)
         if not all(isinstance(reference, str) for reference in references):
             raise DataError(f"expected texts as references of {self.name}, got {references!r:.60}; give texts or none")
-        pairs = zip(outputs, references, strict=True)
-        return torch.tensor([chrf(output.text, reference) for output, reference in pairs], dtype=torch.float64)
+        scores = sentence_chrf([output.text for output in outputs], references)
+        return torch.tensor(scores, dtype=torch.float64)
 
     @property
     def utility_name(self) -> str:
@@ -290,7 +291,7 @@ class GenerationTarget(StepTarget):
         """See :meth:`Target.fingerprint`; the configurations, the tokenizer and all weights count."""
         settings = {"model": self.model.config.to_dict(), "generation": self.config.to_dict(), "seed": self.seed}
         for part in (settings["model"], settings["generation"]):
-            for key in ("_name_or_path", "transformers_version"):
+            for key in ORIGIN:
                 part.pop(key, None)
         settings |= {"tokenizer": self.codec.fingerprint(), "reader": self._reading()}
         text = f"{super().fingerprint()} {json.dumps(settings, sort_keys=True, default=str)}"
