@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 DETECTORS := .venv-detectors
 DETECTORS_PIP := $(DETECTORS)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: audit test test-detectors study lint clean
+.PHONY: audit test test-detectors study lint docs clean
 
 audit: $(VENV)/.stamp-core  ## audit the small target that ships with torpor
 	$(BIN)/torpor audit sdn-digits --attacks standard --norm Linf --eps 8/255,16/255 --limit 200 --out runs/sdn-digits
@@ -31,6 +31,9 @@ lint: $(VENV)/.stamp-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(VENV)/.stamp-dev  ## the site, in site/; fails on broken links
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 $(VENV)/.stamp-core: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[language,tracking]'
@@ -49,4 +52,4 @@ $(DETECTORS)/.stamp: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(DETECTORS) build dist runs .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(DETECTORS) build dist runs site .mypy_cache .ruff_cache .pytest_cache .hypothesis
