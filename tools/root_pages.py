@@ -25,7 +25,7 @@ def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:  # noqa: AN
 
 def relinked(text: str) -> str:
     """Return ``text`` with links as seen from ``docs/``; what is not on the site is left as text."""
-    return LINK.sub(_link, text)
+    return LINK.sub(_link, text).replace(' src="docs/', ' src="')
 
 
 def _link(found: re.Match[str]) -> str:

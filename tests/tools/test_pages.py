@@ -32,6 +32,7 @@ def test_links_of_root_files_lead_to_pages() -> None:
     text = "[a](docs/cli.md#audit) [b](CHANGELOG.md) [LICENSE](LICENSE) [c d](examples/x.py) [e](https://e) [f](#f)"
     assert relinked(text) == "[a](cli.md#audit) [b](changelog.md) `LICENSE` c d [e](https://e) [f](#f)"
     assert relinked("[t](docs/tutorial.ipynb)") == "[t](tutorial.md)"
+    assert relinked('<img src="docs/images/p.png">') == '<img src="images/p.png">'
     assert relinked("![p](docs/images/p.png)") == "![p](images/p.png)"
 
 
