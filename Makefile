@@ -10,7 +10,7 @@ PYTHONS ?= $(PYTHON) python3.13
 DETECTORS := .venv-detectors
 DETECTORS_PIP := $(DETECTORS)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: audit test test-detectors test-versions study lint clean
+.PHONY: audit test test-detectors test-versions study lint docs clean
 
 audit: $(VENV)/.stamp-core  ## audit the small target that ships with torpor
 	$(BIN)/torpor audit sdn-digits --attacks standard --norm Linf --eps 8/255,16/255 --limit 200 --out runs/sdn-digits
@@ -36,6 +36,9 @@ lint: $(VENV)/.stamp-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(VENV)/.stamp-dev  ## the site, in site/; fails on broken links
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 $(VENV)/.stamp-core: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[language,tracking]'
@@ -54,4 +57,4 @@ $(DETECTORS)/.stamp: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(DETECTORS) .venv-versions build dist runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(DETECTORS) .venv-versions build dist runs site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
