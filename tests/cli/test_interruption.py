@@ -186,7 +186,9 @@ def test_an_audit_goes_on_where_a_signal_stopped_it(tmp_path: Path) -> None:
         time.sleep(0.01)
     child.send_signal(signal.SIGTERM)
     said = child.communicate()[1]
-    assert (child.returncode, said) == (143, f"torpor: interrupted by SIGTERM; the same command {GOES_ON}\n")
+    about, sentence = said.splitlines()
+    assert about.startswith("About to attack 24 samples in 5 rows")
+    assert (child.returncode, sentence) == (143, f"torpor: interrupted by SIGTERM; the same command {GOES_ON}")
     assert spawn(*words, "--out", run, cwd=tmp_path).returncode == 0
     assert len(records(run)) % 24 == 0
     assert not [*run.rglob("*.partial"), *run.rglob(".*.html")]

@@ -160,7 +160,7 @@ class _Run:
             self.wanted, self.spent, self.done = [], self.fitting, 0
             try:
                 for number in self.executor.map(self.job, self._missing()):
-                    if not self._has(number):
+                    if not (self.executor.in_process or self._has(number)):
                         raise DataError(
                             f"expected the samples of batch {number} to be the same whenever they are read, got others "
                             f"from {self.loaded.reader.data.name}; let samples() yield the same each time"

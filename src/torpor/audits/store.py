@@ -110,6 +110,8 @@ class Store:
             table = read_table(require_file(self._path(number, "parquet")), self.schema.names)
             load_file(require_file(self._path(number, "safetensors")))
             self.spent(number)
+        except pa.lib.ArrowCancelled as error:  # what Arrow makes of Ctrl-C
+            raise KeyboardInterrupt from error
         except (DataError, OSError, ValueError, TypeError, KeyError, pa.ArrowException, SafetensorError):
             return False
         known = (table.schema.metadata or {}).get(b"batch", b"").decode()

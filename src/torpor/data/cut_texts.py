@@ -34,10 +34,10 @@ class CutTexts(DataSet):
 
     def samples(self, split: str) -> Iterator[tuple[Any, Any]]:
         """See :meth:`DataSet.samples`."""
-        return self.samples_from(split, 0)
+        return self._rest(split, 0)
 
-    def samples_from(self, split: str, first: int) -> Iterator[tuple[Any, Any]]:
-        """See :meth:`DataSet.samples_from`."""
+    def _rest(self, split: str, first: int) -> Iterator[tuple[Any, Any]]:
+        """See :meth:`DataSet._rest`."""
         for number, (text, reference) in enumerate(self.data.samples_from(split, first), first):
             kept, lost = cut_text(text, self.space)
             self._lost[number] = lost

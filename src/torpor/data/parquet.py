@@ -53,9 +53,9 @@ class ParquetImages(ImageSet):
 
     def samples(self, split: str) -> Iterator[tuple[Tensor, int]]:
         """Yield decoded images; see :meth:`ImageSet.samples`."""
-        return self.samples_from(split, 0)
+        return self._rest(split, 0)
 
-    def samples_from(self, split: str, first: int) -> Iterator[tuple[Tensor, int]]:
+    def _rest(self, split: str, first: int) -> Iterator[tuple[Tensor, int]]:
         """Yield decoded images; those before ``first`` are not decoded."""
         path = self.folder / ("test.parquet" if split == "test" else "train.parquet")
         if not path.is_file():

@@ -86,11 +86,17 @@ class DataSet(ABC):
         """
 
     def samples_from(self, split: str, first: int) -> Iterator[tuple[Any, Any]]:
-        """Yield the samples from number ``first`` on; data that need not read those before say so here.
+        """Yield the samples from number ``first`` on.
 
         Raises:
             DataError: if the split cannot be read.
         """
+        kinds = type(self).__mro__
+        whole, rest = (next(at for at, kind in enumerate(kinds) if name in vars(kind)) for name in ("samples", "_rest"))
+        return self._rest(split, first) if rest <= whole else islice(self.samples(split), first, None)
+
+    def _rest(self, split: str, first: int) -> Iterator[tuple[Any, Any]]:
+        """Yield the same without reading those before; a subclass that overrides :meth:`samples` alone is not asked."""
         return islice(self.samples(split), first, None)
 
     def batches(self, split: str, batch_size: int, limit: int | None = None, *, first: int = 0) -> Iterator[Batch]:

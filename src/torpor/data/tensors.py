@@ -47,10 +47,10 @@ class TensorImages(ImageSet):
 
     def samples(self, split: str) -> Iterator[tuple[Tensor, int]]:
         """See :meth:`ImageSet.samples`."""
-        return self.samples_from(split, 0)
+        return self._rest(split, 0)
 
-    def samples_from(self, split: str, first: int) -> Iterator[tuple[Tensor, int]]:
-        """See :meth:`DataSet.samples_from`."""
+    def _rest(self, split: str, first: int) -> Iterator[tuple[Tensor, int]]:
+        """See :meth:`DataSet._rest`."""
         if split not in self.splits:
             raise DataError(f"expected a split among {', '.join(self.splits)}, got {split!r}")
         images, labels = (part[first:] for part in self.splits[split])
