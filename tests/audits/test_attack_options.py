@@ -66,7 +66,7 @@ def test_options_decide_what_rows_hold(audited: tuple[list[str | Path], Path]) -
     assert most[0] <= 20 < most[1]
     half, whole = (sum(row["linf"] for row in rows(name)) for name in ("toward:share=0.5", "toward"))
     assert half < whole
-    assert sum(row["flops"] for row in rows("toward")) > sum(row["flops"] for row in rows("clean"))
+    assert sum(row["cost"] for row in rows("toward")) > sum(row["cost"] for row in rows("clean"))
 
 
 def test_code_of_the_user_s_attack_identifies_the_audit(audited: tuple[list[str | Path], Path]) -> None:

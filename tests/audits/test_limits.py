@@ -45,7 +45,7 @@ def whole(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def taken(folder: Path, batches: int) -> Spent:
     """Return by hand what the attacks of the first batches took: forward passes, and all passes at the static bound."""
     rows = [row for row in records(folder).to_pylist() if row["attack"] != "clean" and row["sample"] < 3 * batches]
-    cost = sum((row["forwards"] + 2 * row["backwards"]) * row["flops_static"] for row in rows)
+    cost = sum((row["forwards"] + 2 * row["backwards"]) * row["cost_static"] for row in rows)
     return Spent(sum(row["forwards"] for row in rows), cost)
 
 
@@ -196,7 +196,7 @@ def test_an_estimate_counts_what_attacks_say(plan: Plan) -> None:
     found = estimate(replace(plan, defenses=("bit-depth:3",)), target, source(target, plan.data_dir, None))
     assert (found.samples, found.rows, found.silent) == (9, 8, ())
     assert found.forwards == 2 * 6  # pgd on the target and behind the defense; controls take none
-    assert found.flops == (found.forwards + 2 * 2 * 5) * target.prices.cost(target.static_work()).item()
+    assert found.cost == (found.forwards + 2 * 2 * 5) * target.prices.cost(target.static_work()).item()
     member = [passes(each) for each in load_attack("standard").members]  # type: ignore[attr-defined]
     assert passes(load_attack("standard")) == (sum(each[0] for each in member), sum(each[1] for each in member))
     assert passes(load_attack("nmtsloth-char")) == (0, 0)

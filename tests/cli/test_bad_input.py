@@ -71,8 +71,9 @@ def refused(inside: Path, *words: str) -> str:
     code, out, err = call(*words)
     assert code == 2, (code, out, err)
     assert out == ""
-    assert len(err.splitlines()) == 1, err
-    assert err.startswith("torpor: expected ")
+    *before_it, said = err.splitlines()
+    assert all(line.startswith("About to attack ") for line in before_it), err
+    assert said.startswith("torpor: expected ")
     after = {name: content for name, content in snapshot(inside).items() if not name.startswith("out/")}
     assert after == before
     return err

@@ -24,6 +24,7 @@ from torpor.audits.source import source
 from torpor.audits.store import Store, write_atomically
 from torpor.audits.summary import summarize
 from torpor.core.errors import DataError, UsageError
+from torpor.data.sets import DataSet
 from torpor.defenses.registry import load_defense
 from torpor.meters.threads import Threads, using
 from torpor.targets.base import Target
@@ -59,6 +60,7 @@ def run_audit(
     executor: Executor | None = None,
     limits: Limits | None = None,
     threads: int | None = None,
+    begin: Callable[[Plan, DataSet], None] = lambda plan, data: None,
 ) -> Path:
     """Run ``plan`` on ``target`` into the folder ``out``, or go on where an interrupted run of the same plan stopped.
 
@@ -71,6 +73,7 @@ def run_audit(
         limits: what the attacks may spend; None for no limits. An audit that reaches one sums up the batches that are
             complete, flags each row ``cut-off``, and goes on from there if it is run with a higher limit.
         threads: of torch, in each worker; by default one, or what this process has if it does the work.
+        begin: called with the plan and the data once the folder is this audit's, before anything is attacked.
 
     Returns:
         The path of ``audit.json``.
@@ -93,6 +96,7 @@ def run_audit(
         store = Store(out, target.family.measures, claim.lock.verify)
         if claim.complete and not _goes_on(store, limits):
             return out / "audit.json"
+        begin(plan, data)
         stack.enter_context(using(Threads(number, number, "for each worker")))
         stack.enter_context(deterministic())
         deadline = None if limits.seconds is None else began + limits.seconds

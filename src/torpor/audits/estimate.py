@@ -11,6 +11,7 @@ from torpor.attacks.controls import BestNoise
 from torpor.attacks.text_controls import BestOfK
 from torpor.audits.limits import BACKWARD
 from torpor.audits.plan import Plan
+from torpor.core.currency import symbol
 from torpor.data.sets import DataSet
 from torpor.meters.threads import measured
 from torpor.targets.base import Target
@@ -29,7 +30,7 @@ class Estimate:
         rows: of the summary.
         samples: to be attacked; None if there are more than could be counted in a second.
         forwards: forward passes per sample.
-        flops: of all passes per sample, at the static bound.
+        cost: of all passes per sample, at the static bound.
         seconds: per sample.
         silent: names of attacks that do not say how many passes they take.
     """
@@ -37,9 +38,10 @@ class Estimate:
     rows: int
     samples: int | None
     forwards: int
-    flops: float
+    cost: float
     seconds: float
     silent: tuple[str, ...]
+    currency: str = "flops"
 
     def __str__(self) -> str:
         """Return the estimate in a sentence.
@@ -51,7 +53,7 @@ class Estimate:
         each = ", for each sample" if self.samples is None else ""
         what = "Many samples" if self.samples is None else f"{count} sample{'s' * (count != 1)}"
         found = f"{what} in {self.rows} rows, about {self.forwards * count:,} forward passes, "
-        found += f"{_scaled(self.flops * count)}FLOPs and {_clock(self.seconds * count)}{each}"
+        found += f"{_scaled(self.cost * count)}{symbol(self.currency)} and {_clock(self.seconds * count)}{each}"
         return found + (f"; {', '.join(self.silent)} may take any number" if self.silent else "")
 
 
@@ -80,6 +82,7 @@ def estimate(plan: Plan, target: Target, data: DataSet) -> Estimate:
         every * price,
         every * seconds,
         tuple(dict.fromkeys(silent)),
+        target.prices.currency,
     )
 
 

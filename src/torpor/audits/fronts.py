@@ -16,8 +16,8 @@ from torpor.core.budget import Budget
 from torpor.core.errors import DefenseError, TorporError
 from torpor.data.sets import DataSet
 from torpor.defenses.base import LEARNED, Defense
-from torpor.defenses.registry import load_defense
 from torpor.defenses.pairs import training_pairs
+from torpor.defenses.registry import load_defense
 from torpor.targets.base import Target
 
 

@@ -76,7 +76,7 @@ def audit(
     higher one.
     """
     from torpor.attacks.registry import attack_class, default_attacks
-    from torpor.audits.engine import check_applies, run_audit
+    from torpor.audits.engine import run_audit
     from torpor.audits.estimate import estimate
     from torpor.audits.executors import load_executor
     from torpor.audits.limits import Limits, parse_cost
@@ -122,11 +122,14 @@ def audit(
     folder = out or Path("runs") / target.replace(":", ".")
     asked = threads if workers.in_process or threads is not None else 1
     with chosen_threads(system, lambda: source(system, data_dir, inputs), asked) as number:
-        if not (folder / "audit.json").is_file():
-            check_applies(plan, system)
-            note(f"About to attack {estimate(plan, system, source(system, data_dir, inputs))}")
         with bar() as progress:
-            run_audit(plan, system, folder, progress, executor=workers, limits=limits, threads=number.used)
+            run_audit(
+                *(plan, system, folder, progress),
+                executor=workers,
+                limits=limits,
+                threads=number.used,
+                begin=lambda on, data: note(f"About to attack {estimate(on, system, data)}"),
+            )
         note(f"Threads: {number}" if workers.in_process else f"Threads: {number.used} for each worker of {executor}")
     report = write_report(folder)
     show_audit(folder)

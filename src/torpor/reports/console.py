@@ -72,10 +72,3 @@ def _cell(row: Mapping[str, Any], reasons: dict[str, None], key: str, form: Call
         return form(row[key])
     reasons[f"{key}: {words.reason_for(row, key) or 'the audit gives no reason'}"] = None
     return "n/a"
-
-
-def cost_cells(row: Mapping[str, Any], cell: Callable[[str, Callable[[Any], str]], str]) -> list[str]:
-    """Return mean slowdown over its interval, p95 over maximum, and headroom."""
-    mean = f"{cell('slowdown_mean', words.times)}\n{words.bracket(row)}".strip()
-    tail = f"{cell('slowdown_p95', words.times)}\n{cell('slowdown_max', words.times)}"
-    return [mean, tail, cell("headroom_mean", words.percent)]

@@ -10,7 +10,7 @@ from torpor.core.measures import Measure
 from torpor.reports.examples import Sample, Saved
 from torpor.reports.plots import Chart, Series
 from torpor.reports.tables import Column, Table, filled, form_of
-from torpor.reports.words import Row, percent, titled, value_text
+from torpor.reports.words import Row, bracket, percent, times, titled, value_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -127,8 +127,6 @@ class Section:
 
     def console_cells(self, row: Row, cell: Cell) -> list[str]:
         """Return the text of each of them."""
-        from torpor.reports.console import cost_cells
-
         own = [cell(each.name, form_of(each)) for each in self._on_console()]
         return [*cost_cells(row, cell), *own, cell("utility", percent), cell("agreement", percent)]
 
@@ -150,3 +148,10 @@ class Section:
 
 def _column(measure: Measure) -> Column:
     return Column(measure.title, measure.help, measure.name, form_of(measure), optional=bool(measure.null))
+
+
+def cost_cells(row: Mapping[str, Any], cell: Cell) -> list[str]:
+    """Return mean slowdown over its interval, p95 over maximum, and headroom."""
+    mean = f"{cell('slowdown_mean', times)}\n{bracket(row)}".strip()
+    tail = f"{cell('slowdown_p95', times)}\n{cell('slowdown_max', times)}"
+    return [mean, tail, cell("headroom_mean", percent)]

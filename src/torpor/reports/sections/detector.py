@@ -11,7 +11,7 @@ from torpor.reports import plots
 from torpor.reports.boxes import box_views
 from torpor.reports.examples import Sample, Saved
 from torpor.reports.plots import Chart, Key, Series
-from torpor.reports.sections.base import Cell, Part, Section
+from torpor.reports.sections.base import Cell, Part, Section, cost_cells
 from torpor.reports.tables import Column, Table, filled
 from torpor.reports.words import (
     Row,
@@ -121,8 +121,6 @@ class DetectorSection(Section):
 
     def console_cells(self, row: Row, cell: Cell) -> list[str]:
         """See :meth:`Section.console_cells`."""
-        from torpor.reports.console import cost_cells
-
         kept = f"{cell('kept_clean_mean', steps_text)}\n-> {cell('kept_mean', steps_text)}"
         recall, score = cell("clean_recall_mean", percent), "mota" if _tracks(row) else "map50"
         return [*cost_cells(row, cell), kept, recall, cell(score, "{:.3f}".format)]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from torpor.reports import plots
 from torpor.reports.examples import Sample, Saved
 from torpor.reports.plots import Chart, Series
-from torpor.reports.sections.base import Cell, Section
+from torpor.reports.sections.base import Cell, Section, cost_cells
 from torpor.reports.tables import Column
 from torpor.reports.words import Row, percent
 
@@ -57,8 +57,6 @@ class EarlyExitSection(Section):
 
     def console_cells(self, row: Row, cell: Cell) -> list[str]:
         """See :meth:`Section.console_cells`."""
-        from torpor.reports.console import cost_cells
-
         shares = [cell(key, percent) for key in ("utility", "agreement")]
         return [*cost_cells(row, cell), cell("efficacy_step", "{:.3f}".format), *shares]
 
