@@ -1,0 +1,15 @@
+"""The documentation of the format is derived from the measures."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tools.format_tables import PAGE, written
+
+
+def test_the_tables_of_the_format_are_those_of_the_measures() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert written(page) == page, "run: python tools/format_tables.py"
