@@ -33,6 +33,8 @@ def test_list_attacks_names_every_attack_and_fits_80_columns(monkeypatch: pytest
     assert all(row["does"] and row["stage"] and row["access"] for row in rows)
     assert "arXiv:2010.02432" in rows[0]["paper"]
     monkeypatch.setattr("torpor.cli.console.console.width", 80)
+    executors = json.loads(output("list", "executors", "--json"))
+    assert [row["name"] for row in executors] == ["local", "processes", "ray"]
     text = output("list", "attacks")
     assert max(map(len, text.splitlines())) <= 80
     for name in attack_ids():

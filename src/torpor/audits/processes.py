@@ -20,7 +20,7 @@ from torpor.core.errors import UsageError
 
 @dataclass(frozen=True)
 class Processes(Executor):
-    """In several processes of this machine, each with one thread unless told otherwise.
+    """In N processes of this machine (processes:N).
 
     A worker that dies takes the batch under way with it, no finished one; a new one attacks that batch again.
 

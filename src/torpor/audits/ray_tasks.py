@@ -19,7 +19,9 @@ from torpor.core.errors import UsageError
 
 @dataclass(frozen=True)
 class RayTasks(Executor):
-    """As tasks of Ray, one per batch, each with as many processors as a worker has threads; Ray repeats what dies.
+    """As tasks of Ray, started here or running at an address.
+
+    One task per batch, each with as many processors as a worker has threads; Ray repeats what dies.
 
     Attributes:
         address: of a running cluster, such as ``"auto"`` or ``"10.0.0.1:6379"``; empty to start one on this machine, or

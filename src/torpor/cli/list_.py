@@ -16,11 +16,12 @@ class What(StrEnum):
     TARGETS = "targets"
     ATTACKS = "attacks"
     DEFENSES = "defenses"
+    EXECUTORS = "executors"
     TAXONOMY = "taxonomy"
 
 
 def list_(
-    what: Annotated[What, typer.Argument(help="targets, attacks, defenses or taxonomy.")],
+    what: Annotated[What, typer.Argument(help="targets, attacks, defenses, executors or taxonomy.")],
     kind: Annotated[str | None, typer.Option(help="Taxonomy: attack or defense.", show_default=False)] = None,
     behavior: Annotated[str | None, typer.Option(help="Taxonomy: D1, D2 or D3.", show_default=False)] = None,
     mechanism: Annotated[str | None, typer.Option(help="Taxonomy: part of its name.", show_default=False)] = None,
@@ -52,7 +53,12 @@ def list_(
         raise UsageError(
             f"expected filters with 'torpor list taxonomy' only, got some for {what.value}; leave them out"
         )
-    rows = {What.TARGETS: _targets, What.ATTACKS: _attacks, What.DEFENSES: _defenses}[what]()
+    rows = {
+        What.TARGETS: _targets,
+        What.ATTACKS: _attacks,
+        What.DEFENSES: _defenses,
+        What.EXECUTORS: _executors,
+    }[what]()
     short = {} if as_json else {What.ATTACKS: _short, What.DEFENSES: _bounding}
     _print([short[what](row) for row in rows] if what in short else rows, as_json)
 
@@ -97,6 +103,16 @@ def _bounding(row: dict[str, str]) -> dict[str, str]:
     """Say what a defense bounds in its sentence: most bound nothing, and a column of its own would take the place."""
     bounds = f" Bounds: {row['bounds']}." if row["bounds"] else ""
     return {"defense": row["defense"], "what it does": row["what it does"] + bounds}
+
+
+def _executors() -> list[dict[str, str]]:
+    from torpor.audits.executors import EXECUTORS
+
+    kinds = {name: EXECUTORS.find(name) for name in EXECUTORS.names()}
+    return [
+        {"name": name, "where batches are attacked": (kind.__doc__ or "").strip().splitlines()[0]}
+        for name, kind in kinds.items()
+    ]
 
 
 def _short(row: dict[str, str]) -> dict[str, str]:
