@@ -19,7 +19,6 @@ from torpor.audits.engine import run_audit
 from torpor.audits.plan import Plan
 from torpor.audits.store import Store
 from torpor.core.errors import DataError, UsageError
-from torpor.defenses.base import Defense
 from torpor.defenses.svm import SVM
 from torpor.targets.base import Target
 from torpor.targets.resolve import load_target
@@ -140,7 +139,6 @@ def test_what_was_learned_before_is_not_learned_again(
     same(tmp_path / "run", undisturbed)
 
 
-@pytest.mark.skipif(not hasattr(Defense, "with_state"), reason="defenses do not hand over what they have learned")
 def test_what_a_defense_learned_before_is_not_learned_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = write_images(tmp_path / "data", test=6, train=600)
     plan = Plan(NEEDLE, ("pgd",), "Linf", (0.2,), batch_size=3, data_dir=str(data), defenses=("svm",), timed=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
 
 from torpor.attacks.base import Attack
 from torpor.audits.conditions import ADAPTIVE, Condition, RowKey
@@ -73,16 +72,14 @@ def fronts(
 def _prepared(plan: Plan, name: str, free: Front, data: DataSet, store: Store) -> Defense:
     """Return a defense with what it must learn: attackers know of it, and it knows of them."""
     defense, slug = load_defense(name), f"defense-{name.replace(':', '.')}"
-    keeps = hasattr(defense, "with_state")
-    if keeps and (known := restored(cast(Any, defense), store, slug)) is not None:
-        return cast(Defense, known)
+    if (known := restored(defense, store, slug)) is not None:
+        return known
     begin = time.perf_counter()
     try:
         prepared = defense.prepared(free.target, data, free.every, plan.seed, plan.limit or LEARNED)
     except TorporError as error:
         raise DefenseError(name, str(error)) from error
-    if keeps:
-        store_state(cast(Any, prepared), store, slug, time.perf_counter() - begin)
+    store_state(prepared, store, slug, time.perf_counter() - begin)
     return prepared
 
 
