@@ -132,6 +132,9 @@ class Counting(GateTarget):
     def max_work(self, inputs: Tensor) -> Work:
         return self.inner.max_work(inputs)
 
+    def exits(self, work: Work) -> Tensor:
+        return self.inner.exits(work)
+
     def labels(self, outputs: Tensor, references: Tensor | None) -> Tensor:
         return self.inner.labels(outputs, references)
 

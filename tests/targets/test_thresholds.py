@@ -65,7 +65,7 @@ def test_targets_are_found_by_name_or_factory(tmp_path: Path, monkeypatch: pytes
         ("xyz", "got 'xyz'; see: torpor list targets$"),
         ("no_such_module:make", "module that can be imported"),
         ("broken_torpor_target:make", "module that can be imported"),
-        ("own_torpor_target:nothing", "expected a function 'nothing'"),
+        ("own_torpor_target:nothing", "expected 'nothing' in own_torpor_target"),
         ("own_torpor_target:number", "function that returns a Target, got int"),
         ("builtins:dict", "to return a torpor Target, got dict"),
     ):

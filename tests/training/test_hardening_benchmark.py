@@ -21,8 +21,8 @@ def test_networks_are_compared_at_equal_accuracy(monkeypatch: pytest.MonkeyPatch
     assert [point.network for point in points] == [
         "sdn-digits",
         "as long, unattacked",
-        "sdn-digits behind calibrated",
-        "sdn-digits behind hardened",
+        "sdn-digits defended by calibrated",
+        "sdn-digits defended by hardened",
     ]
     plain, _, calibrated, hardened = points
     assert calibrated.threshold > plain.threshold  # the same images leave: confidences rose

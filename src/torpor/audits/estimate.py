@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from torpor.attacks.base import Attack
-from torpor.attacks.controls import BestNoise
-from torpor.attacks.text_controls import BestOfK
 from torpor.audits.limits import BACKWARD
 from torpor.audits.plan import Plan
 from torpor.core.currency import symbol
@@ -16,6 +14,8 @@ from torpor.data.sets import DataSet
 from torpor.meters.threads import measured
 from torpor.targets.base import Target
 
+SEARCHING = ("control-best-noise", "control-best-of-k")
+"""Controls that spend as many passes as the attacks beside them."""
 COUNTED_S = 1.0
 """Seconds in which the samples are counted; if there are more, the estimate is per sample."""
 SHORT_S, SEVERAL = 0.25, 16
@@ -106,7 +106,7 @@ def passes(attack: Attack) -> tuple[int, int]:
 
 def _luck(plan: Plan) -> int:
     """Return the forward passes of controls that spend as many as the attacks beside them."""
-    lucky = [key.budget for key in plan.keys if key.attack in (BestNoise.id, BestOfK.id) and key.budget]
+    lucky = [key.budget for key in plan.keys if key.attack in SEARCHING and key.budget]
     return sum(max(passes(attack)[0] for attack in plan.attacks_at(budget)) for budget in lucky)
 
 

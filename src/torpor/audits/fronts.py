@@ -15,7 +15,6 @@ from torpor.core.budget import Budget
 from torpor.core.errors import DefenseError, TorporError
 from torpor.data.sets import DataSet
 from torpor.defenses.base import LEARNED, Defense
-from torpor.defenses.pairs import training_pairs
 from torpor.defenses.registry import load_defense
 from torpor.targets.base import Target
 
@@ -65,7 +64,10 @@ def fronts(
         defended = _prepared(plan, name, free, data, store).defend(target)
         attacks = [(budget, _fitted(plan, defended, data, store, budget, name)) for budget in plan.budgets]
         found.append(Front(defended, attacks, name))
-    training_pairs.cache_clear()  # or they would live as long as the process
+    if plan.defenses:
+        from torpor.defenses.pairs import training_pairs
+
+        training_pairs.cache_clear()  # or they would live as long as the process
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,10 +15,9 @@ from torpor.audits.digest import file_digest
 from torpor.audits.environment import versions
 from torpor.audits.plan import Plan
 from torpor.data.sets import DataSet
-from torpor.defenses.chain import JOINT
+from torpor.defenses.base import JOINT
 from torpor.defenses.registry import load_defense
 from torpor.targets.base import Target
-from torpor.targets.steps import StepTarget
 from torpor.targets.weights import described, digest, modules_in, plain_state
 
 UNNAMED = ("validation",)
@@ -82,7 +82,7 @@ def _target(target: Target) -> tuple[str, list[str]]:
         own = f"{own} {digest(state, [])}"
     named = next(each for each in kind.__mro__ if "fingerprint" in vars(each))
     shipped = kind.__module__.startswith("torpor.")
-    if shipped and named not in (Target, StepTarget):
+    if shipped and not inspect.isabstract(named):
         return own, []
     held = {name: value for name, value in sorted(vars(target).items()) if not name.startswith("_")}
     doubt = f"what {target.name} computes with: {kind.__name__} has no fingerprint() and holds no network"

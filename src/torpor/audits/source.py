@@ -6,8 +6,6 @@ from pathlib import Path
 
 from torpor.core.errors import DataError
 from torpor.core.text import TextSpace
-from torpor.data.cut_texts import CutTexts
-from torpor.data.own import own_inputs
 from torpor.data.sets import DataSet
 from torpor.targets.base import Target
 
@@ -19,13 +17,18 @@ def source(target: Target, data_dir: Path | str | None, inputs: Path | str | Non
         UsageError: if the inputs do not fit the target.
         DataError: if there are no data, or a text of the user's cannot be sent.
     """
-    if inputs is not None:
+    if inputs is None:
+        data = target.data(None if data_dir is None else Path(data_dir))
+    else:
+        from torpor.data.own import own_inputs
+
         data = own_inputs(Path(inputs), target.space, letterbox=getattr(target, "letterbox", False))
-        if isinstance(target.space, TextSpace):
-            data = CutTexts(data, target.space)
-            for number, (text, _) in enumerate(data.samples("test"), 1):
-                if problem := target.space.problem(text):
-                    raise DataError(f"expected {problem} in text {number} of {inputs}; change or remove it")
+    if not isinstance(target.space, TextSpace):
         return data
-    data = target.data(None if data_dir is None else Path(data_dir))
-    return CutTexts(data, target.space) if isinstance(target.space, TextSpace) else data
+    from torpor.data.cut_texts import CutTexts
+
+    cut = CutTexts(data, target.space)
+    for number, (text, _) in enumerate(cut.samples("test") if inputs is not None else (), 1):
+        if problem := target.space.problem(text):
+            raise DataError(f"expected {problem} in text {number} of {inputs}; change or remove it")
+    return cut

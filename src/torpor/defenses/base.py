@@ -16,6 +16,8 @@ from torpor.data.sets import DataSet
 from torpor.defenses.settings import whole
 from torpor.targets.base import Target
 
+JOINT = "+"
+"""What stands between the names of defenses that are chained."""
 LEARNED = 200
 """Clean inputs that detectors learn from at most; of videos, frames."""
 

@@ -11,12 +11,9 @@ from torch import Tensor
 from torpor.attacks.base import Attack
 from torpor.core.errors import DataError, UsageError
 from torpor.data.sets import DataSet
-from torpor.defenses.base import LEARNED, Defense
+from torpor.defenses.base import JOINT, LEARNED, Defense
 from torpor.defenses.guard import Guard
 from torpor.targets.base import Target
-
-JOINT = "+"
-"""What stands between the names of defenses."""
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ from dataclasses import replace
 from torpor.core.errors import UsageError
 from torpor.core.options import typed
 from torpor.core.registry import Registry
-from torpor.defenses.base import Defense
-from torpor.defenses.chain import JOINT, Chain
+from torpor.defenses.base import JOINT, Defense
 
 DEFENSES: Registry[Defense] = Registry(
     "torpor.defenses",
@@ -59,6 +58,8 @@ def load_defense(name: str) -> Defense:
     True
     """
     if JOINT in name:
+        from torpor.defenses.chain import Chain
+
         return Chain(tuple(load_defense(part) for part in name.split(JOINT)))
     defense = _built(name)
     if _built(defense.name) != defense:  # rows are told from each other by the name
