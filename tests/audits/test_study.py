@@ -71,15 +71,15 @@ def test_tables_say_what_the_audit_says(data: Path, tmp_path: Path) -> None:
         heads = ("clean slowdown", "clean accuracy") if who == "clean" else (f"{who}: slowdown", f"{who}: accuracy")
         assert said[heads[0]].startswith(times(row["slowdown_mean"]))
         assert said[heads[1]] == percent(row["utility"])
-    dearer, right = result.caught["bit-depth:3+trace"]
+    costlier, right = result.caught["bit-depth:3+trace"]
     table_rows = records(tmp_path / "study" / "toy").to_pylist()
     free = [row for row in table_rows if row["attack"] == "deepsloth" and row["defense"] == "none"]
-    assert dearer == sum(row["slowdown"] > 1 for row in free) > 0
+    assert costlier == sum(row["slowdown"] > 1 for row in free) > 0
     kind = ("clean", "bit-depth:3+trace")
     wrong = next(row["rejected_rate"] for row in result.audit["summary"] if (row["attack"], row["defense"]) == kind)
     assert (
         by_defense["bit-depth:3+trace"]["balanced accuracy at 5 % FPR"]
-        == f"{percent((right + 1 - wrong) / 2)} ({dearer})"
+        == f"{percent((right + 1 - wrong) / 2)} ({costlier})"
     )
 
 
