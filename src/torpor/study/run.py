@@ -38,8 +38,8 @@ class Result:
     Attributes:
         case: what was run.
         audit: the content of ``audit.json``; None if it could not run.
-        caught: of each detector in front of the target, on how many inputs that a non-adaptive attacker made costlier, and
-            which share of them was rejected.
+        caught: of each detector in front of the target, on how many inputs that a non-adaptive attacker made
+            costlier, and which share of them was rejected.
         detectors: what :func:`~torpor.defenses.evaluation.evaluate_detectors` returned; None likewise.
         missing: what could not be run, with the reason: a defense, ``"detectors"`` on their own, or all (``""``), which
             beside an audit that was made before is the audit as it would be now.
@@ -159,7 +159,7 @@ def _audit(
 
 
 def _caught(audit: Audit) -> dict[str, tuple[int, float]]:
-    """Return for each input detector how many costlier inputs a non-adaptive attacker sent it, and the share rejected."""
+    """Return for each input detector how many costlier inputs non-adaptive attackers sent, and the share rejected."""
     found = {}
     attacked = [row for row in audit.summary if row["kind"] == "attack"]
     costs = audit.records(["sample", "cost", "cost_clean"], attacked[0]).to_pylist()
