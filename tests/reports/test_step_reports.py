@@ -227,11 +227,11 @@ def test_examples_without_outputs_are_refused(tmp_path: Path) -> None:
 
 def test_compare_shows_loops_where_targets_iterate(tmp_path: Path) -> None:
     from torpor.audits.read import read_audit
-    from torpor.cli.compare import METRICS, STEP_METRICS, side_by_side
+    from torpor.cli.compare import METRICS, side_by_side
 
     steps = read_audit(make_step_audit(tmp_path / "steps"))
     run = side_by_side([steps, steps])[0]["runs"][0]
-    assert set(run) == {"run", *METRICS, *STEP_METRICS}
+    assert set(run) == {"run", *METRICS, "i_loops_mean", "cap", "cap_hit_rate", "bleu"}
     assert run["cap"] == CAP
     exits = read_audit(make_audit(tmp_path / "exits"))
-    assert set(side_by_side([exits, exits])[0]["runs"][0]) == {"run", *METRICS}
+    assert set(side_by_side([exits, exits])[0]["runs"][0]) == {"run", *METRICS, "efficacy_step"}

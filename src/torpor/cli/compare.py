@@ -11,9 +11,8 @@ import typer
 if TYPE_CHECKING:
     from torpor.audits.read import Audit
 
-METRICS = ("slowdown_mean", "slowdown_p95", "slowdown_max", "headroom_mean", "efficacy_step", "utility")
-STEP_METRICS = ("i_loops_mean", "cap", "cap_hit_rate", "bleu")
-"""On top where a target iterates; the cap stands beside I-Loops, which depends on it."""
+METRICS = ("slowdown_mean", "slowdown_p95", "slowdown_max", "headroom_mean", "utility")
+"""Of every audit; what the families of its targets show on the console comes on top."""
 SCHEMA = "torpor.compare/1"
 
 
@@ -56,8 +55,8 @@ def side_by_side(audits: Sequence[Audit]) -> list[dict[str, Any]]:
     from torpor.audits.conditions import RowKey
     from torpor.audits.gate import scalar
 
-    loops = any(row.get("steps_mean") is not None for audit in audits for row in audit.summary)
-    metrics = METRICS + (STEP_METRICS if loops else ())
+    measures = (each for audit in audits for each in audit.measures if each.level == "row" and each.numeric)
+    metrics = tuple(dict.fromkeys((*METRICS, *(each.name for each in measures if each.on_console))))
     tables: list[dict[tuple[str, RowKey], Mapping[str, Any]]] = [
         {(audit.target["name"], RowKey.of(row)): row for row in audit.summary} for audit in audits
     ]
@@ -86,8 +85,8 @@ def _print(rows: Sequence[Mapping[str, Any]], runs: Sequence[str]) -> None:
     for name in ("target", "row", "run"):
         table.add_column(name, overflow="fold")
     runs_shown = [run for row in rows for run in row["runs"]]
-    known = [name for name in METRICS + STEP_METRICS if any(run.get(name) is not None for run in runs_shown)]
-    metrics = known if set(known) & set(STEP_METRICS) else METRICS
+    names = dict.fromkeys(name for run in runs_shown for name in run if name != "run")
+    metrics = [name for name in names if any(run[name] is not None for run in runs_shown)]
     for metric in metrics:
         table.add_column(metric.replace("_", "\n"), justify="right")
     for row in rows:

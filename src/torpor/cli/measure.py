@@ -46,4 +46,5 @@ def measure(
     if as_json:
         print_json(profile)
     else:
-        show(profile_table(printable_parts(profile)))
+        known = printable_parts(profile)
+        show(profile_table(known, system.family.profile_rows(known)))

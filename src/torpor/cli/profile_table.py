@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -9,26 +10,21 @@ from rich.table import Table
 from torpor.core.currency import symbol
 
 
-def profile_table(profile: dict[str, Any]) -> Table:
-    """Return a table of what :func:`torpor.audits.profile.clean_profile` found."""
+def profile_table(profile: Mapping[str, Any], own: Sequence[tuple[str, str]] = ()) -> Table:
+    """Return a table of what :func:`torpor.audits.profile.clean_profile` found.
+
+    Args:
+        profile: of a target.
+        own: names and values that its family puts first.
+    """
     table = Table(show_header=False, title=f"Clean cost of {profile['target']} on {profile['n']} samples")
-    if "rule" in profile:
-        table.add_row("exit rule", profile["rule"])
-        total = sum(profile["exit_histogram"])
-        shares = [f"{count / total:.1%}" for count in profile["exit_histogram"]]
-        table.add_row("leave at exit", ", ".join(f"{k}: {share}" for k, share in enumerate(shares)))
-        table.add_row("early-exit efficacy", f"{profile['efficacy_step']:.4f} (1 - mean cost)")
-        table.add_row("", f"{profile['efficacy_eec']:.4f} (trapezoid, as in DeepSloth)")
+    for name, value in own:
+        table.add_row(name, value)
     unit = symbol(profile["currency"])
     for name in ("mean", "p50", "p99", "p999", "max", "static"):
         share = profile[f"cost_{name}"] / profile["cost_static"]
         label = {"static": f"{unit}, static bound", "p999": f"{unit}, benign p99.9"}.get(name, f"{unit}, {name}")
         table.add_row(label, f"{profile[f'cost_{name}']:,.0f} ({share:.1%} of the bound)")
-    if "steps_mean" in profile:
-        steps = ", ".join(f"{name} {profile[f'steps_{name}']:.4g}" for name in ("mean", "p50", "p99", "max"))
-        table.add_row("decoder steps", f"{steps}; cap {profile['cap']}, hit by {profile['cap_hit_rate']:.1%}")
-    for unit, count in profile.get("units_mean", {}).items():
-        table.add_row(f"{unit}, mean", f"{count:,.1f}")
     if profile["cut_n"]:
         table.add_row("inputs cut", f"{profile['cut_n']} of {profile['n']} are longer than the target reads")
     if profile["utility"] is not None:

@@ -71,7 +71,14 @@ OBJECTS: tuple[Measure, ...] = (
         dtype=dict,
     ),
     _key("stage_cost_mean", dimension="object", title="stages", help="Mean cost of each stage.", dtype=dict),
-    _key("kept_mean", dimension="count", title="objects", help="Mean objects handed downstream.", better="low"),
+    _key(
+        "kept_mean",
+        dimension="count",
+        title="objects",
+        help="Mean objects handed downstream.",
+        better="low",
+        on_console=True,
+    ),
     _key("kept_clean_mean", dimension="count", title="clean objects", help="The same of the clean inputs."),
     _key(
         "clean_recall_mean",
@@ -80,10 +87,15 @@ OBJECTS: tuple[Measure, ...] = (
         help="Mean share of the clean input's objects that are still found, with their class and an IoU of 0.5.",
         better="high",
         null=_NOTHING,
+        on_console=True,
     ),
-    _score("map50", title="mAP@.5", help="mAP at IoU 0.5 against the ground truth, as COCO defines it."),
+    _score(
+        "map50", title="mAP@.5", help="mAP at IoU 0.5 against the ground truth, as COCO defines it.", on_console=True
+    ),
     _score("map", title="mAP@[.5:.95]", help="Its mean over IoU 0.5 to 0.95."),
-    _score("mota", title="MOTA", help="MOTA over all videos against the ground truth, whatever the class."),
+    _score(
+        "mota", title="MOTA", help="MOTA over all videos against the ground truth, whatever the class.", on_console=True
+    ),
     _score("idf1", title="IDF1", help="IDF1 likewise."),
     *(_reason(f"{key}_reason", title=f"{key}: why not") for key in ("map50", "map", "mota", "idf1")),
 )

@@ -63,6 +63,10 @@ class CandidateFamily(Family[Any]):
         keeps = target.offers("buffer") and target.buffer > 0
         return (*self.default_attacks, "slowtrack") if keeps else self.default_attacks
 
+    def profile_rows(self, profile: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """See :meth:`Family.profile_rows`."""
+        return [(f"{unit}, mean", f"{count:,.1f}") for unit, count in profile["units_mean"].items()]
+
     def blank(self, target: Any, count: int) -> Samples:  # noqa: ANN401
         """Return no objects, followed by no track."""
         numbers = torch.zeros(0, dtype=torch.int64)

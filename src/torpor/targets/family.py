@@ -117,6 +117,11 @@ class Family(ABC, Generic[TargetT]):
         """
         return {}
 
+    def profile_rows(self, profile: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """Return what :meth:`profile` found as names and values, in words; by default each number under its name."""
+        names = {each.name: each.title for each in self.measures if each.level == "row"}
+        return [(names[key], f"{value:,.4g}") for key, value in profile.items() if key in names and value is not None]
+
     def blank(self, target: TargetT, count: int) -> Samples:
         """Return the outputs of ``count`` inputs that a detector rejected before the target ran.
 

@@ -71,6 +71,17 @@ class EarlyExitFamily(GateFamily):
             "efficacy_eec": efficacy_eec(taken, costs),
         }
 
+    def profile_rows(self, profile: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """See :meth:`Family.profile_rows`."""
+        total = sum(profile["exit_histogram"])
+        shares = [f"{place}: {count / total:.1%}" for place, count in enumerate(profile["exit_histogram"])]
+        return [
+            ("exit rule", profile["rule"]),
+            ("leave at exit", ", ".join(shares)),
+            ("early-exit efficacy", f"{profile['efficacy_step']:.4f} (1 - mean cost)"),
+            ("", f"{profile['efficacy_eec']:.4f} (trapezoid, as in DeepSloth)"),
+        ]
+
     def traits(self, target: Any, signals: GateSignals) -> Tensor:  # noqa: ANN401 - any target that exits early
         """See :func:`~torpor.targets.exit_traits.of_exits`."""
         return of_exits(signals, target.exits(signals.work), len(target.exit_costs))

@@ -109,6 +109,11 @@ class StepFamily(Family[Any]):
             "cap_hit_rate": sum(output.capped for output in outputs) / len(work),
         }
 
+    def profile_rows(self, profile: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """See :meth:`Family.profile_rows`."""
+        steps = ", ".join(f"{name} {profile[f'steps_{name}']:.4g}" for name in ("mean", "p50", "p99", "max"))
+        return [("decoder steps", f"{steps}; cap {profile['cap']}, hit by {profile['cap_hit_rate']:.1%}")]
+
     def blank(self, target: Any, count: int) -> Samples:  # noqa: ANN401
         """Return no text."""
         return tuple(Generation((), "", capped=False) for _ in range(count))

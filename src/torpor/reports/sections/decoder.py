@@ -67,7 +67,8 @@ class DecoderSection(Section):
             Column("cap hits", "share of outputs that the cap ended", "cap_hit_rate", percent),
             Column("corpus BLEU", "all outputs together, 0 to 100", "bleu", "{:.1f}".format, optional=True),
             Column("corpus chrF", "all outputs together, 0 to 100", "chrf", "{:.1f}".format, optional=True),
-            *super().main_columns(),
+            Column(self.utility, "mean over samples", "utility", percent, optional=True),
+            Column("agreement", "share of outputs that equal the clean one", "agreement", percent),
         ]
 
     def parts(self) -> list[Part]:
