@@ -111,18 +111,18 @@ CASES = (
 
 def inputs_of(target: Target, count: int, seed: int, *, calm: bool = False) -> Samples:
     """Return random inputs; ``calm`` ones are dark pictures, short texts."""
-    chance = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     space = target.space
     if isinstance(space, TextSpace):
-        lengths = torch.randint(1, 8 if calm else 40, (count,), generator=chance).tolist()
-        rows = [torch.randint(len(CHARACTERS) - 1, (length,), generator=chance).tolist() for length in lengths]
+        lengths = torch.randint(1, 8 if calm else 40, (count,), generator=rng).tolist()
+        rows = [torch.randint(len(CHARACTERS) - 1, (length,), generator=rng).tolist() for length in lengths]
         return tuple("".join(CHARACTERS[place] for place in row) for row in rows)
     assert isinstance(space, DenseSpace)
     cells = [*space.shape[:-2], *(-(-side // 4) for side in space.shape[-2:])]
-    means, spread = torch.rand(2, count, *[1] * len(cells), generator=chance) * (0.4 if calm else 1.0)
-    coarse = means + spread * (torch.rand(count, *cells, generator=chance) - 0.5)  # a cell of toys is 4 pixels wide
+    means, spread = torch.rand(2, count, *[1] * len(cells), generator=rng) * (0.4 if calm else 1.0)
+    coarse = means + spread * (torch.rand(count, *cells, generator=rng) - 0.5)  # a cell of toys is 4 pixels wide
     whole = coarse.repeat_interleave(4, -1).repeat_interleave(4, -2)[..., : space.shape[-2], : space.shape[-1]]
-    found: Tensor = space.snap(whole + 0.1 * (torch.rand(whole.shape, generator=chance) - 0.5))
+    found: Tensor = space.snap(whole + 0.1 * (torch.rand(whole.shape, generator=rng) - 0.5))
     return found
 
 

@@ -75,15 +75,15 @@ def torchvision() -> Suppress:
 
 def proposals(count: int, *, crowded: bool) -> tuple[Tensor, Tensor]:
     """Return boxes and scores: forty to an object, as of a clean picture, or all apart, as attacks want them."""
-    chance = torch.Generator().manual_seed(0)
-    scores = 1 - torch.rand(count, generator=chance)
+    rng = torch.Generator().manual_seed(0)
+    scores = 1 - torch.rand(count, generator=rng)
     if not crowded:
         corner = torch.stack([torch.arange(count) % 100, torch.arange(count) // 100], 1) * 8.0
         return torch.cat([corner, corner + 6], 1), scores
-    objects = torch.rand(count // 40, 2, generator=chance) * 600
-    corner = objects[torch.randint(len(objects), (count,), generator=chance)]
-    corner = corner + 3 * torch.randn(count, 2, generator=chance)
-    return torch.cat([corner, corner + 40 + 3 * torch.randn(count, 2, generator=chance)], 1), scores
+    objects = torch.rand(count // 40, 2, generator=rng) * 600
+    corner = objects[torch.randint(len(objects), (count,), generator=rng)]
+    corner = corner + 3 * torch.randn(count, 2, generator=rng)
+    return torch.cat([corner, corner + 40 + 3 * torch.randn(count, 2, generator=rng)], 1), scores
 
 
 def suppression(count: int, name: str, plain: Suppress, options: Options, *, crowded: bool, rounds: int = 9) -> Row:

@@ -33,14 +33,14 @@ class Squares(DataSet):
     def samples(self, split: str) -> Iterator[tuple[Tensor, Objects]]:
         """Yield ``(picture uint8 [1, 32, 32], what is in it)``."""
         for number in range(SIZES[split]):
-            chance = torch.Generator().manual_seed(1000 * SPLITS.index(split) + number)
-            picture = torch.randint(90, 166, (1, SIDE, SIDE), generator=chance, dtype=torch.uint8)
-            count = int(torch.randint(1, 4, (), generator=chance))
-            quarters = torch.randperm(4, generator=chance)[:count]  # of the picture: objects do not overlap
-            sides = torch.randint(6, 11, (count, 1), generator=chance)
+            rng = torch.Generator().manual_seed(1000 * SPLITS.index(split) + number)
+            picture = torch.randint(90, 166, (1, SIDE, SIDE), generator=rng, dtype=torch.uint8)
+            count = int(torch.randint(1, 4, (), generator=rng))
+            quarters = torch.randperm(4, generator=rng)[:count]  # of the picture: objects do not overlap
+            sides = torch.randint(6, 11, (count, 1), generator=rng)
             corners = torch.stack([quarters % 2, quarters // 2], 1) * (SIDE // 2)
-            corners += torch.randint(0, SIDE // 2 - 10, (count, 2), generator=chance)
-            labels = torch.randint(0, 2, (count,), generator=chance)
+            corners += torch.randint(0, SIDE // 2 - 10, (count, 2), generator=rng)
+            labels = torch.randint(0, 2, (count,), generator=rng)
             for (left, top), side, label in zip(
                 corners.tolist(), sides.flatten().tolist(), labels.tolist(), strict=True
             ):

@@ -67,9 +67,9 @@ def images(target: GateTarget, count: int, seed: int = 5) -> tuple[Tensor, Tenso
     if target.name == "sdn-digits":
         batch = Digits().load("test", count)
         return to_unit(batch.inputs), batch.references
-    chance = torch.Generator().manual_seed(seed)
-    mean = torch.rand(count, 1, 1, 1, generator=chance)
-    noise = 0.3 * (torch.rand(count, *target.space.shape, generator=chance) - 0.5)
+    rng = torch.Generator().manual_seed(seed)
+    mean = torch.rand(count, 1, 1, 1, generator=rng)
+    noise = 0.3 * (torch.rand(count, *target.space.shape, generator=rng) - 0.5)
     return target.space.snap(mean + noise), torch.arange(count) % 2
 
 

@@ -131,6 +131,6 @@ CANDIDATE_TARGETS: dict[str, Callable[[], CandidateTarget]] = {
 def inputs_of(target: CandidateTarget, *, other: bool = False) -> Tensor:
     """Return four inputs, or others to fit on, of which the first are dark and the last bright; frames differ."""
     assert isinstance(target.space, DenseSpace)
-    chance = torch.Generator().manual_seed(7 if other else 1)
+    rng = torch.Generator().manual_seed(7 if other else 1)
     means = torch.linspace(0.05, 0.45, 4).view(-1, *[1] * len(target.space.shape))
-    return target.space.snap(means + 0.4 * (torch.rand(4, *target.space.shape, generator=chance) - 0.5))
+    return target.space.snap(means + 0.4 * (torch.rand(4, *target.space.shape, generator=rng) - 0.5))

@@ -125,6 +125,6 @@ SKIP_TARGETS: dict[str, Callable[[], SkipWindows]] = {"nested": nested, "torn": 
 
 def images_of(target: SkipWindows, count: int = 12) -> Tensor:
     """Return images of every brightness, each with some noise."""
-    chance = torch.Generator().manual_seed(4)
+    rng = torch.Generator().manual_seed(4)
     means = torch.linspace(0.05, 0.95, count).view(-1, 1, 1, 1)
-    return target.space.snap(means + 0.1 * (torch.rand(count, *target.space.shape, generator=chance) - 0.5))
+    return target.space.snap(means + 0.1 * (torch.rand(count, *target.space.shape, generator=rng) - 0.5))

@@ -80,7 +80,7 @@ def inputs_of(target: StepTarget, *, other: bool = False) -> Samples:
     """Return eight inputs, or others to fit on; the first picture is black and the second one has saturated pixels."""
     if not isinstance(target.space, DenseSpace):
         return OTHER_TEXTS if other else TEXTS
-    chance = torch.Generator().manual_seed(7 if other else 1)
+    rng = torch.Generator().manual_seed(7 if other else 1)
     means = torch.linspace(-0.1, 0.8, 8).view(-1, *[1] * len(target.space.shape))
-    noise = torch.rand(8, *target.space.shape, generator=chance) - 0.5
+    noise = torch.rand(8, *target.space.shape, generator=rng) - 0.5
     return target.space.snap(means + 0.2 * noise)

@@ -24,9 +24,9 @@ from torpor.targets.toy_boxes import LampTarget, lit
 
 def pictures(mean: float, spread: float, seed: int, *, count: int = 3, height: int = 16, width: int = 24) -> Tensor:
     """Return pictures whose cells differ in brightness by ``spread``."""
-    chance = torch.Generator().manual_seed(seed)
-    cells = mean + spread * (torch.rand(count, 1, height // 4, width // 4, generator=chance) - 0.5)
-    noise = 0.1 * (torch.rand(count, 1, height, width, generator=chance) - 0.5)
+    rng = torch.Generator().manual_seed(seed)
+    cells = mean + spread * (torch.rand(count, 1, height // 4, width // 4, generator=rng) - 0.5)
+    noise = 0.1 * (torch.rand(count, 1, height, width, generator=rng) - 0.5)
     return LampTarget(height, width).space.snap(cells.repeat_interleave(4, 2).repeat_interleave(4, 3) + noise)
 
 

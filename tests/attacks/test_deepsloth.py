@@ -60,8 +60,8 @@ def test_defaults_are_those_of_the_paper() -> None:
 
 @given(st.integers(0, 1000), st.integers(1, 5), st.integers(2, 6), st.integers(2, 12), st.floats(0.1, 30))
 def test_the_objective_is_the_papers(seed: int, count: int, exits: int, classes: int, scale: float) -> None:
-    chance = torch.Generator().manual_seed(seed)
-    logits = scale * torch.randn(count, exits, classes, generator=chance, dtype=torch.float64)
+    rng = torch.Generator().manual_seed(seed)
+    logits = scale * torch.randn(count, exits, classes, generator=rng, dtype=torch.float64)
     each = -log_softmax(logits.numpy())[:, :-1].mean(-1) - math.log(classes)
     labels = torch.zeros(count, dtype=torch.int64)
     losses = UniformExits()(signals_of(logits), labels)

@@ -312,9 +312,9 @@ def test_targets_without_embeddings_are_refused() -> None:
 
 @given(st.integers(0, 1000))
 def test_first_order_changes_are_those_of_a_linear_loss(seed: int) -> None:
-    chance = torch.Generator().manual_seed(seed)
-    matrix, rows = torch.randn(5, 3, generator=chance), torch.randn(2, 3, generator=chance)
-    ids = torch.randint(5, (2,), generator=chance)
+    rng = torch.Generator().manual_seed(seed)
+    matrix, rows = torch.randn(5, 3, generator=rng), torch.randn(2, 3, generator=rng)
+    ids = torch.randint(5, (2,), generator=rng)
     allowed = torch.tensor([True, True, False, True, True])
     changes = first_order(TokenGradient(ids, rows, 0.0), matrix, allowed)
     for place in range(2):

@@ -88,9 +88,9 @@ def test_the_reading_with_the_longest_real_answer_is_kept(monkeypatch: pytest.Mo
 
 def test_the_loss_is_the_papers() -> None:
     target = ToyText()
-    chance = torch.Generator().manual_seed(0)
-    scores = torch.randn(6, target.codec.size, generator=chance)
-    soft = (3 * torch.randn(6, target.codec.size, generator=chance)).softmax(-1)
+    rng = torch.Generator().manual_seed(0)
+    scores = torch.randn(6, target.codec.size, generator=rng)
+    soft = (3 * torch.randn(6, target.codec.size, generator=rng)).softmax(-1)
     embeddings = soft @ target.embedding_matrix()
     predicted = target.soft_logits(embeddings[None])[0].softmax(-1)
     mimicry = sum(-(scores[t + 1].softmax(-1) * predicted[t].log()).sum() for t in range(5)) / 5

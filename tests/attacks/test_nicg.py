@@ -131,11 +131,11 @@ def test_saturated_pixels_give_no_nan() -> None:
 
 
 def test_reparametrization_and_penalty_follow_the_chain_rule() -> None:
-    chance = torch.Generator().manual_seed(0)
-    clean = 0.1 + 0.8 * torch.rand(2, 1, 3, 3, generator=chance, dtype=torch.float64)
-    values = Tanh().values(clean) + 0.3 * torch.randn(clean.shape, generator=chance, dtype=torch.float64)
+    rng = torch.Generator().manual_seed(0)
+    clean = 0.1 + 0.8 * torch.rand(2, 1, 3, 3, generator=rng, dtype=torch.float64)
+    values = Tanh().values(clean) + 0.3 * torch.randn(clean.shape, generator=rng, dtype=torch.float64)
     attack = NICGSlowDown(norm="L2", eps=0.05)
-    slope = torch.randn(clean.shape, generator=chance, dtype=torch.float64)
+    slope = torch.randn(clean.shape, generator=rng, dtype=torch.float64)
 
     def total(values: Tensor) -> Tensor:
         images = (values.tanh() + 1) / 2

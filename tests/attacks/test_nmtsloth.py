@@ -67,9 +67,9 @@ def test_characters_change_where_the_token_matters() -> None:
 
 @given(st.integers(0, 1000), st.booleans())
 def test_the_loss_is_the_papers(seed: int, chosen: bool) -> None:
-    chance = torch.Generator().manual_seed(seed)
-    logits = 2 * torch.randn(2, 5, 7, generator=chance, dtype=torch.float64)
-    ids = torch.randint(1, 7, (2, 5), generator=chance)
+    rng = torch.Generator().manual_seed(seed)
+    logits = 2 * torch.randn(2, 5, 7, generator=rng, dtype=torch.float64)
+    ids = torch.randint(1, 7, (2, 5), generator=rng)
     ids[0, 2] = 0
     mask = torch.tensor([[True, True, True, False, False], [True] * 5])
     losses = LateEnd(chosen=chosen)(StepSignals(logits, ids, mask, (0,), WORK))

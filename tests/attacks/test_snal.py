@@ -46,8 +46,8 @@ def test_tiles_lie_where_their_cell_is(height: int, width: int) -> None:
 def test_cells_get_tiles_of_their_own() -> None:
     patches = torch.rand(50, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     tiles = Tiles(patches, torch.rand(1, 1, 20, 30, generator=torch.Generator().manual_seed(1)), 5)
-    chance = torch.rand(1, 25, 8, generator=torch.Generator().manual_seed(2))
-    drawn = tiles.draw(chance)[0]
+    uniform = torch.rand(1, 25, 8, generator=torch.Generator().manual_seed(2))
+    drawn = tiles.draw(uniform)[0]
     distances = (drawn.unsqueeze(0) - drawn.unsqueeze(1)).abs().flatten(2).amax(2)
     assert (distances + torch.eye(25) > 0.01).all()
 
@@ -59,8 +59,8 @@ def test_objects_are_counted_in_their_cell() -> None:
 
 
 def test_matched_tiles_have_the_mean_and_contrast_of_what_they_cover() -> None:
-    chance = torch.Generator().manual_seed(0)
-    tiles, ground = torch.rand(2, 3, 5, 6, generator=chance), 0.4 + 0.1 * torch.rand(2, 3, 5, 6, generator=chance)
+    rng = torch.Generator().manual_seed(0)
+    tiles, ground = torch.rand(2, 3, 5, 6, generator=rng), 0.4 + 0.1 * torch.rand(2, 3, 5, 6, generator=rng)
     found = matched(tiles, ground)
     assert torch.allclose(found.mean((2, 3)), ground.mean((2, 3)), atol=1e-5)
     assert torch.allclose(found.std((2, 3)), ground.std((2, 3)), atol=1e-4)

@@ -21,9 +21,9 @@ RADII = {"Linf": st.floats(1 / 255, 0.5), "L2": st.floats(0.05, 3), "L1": st.flo
 def deltas(draw: st.DrawFn, norm: str) -> tuple[Ball, Tensor, float]:
     """Draw a ball, a few perturbations of different sizes, and a radius."""
     seed, side = draw(st.integers(0, 2**31)), draw(st.integers(2, 7))
-    chance = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     scale = torch.tensor(draw(st.lists(st.floats(1e-3, 2), min_size=3, max_size=3))).view(3, 1, 1, 1)
-    return BALLS[norm], scale * torch.randn(3, 2, side, side + 1, generator=chance), draw(RADII[norm])
+    return BALLS[norm], scale * torch.randn(3, 2, side, side + 1, generator=rng), draw(RADII[norm])
 
 
 def nearest(norm: str, point: NDArray[np.float64], radius: float) -> NDArray[np.float64]:

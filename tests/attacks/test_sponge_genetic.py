@@ -50,12 +50,12 @@ def test_short_texts_mutate_too(genes: int) -> None:
 
 
 def test_the_pool_does_not_draw_to_the_middle_of_the_alphabet() -> None:
-    chance = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     letters, genes, pool = 1000, 50, 50
-    genomes = [tuple(row) for row in torch.randint(letters, (pool, genes), generator=chance).tolist()]
+    genomes = [tuple(row) for row in torch.randint(letters, (pool, genes), generator=rng).tolist()]
     for _ in range(50):
-        order = torch.randperm(pool, generator=chance).tolist()  # nothing is fitter than anything else
-        genomes = breed([genomes[place] for place in order], [1.0] * pool, letters, chance)
+        order = torch.randperm(pool, generator=rng).tolist()  # nothing is fitter than anything else
+        genomes = breed([genomes[place] for place in order], [1.0] * pool, letters, rng)
         assert len(set(genomes)) == pool
     assert (torch.tensor(genomes) / letters).std().item() > 0.25  # 0.289 at first
 

@@ -89,8 +89,8 @@ def test_photos_of_objects_join_the_digits() -> None:
 
 
 def test_a_view_pans_over_its_photo() -> None:
-    chance = np.random.default_rng(3)
-    view = View("train", 20, 30, chance, pan=8)
+    rng = np.random.default_rng(3)
+    view = View("train", 20, 30, rng, pan=8)
     first, last = view.at(0), view.at(1)
     assert first.shape == (3, 20, 30)
     assert not np.array_equal(first, last)

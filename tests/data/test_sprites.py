@@ -102,9 +102,9 @@ def test_boxes_agree_with_sets_of_pixels(placed: list[tuple[int, int, int, int]]
 
 
 def test_digits_are_legible_ink_in_color() -> None:
-    chance, digits = np.random.default_rng(0), Digits().load("test")
+    rng, digits = np.random.default_rng(0), Digits().load("test")
     for _ in range(50):
-        drawn = draw_sprite("test", None, chance)
+        drawn = draw_sprite("test", None, rng)
         side = len(drawn.opacity)
         assert DIGIT_SIDES[0] <= side <= DIGIT_SIDES[1]
         assert drawn.label == digits.references[drawn.source]
@@ -115,8 +115,8 @@ def test_digits_are_legible_ink_in_color() -> None:
 
 
 def test_photos_keep_their_pixels_and_come_after_the_digits() -> None:
-    chance = np.random.default_rng(1)
-    drawn = [draw_sprite("test", PHOTOS, chance) for _ in range(60)]
+    rng = np.random.default_rng(1)
+    drawn = [draw_sprite("test", PHOTOS, rng) for _ in range(60)]
     photos = [each for each in drawn if each.label >= 10]
     assert 15 < len(photos) < 45
     assert {each.label for each in photos} == {11, 14, 19}

@@ -59,9 +59,9 @@ CASES = [
 def inputs_of(target: Target, count: int, seed: int, *, costly: bool = False) -> Samples:
     """Return cheap inputs, or costly ones: dark or half-bright pictures, words or words and digits."""
     if not isinstance(target.space, DenseSpace):
-        chance = random.Random(seed)
-        texts = (" ".join(chance.choices(WORDS, k=6)) for _ in range(count))
-        return tuple(f"{text} 9{chance.randrange(10, 99)}" if costly else text for text in texts)
+        rng = random.Random(seed)
+        texts = (" ".join(rng.choices(WORDS, k=6)) for _ in range(count))
+        return tuple(f"{text} 9{rng.randrange(10, 99)}" if costly else text for text in texts)
     draws = torch.Generator().manual_seed(seed)
     low, high = (0.47, 0.53) if costly else (0.05, 0.2)
     means = low + (high - low) * torch.rand(count, *[1] * len(target.space.shape), generator=draws)

@@ -30,10 +30,10 @@ from torpor.targets.toy_text import ToyText
 
 @pytest.mark.parametrize("counts", [(40, 40), (60, 15)])
 def test_models_are_those_of_scikit_learn(counts: tuple[int, int]) -> None:
-    chance = torch.Generator().manual_seed(0)
-    clean = torch.randn(counts[0], 7, generator=chance) * torch.arange(1, 8)
-    attacked = torch.randn(counts[1], 7, generator=chance) + 0.7
-    new = torch.randn(50, 7, generator=chance)
+    rng = torch.Generator().manual_seed(0)
+    clean = torch.randn(counts[0], 7, generator=rng) * torch.arange(1, 8)
+    attacked = torch.randn(counts[1], 7, generator=rng) + 0.7
+    new = torch.randn(50, 7, generator=rng)
     features = torch.cat([clean, attacked]).double().numpy()
     labels = np.repeat([0, 1], counts)
     weight = None if counts[0] == counts[1] else "balanced"
@@ -117,8 +117,8 @@ def test_a_trace_costs_less_than_a_percent_of_zoo_targets(digits_target: EarlyEx
     for target in (digits_target, load_target("captioner-scenes-gru"), load_target("detector-scenes")):
         blank = torch.zeros(1, *target.space.shape)  # type: ignore[attr-defined]
         width = read(target, target.signals(blank)).shape[1]
-        chance = torch.Generator().manual_seed(0)
-        clean, attacked, others = (torch.rand(20, *blank.shape[1:], generator=chance) for _ in range(3))
+        rng = torch.Generator().manual_seed(0)
+        clean, attacked, others = (torch.rand(20, *blank.shape[1:], generator=rng) for _ in range(3))
         detector = Trace().fit(target, clean, attacked, others)
         assert 0 < 2 * width <= detector.flops(target) < 0.01 * target.prices.cost(target.least_work()).item()
 

@@ -49,9 +49,9 @@ def pictures(target: EarlyExitTarget, count: int = 60) -> Tensor:
 
 
 def test_temperatures_are_those_of_least_likelihood_loss() -> None:
-    chance = torch.Generator().manual_seed(0)
-    logits, scale = torch.randn(500, 3, 4, generator=chance, dtype=torch.float64), torch.tensor([0.5, 1.0, 3.0])
-    labels = logits[:, 0].softmax(-1).multinomial(1, generator=chance).squeeze(1)
+    rng = torch.Generator().manual_seed(0)
+    logits, scale = torch.randn(500, 3, 4, generator=rng, dtype=torch.float64), torch.tensor([0.5, 1.0, 3.0])
+    labels = logits[:, 0].softmax(-1).multinomial(1, generator=rng).squeeze(1)
     logits = torch.stack([logits[:, 0] * each for each in scale], 1)
     found = fit_temperatures(logits, labels)
     for k, temperature in enumerate(found.tolist()):

@@ -20,22 +20,22 @@ from torpor.metrics.detection import IOUS, average_precision, mean_average_preci
 Pair = tuple[list[Objects], list[Objects]]
 
 
-def objects(count: int, classes: int, chance: torch.Generator, *, scored: bool) -> Objects:
+def objects(count: int, classes: int, rng: torch.Generator, *, scored: bool) -> Objects:
     """Draw boxes of whole pixels, which all overlap much, and scores of which many are equal."""
-    corner = torch.randint(0, 4, (count, 2), generator=chance)
-    side = torch.randint(1, 8, (count, 2), generator=chance)
-    labels = torch.randint(0, classes, (count,), generator=chance)
-    scores = torch.randint(1, 9, (count,), generator=chance).sort(descending=True).values / 9 if scored else None
+    corner = torch.randint(0, 4, (count, 2), generator=rng)
+    side = torch.randint(1, 8, (count, 2), generator=rng)
+    labels = torch.randint(0, classes, (count,), generator=rng)
+    scores = torch.randint(1, 9, (count,), generator=rng).sort(descending=True).values / 9 if scored else None
     return Objects(torch.cat([corner, corner + side], 1).float(), labels, scores)
 
 
 @st.composite
 def sets(draw: st.DrawFn) -> Pair:
-    chance = torch.Generator().manual_seed(draw(st.integers(0, 2**20)))
+    rng = torch.Generator().manual_seed(draw(st.integers(0, 2**20)))
     classes = draw(st.integers(1, 3))
     sizes = draw(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 6)), min_size=1, max_size=5))
-    found = [objects(count, classes, chance, scored=True) for count, _ in sizes]
-    return found, [objects(count, classes, chance, scored=False) for _, count in sizes]
+    found = [objects(count, classes, rng, scored=True) for count, _ in sizes]
+    return found, [objects(count, classes, rng, scored=False) for _, count in sizes]
 
 
 def rows(pictures: Sequence[Objects]) -> list[dict[str, Any]]:

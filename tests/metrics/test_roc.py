@@ -41,16 +41,16 @@ def test_a_threshold_keeps_its_promise_where_it_was_calibrated(clean: list[float
 
 
 def test_new_inputs_are_flagged_as_often_as_promised() -> None:
-    chance = np.random.default_rng(0)
-    rates = [flagged(row[99:], threshold_at(row[:99], 0.05)) for row in chance.normal(size=(2000, 199))]
+    rng = np.random.default_rng(0)
+    rates = [flagged(row[99:], threshold_at(row[:99], 0.05)) for row in rng.normal(size=(2000, 199))]
     assert np.mean(rates) == pytest.approx(0.05, abs=0.003)
 
 
 def test_the_interval_of_an_area_covers_it() -> None:
-    chance = np.random.default_rng(1)
+    rng = np.random.default_rng(1)
     hits = 0
     for _ in range(100):
-        low, high = auroc_ci95(chance.normal(size=60), 1 + chance.normal(size=60), resamples=200)
+        low, high = auroc_ci95(rng.normal(size=60), 1 + rng.normal(size=60), resamples=200)
         hits += low <= 0.7602 <= high  # Phi(1 / sqrt 2)
     assert hits >= 85
 

@@ -61,19 +61,19 @@ def compare(found: Frames, true: Frames) -> TrackingScores:
 @st.composite
 def videos(draw: st.DrawFn) -> tuple[Frames, Frames]:
     """Draw objects that move a little, and tracks that follow them, swap, leave and come, all close together."""
-    chance = torch.Generator().manual_seed(draw(st.integers(0, 2**20)))
+    rng = torch.Generator().manual_seed(draw(st.integers(0, 2**20)))
     frames, count = draw(st.integers(1, 8)), draw(st.integers(0, 5))
-    place = torch.rand(count, 2, generator=chance) * 8
+    place = torch.rand(count, 2, generator=rng) * 8
     found, true = [], []
     for _ in range(frames):
-        place = place + torch.randn(count, 2, generator=chance)
-        boxes = torch.cat([place, place + 6 + torch.rand(count, 2, generator=chance)], 1)
-        here = torch.rand(count, generator=chance) < 0.8
+        place = place + torch.randn(count, 2, generator=rng)
+        boxes = torch.cat([place, place + 6 + torch.rand(count, 2, generator=rng)], 1)
+        here = torch.rand(count, generator=rng) < 0.8
         true.append(Objects(boxes[here], torch.zeros(int(here.sum()), dtype=torch.int64), ids=here.nonzero().flatten()))
-        seen = torch.rand(count, generator=chance) < 0.8
-        near = boxes[seen] + torch.randn(int(seen.sum()), 4, generator=chance) * 0.8
-        numbers = torch.randperm(count + 2, generator=chance)[: len(near)]
-        if torch.rand(1, generator=chance) < 0.7:
+        seen = torch.rand(count, generator=rng) < 0.8
+        near = boxes[seen] + torch.randn(int(seen.sum()), 4, generator=rng) * 0.8
+        numbers = torch.randperm(count + 2, generator=rng)[: len(near)]
+        if torch.rand(1, generator=rng) < 0.7:
             numbers = seen.nonzero().flatten()
         found.append(Objects(near, torch.zeros(len(near), dtype=torch.int64), ids=numbers))
     return tuple(found), tuple(true)

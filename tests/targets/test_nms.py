@@ -52,10 +52,10 @@ def pairs_of(scores: Tensor, nms: NMS) -> list[tuple[int, int]]:
 def proposals(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
     """Draw boxes that overlap much, some without area, and scores of which many are equal."""
     count, classes = draw(st.integers(0, 40)), draw(st.integers(1, 3))
-    chance = torch.Generator().manual_seed(draw(st.integers(0, 2**20)))
-    corner = torch.randint(0, 6, (count, 2), generator=chance)
-    side = torch.randint(0, 5, (count, 2), generator=chance)
-    scores = torch.randint(0, 12, (count, classes), generator=chance) / 11
+    rng = torch.Generator().manual_seed(draw(st.integers(0, 2**20)))
+    corner = torch.randint(0, 6, (count, 2), generator=rng)
+    side = torch.randint(0, 5, (count, 2), generator=rng)
+    scores = torch.randint(0, 12, (count, classes), generator=rng) / 11
     return torch.cat([corner, corner + side], 1).to(torch.float32), scores
 
 
@@ -154,9 +154,9 @@ def test_some_boxes_reach_the_static_bound(count: int, classes: int, nms: NMS) -
 @settings(max_examples=60)
 @given(st.integers(0, 2**20), st.sampled_from([2.0, 30.0, 1e30]), st.sampled_from([0.0, 0.1, 1 / 3, 0.45, 0.9]))
 def test_overlaps_are_those_of_torch_to_the_bit(seed: int, spread: float, iou: float) -> None:
-    chance = torch.Generator().manual_seed(seed)
-    corner = torch.rand(40, 2, generator=chance) * spread
-    boxes = torch.cat([corner, corner + 4 * torch.rand(40, 2, generator=chance) - 0.5], 1)
+    rng = torch.Generator().manual_seed(seed)
+    corner = torch.rand(40, 2, generator=rng) * spread
+    boxes = torch.cat([corner, corner + 4 * torch.rand(40, 2, generator=rng) - 0.5], 1)
     expected = box_iou(boxes, boxes[:9]) > iou
     assert overlap_more(boxes.numpy().T, boxes[:9].numpy().T, iou).tolist() == expected.tolist()
 

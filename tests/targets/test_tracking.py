@@ -34,8 +34,8 @@ def film(*lit: str, bright: float = BRIGHT) -> Tensor:
 
 def noise(target: TrackerTarget, count: int, seed: int = 0) -> Tensor:
     """Return videos of which each cell is bright in some frames."""
-    chance = torch.Generator().manual_seed(seed)
-    cells = torch.rand(count, target.frames, 1, 2, 3, generator=chance)
+    rng = torch.Generator().manual_seed(seed)
+    cells = torch.rand(count, target.frames, 1, 2, 3, generator=rng)
     return target.space.snap(cells.repeat_interleave(CELL, 3).repeat_interleave(CELL, 4))
 
 

@@ -99,27 +99,27 @@ def test_flags_come_back_after_an_error() -> None:
 def test_attacked_images_are_less_sure_than_noise_of_the_same_size() -> None:
     model, (images, labels) = network(), digits(40)
     nn.init.normal_(next(model.heads[0].parameters()))  # else it is sure of nothing
-    chance = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     hard = Hardening(eps=0.2, attack_steps=5, attacked=1.0)
-    attacked = uniform_exits(hard)(model, images, labels, chance)
-    noisy = (images + hard.eps * (2 * torch.rand(images.shape, generator=chance) - 1)).clamp(0, 1)
+    attacked = uniform_exits(hard)(model, images, labels, rng)
+    noisy = (images + hard.eps * (2 * torch.rand(images.shape, generator=rng) - 1)).clamp(0, 1)
     with torch.no_grad():
         sure, noise = (model.eval()(each)[:, 0].softmax(-1).amax(-1).mean() for each in (attacked, noisy))
     assert sure < noise - 0.02
 
 
 def test_attacked_pictures_have_more_boxes_and_unlikelier_words() -> None:
-    chance, hard = torch.Generator().manual_seed(0), Hardening(eps=0.2, attack_steps=5, attacked=1.0)
+    rng, hard = torch.Generator().manual_seed(0), Hardening(eps=0.2, attack_steps=5, attacked=1.0)
     finder, (pictures, nothing) = detector(), scenes(4)
     for head in finder.heads:
         nn.init.normal_(head.get_parameter("where.1.weight")[4:], std=1.0)
-    crowded = many_boxes(hard)(finder, pictures, nothing, chance)
+    crowded = many_boxes(hard)(finder, pictures, nothing, rng)
     with torch.no_grad():
         before, after = (finder.eval()(each)[1].amax(2).log().mean() for each in (pictures, crowded))
     assert after > before
     teller, (images, ids) = captioner(), captions(4)
     nn.init.normal_(teller.to_words.weight, std=5.0)  # else all words are as likely
-    attacked = delayed_end(hard)(teller, images, ids, chance)
+    attacked = delayed_end(hard)(teller, images, ids, rng)
     mask = ids != VOCABULARY.pad
     with torch.no_grad():
         clean, moved = (teller.eval().teacher(teller.encode(each), ids).softmax(-1) for each in (images, attacked))

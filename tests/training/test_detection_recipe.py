@@ -105,9 +105,9 @@ def test_crops_are_jittered_and_classified() -> None:
     images = to_unit(torch.stack(pictures))
     assert sum(map(len, objects)) > 10
     loss = partial(crop_loss, model, images, objects)
-    chance = torch.Generator().manual_seed(0)
-    assert loss(chance).item() != loss(chance).item()
-    assert loss(chance).item() == pytest.approx(3, abs=0.5)  # log 20
+    rng = torch.Generator().manual_seed(0)
+    assert loss(rng).item() != loss(rng).item()
+    assert loss(rng).item() == pytest.approx(3, abs=0.5)  # log 20
     seen: list[Tensor] = []
 
     class Spy(nn.Module):
@@ -118,7 +118,7 @@ def test_crops_are_jittered_and_classified() -> None:
     ramp = torch.arange(float(WIDTH)).expand(1, 3, HEIGHT, WIDTH) / WIDTH
     box = Objects(torch.tensor([[60.0, 40, 100, 80]]), torch.tensor([2]))
     for _ in range(20):
-        crop_loss(Spy(), ramp, [box], chance)
+        crop_loss(Spy(), ramp, [box], rng)
     left = torch.cat(seen)[:, 0, :, 0].mean(1) * WIDTH
     exact = PerObject(Spy(), SIDE).crops(ramp[0], box.boxes)[0, 0, 0, 0] * WIDTH
     assert (left - exact).abs().max() <= 1.1 * JITTER * 40

@@ -117,14 +117,14 @@ def test_training_lowers_the_loss(task: Task, tmp_path: Path) -> None:
 
 
 def test_batches_hold_every_pair_once_within_the_budget() -> None:
-    chance = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     pairs = [([3] * (index % 7 + 1), [4] * (index % 11)) for index in range(100)] + [([3] * 90, [4] * 90)]
-    groups = batches(pairs, 64, chance)
+    groups = batches(pairs, 64, rng)
     assert sorted(row for group in groups for row in group) == list(range(101))
     for group in groups:
         size = max(len(pairs[row][0]) for row in group) + max(len(pairs[row][1]) + 1 for row in group)
         assert size * len(group) <= 64 or group == [100]
-    again = batches(pairs, 64, chance)
+    again = batches(pairs, 64, rng)
     assert groups != again
     assert len(groups) == len(again)
 

@@ -19,7 +19,7 @@ def fit(folder: Path, *, attacked: bool = False, clip: float = 5.0) -> tuple[dic
     recipe, seen = LoopRecipe(epochs=2, seed=3), []
     model = begin(lambda: nn.Sequential(nn.Linear(2, 1), nn.Dropout(0.1)), recipe.seed, "cpu")
 
-    def loss(rows: Tensor, epoch: int, chance: torch.Generator) -> tuple[Tensor, Tensor]:
+    def loss(rows: Tensor, epoch: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         seen.extend(rows.tolist())
         found = (model(ROWS[rows]).squeeze(1) - ROWS[rows].sum(1)).square().mean()
         if attacked:
@@ -28,7 +28,7 @@ def fit(folder: Path, *, attacked: bool = False, clip: float = 5.0) -> tuple[dic
 
     optimizer = torch.optim.SGD(decayed(model.parameters(), 0.1), lr=0.1)
     state = Checkpoint(folder / "c", asdict(recipe), model.state_dict(), [optimizer])
-    run_epochs(model, state, recipe, lambda epoch, chance: shuffled(10, 3, chance), loss, clip=clip)
+    run_epochs(model, state, recipe, lambda epoch, rng: shuffled(10, 3, rng), loss, clip=clip)
     assert not model.training
     return model.state_dict(), seen
 

@@ -101,9 +101,9 @@ class SNAL(Universal):
 
         def propose(query: int, rows: Tensor, held: Incumbent) -> Tensor:
             nonlocal shown
-            chance = draw(generators, lambda g: torch.rand(self.grid**2, 8, generator=g), clean)
-            new = chance[..., 7] < torch.where(counts > 0, BUSY, EMPTY if query else 1.0)
-            shown = torch.where(new.view(*new.shape, 1, 1, 1), tiles.draw(chance), kept)
+            uniform = draw(generators, lambda g: torch.rand(self.grid**2, 8, generator=g), clean)
+            new = uniform[..., 7] < torch.where(counts > 0, BUSY, EMPTY if query else 1.0)
+            shown = torch.where(new.view(*new.shape, 1, 1, 1), tiles.draw(uniform), kept)
             return apply(clean, tiles.picture(shown) - clean, ball, self.eps, space)
 
         def watch(rows: Tensor, outcome: Outcome) -> None:
@@ -157,19 +157,19 @@ class Tiles:
         parts = F.pad(pictures, rest, mode="replicate").unfold(2, self.height, self.height)
         self.clean = parts.unfold(3, self.width, self.width).flatten(2, 3).transpose(1, 2)
 
-    def draw(self, chance: Tensor) -> Tensor:
+    def draw(self, uniform: Tensor) -> Tensor:
         """Return random tiles, given seven or more numbers from 0 to 1 for each cell, ``[B, cells, 7]``."""
-        choice = (chance[..., :4] * len(self.whole)).to(torch.int64).clamp_max(len(self.whole) - 1)
+        choice = (uniform[..., :4] * len(self.whole)).to(torch.int64).clamp_max(len(self.whole) - 1)
         one, two, three, four = (self.small[choice[..., place]] for place in range(4))
         quartet = torch.cat([torch.cat([one, two], -1), torch.cat([three, four], -1)], -2)
         quartet = quartet[..., : self.height, : self.width]
-        tiles = self._where(chance[..., 4], self.whole[choice[..., 0]], quartet)
-        tiles = self._where(chance[..., 5], tiles, tiles.flip(-1))
-        return self._where(chance[..., 6], tiles, matched(tiles, self.clean))
+        tiles = self._where(uniform[..., 4], self.whole[choice[..., 0]], quartet)
+        tiles = self._where(uniform[..., 5], tiles, tiles.flip(-1))
+        return self._where(uniform[..., 6], tiles, matched(tiles, self.clean))
 
     @staticmethod
-    def _where(chance: Tensor, one: Tensor, other: Tensor) -> Tensor:
-        return torch.where((chance < 0.5).view(*chance.shape, 1, 1, 1), one, other)
+    def _where(uniform: Tensor, one: Tensor, other: Tensor) -> Tensor:
+        return torch.where((uniform < 0.5).view(*uniform.shape, 1, 1, 1), one, other)
 
     def picture(self, tiles: Tensor) -> Tensor:
         """Return the pictures that ``tiles`` make, ``[B, C, H, W]``."""

@@ -111,13 +111,13 @@ class Square(Attack):
         area = self.share / 2**halvings
         side = max(1, min(round((area * height * width) ** 0.5), height, width))
         level = {"Linf": self.eps, "L2": self.eps / side, "L1": self.eps / side**2}[self.norm]
-        chance = draw(generators, lambda g: torch.rand(2 + channels, generator=g), delta)
-        top = (chance[:, 0] * (height - side + 1)).floor()
-        left = (chance[:, 1] * (width - side + 1)).floor()
+        uniform = draw(generators, lambda g: torch.rand(2 + channels, generator=g), delta)
+        top = (uniform[:, 0] * (height - side + 1)).floor()
+        left = (uniform[:, 1] * (width - side + 1)).floor()
         ys = torch.arange(height, device=delta.device).view(1, 1, -1, 1) - per_sample(top, delta)
         xs = torch.arange(width, device=delta.device).view(1, 1, 1, -1) - per_sample(left, delta)
         inside = (ys >= 0) & (ys < side) & (xs >= 0) & (xs < side)
-        color = torch.where(chance[:, 2:] < 0.5, -level, level).view(-1, channels, 1, 1)
+        color = torch.where(uniform[:, 2:] < 0.5, -level, level).view(-1, channels, 1, 1)
         return torch.where(inside, color, delta)
 
 

@@ -44,23 +44,23 @@ class ObjectScenes(SpriteSet):
 
     def paint(self, split: str, number: int) -> Painting:
         """Return picture ``number`` of ``split`` with all sprites that were put on it."""
-        chance = random_numbers(split, number)
-        painting = Painting(View(split, HEIGHT, WIDTH, chance).at(0))
+        rng = random_numbers(split, number)
+        painting = Painting(View(split, HEIGHT, WIDTH, rng).at(0))
         places: list[tuple[int, int, int]] = []
-        for _ in range(int(np.searchsorted(np.cumsum(COUNTS), chance.random()))):
-            sprite = draw_sprite(split, self.photos, chance)
-            left, top = _place(len(sprite.opacity), places, chance)
+        for _ in range(int(np.searchsorted(np.cumsum(COUNTS), rng.random()))):
+            sprite = draw_sprite(split, self.photos, rng)
+            left, top = _place(len(sprite.opacity), places, rng)
             places.append((left, top, len(sprite.opacity)))
             painting.put(sprite, left, top)
         return painting
 
 
-def _place(side: int, others: list[tuple[int, int, int]], chance: Generator) -> tuple[int, int]:
+def _place(side: int, others: list[tuple[int, int, int]], rng: Generator) -> tuple[int, int]:
     """Return left and top of a square that may stick out of the picture by a quarter."""
     out = side // 4
     left = top = 0
     for _ in range(TRIES):
-        left, top = (int(chance.integers(-out, size - side + out + 1)) for size in (WIDTH, HEIGHT))
+        left, top = (int(rng.integers(-out, size - side + out + 1)) for size in (WIDTH, HEIGHT))
         if all(_shared(left, top, side, *other) <= CROWDED for other in others):
             break
     return left, top

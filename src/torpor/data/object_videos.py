@@ -87,10 +87,10 @@ class ObjectVideos(SpriteSet):
 
     def paint(self, split: str, number: int) -> Iterator[Painting]:
         """Yield the frames of video ``number`` of ``split`` with all sprites that were put on them."""
-        chance = random_numbers(split, number)
-        view = View(split, HEIGHT, WIDTH, chance, pan=PAN if chance.random() < 0.5 else 0.0)
-        count = int(chance.integers(COUNT[0], COUNT[1] + 1))
-        movers = [_mover(draw_sprite(split, self.photos, chance), chance) for _ in range(count)]
+        rng = random_numbers(split, number)
+        view = View(split, HEIGHT, WIDTH, rng, pan=PAN if rng.random() < 0.5 else 0.0)
+        count = int(rng.integers(COUNT[0], COUNT[1] + 1))
+        movers = [_mover(draw_sprite(split, self.photos, rng), rng) for _ in range(count)]
         for frame in range(LENGTH):
             painting = Painting(view.at(frame / (LENGTH - 1)))
             for mover in movers:
@@ -98,15 +98,15 @@ class ObjectVideos(SpriteSet):
             yield painting
 
 
-def _mover(sprite: Sprite, chance: Generator) -> Mover:
+def _mover(sprite: Sprite, rng: Generator) -> Mover:
     """Send ``sprite`` in any direction through any point of the picture, at any moment."""
-    angle, speed, sway = chance.uniform(0, 2 * np.pi), chance.uniform(*SPEED), chance.uniform(0, SWAY)
+    angle, speed, sway = rng.uniform(0, 2 * np.pi), rng.uniform(*SPEED), rng.uniform(0, SWAY)
     along, across = float(np.cos(angle)), float(np.sin(angle))
     return Mover(
         sprite,
-        meeting=(chance.uniform(0, WIDTH), chance.uniform(0, HEIGHT)),
-        moment=chance.uniform(0, LENGTH),
+        meeting=(rng.uniform(0, WIDTH), rng.uniform(0, HEIGHT)),
+        moment=rng.uniform(0, LENGTH),
         velocity=(speed * along, speed * across),
         sway=(-sway * across, sway * along),
-        period=chance.uniform(LENGTH / 2, LENGTH),
+        period=rng.uniform(LENGTH / 2, LENGTH),
     )

@@ -31,24 +31,24 @@ class View:
         split: whose photos to choose from.
         height: in pixels.
         width: in pixels.
-        chance: what is random about it.
+        rng: draws the photograph, crop, pan and brightness.
         pan: how far the camera moves from the first to the last frame at most, in pixels of the view.
 
     Raises:
         UsageError: if scikit-image is missing.
     """
 
-    def __init__(self, split: str, height: int, width: int, chance: Generator, pan: float = 0.0) -> None:
-        photo = photos(split)[int(chance.integers(len(PHOTOS[split])))]
-        self.photo = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if chance.random() < 0.5 else photo
+    def __init__(self, split: str, height: int, width: int, rng: Generator, pan: float = 0.0) -> None:
+        photo = photos(split)[int(rng.integers(len(PHOTOS[split])))]
+        self.photo = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else photo
         self.size = (width, height)
         most = min(ZOOM[1], photo.width / (width + pan), photo.height / (height + pan))
-        zoom = chance.uniform(ZOOM[0], most)
+        zoom = rng.uniform(ZOOM[0], most)
         self.crop = (width * zoom, height * zoom)
         free = np.array([photo.width, photo.height]) - self.crop
-        self.first = chance.uniform(0, free)
-        self.last = np.clip(self.first + chance.uniform(-pan, pan, 2) * zoom, 0, free)
-        self.percent = int(chance.integers(BRIGHTNESS[0], BRIGHTNESS[1] + 1))
+        self.first = rng.uniform(0, free)
+        self.last = np.clip(self.first + rng.uniform(-pan, pan, 2) * zoom, 0, free)
+        self.percent = int(rng.integers(BRIGHTNESS[0], BRIGHTNESS[1] + 1))
 
     def at(self, moment: float) -> NDArray[np.uint8]:
         """Return what is seen at ``moment``, from 0 (first) to 1 (last), uint8 ``[3, H, W]``."""

@@ -135,8 +135,8 @@ class Scenes(DataSet):
 
     def picture(self, split: str, index: int) -> tuple[Tensor, str]:
         """Return picture ``index`` of ``split``, uint8 ``[3, 64, 64]``, and its caption."""
-        scene, chance = self._draw(split, index)
-        return torch.from_numpy(_paint(scene, split, chance)), scene.caption()
+        scene, rng = self._draw(split, index)
+        return torch.from_numpy(_paint(scene, split, rng)), scene.caption()
 
     def _size(self, split: str) -> int:
         if split not in self.sizes:
@@ -146,43 +146,43 @@ class Scenes(DataSet):
     def _draw(self, split: str, index: int) -> tuple[Scene, Generator]:
         if not 0 <= index < self._size(split):
             raise DataError(f"expected a scene number from 0 to {self._size(split) - 1}, got {index}")
-        chance = np.random.default_rng((SPLITS.index(split), index))
-        count = 1 + int(np.searchsorted(np.cumsum(COUNTS), chance.random()))
-        upper = 1 if count == 1 else int(chance.integers(max(1, count - 3), min(3, count) + 1))
+        rng = np.random.default_rng((SPLITS.index(split), index))
+        count = 1 + int(np.searchsorted(np.cumsum(COUNTS), rng.random()))
+        upper = 1 if count == 1 else int(rng.integers(max(1, count - 3), min(3, count) + 1))
         counts = [part for part in (upper, count - upper) if part]
         heights = UPPER_AND_LOWER if len(counts) == 2 else (ANYWHERE,)
-        rows = tuple(_row(split, chance, *row) for row in zip(counts, heights, strict=True))
-        texture = _pick(chance, TEXTURES) if chance.random() < 0.6 else ""
-        return Scene(rows, texture), chance
+        rows = tuple(_row(split, rng, *row) for row in zip(counts, heights, strict=True))
+        texture = _pick(rng, TEXTURES) if rng.random() < 0.6 else ""
+        return Scene(rows, texture), rng
 
 
-def _row(split: str, chance: Generator, count: int, height: tuple[int, int]) -> tuple[Thing, ...]:
+def _row(split: str, rng: Generator, count: int, height: tuple[int, int]) -> tuple[Thing, ...]:
     """Place ``count`` digits beside each other around a line between the two ends of ``height``."""
-    sizes = [_pick(chance, tuple(SIZES)) for _ in range(count)]
-    sides = [_pick(chance, SIZES[size]) for size in sizes]
+    sizes = [_pick(rng, tuple(SIZES)) for _ in range(count)]
+    sides = [_pick(rng, SIZES[size]) for size in sizes]
     free = SIDE - sum(sides) - (count - 1)  # beside one pixel between neighbors
-    places = sorted(chance.integers(free + 1, size=count).tolist())
-    middle = int(chance.integers(height[0], height[1] + 1))
+    places = sorted(rng.integers(free + 1, size=count).tolist())
+    middle = int(rng.integers(height[0], height[1] + 1))
     labels, _ = _handwriting(split)
     things = []
     for number, (size, side, place) in enumerate(zip(sizes, sides, places, strict=True)):
-        image = int(chance.integers(len(labels)))
-        top = middle + int(chance.integers(-JITTER, JITTER + 1)) - side // 2
+        image = int(rng.integers(len(labels)))
+        top = middle + int(rng.integers(-JITTER, JITTER + 1)) - side // 2
         left = place + number + sum(sides[:number])
-        color = _pick(chance, tuple(COLORS))
+        color = _pick(rng, tuple(COLORS))
         things.append(Thing(image, labels[image], color, size, side, left, top))
     return tuple(things)
 
 
-def _paint(scene: Scene, split: str, chance: Generator) -> NDArray[np.uint8]:
+def _paint(scene: Scene, split: str, rng: Generator) -> NDArray[np.uint8]:
     """Paint digits with a little variation of color on a dark background with texture and noise, in integers."""
-    noise = np.frombuffer(chance.bytes(3 * SIDE * SIDE), np.uint8).reshape(3, SIDE, SIDE) >> 3
-    canvas: NDArray[np.uint8] = noise + chance.integers(15, 46, (3, 1, 1), np.uint8)
-    canvas += 28 * _texture(scene.texture, *chance.integers(8, size=2).tolist())
+    noise = np.frombuffer(rng.bytes(3 * SIDE * SIDE), np.uint8).reshape(3, SIDE, SIDE) >> 3
+    canvas: NDArray[np.uint8] = noise + rng.integers(15, 46, (3, 1, 1), np.uint8)
+    canvas += 28 * _texture(scene.texture, *rng.integers(8, size=2).tolist())
     _, inks = _handwriting(split)
     for thing in (thing for row in scene.rows for thing in row):
         ink = inks[thing.side][thing.image].astype(np.int32)
-        color = (np.array(COLORS[thing.color]) * chance.integers(85, 105, 3) // 100)[:, None, None]
+        color = (np.array(COLORS[thing.color]) * rng.integers(85, 105, 3) // 100)[:, None, None]
         place = np.s_[:, thing.top : thing.top + thing.side, thing.left : thing.left + thing.side]
         canvas[place] = (canvas[place] * (255 - ink) + color * ink) // 255
     return canvas
@@ -195,8 +195,8 @@ def _handwriting(split: str) -> tuple[list[int], dict[int, NDArray[np.uint8]]]:
     return digits.references.tolist(), {side: _ink(digits.inputs, side) for pair in SIZES.values() for side in pair}
 
 
-def _pick(chance: Generator, values: Sequence[Any]) -> Any:  # noqa: ANN401 - whatever the values are
-    return values[int(chance.integers(len(values)))]
+def _pick(rng: Generator, values: Sequence[Any]) -> Any:  # noqa: ANN401 - whatever the values are
+    return values[int(rng.integers(len(values)))]
 
 
 def _texture(name: str, right: int, down: int) -> NDArray[np.uint8]:

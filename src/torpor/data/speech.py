@@ -84,19 +84,19 @@ class SpokenDigits(DataSet):
     def utterance(self, split: str, number: int) -> tuple[Tensor, str]:
         """Return utterance ``number`` (from 0, without end) of ``split``, int16 ``[48000]``, and its transcript."""
         speakers = self._speakers(split)
-        chance = np.random.default_rng((SPLITS.index(split), number))
-        own = speakers[chance.integers(len(speakers))]
+        rng = np.random.default_rng((SPLITS.index(split), number))
+        own = speakers[rng.integers(len(speakers))]
         sound, words = np.zeros(RATE * SECONDS, np.float32), []
         end = 0
-        for _ in range(chance.integers(1, MOST_DIGITS + 1)):
-            said = own[chance.integers(len(own))]
-            start = end + int(RATE * chance.uniform(*GAP))
+        for _ in range(rng.integers(1, MOST_DIGITS + 1)):
+            said = own[rng.integers(len(own))]
+            start = end + int(RATE * rng.uniform(*GAP))
             end = start + len(said.wave)
             if end > len(sound):
                 break
             sound[start:end] = said.wave
             words.append(NUMBERS[said.digit])
-        stored = (sound * (32767 * chance.uniform(*PEAK))).round().astype(np.int16)
+        stored = (sound * (32767 * rng.uniform(*PEAK))).round().astype(np.int16)
         return torch.from_numpy(stored), " ".join(words)
 
     def _path(self, split: str) -> Path:

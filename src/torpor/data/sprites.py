@@ -52,23 +52,23 @@ class Sprite:
         return self.opacity >= INK
 
 
-def draw_sprite(split: str, photos: ImageSet | None, chance: Generator) -> Sprite:
+def draw_sprite(split: str, photos: ImageSet | None, rng: Generator) -> Sprite:
     """Draw a digit of ``split`` or, where there are any, as often one of its ``photos``."""
-    if photos is not None and chance.random() < 0.5:
-        return _photo(split, photos, chance)
+    if photos is not None and rng.random() < 0.5:
+        return _photo(split, photos, rng)
     labels, images = _pictures(_DIGITS, split)
-    source, side = int(chance.integers(len(labels))), int(chance.integers(DIGIT_SIDES[0], DIGIT_SIDES[1] + 1))
+    source, side = int(rng.integers(len(labels))), int(rng.integers(DIGIT_SIDES[0], DIGIT_SIDES[1] + 1))
     gray = Image.fromarray(images[source][0]).resize((side, side), Image.Resampling.BILINEAR)
     opacity = np.clip(np.asarray(gray, np.int32) * 8 // 5 - 100, 0, 255).astype(np.uint8)
-    color = np.array(list(COLORS.values()))[int(chance.integers(len(COLORS)))] * chance.integers(85, 105, 3) // 100
+    color = np.array(list(COLORS.values()))[int(rng.integers(len(COLORS)))] * rng.integers(85, 105, 3) // 100
     pixels = np.broadcast_to(color.astype(np.uint8)[:, None, None], (3, side, side))
     return Sprite(labels[source], source, pixels, opacity)
 
 
-def _photo(split: str, photos: ImageSet, chance: Generator) -> Sprite:
+def _photo(split: str, photos: ImageSet, rng: Generator) -> Sprite:
     labels, images = _pictures(photos, split)
-    source, side = int(chance.integers(len(labels))), int(chance.integers(PHOTO_SIDES[0], PHOTO_SIDES[1] + 1))
-    pixels = images[source].transpose(1, 2, 0)[:, :: -1 if chance.random() < 0.5 else 1]
+    source, side = int(rng.integers(len(labels))), int(rng.integers(PHOTO_SIDES[0], PHOTO_SIDES[1] + 1))
+    pixels = images[source].transpose(1, 2, 0)[:, :: -1 if rng.random() < 0.5 else 1]
     scaled = Image.fromarray(np.ascontiguousarray(pixels)).resize((side, side), Image.Resampling.BILINEAR)
     opaque = np.full((side, side), 255, np.uint8)
     return Sprite(len(NUMBERS) + labels[source], source, np.asarray(scaled).transpose(2, 0, 1), opaque)

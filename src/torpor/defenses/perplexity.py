@@ -112,10 +112,10 @@ class _by_characters:  # noqa: N801 - reads as a function
         if not text:
             return torch.zeros((), dtype=torch.float64)
         oldest, older, newest = _triples(self.codes, text)
-        chance = torch.full((len(text),), 1 / self.size, dtype=torch.float64)
+        probability = torch.full((len(text),), 1 / self.size, dtype=torch.float64)
         three, two, one = self.orders
         for seen in (one.expand(len(text), -1), two[older], three[oldest, older]):  # from nothing to the most specific
             kinds = (seen > 0).sum(1)
             hits = seen.gather(1, newest[:, None])[:, 0]
-            chance = (hits + (kinds + TRUST) * chance) / (seen.sum(1) + kinds + TRUST)
-        return -chance.log().mean()
+            probability = (hits + (kinds + TRUST) * probability) / (seen.sum(1) + kinds + TRUST)
+        return -probability.log().mean()

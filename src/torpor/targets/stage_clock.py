@@ -46,10 +46,10 @@ def fit_suppression(settings: NMS, device: torch.device) -> dict[str, Any]:
     """
     seconds = []
     for count in SIZES:
-        chance = torch.Generator().manual_seed(count)
-        corner = torch.rand(count, 2, generator=chance) * 4 * max(count, 1) ** 0.5
+        rng = torch.Generator().manual_seed(count)
+        corner = torch.rand(count, 2, generator=rng) * 4 * max(count, 1) ** 0.5
         boxes = torch.cat([corner, corner + 4], 1).to(device)
-        scores = (settings.conf + (1 - settings.conf) * (1 - torch.rand(count, 1, generator=chance))).to(device)
+        scores = (settings.conf + (1 - settings.conf) * (1 - torch.rand(count, 1, generator=rng))).to(device)
         timed = latency([lambda b=boxes, s=scores: suppress(b, s, settings)], WallClock(device), repeats=REPEATS)  # type: ignore[misc]
         seconds.append(timed.s_p50)
     sizes, times = np.array(SIZES, dtype=np.float64), np.array(seconds)

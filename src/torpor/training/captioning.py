@@ -68,13 +68,13 @@ def train_captioner(
     model = begin(partial(build, vocabulary), recipe.seed, device)
     images, ids = data.inputs.to(device), to_ids(data.references, vocabulary).to(device)
 
-    def draw(epoch: int, chance: torch.Generator) -> list[Tensor]:
-        return shuffled(len(data), recipe.batch_size, chance)
+    def draw(epoch: int, rng: torch.Generator) -> list[Tensor]:
+        return shuffled(len(data), recipe.batch_size, rng)
 
-    def loss(rows: Tensor, epoch: int, chance: torch.Generator) -> tuple[Tensor, Tensor]:
+    def loss(rows: Tensor, epoch: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         pick = rows.to(device)
-        pictures = with_noise(to_unit(images[pick]), recipe.noise, chance)
-        pictures = attack(model, pictures, ids[pick], chance)
+        pictures = with_noise(to_unit(images[pick]), recipe.noise, rng)
+        pictures = attack(model, pictures, ids[pick], rng)
         words, attention = losses(model, pictures, ids[pick], autocast=recipe.autocast)
         return words + recipe.even_attention * attention, words
 

@@ -35,8 +35,8 @@ from torpor.zoo.detection.network import Detector
 Model = TypeVar("Model", bound=nn.Module)
 
 BatchAttack = Callable[[Model, Tensor, Any, torch.Generator], Tensor]
-"""Maps a model in training, images ``[B, C, H, W]`` in [0, 1], what is true of them, and a source of chance to images
-of which some are attacked."""
+"""Maps a model in training, images ``[B, C, H, W]`` in [0, 1], their ground truth, and a random generator to
+images of which some are attacked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class Hardening:
     attacked: float = 0.5
 
 
-def unattacked(model: nn.Module, images: Tensor, truth: object, chance: torch.Generator) -> Tensor:
+def unattacked(model: nn.Module, images: Tensor, truth: object, rng: torch.Generator) -> Tensor:
     """Leave the images as they are: plain training."""
     return images
 
@@ -110,7 +110,7 @@ def craft(
     signals: Callable[[Tensor], Signals],
     objective: IterateObjective[Any],
     hardening: Hardening,
-    chance: torch.Generator,
+    rng: torch.Generator,
 ) -> Tensor:
     """Return ``images`` attacked on ``model`` as it now is, which is left as it was.
 
@@ -120,10 +120,10 @@ def craft(
         signals: of the model, for images of this batch.
         objective: to minimize.
         hardening: how strong the attack is.
-        chance: of the start within the ball.
+        rng: draws the start within the ball.
     """
     space = ImageSpace((images.shape[1], images.shape[2], images.shape[3]))
-    offset = hardening.eps * (2 * torch.rand(images.shape, generator=chance) - 1).to(images.device)
+    offset = hardening.eps * (2 * torch.rand(images.shape, generator=rng) - 1).to(images.device)
     with as_deployed(model), torch.autocast(images.device.type, enabled=False):
         found = amplify(
             Trainee(space, signals),
@@ -143,7 +143,7 @@ def craft(
 def uniform_exits(hardening: Hardening) -> BatchAttack[ShallowDeepNetwork]:
     """Return DeepSloth's attack on the first rows of a batch: no internal classifier shall be sure."""
 
-    def attack(model: ShallowDeepNetwork, images: Tensor, labels: Tensor, chance: torch.Generator) -> Tensor:
+    def attack(model: ShallowDeepNetwork, images: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
         count = round(hardening.attacked * len(images))
 
         def signals(candidates: Tensor) -> GateSignals:
@@ -151,7 +151,7 @@ def uniform_exits(hardening: Hardening) -> BatchAttack[ShallowDeepNetwork]:
             return GateSignals(logits, torch.zeros_like(logits[:, 1:, 0]), no_work(candidates))
 
         objective = Labeled(UniformExits(), labels[:count])
-        return torch.cat([craft(model, images[:count], signals, objective, hardening, chance), images[count:]])
+        return torch.cat([craft(model, images[:count], signals, objective, hardening, rng), images[count:]])
 
     return attack
 
@@ -163,7 +163,7 @@ def delayed_end(hardening: Hardening) -> BatchAttack[Captioner]:
     decoded: on what a captioner has learned, both are mostly the same.
     """
 
-    def attack(model: Captioner, images: Tensor, ids: Tensor, chance: torch.Generator) -> Tensor:
+    def attack(model: Captioner, images: Tensor, ids: Tensor, rng: torch.Generator) -> Tensor:
         count = round(hardening.attacked * len(images))
         longest = int((ids[:count] != model.vocabulary.pad).sum(1).max())
         said = ids[:count, :longest]
@@ -173,7 +173,7 @@ def delayed_end(hardening: Hardening) -> BatchAttack[Captioner]:
             logits = model.teacher(model.encode(candidates), said)
             return StepSignals(logits, said, mask, eos, no_work(candidates))
 
-        return torch.cat([craft(model, images[:count], signals, DelayAndDiverge(), hardening, chance), images[count:]])
+        return torch.cat([craft(model, images[:count], signals, DelayAndDiverge(), hardening, rng), images[count:]])
 
     return attack
 
@@ -181,7 +181,7 @@ def delayed_end(hardening: Hardening) -> BatchAttack[Captioner]:
 def many_boxes(hardening: Hardening) -> BatchAttack[Detector]:
     """Return Overload's attack on the first rows of a batch: raise the scores of all boxes; all pixels at one pace."""
 
-    def attack(model: Detector, images: Tensor, objects: object, chance: torch.Generator) -> Tensor:
+    def attack(model: Detector, images: Tensor, objects: object, rng: torch.Generator) -> Tensor:
         count = round(hardening.attacked * len(images))
         objective = ManyBoxes(NMS().conf, (images.shape[2], images.shape[3]), 1, "log")
 
@@ -189,6 +189,6 @@ def many_boxes(hardening: Hardening) -> BatchAttack[Detector]:
             boxes, scores = model(candidates)
             return CandidateSignals(boxes, scores, no_work(candidates))
 
-        return torch.cat([craft(model, images[:count], signals, objective, hardening, chance), images[count:]])
+        return torch.cat([craft(model, images[:count], signals, objective, hardening, rng), images[count:]])
 
     return attack

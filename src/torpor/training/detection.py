@@ -31,7 +31,7 @@ JITTER = 0.1
 """A classifier learns from boxes whose sides are off by up to this share of the box's size, as a detector's are."""
 
 SceneLoss = Callable[[Model, Tensor, Sequence[Objects], torch.Generator], Tensor]
-"""Maps a model, pictures ``[B, 3, H, W]`` in [0, 1], what is in them, and a source of chance to the loss to descend."""
+"""Maps a model, images ``[B, 3, H, W]`` in [0, 1], their objects, and a random generator to the loss to minimize."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,15 +67,15 @@ def train(
     model = begin(build, recipe.seed, device)
     per_epoch, size = max(1, data.sizes["train"] // recipe.batch_size), recipe.batch_size
 
-    def draw(epoch: int, chance: torch.Generator) -> list[range]:
+    def draw(epoch: int, rng: torch.Generator) -> list[range]:
         return [range(step * size, (step + 1) * size) for step in range(epoch * per_epoch, (epoch + 1) * per_epoch)]
 
-    def loss(numbers: range, epoch: int, chance: torch.Generator) -> tuple[Tensor, Tensor]:
+    def loss(numbers: range, epoch: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         pictures, objects = zip(*(data.sample("train", number) for number in numbers), strict=True)
-        images = with_noise(to_unit(torch.stack(pictures)), recipe.noise, chance).to(device)
-        images = attack(model, images, objects, chance)
+        images = with_noise(to_unit(torch.stack(pictures)), recipe.noise, rng).to(device)
+        images = attack(model, images, objects, rng)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.autocast):
-            found = loss_of(model, images.contiguous(memory_format=torch.channels_last), objects, chance)
+            found = loss_of(model, images.contiguous(memory_format=torch.channels_last), objects, rng)
         return found, found
 
     optimizer = torch.optim.AdamW(decayed(model.parameters(), recipe.weight_decay), lr=recipe.learning_rate)
@@ -84,20 +84,20 @@ def train(
     return model, run_epochs(model, state, recipe, draw, loss, progress=progress)
 
 
-def box_loss(model: Detector, images: Tensor, objects: Sequence[Objects], chance: torch.Generator) -> Tensor:
+def box_loss(model: Detector, images: Tensor, objects: Sequence[Objects], rng: torch.Generator) -> Tensor:
     """Return the loss of a detector; see :func:`torpor.training.detection_loss.detection_loss`."""
     proposed = model.propose(images)
     with torch.autocast(images.device.type, enabled=False):
         return detection_loss(*proposed, Truth.of(objects).to(images.device))
 
 
-def crop_loss(model: nn.Module, images: Tensor, objects: Sequence[Objects], chance: torch.Generator) -> Tensor:
+def crop_loss(model: nn.Module, images: Tensor, objects: Sequence[Objects], rng: torch.Generator) -> Tensor:
     """Return the mean cross-entropy of a classifier of crops, whose boxes are off at random as a detector's are."""
     look = PerObject(model, SIDE)
     crops = []
     for image, known in zip(images, objects, strict=True):
         sides = (known.boxes[:, 2:] - known.boxes[:, :2]).repeat(1, 2)
-        off = JITTER * (2 * torch.rand(len(known), 4, generator=chance) - 1)
+        off = JITTER * (2 * torch.rand(len(known), 4, generator=rng) - 1)
         crops.append(look.crops(image, (known.boxes + off * sides).to(images.device)))
     labels = torch.cat([known.labels for known in objects]).to(images.device)
     return F.cross_entropy(model(torch.cat(crops)).float(), labels, reduction="sum") / max(1, len(labels))

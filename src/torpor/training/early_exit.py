@@ -77,13 +77,13 @@ def train(
     model = begin(build, recipe.seed, device)
     images, labels = data.inputs.to(device), data.references.to(device)
 
-    def draw(epoch: int, chance: torch.Generator) -> list[Tensor]:
-        return shuffled(len(data), recipe.batch_size, chance)
+    def draw(epoch: int, rng: torch.Generator) -> list[Tensor]:
+        return shuffled(len(data), recipe.batch_size, rng)
 
-    def loss(rows: Tensor, epoch: int, chance: torch.Generator) -> tuple[Tensor, Tensor]:
+    def loss(rows: Tensor, epoch: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         pick = rows.to(device)
-        batch = resize(augment(to_unit(images[pick]), recipe, chance), recipe, epoch)
-        batch = attack(model, batch, labels[pick], chance)
+        batch = resize(augment(to_unit(images[pick]), recipe, rng), recipe, epoch)
+        batch = attack(model, batch, labels[pick], rng)
         return losses(model, batch.contiguous(memory_format=torch.channels_last), labels[pick], recipe)
 
     state = Checkpoint(checkpoint, asdict(recipe), model.state_dict(), _optimizers(model, recipe))
@@ -119,22 +119,22 @@ def _optimizers(model: ShallowDeepNetwork, recipe: Recipe) -> list[torch.optim.O
     ]
 
 
-def augment(images: Tensor, recipe: Recipe, chance: torch.Generator) -> Tensor:
+def augment(images: Tensor, recipe: Recipe, rng: torch.Generator) -> Tensor:
     """Crop and mirror each image ``[B, C, H, W]`` at random, and hide a square of it."""
     batch, _, height, width = images.shape
     device = images.device
     if recipe.pad:
         padded = F.pad(images, [recipe.pad] * 4)
-        shift = torch.randint(0, 2 * recipe.pad + 1, (2, batch), generator=chance).to(device)
+        shift = torch.randint(0, 2 * recipe.pad + 1, (2, batch), generator=rng).to(device)
         rows = shift[0, :, None] + torch.arange(height, device=device)
         columns = shift[1, :, None] + torch.arange(width, device=device)
         each = torch.arange(batch, device=device)[:, None, None]
         images = padded.permute(0, 2, 3, 1)[each, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
     if recipe.flip:
-        mirror = (torch.rand(batch, generator=chance) < 0.5).to(device)
+        mirror = (torch.rand(batch, generator=rng) < 0.5).to(device)
         images = torch.where(mirror[:, None, None, None], images.flip(-1), images)
     if recipe.cutout:
-        centre = torch.rand(2, batch, 1, generator=chance).to(device)
+        centre = torch.rand(2, batch, 1, generator=rng).to(device)
         hidden = [
             (torch.arange(side, device=device) + 0.5 - centre[axis] * side).abs() < recipe.cutout / 2
             for axis, side in enumerate((height, width))

@@ -130,9 +130,9 @@ def teach(
 ) -> tuple[LanguageModel, float]:
     """Train on the ``pairs`` of each epoch; see :func:`torpor.training.teacher.fit`."""
 
-    def lessons(epoch: int, chance: torch.Generator) -> list[Lesson]:
+    def lessons(epoch: int, rng: torch.Generator) -> list[Lesson]:
         drawn = pairs(epoch)
-        groups = batches(drawn, recipe.batch_tokens, chance)
+        groups = batches(drawn, recipe.batch_tokens, rng)
         return [partial(teacher_forced, pairs=[drawn[row] for row in rows], slips=slips) for rows in groups]
 
     slips = Slips(recipe.wrong, recipe.repeated)
@@ -141,14 +141,14 @@ def teach(
     return fit(make, lessons, digest, recipe, checkpoint, device=device, progress=progress)
 
 
-def batches(pairs: Sequence[Pair], budget: int, chance: torch.Generator) -> list[list[int]]:
+def batches(pairs: Sequence[Pair], budget: int, rng: torch.Generator) -> list[list[int]]:
     """Group pairs of like length into batches of at most ``budget`` tokens, padding counted, in a random order.
 
     >>> pairs = [([1] * n, [2] * n) for n in (1, 9, 2, 8)]
     >>> sorted(sorted(batch) for batch in batches(pairs, 40, torch.Generator()))
     [[0, 2], [1, 3]]
     """
-    order = torch.randperm(len(pairs), generator=chance).tolist()
+    order = torch.randperm(len(pairs), generator=rng).tolist()
     order.sort(key=lambda row: (len(pairs[row][1]), len(pairs[row][0])))  # stable: equal lengths stay shuffled
     groups: list[list[int]] = []
     source = target = 0
@@ -158,7 +158,7 @@ def batches(pairs: Sequence[Pair], budget: int, chance: torch.Generator) -> list
             groups.append([])
             source, target = len(pairs[row][0]), len(pairs[row][1]) + 1
         groups[-1].append(row)
-    return [groups[place] for place in torch.randperm(len(groups), generator=chance).tolist()]
+    return [groups[place] for place in torch.randperm(len(groups), generator=rng).tolist()]
 
 
 @torch.inference_mode()

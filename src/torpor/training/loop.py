@@ -68,7 +68,7 @@ def decayed(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dic
     ]
 
 
-def shuffled(count: int, size: int, chance: torch.Generator) -> list[Tensor]:
+def shuffled(count: int, size: int, rng: torch.Generator) -> list[Tensor]:
     """Return ``count`` row numbers in a random order, cut into batches of ``size``; the rest is left out.
 
     Raises:
@@ -76,7 +76,7 @@ def shuffled(count: int, size: int, chance: torch.Generator) -> list[Tensor]:
     """
     if count < size:
         raise UsageError(f"expected {size} samples or more, got {count}; use a smaller batch size")
-    return [rows for rows in torch.randperm(count, generator=chance).split(size) if len(rows) == size]
+    return [rows for rows in torch.randperm(count, generator=rng).split(size) if len(rows) == size]
 
 
 def one_cycle(fraction: float, warmup: float = 0.2) -> float:
@@ -127,14 +127,14 @@ def run_epochs(
     total = 0
     for epoch in range(first, recipe.epochs):
         began = time.perf_counter()
-        chance = torch.Generator().manual_seed((recipe.seed * 100_003 + epoch) % 2**63)
-        torch.manual_seed(chance.initial_seed())  # of dropout, and of noise where the model is
-        steps = draw(epoch, chance)
+        rng = torch.Generator().manual_seed((recipe.seed * 100_003 + epoch) % 2**63)
+        torch.manual_seed(rng.initial_seed())  # of dropout, and of noise where the model is
+        steps = draw(epoch, rng)
         total = len(steps) * recipe.epochs
         for done, samples in enumerate(steps, epoch * len(steps)):
             for group, peak in zip(groups, peaks, strict=True):
                 group["lr"] = peak * one_cycle(done / total, warmup)
-            descended, shown = loss(samples, epoch, chance)
+            descended, shown = loss(samples, epoch, rng)
             for optimizer in state.optimizers:
                 optimizer.zero_grad()
             descended.backward()

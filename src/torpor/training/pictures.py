@@ -29,10 +29,10 @@ class PictureRecipe(LoopRecipe):
     autocast: bool = True
 
 
-def with_noise(pictures: Tensor, most: float, chance: torch.Generator) -> Tensor:
+def with_noise(pictures: Tensor, most: float, rng: torch.Generator) -> Tensor:
     """Add normal noise of a strength from 0 to ``most`` to each picture ``[B, C, H, W]`` in [0, 1]."""
     if not most:
         return pictures
-    strength = most * torch.rand(len(pictures), 1, 1, 1, generator=chance)
-    noise = strength * torch.randn(pictures.shape, generator=chance)
+    strength = most * torch.rand(len(pictures), 1, 1, 1, generator=rng)
+    noise = strength * torch.randn(pictures.shape, generator=rng)
     return (pictures + noise.to(pictures.device)).clamp(0, 1)

@@ -60,7 +60,7 @@ def train_speech(
     tokenizer, extractor = train_tokenizer([], BYTES_ONLY, "encoder-decoder"), feature_extractor()
     reader = LogMelReader(extractor, extractor.nb_max_frames)
 
-    def lessons(epoch: int, chance: torch.Generator) -> list[Lesson]:
+    def lessons(epoch: int, rng: torch.Generator) -> list[Lesson]:
         count, size = data.sizes["train"], recipe.batch_size
         numbers = range(epoch * count, (epoch + 1) * count)
         return [

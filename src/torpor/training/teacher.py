@@ -105,7 +105,7 @@ def fit(
     model.set_attn_implementation("eager")  # for short texts on a CPU a training step takes a quarter less
     weights = {name: value for name, value in model.named_parameters() if value.requires_grad}
 
-    def loss(lesson: Lesson, epoch: int, chance: torch.Generator) -> tuple[Tensor, Tensor]:
+    def loss(lesson: Lesson, epoch: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         with torch.autocast(model.device.type, torch.bfloat16, recipe.bfloat16):
             logits, labels = lesson(model)
         found = smoothed_loss(logits, labels, recipe.label_smoothing, int(model.config.eos_token_id))
