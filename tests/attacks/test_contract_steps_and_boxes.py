@@ -79,7 +79,7 @@ def test_results_are_sendable_inputs_within_budget(target_name: str, norm: str, 
     radius = spendable(attack.budget, target.space)
     assert (size <= radius * (1 + 1e-5)).all()
     changed = size > 0
-    assert torch.allclose(size[changed], (result.moved[changed] * radius).to(size), atol=1e-6)
+    assert torch.allclose(size[changed], (result.budget_used[changed] * radius).to(size), atol=1e-6)
     if isinstance(target.space, DenseSpace):
         assert result.inputs.shape == inputs.shape
         assert result.inputs.min() >= target.space.low

@@ -381,7 +381,7 @@ def test_what_breaks_the_rules_is_replaced_by_the_clean_text(payload: str, monke
     monkeypatch.setattr(Smuggler, "payload", payload, raising=False)
     result = Smuggler()(ToyText(), ("a cat",))
     assert result.inputs == ("a cat",)
-    assert result.moved.tolist() == [0.0]
+    assert result.budget_used.tolist() == [0.0]
     assert ToyText().iterations(result.attacked.work).tolist() == [1]
 
 

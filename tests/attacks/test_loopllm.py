@@ -35,7 +35,7 @@ def test_longer_segments_repeat_and_fit() -> None:
     suffix = target.codec.encode(result.inputs[0])[len(target.codec.encode("the cat sat")) :]
     assert len(suffix) == 6  # the third repetition would not fit
     assert suffix[:3] == suffix[3:]
-    assert result.moved.tolist() == [0.75]
+    assert result.budget_used.tolist() == [0.75]
     assert target.iterations(result.attacked.work).item() > 0.7 * target.worst_steps("the cat sat", "suffix", 6)
 
 

@@ -35,7 +35,7 @@ def test_the_worst_case_is_reached(attack: type[NMTSloth], loss: str, eps: int) 
     result = chosen(target, TEXTS[:2])
     worst = [target.worst_steps(text, chosen.norm, eps) for text in TEXTS[:2]]
     assert target.iterations(result.attacked.work).tolist() == worst
-    assert result.moved.tolist() == [1.0, 1.0]
+    assert result.budget_used.tolist() == [1.0, 1.0]
     assert result.candidates.backwards.tolist() == [eps, eps]
     assert result.candidates.zero_gradient is not None
     assert not result.candidates.zero_gradient.any()

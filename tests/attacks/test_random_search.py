@@ -92,6 +92,6 @@ def test_texts_are_searched_alike() -> None:
         return tuple(tries[query] for _ in rows)
 
     found = random_search(target, texts, propose, torch.tensor([3, 1]))
-    costs = [target.claimed(target.run((text,))).item() for text in tries]
+    costs = [target.attacker_cost(target.run((text,))).item() for text in tries]
     assert found.inputs == [tries[costs.index(max(costs))], tries[0]]
     assert found.cost.tolist() == [max(costs), costs[0]]

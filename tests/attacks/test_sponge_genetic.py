@@ -26,7 +26,7 @@ def test_it_finds_the_costliest_text_of_spaced_characters() -> None:
     result = attack(target, ("a cat", "dogs"), seed=0)
     assert target.iterations(result.attacked.work).tolist() == [4 * 9 + 1] * 2  # four characters and their spaces
     assert attack.access is Access.DECISION
-    assert [round(share * 8) for share in result.moved.tolist()] == [7, 7]  # tokens in, beside the cost
+    assert [round(share * 8) for share in result.budget_used.tolist()] == [7, 7]  # tokens in, beside the cost
     assert (result.candidates.forwards > 20 * 45).all()
     assert not result.candidates.backwards.any()
 

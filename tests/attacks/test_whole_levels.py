@@ -27,7 +27,7 @@ def test_deepsloth_s_own_radius_spends_eight_levels() -> None:
     result = DeepSloth()(needle(), inputs, references=labels)
     change = ((result.candidates.inputs - result.clean_inputs) * 255).round().abs().flatten(1).amax(1)
     assert change.max() == 8
-    assert result.moved.max() <= 1 + 1e-5
+    assert result.budget_used.max() <= 1 + 1e-5
 
 
 @pytest.mark.parametrize(("eps", "said"), [(0.03125, "Linf 8/255"), (7.5 / 255, "Linf 0.02941 (7/255 spent)")])

@@ -24,23 +24,23 @@ table = pytest.mark.parametrize(("kind", "family"), CASES, ids=lambda value: get
 
 
 @table
-def test_a_refused_input_has_no_output_and_claims_nothing(kind: type[Detector], family: str) -> None:
+def test_a_rejected_input_has_no_output_and_counts_for_no_attacker(kind: type[Detector], family: str) -> None:
     target, detector = fitted(kind, family)
     defended = detector.defend(target)
     inputs = join([inputs_of(target, 6, 3), inputs_of(target, 6, 4, costly=True)])
     outcome, plain = defended.run(inputs), target.run(inputs)
-    assert outcome.refused is not None
+    assert outcome.rejected is not None
     inside, own = outcome.work.counts[:, : len(target.units)], outcome.work.counts[:, len(target.units) :]
     assert (own > 0).all()
     assert (outcome.work.counts <= defended.max_work(inputs).counts).all()
-    turned = outcome.refused
+    turned = outcome.rejected
     assert torch.equal(inside[~turned], plain.work.counts[~turned])
     if detector.looks == "input":
         assert not inside[turned].any()
     else:
         assert torch.equal(inside, plain.work.counts)
-    assert not defended.claimed(outcome)[turned].any()
-    assert (defended.claimed(outcome)[~turned] > 0).all()
+    assert not defended.attacker_cost(outcome)[turned].any()
+    assert (defended.attacker_cost(outcome)[~turned] > 0).all()
     assert torch.equal(turned, detector.score(target, inputs) > detector.ready.threshold)
     withheld = [outcome.outputs[row] for row in turned.nonzero().flatten().tolist()]
     if target.offers("iterations"):
@@ -56,13 +56,13 @@ def test_signals_tell_the_work_and_the_refusals_of_a_run(kind: type[Detector], f
     inputs = join([inputs_of(target, 5, 5), inputs_of(target, 5, 6, costly=True)])
     outcome, found = defended.run(inputs), defended.signals(inputs)
     assert found.alarm is not None
-    assert outcome.refused is not None
+    assert outcome.rejected is not None
     assert found.alarm.dtype == torch.float32
     if family == "video":  # rows are frames
-        found_refused = found.alarm.view(len(inputs), -1).amax(1) > 0
-        assert torch.equal(found_refused, outcome.refused)
+        found_rejected = found.alarm.view(len(inputs), -1).amax(1) > 0
+        assert torch.equal(found_rejected, outcome.rejected)
     else:
-        assert torch.equal(found.alarm > 0, outcome.refused)
+        assert torch.equal(found.alarm > 0, outcome.rejected)
         assert torch.equal(found.work.counts, outcome.work.counts)
 
 
@@ -72,21 +72,21 @@ def test_neighbors_change_nothing(kind: type[Detector], family: str) -> None:
     defended = detector.defend(target)
     inputs = join([inputs_of(target, 3, 7), inputs_of(target, 3, 8, costly=True)])
     together = defended.run(inputs)
-    assert together.refused is not None
+    assert together.rejected is not None
     for row in range(len(inputs)):
         alone = defended.run(take(inputs, torch.tensor([row])))
         assert torch.equal(alone.work.counts[0], together.work.counts[row])
-        assert alone.refused is not None
-        assert bool(alone.refused[0]) == bool(together.refused[row])
+        assert alone.rejected is not None
+        assert bool(alone.rejected[0]) == bool(together.rejected[row])
 
 
 @pytest.mark.parametrize("family", TARGETS)
 @pytest.mark.parametrize("kind", [SVM, Trace])
-def test_costly_inputs_are_refused_and_cheap_ones_as_promised(kind: type[Detector], family: str) -> None:
+def test_costly_inputs_are_rejected_and_cheap_ones_as_promised(kind: type[Detector], family: str) -> None:
     target, detector = fitted(kind, family)
     defended = detector.defend(target)
     strange, clean = (
-        defended.run(inputs_of(target, 40, 9 + costly, costly=costly)).refused for costly in (True, False)
+        defended.run(inputs_of(target, 40, 9 + costly, costly=costly)).rejected for costly in (True, False)
     )
     assert strange is not None
     assert clean is not None
@@ -136,13 +136,13 @@ def test_an_attack_that_knows_the_detector_evades_it(kind: type[Detector]) -> No
     attack = DeepSloth(eps=0.5, steps=60)
     blind = attack(target, inputs)
     caught = defended.run(blind.inputs)
-    assert caught.refused is not None
-    assert caught.refused.all()
+    assert caught.rejected is not None
+    assert caught.rejected.all()
     adaptive = attack(defended, inputs)
-    assert adaptive.attacked.refused is not None
-    passed = ~adaptive.attacked.refused
+    assert adaptive.attacked.rejected is not None
+    passed = ~adaptive.attacked.rejected
     assert passed.sum() > len(inputs) / 2
-    assert (defended.claimed(adaptive.attacked) >= defended.claimed(adaptive.clean)).all()
+    assert (defended.attacker_cost(adaptive.attacked) >= defended.attacker_cost(adaptive.clean)).all()
 
 
 def test_what_was_learned_from_does_not_calibrate() -> None:
@@ -176,7 +176,7 @@ def test_a_detector_around_a_detector_refuses_what_either_does() -> None:
     both = outer.defend(inner.defend(target))
     inputs = join([inputs_of(target, 4, 3), inputs_of(target, 4, 4, costly=True)])
     outcome, found = both.run(inputs), both.signals(inputs)
-    assert outcome.refused is not None
+    assert outcome.rejected is not None
     assert found.alarm is not None
-    assert torch.equal(found.alarm > 0, outcome.refused)
-    assert outcome.refused[4:].all()
+    assert torch.equal(found.alarm > 0, outcome.rejected)
+    assert outcome.rejected[4:].all()

@@ -49,10 +49,10 @@ def guarded(most: float) -> Wrapped:
 def test_a_refused_input_costs_the_look_alone_and_gets_no_answer() -> None:
     target = guarded(0.5)
     outcome = target.run(torch.tensor([0.25, 0.75]).view(2, 1, 1, 1).expand(2, 1, 4, 4))
-    assert outcome.refused is not None
-    assert outcome.refused.tolist() == [False, True]
+    assert outcome.rejected is not None
+    assert outcome.rejected.tolist() == [False, True]
     assert outcome.work.counts[1].tolist() == [0] * len(needle().units) + [1]
-    assert target.claimed(outcome)[1] == 0 < target.claimed(outcome)[0]
+    assert target.attacker_cost(outcome)[1] == 0 < target.attacker_cost(outcome)[0]
     assert outcome.outputs[1].isnan().all()
     assert target.utility(outcome.outputs, torch.tensor([0, 0]))[1] == 0
     assert not target.agreement(outcome.outputs, needle().run(torch.full((2, 1, 4, 4), 0.75)).outputs)[1]
@@ -66,9 +66,9 @@ def test_attacks_stay_below_the_alarm_that_they_know_of(name: str) -> None:
     assert (free.inputs.mean((1, 2, 3)) > 0.45).all()
     target = guarded(0.45)
     found = load_attack(name, norm="Linf", eps=0.6)(target, inputs)
-    assert found.attacked.refused is not None
-    assert not found.attacked.refused.any()
-    assert (target.claimed(found.attacked) >= target.claimed(found.clean)).all()
+    assert found.attacked.rejected is not None
+    assert not found.attacked.rejected.any()
+    assert (target.attacker_cost(found.attacked) >= target.attacker_cost(found.clean)).all()
     assert (found.inputs.mean((1, 2, 3)) <= 0.45 + 1e-6).all()
 
 
@@ -76,8 +76,8 @@ def test_a_start_that_is_refused_is_walked_out_of() -> None:
     """Descent on the alarm alone until it is silent, then on the attack's loss."""
     target = guarded(0.45)
     found = load_attack("pgd", norm="Linf", eps=0.6)(target, torch.full((1, 1, 4, 4), 0.5))
-    assert found.clean.refused is not None
-    assert found.attacked.refused is not None
-    assert found.clean.refused.item()
-    assert not found.attacked.refused.item()
-    assert target.claimed(found.attacked).item() > 0
+    assert found.clean.rejected is not None
+    assert found.attacked.rejected is not None
+    assert found.clean.rejected.item()
+    assert not found.attacked.rejected.item()
+    assert target.attacker_cost(found.attacked).item() > 0

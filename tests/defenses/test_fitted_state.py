@@ -89,10 +89,10 @@ def test_a_defense_with_the_state_of_another_defends_identically(name: str, tmp_
     before, after = one.run(inputs), other.run(inputs)
     assert after.work.counts.equal(before.work.counts)
     assert said(after.outputs) == said(before.outputs)
-    assert (before.refused is None) is (after.refused is None)
-    if before.refused is not None:
-        assert after.refused is not None
-        assert after.refused.equal(before.refused)
+    assert (before.rejected is None) is (after.rejected is None)
+    if before.rejected is not None:
+        assert after.rejected is not None
+        assert after.rejected.equal(before.rejected)
     assert other.max_work(inputs).counts.equal(one.max_work(inputs).counts)
     assert other.units == one.units
     assert other.fingerprint() == one.fingerprint()

@@ -181,10 +181,10 @@ def test_random_transforms_draw_anew_behind_the_attack_and_for_other_pictures(na
     inputs = pixels(target.space, count=1).expand(8, -1, -1, -1).clone()
     inputs[:, 0, 0, 0] = torch.arange(8) / 255
     defended, layer = layered(name, target)
-    other = layer.redrawn()
+    other = layer.reseeded()
     assert isinstance(other, TransformLayer)
     assert not torch.equal(layer.seen(target.space, inputs), other.seen(target.space, inputs))
-    assert defended.redrawn().fingerprint() != defended.fingerprint()
+    assert defended.reseeded().fingerprint() != defended.fingerprint()
     seen = layer.seen(target.space, inputs)[:, :, 1:, 1:]
     assert len({picture.numpy().tobytes() for picture in seen}) > 1
 
@@ -192,7 +192,7 @@ def test_random_transforms_draw_anew_behind_the_attack_and_for_other_pictures(na
 @pytest.mark.parametrize("name", sorted({*PICTURES, *TEXTS} - {"jpeg-random", "resize-pad", "resize-pad:70"}))
 def test_other_transforms_do_not_draw(name: str) -> None:
     layer = TransformLayer(load_defense(name), ())  # type: ignore[arg-type]
-    assert layer.redrawn() is layer
+    assert layer.reseeded() is layer
 
 
 @pytest.mark.parametrize("name", [*PICTURES, *TEXTS])

@@ -71,10 +71,10 @@ def test_detectors_know_of_a_family_what_it_says(detector: Detector) -> None:
     target = SkipTarget()
     defended = fitted_to(target, detector).defend(target)
     outcome = defended.run(inputs_of(target, 4, 5, costly=True))
-    assert outcome.refused is not None
-    assert outcome.refused.all()
+    assert outcome.rejected is not None
+    assert outcome.rejected.all()
     assert outcome.outputs == ("nothing",) * 4
-    assert not defended.claimed(outcome).any()
+    assert not defended.attacker_cost(outcome).any()
 
 
 def test_what_a_family_does_not_say_is_refused_in_a_sentence() -> None:
@@ -110,8 +110,8 @@ def test_a_video_s_detector_is_defended_by_the_same_detector() -> None:
     videos = torch.cat([inputs_of(target, 3, 5), inputs_of(target, 3, 6, costly=True)])
     part = defended.detector
     frames = part.run(videos.flatten(0, 1))
-    assert frames.refused is not None
-    assert frames.refused.view(6, -1).any(1).equal(defended.run(videos).refused)
+    assert frames.rejected is not None
+    assert frames.rejected.view(6, -1).any(1).equal(defended.run(videos).rejected)
 
 
 @pytest.mark.parametrize("family", ["gates", "steps", "candidates", "video", "text"])
@@ -134,8 +134,8 @@ def test_detectors_say_the_same_on_every_rung(kind: type[Detector], family: str)
         assert (outcome.work.counts <= smaller.max_work(inputs).counts).all()
         assert outcome.work.counts[:, -1].equal(whole.work.counts[:, -1])
         if detector.looks == "input":
-            assert outcome.refused is not None
-            assert outcome.refused.equal(whole.refused)
+            assert outcome.rejected is not None
+            assert outcome.rejected.equal(whole.rejected)
         else:
             assert smaller.signals(inputs).alarm is not None
 
@@ -154,12 +154,12 @@ def test_candidates_that_are_rejected_score_0() -> None:
     defended = detector.defend(target)
     assert isinstance(defended, Wrapped)
     texts = (*inputs_of(target, 3, 5), *inputs_of(target, 3, 6, costly=True))
-    refused = defended.run(texts).refused
-    assert refused is not None
-    assert refused.any()
-    assert not refused.all()
+    rejected = defended.run(texts).rejected
+    assert rejected is not None
+    assert rejected.any()
+    assert not rejected.all()
     free = ToyText(cap=30).score(texts)
-    assert defended.score(list(texts)).tolist() == free.masked_fill(refused, 0).tolist()
+    assert defended.score(list(texts)).tolist() == free.masked_fill(rejected, 0).tolist()
 
 
 def test_copies_are_targets_of_their_own() -> None:

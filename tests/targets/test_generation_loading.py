@@ -183,8 +183,8 @@ def test_targets_that_sample_are_judged_by_another_draw() -> None:
     longer = judged.work.counts[:, 1] > result.clean.work.counts[:, 1]
     wanted = judged.outputs if longer.item() else result.clean.outputs
     assert [output.ids for output in result.attacked.outputs] == [output.ids for output in wanted]
-    assert target.redrawn().fingerprint() != target.fingerprint()
-    assert loaded("gpt2").redrawn() is loaded("gpt2")
+    assert target.reseeded().fingerprint() != target.fingerprint()
+    assert loaded("gpt2").reseeded() is loaded("gpt2")
 
 
 def test_models_move_and_bring_data(tmp_path: Path) -> None:

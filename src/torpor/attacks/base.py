@@ -20,6 +20,7 @@ from torpor.core.errors import UsageError
 from torpor.core.options import MARK
 from torpor.core.outcome import Outcome
 from torpor.core.paper import Paper
+from torpor.core.renamed import Renamed
 from torpor.core.threat import Access, Stage, ThreatModel
 from torpor.core.work import Work
 from torpor.data.sets import DataSet
@@ -58,7 +59,7 @@ class AttackResult:
         attacked: outputs and work of the hard target on the attacked inputs.
         static: the static bound of each sample; where it depends on the input, such as on a prompt's length, the larger
             one of the clean and the attacked input, unit by unit.
-        moved: share of the budget that each candidate used, whether it was kept or not, ``[B]``.
+        budget_used: share of the budget that each candidate spent, whether it was kept or not, ``[B]``.
         candidates: what the search returned, and what it spent.
         seconds: wall-clock of the search.
     """
@@ -68,9 +69,11 @@ class AttackResult:
     clean: Outcome
     attacked: Outcome
     static: Work
-    moved: Tensor
+    budget_used: Tensor
     candidates: Candidates
     seconds: float
+
+    moved = Renamed("budget_used")
 
     def evidence(self, target: Target) -> Evidence:
         """Return what a :class:`~torpor.core.criteria.Criterion` judges, priced in FLOPs."""
@@ -253,7 +256,7 @@ class Attack(ABC):
     def __call__(
         self, target: Target, inputs: Samples, *, references: Samples | None = None, seed: int = 0
     ) -> AttackResult:
-        """Attack a batch and verify the result on the hard target, :meth:`~torpor.targets.Target.redrawn`.
+        """Attack a batch and verify the result on the hard target, :meth:`~torpor.targets.Target.reseeded`.
 
         Args:
             target: what to attack.
@@ -280,9 +283,9 @@ class Attack(ABC):
             raise UsageError(
                 f"expected finite candidates, got NaN or infinity from {self.id}; the target's gradients do"
             )
-        attacked_inputs, moved = confine(target.space, clean_inputs, found.inputs, self.budget)
-        attacked = target.redrawn().run(attacked_inputs)
-        worse = target.claimed(attacked) > target.prices.cost(clean.work)
+        attacked_inputs, budget_used = confine(target.space, clean_inputs, found.inputs, self.budget)
+        attacked = target.reseeded().run(attacked_inputs)
+        worse = target.attacker_cost(attacked) > target.prices.cost(clean.work)
         costlier = choose(worse, attacked_inputs, clean_inputs)
         bounds = [target.max_work(inputs).counts for inputs in (clean_inputs, costlier)]
         return AttackResult(
@@ -292,35 +295,35 @@ class Attack(ABC):
             attacked=Outcome(
                 choose(worse, attacked.outputs, clean.outputs),
                 Work(choose(worse, attacked.work.counts, clean.work.counts)),
-                None if attacked.refused is None else choose(worse, attacked.refused, clean.refused),
+                None if attacked.rejected is None else choose(worse, attacked.rejected, clean.rejected),
             ),
             static=Work(torch.maximum(*bounds)),
-            moved=moved,
+            budget_used=budget_used,
             candidates=found,
             seconds=seconds,
         )
 
 
-def resent(result: AttackResult, target: Target) -> AttackResult:
-    """Send inputs that were crafted for one target to another: what an attacker does who does not know of a defense.
+def transfer(result: AttackResult, target: Target) -> AttackResult:
+    """Send inputs that were crafted for one target to another, as a non-adaptive attacker does to a defended target.
 
-    Nobody checks before whether they help there, so all are sent as they are, whatever comes of it.
+    The attacker cannot check whether they work there, so all of them are sent and all of them count.
     """
     bounds = [target.max_work(inputs).counts for inputs in (result.clean_inputs, result.inputs)]
     return replace(
         result,
-        attacked=target.redrawn().run(result.inputs),
+        attacked=target.reseeded().run(result.inputs),
         static=Work(torch.maximum(*bounds)),
         seconds=0.0,
     )
 
 
 def costlier(target: Target, found: AttackResult, known: AttackResult) -> AttackResult:
-    """Return, for each sample, the one of two results by which an attacker on ``target`` can claim more.
+    """Return, for each sample, the one of two results that costs more by :meth:`Target.attacker_cost`.
 
-    Who knows of a defense can still send what was crafted without it.
+    An attacker who knows of a defense can still send what was crafted without it.
     """
-    return merged(found, known, target.claimed(known.attacked) > target.claimed(found.attacked))
+    return merged(found, known, target.attacker_cost(known.attacked) > target.attacker_cost(found.attacked))
 
 
 def merged(found: AttackResult, known: AttackResult, better: Tensor) -> AttackResult:
@@ -332,8 +335,8 @@ def merged(found: AttackResult, known: AttackResult, better: Tensor) -> AttackRe
         attacked=Outcome(
             choose(better, one.outputs, other.outputs),
             Work(choose(better, one.work.counts, other.work.counts)),
-            None if one.refused is None or other.refused is None else choose(better, one.refused, other.refused),
+            None if one.rejected is None or other.rejected is None else choose(better, one.rejected, other.rejected),
         ),
         static=Work(choose(better, known.static.counts, found.static.counts)),
-        moved=choose(better, known.moved, found.moved),
+        budget_used=choose(better, known.budget_used, found.budget_used),
     )

@@ -76,6 +76,6 @@ def costliest(target: Target, results: Sequence[AttackResult]) -> Tensor:
     held = Incumbent.begin(results[0].inputs - results[0].clean_inputs)
     rows = torch.arange(len(held.cost))
     for result in results:
-        held.offer(rows, result.inputs - result.clean_inputs, target.claimed(result.attacked))
+        held.offer(rows, result.inputs - result.clean_inputs, target.attacker_cost(result.attacked))
     best: Tensor = held.inputs
     return best

@@ -76,7 +76,7 @@ def random_search(
         candidates = propose(query, rows, held)
         outcome = target.run(candidates)
         ranks = None if rank is None else rank(outcome)
-        held.offer(rows, candidates, target.claimed(outcome), ranks, equals=rank is not None)
+        held.offer(rows, candidates, target.attacker_cost(outcome), ranks, equals=rank is not None)
         if watch is not None:
             watch(rows, outcome)
     return held

@@ -38,7 +38,7 @@ class SpongeGenetic(Attack):
 
     Fitness is the cost in FLOPs, which the paper simulates in joules; among equals the shorter text is fitter. Rare
     characters are many tokens each, and long inputs cost by themselves, so length is limited in tokens, and a text's
-    share of that limit is reported as :attr:`~torpor.attacks.base.AttackResult.moved`.
+    share of that limit is reported as :attr:`~torpor.attacks.base.AttackResult.budget_used`.
 
     Attributes:
         pool: texts in a generation.
@@ -193,7 +193,7 @@ def _judge(target: TextTarget, texts: Sequence[str]) -> list[Fitness]:
         fitness = {"": Fitness(0.0, 0, 0)}
         if asked:
             outcome = target.run(asked)
-            lengths, costs = target.iterations(outcome.work), target.claimed(outcome)
+            lengths, costs = target.iterations(outcome.work), target.attacker_cost(outcome)
             figures = zip(asked, costs.tolist(), lengths.tolist(), strict=True)
             for text, cost, steps in figures:
                 fitness[text] = Fitness(cost, -len(target.space.codec.encode(text)), steps)

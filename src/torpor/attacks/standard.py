@@ -152,7 +152,7 @@ class Standard(Attack):
         """See :meth:`Attack.search`."""
         static = target.prices.cost(target.max_work(inputs))
         best, everyone = Incumbent.begin(inputs), torch.arange(len(inputs))
-        best.offer(everyone, inputs, target.claimed(target.run(inputs)))
+        best.offer(everyone, inputs, target.attacker_cost(target.run(inputs)))
         backwards = torch.zeros(len(inputs), dtype=torch.int64)
         blind = best.cost.cpu() < static.cpu()  # until a member's gradient was not zero
         fell, black_box_won = torch.zeros_like(blind), torch.zeros_like(blind)
@@ -164,7 +164,7 @@ class Standard(Attack):
             if isinstance(member, PersistentSquare):
                 member = replace(member, rivals=best.inputs[there])
             result = member(target, inputs[there], references=labels[there], seed=seed)
-            found, price = result.candidates, target.claimed(result.attacked)
+            found, price = result.candidates, target.attacker_cost(result.attacked)
             if place == 0:  # what the first member tried stands until a costlier one is found
                 best.inputs[there] = found.inputs.to(best.inputs)
             spent = found.forwards.to(there.device) + 2  # and the member's own verification on the hard target

@@ -263,5 +263,5 @@ def _cost(target: Target, inputs: Tensor, delta: Tensor, ball: Ball, eps: float)
     total = 0.0
     for batch in inputs.split(BATCH):
         sent = apply(batch.to(target.device), delta, ball, eps, space)
-        total += target.claimed(target.run(sent)).sum().item()
+        total += target.attacker_cost(target.run(sent)).sum().item()
     return total

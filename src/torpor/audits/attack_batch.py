@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 from torch import Tensor
 
-from torpor.attacks.base import Attack, AttackResult, costlier, resent
+from torpor.attacks.base import Attack, AttackResult, costlier, transfer
 from torpor.attacks.control_sets import free_controls, matched_controls
 from torpor.audits import examples
 from torpor.audits.conditions import ADAPTIVE, NON_ADAPTIVE, Condition, RowKey
@@ -89,7 +89,7 @@ def attack_batch(
         done.seconds[clean_key.slug] = 0.0
         for one in front.every:
             known = best[RowKey(one.name, one.budget)]
-            sent = resent(known.own, front.target)
+            sent = transfer(known.own, front.target)
             keep(front, RowKey(one.name, one.budget, Condition(front.defense, attacker=NON_ADAPTIVE)), sent)
             crafted = costlier(front.target, attack(front, one, ADAPTIVE), sent)
             keep(front, RowKey(one.name, one.budget, Condition(front.defense, attacker=ADAPTIVE)), crafted)

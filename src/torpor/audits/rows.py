@@ -71,7 +71,7 @@ def attacked_rows(
         "forwards": found.forwards.cpu().numpy(),
         "backwards": found.backwards.cpu().numpy(),
         "zero_gradient": _flags(found.zero_gradient),
-        "budget_used": result.moved.cpu().to(torch.float64).numpy(),
+        "budget_used": result.budget_used.cpu().to(torch.float64).numpy(),
         "loss_fell": _flags(found.loss_fell),
         "black_box_won": _flags(found.black_box_won),
         "found_through": list(through) or None,
@@ -121,7 +121,7 @@ def _rows(
         "utility": target.utility(outcome.outputs, batch.references),
         "cut": batch.cut,
         "agreement": target.agreement(outcome.outputs, clean.outcome.outputs),
-        "rejected": outcome.refused,
+        "rejected": outcome.rejected,
         "surrogate_diverged": None if fell is None else np.array(fell) & (cost <= cost_own) & (cost < cost_static),
         **spent,
         **target.family.observe(target, clean.outcome, outcome, static, batch.references),
@@ -151,7 +151,7 @@ def _taken(
     What is refused early costs less than its clean twin, which is no gain to report below 0. A clean input that is
     refused itself costs next to nothing, so that any twin that passes would seem to take it all.
     """
-    if own.refused is None or outcome.refused is None:
+    if own.rejected is None or outcome.rejected is None:
         return headrooms
-    taken = np.where(outcome.refused.cpu().numpy(), np.maximum(headrooms, 0), headrooms)
-    return np.where(own.refused.cpu().numpy(), np.nan, taken)
+    taken = np.where(outcome.rejected.cpu().numpy(), np.maximum(headrooms, 0), headrooms)
+    return np.where(own.rejected.cpu().numpy(), np.nan, taken)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from torpor.attacks.base import AttackResult, merged, resent
+from torpor.attacks.base import AttackResult, merged, transfer
 from torpor.core.batches import Samples
 from torpor.targets.base import Target
 
@@ -28,12 +28,12 @@ class Transfer:
 
     def __init__(self, target: Target, own: AttackResult) -> None:
         self.target, self.own, self.result = target, own, own
-        self.through: list[str | None] = [None] * len(own.moved)
+        self.through: list[str | None] = [None] * len(own.budget_used)
 
     def offer(self, crafted: AttackResult, defense: str) -> None:
         """Run what was crafted through ``defense`` on the undefended target, and keep what costs more there."""
-        sent = resent(crafted, self.target)
-        costs = [self.target.claimed(each.attacked) for each in (sent, self.result)]
+        sent = transfer(crafted, self.target)
+        costs = [self.target.attacker_cost(each.attacked) for each in (sent, self.result)]
         better = (costs[0] > costs[1]).cpu() & _different(crafted.inputs, self.own.clean_inputs)
         if not better.any():
             return

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from torpor.core.renamed import Renamed
 from torpor.core.work import Work
 
 
@@ -18,12 +19,15 @@ class Outcome:
         outputs: the target's own kind, one entry per sample: logits ``[B, C]`` for classifiers, a tuple of
             :class:`Generation` for decoders.
         work: counts per sample and unit.
-        refused: which samples a defense turned away, bool ``[B]``, with no output worth the name; None if none can be.
+        rejected: which samples an input detector rejected, bool ``[B]``, whose outputs mean nothing; None if the target
+            rejects no inputs.
     """
 
     outputs: Any
     work: Work
-    refused: Tensor | None = None
+    rejected: Tensor | None = None
+
+    refused = Renamed("rejected")
 
 
 @dataclass(frozen=True)

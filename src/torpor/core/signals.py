@@ -146,7 +146,7 @@ def allowed(signals: Signals) -> Tensor:
     return alarm <= 0
 
 
-REFUSED = 1e6
+REJECTED = 1e6
 """Added to the alarm of what is rejected, so that any accepted candidate is better."""
 
 
@@ -164,4 +164,4 @@ def evading(signals: Signals, losses: Tensor) -> Tensor:
     alarm = signals.alarm
     if alarm is None or (losses.requires_grad and not alarm.requires_grad):
         return losses
-    return torch.where(alarm > 0, alarm + REFUSED, losses)
+    return torch.where(alarm > 0, alarm + REJECTED, losses)

@@ -68,9 +68,9 @@ class DetectorLayer(Layer):
         """See :meth:`Layer.fingerprint`."""
         return self.detector.fingerprint()
 
-    def redrawn(self) -> Self:
-        """See :meth:`Layer.redrawn`; the detector draws as the target inside does."""
-        return type(self)(self.detector, self.target.redrawn(), self.units)
+    def reseeded(self) -> Self:
+        """See :meth:`Layer.reseeded`; the detector draws as the target inside does."""
+        return type(self)(self.detector, self.target.reseeded(), self.units)
 
     def part(self, name: str) -> Self:
         """See :meth:`Layer.part`."""

@@ -52,7 +52,7 @@ class Layer(ABC):
         """Return the work ``[1, U]`` of the cheapest path."""
         return self.charge(inner.least_work(), self.times(inner.space))
 
-    def redrawn(self) -> Self:
+    def reseeded(self) -> Self:
         """Return the layer that attacked inputs are judged by: one that draws anew, if this one draws at random."""
         return self
 

@@ -56,7 +56,7 @@ def attack_pairs(
             known = None if references is None else references[rows]
             result = attack(target, inputs[rows], references=known, seed=seed)
             parts.append(result.inputs)
-            costs.append(target.claimed(result.attacked))
+            costs.append(target.attacker_cost(result.attacked))
         ratio = torch.cat(costs) / cost
         attacked[name] = take(join(parts), ratio > 1)
         slowdown[name] = ratio[ratio > 1].mean().item() if bool((ratio > 1).any()) else None

@@ -13,7 +13,7 @@ from torpor.targets.base import Target
 
 def without(target: Target, outcome: Outcome, rejected: Tensor) -> Outcome:
     """Return ``outcome`` with the outputs of ``rejected`` samples (bool ``[B]``) withheld; their work is done."""
-    already = rejected if outcome.refused is None else rejected | outcome.refused
+    already = rejected if outcome.rejected is None else rejected | outcome.rejected
     blank = target.family.blank(target, len(rejected))
     return Outcome(choose(rejected, blank, outcome.outputs), outcome.work, already)
 
@@ -31,6 +31,6 @@ def run_passed(target: Target, inputs: Samples, rejected: Tensor) -> Outcome:
         else:
             found = dict(zip(passed.tolist(), outcome.outputs, strict=True))
             outputs = tuple(found.get(row, output) for row, output in enumerate(outputs))
-        if outcome.refused is not None:
-            turned[passed] = outcome.refused
+        if outcome.rejected is not None:
+            turned[passed] = outcome.rejected
     return Outcome(outputs, Work(counts), turned)

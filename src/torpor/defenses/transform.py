@@ -166,8 +166,8 @@ class TransformLayer(Layer):
             next(objects) if isinstance(output, Objects) else tuple(next(objects) for _ in output) for output in outputs
         )
 
-    def redrawn(self) -> Self:
-        """See :meth:`Layer.redrawn`."""
+    def reseeded(self) -> Self:
+        """See :meth:`Layer.reseeded`."""
         return type(self)(self.transform, self.units, self.seed + 1) if self.transform.draws else self
 
     def calls(self, inputs: Samples) -> Iterator[tuple[list[int], Callable[[], object]]]:

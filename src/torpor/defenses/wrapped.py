@@ -95,8 +95,8 @@ class Wrapped(Target):
 
     def _score(self, candidates: Samples) -> Tensor:
         outcome = self.run(tuple(candidates))
-        counted: Tensor = self.iterations(outcome.work) if self.offers("iterations") else self.claimed(outcome)
-        return counted if outcome.refused is None else counted.masked_fill(outcome.refused, 0)
+        counted: Tensor = self.iterations(outcome.work) if self.offers("iterations") else self.attacker_cost(outcome)
+        return counted if outcome.rejected is None else counted.masked_fill(outcome.rejected, 0)
 
     def utility(self, outputs: Samples, references: Samples) -> Tensor:
         """See :meth:`Target.utility`."""
@@ -113,9 +113,9 @@ class Wrapped(Target):
         for counts, call in self.layer.calls(inputs):
             yield Work(torch.tensor([[0] * len(self.inner.units) + counts])), call
 
-    def redrawn(self) -> Self:
-        """See :meth:`Target.redrawn`; target and layer both draw anew."""
-        return type(self)(self.inner.redrawn(), self.layer.redrawn(), self.name)
+    def reseeded(self) -> Self:
+        """See :meth:`Target.reseeded`; target and layer both draw anew."""
+        return type(self)(self.inner.reseeded(), self.layer.reseeded(), self.name)
 
     def to(self, device: torch.device) -> Self:
         """See :meth:`Target.to`; also what the layer keeps is moved."""

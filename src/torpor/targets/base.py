@@ -14,6 +14,7 @@ from torpor.core.batches import Samples
 from torpor.core.errors import DataError
 from torpor.core.outcome import Outcome
 from torpor.core.prices import PriceList
+from torpor.core.renamed import Renamed
 from torpor.core.signals import Signals
 from torpor.core.space import DenseSpace, ImageSpace, InputSpace
 from torpor.core.units import Behavior, Unit
@@ -65,10 +66,10 @@ class Target(ABC):
     def probes(self, inputs: Samples) -> Iterator[tuple[Work, Callable[[], object]]]:
         """Yield calls that do a known work on the one given input, enough of them to price every unit by the clock."""
 
-    def redrawn(self) -> Self:
-        """Return the target that attacked inputs are judged by: one that draws anew, if this one draws at random.
+    def reseeded(self) -> Self:
+        """Return the target that judges attacked inputs: one with another seed, if this one draws at random.
 
-        A search that keeps the costliest of many draws has found a lucky draw, not a costly input.
+        A search that keeps the costliest of many draws may have found a favorable draw, not a costly input.
         """
         return self
 
@@ -76,10 +77,13 @@ class Target(ABC):
     def to(self, device: torch.device) -> Self:
         """Return this target on ``device``."""
 
-    def claimed(self, outcome: Outcome) -> Tensor:
-        """Return what attackers can claim to have cost, float64 ``[B]``: FLOPs, 0 where the input was refused."""
+    def attacker_cost(self, outcome: Outcome) -> Tensor:
+        """Return the cost that counts for an attacker, float64 ``[B]``: FLOPs, 0 where the input was rejected."""
         cost = self.prices.cost(outcome.work)
-        return cost if outcome.refused is None else cost.masked_fill(outcome.refused, 0)
+        return cost if outcome.rejected is None else cost.masked_fill(outcome.rejected, 0)
+
+    claimed = Renamed("attacker_cost")
+    redrawn = Renamed("reseeded")
 
     def labels(self, outputs: Samples, references: Samples | None) -> Samples:
         """Return what attacks aim at: the references, or what the clean outputs say where there are none.

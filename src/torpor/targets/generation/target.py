@@ -214,8 +214,8 @@ class GenerationTarget(StepTarget):
         other.seed = seed
         return other
 
-    def redrawn(self) -> Self:
-        """See :meth:`Target.redrawn`."""
+    def reseeded(self) -> Self:
+        """See :meth:`Target.reseeded`."""
         return self.with_seed(self.seed + 1) if self.decoder.samples else self
 
     def _reach(self) -> int:
