@@ -1,6 +1,6 @@
 """Audit a detector of your own. In this folder, run: ``torpor audit own_detector:build --attacks daedalus --limit 16``.
 
-torpor needs one thing of your network: called on pictures ``[B, C, H, W]`` in [0, 1], it returns every box that it
+torpor needs one thing of your network: called on images ``[B, C, H, W]`` in [0, 1], it returns every box that it
 proposes, ``[B, N, 4]`` as left, top, right, bottom in pixels, and the scores of each box, ``[B, N, L]`` from 0 to 1,
 before any threshold. Thresholds, suppression and caps are the deployment's: say them with ``NMS``. The rest of this
 file is data and training.
@@ -26,17 +26,17 @@ SIZES = {"train": 512, "validation": 64, "test": 64}
 
 
 class Squares(DataSet):
-    """One to three dark or light squares on gray noise; each picture is a function of its split and number alone."""
+    """One to three dark or light squares on gray noise; each image is a function of its split and number alone."""
 
     name = "squares"
 
     def samples(self, split: str) -> Iterator[tuple[Tensor, Objects]]:
-        """Yield ``(picture uint8 [1, 32, 32], what is in it)``."""
+        """Yield ``(image uint8 [1, 32, 32], what is in it)``."""
         for number in range(SIZES[split]):
             rng = torch.Generator().manual_seed(1000 * SPLITS.index(split) + number)
-            picture = torch.randint(90, 166, (1, SIDE, SIDE), generator=rng, dtype=torch.uint8)
+            image = torch.randint(90, 166, (1, SIDE, SIDE), generator=rng, dtype=torch.uint8)
             count = int(torch.randint(1, 4, (), generator=rng))
-            quarters = torch.randperm(4, generator=rng)[:count]  # of the picture: objects do not overlap
+            quarters = torch.randperm(4, generator=rng)[:count]  # of the image: objects do not overlap
             sides = torch.randint(6, 11, (count, 1), generator=rng)
             corners = torch.stack([quarters % 2, quarters // 2], 1) * (SIDE // 2)
             corners += torch.randint(0, SIDE // 2 - 10, (count, 2), generator=rng)
@@ -44,8 +44,8 @@ class Squares(DataSet):
             for (left, top), side, label in zip(
                 corners.tolist(), sides.flatten().tolist(), labels.tolist(), strict=True
             ):
-                picture[:, top : top + side, left : left + side] = 30 + 195 * label
-            yield picture, Objects(torch.cat([corners, corners + sides], 1).to(torch.float32), labels)
+                image[:, top : top + side, left : left + side] = 30 + 195 * label
+            yield image, Objects(torch.cat([corners, corners + sides], 1).to(torch.float32), labels)
 
 
 class OwnDetector(nn.Module):

@@ -40,7 +40,7 @@ class RandomDetector(nn.Module):
 
 
 def random_detector() -> DetectorTarget:
-    """Build an untrained detector of wide pictures that is sure enough to find something in them."""
+    """Build an untrained detector of wide images that is sure enough to find something in them."""
     torch.manual_seed(3)
     network = RandomDetector()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Toy decoders of every kind, and inputs of theirs: pictures, sound, texts to translate and texts to continue."""
+"""Toy decoders of every kind, and inputs of theirs: images, sound, texts to translate and texts to continue."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Translator(ToyText):
 
 
 def random_captioner() -> CaptionerTarget:
-    """Build an untrained captioner that is sure enough to say something else about each picture."""
+    """Build an untrained captioner that is sure enough to say something else about each image."""
     torch.manual_seed(7)
     encoder = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.Tanh(), nn.Conv2d(8, 8, 3, 2, 1))
     words = Vocabulary.of(["a b c d e f g h"])
@@ -77,7 +77,7 @@ STEP_TARGETS: dict[str, Callable[[], StepTarget]] = {
 
 
 def inputs_of(target: StepTarget, *, other: bool = False) -> Samples:
-    """Return eight inputs, or others to fit on; the first picture is black and the second one has saturated pixels."""
+    """Return eight inputs, or others to fit on; the first image is black and the second one has saturated pixels."""
     if not isinstance(target.space, DenseSpace):
         return OTHER_TEXTS if other else TEXTS
     rng = torch.Generator().manual_seed(7 if other else 1)

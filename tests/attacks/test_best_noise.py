@@ -56,7 +56,7 @@ def test_luck_may_find_objects_too(kind: str) -> None:
     assert not BestNoise.applies_to(needle())
 
 
-def test_what_is_learned_once_for_all_pictures_is_spent_on_none() -> None:
+def test_what_is_learned_once_for_all_images_is_spent_on_none() -> None:
     target = CANDIDATE_TARGETS["lamps"]()
     inputs = objects_of(target)
     attack = PhantomSponges(eps=0.1, epochs=2).fit(target, objects_of(target, other=True))

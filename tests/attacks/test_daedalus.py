@@ -20,7 +20,7 @@ def test_the_loss_falls_with_surer_and_with_smaller_boxes() -> None:
     assert of_scores[0].tolist() == [[0, pytest.approx(-0.4)], [pytest.approx(-0.1), 0]]
 
 
-def test_the_search_starts_from_the_picture_itself() -> None:
+def test_the_search_starts_from_the_image_itself() -> None:
     target = random_detector()
     inputs = inputs_of(target)
     first = Daedalus(eps=1 / 255, steps=1)(target, inputs).candidates.inputs

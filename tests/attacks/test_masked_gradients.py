@@ -165,9 +165,9 @@ def test_a_trigger_is_learned_without_the_target_s_gradients() -> None:
 @pytest.mark.parametrize("name", ["overload", "daedalus", "phantom-sponges"])
 def test_detectors_are_searched_without_gradients_too(name: str) -> None:
     target = StopGradientLamps()
-    pictures = torch.rand(2, *target.space.shape, generator=torch.Generator().manual_seed(0))
+    samples = torch.rand(2, *target.space.shape, generator=torch.Generator().manual_seed(0))
     few: dict[str, Any] = {"epochs": 2} if name == "phantom-sponges" else {"steps": 3}
-    found = ATTACKS.find(name)(eps=0.1, **few).fit(target, pictures)(target, pictures).candidates
+    found = ATTACKS.find(name)(eps=0.1, **few).fit(target, samples)(target, samples).candidates
     assert found.zero_gradient is not None
     assert found.zero_gradient.all()
 

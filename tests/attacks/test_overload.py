@@ -38,8 +38,8 @@ def test_scores_of_zero_have_a_finite_loss_and_a_gradient() -> None:
     assert gradient[0, 0] < 0
 
 
-def test_cells_are_counted_where_they_are_in_pictures_that_are_not_square() -> None:
-    """Four objects in the upper right corner of a wide picture slow that corner, not the lower left."""
+def test_cells_are_counted_where_they_are_in_images_that_are_not_square() -> None:
+    """Four objects in the upper right corner of a wide image slow that corner, not the lower left."""
     boxes = torch.tensor([[30.0, 1, 38, 5]]).expand(1, 4, 4)
     counts = crowds(boxes, torch.ones(1, 4, dtype=torch.bool), (20, 40), 5)
     assert counts[0].nonzero().tolist() == [[0, 4]]
@@ -79,7 +79,7 @@ def test_one_perturbation_for_all_frames() -> None:
     assert each.abs().max().round() == 25
 
 
-def test_frames_are_attacked_like_pictures() -> None:
+def test_frames_are_attacked_like_images() -> None:
     target = BoxTracker(random_detector(), frames=3, buffer=2)
     videos = inputs_of(target)
     attack = Overload(eps=0.05, steps=4)
@@ -88,7 +88,7 @@ def test_frames_are_attacked_like_pictures() -> None:
     assert (found == alone).double().mean() > 0.9
 
 
-def test_radii_grow_with_the_picture_and_hold_per_frame() -> None:
+def test_radii_grow_with_the_image_and_hold_per_frame() -> None:
     assert Overload.default_budget("L2", shape=(3, 640, 640)).eps == 15
     assert Overload.default_budget("L2", shape=(3, 64, 64)).eps == pytest.approx(1.5)
     assert Overload.default_budget("L2", shape=(30, 3, 64, 64)).eps == pytest.approx(1.5)

@@ -109,7 +109,7 @@ def test_passes_of_learning_are_counted() -> None:
     learned = PhantomSponges(epochs=2).fit(target, torch.rand(12, 1, 16, 24).mul(255).round() / 255).learned
     assert learned is not None
     assert learned.backwards == 2 * 12
-    assert learned.forwards == 12 + 2 * 12 + 4 * 12  # clean pictures, steps, and a look at each of four perturbations
+    assert learned.forwards == 12 + 2 * 12 + 4 * 12  # clean images, steps, and a look at each of four perturbations
 
 
 def test_steps_are_signed_in_any_ball() -> None:

@@ -13,34 +13,34 @@ from torpor.targets.toy_boxes import LampTarget, lit
 
 def test_patches_are_what_was_found() -> None:
     target = LampTarget()
-    picture = torch.zeros(1, 1, 16, 24)
-    picture[..., 4:8, 8:12] = 0.6
-    learned = SNAL().fit(target, target.space.snap(picture)).learned
+    image = torch.zeros(1, 1, 16, 24)
+    image[..., 4:8, 8:12] = 0.6
+    learned = SNAL().fit(target, target.space.snap(image)).learned
     assert learned is not None
     assert learned.perturbations.shape == (1, 1, SIDE, SIDE)
     assert torch.allclose(learned.perturbations, torch.tensor(0.6), atol=1e-5)
     assert (learned.forwards, learned.backwards) == (1, 0)
 
 
-def test_patches_of_many_pictures_are_spread_evenly() -> None:
-    pictures = lit(24)[0].expand(20, -1, -1, -1)
-    learned = SNAL().fit(LampTarget(), LampTarget().space.snap(pictures)).learned
+def test_patches_of_many_images_are_spread_evenly() -> None:
+    images = lit(24)[0].expand(20, -1, -1, -1)
+    learned = SNAL().fit(LampTarget(), LampTarget().space.snap(images)).learned
     assert learned is not None
     assert PATCHES / 2 < len(learned.perturbations) <= PATCHES
 
 
 def test_boxes_that_stick_out_are_cut_and_those_outside_give_nothing() -> None:
-    picture = torch.arange(64.0).view(1, 8, 8)
+    image = torch.arange(64.0).view(1, 8, 8)
     boxes = torch.tensor([[-3.0, -3, 1, 1], [7, 7, 99, 99], [9, 9, 12, 12], [-5, 0, -1, 4], [3, 3, 3, 5]])
-    patches = cut_out(picture, Objects(boxes, torch.zeros(5, dtype=torch.int64)))
+    patches = cut_out(image, Objects(boxes, torch.zeros(5, dtype=torch.int64)))
     assert [patch.mean().item() for patch in patches] == [0, 63]
 
 
 @pytest.mark.parametrize(("height", "width"), [(16, 24), (7, 31), (1, 1)])
 def test_tiles_lie_where_their_cell_is(height: int, width: int) -> None:
-    pictures = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0))
-    tiles = Tiles(torch.rand(4, 3, SIDE, SIDE), pictures, 3)
-    assert tiles.picture(tiles.clean).equal(pictures)
+    images = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0))
+    tiles = Tiles(torch.rand(4, 3, SIDE, SIDE), images, 3)
+    assert tiles.image(tiles.clean).equal(images)
 
 
 def test_cells_get_tiles_of_their_own() -> None:
@@ -86,8 +86,8 @@ def test_it_asks_for_no_gradients_and_charges_every_query() -> None:
     assert (attack.access, attack.stage) == (Access.DECISION, Stage.EVASION)
 
 
-def test_pictures_in_which_nothing_is_found_are_refused() -> None:
-    with pytest.raises(UsageError, match="expected objects in the 2 pictures"):
+def test_images_in_which_nothing_is_found_are_refused() -> None:
+    with pytest.raises(UsageError, match="expected objects in the 2 images"):
         SNAL().fit(LampTarget(), torch.zeros(2, 1, 16, 24))
     with pytest.raises(UsageError, match="before fit"):
         SNAL()(LampTarget(), torch.zeros(1, 1, 16, 24))

@@ -1,4 +1,4 @@
-"""Controls treat each frame of a video as they treat a picture."""
+"""Controls treat each frame of a video as they treat an image."""
 
 from __future__ import annotations
 

@@ -18,15 +18,15 @@ FRAMES = 5
 
 
 class LitCells(DataSet):
-    """Pictures of which the first cells are bright: none, one, two, ..."""
+    """Images of which the first cells are bright: none, one, two, ..."""
 
     name = "lit cells"
 
     def samples(self, split: str) -> Iterator[tuple[Tensor, Objects]]:
-        """Yield ``(picture uint8 [1, 16, 24], what is there)``."""
+        """Yield ``(image uint8 [1, 16, 24], what is there)``."""
         for count in range(6):
-            picture, objects = lit(count)
-            yield (picture[0] * 255).round().to(torch.uint8), objects
+            image, objects = lit(count)
+            yield (image[0] * 255).round().to(torch.uint8), objects
 
 
 class LitVideos(DataSet):
@@ -36,16 +36,16 @@ class LitVideos(DataSet):
 
     def samples(self, split: str) -> Iterator[tuple[Tensor, Frames]]:
         """Yield ``(video uint8 [FRAMES, 1, 16, 24], what is there in each frame)``."""
-        for picture, objects in LitCells().samples(split):
+        for image, objects in LitCells().samples(split):
             numbered = Objects(objects.boxes, objects.labels, ids=torch.arange(len(objects)))
-            yield picture.expand(FRAMES, -1, -1, -1).contiguous(), (numbered,) * FRAMES
+            yield image.expand(FRAMES, -1, -1, -1).contiguous(), (numbered,) * FRAMES
 
 
 class Lamps(LampTarget):
     """The detector with data of its own."""
 
     def data(self, folder: object) -> DataSet:
-        """Return the pictures."""
+        """Return the images."""
         return LitCells()
 
 

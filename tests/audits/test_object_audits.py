@@ -1,4 +1,4 @@
-"""Audits of targets that hand on what they find: pictures and videos."""
+"""Audits of targets that hand on what they find: images and videos."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_attacked_inputs_can_be_saved(name: str, tmp_path: Path) -> None:
 
 
 def test_defaults_leave_out_what_has_nothing_to_learn_from(tmp_path: Path) -> None:
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     Image.new("L", (24, 16), 80).save(folder / "one.png")
     code, out, said = call("audit", LAMPS, "--inputs", folder, "--out", tmp_path / "run", "--norm", "Linf")

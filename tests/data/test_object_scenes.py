@@ -25,12 +25,12 @@ def test_a_scene_is_a_function_of_split_and_number() -> None:
     assert batch.inputs.dtype == torch.uint8
     assert tuple(batch.inputs.shape) == (20, 3, HEIGHT, WIDTH)
     again = ObjectScenes(train=3)
-    picture, objects = again.sample("test", 7)  # without the ones before it
-    assert picture.equal(batch.inputs[7])
+    image, objects = again.sample("test", 7)  # without the ones before it
+    assert image.equal(batch.inputs[7])
     assert to_json(objects) == to_json(batch.references[7])
     assert len(list(again.samples("train"))) == 3
-    assert not again.sample("validation", 7)[0].equal(picture)
-    assert not again.sample("train", 7)[0].equal(picture)
+    assert not again.sample("validation", 7)[0].equal(image)
+    assert not again.sample("train", 7)[0].equal(image)
 
 
 def test_splits_share_neither_photos_nor_handwriting() -> None:

@@ -38,9 +38,9 @@ def test_other_sizes_are_scaled_and_colors_dropped(tmp_path: Path) -> None:
 
 def test_proportions_are_kept_between_gray_bars(tmp_path: Path) -> None:
     Image.new("RGB", (20, 10), (255, 0, 0)).save(tmp_path / "a.png")
-    (picture,) = own_inputs(tmp_path, ImageSpace((3, 8, 8)), letterbox=True).load("test").inputs
-    assert (picture[:, [0, 1, 6, 7]] == GRAY).all()
-    assert (picture[:, 2:6] == torch.tensor([255, 0, 0])[:, None, None]).all()
+    (image,) = own_inputs(tmp_path, ImageSpace((3, 8, 8)), letterbox=True).load("test").inputs
+    assert (image[:, [0, 1, 6, 7]] == GRAY).all()
+    assert (image[:, 2:6] == torch.tensor([255, 0, 0])[:, None, None]).all()
     (stretched,) = own_inputs(tmp_path, ImageSpace((3, 8, 8))).load("test").inputs
     assert (stretched == torch.tensor([255, 0, 0])[:, None, None]).all()
 

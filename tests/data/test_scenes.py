@@ -30,8 +30,8 @@ def test_a_scene_is_a_function_of_split_and_number(scenes: Scenes) -> None:
     again = Scenes(train=5, held_out=20)
     assert again.load("test").inputs.equal(batch.inputs)
     assert again.load("test").references == batch.references
-    picture, caption = again.picture("test", 7)  # without the ones before it
-    assert picture.equal(batch.inputs[7])
+    image, caption = again.image("test", 7)  # without the ones before it
+    assert image.equal(batch.inputs[7])
     assert caption == batch.references[7] == again.scene("test", 7).caption()
     assert not again.load("validation", 5).inputs.equal(batch.inputs[:5])
 
@@ -75,7 +75,7 @@ def test_grammar(drawn: list[Scene]) -> None:
     assert {sum(map(len, scene.rows)) for scene in drawn} == {1, 2, 3, 4, 5}
 
 
-def test_digits_are_apart_inside_the_picture_and_rows_cannot_be_confused(drawn: list[Scene]) -> None:
+def test_digits_are_apart_inside_the_image_and_rows_cannot_be_confused(drawn: list[Scene]) -> None:
     for scene in drawn:
         middles = [[thing.top + thing.side // 2 for thing in row] for row in scene.rows]
         for row, heights in zip(scene.rows, middles, strict=True):
@@ -92,16 +92,16 @@ def test_digits_are_apart_inside_the_picture_and_rows_cannot_be_confused(drawn: 
 
 def test_digits_are_painted_where_the_scene_says_in_its_colors(scenes: Scenes, drawn: list[Scene]) -> None:
     for index, scene in enumerate(drawn[:60]):
-        picture = scenes.picture("train", index)[0].float()
+        image = scenes.image("train", index)[0].float()
         hidden = torch.zeros(SIDE, SIDE, dtype=torch.bool)
         for thing in (thing for row in scene.rows for thing in row):
             square = (slice(thing.top, thing.top + thing.side), slice(thing.left, thing.left + thing.side))
-            patch = picture[:, square[0], square[1]].flatten(1)
+            patch = image[:, square[0], square[1]].flatten(1)
             brightest = patch[:, patch.amax(0).argmax()]
             inks = torch.tensor(list(COLORS.values())).float()
             assert list(COLORS)[int((inks - brightest.unsqueeze(0)).norm(dim=1).argmin())] == thing.color
             hidden[square] = True
-        assert picture[:, ~hidden].max() <= 45 + 31 + 28
+        assert image[:, ~hidden].max() <= 45 + 31 + 28
 
 
 def test_bad_requests_are_refused(scenes: Scenes) -> None:

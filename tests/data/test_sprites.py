@@ -75,7 +75,7 @@ def test_faint_edges_are_painted_but_not_counted() -> None:
     assert made.pixels[:, 1, 1].tolist() == [200] * 3
 
 
-def test_an_empty_picture_has_no_objects() -> None:
+def test_an_empty_image_has_no_objects() -> None:
     assert painting().objects().boxes.shape == (0, 4)
 
 

@@ -57,7 +57,7 @@ CASES = [
 
 
 def inputs_of(target: Target, count: int, seed: int, *, costly: bool = False) -> Samples:
-    """Return cheap inputs, or costly ones: dark or half-bright pictures, words or words and digits."""
+    """Return cheap inputs, or costly ones: dark or half-bright images, words or words and digits."""
     if not isinstance(target.space, DenseSpace):
         rng = random.Random(seed)
         texts = (" ".join(rng.choices(WORDS, k=6)) for _ in range(count))

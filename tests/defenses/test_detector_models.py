@@ -89,9 +89,9 @@ def test_steps_are_pooled_as_numpy_does() -> None:
 
 
 def test_a_median_is_that_of_scipy() -> None:
-    pictures = torch.rand(2, 3, 7, 9, generator=torch.Generator().manual_seed(0))
-    wanted = median_filter(pictures.numpy(), size=(1, 1, 3, 3), mode="mirror")
-    assert median(pictures).numpy() == pytest.approx(wanted)
+    images = torch.rand(2, 3, 7, 9, generator=torch.Generator().manual_seed(0))
+    wanted = median_filter(images.numpy(), size=(1, 1, 3, 3), mode="mirror")
+    assert median(images).numpy() == pytest.approx(wanted)
 
 
 def test_a_language_model_scores_its_own_prompts() -> None:

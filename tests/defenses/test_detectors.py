@@ -111,18 +111,18 @@ def test_fitting_twice_gives_the_same(kind: type[Detector], family: str, tmp_pat
 @pytest.mark.parametrize(("kind", "family"), [case for case in CASES if case[1] in ("gates", "candidates", "video")])
 def test_an_alarm_has_a_gradient_that_lowers_it(kind: type[Detector], family: str) -> None:
     if kind is Squeeze:
-        pytest.skip("flat pictures are their own median")
+        pytest.skip("flat images are their own median")
     target, detector = fitted(kind, family)
     defended = detector.defend(target)
     inputs = inputs_of(target, 4, 12, costly=True)
 
-    def alarm(pictures: Tensor) -> Tensor:
-        found = defended.signals(pictures).alarm
+    def alarm(images: Tensor) -> Tensor:
+        found = defended.signals(images).alarm
         assert found is not None
         return found
 
-    pictures = inputs.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(alarm(pictures).sum(), pictures)
+    images = inputs.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(alarm(images).sum(), images)
     assert (gradient.flatten(1).abs().amax(1) > 0).all()
     rows = [alarm((inputs - step * gradient.sign()).clamp(0, 1)) for step in (0.0, 0.004)]
     assert rows[1].sum() < rows[0].sum()

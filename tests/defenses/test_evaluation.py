@@ -24,8 +24,8 @@ def data() -> TensorImages:
     target = needle()
     parts = {}
     for seed, (split, count) in enumerate((("train", 30), ("validation", 40), ("test", 25))):
-        pictures = target.space.to_bytes(inputs_of(target, count, seed))
-        parts[split] = (pictures, torch.zeros(count, dtype=torch.int64))
+        images = target.space.to_bytes(inputs_of(target, count, seed))
+        parts[split] = (images, torch.zeros(count, dtype=torch.int64))
     return TensorImages(parts)
 
 
@@ -59,7 +59,7 @@ def test_detectors_learn_from_nothing_but_the_train_split(monkeypatch: pytest.Mo
     splits: dict[bytes, str] = {}
     images = data()
     for split in ("train", "validation", "test"):
-        splits |= {picture.numpy().tobytes(): split for picture, _ in images.samples(split)}
+        splits |= {image.numpy().tobytes(): split for image, _ in images.samples(split)}
     seen: list[set[str]] = []
     target = needle()
     pairs = craft_pairs(target, ATTACKS, images, SIZES)

@@ -178,17 +178,17 @@ def test_a_hazard_monitor_ends_an_output_that_wavers() -> None:
 
 def test_box_caps_keep_the_best() -> None:
     target = LampTarget(nms=NMS(conf=0.1))
-    picture = torch.linspace(0.2, 0.9, 24).view(1, 1, 4, 6).repeat_interleave(4, 2).repeat_interleave(4, 3)
-    picture = target.space.snap(picture)
+    image = torch.linspace(0.2, 0.9, 24).view(1, 1, 4, 6).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    image = target.space.snap(image)
     guarded = BoxCap(7).defend(target)
-    free, kept = target.run(picture).outputs[0], guarded.run(picture)
+    free, kept = target.run(image).outputs[0], guarded.run(image)
     assert kept.work.counts.tolist() == [[1, 24, 21]]
     assert kept.work.counts.equal(guarded.static_work().counts)
     assert kept.outputs[0].boxes.equal(free.boxes[:7])
     assert target.nms.max_det == 300
 
 
-def test_fitted_box_caps_leave_clean_pictures() -> None:
+def test_fitted_box_caps_leave_clean_images() -> None:
     target = LampTarget()
     clean = torch.cat([lit(count)[0] for count in (0, 3, 5)])
     guard = BoxCap().fit(target, clean)

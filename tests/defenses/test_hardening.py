@@ -42,7 +42,7 @@ def calibrated(target: EarlyExitTarget) -> Calibrated:
     return Calibrated.parse("").prepared(target, Digits(), [], 0)
 
 
-def pictures(target: EarlyExitTarget, count: int = 60) -> Tensor:
+def images(target: EarlyExitTarget, count: int = 60) -> Tensor:
     inputs = target.read(Digits().load("test", count).inputs)
     assert isinstance(inputs, Tensor)
     return inputs
@@ -76,7 +76,7 @@ def exits_of(signals: Signals) -> GateSignals:
 
 
 def test_calibration_lowers_the_loss_and_changes_no_prediction(target: EarlyExitTarget, calibrated: Calibrated) -> None:
-    defended, inputs = calibrated.defend(target), pictures(target)
+    defended, inputs = calibrated.defend(target), images(target)
     before, after = target.signals(inputs).exit_logits, exits_of(defended.signals(inputs)).exit_logits
     assert torch.allclose(after, before / torch.tensor(calibrated.temperatures)[:, None], rtol=1e-5)
     batch = Digits().load("validation")
@@ -90,7 +90,7 @@ def test_calibration_lowers_the_loss_and_changes_no_prediction(target: EarlyExit
 
 
 def test_the_calibrated_target_is_the_network_by_the_same_rule(target: EarlyExitTarget, calibrated: Calibrated) -> None:
-    inputs, defended = pictures(target), calibrated.defend(target)
+    inputs, defended = images(target), calibrated.defend(target)
     assert isinstance(defended, EarlyExitTarget)
     assert defended.units == target.units
     assert defended.rule == target.rule == Confidence(0.6)
@@ -127,7 +127,7 @@ def test_the_hardened_network_takes_the_place_of_the_target(target: EarlyExitTar
     assert defended.name == "sdn-digits defended by hardened"
     assert defended.units == target.units
     assert defended.rule == defended.named_rules["drop:0.05"]
-    inputs = pictures(target)
+    inputs = images(target)
     assert not torch.equal(defended.run(inputs).outputs, target.run(inputs).outputs)
 
 

@@ -16,15 +16,15 @@ from torpor.defenses.jpeg import JPEG, QUALITIES, BlockJPEG, RandomJPEG
 from torpor.defenses.jpeg_codec import near_round_trip, round_trip, tables
 
 
-def by_pillow(picture: Tensor, quality: int) -> Tensor:
-    stored = (picture * 255).round().to(torch.uint8).permute(1, 2, 0).squeeze(2).numpy()
+def by_pillow(image: Tensor, quality: int) -> Tensor:
+    stored = (image * 255).round().to(torch.uint8).permute(1, 2, 0).squeeze(2).numpy()
     file = io.BytesIO()
     Image.fromarray(stored, "L" if stored.ndim == 2 else "RGB").save(file, format="JPEG", quality=quality)
     back: NDArray[np.uint8] = np.array(Image.open(file))
-    return torch.from_numpy(back).view(*picture.shape[1:], -1).permute(2, 0, 1).float() / 255
+    return torch.from_numpy(back).view(*image.shape[1:], -1).permute(2, 0, 1).float() / 255
 
 
-def pictures(channels: int, height: int, width: int, count: int = 3) -> Tensor:
+def images(channels: int, height: int, width: int, count: int = 3) -> Tensor:
     generator = torch.Generator().manual_seed(2)
     return ImageSpace((channels, height, width)).snap(torch.rand(count, channels, height, width, generator=generator))
 
@@ -32,19 +32,19 @@ def pictures(channels: int, height: int, width: int, count: int = 3) -> Tensor:
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 8), (3, 17, 30), (1, 5, 21), (1, 1, 1), (3, 1, 1)])
 @pytest.mark.parametrize("quality", [*QUALITIES, 100, 1])
 def test_jpeg_is_the_round_trip_of_pillow(shape: tuple[int, int, int], quality: int) -> None:
-    inputs = pictures(*shape)
-    expected = torch.stack([by_pillow(picture, quality) for picture in inputs])
+    inputs = images(*shape)
+    expected = torch.stack([by_pillow(image, quality) for image in inputs])
     assert torch.equal(JPEG(quality).forward(inputs, []), expected)
 
 
-def test_other_numbers_of_channels_are_gray_pictures() -> None:
-    inputs = pictures(2, 6, 9)
+def test_other_numbers_of_channels_are_gray_images() -> None:
+    inputs = images(2, 6, 9)
     alone = torch.cat([round_trip(inputs[:, place : place + 1], [50] * 3) for place in range(2)], 1)
     assert torch.equal(round_trip(inputs, [50] * 3), alone)
 
 
 def test_blocks_are_coded_one_by_one() -> None:
-    inputs = pictures(3, 11, 16)
+    inputs = images(3, 11, 16)
     found = BlockJPEG().forward(inputs, [])
     assert torch.equal(found[0, :, :8, 8:], by_pillow(inputs[0, :, :8, 8:], 90))
     edge = torch.cat([inputs[0, :, 8:, :8], inputs[0, :, 10:, :8].expand(-1, 5, -1)], 1)
@@ -52,11 +52,11 @@ def test_blocks_are_coded_one_by_one() -> None:
 
 
 def test_random_qualities_are_the_four() -> None:
-    inputs = pictures(3, 16, 16, 1).expand(24, -1, -1, -1)
+    inputs = images(3, 16, 16, 1).expand(24, -1, -1, -1)
     generators = [torch.Generator().manual_seed(seed) for seed in range(24)]
     found = RandomJPEG().forward(inputs, generators)
     known = [by_pillow(inputs[0], quality) for quality in QUALITIES]
-    drawn = [[torch.equal(picture, one) for one in known].index(True) for picture in found]
+    drawn = [[torch.equal(image, one) for one in known].index(True) for image in found]
     assert set(drawn) == {0, 1, 2, 3}
 
 

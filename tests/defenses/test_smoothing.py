@@ -1,4 +1,4 @@
-"""Smoothing is SciPy's and scikit-image's, also where pictures are thin."""
+"""Smoothing is SciPy's and scikit-image's, also where images are thin."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_lonely_pixel_vanishes_in_the_median_only() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 3, 1, 1), (1, 1, 1, 6), (1, 3, 6, 1), (2, 3, 5, 9), (1, 1, 12, 7)])
-def test_non_local_means_leave_constant_pictures_alone(shape: tuple[int, ...]) -> None:
+def test_non_local_means_leave_constant_images_alone(shape: tuple[int, ...]) -> None:
     inputs = torch.full(shape, 0.3)
     assert torch.allclose(NonLocalMeans().forward(inputs, []), inputs)
 

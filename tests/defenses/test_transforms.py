@@ -27,7 +27,7 @@ from torpor.targets.toy_text import ToyText
 from torpor.targets.toys import needle
 from torpor.targets.tracking import TrackerTarget
 
-PICTURES = (
+IMAGE_TRANSFORMS = (
     "jpeg",
     "jpeg:90",
     "jpeg:25",
@@ -46,7 +46,7 @@ SENTENCES = ("a  cat saw 3 doggs", "b\u200bird bird bird bird 12", "a tree")
 
 
 def color_exits(height: int, width: int) -> EarlyExitTarget:
-    """Build an untrained early-exit network on RGB pictures of any shape."""
+    """Build an untrained early-exit network on RGB images of any shape."""
     torch.manual_seed(1)
     values = 3 * height * width
     heads = [nn.Linear(values, 2) for _ in range(3)]
@@ -71,7 +71,7 @@ def targets(name: str) -> list[tuple[Target, Samples]]:
 
 
 def pixels(space: InputSpace, count: int = 3) -> Tensor:
-    """Draw smooth pictures or videos: each has its own brightness, and noise."""
+    """Draw smooth images or videos: each has its own brightness, and noise."""
     generator = torch.Generator().manual_seed(5)
     shape = space.shape  # type: ignore[attr-defined]
     base = torch.rand(count, *[1] * len(shape), generator=generator)
@@ -83,7 +83,7 @@ CASES = [
     pytest.param(
         name, target, inputs, id=f"{name}-{target.name}-{'x'.join(map(str, getattr(target.space, 'shape', ())))}"
     )
-    for name in (*PICTURES, *TEXTS)
+    for name in (*IMAGE_TRANSFORMS, *TEXTS)
     for target, inputs in targets(name)
 ]
 
@@ -165,7 +165,7 @@ def test_signals_tell_the_work_and_have_gradients(name: str, target: Target, inp
 NEAR = {"non-local-means": 0.2, "bit-depth:3": 0.08, "bit-depth": 0.04}
 
 
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", IMAGE_TRANSFORMS)
 def test_the_surrogate_is_near_the_transform(name: str) -> None:
     defense = load_defense(name)
     assert isinstance(defense, Transform)
@@ -176,7 +176,7 @@ def test_the_surrogate_is_near_the_transform(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["jpeg-random", "resize-pad"])
-def test_random_transforms_draw_anew_behind_the_attack_and_for_other_pictures(name: str) -> None:
+def test_random_transforms_draw_anew_behind_the_attack_and_for_other_images(name: str) -> None:
     target = color_exits(16, 16)
     inputs = pixels(target.space, count=1).expand(8, -1, -1, -1).clone()
     inputs[:, 0, 0, 0] = torch.arange(8) / 255
@@ -186,16 +186,16 @@ def test_random_transforms_draw_anew_behind_the_attack_and_for_other_pictures(na
     assert not torch.equal(layer.seen(target.space, inputs), other.seen(target.space, inputs))
     assert defended.reseeded().fingerprint() != defended.fingerprint()
     seen = layer.seen(target.space, inputs)[:, :, 1:, 1:]
-    assert len({picture.numpy().tobytes() for picture in seen}) > 1
+    assert len({image.numpy().tobytes() for image in seen}) > 1
 
 
-@pytest.mark.parametrize("name", sorted({*PICTURES, *TEXTS} - {"jpeg-random", "resize-pad", "resize-pad:70"}))
+@pytest.mark.parametrize("name", sorted({*IMAGE_TRANSFORMS, *TEXTS} - {"jpeg-random", "resize-pad", "resize-pad:70"}))
 def test_other_transforms_do_not_draw(name: str) -> None:
     layer = TransformLayer(load_defense(name), ())  # type: ignore[arg-type]
     assert layer.reseeded() is layer
 
 
-@pytest.mark.parametrize("name", [*PICTURES, *TEXTS])
+@pytest.mark.parametrize("name", [*IMAGE_TRANSFORMS, *TEXTS])
 def test_names_can_be_read_again(name: str) -> None:
     defense = load_defense(name)
     assert load_defense(defense.name) == defense
@@ -231,11 +231,11 @@ def test_transforms_refuse_inputs_of_another_kind(name: str, target: Target) -> 
         load_defense(name).defend(target)
 
 
-def test_boxes_that_are_found_in_moved_pictures_are_moved_back() -> None:
+def test_boxes_that_are_found_in_moved_images_are_moved_back() -> None:
     target = LampTarget(40, 60)
-    picture, _ = lit(1, 40, 60)
+    image, _ = lit(1, 40, 60)
     defended, layer = layered("resize-pad:90", target)
-    big = torch.zeros_like(picture)
+    big = torch.zeros_like(image)
     big[:, :, 12:28, 20:40] = 1
     (found,) = defended.run(big).outputs
     (raw,) = target.run(layer.seen(target.space, big)).outputs

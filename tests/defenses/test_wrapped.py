@@ -119,7 +119,7 @@ def test_a_video_s_detector_is_defended_by_the_same_detector() -> None:
 def test_detectors_say_the_same_on_every_rung(kind: type[Detector], family: str) -> None:
     """A detector that looks at inputs decides alike; one of traces reads those of a run that ended sooner."""
     if kind is Squeeze and family == "text":
-        pytest.skip("squeezes pictures")
+        pytest.skip("squeezes images")
     target, detector = fitted(kind, family)
     defended = detector.defend(target)
     assert isinstance(defended, Wrapped)

@@ -6,7 +6,7 @@ from typing import Any
 
 import libraries
 import torch
-from photos import pictures
+from photos import sample_images
 from torch import Tensor, nn
 
 KINDS = ("ssdlite", "ssd", "retinanet", "fcos")
@@ -58,7 +58,7 @@ def _make(detection: Any, kind: str, options: dict[str, Any]) -> Any:  # noqa: A
 
 
 def yolo(classes: int = 3, config: str = "yolov8n.yaml") -> Any:  # noqa: ANN401
-    """Return a network whose logits have mean 0 and deviation 1 on :func:`pictures`."""
+    """Return a network whose logits have mean 0 and deviation 1 on :func:`sample_images`."""
     tasks = libraries.ultralytics().nn.tasks
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2)
@@ -70,7 +70,7 @@ def yolo(classes: int = 3, config: str = "yolov8n.yaml") -> Any:  # noqa: ANN401
     with torch.no_grad():
         for layer in last:
             layer.bias.zero_()
-        logits = network(pictures((3, 96, 96)))[0][:, 4:].logit()
+        logits = network(sample_images((3, 96, 96)))[0][:, 4:].logit()
         for layer in last:
             layer.weight /= logits.std()
             layer.bias -= logits.mean() / logits.std()

@@ -9,7 +9,7 @@ import libraries
 import numpy as np
 import pytest
 from models import torchvision_model, yolo
-from photos import pictures
+from photos import sample_images
 from PIL import Image
 
 from torpor.audits.engine import run_audit
@@ -33,10 +33,10 @@ def small_yolo() -> DetectorTarget:
 
 
 @pytest.mark.parametrize("make", [ssdlite, small_yolo])
-def test_detectors_are_audited_on_pictures_of_coco(make: Callable[[], DetectorTarget], tmp_path: Path) -> None:
+def test_detectors_are_audited_on_images_of_coco(make: Callable[[], DetectorTarget], tmp_path: Path) -> None:
     target = make()
     if not COCO.is_dir():
-        pytest.skip(f"no pictures of COCO in {COCO}")
+        pytest.skip(f"no images of COCO in {COCO}")
     plan = Plan(target.name, ("overload",), "Linf", (8 / 255,), steps=4, limit=2, batch_size=2, data_dir=str(COCO))
     run_audit(plan, target, tmp_path / "run")
     rows = {row["attack"]: row for row in read_audit(tmp_path / "run").summary}
@@ -46,10 +46,10 @@ def test_detectors_are_audited_on_pictures_of_coco(make: Callable[[], DetectorTa
     assert 0 <= rows["clean"]["map50"] < 0.5
 
 
-def test_detectors_are_audited_on_pictures_of_the_user(tmp_path: Path) -> None:
+def test_detectors_are_audited_on_images_of_the_user(tmp_path: Path) -> None:
     target = small_yolo()
-    for number, picture in enumerate(pictures((3, 40, 70))):
-        pixels = (picture * 255).round().byte().permute(1, 2, 0).numpy()
+    for number, image in enumerate(sample_images((3, 40, 70))):
+        pixels = (image * 255).round().byte().permute(1, 2, 0).numpy()
         Image.fromarray(np.asarray(pixels)).save(tmp_path / f"{number}.png")
     plan = Plan(target.name, ("overload",), "Linf", (8 / 255,), steps=2, inputs=str(tmp_path))
     run_audit(plan, target, tmp_path / "run")

@@ -7,7 +7,7 @@ import libraries
 import pytest
 import torch
 from models import KINDS, torchvision_model
-from photos import pictures
+from photos import sample_images
 from safetensors.torch import save_file
 
 from torpor.core.errors import UsageError
@@ -40,7 +40,7 @@ def test_outputs_and_work_are_those_of_the_library(
 ) -> None:
     model = torchvision_model(kind, score_thresh=THRESHOLDS[kind], **caps)
     target = from_torchvision(model, input_shape=shape)
-    images = pictures(target.space.shape)
+    images = sample_images(target.space.shape)
     outcome = target.run(images)
     for found, image in zip(outcome.outputs, images, strict=True):
         with torch.no_grad():
@@ -57,7 +57,7 @@ def test_outputs_and_work_are_those_of_the_library(
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_box_and_score_has_a_gradient_at_the_pixels(kind: str) -> None:
     target = from_torchvision(torchvision_model(kind), input_shape=(3, 60, 90))
-    images = pictures((3, 60, 90)).requires_grad_()
+    images = sample_images((3, 60, 90)).requires_grad_()
     signals = target.signals(images)
     for values in (signals.boxes, signals.scores):
         (slope,) = torch.autograd.grad(values.square().sum(), images, retain_graph=True)
@@ -66,7 +66,7 @@ def test_every_box_and_score_has_a_gradient_at_the_pixels(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_picture_of_one_pixel_is_one(kind: str) -> None:
+def test_an_image_of_one_pixel_is_one(kind: str) -> None:
     target = from_torchvision(torchvision_model(kind), input_shape=(3, 1, 1))
     outcome = target.run(torch.full((1, 3, 1, 1), 0.2))
     assert (outcome.work.counts <= target.static_work().counts).all()
@@ -76,7 +76,7 @@ def test_a_picture_of_one_pixel_is_one(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_is_found_above_the_highest_threshold(kind: str) -> None:
     target = from_torchvision(torchvision_model(kind, score_thresh=1.0))
-    outcome = target.run(pictures(target.space.shape, 1))
+    outcome = target.run(sample_images(target.space.shape, 1))
     assert outcome.work.counts.tolist() == [[1, 0, 0]]
     assert outcome.outputs[0].boxes.shape == (0, 4)
 
@@ -86,7 +86,7 @@ def test_weights_that_are_no_numbers_are_refused() -> None:
     next(model.head.parameters()).data.fill_(float("nan"))
     target = from_torchvision(model)
     with pytest.raises(UsageError, match="expected finite boxes and scores"):
-        target.run(pictures(target.space.shape, 1))
+        target.run(sample_images(target.space.shape, 1))
 
 
 def test_two_stages_are_refused(torchvision: ModuleType) -> None:
@@ -109,7 +109,7 @@ def test_models_by_name_know_the_classes_of_coco(
     assert isinstance(target, DetectorTarget)
     assert target.name == f"{name}-random"
     assert target.space.shape == shape
-    assert not target.letterbox, "an SSD stretches pictures to its size"
+    assert not target.letterbox, "an SSD stretches images to its size"
     assert len(target.classes) == classes
     assert set(CLASSES) < set(target.classes)
 

@@ -8,7 +8,7 @@ import libraries
 import pytest
 import torch
 from models import yolo
-from photos import pictures
+from photos import sample_images
 
 from torpor.core.errors import UsageError
 from torpor.data.coco import CLASSES
@@ -40,7 +40,7 @@ def test_outputs_and_work_are_those_of_the_library(
 ) -> None:
     network = yolo(classes, config)
     target = from_ultralytics(network, input_shape=shape, nms=nms)
-    images = pictures(shape)
+    images = sample_images(shape)
     outcome = target.run(images)
     with torch.no_grad():
         theirs = ultralytics.utils.nms.non_max_suppression(
@@ -77,7 +77,7 @@ def test_thresholds_and_caps_are_the_defaults_of_the_library(ultralytics: Module
 def test_predictions_of_the_library_are_the_same(ultralytics: ModuleType) -> None:
     wrapped = ultralytics.YOLO("yolov8n.yaml", verbose=False)
     wrapped.model = yolo(3)
-    image = pictures((3, 64, 96), 1)
+    image = sample_images((3, 64, 96), 1)
     pixels = (image[0] * 255).round().to(torch.uint8).permute(1, 2, 0).flip(2).contiguous().numpy()  # BGR
     theirs = wrapped.predict(pixels, imgsz=(64, 96), verbose=False, save=False, device="cpu")[0].boxes
     found = from_ultralytics(wrapped, input_shape=(3, 64, 96)).run(image).outputs[0]
@@ -95,9 +95,9 @@ def test_the_names_of_coco_are_those_of_the_library(ultralytics: ModuleType) -> 
 def test_every_box_and_score_has_a_gradient_at_the_pixels() -> None:
     network = yolo()
     with torch.inference_mode():  # as the library's predictor, whose anchors have no part in gradients
-        network(pictures((3, 64, 96)))
+        network(sample_images((3, 64, 96)))
     target = from_ultralytics(network, input_shape=(3, 64, 96))
-    images = pictures((3, 64, 96)).requires_grad_()
+    images = sample_images((3, 64, 96)).requires_grad_()
     signals = target.signals(images)
     for values in (signals.boxes, signals.scores):
         (slope,) = torch.autograd.grad(values.square().sum(), images, retain_graph=True)
@@ -105,8 +105,8 @@ def test_every_box_and_score_has_a_gradient_at_the_pixels() -> None:
         assert (slope.flatten(1).abs().amax(1) > 0).all()
 
 
-def test_pictures_of_any_size_get_bars_and_boxes_get_rid_of_them() -> None:
-    network, image = yolo(), pictures((3, 50, 77), 1)
+def test_images_of_any_size_get_bars_and_boxes_get_rid_of_them() -> None:
+    network, image = yolo(), sample_images((3, 50, 77), 1)
     small = from_ultralytics(network, input_shape=(3, 50, 77)).signals(image)
     barred = torch.full((1, 3, 64, 96), 114 / 255)
     barred[..., 7:57, 9:86] = image
@@ -115,14 +115,14 @@ def test_pictures_of_any_size_get_bars_and_boxes_get_rid_of_them() -> None:
     assert torch.allclose(small.boxes + torch.tensor([9.0, 7, 9, 7]), large.boxes, atol=1e-4)
 
 
-def test_a_picture_of_one_pixel_is_one() -> None:
+def test_an_image_of_one_pixel_is_one() -> None:
     target = from_ultralytics(yolo(), input_shape=(3, 1, 1))
     outcome = target.run(torch.full((1, 3, 1, 1), 0.2))
     assert (outcome.work.counts <= target.static_work().counts).all()
 
 
 def test_nothing_is_found_above_the_highest_threshold() -> None:
-    outcome = from_ultralytics(yolo(), input_shape=(3, 64, 64), nms=NMS(conf=1.0)).run(pictures((3, 64, 64), 1))
+    outcome = from_ultralytics(yolo(), input_shape=(3, 64, 64), nms=NMS(conf=1.0)).run(sample_images((3, 64, 64), 1))
     assert outcome.work.counts.tolist() == [[1, 0, 0]]
     assert outcome.outputs[0].boxes.shape == (0, 4)
 
@@ -132,7 +132,7 @@ def test_weights_that_are_no_numbers_are_refused() -> None:
     next(network.parameters()).data.fill_(float("nan"))
     target = from_ultralytics(network, input_shape=(3, 64, 64))
     with pytest.raises(UsageError, match="expected finite boxes and scores"):
-        target.run(pictures((3, 64, 64), 1))
+        target.run(sample_images((3, 64, 64), 1))
 
 
 @pytest.mark.parametrize(

@@ -38,13 +38,13 @@ def sets(draw: st.DrawFn) -> Pair:
     return found, [objects(count, classes, rng, scored=False) for _, count in sizes]
 
 
-def rows(pictures: Sequence[Objects]) -> list[dict[str, Any]]:
+def rows(images: Sequence[Objects]) -> list[dict[str, Any]]:
     """Return objects as COCO's files list them."""
     found: list[dict[str, Any]] = []
-    for picture, each in enumerate(pictures):
+    for image, each in enumerate(images):
         for place, (left, top, right, bottom) in enumerate(each.boxes.tolist()):
             row: dict[str, Any] = {
-                "image_id": picture,
+                "image_id": image,
                 "category_id": int(each.labels[place]),
                 "id": len(found) + 1,
                 "iscrowd": 0,
@@ -60,8 +60,8 @@ def by_coco(found: Sequence[Objects], true: Sequence[Objects]) -> np.ndarray:
     from pycocotools.cocoeval import COCOeval
 
     truth = COCO()
-    pictures = [{"id": picture} for picture in range(len(true))]
-    truth.dataset = {"images": pictures, "annotations": rows(true), "categories": [{"id": id_} for id_ in range(3)]}
+    images = [{"id": image} for image in range(len(true))]
+    truth.dataset = {"images": images, "annotations": rows(true), "categories": [{"id": id_} for id_ in range(3)]}
     with contextlib.redirect_stdout(io.StringIO()):
         truth.createIndex()
         seen = COCO()
@@ -97,7 +97,7 @@ def test_what_is_there_found_as_it_is_scores_one(drawn: Pair) -> None:
     assert mean_average_precision(found, true) == pytest.approx(1)
 
 
-def test_pictures_without_objects() -> None:
+def test_images_without_objects() -> None:
     nothing = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0))
     something = Objects(torch.tensor([[0.0, 0, 2, 2]]), torch.tensor([0]), torch.ones(1))
     assert average_precision([nothing], [nothing]) == 1

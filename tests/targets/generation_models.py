@@ -25,7 +25,7 @@ PAD, BOS, EOS, UNKNOWN = 0, 1, 2, 3
 CAP = 24
 LOUDNESS = {"gpt2": 8.0, "llama": 4.0, "t5": 1.0, "marian": 4.0, "captioner": 3.0, "whisper": 3.0}
 """How loud the end token is, so that it occurs."""
-PICTURE, SOUND = 16, 16_000  # pixels per side; samples
+SIDE, SOUND = 16, 16_000  # pixels per side; samples
 Part = Any
 """One of transformers' objects."""
 Setting = Any
@@ -127,7 +127,7 @@ def network(kind: str, seed: int = 0) -> Part:
     elif kind == "captioner":
         encoder = hf.ViTModel(
             hf.ViTConfig(
-                image_size=PICTURE,
+                image_size=SIDE,
                 patch_size=8,
                 hidden_size=32,
                 num_hidden_layers=2,
@@ -172,7 +172,7 @@ def _processor(kind: str) -> Part:
     hf = hub()
 
     if kind == "captioner":
-        return hf.ViTImageProcessor(size={"height": PICTURE, "width": PICTURE})
+        return hf.ViTImageProcessor(size={"height": SIDE, "width": SIDE})
     return hf.WhisperFeatureExtractor(feature_size=16, chunk_length=1)
 
 
@@ -207,7 +207,7 @@ def examples(kind: str, count: int, seed: int = 0) -> Samples:
     """Return inputs for a model of this kind."""
     draw = torch.Generator().manual_seed(seed)
     if kind == "captioner":
-        return (torch.rand(count, 3, PICTURE, PICTURE, generator=draw) * 255).round() / 255
+        return (torch.rand(count, 3, SIDE, SIDE, generator=draw) * 255).round() / 255
     if kind == "whisper":
         loud = torch.linspace(0.02, 0.9, count).unsqueeze(1)
         return ((torch.rand(count, SOUND, generator=draw) * 2 - 1) * loud * 32768).round() / 32768

@@ -33,7 +33,7 @@ class Noting(Captioner):
 
 
 def network(cell: str = "gru") -> Noting:
-    """Build an untrained captioner that is sure enough to say something else about each picture."""
+    """Build an untrained captioner that is sure enough to say something else about each image."""
     torch.manual_seed(1)
     encoder = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.Tanh(), nn.Conv2d(8, 8, 3, 2, 1))
     words = Vocabulary.of(["a b c d e f g h"])
@@ -51,7 +51,7 @@ def build(cell: str = "gru") -> CaptionerTarget:
     return CaptionerTarget(network(cell), input_shape=SHAPE, cap=CAP)
 
 
-def pictures(target: CaptionerTarget, count: int, seed: int = 0) -> Tensor:
+def images(target: CaptionerTarget, count: int, seed: int = 0) -> Tensor:
     return target.space.snap(torch.rand(count, *SHAPE, generator=torch.Generator().manual_seed(seed)))
 
 
@@ -59,7 +59,7 @@ def pictures(target: CaptionerTarget, count: int, seed: int = 0) -> Tensor:
 @given(st.sampled_from(["gru", "lstm"]), st.integers(0, 1000), st.integers(2, 9))
 def test_a_sample_says_the_same_in_any_batch(cell: str, seed: int, count: int) -> None:
     target = build(cell)
-    inputs = pictures(target, count, seed)
+    inputs = images(target, count, seed)
     outcome = target.run(inputs)
     for row in range(count):
         alone = target.run(inputs[row : row + 1])
@@ -69,7 +69,7 @@ def test_a_sample_says_the_same_in_any_batch(cell: str, seed: int, count: int) -
 
 def test_captions_have_many_lengths_and_end_as_they_say() -> None:
     target = build()
-    outcome = target.run(pictures(target, 40))
+    outcome = target.run(images(target, 40))
     steps = target.iterations(outcome.work)
     assert len(set(steps.tolist())) > 5
     assert steps.tolist() == [len(output.ids) for output in outcome.outputs]
@@ -84,7 +84,7 @@ def test_captions_have_many_lengths_and_end_as_they_say() -> None:
 
 def test_near_ties_are_decided_by_a_run_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     target = build()
-    inputs = pictures(target, 6)
+    inputs = images(target, 6)
     expected = target.run(inputs)
     net = target.module
     assert isinstance(net, Noting)
@@ -99,7 +99,7 @@ def test_captions_that_ended_leave_the_batch() -> None:
     target = build()
     net = target.module
     assert isinstance(net, Noting)
-    inputs = pictures(target, 9)
+    inputs = images(target, 9)
     for call in (target.run, target.signals):
         net.rows.clear()
         steps = target.iterations(call(inputs).work)
@@ -109,7 +109,7 @@ def test_captions_that_ended_leave_the_batch() -> None:
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_signals_are_the_teacher_forced_logits_of_what_is_said(cell: str) -> None:
     target = build(cell)
-    inputs = pictures(target, 7).requires_grad_()
+    inputs = images(target, 7).requires_grad_()
     outcome, signals = target.run(inputs.detach()), target.signals(inputs)
     assert signals.work.counts.equal(outcome.work.counts)
     assert signals.mask.sum(1).equal(target.iterations(outcome.work))
@@ -143,7 +143,7 @@ def test_flops_are_those_of_hand_counting() -> None:
 
 def test_a_cap_bounds_the_work() -> None:
     target = build()
-    inputs = pictures(target, 20)
+    inputs = images(target, 20)
     short = target.with_cap(3)
     assert target.cap == CAP
     steps, most = target.run(inputs).work.counts, short.max_work(inputs).counts
@@ -161,13 +161,13 @@ def test_probes_do_the_work_that_they_name_and_price_every_unit() -> None:
     target = build()
     net = target.module
     assert isinstance(net, Noting)
-    probes = list(target.probes(pictures(target, 1)))
+    probes = list(target.probes(images(target, 1)))
     for work, call in probes:
         net.rows.clear()
         call()
         assert work.counts.tolist() == [[1, len(net.rows)]]
     assert len(_not_identifiable(torch.cat([work.counts for work, _ in probes]).double().numpy())) == 0
-    assert len(list(target.with_cap(1).probes(pictures(target, 1)))) == 2
+    assert len(list(target.with_cap(1).probes(images(target, 1)))) == 2
 
 
 def test_utility_is_the_f_score_of_the_longest_common_subsequence() -> None:
@@ -201,7 +201,7 @@ def test_broken_networks_are_refused() -> None:
     target = build()
     next(target.module.parameters()).fill_(torch.nan)
     with pytest.raises(UsageError, match="expected numbers as scores"):
-        target.run(pictures(target, 2))
+        target.run(images(target, 2))
 
 
 def test_steps_that_grow_are_refused() -> None:
@@ -224,7 +224,7 @@ def test_steps_that_grow_are_refused() -> None:
 )
 def test_attacks_lengthen_captions(attack: NICGSlowDown | VerboseImages) -> None:
     target = build()
-    inputs = pictures(target, 8)
+    inputs = images(target, 8)
     result = attack(target, inputs, references=("a",) * 8)
     before, after = target.iterations(result.clean.work), target.iterations(result.attacked.work)
     assert (after >= before).all()

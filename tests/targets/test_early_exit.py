@@ -33,7 +33,7 @@ def net(exits: int, seed: int, classes: int = 3, sharpness: float = 4.0) -> Shal
     return ShallowDeepNetwork(stages, heads)
 
 
-def pictures(count: int, seed: int) -> Tensor:
+def images(count: int, seed: int) -> Tensor:
     return torch.rand(count, *SHAPE, generator=torch.Generator().manual_seed(seed))
 
 
@@ -41,7 +41,7 @@ def pictures(count: int, seed: int) -> Tensor:
 @given(st.integers(2, 5), st.integers(0, 1000), RULES, st.integers(1, 9))
 def test_signals_tell_the_work_of_the_hard_run(exits: int, seed: int, rule: ExitRule, count: int) -> None:
     target = EarlyExitTarget(net(exits, seed), rule, input_shape=SHAPE)
-    inputs = pictures(count, seed)
+    inputs = images(count, seed)
     outcome = target.run(inputs)
     for row in range(count):
         here = inputs[row : row + 1]
@@ -63,7 +63,7 @@ def test_rows_that_exit_leave_the_batch(exits: int, seed: int, rule: ExitRule) -
     seen: list[list[int]] = [[] for _ in range(exits)]
     for stage, sizes in zip(module.stages, seen, strict=True):
         stage.register_forward_hook(lambda part, args, out, sizes=sizes: sizes.append(len(args[0])))
-    outcome = target.run(pictures(16, seed))
+    outcome = target.run(images(16, seed))
     batch = [sizes[0] if sizes else 0 for sizes in seen]
     assert batch == outcome.work.counts.sum(0).tolist()
     assert batch[0] == 16
@@ -169,7 +169,7 @@ def test_the_network_is_frozen_in_evaluation_mode_and_inputs_are_checked() -> No
     assert not any(value.requires_grad for value in module.parameters())
     with pytest.raises(DataError):
         target.run(torch.zeros(1, 2, 8, 5))
-    assert target.max_work(pictures(2, 0)).counts.tolist() == [[1, 1]] * 2
+    assert target.max_work(images(2, 0)).counts.tolist() == [[1, 1]] * 2
     assert target.exit_costs[-1] == 1
     assert target.exit_costs.diff().min() > 0
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from generation_models import PICTURE, SOUND, TEXTS, examples, hub, loaded, sentences, tokenizer
+from generation_models import SIDE, SOUND, TEXTS, examples, hub, loaded, sentences, tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,9 +56,9 @@ def test_log_mel_spectra_are_differentiable() -> None:
 def test_pixels_equal_the_image_processors(options: dict[str, object]) -> None:
     hf = hub()
 
-    processor = hf.ViTImageProcessor(size={"height": PICTURE, "width": PICTURE}, **options)
-    reader = ImageReader(processor, 3, (PICTURE, PICTURE))
-    assert reader.space == ImageSpace((3, PICTURE, PICTURE))
+    processor = hf.ViTImageProcessor(size={"height": SIDE, "width": SIDE}, **options)
+    reader = ImageReader(processor, 3, (SIDE, SIDE))
+    assert reader.space == ImageSpace((3, SIDE, SIDE))
     images = examples("captioner", 2)
     stored = [(image * 255).round().to(torch.uint8).permute(1, 2, 0).numpy() for image in images]
     wanted = processor(stored, return_tensors="pt", input_data_format="channels_last").pixel_values

@@ -86,7 +86,7 @@ def test_blocks_keep_and_count_what_greedy_suppression_does(drawn: tuple[Tensor,
 
 @settings(max_examples=80)
 @given(st.lists(proposals(), min_size=1, max_size=4), SETTINGS, st.sampled_from([None, 5, 50]), st.booleans())
-def test_pictures_of_a_batch_are_on_their_own(
+def test_images_of_a_batch_are_on_their_own(
     drawn: list[tuple[Tensor, Tensor]], nms: NMS, limit: int | None, levels: bool
 ) -> None:
     count, classes = (min(size) for size in zip(*(scores.shape for _, scores in drawn), strict=True))
@@ -98,8 +98,8 @@ def test_pictures_of_a_batch_are_on_their_own(
     together = suppress_all(boxes, scores, nms)
     for number, (box, labels, counts) in enumerate(zip(boxes, scores, together.counts.tolist(), strict=True)):
         alone = suppress(box, labels, nms)
-        assert together.box[together.picture == number].tolist() == alone.index.tolist()
-        assert together.labels[together.picture == number].tolist() == alone.objects.labels.tolist()
+        assert together.box[together.image == number].tolist() == alone.index.tolist()
+        assert together.labels[together.image == number].tolist() == alone.objects.labels.tolist()
         assert counts == list(found_counts(alone))
 
 

@@ -13,7 +13,7 @@ from torpor.data.images import to_unit
 from torpor.data.scenes import WORDS, Scenes
 from torpor.data.sets import Batch
 from torpor.training.captioning import CaptionRecipe, CaptionTrainer, losses, to_ids, train_captioner
-from torpor.training.pictures import with_noise
+from torpor.training.image_recipe import with_noise
 from torpor.zoo.captioning.captioner import Captioner
 from torpor.zoo.captioning.registry import CaptionEntry
 from torpor.zoo.captioning.vocabulary import Vocabulary
@@ -38,10 +38,10 @@ def entry() -> CaptionEntry:
 
 @pytest.fixture(scope="module")
 def data() -> Batch:
-    scenes = (Scenes().picture("train", index) for index in range(1000))
+    scenes = (Scenes().image("train", index) for index in range(1000))
     short = [scene for scene in scenes if len(scene[1].split()) <= 9][:SAMPLES]  # short captions are fast to train on
-    pictures, captions = zip(*short, strict=True)
-    return Batch(torch.arange(SAMPLES), torch.stack(pictures), captions)
+    images, captions = zip(*short, strict=True)
+    return Batch(torch.arange(SAMPLES), torch.stack(images), captions)
 
 
 def fit(data: Batch, recipe: CaptionRecipe, checkpoint: Path, stop: int | None = None) -> dict[str, Tensor]:
@@ -104,7 +104,7 @@ def test_training_lowers_the_loss(data: Batch, tmp_path: Path) -> None:
     assert seen[-2] < 0.8 * seen[0]
 
 
-def test_noise_differs_in_strength_and_stays_within_pictures() -> None:
+def test_noise_differs_in_strength_and_stays_within_images() -> None:
     gray = torch.full((50, 3, 8, 8), 0.5)
     noisy = with_noise(gray, 0.2, torch.Generator().manual_seed(0))
     strengths = (noisy - gray).flatten(1).std(1)

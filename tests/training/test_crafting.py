@@ -46,8 +46,8 @@ def digits(count: int) -> tuple[Tensor, Tensor]:
 
 
 def captions(count: int) -> tuple[Tensor, Tensor]:
-    pictures, texts = zip(*(Scenes().picture("train", number) for number in range(count)), strict=True)
-    return to_unit(torch.stack(pictures)), to_ids(texts, VOCABULARY)
+    images, texts = zip(*(Scenes().image("train", number) for number in range(count)), strict=True)
+    return to_unit(torch.stack(images)), to_ids(texts, VOCABULARY)
 
 
 def scenes(count: int) -> tuple[Tensor, list[Objects]]:
@@ -108,14 +108,14 @@ def test_attacked_images_are_less_sure_than_noise_of_the_same_size() -> None:
     assert sure < noise - 0.02
 
 
-def test_attacked_pictures_have_more_boxes_and_unlikelier_words() -> None:
+def test_attacked_images_have_more_boxes_and_unlikelier_words() -> None:
     rng, hard = torch.Generator().manual_seed(0), Hardening(eps=0.2, attack_steps=5, attacked=1.0)
-    finder, (pictures, nothing) = detector(), scenes(4)
+    finder, (images, nothing) = detector(), scenes(4)
     for head in finder.heads:
         nn.init.normal_(head.get_parameter("where.1.weight")[4:], std=1.0)
-    crowded = many_boxes(hard)(finder, pictures, nothing, rng)
+    crowded = many_boxes(hard)(finder, images, nothing, rng)
     with torch.no_grad():
-        before, after = (finder.eval()(each)[1].amax(2).log().mean() for each in (pictures, crowded))
+        before, after = (finder.eval()(each)[1].amax(2).log().mean() for each in (images, crowded))
     assert after > before
     teller, (images, ids) = captioner(), captions(4)
     nn.init.normal_(teller.to_words.weight, std=5.0)  # else all words are as likely

@@ -14,7 +14,7 @@ NOTHING = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
 
 
 def cells() -> Tensor:
-    """Return the cells of stride 8 of a picture of 32 x 48 pixels."""
+    """Return the cells of stride 8 of an image of 32 x 48 pixels."""
     down, across = torch.meshgrid(torch.arange(4), torch.arange(6), indexing="ij")
     centers = torch.stack([across, down], -1).flatten(0, 1) * 8.0 + 4
     return torch.cat([centers, torch.full((24, 1), 8.0)], 1)
@@ -71,7 +71,7 @@ def test_small_objects_between_cells_are_found_by_a_neighbor() -> None:
     assert found[0, [0, 1, 6, 7]].any()
 
 
-def test_empty_pictures_and_padding_want_no_cell() -> None:
+def test_empty_images_and_padding_want_no_cell() -> None:
     truth = Truth.of([NOTHING, objects((8, 8, 24, 24), (32, 0, 40, 8)), objects((0, 0, 8, 8))])
     assert truth.there.tolist() == [[False, False], [True, True], [True, False]]
     found, which = assign(*unsure(3), truth)
@@ -100,24 +100,24 @@ def test_a_right_answer_costs_nothing() -> None:
     assert detection_loss(boxes, objectness, classes, grid, Truth.of([objects((16, 16, 24, 24))])).item() < 1e-3
 
 
-def test_a_tiny_detector_learns_two_pictures_by_heart() -> None:
+def test_a_tiny_detector_learns_two_images_by_heart() -> None:
     torch.manual_seed(0)
     model = Detector(2, (4, 4, 8, 8, 8), 8).train()
-    pictures = torch.zeros(2, 3, *SIZE)
-    pictures[0, 0, 4:20, 6:26] = 1
-    pictures[1, 1, 10:28, 20:36] = 1
+    images = torch.zeros(2, 3, *SIZE)
+    images[0, 0, 4:20, 6:26] = 1
+    images[1, 1, 10:28, 20:36] = 1
     boxes = torch.tensor([[[6.0, 4, 26, 20]], [[20.0, 10, 36, 28]]])
     truth = Truth(boxes, torch.tensor([[0], [1]]), torch.ones(2, 1, dtype=torch.bool))
     optimizer = torch.optim.Adam(model.parameters(), 0.02)
     losses = []
     for _ in range(120):
-        loss = detection_loss(*model.propose(pictures), truth)
+        loss = detection_loss(*model.propose(images), truth)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.3 * losses[0]
-    found, scores = model(pictures)
+    found, scores = model(images)
     for row in range(2):
         best = scores[row].amax(1).argmax()
         assert scores[row, best].argmax() == row

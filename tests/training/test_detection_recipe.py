@@ -101,8 +101,8 @@ def test_another_recipe_does_not_overwrite_an_unfinished_training(tmp_path: Path
 def test_crops_are_jittered_and_classified() -> None:
     torch.manual_seed(0)
     model = classifier(20).train()
-    pictures, objects = zip(*(DATA.sample("train", number) for number in range(8)), strict=True)
-    images = to_unit(torch.stack(pictures))
+    stored, objects = zip(*(DATA.sample("train", number) for number in range(8)), strict=True)
+    images = to_unit(torch.stack(stored))
     assert sum(map(len, objects)) > 10
     loss = partial(crop_loss, model, images, objects)
     rng = torch.Generator().manual_seed(0)
@@ -144,13 +144,13 @@ def test_train_save_and_load(whole: dict[str, Tensor], tmp_path: Path) -> None:
     assert not any(isinstance(module, nn.BatchNorm2d) for module in target.network.modules())
     trained = tiny()
     trained.load_state_dict(whole)
-    pictures = to_unit(DATA.load("test").inputs)
+    images = to_unit(DATA.load("test").inputs)
     with torch.no_grad():
-        for found, expected in zip(target.network(pictures), trained.eval()(pictures), strict=True):
+        for found, expected in zip(target.network(images), trained.eval()(images), strict=True):
             assert torch.allclose(found, expected, rtol=0.02, atol=0.05)
-    target.signals(pictures.requires_grad_()).scores.sum().backward()
-    assert pictures.grad is not None
-    assert pictures.grad.abs().sum() > 0
+    target.signals(images.requires_grad_()).scores.sum().backward()
+    assert images.grad is not None
+    assert images.grad.abs().sum() > 0
 
 
 def test_missing_and_broken_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ def network() -> Detector:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (33, 17), (8, 200), (HEIGHT, WIDTH)])
 @torch.no_grad()
-def test_pictures_of_any_size_are_searched(network: Detector, size: tuple[int, int]) -> None:
+def test_images_of_any_size_are_searched(network: Detector, size: tuple[int, int]) -> None:
     boxes, scores = network(torch.rand(2, 3, *size))
     cells = sum(-(-size[0] // stride) * -(-size[1] // stride) for stride in STRIDES)
     assert boxes.shape == (2, cells, 4)
@@ -28,14 +28,14 @@ def test_pictures_of_any_size_are_searched(network: Detector, size: tuple[int, i
 
 
 def test_cells_are_where_their_features_are(network: Detector) -> None:
-    picture = torch.rand(1, 3, 64, 96, requires_grad=True)
-    _, objectness, _, cells = network.propose(picture)
+    image = torch.rand(1, 3, 64, 96, requires_grad=True)
+    _, objectness, _, cells = network.propose(image)
     assert cells[0].tolist() == [4, 4, 8]
     assert cells[1].tolist() == [12, 4, 8]
     assert cells[12].tolist() == [4, 12, 8]
     assert cells[-1].tolist() == [80, 48, 32]
     for cell in (0, 37, 95):
-        (gradient,) = torch.autograd.grad(objectness[0, cell], picture, retain_graph=True)
+        (gradient,) = torch.autograd.grad(objectness[0, cell], image, retain_graph=True)
         row, column = divmod(int(gradient.abs().sum((0, 1)).argmax()), 96)
         assert abs(column - cells[cell, 0]) < 24
         assert abs(row - cells[cell, 1]) < 24
@@ -43,10 +43,10 @@ def test_cells_are_where_their_features_are(network: Detector) -> None:
 
 @torch.no_grad()
 def test_rows_do_not_meet(network: Detector) -> None:
-    pictures = torch.rand(3, 3, 40, 24)
-    boxes, scores = network(pictures)
+    images = torch.rand(3, 3, 40, 24)
+    boxes, scores = network(images)
     for row in range(3):
-        alone = network(pictures[row : row + 1])
+        alone = network(images[row : row + 1])
         assert torch.allclose(alone[0][0], boxes[row], atol=1e-4)
         assert torch.allclose(alone[1][0], scores[row], atol=1e-6)
 

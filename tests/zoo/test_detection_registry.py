@@ -52,10 +52,10 @@ def test_the_detector_finds_digits_on_photos_it_has_never_seen() -> None:
 @pytest.mark.skipif("detector-scenes" not in NAMES, reason="not trained yet")
 def test_noise_does_not_make_the_detector_see_much_more() -> None:
     target = DETECTORS["detector-scenes"].load()
-    pictures = target.read(target.data(None).load("test", SCENES).inputs)
-    noise = 8 / 255 * (2 * torch.rand(pictures.shape, generator=torch.Generator().manual_seed(0)) - 1)
+    images = target.read(target.data(None).load("test", SCENES).inputs)
+    noise = 8 / 255 * (2 * torch.rand(images.shape, generator=torch.Generator().manual_seed(0)) - 1)
     clean, noisy = (
-        target.run(each).work.counts[:, 1].double().mean() for each in (pictures, (pictures + noise).clamp(0, 1))
+        target.run(each).work.counts[:, 1].double().mean() for each in (images, (images + noise).clamp(0, 1))
     )
     assert noisy < 1.2 * clean
 

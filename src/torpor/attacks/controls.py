@@ -106,7 +106,7 @@ class Flat(Control):
 
     def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
         """See :meth:`Attack.search`."""
-        axes = (-2, -1) if inputs.ndim > 3 else (-1,)  # the color of a picture or frame, the level of a sound
+        axes = (-2, -1) if inputs.ndim > 3 else (-1,)  # the color of an image or frame, the level of a sound
         return self._free(inputs.mean(axes, keepdim=True).expand_as(inputs))
 
 

@@ -1,4 +1,4 @@
-"""Daedalus: pictures whose boxes are sure and so small that none suppresses another."""
+"""Daedalus: images whose boxes are sure and so small that none suppresses another."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ WEIGHT = 100.0
 
 @dataclass(frozen=True)
 class SureAndSmall(IterateObjective[CandidateSignals]):
-    """Make all boxes sure and small: the mean of ``(1 - score)^2`` plus that of the squared share of the picture.
+    """Make all boxes sure and small: the mean of ``(1 - score)^2`` plus that of the squared share of the image.
 
     The third and cheapest of the paper's losses; the others add what boxes overlap, or how near each other they are.
 
     Attributes:
-        pixels: in a picture.
+        pixels: in an image.
 
     >>> import torch
     >>> boxes = torch.tensor([[[0.0, 0.0, 2.0, 2.0]]])

@@ -1,4 +1,4 @@
-"""Attacks on detectors and on what follows them: pictures, and the frames of videos, are attacked in groups."""
+"""Attacks on detectors and on what follows them: images, and the frames of videos, are attacked in groups."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def attack_groups(target: CandidateTarget, inputs: Tensor, frames: Sequence[Tens
 
     Args:
         target: its detector is attacked.
-        inputs: pictures ``[B, C, H, W]``, which count as videos of one frame, or videos ``[B, T, C, H, W]``.
+        inputs: images ``[B, C, H, W]``, which count as videos of one frame, or videos ``[B, T, C, H, W]``.
         frames: numbers of the frames of each group, int64 ``[G, n]``, once for each size ``n``; no frame twice.
         search: attacks groups of one size.
 
@@ -100,18 +100,18 @@ def attack_groups(target: CandidateTarget, inputs: Tensor, frames: Sequence[Tens
 
 
 def one_by_one(inputs: Tensor) -> Tensor:
-    """Return groups of one frame each, for pictures or videos: the numbers of all frames, int64 ``[T, 1]``."""
+    """Return groups of one frame each, for images or videos: the numbers of all frames, int64 ``[T, 1]``."""
     return torch.arange(inputs.shape[1] if inputs.ndim == 5 else 1).unsqueeze(1)
 
 
 def sampled_frames(inputs: Tensor, most: int) -> Tensor:
-    """Return at most ``most`` pictures of a batch of them, or of the frames of videos, spread evenly.
+    """Return at most ``most`` images of a batch of them, or of the frames of videos, spread evenly.
 
     >>> sampled_frames(torch.arange(6.0).view(2, 3, 1, 1, 1), 3).flatten().tolist()
     [0.0, 2.0, 4.0]
     """
-    pictures = inputs.flatten(0, 1) if inputs.ndim == 5 else inputs
-    return pictures[:: -(-len(pictures) // most)]
+    images = inputs.flatten(0, 1) if inputs.ndim == 5 else inputs
+    return images[:: -(-len(images) // most)]
 
 
 def variable_of(groups: Groups) -> Variable:
@@ -123,7 +123,7 @@ def variable_of(groups: Groups) -> Variable:
 class CandidateAttack(IterativeAttack):
     """A gradient attack on a detector, or through it on what follows.
 
-    Default radii: Linf 8/255, and the L2 15 of the Overload paper on pictures of 3 x 640 x 640 pixels, a root mean
+    Default radii: Linf 8/255, and the L2 15 of the Overload paper on images of 3 x 640 x 640 pixels, a root mean
     square of 0.0135 per value, which other sizes get too; of videos, every frame has the budget.
     """
 

@@ -1,4 +1,4 @@
-"""Overload: pictures in which a detector sees as many objects as it can."""
+"""Overload: images in which a detector sees as many objects as it can."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ManyBoxes(IterateObjective[CandidateSignals]):
 
     Attributes:
         conf: a box above it is a candidate.
-        size: height and width of the picture.
+        size: height and width of the image.
         grid: rows and columns of cells whose candidates are counted, for the optimizer's pace.
         concave: what ``F`` is.
     """
@@ -55,12 +55,12 @@ class ManyBoxes(IterateObjective[CandidateSignals]):
 
 
 def crowds(boxes: Tensor, candidates: Tensor, size: tuple[int, int], grid: int) -> Tensor:
-    """Count the candidates whose middle is in each cell of a picture, float ``[B, grid, grid]``.
+    """Count the candidates whose middle is in each cell of an image, float ``[B, grid, grid]``.
 
     Args:
         boxes: ``[B, N, 4]``, in pixels.
         candidates: which of them count, bool ``[B, N]``.
-        size: height and width of the picture.
+        size: height and width of the image.
         grid: rows and columns of cells.
 
     >>> right = torch.tensor([[[6.0, 0.0, 8.0, 1.0]]])
@@ -108,7 +108,7 @@ class PacedSteps(Optimizer):
 class Overload(CandidateAttack):
     """Raise every box above the threshold: signed steps on a concave function of the scores, with spatial attention.
 
-    The picture is divided into 5 x 5 cells; the more candidates a cell has, the smaller are the steps of its pixels.
+    The image is divided into 5 x 5 cells; the more candidates a cell has, the smaller are the steps of its pixels.
     The paper compares concave functions, of which the logarithm is the default here: its gradient in a sigmoid's logit
     does not fade where scores are low. The paper holds the class's probability at 1 once a box has passed; detectors
     here hand over one score, the product, which goes on rising.

@@ -1,4 +1,4 @@
-"""Phantom Sponges: one perturbation that, added to any picture, makes a detector see what is not there."""
+"""Phantom Sponges: one perturbation that, added to any image, makes a detector see what is not there."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class Phantoms:
 
     ``l1 confidence + l2 area + (1 - l1) (1 - iou)``: how far below the threshold the class's score is, the mean over
     all boxes, of which candidates count as 0; the mean area of the candidates; and the mean overlap of each object of
-    the clean picture with the nearest one of its class that is still found. A picture without candidates has no area,
+    the clean image with the nearest one of its class that is still found. An image without candidates has no area,
     and one without objects has nothing to keep: then a term is 0.
 
     Attributes:
         nms: of the deployment.
-        pixels: in a picture.
+        pixels: in an image.
         label: class of the boxes to be added.
         confidence: ``l1``.
         area: ``l2``.
@@ -59,7 +59,7 @@ class Phantoms:
     area: float
 
     def __call__(self, signals: CandidateSignals, clean: Sequence[Objects]) -> Tensor:
-        """Return the loss of each picture, ``[B]``, given what was found in the clean ones."""
+        """Return the loss of each image, ``[B]``, given what was found in the clean ones."""
         goal = self.nms.conf + MARGIN
         best = signals.scores.detach().amax(2)
         missing = torch.where(best < goal, (goal - signals.scores[..., self.label]).relu(), 0).mean(1)
@@ -105,10 +105,10 @@ class SignedSteps(Optimizer):
 
 @dataclass(frozen=True, kw_only=True)
 class PhantomSponges(Universal):
-    """Learn one picture to be added to all: phantom objects of one class, and the true ones kept.
+    """Learn one image to be added to all: phantom objects of one class, and the true ones kept.
 
-    70 epochs of batches of 8, signed steps of 0.0005 from nothing (larger ones where so few pictures could not use up
-    the budget), weights 0.75 and 0, on at most 100 pictures; of videos, on as many frames. L2 70 on pictures of
+    70 epochs of batches of 8, signed steps of 0.0005 from nothing (larger ones where so few images could not use up
+    the budget), weights 0.75 and 0, on at most 100 images; of videos, on as many frames. L2 70 on images of
     3 x 640 x 640 pixels, a root mean square of 0.063 per value, is the paper's, which other sizes get too; Linf 8/255
     is ours. The released code clamps the perturbation to [0, 1], so that it can only brighten; here it may darken too.
     Its loss is 0 from the threshold on, where rounding may undo what was reached; here it goes on for a margin of 0.05.
@@ -118,7 +118,7 @@ class PhantomSponges(Universal):
         label: class of the phantoms; the paper attacks one, cars.
         confidence: weight of their scores, and of the overlap what it lacks to 1.
         area: weight of the candidates' area.
-        epochs: passes over the pictures.
+        epochs: passes over the images.
     """
 
     id: ClassVar[str] = "phantom-sponges"
@@ -154,32 +154,32 @@ class PhantomSponges(Universal):
         if self.label >= len(target.classes):
             raise UsageError(f"expected a label below {len(target.classes)}, the number of classes, got {self.label}")
         detector = target.detector
-        pictures = sampled_frames(inputs, SAMPLES)
-        batches = pictures.split(BATCH)
+        images = sampled_frames(inputs, SAMPLES)
+        batches = images.split(BATCH)
         steps = self.epochs * len(batches)
-        level = self.eps / pictures[0].numel() ** 0.5 if self.norm == "L2" else self.eps
+        level = self.eps / images[0].numel() ** 0.5 if self.norm == "L2" else self.eps
         learned = descend(
             detector,
-            pictures,
-            objective=Phantoms(target.nms, pictures.shape[-2:].numel(), self.label, self.confidence, self.area),
+            images,
+            objective=Phantoms(target.nms, images.shape[-2:].numel(), self.label, self.confidence, self.area),
             ball=BALLS[self.norm],
             eps=self.eps,
             optimizer=SignedSteps(max(STEP, 2 * level / steps)),
             schedule=self._schedule(detector, batches),
             steps=steps,
-            start=torch.zeros_like(pictures[:1], device=target.device),
+            start=torch.zeros_like(images[:1], device=target.device),
         )
-        return replace(learned, forwards=learned.forwards + len(pictures))
+        return replace(learned, forwards=learned.forwards + len(images))
 
     def _schedule(self, detector: CandidateTarget, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Any]]:
-        """Yield batches, and what is found in the clean pictures."""
+        """Yield batches, and what is found in the clean images."""
         known = [_seen(detector, batch.to(detector.device)) for batch in batches]
         for _ in range(self.epochs):
             yield from zip(batches, known, strict=True)
 
 
 @torch.no_grad()
-def _seen(detector: CandidateTarget, pictures: Tensor) -> list[Objects]:
-    """Return what the detector keeps of each picture, with its own classes, whatever looks at them afterwards."""
-    found = detector.signals(pictures)
+def _seen(detector: CandidateTarget, images: Tensor) -> list[Objects]:
+    """Return what the detector keeps of each image, with its own classes, whatever looks at them afterwards."""
+    found = detector.signals(images)
     return [suppress(*pair, detector.nms).objects for pair in zip(found.boxes, found.scores, strict=True)]

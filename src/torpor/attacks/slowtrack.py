@@ -77,15 +77,15 @@ def schedule(length: int, buffer: int, confirm: int = 2) -> tuple[Lighting, ...]
 
 
 def regions(boxes: Tensor, count: int, size: tuple[int, int]) -> Tensor:
-    """Divide boxes ``[N, 4]`` into ``count`` regions of the picture with equally many of them, int64 ``[N]``.
+    """Divide boxes ``[N, 4]`` into ``count`` regions of the image with equally many of them, int64 ``[N]``.
 
     They are cut into bands by the height of their middle, and each band from left to right, in as many rows and columns
-    as come nearest to square regions. So none is empty, whatever the size of the picture and the detector's strides.
+    as come nearest to square regions. So none is empty, whatever the size of the image and the detector's strides.
 
     Args:
         boxes: left, top, right, bottom.
         count: of regions.
-        size: height and width of the picture.
+        size: height and width of the image.
 
     >>> boxes = torch.tensor([[0.0, 0, 2, 2], [6, 0, 8, 2], [2, 0, 4, 2], [4, 0, 6, 2]])
     >>> regions(boxes, 2, (2, 8)).tolist()
@@ -121,7 +121,7 @@ class Light(IterateObjective[CandidateSignals]):
 
 @dataclass(frozen=True, kw_only=True)
 class SlowTrack(CandidateAttack):
-    """Light one region of the picture after the other, and again just before its tracks die.
+    """Light one region of the image after the other, and again just before its tracks die.
 
     A tracker needs some matches in a row to begin a track, two in the paper, so the frames in which a region is new are
     changed alike. As many regions as the tracker's buffer has frames then have tracks at the same time, fewer where the
@@ -130,7 +130,7 @@ class SlowTrack(CandidateAttack):
     The paper bounds nothing but the range of pixels; :class:`UnboundedSlowTrack` does that. Here, changes stay within
     ``eps``: Linf 8/255, or L2 as in the Overload paper, both ours, by 220 steepest steps of a sixteenth of ``eps``, or
     larger ones with fewer ``steps``. Any class may be lit, where the released code has one, and of all iterates the one
-    is kept that costs the detector most, where it takes the last. The released code divides the boxes of pictures of
+    is kept that costs the detector most, where it takes the last. The released code divides the boxes of images of
     one size only; here, boxes are divided by where they are.
     """
 
@@ -204,5 +204,5 @@ class UnboundedSlowTrack(SlowTrack):
     eps: float = math.sqrt(math.prod(PAPER_SHAPE))
 
     def stride(self, inputs: Tensor) -> float:
-        """Return the length of each step: 1.5 in the paper's pictures, as much per value in others."""
+        """Return the length of each step: 1.5 in the paper's images, as much per value in others."""
         return PAPER_STEP * math.sqrt(inputs.shape[-3:].numel() / math.prod(PAPER_SHAPE))

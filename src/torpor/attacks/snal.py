@@ -1,4 +1,4 @@
-"""Steal Now, Attack Later: pictures tiled with what a detector took for objects elsewhere."""
+"""Steal Now, Attack Later: images tiled with what a detector took for objects elsewhere."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ EMPTY, BUSY = 0.8, 0.2  # chance of another tile where nothing is found, and whe
 
 @dataclass(frozen=True, kw_only=True)
 class SNAL(Universal):
-    """Tile a picture with stolen patches, as visible as the budget allows, and keep the tiles in which objects appear.
+    """Tile an image with stolen patches, as visible as the budget allows, and keep the tiles in which objects appear.
 
-    Patches are cut out where the detector finds objects in other pictures, up to 256 of them from 200 pictures or
+    Patches are cut out where the detector finds objects in other images, up to 256 of them from 200 images or
     frames. Each cell of a grid shows one patch or four, mirrored or not, as it is or with the mean and contrast of what
     it covers. One query after the other, cells get other tiles, rarely so where something is found; a cell keeps the
     tile in which most was found. The attacker sees boxes, not scores, and the cost.
 
-    The released code looks for tiles within 2.5 ``eps`` and clamps at the end; here every picture that is tried could
+    The released code looks for tiles within 2.5 ``eps`` and clamps at the end; here every image that is tried could
     be sent. It drops random blocks of tiles, which is left out. Its patches keep their own mean and contrast after all,
-    and its pictures must be square; here neither is so. Grid and queries are ours.
+    and its images must be square; here neither is so. Grid and queries are ours.
 
     Attributes:
         grid: rows and columns of cells.
-        queries: runs of the detector per picture.
+        queries: runs of the detector per image.
     """
 
     id: ClassVar[str] = "snal"
@@ -77,15 +77,15 @@ class SNAL(Universal):
         """Return patches ``[P, C, SIDE, SIDE]`` as perturbations; see :meth:`Universal.learn`.
 
         Raises:
-            UsageError: if nothing is found in the pictures.
+            UsageError: if nothing is found in the images.
         """
-        pictures = sampled_frames(inputs, SAMPLES).to(target.device)
-        found = target.detector.run(pictures).outputs
-        patches = [patch for pair in zip(pictures, found, strict=True) for patch in cut_out(*pair)]
+        images = sampled_frames(inputs, SAMPLES).to(target.device)
+        found = target.detector.run(images).outputs
+        patches = [patch for pair in zip(images, found, strict=True) for patch in cut_out(*pair)]
         if not patches:
-            raise UsageError(f"expected objects in the {len(pictures)} pictures that {self.id} learns from, got none")
+            raise UsageError(f"expected objects in the {len(images)} images that {self.id} learns from, got none")
         chosen = torch.stack(patches)[:: -(-len(patches) // PATCHES)]
-        return Learned(chosen, forwards=len(pictures), backwards=0, blind=False)
+        return Learned(chosen, forwards=len(images), backwards=0, blind=False)
 
     def search(self, target: CandidateTarget, inputs: Tensor, labels: object, seed: int) -> Candidates:
         """See :meth:`Attack.search`."""
@@ -104,7 +104,7 @@ class SNAL(Universal):
             uniform = draw(generators, lambda g: torch.rand(self.grid**2, 8, generator=g), clean)
             new = uniform[..., 7] < torch.where(counts > 0, BUSY, EMPTY if query else 1.0)
             shown = torch.where(new.view(*new.shape, 1, 1, 1), tiles.draw(uniform), kept)
-            return apply(clean, tiles.picture(shown) - clean, ball, self.eps, space)
+            return apply(clean, tiles.image(shown) - clean, ball, self.eps, space)
 
         def watch(rows: Tensor, outcome: Outcome) -> None:
             nonlocal kept, counts
@@ -119,42 +119,42 @@ class SNAL(Universal):
         return Candidates(held.inputs.view_as(inputs), forwards=spent, backwards=torch.zeros_like(spent))
 
 
-def cut_out(picture: Tensor, objects: Objects) -> list[Tensor]:
-    """Return what is in each box of ``picture`` ``[C, H, W]``, resized to ``[C, SIDE, SIDE]``; none for boxes outside.
+def cut_out(image: Tensor, objects: Objects) -> list[Tensor]:
+    """Return what is in each box of ``image`` ``[C, H, W]``, resized to ``[C, SIDE, SIDE]``; none for boxes outside.
 
     >>> one = Objects(torch.tensor([[1.0, 2.0, 5.0, 4.0]]), torch.tensor([0]))
     >>> [patch.shape for patch in cut_out(torch.zeros(3, 9, 9), one)]
     [torch.Size([3, 32, 32])]
     """
-    height, width = picture.shape[1:]
+    height, width = image.shape[1:]
     patches = []
     for left, top, right, bottom in objects.boxes.round().to(torch.int64).tolist():
-        patch = picture[:, max(top, 0) : max(min(bottom, height), 0), max(left, 0) : max(min(right, width), 0)]
+        patch = image[:, max(top, 0) : max(min(bottom, height), 0), max(left, 0) : max(min(right, width), 0)]
         if patch.numel():
             patches.append(_resized(patch.unsqueeze(0), SIDE, SIDE)[0])
     return patches
 
 
-def _resized(pictures: Tensor, height: int, width: int) -> Tensor:
-    return F.interpolate(pictures, (height, width), mode="bilinear", antialias=True)
+def _resized(images: Tensor, height: int, width: int) -> Tensor:
+    return F.interpolate(images, (height, width), mode="bilinear", antialias=True)
 
 
 class Tiles:
-    """Grids of tiles ``[B, cells, C, h, w]`` over pictures, whose last row and column may stick out of them.
+    """Grids of tiles ``[B, cells, C, h, w]`` over images, whose last row and column may stick out of them.
 
     Args:
         patches: ``[P, C, SIDE, SIDE]``.
-        pictures: to be covered, ``[B, C, H, W]``.
+        images: to be covered, ``[B, C, H, W]``.
         grid: rows and columns.
     """
 
-    def __init__(self, patches: Tensor, pictures: Tensor, grid: int) -> None:
-        self.grid, self.size = grid, pictures.shape[-2:]
+    def __init__(self, patches: Tensor, images: Tensor, grid: int) -> None:
+        self.grid, self.size = grid, images.shape[-2:]
         self.height, self.width = (-(-length // grid) for length in self.size)
         self.whole = _resized(patches, self.height, self.width)
         self.small = _resized(patches, -(-self.height // 2), -(-self.width // 2))
         rest = (0, self.width * grid - self.size[1], 0, self.height * grid - self.size[0])
-        parts = F.pad(pictures, rest, mode="replicate").unfold(2, self.height, self.height)
+        parts = F.pad(images, rest, mode="replicate").unfold(2, self.height, self.height)
         self.clean = parts.unfold(3, self.width, self.width).flatten(2, 3).transpose(1, 2)
 
     def draw(self, uniform: Tensor) -> Tensor:
@@ -171,8 +171,8 @@ class Tiles:
     def _where(uniform: Tensor, one: Tensor, other: Tensor) -> Tensor:
         return torch.where((uniform < 0.5).view(*uniform.shape, 1, 1, 1), one, other)
 
-    def picture(self, tiles: Tensor) -> Tensor:
-        """Return the pictures that ``tiles`` make, ``[B, C, H, W]``."""
+    def image(self, tiles: Tensor) -> Tensor:
+        """Return the images that ``tiles`` make, ``[B, C, H, W]``."""
         rows = tiles.view(len(tiles), self.grid, self.grid, *tiles.shape[2:]).permute(0, 3, 1, 4, 2, 5)
         return rows.flatten(4, 5).flatten(2, 3)[..., : self.size[0], : self.size[1]]
 

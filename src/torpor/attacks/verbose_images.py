@@ -1,4 +1,4 @@
-"""Verbose Images: pictures that make vision-language models ramble."""
+"""Verbose Images: images that make vision-language models ramble."""
 
 from __future__ import annotations
 

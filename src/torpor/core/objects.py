@@ -1,4 +1,4 @@
-"""Objects in a picture: what a detector found, what a tracker follows, or what is really there."""
+"""Objects in an image: what a detector found, what a tracker follows, or what is really there."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ UNTRACKED = -1
 
 @dataclass(frozen=True, eq=False)
 class Objects:
-    """Boxes of one picture, with their classes; scores if they were found, numbers if they are followed.
+    """Boxes of one image, with their classes; scores if they were found, numbers if they are followed.
 
     Attributes:
         boxes: float32 ``[K, 4]``: left, top, right, bottom, in pixels.
@@ -90,12 +90,12 @@ Frames = tuple[Objects, ...]
 
 
 def frames_of(found: Objects | Frames) -> Frames:
-    """Return the objects of each frame; a picture is one frame."""
+    """Return the objects of each frame; an image is one frame."""
     return (found,) if isinstance(found, Objects) else found
 
 
 def to_json(found: Objects | Frames) -> str:
-    """Return the objects of a picture or a video as text, for records."""
+    """Return the objects of an image or a video as text, for records."""
     if isinstance(found, Objects):
         return json.dumps(found.columns(), separators=(",", ":"))
     return json.dumps([frame.columns() for frame in found], separators=(",", ":"))
@@ -145,7 +145,7 @@ def still_found(found: Objects, known: Objects) -> Tensor:
 
 
 def clean_recall(found: Sequence[Objects], known: Sequence[Objects]) -> float:
-    """Return the share of ``known`` objects, over all pictures, that are still found; NaN if there are none.
+    """Return the share of ``known`` objects, over all images, that are still found; NaN if there are none.
 
     >>> nothing = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
     >>> clean_recall([nothing, nothing], [nothing, nothing])

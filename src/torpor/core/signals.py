@@ -124,7 +124,7 @@ class CandidateSignals:
     Attributes:
         boxes: ``[B, N, 4]``: left, top, right, bottom, in pixels. Differentiable.
         scores: of each class, ``[B, N, C]``, from 0 to 1. Differentiable.
-        work: the work that :meth:`torpor.targets.Target.run` does on the same pictures.
+        work: the work that :meth:`torpor.targets.Target.run` does on the same images.
         alarm: see :class:`GateSignals`.
         rows: see :class:`Signals`.
     """

@@ -1,7 +1,8 @@
-"""Pictures with boxes in Parquet files, as COCO has them."""
+"""Images with boxes in Parquet files, as COCO has them."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor
 from torpor.core.errors import DataError
 from torpor.core.objects import Objects
 from torpor.data.images import fitted
-from torpor.data.parquet import held_out, open_picture
+from torpor.data.parquet import held_out, open_image
 from torpor.data.sets import SPLITS, DataSet
 from torpor.data.tables import DAMAGE, count_rows, require_once
 
@@ -31,16 +32,16 @@ CLASSES = (
 COLUMNS = ("image", "category", "bbox_cxcywh")
 
 
-class CocoPictures(DataSet):
-    """Pictures and boxes from ``val.parquet`` and ``train.parquet``; a twentieth of the latter is for validation.
+class CocoImages(DataSet):
+    """Images and boxes from ``val.parquet`` and ``train.parquet``; a twentieth of the latter is for validation.
 
     Each file has columns ``image`` (a struct with the encoded ``bytes``), ``category`` (numbers from 0 to 79) and
-    ``bbox_cxcywh`` (for each box its middle, width and height, in shares of the picture's width and height as a
+    ``bbox_cxcywh`` (for each box its middle, width and height, in shares of the image's width and height as a
     viewer shows it, upright).
 
     Args:
         folder: where the files lie, if the user gave any.
-        shape: ``(C, H, W)`` that every picture is scaled to; one channel reads gray, three read RGB.
+        shape: ``(C, H, W)`` that every image is scaled to; one channel reads gray, three read RGB.
         classes: what the detector calls its classes; objects of classes that it does not know are left out.
         letterbox: whether images keep their proportions, letterboxed with gray; else they are stretched.
         name: of the data set.
@@ -59,7 +60,7 @@ class CocoPictures(DataSet):
         name: str = "coco",
     ) -> None:
         if folder is None:
-            raise DataError("expected a folder of pictures with boxes, got none; pass --data-dir or --inputs")
+            raise DataError("expected a folder of images with boxes, got none; pass --data-dir or --inputs")
         self.folder, self.shape, self.letterbox, self.name = folder, shape, letterbox, name
         self.labels = {CLASSES.index(known): label for label, known in enumerate(classes) if known in CLASSES}
         if not self.labels:
@@ -69,7 +70,7 @@ class CocoPictures(DataSet):
             )
 
     def fingerprint(self) -> str:
-        """Return the name, how pictures are scaled, and the number of rows of each file."""
+        """Return the name, how images are scaled, and the number of rows of each file."""
         rows = {path.name: count_rows(path) for path in sorted(self.folder.glob("*.parquet"))}
         return f"{self.name} {self.shape} {self.letterbox} {rows}"
 
@@ -78,14 +79,14 @@ class CocoPictures(DataSet):
         return {split: self.folder / ("val.parquet" if split == "test" else "train.parquet") for split in SPLITS}
 
     def samples(self, split: str) -> Iterator[tuple[Tensor, Objects]]:
-        """Yield ``(picture uint8 [C, H, W], what is in it)``.
+        """Yield ``(image uint8 [C, H, W], what is in it)``.
 
         Raises:
             DataError: if the file cannot be read.
         """
         path = self.folder / ("val.parquet" if split == "test" else "train.parquet")
         if not path.is_file():
-            raise DataError(f"expected pictures with boxes in {path}, got no such file; pass --data-dir FOLDER")
+            raise DataError(f"expected images with boxes in {path}, got no such file; pass --data-dir FOLDER")
         try:
             file = pq.ParquetFile(path)
             if missing := sorted(set(COLUMNS) - set(file.schema_arrow.names)):
@@ -101,11 +102,11 @@ class CocoPictures(DataSet):
             raise DataError(f"expected a Parquet file, got {path}: {error}; fetch it again") from error
 
     def _sample(self, row: dict[str, Any], where: str) -> tuple[Tensor, Objects]:
-        picture = fitted(open_picture(row["image"], self.shape[0], where), self.shape, letterbox=self.letterbox)
+        image = fitted(open_image(row["image"], self.shape[0], where), self.shape, letterbox=self.letterbox)
         boxes, labels = self._objects(row["bbox_cxcywh"], row["category"], where)
-        size = torch.tensor(picture.size)
-        middle, sides = boxes[:, :2] * size + torch.tensor(picture.corner), boxes[:, 2:] * size
-        return picture.pixels, Objects(torch.cat([middle - sides / 2, middle + sides / 2], 1), labels)
+        size = torch.tensor(image.size)
+        middle, sides = boxes[:, :2] * size + torch.tensor(image.corner), boxes[:, 2:] * size
+        return image.pixels, Objects(torch.cat([middle - sides / 2, middle + sides / 2], 1), labels)
 
     def _objects(self, boxes: object, categories: object, where: str) -> tuple[Tensor, Tensor]:
         """Return relative boxes ``[K, 4]`` and the detector's labels ``[K]``, without classes it does not know."""
@@ -123,3 +124,10 @@ class CocoPictures(DataSet):
         known = torch.tensor([number in self.labels for number in numbers.tolist()], dtype=torch.bool)
         labels = [self.labels[number] for number in numbers[known].tolist()]
         return shares[known], torch.tensor(labels, dtype=torch.int64)
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - the type is that of CocoImages
+    if name != "CocoPictures":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(f"{__name__}.CocoPictures is now {__name__}.CocoImages", DeprecationWarning, stacklevel=2)
+    return CocoImages

@@ -36,12 +36,12 @@ class ImageSet(DataSet):
 
 @dataclass(frozen=True)
 class Fitted:
-    """A picture as a target reads it.
+    """An image as a target reads it.
 
     Attributes:
         pixels: uint8 ``[C, H, W]``.
-        corner: ``(left, top)`` of the picture in them.
-        size: ``(width, height)`` that the picture has in them.
+        corner: ``(left, top)`` of the image in them.
+        size: ``(width, height)`` that the image has in them.
     """
 
     pixels: Tensor
@@ -49,11 +49,11 @@ class Fitted:
     size: tuple[int, int]
 
 
-def fitted(picture: Image, shape: tuple[int, int, int], *, letterbox: bool) -> Fitted:
-    """Scale a picture to the size that a target reads.
+def fitted(image: Image, shape: tuple[int, int, int], *, letterbox: bool) -> Fitted:
+    """Scale an image to the size that a target reads.
 
     Args:
-        picture: of any size.
+        image: of any size.
         shape: ``(C, H, W)``; one channel reads gray, three read RGB.
         letterbox: whether it keeps its proportions, letterboxed with gray; else it is stretched.
 
@@ -64,13 +64,13 @@ def fitted(picture: Image, shape: tuple[int, int, int], *, letterbox: bool) -> F
     from PIL import Image
 
     channels, height, width = shape
-    picture = picture.convert("L" if channels == 1 else "RGB")
-    scale = min(width / picture.width, height / picture.height)
-    kept = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+    image = image.convert("L" if channels == 1 else "RGB")
+    scale = min(width / image.width, height / image.height)
+    kept = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     size = kept if letterbox else (width, height)
     corner = ((width - size[0]) // 2, (height - size[1]) // 2)
-    canvas = Image.new(picture.mode, (width, height), GRAY if channels == 1 else (GRAY, GRAY, GRAY))
-    canvas.paste(picture.resize(size), corner)
+    canvas = Image.new(image.mode, (width, height), GRAY if channels == 1 else (GRAY, GRAY, GRAY))
+    canvas.paste(image.resize(size), corner)
     pixels = torch.from_numpy(np.array(canvas)).view(height, width, channels).permute(2, 0, 1)
     return Fitted(pixels, corner, size)
 

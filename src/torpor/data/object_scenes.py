@@ -38,12 +38,12 @@ class ObjectScenes(SpriteSet):
         super().__init__(photos, train, held_out)
 
     def sample(self, split: str, number: int) -> tuple[Tensor, Objects]:
-        """Return picture ``number`` of ``split``, uint8 ``[3, 128, 192]``, and what is in it."""
+        """Return image ``number`` of ``split``, uint8 ``[3, 128, 192]``, and what is in it."""
         painting = self.paint(split, number)
         return torch.from_numpy(painting.pixels), painting.objects()
 
     def paint(self, split: str, number: int) -> Painting:
-        """Return picture ``number`` of ``split`` with all sprites that were put on it."""
+        """Return image ``number`` of ``split`` with all sprites that were put on it."""
         rng = random_numbers(split, number)
         painting = Painting(View(split, HEIGHT, WIDTH, rng).at(0))
         places: list[tuple[int, int, int]] = []
@@ -56,7 +56,7 @@ class ObjectScenes(SpriteSet):
 
 
 def _place(side: int, others: list[tuple[int, int, int]], rng: Generator) -> tuple[int, int]:
-    """Return left and top of a square that may stick out of the picture by a quarter."""
+    """Return left and top of a square that may stick out of the image by a quarter."""
     out = side // 4
     left = top = 0
     for _ in range(TRIES):

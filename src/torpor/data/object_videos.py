@@ -34,7 +34,7 @@ class Mover:
 
     Attributes:
         sprite: what it shows.
-        meeting: x and y of its middle in the frame ``moment``, inside of the picture.
+        meeting: x and y of its middle in the frame ``moment``, inside of the image.
         moment: see ``meeting``.
         velocity: in pixels per frame, x and y.
         sway: in pixels, x and y.
@@ -49,7 +49,7 @@ class Mover:
     period: float
 
     def corner(self, frame: int) -> tuple[int, int]:
-        """Return left and top in ``frame``; they may be outside of the picture."""
+        """Return left and top in ``frame``; they may be outside of the image."""
         passed = frame - self.moment
         bend, half = np.sin(2 * np.pi * passed / self.period), len(self.sprite.opacity) / 2
         left, top = (
@@ -99,7 +99,7 @@ class ObjectVideos(SpriteSet):
 
 
 def _mover(sprite: Sprite, rng: Generator) -> Mover:
-    """Send ``sprite`` in any direction through any point of the picture, at any moment."""
+    """Send ``sprite`` in any direction through any point of the image, at any moment."""
     angle, speed, sway = rng.uniform(0, 2 * np.pi), rng.uniform(*SPEED), rng.uniform(0, SWAY)
     along, across = float(np.cos(angle)), float(np.sin(angle))
     return Mover(

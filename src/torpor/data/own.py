@@ -67,10 +67,10 @@ class ImageFiles(Files):
 
         try:
             with file.open("rb") as content:
-                picture = read_viewed(content, self.shape[0], str(file))
+                image = read_viewed(content, self.shape[0], str(file))
         except OSError as error:
             raise DataError(f"expected an image, got {file}: {error}; remove or repair it") from error
-        yield fitted(picture, self.shape, letterbox=self.letterbox).pixels
+        yield fitted(image, self.shape, letterbox=self.letterbox).pixels
 
 
 class SoundFiles(Files):

@@ -89,7 +89,7 @@ class ParquetImages(ImageSet):
         return label
 
     def _decode(self, record: object, where: str) -> Tensor:
-        image = open_picture(record, self.shape[0], where)
+        image = open_image(record, self.shape[0], where)
         if image.size != (self.shape[2], self.shape[1]):
             got = (image.height, image.width)
             raise DataError(f"expected images of {self.shape[1:]} pixels, got {got} in {where}")
@@ -97,7 +97,7 @@ class ParquetImages(ImageSet):
         return tensor.unsqueeze(0) if tensor.ndim == 2 else tensor.permute(2, 0, 1)
 
 
-def open_picture(record: object, channels: int, where: str) -> Image:
+def open_image(record: object, channels: int, where: str) -> Image:
     """Return the encoded image of a table's row as a viewer shows it, in gray (1 channel) or RGB.
 
     Args:

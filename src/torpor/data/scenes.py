@@ -1,4 +1,4 @@
-"""Scenes of real handwritten digits with captions whose length depends on what is in the picture: no download."""
+"""Scenes of real handwritten digits with captions whose length depends on what is in the image: no download."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """What is in a picture.
+    """What is in an image.
 
     Attributes:
         rows: one or two rows of 1 to 3 digits, in reading order.
@@ -121,20 +121,20 @@ class Scenes(DataSet):
         return f"{self.name} {self.sizes['train']} {self.sizes['test']}"
 
     def samples(self, split: str) -> Iterator[tuple[Tensor, str]]:
-        """Yield ``(picture uint8 [3, 64, 64], caption)``.
+        """Yield ``(image uint8 [3, 64, 64], caption)``.
 
         Raises:
             DataError: if the split does not exist.
         """
         for index in range(self._size(split)):
-            yield self.picture(split, index)
+            yield self.image(split, index)
 
     def scene(self, split: str, index: int) -> Scene:
-        """Return what is in picture ``index`` of ``split``."""
+        """Return what is in image ``index`` of ``split``."""
         return self._draw(split, index)[0]
 
-    def picture(self, split: str, index: int) -> tuple[Tensor, str]:
-        """Return picture ``index`` of ``split``, uint8 ``[3, 64, 64]``, and its caption."""
+    def image(self, split: str, index: int) -> tuple[Tensor, str]:
+        """Return image ``index`` of ``split``, uint8 ``[3, 64, 64]``, and its caption."""
         scene, rng = self._draw(split, index)
         return torch.from_numpy(_paint(scene, split, rng)), scene.caption()
 

@@ -25,7 +25,7 @@ class SpriteSet(DataSet):
     Splits share neither handwriting nor photos.
 
     Args:
-        photos: pictures to put beside digits, such as CIFAR-10; their classes follow the digits'. Digits only if None.
+        photos: images to put beside digits, such as CIFAR-10; their classes follow the digits'. Digits only if None.
         train: samples in the training split; as many as wanted can be drawn.
         held_out: samples in the validation split, and in the test split.
     """

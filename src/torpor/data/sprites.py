@@ -26,7 +26,7 @@ PHOTO_SIDES = (24, 44)
 INK = 128
 """A pixel belongs to a sprite if the sprite is at least this opaque there, out of 255."""
 VISIBLE = 0.4
-"""An object is there if this share of it is seen: inside of the picture, and not covered."""
+"""An object is there if this share of it is seen: inside of the image, and not covered."""
 _DIGITS = Digits()
 
 
@@ -36,7 +36,7 @@ class Sprite:
 
     Attributes:
         label: index into ``CLASSES``.
-        source: number of its picture among those of its kind and split.
+        source: number of its image among those of its kind and split.
         pixels: uint8 ``[3, S, S]``.
         opacity: uint8 ``[S, S]``.
     """
@@ -56,7 +56,7 @@ def draw_sprite(split: str, photos: ImageSet | None, rng: Generator) -> Sprite:
     """Draw a digit of ``split`` or, where there are any, as often one of its ``photos``."""
     if photos is not None and rng.random() < 0.5:
         return _photo(split, photos, rng)
-    labels, images = _pictures(_DIGITS, split)
+    labels, images = _images(_DIGITS, split)
     source, side = int(rng.integers(len(labels))), int(rng.integers(DIGIT_SIDES[0], DIGIT_SIDES[1] + 1))
     gray = Image.fromarray(images[source][0]).resize((side, side), Image.Resampling.BILINEAR)
     opacity = np.clip(np.asarray(gray, np.int32) * 8 // 5 - 100, 0, 255).astype(np.uint8)
@@ -66,7 +66,7 @@ def draw_sprite(split: str, photos: ImageSet | None, rng: Generator) -> Sprite:
 
 
 def _photo(split: str, photos: ImageSet, rng: Generator) -> Sprite:
-    labels, images = _pictures(photos, split)
+    labels, images = _images(photos, split)
     source, side = int(rng.integers(len(labels))), int(rng.integers(PHOTO_SIDES[0], PHOTO_SIDES[1] + 1))
     pixels = images[source].transpose(1, 2, 0)[:, :: -1 if rng.random() < 0.5 else 1]
     scaled = Image.fromarray(np.ascontiguousarray(pixels)).resize((side, side), Image.Resampling.BILINEAR)
@@ -75,14 +75,14 @@ def _photo(split: str, photos: ImageSet, rng: Generator) -> Sprite:
 
 
 @lru_cache(maxsize=8)
-def _pictures(data: ImageSet, split: str) -> tuple[list[int], NDArray[np.uint8]]:
-    """Return labels and pictures of a split; they are decoded once."""
+def _images(data: ImageSet, split: str) -> tuple[list[int], NDArray[np.uint8]]:
+    """Return labels and images of a split; they are decoded once."""
     batch = data.load(split)
     return batch.references.tolist(), batch.inputs.numpy()
 
 
 class Painting:
-    """A picture in the making that knows what is where.
+    """An image in the making that knows what is where.
 
     Args:
         background: uint8 ``[3, H, W]``, painted over.
@@ -94,7 +94,7 @@ class Painting:
         self.sprites: list[Sprite] = []
 
     def put(self, sprite: Sprite, left: int, top: int) -> None:
-        """Paint ``sprite`` over everything before; parts outside of the picture are cut off."""
+        """Paint ``sprite`` over everything before; parts outside of the image are cut off."""
         number, side = len(self.sprites), len(sprite.opacity)
         self.sprites.append(sprite)
         height, width = self.owner.shape

@@ -1,4 +1,4 @@
-"""JPEG: pictures are compressed and read again, in the hope that fine perturbations are what gets lost."""
+"""JPEG: images are compressed and read again, in the hope that fine perturbations are what gets lost."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ QUALITIES = (90, 75, 50, 25)
 
 @dataclass(frozen=True)
 class JPEG(Transform):
-    """Save each picture as JPEG and read it again.
+    """Save each image as JPEG and read it again.
 
     The surrogate is the same coding in torch; gradients pass straight through the rounding of coefficients that are not
     rounded to zero. See :func:`~torpor.defenses.jpeg_codec.near_round_trip`.
@@ -63,9 +63,9 @@ class JPEG(Transform):
 
 @dataclass(frozen=True)
 class RandomJPEG(Transform):
-    """Save each picture as JPEG, with a quality drawn from 90, 75, 50 and 25, and read it again.
+    """Save each image as JPEG, with a quality drawn from 90, 75, 50 and 25, and read it again.
 
-    SHIELD (Das et al.) draws a quality for each block of 8 x 8 pixels; here, it is one for the whole picture.
+    SHIELD (Das et al.) draws a quality for each block of 8 x 8 pixels; here, it is one for the whole image.
 
     >>> RandomJPEG().name
     'jpeg-random'
@@ -137,7 +137,7 @@ class BlockJPEG(JPEG):
 
 
 def _blocks(images: Tensor) -> Tensor:
-    """Cut pictures ``[B, C, H, W]`` into blocks ``[B * N, C, 8, 8]``, row by row."""
+    """Cut images ``[B, C, H, W]`` into blocks ``[B * N, C, 8, 8]``, row by row."""
     height, width = images.shape[2:]
     padded = F.pad(images, (0, -width % BLOCK, 0, -height % BLOCK), mode="replicate")
     blocks = padded.unfold(2, BLOCK, BLOCK).unfold(3, BLOCK, BLOCK)
@@ -145,7 +145,7 @@ def _blocks(images: Tensor) -> Tensor:
 
 
 def _together(blocks: Tensor, images: Tensor) -> Tensor:
-    """Put blocks back to pictures of the shape of ``images``."""
+    """Put blocks back to images of the shape of ``images``."""
     count, channels, height, width = images.shape
     down, across = -(-height // BLOCK), -(-width // BLOCK)
     grid = blocks.view(count, down, across, channels, BLOCK, BLOCK).permute(0, 3, 1, 4, 2, 5)

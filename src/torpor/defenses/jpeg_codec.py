@@ -22,27 +22,27 @@ COLORS = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -
 
 
 def round_trip(images: Tensor, qualities: Sequence[int]) -> Tensor:
-    """Return pictures ``[B, C, H, W]`` as they come back from a JPEG file.
+    """Return images ``[B, C, H, W]`` as they come back from a JPEG file.
 
     Three channels are coded together as RGB, with Pillow's own subsampling: chroma at half the resolution. Any other
-    number of channels is coded one by one, as gray pictures.
+    number of channels is coded one by one, as gray images.
 
     Args:
         images: in [0, 1].
-        qualities: of each picture, 1 to 100.
+        qualities: of each image, 1 to 100.
     """
     pixels = (images.detach().cpu() * 255).round().to(torch.uint8)
     planes = pixels.permute(0, 2, 3, 1).unsqueeze(1) if pixels.shape[1] == 3 else pixels
     pairs = zip(planes.numpy(), qualities, strict=True)
     back = torch.from_numpy(
-        np.stack([np.stack([_code(plane, quality) for plane in picture]) for picture, quality in pairs])
+        np.stack([np.stack([_code(plane, quality) for plane in image]) for image, quality in pairs])
     )
     back = back.squeeze(1).permute(0, 3, 1, 2) if pixels.shape[1] == 3 else back
     return back.to(images) / 255
 
 
 def _code(pixels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
-    """Return one picture, ``[H, W, 3]`` or ``[H, W]``, as it comes back from a file."""
+    """Return one image, ``[H, W, 3]`` or ``[H, W]``, as it comes back from a file."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=quality)
     with Image.open(file) as image:
@@ -124,7 +124,7 @@ def _quantize(planes: Tensor, steps: Tensor) -> Tensor:
 
 
 def codec_flops(channels: int, height: int, width: int) -> int:
-    """Return the FLOPs of coding and decoding one picture, without entropy coding, which has no floating point.
+    """Return the FLOPs of coding and decoding one image, without entropy coding, which has no floating point.
 
     For each block of 8 x 8 values, 2 cosine transforms of 2 matrix products of ``8 ** 3`` multiply-adds each, and 3 per
     value to quantize and restore it: 4288. For RGB, chroma has blocks at half the resolution; 36 for each pixel to

@@ -20,17 +20,17 @@ Bools = NDArray[np.bool_]
 
 
 def average_precision(found: Sequence[Objects], true: Sequence[Objects], iou: float = 0.5) -> float:
-    """Return the average precision over the pictures of a set, the mean over the classes that are there, from 0 to 1.
+    """Return the average precision over the images of a set, the mean over the classes that are there, from 0 to 1.
 
-    In each picture detections take, the best score first, the free object of their class that they overlap most, by at
-    least ``iou``. The precision of all pictures' detections is then read at 101 recalls. All areas count, and as many
+    In each image detections take, the best score first, the free object of their class that they overlap most, by at
+    least ``iou``. The precision of all images' detections is then read at 101 recalls. All areas count, and as many
     detections as there are.
 
-    Where nothing is there COCO defines nothing. Here a set of empty pictures scores 1 if nothing is found, else 0.
+    Where nothing is there COCO defines nothing. Here a set of empty images scores 1 if nothing is found, else 0.
 
     Args:
-        found: detections of each picture, with scores.
-        true: objects of each picture.
+        found: detections of each image, with scores.
+        true: objects of each image.
         iou: overlap that a detection needs.
 
     Raises:

@@ -19,7 +19,7 @@ PAIR = "nms_pair"
 
 
 class CandidateTarget(Target):
-    """A target whose work grows with the number of boxes that it finds in a picture or in the frames of a video.
+    """A target whose work grows with the number of boxes that it finds in an image or in the frames of a video.
 
     Attributes:
         classes: names of the classes.
@@ -35,11 +35,11 @@ class CandidateTarget(Target):
     @property
     @abstractmethod
     def detector(self) -> CandidateTarget:
-        """The part that looks at one picture at a time; a detector's own is itself."""
+        """The part that looks at one image at a time; a detector's own is itself."""
 
     @abstractmethod
     def signals(self, inputs: Tensor) -> CandidateSignals:
-        """Return every box that is proposed, differentiably; frames of videos are pictures of their own."""
+        """Return every box that is proposed, differentiably; frames of videos are images of their own."""
 
     def details(self) -> dict[str, Any]:
         """Return the caps and thresholds; see :meth:`Target.details`."""

@@ -1,4 +1,4 @@
-"""Targets that say what is in a picture, word by word, until they say the end token."""
+"""Targets that say what is in an image, word by word, until they say the end token."""
 
 from __future__ import annotations
 
@@ -67,11 +67,11 @@ class CaptionNetwork(Protocol):
 class CaptionerTarget(StepTarget):
     """A captioner as deployed: greedy decoding, batched; a caption that ended leaves the batch.
 
-    Unit ``encoder`` runs once per picture, unit ``decoder_step`` once per token, the end token counted.
+    Unit ``encoder`` runs once per image, unit ``decoder_step`` once per token, the end token counted.
 
     Args:
         network: see :class:`CaptionNetwork`. It is put in evaluation mode and its weights are frozen.
-        input_shape: ``(C, H, W)`` of one picture.
+        input_shape: ``(C, H, W)`` of one image.
         cap: tokens at most.
         name: shown in reports.
         device: where to run.
@@ -109,7 +109,7 @@ class CaptionerTarget(StepTarget):
         self.units = self._measure()
 
     def _measure(self) -> tuple[Unit, ...]:
-        """Count each unit's FLOPs on one blank picture."""
+        """Count each unit's FLOPs on one blank image."""
         ids = torch.tensor([self.network.vocabulary.start], device=self.device)
         with counting() as encoder:
             features = self.network.encode(torch.zeros(1, *self.space.shape, device=self.device))
@@ -130,7 +130,7 @@ class CaptionerTarget(StepTarget):
         return Unit("encoder", encoder.flops), Unit(STEP, first.flops)
 
     def run(self, inputs: Tensor) -> Outcome:
-        """Return one :class:`Generation` per picture, and its work.
+        """Return one :class:`Generation` per image, and its work.
 
         A sample's tokens do not depend on its neighbors: where batched arithmetic comes within ``TIE`` of choosing
         another token, the sample is decided by a run of its own.
@@ -150,7 +150,7 @@ class CaptionerTarget(StepTarget):
 
     @torch.no_grad()
     def _generate(self, inputs: Tensor) -> tuple[list[list[int]], Tensor]:
-        """Decode one batch: what is said about each picture, and each sample's least gap ``[B]``."""
+        """Decode one batch: what is said about each image, and each sample's least gap ``[B]``."""
         steps = [
             (rows, tokens, torch.minimum(best[:, 0] - best[:, 1], past.abs().to(best)))
             for rows, tokens, scores, _, past in self._steps(inputs)

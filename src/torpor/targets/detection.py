@@ -1,4 +1,4 @@
-"""Targets that detect objects in pictures: a network, exact non-maximum suppression, and what looks at every box."""
+"""Targets that detect objects in images: a network, exact non-maximum suppression, and what looks at every box."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from torpor.core.signals import CandidateSignals
 from torpor.core.space import ImageSpace
 from torpor.core.units import Unit
 from torpor.core.work import Work
-from torpor.data.coco import CocoPictures
+from torpor.data.coco import CocoImages
 from torpor.data.sets import DataSet
 from torpor.meters.flops import counting
 from torpor.metrics.detection import average_precision
@@ -63,22 +63,22 @@ class PerObject:
 
 
 class DetectorTarget(CandidateTarget):
-    """A detector as deployed: pictures one by one, as a camera sends them, so work never depends on neighbors.
+    """A detector as deployed: images one by one, as a camera sends them, so work never depends on neighbors.
 
-    Units: ``backbone``, the whole network, once per picture; ``candidate``, each box above the confidence threshold;
+    Units: ``backbone``, the whole network, once per image; ``candidate``, each box above the confidence threshold;
     ``nms_pair``, each comparison of two boxes; and ``object``, each kept box, if something looks at it.
 
     Args:
-        network: maps pictures ``[B, C, H, W]`` in [0, 1] to boxes ``[B, N, 4]`` (left, top, right, bottom, in pixels)
+        network: maps images ``[B, C, H, W]`` in [0, 1] to boxes ``[B, N, 4]`` (left, top, right, bottom, in pixels)
             and scores ``[B, N, L]`` from 0 to 1, each row on its own. It is put in evaluation mode and frozen.
-        input_shape: ``(C, H, W)`` of one picture.
+        input_shape: ``(C, H, W)`` of one image.
         classes: their names; numbers if None.
         nms: thresholds and caps.
         per_object: what looks at every kept box, if anything.
         name: shown in reports.
         device: where to run.
         letterbox: whether images of other proportions are letterboxed with gray; else they are stretched.
-        data: makes the data to audit on from the user's ``--data-dir`` (a path or None); :class:`CocoPictures` if None.
+        data: makes the data to audit on from the user's ``--data-dir`` (a path or None); :class:`CocoImages` if None.
 
     Raises:
         UsageError: if ``network`` is no such detector.
@@ -147,7 +147,7 @@ class DetectorTarget(CandidateTarget):
         return boxes, scores
 
     def run(self, inputs: Tensor) -> Outcome:
-        """Return the :class:`Objects` of each picture, and its work.
+        """Return the :class:`Objects` of each image, and its work.
 
         Raises:
             UsageError: if boxes or scores are no numbers.
@@ -157,7 +157,7 @@ class DetectorTarget(CandidateTarget):
 
     @torch.no_grad()
     def see(self, image: Tensor) -> tuple[Objects, list[int]]:
-        """Return what is found in one valid picture ``[C, H, W]`` on this target's device, and how often each unit ran.
+        """Return what is found in one valid image ``[C, H, W]`` on this target's device, and how often each unit ran.
 
         Raises:
             UsageError: if boxes or scores are no numbers.
@@ -179,7 +179,7 @@ class DetectorTarget(CandidateTarget):
         return counts if self.per_object is None else [*counts, len(kept.objects)]
 
     def signals(self, inputs: Tensor) -> CandidateSignals:
-        """Return everything that the network proposes for pictures in one batch, and the work that follows."""
+        """Return everything that the network proposes for images in one batch, and the work that follows."""
         boxes, scores = self._propose(self.space.check(inputs))
         counts = torch.from_numpy(suppress_all(boxes.detach(), scores.detach(), self.nms).counts)
         work = torch.cat([torch.ones_like(counts[:, :1]), counts[:, : len(self.units) - 1]], 1)
@@ -198,7 +198,7 @@ class DetectorTarget(CandidateTarget):
         return Work(most.expand(len(inputs), -1).clone())
 
     def utility(self, outputs: Sequence[Objects], references: Sequence[Objects]) -> Tensor:
-        """Score each picture by its own average precision at IoU 0.5, the mean over the classes that are in it."""
+        """Score each image by its own average precision at IoU 0.5, the mean over the classes that are in it."""
         if len(references) == 0:
             return torch.full((len(outputs),), math.nan, dtype=torch.float64)
         pairs = zip(outputs, references, strict=True)
@@ -210,7 +210,7 @@ class DetectorTarget(CandidateTarget):
         return "AP@.5 per picture"
 
     def agreement(self, outputs: Sequence[Objects], clean: Sequence[Objects]) -> Tensor:
-        """Tell for each picture whether every clean object is still found, with its class."""
+        """Tell for each image whether every clean object is still found, with its class."""
         return torch.tensor([bool(still_found(*pair).all()) for pair in zip(outputs, clean, strict=True)])
 
     def labels(self, outputs: Sequence[Objects], references: Sequence[Objects] | None) -> Sequence[Objects]:
@@ -268,4 +268,4 @@ class DetectorTarget(CandidateTarget):
         """See :meth:`Target.data`."""
         if self._data is not None:
             return self._data(folder)
-        return CocoPictures(folder, self.space.shape, self.classes, letterbox=self.letterbox)
+        return CocoImages(folder, self.space.shape, self.classes, letterbox=self.letterbox)

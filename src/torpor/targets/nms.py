@@ -95,7 +95,7 @@ def capped(nms: NMS, compared: int, kept: int) -> NMS:
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """What is left of the boxes of one picture, and the work that this took.
+    """What is left of the boxes of one image, and the work that this took.
 
     Attributes:
         objects: kept boxes, the best first.
@@ -112,23 +112,23 @@ class Kept:
 
 @dataclass(frozen=True, eq=False)
 class Survivors:
-    """What is left of the boxes of several pictures, and the work that each took.
+    """What is left of the boxes of several images, and the work that each took.
 
     Attributes:
-        picture: of each kept box, int64 ``[K]``, rising; in a picture, the best box is the first.
-        box: which of the picture's proposed boxes it is, int64 ``[K]``.
+        image: of each kept box, int64 ``[K]``, rising; in an image, the best box is the first.
+        box: which of the image's proposed boxes it is, int64 ``[K]``.
         labels: its class, int64 ``[K]``.
-        counts: candidates, comparisons and kept boxes of each picture, int64 ``[B, 3]``.
+        counts: candidates, comparisons and kept boxes of each image, int64 ``[B, 3]``.
     """
 
-    picture: Ints
+    image: Ints
     box: Ints
     labels: Ints
     counts: Ints
 
 
 def suppress(boxes: Tensor, scores: Tensor, settings: NMS) -> Kept:
-    """Keep the best boxes of one picture.
+    """Keep the best boxes of one image.
 
     Candidates are taken in the order of their scores, equal ones in the order of their index. Each is compared with
     the kept ones of its class, the best first, until one overlaps it too much or all have been seen: these are the
@@ -154,7 +154,7 @@ def suppress(boxes: Tensor, scores: Tensor, settings: NMS) -> Kept:
 
 
 def suppress_all(boxes: Tensor, scores: Tensor, settings: NMS) -> Survivors:
-    """Do what :func:`suppress` does for many pictures at once, each on its own: boxes ``[B, N, 4]``.
+    """Do what :func:`suppress` does for many images at once, each on its own: boxes ``[B, N, 4]``.
 
     Raises:
         UsageError: if scores or boxes are no numbers.
@@ -164,15 +164,15 @@ def suppress_all(boxes: Tensor, scores: Tensor, settings: NMS) -> Survivors:
         raise UsageError("expected finite boxes and scores, got NaN or infinity; check the detector's weights")
     count, _, classes = scores.shape
     chosen, best, sides = _candidates(boxes, scores, settings)
-    picture, box, labels = chosen
-    order = np.lexsort((-best, picture))
-    of_class = picture * classes + labels
+    image, box, labels = chosen
+    order = np.lexsort((-best, image))
+    of_class = image * classes + labels
     if settings.topk is not None:
-        groups = _levels(picture, box, settings.levels) if settings.levels else of_class
+        groups = _levels(image, box, settings.levels) if settings.levels else of_class
         order = order[_rank(groups[order]) < settings.topk]
     if len(order) > settings.max_nms:
-        order = order[_rank(picture[order]) < settings.max_nms]
-    of = picture[order]
+        order = order[_rank(image[order]) < settings.max_nms]
+    of = image[order]
     compared, keep = compare(sides[order], of if settings.agnostic else of_class[order], settings.iou)
     pairs = np.bincount(of, compared, count)
     if settings.max_pairs is not None:
@@ -180,28 +180,28 @@ def suppress_all(boxes: Tensor, scores: Tensor, settings: NMS) -> Survivors:
         pairs, keep = np.bincount(of, compared * reached, count), keep & reached
     kept = order[keep]
     if len(kept) > settings.max_det:
-        kept = kept[_rank(picture[kept]) < settings.max_det]
-    counts = [np.bincount(picture, minlength=count), pairs, np.bincount(picture[kept], minlength=count)]
-    return Survivors(picture[kept], box[kept], labels[kept], np.stack(counts, 1).astype(np.int64))
+        kept = kept[_rank(image[kept]) < settings.max_det]
+    counts = [np.bincount(image, minlength=count), pairs, np.bincount(image[kept], minlength=count)]
+    return Survivors(image[kept], box[kept], labels[kept], np.stack(counts, 1).astype(np.int64))
 
 
 def _candidates(boxes: Tensor, scores: Tensor, settings: NMS) -> tuple[Ints, NDArray[np.float64], Floats]:
-    """Return picture, box and class of each candidate ``[3, M]``, picture by picture, its score and its sides."""
+    """Return image, box and class of each candidate ``[3, M]``, image by image, its score and its sides."""
     if settings.multi_label:
         places = (scores > settings.conf).nonzero()
-        picture, box, labels = places.unbind(1)
-        best = scores[picture, box, labels]
+        image, box, labels = places.unbind(1)
+        best = scores[image, box, labels]
     else:
-        picture, box = (scores.amax(2) > settings.conf).nonzero().unbind(1)
-        best, labels = scores[picture, box].max(1)
-        places = torch.stack([picture, box, labels], 1)
-    sides = boxes[picture, box].detach().float()
+        image, box = (scores.amax(2) > settings.conf).nonzero().unbind(1)
+        best, labels = scores[image, box].max(1)
+        places = torch.stack([image, box, labels], 1)
+    sides = boxes[image, box].detach().float()
     return places.cpu().numpy().T, best.detach().double().cpu().numpy(), sides.cpu().numpy()
 
 
-def _levels(picture: Ints, box: Ints, levels: tuple[int, ...]) -> Ints:
-    """Return a number for the level and the picture of each box, int64 ``[M]``."""
-    return picture * len(levels) + np.searchsorted(np.cumsum(levels[:-1]), box, "right")
+def _levels(image: Ints, box: Ints, levels: tuple[int, ...]) -> Ints:
+    """Return a number for the level and the image of each box, int64 ``[M]``."""
+    return image * len(levels) + np.searchsorted(np.cumsum(levels[:-1]), box, "right")
 
 
 def _rank(groups: Ints) -> Ints:

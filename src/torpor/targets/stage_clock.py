@@ -41,7 +41,7 @@ def stage_clock(target: Any, inputs: Samples) -> dict[str, Any]:  # noqa: ANN401
 def fit_suppression(settings: NMS, device: torch.device) -> dict[str, Any]:
     """Fit ``t = a + b n + c n^2`` to the seconds that suppressing ``n`` random candidates takes, no term below zero.
 
-    Boxes lie as in an attacked picture, small and all over it, so that few overlap. Squared *relative* errors are
+    Boxes lie as in an attacked image, small and all over it, so that few overlap. Squared *relative* errors are
     least, or the largest times would decide alone.
     """
     seconds = []

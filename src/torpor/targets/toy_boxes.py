@@ -21,7 +21,7 @@ class Lamps(nn.Module):
     """
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return boxes ``[B, N, 4]`` and scores ``[B, N, 1]`` of pictures ``[B, 1, H, W]``."""
+        """Return boxes ``[B, N, 4]`` and scores ``[B, N, 1]`` of images ``[B, 1, H, W]``."""
         mean = torch.full((1, 1, CELL, CELL), 1 / CELL**2).to(images)
         scores = F.conv2d(images, mean, stride=CELL).flatten(1).unsqueeze(2)  # a convolution, whose FLOPs count
         rows, columns = (size // CELL for size in images.shape[2:])
@@ -34,13 +34,13 @@ class LampTarget(DetectorTarget):
     """A detector of bright cells.
 
     Args:
-        height: of a picture, a multiple of 4.
+        height: of an image, a multiple of 4.
         width: likewise.
         nms: thresholds and caps.
 
     >>> target = LampTarget(4, 8)
-    >>> picture = torch.tensor([0.2] * 4 + [0.6] * 4).expand(1, 1, 4, 8)
-    >>> outcome = target.run(picture)
+    >>> image = torch.tensor([0.2] * 4 + [0.6] * 4).expand(1, 1, 4, 8)
+    >>> outcome = target.run(image)
     >>> outcome.work.counts.tolist(), outcome.outputs[0].boxes.tolist()
     ([[1, 1, 0]], [[4.0, 0.0, 8.0, 4.0]])
     """
@@ -49,20 +49,20 @@ class LampTarget(DetectorTarget):
         super().__init__(Lamps(), input_shape=(1, height, width), nms=nms, classes=["lamp"], name="toy-lamps")
 
     def worst_candidates(self, inputs: Tensor, eps: float) -> Tensor:
-        """Return how many candidates an input within Linf ``eps`` of 8-bit pictures can have, int64 ``[B]``."""
+        """Return how many candidates an input within Linf ``eps`` of 8-bit images can have, int64 ``[B]``."""
         whole = whole_levels(eps, 255) / 255
         bright = F.avg_pool2d((inputs.to(torch.float64) + whole).clamp_max(1), CELL).flatten(1)
         return (bright > self.nms.conf).sum(1)
 
 
 def lit(count: int, height: int = 16, width: int = 24) -> tuple[Tensor, Objects]:
-    """Return a picture ``[1, 1, H, W]`` with ``count`` bright cells, the first ones, and what is there.
+    """Return an image ``[1, 1, H, W]`` with ``count`` bright cells, the first ones, and what is there.
 
     >>> lit(3)[1].boxes[-1].tolist()
     [8.0, 0.0, 12.0, 4.0]
     """
     cells = torch.zeros(height // CELL * (width // CELL))
     cells[:count] = 0.6
-    picture = cells.view(1, 1, height // CELL, width // CELL).repeat_interleave(CELL, 2).repeat_interleave(CELL, 3)
-    boxes, _ = Lamps()(picture)
-    return picture, Objects(boxes[0, :count].clone(), torch.zeros(count, dtype=torch.int64))
+    image = cells.view(1, 1, height // CELL, width // CELL).repeat_interleave(CELL, 2).repeat_interleave(CELL, 3)
+    boxes, _ = Lamps()(image)
+    return image, Objects(boxes[0, :count].clone(), torch.zeros(count, dtype=torch.int64))

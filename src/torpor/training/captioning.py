@@ -21,17 +21,17 @@ from torpor.training.card import write_card
 from torpor.training.checkpoint import Checkpoint
 from torpor.training.crafting import BatchAttack, unattacked
 from torpor.training.decoders import judge
+from torpor.training.image_recipe import ImageRecipe, with_noise
 from torpor.training.loop import Progress, begin, decayed, run_epochs, shuffled, silent
-from torpor.training.pictures import PictureRecipe, with_noise
 from torpor.training.trainer import Trainer
 from torpor.zoo.captioning.captioner import Captioner
-from torpor.zoo.captioning.registry import PICTURE, CaptionEntry
+from torpor.zoo.captioning.registry import IMAGE_SHAPE, CaptionEntry
 from torpor.zoo.captioning.vocabulary import Vocabulary
 from torpor.zoo.storage import load_half, save_half
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaptionRecipe(PictureRecipe):
+class CaptionRecipe(ImageRecipe):
     """How a captioner is trained.
 
     Attributes:
@@ -73,9 +73,9 @@ def train_captioner(
 
     def loss(rows: Tensor, epoch: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         pick = rows.to(device)
-        pictures = with_noise(to_unit(images[pick]), recipe.noise, rng)
-        pictures = attack(model, pictures, ids[pick], rng)
-        words, attention = losses(model, pictures, ids[pick], autocast=recipe.autocast)
+        batch = with_noise(to_unit(images[pick]), recipe.noise, rng)
+        batch = attack(model, batch, ids[pick], rng)
+        words, attention = losses(model, batch, ids[pick], autocast=recipe.autocast)
         return words + recipe.even_attention * attention, words
 
     optimizer = torch.optim.AdamW(decayed(model.parameters(), recipe.weight_decay), lr=recipe.learning_rate)
@@ -87,11 +87,11 @@ def train_captioner(
 def losses(model: Captioner, images: Tensor, ids: Tensor, *, autocast: bool, parts: int = 4) -> tuple[Tensor, Tensor]:
     """Return the mean cross-entropy of the words, and how unevenly the decoder looked at the positions.
 
-    Pictures are encoded together, and decoded in ``parts`` by length, so that little work goes into padding.
+    Images are encoded together, and decoded in ``parts`` by length, so that little work goes into padding.
 
     Args:
         model: in training mode.
-        images: pictures in [0, 1], ``[B, 3, H, W]``.
+        images: images in [0, 1], ``[B, 3, H, W]``.
         ids: words and end of each caption, padded, int64 ``[B, T]``.
         autocast: compute in bfloat16.
         parts: into which the batch is cut.
@@ -130,7 +130,7 @@ def save_captioner(
     weights = folder / f"{name}.safetensors"
     save_half(model, weights)
     stored = load_half(copy.deepcopy(model).cpu(), weights, name)
-    target = CaptionerTarget(stored, input_shape=PICTURE, name=name)
+    target = CaptionerTarget(stored, input_shape=IMAGE_SHAPE, name=name)
     scores: dict[str, Any] = {split: judge(target, data, split) for split in ("test", "validation")}
     scores["vocabulary"] = model.vocabulary.words
     return write_card(name, model, data, scores, recipe, folder, seconds)

@@ -19,8 +19,8 @@ from torpor.training.checkpoint import Checkpoint
 from torpor.training.crafting import BatchAttack, unattacked
 from torpor.training.detection_loss import Truth, detection_loss
 from torpor.training.detectors import judge
+from torpor.training.image_recipe import ImageRecipe, with_noise
 from torpor.training.loop import Model, Progress, begin, decayed, run_epochs, silent
-from torpor.training.pictures import PictureRecipe, with_noise
 from torpor.training.trainer import Trainer
 from torpor.zoo.detection.classifier import SIDE
 from torpor.zoo.detection.network import Detector
@@ -35,7 +35,7 @@ SceneLoss = Callable[[Model, Tensor, Sequence[Objects], torch.Generator], Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectionRecipe(PictureRecipe):
+class DetectionRecipe(ImageRecipe):
     """How a network is trained on scenes, of which each epoch has new ones."""
 
     batch_size: int = 32
@@ -71,8 +71,8 @@ def train(
         return [range(step * size, (step + 1) * size) for step in range(epoch * per_epoch, (epoch + 1) * per_epoch)]
 
     def loss(numbers: range, epoch: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        pictures, objects = zip(*(data.sample("train", number) for number in numbers), strict=True)
-        images = with_noise(to_unit(torch.stack(pictures)), recipe.noise, rng).to(device)
+        stored, objects = zip(*(data.sample("train", number) for number in numbers), strict=True)
+        images = with_noise(to_unit(torch.stack(stored)), recipe.noise, rng).to(device)
         images = attack(model, images, objects, rng)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.autocast):
             found = loss_of(model, images.contiguous(memory_format=torch.channels_last), objects, rng)

@@ -1,6 +1,6 @@
 """What a detector is asked for: which cell is to find which object, and how wrong it is.
 
-The assignment is SimOTA of YOLOX (Ge et al., arXiv:2107.08430, section 2.1), for all pictures of a batch at once.
+The assignment is SimOTA of YOLOX (Ge et al., arXiv:2107.08430, section 2.1), for all images of a batch at once.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Truth:
 
     @staticmethod
     def of(objects: Sequence[Objects]) -> Truth:
-        """Pad what is in each picture to the fullest one.
+        """Pad what is in each image to the fullest one.
 
         >>> one = Objects(torch.ones(1, 4), torch.tensor([3]))
         >>> Truth.of([one, Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))]).there.tolist()

@@ -18,7 +18,7 @@ from torpor.targets.tracking import STEP, TrackerTarget
 
 
 def judge(target: DetectorTarget, data: DataSet, split: str) -> dict[str, Any]:
-    """Return average precision against what is there, and the work per picture, for a model card."""
+    """Return average precision against what is there, and the work per image, for a model card."""
     found: list[Objects] = []
     true: list[Objects] = []
     work = []

@@ -63,7 +63,7 @@ class ExitHardener(EarlyExitTrainer):
 
 @dataclass(frozen=True)
 class CaptionHardener(CaptionTrainer):
-    """Hardens a captioner against NICGSlowDown: it ends where it should on attacked pictures too.
+    """Hardens a captioner against NICGSlowDown: it ends where it should on attacked images too.
 
     Attributes:
         base: whose weights training starts from.
@@ -83,7 +83,7 @@ class CaptionHardener(CaptionTrainer):
 
 @dataclass(frozen=True)
 class DetectorHardener(DetectorTrainer):
-    """Hardens a detector against Overload: it sees what is there in attacked pictures too, and no more.
+    """Hardens a detector against Overload: it sees what is there in attacked images too, and no more.
 
     Attributes:
         base: whose weights training starts from.

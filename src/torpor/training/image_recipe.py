@@ -1,4 +1,4 @@
-"""What trainings on generated pictures share: their settings, and noise of any strength."""
+"""What trainings on generated images share: their settings, and noise of any strength."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torpor.training.loop import LoopRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureRecipe(LoopRecipe):
-    """How a network learns from pictures: AdamW with one-cycle learning rates and gradients of at most norm 5.
+class ImageRecipe(LoopRecipe):
+    """How a network learns from images: AdamW with one-cycle learning rates and gradients of at most norm 5.
 
     Attributes:
-        batch_size: pictures per step.
+        batch_size: images per step.
         learning_rate: peak.
         weight_decay: of matrices and kernels.
-        noise: largest standard deviation of the normal noise on each picture, in pixels of [0, 1]; drawn for each.
+        noise: largest standard deviation of the normal noise on each image, in pixels of [0, 1]; drawn for each.
         autocast: whether to compute in bfloat16; convolutions per channel are slower in it on a CPU.
     """
 
@@ -29,10 +29,10 @@ class PictureRecipe(LoopRecipe):
     autocast: bool = True
 
 
-def with_noise(pictures: Tensor, most: float, rng: torch.Generator) -> Tensor:
-    """Add normal noise of a strength from 0 to ``most`` to each picture ``[B, C, H, W]`` in [0, 1]."""
+def with_noise(images: Tensor, most: float, rng: torch.Generator) -> Tensor:
+    """Add normal noise of a strength from 0 to ``most`` to each image ``[B, C, H, W]`` in [0, 1]."""
     if not most:
-        return pictures
-    strength = most * torch.rand(len(pictures), 1, 1, 1, generator=rng)
-    noise = strength * torch.randn(pictures.shape, generator=rng)
-    return (pictures + noise.to(pictures.device)).clamp(0, 1)
+        return images
+    strength = most * torch.rand(len(images), 1, 1, 1, generator=rng)
+    noise = strength * torch.randn(images.shape, generator=rng)
+    return (images + noise.to(images.device)).clamp(0, 1)

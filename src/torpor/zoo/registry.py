@@ -98,7 +98,7 @@ def translator_multi30k() -> Target:
 
 
 def lm_multi30k() -> Target:
-    """Load the language model of picture descriptions."""
+    """Load the language model of image descriptions."""
     return ZOO["lm-multi30k"].load()
 
 
@@ -143,15 +143,15 @@ def sdn_resnet56_cifar10_hardened() -> Target:
 
 
 def captioner_scenes_gru_hardened() -> Target:
-    """Load the GRU captioner that was trained on NICGSlowDown's pictures."""
+    """Load the GRU captioner that was trained on NICGSlowDown's images."""
     return ZOO["captioner-scenes-gru-hardened"].load()
 
 
 def captioner_scenes_lstm_hardened() -> Target:
-    """Load the LSTM captioner that was trained on NICGSlowDown's pictures."""
+    """Load the LSTM captioner that was trained on NICGSlowDown's images."""
     return ZOO["captioner-scenes-lstm-hardened"].load()
 
 
 def detector_scenes_hardened() -> Target:
-    """Load the detector that was trained on Overload's pictures from the user's cache folder."""
+    """Load the detector that was trained on Overload's images from the user's cache folder."""
     return ZOO["detector-scenes-hardened"].load()

@@ -52,13 +52,13 @@ class OneStage(nn.Module):
         self.scores = scores
 
     def look(self, images: Tensor) -> tuple[Any, list[Tensor]]:
-        """Return pictures as the model resizes and standardizes them, and their features on every level."""
+        """Return images as the model resizes and standardizes them, and their features on every level."""
         resized, _ = self.model.transform(list(images))
         features = self.model.backbone(resized.tensors)
         return resized, [features] if isinstance(features, Tensor) else list(features.values())
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return all boxes ``[B, N, 4]``, clipped to the picture, and their scores ``[B, N, L]``."""
+        """Return all boxes ``[B, N, 4]``, clipped to the image, and their scores ``[B, N, L]``."""
         resized, features = self.look(images)
         head = self.model.head(features)
         anchors = torch.cat(self.model.anchor_generator(resized, features))
@@ -88,11 +88,11 @@ def from_torchvision(
     background is none here.
 
     Args:
-        model: of torchvision; pictures in [0, 1] are resized and standardized by the model itself.
-        input_shape: ``(3, H, W)`` of the pictures that are sent; if None, the size that the model resizes to.
+        model: of torchvision; images in [0, 1] are resized and standardized by the model itself.
+        input_shape: ``(3, H, W)`` of the images that are sent; if None, the size that the model resizes to.
         classes: their names; COCO's where the model has as many.
         name: shown in reports; the model's class if None.
-        data: makes the data to audit on from the user's ``--data-dir`` (a path or None); COCO pictures if None.
+        data: makes the data to audit on from the user's ``--data-dir`` (a path or None); COCO images if None.
 
     Raises:
         UsageError: if torchvision is missing, or the model is of another kind.

@@ -20,7 +20,7 @@ from torpor.targets.nms import NMS
 
 
 class YOLO(nn.Module):
-    """A model up to its thresholds; pictures get gray bars up to a multiple of the model's stride.
+    """A model up to its thresholds; images get gray bars up to a multiple of the model's stride.
 
     Args:
         model: of ultralytics.
@@ -55,7 +55,7 @@ def from_ultralytics(
     """Make a target of an ultralytics model that detects boxes and suppresses them, such as YOLOv5, v8 or 11.
 
     FLOPs are those of the model as it is given; the library fuses it first, which removes a head that is not used (of
-    YOLO26). Boxes are as the model proposes them; the library's predictor clips those that are kept to the picture.
+    YOLO26). Boxes are as the model proposes them; the library's predictor clips those that are kept to the image.
 
     Suppression here is exact within each class, and ``nms_pair`` counts pairs of one class alone; the library moves
     boxes by 7680 pixels per class and suppresses all together, so it compares boxes of different classes as well, and
@@ -64,11 +64,11 @@ def from_ultralytics(
 
     Args:
         model: ``ultralytics.YOLO``, or the ``DetectionModel`` in it.
-        input_shape: ``(3, H, W)`` of the pictures that are sent; they are not resized any more.
+        input_shape: ``(3, H, W)`` of the images that are sent; they are not resized any more.
         nms: thresholds and caps that the deployment passes to ``predict``; if None, the library's defaults.
         classes: their names; the model's if None, and COCO's if those are 80 numbers.
         name: shown in reports; that of the model's configuration if None.
-        data: makes the data to audit on from the user's ``--data-dir`` (a path or None); COCO pictures if None.
+        data: makes the data to audit on from the user's ``--data-dir`` (a path or None); COCO images if None.
 
     Raises:
         UsageError: if ultralytics is missing, or the model does something else.

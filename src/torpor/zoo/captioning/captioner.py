@@ -53,10 +53,10 @@ class LstmCell(nn.Module):
 
 
 class Captioner(nn.Module):
-    """Say what is in pictures, word by word.
+    """Say what is in images, word by word.
 
     Args:
-        encoder: maps pictures ``[B, 3, H, W]`` in [0, 1] to feature maps ``[B, width, h, w]``.
+        encoder: maps images ``[B, 3, H, W]`` in [0, 1] to feature maps ``[B, width, h, w]``.
         cell: ``"gru"`` or ``"lstm"``.
         vocabulary: what the decoder can say.
         width: channels of the feature map.
@@ -104,7 +104,7 @@ class Captioner(nn.Module):
     def encode(self, images: Tensor) -> Tensor:
         """Return the features of ``images``, ``[B, L, D]``: at each position what is seen, then its attention key.
 
-        The keys depend on the picture alone, so they are computed here, once, and not at every step.
+        The keys depend on the image alone, so they are computed here, once, and not at every step.
         """
         seen = self.encoder(images).flatten(2).transpose(1, 2) + self.places
         return torch.cat([seen, self.to_keys(seen)], -1)
@@ -164,13 +164,13 @@ def _stem(channels: int) -> list[nn.Module]:
 
 
 def captioner_gru(vocabulary: Vocabulary) -> Captioner:
-    """Build a MobileNet-like encoder and a GRU decoder for pictures of 64 x 64 pixels."""
+    """Build a MobileNet-like encoder and a GRU decoder for images of 64 x 64 pixels."""
     blocks = [(32, 64, 1), (64, 128, 2), (128, 128, 1), (128, 192, 2), (192, 192, 1), (192, 192, 1), (192, 192, 1)]
     layers = [layer for block in blocks for layer in _separable(*block)]
     return Captioner(nn.Sequential(*_stem(32), *layers), "gru", vocabulary, width=192, positions=64)
 
 
 def captioner_lstm(vocabulary: Vocabulary) -> Captioner:
-    """Build a ResNet-like encoder and an LSTM decoder for pictures of 64 x 64 pixels."""
+    """Build a ResNet-like encoder and an LSTM decoder for images of 64 x 64 pixels."""
     blocks = [BasicBlock(*block) for block in ((32, 64, 2), (64, 128, 2), (128, 128, 1))]
     return Captioner(nn.Sequential(*_stem(32), *blocks), "lstm", vocabulary, width=128, positions=64)

@@ -16,7 +16,7 @@ from torpor.zoo.captioning.vocabulary import Vocabulary
 from torpor.zoo.entry import Entry
 from torpor.zoo.storage import load_half
 
-PICTURE = (3, SIDE, SIDE)
+IMAGE_SHAPE = (3, SIDE, SIDE)
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class CaptionEntry(Entry):
         path = (folder or self.folder()) / f"{self.name}.safetensors"
         module = load_half(self.build(Vocabulary(tuple(words))), path, self.name)
         module.encoder = fold_batch_norm(module.encoder)
-        return CaptionerTarget(module, input_shape=PICTURE, name=self.name, data=lambda folder: self.data())
+        return CaptionerTarget(module, input_shape=IMAGE_SHAPE, name=self.name, data=lambda folder: self.data())
 
 
 def _scenes() -> DataSet:

@@ -44,9 +44,9 @@ class Pyramid(nn.Module):
         self.up = nn.ModuleList([conv(2 * neck, neck) for _ in rest[1:]])
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Map pictures ``[B, 3, H, W]`` in [0, 1] to a feature map of each stride, ``[B, neck, h, w]``, fine to coarse.
+        """Map images ``[B, 3, H, W]`` in [0, 1] to a feature map of each stride, ``[B, neck, h, w]``, fine to coarse.
 
-        A side of ``h`` or ``w`` cells is that of the picture divided by the stride, rounded up.
+        A side of ``h`` or ``w`` cells is that of the image divided by the stride, rounded up.
         """
         features = self.stem(self.normalize(images))
         maps = []
@@ -98,7 +98,7 @@ class Detector(nn.Module):
         self.heads = nn.ModuleList([Head(neck, classes) for _ in STRIDES])
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return boxes ``[B, N, 4]`` (left, top, right, bottom, in pixels) and class scores ``[B, N, L]`` of pictures.
+        """Return boxes ``[B, N, 4]`` (left, top, right, bottom, in pixels) and class scores ``[B, N, L]`` of images.
 
         A score is the probability that there is an object times that of its class.
         """

@@ -17,7 +17,7 @@ from torpor.zoo.detection.network import Detector
 from torpor.zoo.entry import Entry
 from torpor.zoo.storage import load_half
 
-PICTURE = (3, HEIGHT, WIDTH)
+IMAGE_SHAPE = (3, HEIGHT, WIDTH)
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class DetectorEntry(Entry):
     def load(self, folder: Path | None = None) -> DetectorTarget:
         """See :meth:`Entry.load`; batch norm is folded into convolutions."""
         network = self.network(folder)
-        return DetectorTarget(network, input_shape=PICTURE, classes=CLASSES, name=self.name, data=self.data)
+        return DetectorTarget(network, input_shape=IMAGE_SHAPE, classes=CLASSES, name=self.name, data=self.data)
 
     def network(self, folder: Path | None = None) -> Detector:
         """Load the trained network; see :meth:`Entry.load`."""

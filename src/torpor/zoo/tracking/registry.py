@@ -16,7 +16,7 @@ from torpor.targets.speed import fold_batch_norm
 from torpor.targets.track_work import ByteTrack
 from torpor.targets.tracking import TrackerTarget
 from torpor.zoo.detection.classifier import SIDE, classifier
-from torpor.zoo.detection.registry import DETECTORS, PICTURE, DetectorEntry
+from torpor.zoo.detection.registry import DETECTORS, IMAGE_SHAPE, DetectorEntry
 from torpor.zoo.entry import Entry
 from torpor.zoo.storage import load_half
 
@@ -47,7 +47,7 @@ class TrackerEntry(Entry):
         looks = load_half(self.build(), (folder or self.folder()) / f"{self.name}.safetensors", self.name)
         detector = DetectorTarget(
             self.detector.network(),
-            input_shape=PICTURE,
+            input_shape=IMAGE_SHAPE,
             classes=CLASSES,
             nms=SUPPRESSION,
             per_object=PerObject(fold_batch_norm(looks), SIDE),
