@@ -62,9 +62,9 @@ def networks(data: ImageSet, epochs: int | None = None) -> list[EarlyExitTarget]
     hardener = HARDENERS[f"{NAME}-hardened"]
     assert isinstance(hardener, ExitHardener)
     base = hardener.base.load()
-    behind = [load_defense(name).prepared(base, data, [], 0).defend(base) for name in ("calibrated", "hardened")]
+    defended = [load_defense(name).prepared(base, data, [], 0).defend(base) for name in ("calibrated", "hardened")]
     found = [base, plainly_trained(hardener, data, epochs or hardener.recipe.epochs)]
-    return found + [target for target in behind if isinstance(target, EarlyExitTarget)]
+    return found + [target for target in defended if isinstance(target, EarlyExitTarget)]
 
 
 def at_accuracy(target: EarlyExitTarget, data: ImageSet, wanted: float, limit: int | None = None) -> Point:

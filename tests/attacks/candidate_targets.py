@@ -52,7 +52,7 @@ def random_detector() -> DetectorTarget:
 class BoxTracker(CandidateTarget):
     """Follows boxes that stay where they are: a track begins with two matches in a row and outlives ``buffer`` misses.
 
-    Its unit counts, in each frame, the tracks that are alive behind it.
+    Its unit counts, in each frame, the tracks that are alive after it.
     """
 
     mechanism = "tracking"
@@ -78,7 +78,7 @@ class BoxTracker(CandidateTarget):
         return Outcome(tuple(outputs), Work(torch.tensor(work)))
 
     def alive(self, frames: Sequence[Objects]) -> list[int]:
-        """Return how many tracks are alive behind each frame."""
+        """Return how many tracks are alive after each frame."""
         tracks: dict[tuple[float, ...], int] = {}  # box to the frame of its last match
         before: set[tuple[float, ...]] = set()
         counts = []

@@ -76,13 +76,13 @@ FRONTS: dict[str, Callable[[Tensor], Tensor]] = {
     "infinite": lying(lambda gradient: gradient / 0),
     "unable": lying(unable),
 }
-"""What stands in front of the first stage."""
+"""What precedes the first stage."""
 HEADS: dict[str, Callable[[Tensor], Tensor]] = {"rounded-logits": lambda logits: (10 * logits).round() / 10}
-"""What stands behind each head."""
+"""What follows each head."""
 
 
 def masked(target: EarlyExitTarget, how: str, rule: ExitRule | None = None) -> EarlyExitTarget:
-    """Return ``target`` behind one of the maskings, deciding alike except where it rounds.
+    """Return ``target`` with one of the maskings, deciding alike except where it rounds.
 
     Besides ``FRONTS`` and ``HEADS``, ``"detached-heads"`` leaves only the last exit a gradient, ``"detached-bodies"``
     only the first, ``"saturated"`` multiplies logits by 1,000, and ``"in-place"`` overwrites its input.
@@ -96,8 +96,8 @@ def masked(target: EarlyExitTarget, how: str, rule: ExitRule | None = None) -> E
     elif how in FRONTS or how == "in-place":
         stages = [nn.Sequential(Through(FRONTS.get(how, in_place)), stages[0]), *stages[1:]]
     elif how in HEADS or how == "saturated":
-        behind = Through(HEADS.get(how, lambda logits: 1000 * logits))
-        heads = [nn.Sequential(head, behind) for head in heads]
+        masking = Through(HEADS.get(how, lambda logits: 1000 * logits))
+        heads = [nn.Sequential(head, masking) for head in heads]
     return EarlyExitTarget(
         ShallowDeepNetwork(stages, heads), rule or target.rule, input_shape=target.space.shape, name=how
     )

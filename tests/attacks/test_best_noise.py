@@ -60,9 +60,9 @@ def test_what_is_learned_once_for_all_images_is_spent_on_none() -> None:
     target = CANDIDATE_TARGETS["lamps"]()
     inputs = objects_of(target)
     attack = PhantomSponges(eps=0.1, epochs=2).fit(target, objects_of(target, other=True))
-    _, luck = matched_controls(attack.budget, target, [attack], [attack(target, inputs)])
-    assert isinstance(luck, BestNoise)
-    assert luck.queries.tolist() == [1] * 4
+    _, best_noise = matched_controls(attack.budget, target, [attack], [attack(target, inputs)])
+    assert isinstance(best_noise, BestNoise)
+    assert best_noise.queries.tolist() == [1] * 4
 
 
 def test_luck_is_given_the_queries_of_the_attack() -> None:
@@ -70,8 +70,8 @@ def test_luck_is_given_the_queries_of_the_attack() -> None:
     inputs = inputs_of(target)
     attack = NICGSlowDown(eps=0.1, steps=4)
     result = attack(target, inputs)
-    shuffled, luck = matched_controls(attack.budget, target, [attack], [result])
+    shuffled, best_noise = matched_controls(attack.budget, target, [attack], [result])
     assert isinstance(shuffled, Shuffled)
-    assert isinstance(luck, BestNoise)
-    assert torch.equal(luck.queries, result.candidates.forwards)
-    assert luck.queries.max() >= 4
+    assert isinstance(best_noise, BestNoise)
+    assert torch.equal(best_noise.queries, result.candidates.forwards)
+    assert best_noise.queries.max() >= 4

@@ -89,7 +89,7 @@ def test_caps_are_the_target_s() -> None:
     assert [len(output) for output in result.attacked.outputs] == [3] * 3
 
 
-class Blind(LampTarget):
+class ZeroGradient(LampTarget):
     """A target whose signals carry no gradient."""
 
     def signals(self, inputs: Tensor) -> CandidateSignals:
@@ -98,8 +98,8 @@ class Blind(LampTarget):
 
 
 def test_dead_gradients_are_flagged() -> None:
-    target, inputs = Blind(), images(0.3, 0.2, 9)
-    for attack in (Overload(steps=2), Daedalus(steps=2), PhantomSponges(epochs=1).fit(Blind(), inputs)):
+    target, inputs = ZeroGradient(), images(0.3, 0.2, 9)
+    for attack in (Overload(steps=2), Daedalus(steps=2), PhantomSponges(epochs=1).fit(ZeroGradient(), inputs)):
         found = attack(target, inputs).candidates
         assert found.zero_gradient is not None
         assert found.zero_gradient.all()

@@ -200,12 +200,12 @@ def test_the_whole_budget_can_be_spent_in_both_directions(mean: float, sign: int
 
 
 def test_gradients_that_are_mostly_zero_are_flagged(digits_target: EarlyExitTarget) -> None:
-    blind = WindowTarget([0.5], [0.2], name="blind")
-    for _, head in blind.blocks:
+    masked = WindowTarget([0.5], [0.2], name="masked")
+    for _, head in masked.blocks:
         torch.nn.init.zeros_(head.weight)  # type: ignore[arg-type]
         torch.nn.init.constant_(head.bias[:1], 9.0)  # type: ignore[index]
     inputs = torch.full((2, 1, 4, 4), 0.2)
-    flags = DeepSloth()(blind, inputs).candidates.zero_gradient
+    flags = DeepSloth()(masked, inputs).candidates.zero_gradient
     assert flags is not None
     assert flags.tolist() == [True, True]
     honest = DeepSloth(steps=2)(digits_target, torch.rand(2, 1, 32, 32)).candidates.zero_gradient

@@ -303,11 +303,11 @@ def test_repeated_tokens_have_their_own_gradient_rows() -> None:
 
 
 def test_targets_without_embeddings_are_refused() -> None:
-    blind = cast(Any, by_position(torch.ones(4)))
-    signals = blind.signals
-    blind.signals = lambda inputs: replace(signals(inputs), embeddings=None)
+    no_embeddings = cast(Any, by_position(torch.ones(4)))
+    signals = no_embeddings.signals
+    no_embeddings.signals = lambda inputs: replace(signals(inputs), embeddings=None)
     with pytest.raises(UsageError, match="use a black-box attack"):
-        token_gradient(blind, "777", total)
+        token_gradient(no_embeddings, "777", total)
 
 
 @given(st.integers(0, 1000))

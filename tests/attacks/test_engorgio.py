@@ -67,7 +67,7 @@ def test_the_trigger_beats_random_prompts() -> None:
     assert attack.stage is Stage.UNIVERSAL
     assert attack.learned is not None
     assert attack.learned.backwards == 400
-    assert not attack.learned.blind
+    assert not attack.learned.zero_gradient
 
 
 def test_the_reading_with_the_longest_real_answer_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

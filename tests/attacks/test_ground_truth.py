@@ -132,7 +132,7 @@ def test_class_universal_needs_references_and_keeps_classes_apart() -> None:
         attack.fit(target, flat)
     fitted = attack.fit(target, flat, references=torch.tensor([0, 1] * 3))
     assert fitted.learned is not None
-    assert not fitted.learned.blind
+    assert not fitted.learned.zero_gradient
     up, down = (part.mean().item() for part in fitted.learned.perturbations)
     assert up > 0.05
     assert down < -0.05

@@ -57,7 +57,7 @@ def test_no_gradient_attack_ends_in_an_error(how: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("how", MASKS)
-def test_the_ensemble_finds_what_there_is_behind_every_masking(how: str) -> None:
+def test_the_ensemble_finds_what_there_is_under_every_masking(how: str) -> None:
     target = masked(needle(), how)
     inputs = target.space.snap(torch.full((3, 1, 4, 4), 0.74))
     depth = Standard(eps=0.24)(target, inputs).attacked.work.counts.sum(1)
@@ -159,7 +159,7 @@ def test_a_trigger_is_learned_without_the_target_s_gradients() -> None:
     texts: Any = ("a cat",)
     learned = Engorgio(eps=5, steps=10, tail=20).fit(StopGradientText(), texts).learned
     assert learned is not None
-    assert learned.blind
+    assert learned.zero_gradient
 
 
 @pytest.mark.parametrize("name", ["overload", "daedalus", "phantom-sponges"])

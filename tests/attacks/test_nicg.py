@@ -52,10 +52,10 @@ def test_several_end_tokens_count_together() -> None:
     assert DelayAndDiverge()(both, 0, {}).item() == pytest.approx(expected, rel=1e-12)
 
 
-def test_steps_behind_the_end_carry_no_loss_and_no_gradient() -> None:
+def test_steps_after_the_end_carry_no_loss_and_no_gradient() -> None:
     alone = DelayAndDiverge()(signals_of(TWO_STEPS, [2]), 0, {})
-    behind = [[*TWO_STEPS[0], [0.97, 0.01, 0.01, 0.01]], [[0.1, 0.7, 0.1, 0.1]] * 3]
-    signals = signals_of(behind, [2, 3])
+    after = [[*TWO_STEPS[0], [0.97, 0.01, 0.01, 0.01]], [[0.1, 0.7, 0.1, 0.1]] * 3]
+    signals = signals_of(after, [2, 3])
     logits = signals.logits.clone().requires_grad_()
     losses = DelayAndDiverge()(StepSignals(logits, signals.ids, signals.mask, (END,), signals.work), 0, {})
     assert losses[0].item() == pytest.approx(alone.item(), rel=1e-12)

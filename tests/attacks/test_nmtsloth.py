@@ -84,7 +84,7 @@ def test_the_loss_is_the_papers(seed: int, chosen: bool) -> None:
         assert losses[row].item() == pytest.approx(torch.stack(terms).mean().item(), abs=1e-9)
 
 
-def test_a_sure_model_leaves_a_gradient_and_steps_behind_the_end_none() -> None:
+def test_a_sure_model_leaves_a_gradient_and_steps_after_the_end_none() -> None:
     logits = torch.zeros(1, 3, 4)
     logits[..., 1] = 500.0
     logits.requires_grad_()

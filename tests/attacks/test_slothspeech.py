@@ -30,7 +30,7 @@ def test_the_loss_is_the_papers() -> None:
     assert losses.tolist() == pytest.approx([(-2 + 7) - 4, (-2 + 1.5 + 0.5) - 9])
 
 
-def test_steps_behind_the_end_carry_no_gradient() -> None:
+def test_steps_after_the_end_carry_no_gradient() -> None:
     signals = signals_of([[[5.0, 1.0, -2.0], [3.0, 4.0, 7.0], [1.0, 1.0, 1.0]]], [2])
     logits = signals.logits.clone().requires_grad_()
     LowerEnd()(StepSignals(logits, signals.ids, signals.mask, (END,), signals.work), 0, {}).sum().backward()

@@ -19,20 +19,20 @@ END = 0
 WORK = Work(torch.tensor([[1, 2]]))
 
 
-def two_steps(behind: int = 0) -> StepSignals:
+def two_steps(after: int = 0) -> StepSignals:
     """Return two steps whose losses are easily worked out, and some that were never run."""
-    rows = [[0.25, 0.75, 0.0], [0.5, 0.25, 0.25], *[[0.9, 0.05, 0.05]] * behind]
-    states = [[3.0, 0.0], [4.0, 5.0], *[[7.0, 7.0]] * behind]
+    rows = [[0.25, 0.75, 0.0], [0.5, 0.25, 0.25], *[[0.9, 0.05, 0.05]] * after]
+    states = [[3.0, 0.0], [4.0, 5.0], *[[7.0, 7.0]] * after]
     logits = torch.tensor([rows], dtype=torch.float64).clamp_min(1e-300).log()
-    mask = torch.arange(2 + behind).unsqueeze(0) < 2
+    mask = torch.arange(2 + after).unsqueeze(0) < 2
     return StepSignals(
         logits, logits.argmax(-1), mask, (END,), WORK, hidden=torch.tensor([states], dtype=torch.float64)
     )
 
 
-@pytest.mark.parametrize("behind", [0, 2])
-def test_the_three_losses_are_the_papers(behind: int) -> None:
-    end, uncertain, varied = Verbose().losses(two_steps(behind))
+@pytest.mark.parametrize("after", [0, 2])
+def test_the_three_losses_are_the_papers(after: int) -> None:
+    end, uncertain, varied = Verbose().losses(two_steps(after))
     assert end.item() == pytest.approx((0.25 + 0.5) / 2)
     first = 0.25 * math.log(0.25 * 3) + 0.75 * math.log(0.75 * 3)
     second = 0.5 * math.log(0.5 * 3) + 2 * 0.25 * math.log(0.25 * 3)

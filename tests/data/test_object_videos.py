@@ -15,7 +15,7 @@ VIDEOS = 12
 
 
 @pytest.fixture(scope="module")
-def truths() -> list[Frames]:
+def videos() -> list[Frames]:
     return [ObjectVideos().sample("test", number)[1] for number in range(VIDEOS)]
 
 
@@ -29,8 +29,8 @@ def test_a_video_is_a_function_of_split_and_number() -> None:
     assert not ObjectVideos().sample("train", 1)[0].equal(video)
 
 
-def test_an_object_keeps_its_number_and_class(truths: list[Frames]) -> None:
-    for frames in truths:
+def test_an_object_keeps_its_number_and_class(videos: list[Frames]) -> None:
+    for frames in videos:
         label: dict[int, int] = {}
         for frame in frames:
             assert frame.ids is not None
@@ -42,9 +42,9 @@ def test_an_object_keeps_its_number_and_class(truths: list[Frames]) -> None:
         assert max(label) < COUNT[1]
 
 
-def test_objects_enter_cross_and_leave(truths: list[Frames]) -> None:
+def test_objects_enter_cross_and_leave(videos: list[Frames]) -> None:
     entered = left = crossed = 0
-    for frames in truths:
+    for frames in videos:
         ids = [set() if frame.ids is None else set(frame.ids.tolist()) for frame in frames]
         entered += len(set().union(*ids) - ids[0])
         left += len(set().union(*ids) - ids[-1])
@@ -58,7 +58,7 @@ def test_objects_enter_cross_and_leave(truths: list[Frames]) -> None:
     assert crossed > 0
 
 
-def test_truth_is_what_can_be_seen() -> None:
+def test_the_ground_truth_is_what_can_be_seen() -> None:
     frames = list(ObjectVideos().paint("test", 3))
     assert len(frames) == LENGTH
     for frame in frames:
@@ -85,9 +85,9 @@ def test_movers_go_straight_on_and_sway() -> None:
     assert swaying.corner(20) == mover.corner(20)
 
 
-def test_nothing_jumps(truths: list[Frames]) -> None:
+def test_nothing_jumps(videos: list[Frames]) -> None:
     most = SPEED[1] + SWAY * 2 * np.pi / (LENGTH / 2) + 1  # a pixel for rounding
-    for frames in truths:
+    for frames in videos:
         for before, now in pairwise(frames):
             assert before.ids is not None
             assert now.ids is not None

@@ -52,26 +52,26 @@ def test_features_that_are_no_numbers_are_refused() -> None:
         fit_linear(torch.full((2, 1), torch.nan), torch.zeros(2, 1), 0)
 
 
-def test_what_lies_behind_the_exit_changes_nothing(digits_target: EarlyExitTarget) -> None:
+def test_what_lies_after_the_exit_changes_nothing(digits_target: EarlyExitTarget) -> None:
     inputs = torch.rand(6, *digits_target.space.shape, generator=torch.Generator().manual_seed(0))
     found = digits_target.signals(inputs)
     exits = torch.tensor([0, 1, 2, 3, 4, 5])
     features = of_exits(found, exits, 6)
-    behind = torch.arange(6)[None, :, None] > exits[:, None, None]
-    other = replace(found, logits=torch.where(behind, torch.randn_like(found.exit_logits), found.exit_logits))
+    later = torch.arange(6)[None, :, None] > exits[:, None, None]
+    other = replace(found, logits=torch.where(later, torch.randn_like(found.exit_logits), found.exit_logits))
     assert torch.equal(of_exits(other, exits, 6), features)
     assert not torch.equal(of_exits(replace(found, logits=found.exit_logits.flip(1)), exits, 6), features)
 
 
-def test_what_lies_behind_the_end_changes_nothing() -> None:
+def test_what_lies_after_the_end_changes_nothing() -> None:
     target = PeakTarget(peak=10.2, slope=20)
     found = target.signals(torch.tensor([0.5, 0.7]).view(2, 1, 1, 1).expand(2, 1, 4, 4))
-    behind = ~found.mask
+    later = ~found.mask
     noise = torch.randn_like(found.logits)
     other = replace(
         found,
-        logits=torch.where(behind[..., None], noise, found.logits),
-        ids=torch.where(behind, torch.randint(0, 3, found.ids.shape), found.ids),
+        logits=torch.where(later[..., None], noise, found.logits),
+        ids=torch.where(later, torch.randint(0, 3, found.ids.shape), found.ids),
     )
     assert torch.equal(of_steps(other), of_steps(found))
 

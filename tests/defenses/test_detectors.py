@@ -134,8 +134,8 @@ def test_an_attack_that_knows_the_detector_evades_it(kind: type[Detector]) -> No
     defended = detector.defend(target)
     inputs = inputs_of(target, 8, 13)
     attack = DeepSloth(eps=0.5, steps=60)
-    blind = attack(target, inputs)
-    caught = defended.run(blind.inputs)
+    non_adaptive = attack(target, inputs)
+    caught = defended.run(non_adaptive.inputs)
     assert caught.rejected is not None
     assert caught.rejected.all()
     adaptive = attack(defended, inputs)

@@ -107,7 +107,7 @@ def test_a_deadline_ends_at_the_smaller_of_depth_and_deadline(seed: int, exits: 
     assert guarded.static_work().counts.tolist() == [[1] * exits]
 
 
-def test_the_worst_case_behind_a_deadline_is_known() -> None:
+def test_the_worst_case_under_a_deadline_is_known() -> None:
     free, guarded = needle(), Deadline(None, 3).defend(needle())
     inputs = inputs_of(free, 24, 3)
     attacked = load_attack("deepsloth", eps=0.35, steps=60)(guarded, inputs)
@@ -216,7 +216,7 @@ def test_capped_trackers_go_on_with_what_they_follow(settings: Tracking) -> None
         alive.append(now)
         ids.append(seen.ids[:2].tolist())
     assert alive == [0, 2, 2, 2, 2, 2]
-    assert ids[-1] == ids[2] == [0, 1]  # whoever comes and goes beside them
+    assert ids[-1] == ids[2] == [0, 1]  # whichever samples come and go beside them
 
 
 def test_tracks_are_capped_on_their_own() -> None:
@@ -230,7 +230,7 @@ def test_tracks_are_capped_on_their_own() -> None:
     assert guarded.static_work().counts[0, alive] == 2 * (target.frames - 1)
 
 
-def test_guards_stand_behind_other_defenses() -> None:
+def test_guards_come_after_other_defenses() -> None:
     from torpor.serving.quota import Metered
 
     inside = PeakTarget()

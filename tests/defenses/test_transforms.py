@@ -176,7 +176,7 @@ def test_the_surrogate_is_near_the_transform(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["jpeg-random", "resize-pad"])
-def test_random_transforms_draw_anew_behind_the_attack_and_for_other_images(name: str) -> None:
+def test_random_transforms_draw_anew_after_the_attack_and_for_other_images(name: str) -> None:
     target = color_exits(16, 16)
     inputs = pixels(target.space, count=1).expand(8, -1, -1, -1).clone()
     inputs[:, 0, 0, 0] = torch.arange(8) / 255
@@ -258,27 +258,27 @@ def test_a_video_is_changed_frame_by_frame() -> None:
     assert len(defended.run(videos).outputs[0]) == 2
 
 
-def test_an_attack_through_bit_depth_reaches_what_a_blind_one_does_not() -> None:
-    """Behind one bit, the deepest window wants 8 white pixels of 16, give or take none: a mean pixel is not enough."""
+def test_an_attack_through_bit_depth_reaches_what_a_non_adaptive_one_does_not() -> None:
+    """At one bit, the deepest window wants 8 white pixels of 16, give or take none: a mean pixel is not enough."""
     target = needle()
     defended = load_defense("bit-depth:1").defend(target)
     inputs = target.space.snap(torch.linspace(0.7, 0.95, 12).view(-1, 1, 1, 1).expand(-1, 1, 4, 4))
     attack = load_attack("pgd", eps=0.4)
     static = defended.prices.cost(defended.static_work())
-    blind = defended.prices.cost(defended.run(attack(target, inputs).inputs).work)
+    non_adaptive = defended.prices.cost(defended.run(attack(target, inputs).inputs).work)
     adaptive = defended.prices.cost(attack(defended, inputs).attacked.work)
-    assert (adaptive >= blind).all()
-    assert (adaptive == static).sum() >= 1.5 * (blind == static).sum()
+    assert (adaptive >= non_adaptive).all()
+    assert (adaptive == static).sum() >= 1.5 * (non_adaptive == static).sum()
 
 
 @pytest.mark.parametrize("name", ["jpeg:50", "median", "bit-depth:3"])
-def test_an_adaptive_attack_on_digits_beats_the_blind_one(
+def test_an_adaptive_attack_on_digits_beats_the_non_adaptive_one(
     name: str, digits_target: EarlyExitTarget, digits_test: tuple[Tensor, Tensor]
 ) -> None:
     inputs, classes = digits_test[0][:24], digits_test[1][:24]
     defended = load_defense(name).defend(digits_target)
     attack = load_attack("pgd", eps="16/255")
     cost = defended.prices.cost
-    blind = cost(defended.run(attack(digits_target, inputs, references=classes).inputs).work)
+    non_adaptive = cost(defended.run(attack(digits_target, inputs, references=classes).inputs).work)
     adaptive = cost(attack(defended, inputs, references=classes).attacked.work)
-    assert adaptive.mean() > 1.1 * blind.mean()
+    assert adaptive.mean() > 1.1 * non_adaptive.mean()

@@ -43,7 +43,7 @@ TARGET = metered(needle())
 
 
 def tried(target: Wrapped = TARGET, count: int = 20) -> int:
-    """Return how many of so many runs were allowed."""
+    """Return how many of the given number of runs were allowed."""
     done = 0
     for _ in range(count):
         try:

@@ -62,7 +62,7 @@ def test_a_rung_of_exits_has_all_units_and_its_own_ladder() -> None:
     assert target.signals(GRAY).work.counts.tolist() == [[1, 1, 1, 0], [1, 0, 0, 0]]
     assert target.exits(target.run(GRAY).work).tolist() == [2, 0]
     assert target.at_rung(1).run(GRAY).work.counts.tolist() == [[1, 1, 0, 0], [1, 0, 0, 0]]
-    assert len(needle().upto(3).units) == 3  # a deadline leaves none behind it
+    assert len(needle().upto(3).units) == 3  # a deadline leaves none after it
 
 
 def test_rules_are_given_by_name_or_as_they_are() -> None:

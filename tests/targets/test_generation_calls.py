@@ -40,7 +40,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("llama", {"guidance_scale": 0.0}, "without guidance_scale"),
     ("t5", {"guidance_scale": 3, "num_beams": 2}, "without guidance_scale"),
     ("llama", {"penalty_alpha": 0.6, "top_k": 4}, "got contrastive_search"),
-    ("llama", {"penalty_alpha": 0.6}, "got contrastive_search"),  # top_k is 50 where nobody says
+    ("llama", {"penalty_alpha": 0.6}, "got contrastive_search"),  # top_k is 50 by default
     ("llama", {"dola_layers": "low"}, "got dola_generation"),
     ("llama", {"prompt_lookup_num_tokens": 3}, "got assisted_generation"),
     ("llama", {"assistant_early_exit": 1}, "got assisted_generation"),

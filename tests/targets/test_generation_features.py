@@ -1,4 +1,4 @@
-"""Recognizers behind their feature extractor do what they do with sounds, and take any spectrogram."""
+"""Recognizers without their feature extractor do what they do with sounds, and take any spectrogram."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ def whisper() -> DenseGenerationTarget:
 def features() -> tuple[DenseGenerationTarget, Batch]:
     target = whisper()
     target._data = lambda folder: Sounds()
-    behind = reading_features(target)
-    return behind, behind.data(None).load("test")
+    reading = reading_features(target)
+    return reading, reading.data(None).load("test")
 
 
 def test_features_of_sounds_say_what_the_sounds_say() -> None:
-    target, behind = whisper(), features()
+    target, reading = whisper(), features()
     waves = target.read(Sounds().load("test").inputs)
-    spectra = behind[0].read(behind[1].inputs)
-    assert behind[0].space == FeatureSpace((16, 100))
-    assert behind[0].name == "whisper-features"
-    assert behind[1].references == ("0", "1", "2")
+    spectra = reading[0].read(reading[1].inputs)
+    assert reading[0].space == FeatureSpace((16, 100))
+    assert reading[0].name == "whisper-features"
+    assert reading[1].references == ("0", "1", "2")
     reader = target.reader
     assert isinstance(reader, LogMelReader)
     assert (spectra - reader(waves)["input_features"]).abs().max() <= 0.5 / 8192 + 1e-7
-    ours, theirs = behind[0].run(behind[0].space.check(spectra)), target.run(waves)
+    ours, theirs = reading[0].run(reading[0].space.check(spectra)), target.run(waves)
     assert [output.text for output in ours.outputs] == [output.text for output in theirs.outputs]
     assert torch.equal(ours.work.counts, theirs.work.counts)
-    assert behind[0].cap == target.cap
+    assert reading[0].cap == target.cap
 
 
 def test_gradients_reach_features() -> None:

@@ -22,7 +22,7 @@ def test_log_mel_spectra_equal_the_feature_extractors() -> None:
     hf = hub()
 
     waves = examples("whisper", 3)
-    waves[2, 5000:] = 0  # silence behind a short sound
+    waves[2, 5000:] = 0  # silence after a short sound
     for extractor in (
         hf.WhisperFeatureExtractor(feature_size=16, chunk_length=1),
         hf.WhisperFeatureExtractor(chunk_length=1),

@@ -55,7 +55,7 @@ BASE = {
 }  # fmt: skip
 MARIAN = {"d_model": 32, "decoder_layers": 2, "decoder_attention_heads": 4, "decoder_ffn_dim": 48}
 OTHERS: dict[str, dict[str, Any]] = {
-    "Gemma": {"head_dim": 8},  # scales embeddings behind the look-up
+    "Gemma": {"head_dim": 8},  # scales embeddings after the look-up
     "OPT": {"ffn_dim": 48, "word_embed_proj_dim": 16},  # projects them; positions come from the mask
     "XGLM": {"d_model": 32, "num_layers": 2, "attention_heads": 4, "ffn_dim": 48},
     "Bloom": {"n_layer": 2, "n_head": 4},
@@ -87,7 +87,7 @@ def check_relaxed(target: PromptTarget, text: str = TEXT) -> None:
     soft = target.soft_logits(embeddings)[0]
     assert soft.shape == (len(places), hard.shape[1])
     assert torch.allclose(soft[:-1], hard[places[:-1]], atol=atol)
-    assert torch.allclose(soft[-1], hard[len(ids) - 1], atol=atol)  # behind the footer
+    assert torch.allclose(soft[-1], hard[len(ids) - 1], atol=atol)  # after the footer
     assert soft[-1].argmax() == said[0]
     soft.sum().backward()
     assert embeddings.grad is not None

@@ -105,7 +105,7 @@ def test_bad_cuts_are_refused_in_a_sentence(cuts: tuple[str, ...], message: str)
         build(Backbone(), *cuts)
 
 
-def test_cuts_behind_the_flattening_are_refused() -> None:
+def test_cuts_after_the_flattening_are_refused() -> None:
     body = nn.Sequential(nn.Conv2d(2, 1, 3), nn.Flatten(), nn.Linear(28, 8), nn.Linear(8, 4))
     with pytest.raises(UsageError, match=r"expected a feature map .* after '2', got shape \(1, 8\)"):
         build(body, "2")

@@ -24,7 +24,7 @@ LANGUAGE = ("gpt2", "marian", "captioner")
 
 
 def circles(ids: list[int], repeats: int) -> bool:
-    """Tell by brute force whether the last tokens are one short cycle so many times in a row."""
+    """Tell by brute force whether the last tokens are one short cycle that many times in a row."""
     return any(
         len(ids) >= repeats * period and ids[-repeats * period :] == ids[-period:] * repeats for period in range(1, 17)
     )
@@ -51,7 +51,7 @@ def test_hazard_sums_up() -> None:
 
 
 class Third(Stop):
-    """Ends every output behind its third step."""
+    """Ends every output after its third step."""
 
     def margin(self, ids: Tensor, ends: Tensor) -> Tensor:
         assert ids.shape == ends.shape
@@ -60,7 +60,7 @@ class Third(Stop):
 
 
 def replayed(target: StepTarget, inputs: object, stop: Stop) -> list[int]:
-    """Return how many steps of its own each output may run, asked behind every one."""
+    """Return how many steps of its own each output may run, asked after every one."""
     signals = target.signals(inputs)
     lengths = []
     for row in range(len(signals.ids)):

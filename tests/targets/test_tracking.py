@@ -179,13 +179,13 @@ def test_wrong_videos_are_one_clear_sentence() -> None:
 
 
 def test_the_bound_holds_where_every_class_of_a_box_counts() -> None:
-    class Twins(nn.Module):
+    class SameBox(nn.Module):
         def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
             scores = F.avg_pool2d(images, 4).flatten(1).unsqueeze(2).expand(-1, -1, 3)
             boxes = torch.tensor([0.0, 0, 4, 4]).expand(*scores.shape[:2], 4)
             return boxes + 0 * F.conv2d(images, torch.ones(1, 1, 4, 4)).sum(), scores
 
-    detector = DetectorTarget(Twins(), input_shape=(1, 4, 4), nms=NMS(multi_label=True))
+    detector = DetectorTarget(SameBox(), input_shape=(1, 4, 4), nms=NMS(multi_label=True))
     target = TrackerTarget(detector, SORT(confirm=1), frames=4)
     work = target.run(torch.ones(1, 4, 1, 4, 4)).work.counts
     assert (work <= target.static_work().counts).all()

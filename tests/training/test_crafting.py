@@ -64,7 +64,7 @@ def test_crafting_leaves_the_model_as_it_was(
 ) -> None:
     model, (images, truth) = build().train(), samples(5)
     frozen = next(part for part in model.modules() if isinstance(part, nn.BatchNorm2d))
-    frozen.eval()  # whoever trains some parts only finds these flags again
+    frozen.eval()  # a training of some parts only finds these flags again
     next(model.parameters()).requires_grad_(False)
     modes = [part.training for part in model.modules()]
     wanted = [parameter.requires_grad for parameter in model.parameters()]

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from torpor.core.objects import Objects, box_iou
-from torpor.training.detection_loss import Truth, assign, detection_loss, paired_iou
+from torpor.training.detection_loss import GroundTruth, assign, detection_loss, paired_iou
 from torpor.zoo.detection.network import Detector
 
 SIZE = (32, 48)
@@ -39,7 +39,7 @@ def test_paired_iou_is_the_diagonal_of_all_pairs() -> None:
 
 def test_an_object_goes_to_the_cells_that_find_it_best() -> None:
     boxes, objectness, classes, grid = unsure()
-    truth = Truth.of([objects((8, 8, 24, 24), (32, 16, 40, 24))])
+    truth = GroundTruth.of([objects((8, 8, 24, 24), (32, 16, 40, 24))])
     boxes[0, 7] = torch.tensor([8.0, 8, 24, 24])
     boxes[0, 8] = torch.tensor([8.0, 8, 24, 16])
     found, which = assign(boxes, objectness, classes, grid, truth)
@@ -49,7 +49,7 @@ def test_an_object_goes_to_the_cells_that_find_it_best() -> None:
 
 def test_classes_and_objectness_decide_between_equal_boxes() -> None:
     boxes, objectness, classes, grid = unsure()
-    truth = Truth.of([objects((8, 8, 24, 24))])
+    truth = GroundTruth.of([objects((8, 8, 24, 24))])
     boxes[0, :] = torch.tensor([8.0, 8, 24, 10])  # IoU 1/8 everywhere: of ten best, one cell
     classes[0, 14] = torch.tensor([4.0, -4, -4])
     assert assign(boxes, objectness, classes, grid, truth)[0][0].nonzero().tolist() == [[14]]
@@ -59,32 +59,32 @@ def test_classes_and_objectness_decide_between_equal_boxes() -> None:
 
 def test_a_cell_that_two_objects_want_takes_the_cheaper() -> None:
     boxes, objectness, classes, grid = unsure()
-    twins = Objects(torch.tensor([[16.0, 16, 24, 24], [16.0, 16, 24, 25]]), torch.tensor([0, 1]))
-    found, which = assign(boxes, objectness, classes, grid, Truth.of([twins]))
+    pair = Objects(torch.tensor([[16.0, 16, 24, 24], [16.0, 16, 24, 25]]), torch.tensor([0, 1]))
+    found, which = assign(boxes, objectness, classes, grid, GroundTruth.of([pair]))
     assert found[0, 14]
     assert which[0, 14] == 0
 
 
 def test_small_objects_between_cells_are_found_by_a_neighbor() -> None:
-    found, _ = assign(*unsure(), Truth.of([objects((7, 7, 9, 9))]))
+    found, _ = assign(*unsure(), GroundTruth.of([objects((7, 7, 9, 9))]))
     assert found.sum() == 1
     assert found[0, [0, 1, 6, 7]].any()
 
 
 def test_empty_images_and_padding_want_no_cell() -> None:
-    truth = Truth.of([NOTHING, objects((8, 8, 24, 24), (32, 0, 40, 8)), objects((0, 0, 8, 8))])
+    truth = GroundTruth.of([NOTHING, objects((8, 8, 24, 24), (32, 0, 40, 8)), objects((0, 0, 8, 8))])
     assert truth.there.tolist() == [[False, False], [True, True], [True, False]]
     found, which = assign(*unsure(3), truth)
     assert not found[0].any()
     assert set(which[1, found[1]].tolist()) == {0, 1}
     assert set(which[2, found[2]].tolist()) == {0}
-    loss = detection_loss(*unsure(), Truth.of([NOTHING]))
+    loss = detection_loss(*unsure(), GroundTruth.of([NOTHING]))
     assert loss.item() == pytest.approx(24 * 0.693147, rel=1e-5)
 
 
 def test_the_loss_of_known_proposals() -> None:
     boxes, objectness, classes, grid = unsure()
-    truth = Truth.of([objects((16, 16, 24, 22))])
+    truth = GroundTruth.of([objects((16, 16, 24, 22))])
     found, _ = assign(boxes, objectness, classes, grid, truth)
     assert found[0].nonzero().tolist() == [[14]]
     iou = 6 / 8
@@ -97,7 +97,7 @@ def test_a_right_answer_costs_nothing() -> None:
     boxes, objectness, classes, grid = unsure()
     objectness[:], classes[:] = -20, -20
     objectness[0, 14] = classes[0, 14, 0] = 20
-    assert detection_loss(boxes, objectness, classes, grid, Truth.of([objects((16, 16, 24, 24))])).item() < 1e-3
+    assert detection_loss(boxes, objectness, classes, grid, GroundTruth.of([objects((16, 16, 24, 24))])).item() < 1e-3
 
 
 def test_a_tiny_detector_learns_two_images_by_heart() -> None:
@@ -107,7 +107,7 @@ def test_a_tiny_detector_learns_two_images_by_heart() -> None:
     images[0, 0, 4:20, 6:26] = 1
     images[1, 1, 10:28, 20:36] = 1
     boxes = torch.tensor([[[6.0, 4, 26, 20]], [[20.0, 10, 36, 28]]])
-    truth = Truth(boxes, torch.tensor([[0], [1]]), torch.ones(2, 1, dtype=torch.bool))
+    truth = GroundTruth(boxes, torch.tensor([[0], [1]]), torch.ones(2, 1, dtype=torch.bool))
     optimizer = torch.optim.Adam(model.parameters(), 0.02)
     losses = []
     for _ in range(120):

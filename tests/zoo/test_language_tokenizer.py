@@ -56,7 +56,7 @@ def test_special_tokens_differ_and_frame_a_text(translating: Tokenizer, continui
     assert 270 < len(translating) <= 300
     padded = translating(["a", "a hat in"], padding=True)
     assert set(padded) == {"input_ids", "attention_mask"}
-    assert padded.input_ids[0][1:3] == [2, 0], "padded behind the end"
+    assert padded.input_ids[0][1:3] == [2, 0], "padded after the end"
     padded = continuing(["a", "abc"], padding=True)
     assert padded.input_ids[0][:3] == [0, 0, 1], "padded before the start"
     assert padded.input_ids[1][0] == 1

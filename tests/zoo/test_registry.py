@@ -12,7 +12,7 @@ from torpor.targets.resolve import target_names
 from torpor.training.registry import TRAINERS
 from torpor.zoo.registry import ZOO
 
-OF_ENTRIES = set(ZOO) | {"speech-digits-features"}  # the same entry, read behind its features
+OF_ENTRIES = set(ZOO) | {"speech-digits-features"}  # the same entry, which reads features
 LOAD = """
 import sys, json
 from torpor.targets.resolve import load_target

@@ -1,4 +1,4 @@
-"""The contract of an attack: a model-free, frozen configuration whose call trusts nobody and verifies everything."""
+"""The contract of an attack: a model-free, frozen configuration whose call trusts no search and verifies its result."""
 
 from __future__ import annotations
 
@@ -98,14 +98,14 @@ class Attack(ABC):
 
     Attributes:
         id: what the command line and rows of audits call it.
-        paper: where it is from; None if it is no paper's.
+        paper: where it was published; None if it comes from no paper.
         stage: when it strikes.
         access: what it sees of the target.
         is_control: whether it stands beside attacks, to show what does not take one.
         learns: whether it must be fitted before it attacks.
         reads: type of the signals that it follows; None for a black box, which runs the target and nothing else.
         needs: capabilities that the target must offer, such as ``"embedding_matrix"``.
-        by_chance: whether it is only for families whose inputs find much by luck.
+        by_chance: whether it is only for families where random search finds much.
         norm: one of ``norms``.
         eps: radius of the ball, in pixel units of [0, 1], or the number of edits.
         options: other settings as a user typed them, such as ``"queries=500"``; they are part of the name.
@@ -148,8 +148,8 @@ class Attack(ABC):
         """Tell whether this attack can be run on ``target``."""
         family = target.family
         reads = cls.reads is None or (family.signals is not None and issubclass(family.signals, cls.reads))
-        luck = family.by_chance or not cls.by_chance
-        return reads and luck and target.space.kind in cls.kinds and target.offers(*cls.needs)
+        chance = family.by_chance or not cls.by_chance
+        return reads and chance and target.space.kind in cls.kinds and target.offers(*cls.needs)
 
     @classmethod
     def default_budget(
@@ -201,7 +201,7 @@ class Attack(ABC):
 
     @property
     def threat(self) -> ThreatModel:
-        """The attacker that this attack stands for."""
+        """The attacker that this attack represents."""
         return ThreatModel(self.stage, self.access, self.budget)
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Which controls stand beside attacks of a budget: each spends as much as they may, or as they did, but blindly."""
+"""Which controls stand beside attacks of a budget: each spends as much as they may, or as they did, at random."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def matched_controls(
     """Return the controls that are matched to what ``attacks`` of this budget did to the same batch, and spent.
 
     What a text was learned with is spent on it. A perturbation of pixels that is learned once, for any number of
-    inputs, spends nothing on one of them; luck is given one query then.
+    inputs, spends nothing on one of them; random search is given one query then.
     """
     spent = torch.stack([result.candidates.forwards.cpu() for result in results])
     given: dict[str, dict[str, Any]] = {}
@@ -63,7 +63,7 @@ def control_ids(budget: Budget, *, by_chance: bool) -> tuple[str, ...]:
 
     Args:
         budget: of the attacks that they stand beside.
-        by_chance: whether any change may change how many outputs the target has, so that luck alone may do something.
+        by_chance: whether any change may change how many outputs the target has, so that random search may do so.
 
     >>> control_ids(Budget("Linf", 0.1), by_chance=False)
     ('control-noise', 'control-flat', 'control-shuffled')

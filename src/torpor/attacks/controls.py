@@ -55,7 +55,7 @@ def spent_noise(attack: Attack, space: InputSpace, generators: list[torch.Genera
 
 @dataclass(frozen=True, kw_only=True)
 class BestNoise(Control):
-    """The costliest of as many noisy inputs as another attack tried candidates: what luck alone finds.
+    """The costliest of as many noisy inputs as another attack tried candidates: what random search finds.
 
     For targets whose number of outputs may change by any change: those that iterate, and those that find objects.
 

@@ -1,4 +1,4 @@
-"""Gradients of targets that nobody promised to be differentiable."""
+"""Gradients of targets that may not be differentiable."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 def gradient_of(loss: Tensor, inputs: Tensor, *, retain_graph: bool = False) -> Tensor:
     """Return the gradient of a scalar ``loss`` after ``inputs``, in their shape; zero wherever there is none.
 
-    There is none behind a stop-gradient, an argmax or an operator without a derivative, where the backward pass of a
+    There is none through a stop-gradient, an argmax or an operator without a derivative, where the backward pass of a
     network is not possible, and where it returns NaN or infinity: a number from there leads nowhere. Attacks go on
     with what they have, and say in :attr:`~torpor.attacks.base.Candidates.zero_gradient` that it was nothing.
 

@@ -20,7 +20,7 @@ from torpor.core.paper import Paper
 from torpor.core.text import pack, unpack
 from torpor.targets.steps import TextTarget
 
-PATIENCE = 50  # stop once the drawn trigger stayed the same so many times
+PATIENCE = 50  # stop once the drawn trigger stayed the same this many times
 READINGS = 20  # how often the trigger is read out
 
 
@@ -30,14 +30,14 @@ class Engorgio(Universal):
 
     Each row of ``theta`` is a distribution over tokens; one forward pass over soft Gumbel-softmax draws of all rows
     gives the loss ``mean cross-entropy(prediction, next row) + alpha * sum of end-token probabilities``: the
-    continuation shall be what the model would write itself, and it shall not end. It rarely is what the model writes,
-    so this loss is no evidence. The trigger is read out by ``argmax``, 20 times on the way, and the one after which the
-    target, as deployed, really generates longest is kept. Nobody else's text is in the prompt, so a target that decodes
+    continuation should be what the model would write itself, and should not end. It rarely is what the model writes,
+    so this loss proves nothing. The trigger is read out by ``argmax``, 20 times on the way, and the one after which the
+    target, as deployed, really generates longest is kept. The prompt holds no other text, so a target that decodes
     greedily gives every sender of the trigger that length. Of one that samples it is a single draw, and the best of 20
     is flattered: measure the trigger again with other seeds.
 
-    Special tokens can not be sent, so no row of the trigger holds them. The start is all zeros: the seed of the draws
-    decides much, as the paper's authors say too.
+    Special tokens cannot be sent, so no row of the trigger holds them. The start is all zeros: the seed of the draws
+    matters much, as the paper's authors say too.
 
     Attributes:
         steps: of Adam, at a learning rate of 0.1.
@@ -94,7 +94,7 @@ class Engorgio(Universal):
         optimizer = torch.optim.Adam([theta], lr=0.1)
         generator = torch.Generator().manual_seed(seed)
         readings: dict[tuple[int, ...], None] = {}
-        drawn, unchanged, blind, step, backwards = None, 0, False, 0, 0
+        drawn, unchanged, zero_gradient, step, backwards = None, 0, False, 0, 0
         for step in range(1, self.steps + 1):
             scores = theta.masked_fill(forbidden, -torch.inf)
             noise = -torch.empty(rows, len(matrix)).exponential_(generator=generator).log().to(matrix.device)
@@ -106,7 +106,7 @@ class Engorgio(Universal):
             theta.grad, through = gradients_of(loss, [theta, embeddings])
             backwards = step
             if step == 1:  # only what comes through the target says whether it has a gradient
-                blind = bool((through == 0).to(torch.float32).mean() > 0.5)
+                zero_gradient = bool((through == 0).to(torch.float32).mean() > 0.5)
             optimizer.step()
             hard = tuple(soft[:length].argmax(-1).tolist())
             unchanged = unchanged + 1 if hard == drawn else 0
@@ -121,7 +121,7 @@ class Engorgio(Universal):
         if not texts:
             raise UsageError(f"expected a trigger that survives the tokenizer of {target.name}, got none; try a seed")
         lengths = decoder_steps(target, texts)
-        return Learned(pack([texts[lengths.index(max(lengths))]]), step + len(texts), backwards, blind)
+        return Learned(pack([texts[lengths.index(max(lengths))]]), step + len(texts), backwards, zero_gradient)
 
     def _loss(self, target: TextTarget, soft: Tensor, embeddings: Tensor, scores: Tensor, length: int) -> Tensor:
         """Return the loss of one draw.
@@ -146,5 +146,5 @@ class Engorgio(Universal):
             raise UsageError(f"expected a fitted attack, got {self.id} before fit(); fit it first")
         (trigger,) = unpack(self.learned.perturbations)
         nothing = torch.zeros(len(inputs), dtype=torch.int64)
-        blind = torch.full((len(inputs),), self.learned.blind)
-        return Candidates((trigger,) * len(inputs), forwards=nothing, backwards=nothing, zero_gradient=blind)
+        zero_gradient = torch.full((len(inputs),), self.learned.zero_gradient)
+        return Candidates((trigger,) * len(inputs), forwards=nothing, backwards=nothing, zero_gradient=zero_gradient)

@@ -89,12 +89,12 @@ def attack_groups(target: CandidateTarget, inputs: Tensor, frames: Sequence[Tens
         attacked[:, index.to(videos.device)] = torch.cat([part.inputs for part in found]).view_as(groups)
         columns = [torch.cat([getattr(part, name) for part in found]).to(torch.int64) for name in SEEN]
         seen.append(torch.stack(columns, 1).view(len(videos), -1, len(SEEN)))
-    forwards, backwards, blind, fell = torch.cat(seen, 1).unbind(2)
+    forwards, backwards, zero_gradient, fell = torch.cat(seen, 1).unbind(2)
     return Candidates(
         attacked.view_as(inputs),
         forwards.amax(1),
         backwards.amax(1),
-        zero_gradient=blind.bool().all(1),
+        zero_gradient=zero_gradient.bool().all(1),
         loss_fell=fell.bool().any(1),
     )
 

@@ -23,7 +23,7 @@ from torpor.core.work import Work
 
 
 class Amplifiable(Protocol):
-    """What the loop asks of a target."""
+    """What the loop requires of a target."""
 
     @property
     def space(self) -> InputSpace:

@@ -59,7 +59,7 @@ class LoopLLM(Attack):
     segment's token over its repetitions, and tries random substitutes among the ``top_k`` best. The paper ranks them by
     the loss on that same answer and generates once per step; here every candidate generates, and the loss to first
     order only breaks ties, for a loss proves nothing. With a segment of one token the best substitutes are tried, not
-    random ones. The search goes on from a step's best candidate even if it is worse, and ends at the cap: the paper's
+    random ones. The search continues from a step's best candidate even if it is worse, and ends at the cap: the paper's
     further condition, low entropy, is about sampled answers.
 
     Attributes:

@@ -46,7 +46,7 @@ class LateEnd:
 
     ``q_t`` is the probability of the end token plus that of the token chosen at step ``t``; at the end, where the two
     are the same token, it is halved. It is computed as the probability of all other tokens, so a model that is sure of
-    itself leaves a gradient. Steps behind a sample's own end are not in its loss.
+    itself leaves a gradient. Steps after a sample's own end are not in its loss.
 
     Attributes:
         chosen: whether the chosen tokens count, or only the end token.

@@ -111,7 +111,7 @@ class Overload(CandidateAttack):
     The image is divided into 5 x 5 cells; the more candidates a cell has, the smaller are the steps of its pixels.
     The paper compares concave functions, of which the logarithm is the default here: its gradient in a sigmoid's logit
     does not fade where scores are low. The paper holds the class's probability at 1 once a box has passed; detectors
-    here hand over one score, the product, which goes on rising.
+    here hand over one score, the product, which keeps rising.
 
     100 steps of a sixteenth of ``eps``, or larger ones with fewer ``steps``, so that the budget can be used up even at
     the slowest pace. The number of steps and how much slower they get are ours, as is Linf 8/255; L2 15 is the paper's.

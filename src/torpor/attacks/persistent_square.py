@@ -25,10 +25,10 @@ POLISH = 200
 
 @dataclass(frozen=True, kw_only=True)
 class PersistentSquare(Square):
-    """Square Attack that goes on while it gains, and then once more from the best that anybody found.
+    """Square Attack that continues while it gains, and then runs once more from the best that any attack found.
 
-    After each 300 queries, a sample goes on if its cost rose, or if its answers lose surety fast enough to lose all of
-    it within the queries that are left, the paper's 10,000; and, as long as the search is a fresh one, if it is not
+    After each 300 queries, a sample continues if its cost rose, or if its margins shrink fast enough to
+    vanish within the queries that are left, the paper's 10,000; and, as long as the search is a fresh one, if it is not
     behind its rivals. So it is short where gradients are right, and long where they are not.
 
     Attributes:

@@ -30,14 +30,14 @@ PAPER = Paper(
 BATCH = 8
 STEP = 0.0005
 SAMPLES = 100
-MARGIN = 0.05  # how far above the threshold scores shall go
+MARGIN = 0.05  # how far above the threshold scores should go
 FAINT = 0.001  # what counts as found where objects are to be kept
 MOST_KEPT = 30_000
 
 
 @dataclass(frozen=True)
 class Phantoms:
-    """Add sure boxes of one class, make candidates small, keep what was there.
+    """Add sure boxes of one class, make candidates small, keep the true ones.
 
     ``l1 confidence + l2 area + (1 - l1) (1 - iou)``: how far below the threshold the class's score is, the mean over
     all boxes, of which candidates count as 0; the mean area of the candidates; and the mean overlap of each object of
@@ -111,7 +111,7 @@ class PhantomSponges(Universal):
     the budget), weights 0.75 and 0, on at most 100 images; of videos, on as many frames. L2 70 on images of
     3 x 640 x 640 pixels, a root mean square of 0.063 per value, is the paper's, which other sizes get too; Linf 8/255
     is ours. The released code clamps the perturbation to [0, 1], so that it can only brighten; here it may darken too.
-    Its loss is 0 from the threshold on, where rounding may undo what was reached; here it goes on for a margin of 0.05.
+    Its loss is 0 from the threshold on, where rounding may undo what was reached; here a margin of 0.05 is added.
     It stops early on a validation loss; here the costliest perturbation of 20 along the way is taken.
 
     Attributes:

@@ -39,7 +39,7 @@ def random_search(
 ) -> Incumbent:
     """Run the target on what ``propose`` returns, and keep the costliest candidate of each sample.
 
-    Nothing is assumed of the target but that it runs and says what an attacker can claim to have cost, so that this
+    Nothing is assumed of the target but that it runs and has an attacker cost, so that this
     serves every mechanism. It draws nothing itself: ``propose`` has generators of its own, one per sample.
 
     Args:
@@ -47,7 +47,7 @@ def random_search(
         inputs: clean inputs.
         propose: makes candidates.
         queries: number of the query before which each sample leaves, int64 ``[B]``.
-        held: what to go on from, changed in place; nothing yet if None.
+        held: what to continue from, changed in place; nothing yet if None.
         first: number of the first query.
         rank: from what came back to what decides between candidates of equal cost, ``[N]``, the least is best;
             candidates that are as good as what is held then take its place, so that plateaus are crossed.

@@ -55,7 +55,7 @@ ATTACKS: Registry[Attack] = Registry(
 
 
 def attack_ids() -> tuple[str, ...]:
-    """Return the names of all attacks, controls last, and those of plug-ins behind them.
+    """Return the names of all attacks, controls last, and those of plug-ins after them.
 
     >>> attack_ids()[0]
     'deepsloth'

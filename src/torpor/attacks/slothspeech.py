@@ -1,4 +1,4 @@
-"""SlothSpeech: sound that a speech recognizer goes on transcribing."""
+"""SlothSpeech: sound that a speech recognizer keeps transcribing."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class SlothSpeech(StepAttack):
     Of a target that reads sounds, the *sound* is changed, so that it can be played, and within ``eps`` (samples are in
     [-1, 1)). Radii are ours: Linf 0.01, and L2 0.5. Of the paper's learning rate of 0.1 per feature remains a step of a
     tenth of ``eps``. The search starts from faint noise of half the budget, not from the sound itself: where that is
-    silent, as behind what is said, its gradient is zero.
+    silent, as after what is said, its gradient is zero.
 
     Of a target that reads features (:func:`torpor.targets.generation.reading_features`), the spectrogram is changed, as
     in the paper: from the clean one, with its learning rate. No sound need have such a spectrogram. The paper sets no

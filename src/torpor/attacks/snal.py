@@ -85,7 +85,7 @@ class SNAL(Universal):
         if not patches:
             raise UsageError(f"expected objects in the {len(images)} images that {self.id} learns from, got none")
         chosen = torch.stack(patches)[:: -(-len(patches) // PATCHES)]
-        return Learned(chosen, forwards=len(images), backwards=0, blind=False)
+        return Learned(chosen, forwards=len(images), backwards=0, zero_gradient=False)
 
     def search(self, target: CandidateTarget, inputs: Tensor, labels: object, seed: int) -> Candidates:
         """See :meth:`Attack.search`."""

@@ -68,7 +68,7 @@ class AutoUniform(AutoGates):
 
 @dataclass(frozen=True, kw_only=True)
 class AutoNext(AutoGates):
-    """APGD on the margin of the first gate that is still open: behind an exit that is taken, nothing runs."""
+    """APGD on the margin of the first gate that is still open: after an exit that is taken, nothing runs."""
 
     id: ClassVar[str] = "apgd-next"
     needs: ClassVar[tuple[str, ...]] = (EXITS,)
@@ -115,7 +115,7 @@ class AutoNearest(AutoGates):
 class Standard(Attack):
     """DeepSloth, APGD on three objectives, and Square for as long as it pays.
 
-    A sample is retired only at the static bound. Where gates are no exits, so that each saves a unit of its own, the
+    A sample is retired only at the static bound. Where gates are not exits, so that each saves a unit of its own, the
     members are APGD on four objectives of the gates' margins, and Square.
 
     After AutoAttack (Croce and Hein, ICML 2020), whose rule "drop a sample once it is broken" does not carry over: cost
@@ -144,7 +144,7 @@ class Standard(Attack):
 
     @property
     def members_on_gates(self) -> tuple[Attack, ...]:
-        """The attacks of the ensemble on gates that are no exits, in the order in which they run."""
+        """The attacks of the ensemble on gates that are not exits, in the order in which they run."""
         gradients = (kind(norm=self.norm, eps=self.eps) for kind in (AutoGates, AutoPriced, AutoCostliest, AutoNearest))
         return (*gradients, PersistentSquare(norm=self.norm, eps=self.eps))
 
@@ -154,8 +154,8 @@ class Standard(Attack):
         best, everyone = Incumbent.begin(inputs), torch.arange(len(inputs))
         best.offer(everyone, inputs, target.attacker_cost(target.run(inputs)))
         backwards = torch.zeros(len(inputs), dtype=torch.int64)
-        blind = best.cost.cpu() < static.cpu()  # until a member's gradient was not zero
-        fell, black_box_won = torch.zeros_like(blind), torch.zeros_like(blind)
+        zero_gradient = best.cost.cpu() < static.cpu()  # until a member's gradient was not zero
+        fell, black_box_won = torch.zeros_like(zero_gradient), torch.zeros_like(zero_gradient)
         for place, member in enumerate(self.members if target.offers(EXITS) else self.members_on_gates):
             rows = (best.cost.cpu() < static.cpu()).nonzero().flatten()
             if len(rows) == 0:
@@ -171,10 +171,10 @@ class Standard(Attack):
             better = best.offer(there, result.inputs, price, queries=spent).cpu()
             backwards[rows] += found.backwards.cpu()
             if found.zero_gradient is not None and found.loss_fell is not None:
-                blind[rows] &= found.zero_gradient.cpu()
+                zero_gradient[rows] &= found.zero_gradient.cpu()
                 fell[rows] |= found.loss_fell.cpu()
             if found.black_box_won is not None:
                 black_box_won[rows] = found.black_box_won.cpu()
             else:
                 black_box_won[rows[better]] = found.zero_gradient is None
-        return Candidates(best.inputs, best.queries, backwards, blind, fell, black_box_won)
+        return Candidates(best.inputs, best.queries, backwards, zero_gradient, fell, black_box_won)

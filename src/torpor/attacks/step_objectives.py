@@ -1,6 +1,6 @@
 """Objectives of attacks on decoders: the signals of every step to a loss per sample. Attacks minimize them.
 
-Steps behind a sample's own end token carry no loss, whatever its neighbors in the batch do.
+Steps after a sample's own end token carry no loss, whatever its neighbors in the batch do.
 """
 
 from __future__ import annotations

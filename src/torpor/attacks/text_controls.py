@@ -1,4 +1,4 @@
-"""Controls for attacks on texts: what edits of the same budget do without any optimization, or with luck alone."""
+"""Controls for attacks on texts: what edits of the same budget do without any optimization, or by random search."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class RandomEdits(TextControl):
 
 @dataclass(frozen=True, kw_only=True)
 class BestOfK(TextControl):
-    """The longest of as many randomly edited texts as another attack asked the target about: what luck alone finds.
+    """The longest of as many randomly edited texts as another attack asked the target about: what random search finds.
 
     Attributes:
         queries: texts to try for each sample of the same batch, int64 ``[B]``: what the costliest attack spent.
@@ -118,7 +118,7 @@ class KeepWriting(TextControl):
         return self._free([self._asked(fits, text) for text in inputs])
 
     def _asked(self, fits: Sendable, text: str) -> str:
-        """Return the longest beginning of the request that fits the budget, behind the text or alone."""
+        """Return the longest beginning of the request that fits the budget, after the text or alone."""
         words = self.request.split()
         for count in range(len(words), 0, -1):
             request = " ".join(words[:count])

@@ -53,7 +53,7 @@ class UAP(Universal):
             passes[0] += len(inputs)
             if fooled.to(torch.float32).mean() >= FOOLING_RATE:
                 break
-        return Learned(delta, passes[0], passes[1], blind=not delta.any().item())
+        return Learned(delta, passes[0], passes[1], zero_gradient=not delta.any().item())
 
 
 def deepfool(target: GateTarget, image: Tensor, label: int, passes: list[int]) -> Tensor:

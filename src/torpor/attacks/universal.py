@@ -40,13 +40,13 @@ class Learned:
         perturbations: ``[1, C, H, W]``, or one per class ``[classes, C, H, W]``.
         forwards: images that went forward through the target while learning.
         backwards: images that went backward.
-        blind: whether most of the first gradient was exactly zero.
+        zero_gradient: whether most of the first gradient was exactly zero.
     """
 
     perturbations: Tensor
     forwards: int
     backwards: int
-    blind: bool
+    zero_gradient: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +85,9 @@ class Universal(Attack):
         """See :meth:`Attack.state`; empty before :meth:`fit`."""
         if self.learned is None:
             return {}
-        numbers = {name: torch.tensor(int(getattr(self.learned, name))) for name in ("forwards", "backwards", "blind")}
-        return {"perturbations": self.learned.perturbations, **numbers}
+        learned = self.learned
+        numbers = {"forwards": learned.forwards, "backwards": learned.backwards, "blind": int(learned.zero_gradient)}
+        return {"perturbations": learned.perturbations, **{name: torch.tensor(each) for name, each in numbers.items()}}
 
     def with_state(self, state: Mapping[str, Tensor]) -> Self:
         """See :meth:`Attack.with_state`.
@@ -94,8 +95,8 @@ class Universal(Attack):
         Raises:
             KeyError: if ``state`` is of something else.
         """
-        forwards, backwards, blind = (int(state[name]) for name in ("forwards", "backwards", "blind"))
-        return replace(self, learned=Learned(state["perturbations"], forwards, backwards, bool(blind)))
+        forwards, backwards, zero = (int(state[name]) for name in ("forwards", "backwards", "blind"))
+        return replace(self, learned=Learned(state["perturbations"], forwards, backwards, bool(zero)))
 
     @property
     def forwards_before(self) -> int:
@@ -125,7 +126,7 @@ class Universal(Attack):
             inputs + (delta[labels] if len(delta) > 1 else delta),
             forwards=nothing,
             backwards=nothing,
-            zero_gradient=torch.full((len(inputs),), learned.blind),
+            zero_gradient=torch.full((len(inputs),), learned.zero_gradient),
         )
 
 
@@ -192,7 +193,7 @@ class DeepSlothClassUniversal(DeepSlothUniversal):
             perturbations,
             sum(part.forwards for part in parts),
             sum(part.backwards for part in parts),
-            all(part.blind for part in parts),
+            all(part.zero_gradient for part in parts),
         )
 
 
@@ -235,7 +236,7 @@ def descend(
     state: State = {}
     best = Incumbent.begin(delta)
     forwards = backwards = 0
-    blind = False
+    zero_gradient = False
     for step, (batch, beside) in enumerate(schedule):
         radius = optimizer.radius(step, eps)
         candidate = apply(batch.to(target.device), delta, ball, radius, space).requires_grad_()
@@ -244,7 +245,7 @@ def descend(
         gradient = gradient_of(losses.mean(), candidate).sum(0, keepdim=True)
         forwards, backwards = forwards + len(batch), backwards + len(batch)
         if step == 0:
-            blind = (gradient == 0).to(torch.float32).mean().item() > 0.5
+            zero_gradient = (gradient == 0).to(torch.float32).mean().item() > 0.5
         loss = losses.detach().mean(0, keepdim=True)
         # no clamp to the pixel range here: the perturbation belongs to no one image
         delta = optimizer.step(ball, delta, gradient, loss, step, state, partial(ball.project, radius=radius))
@@ -253,7 +254,7 @@ def descend(
             cost = _cost(target, inputs, within, ball, eps)
             forwards += len(inputs)
             best.offer(torch.tensor([0]), within, torch.tensor([cost], dtype=torch.float64))
-    return Learned(best.inputs, forwards, backwards, blind)
+    return Learned(best.inputs, forwards, backwards, zero_gradient)
 
 
 def _cost(target: Target, inputs: Tensor, delta: Tensor, ball: Ball, eps: float) -> float:

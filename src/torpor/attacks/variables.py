@@ -29,7 +29,7 @@ class Variable(ABC):
 
     @abstractmethod
     def limit(self, clean: Tensor, ball: Ball, eps: float, space: DenseSpace) -> Project:
-        """Return what keeps values where they shall be."""
+        """Return what keeps values within their range."""
 
     def gradient(self, values: Tensor, clean: Tensor, of_inputs: Tensor, penalty: Penalty | None) -> Tensor:
         """Return the gradient of loss and penalty after the values, given the loss's after the inputs."""

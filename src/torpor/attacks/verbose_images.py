@@ -57,7 +57,7 @@ class VerboseImages(StepAttack):
     """Delay the end, make tokens uncertain and different: signed steps with momentum on three losses.
 
     Linf 8/255, 1000 steps of 1/255, from a uniform start; with another ``eps``, steps scale along. The target decodes
-    as deployed: the paper's nucleus sampling, and its choice of the best of 1000 noisy lengths, are no part of this.
+    as deployed: the paper's nucleus sampling, and its choice of the best of 1000 noisy lengths, are not part of this.
 
     Attributes:
         reverse: take the divergence the other way round, as the released code does.

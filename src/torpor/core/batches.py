@@ -37,7 +37,7 @@ def choose(mask: Tensor, chosen: Samples, other: Samples) -> Samples:
 
 
 def join(parts: Sequence[Samples]) -> Samples:
-    """Put batches of one kind behind each other.
+    """Concatenate batches of one kind.
 
     >>> join([("a",), ("b", "c")])
     ('a', 'b', 'c')

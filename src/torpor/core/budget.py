@@ -31,7 +31,7 @@ def whole_levels(eps: float, levels: int) -> int:
 
 @dataclass(frozen=True)
 class Budget:
-    """All inputs near a clean one: a norm ball, or what so many edits of a text reach.
+    """All inputs near a clean one: a norm ball, or the texts within a number of edits.
 
     Attributes:
         norm: ``"Linf"``, ``"L2"`` or ``"L1"``, or a count of edits: see ``COUNTS``.

@@ -69,7 +69,7 @@ def budget_text(row: Mapping[str, Any], *, short: bool = False) -> str:
 
 
 def edits_text(norm: str, edits: float) -> str:
-    """Say what was done to a text, counted as its budget counts.
+    """Describe the edits of a text, counted as its budget counts them.
 
     >>> edits_text("chars", 1), edits_text("suffix", 8)
     ('1 character edited', '8 tokens appended')

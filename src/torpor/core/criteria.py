@@ -50,7 +50,7 @@ class Criterion(ABC):
 
 @dataclass(frozen=True)
 class Slowdown(Criterion):
-    """The input costs at least ``ratio`` times what its clean twin costs."""
+    """The input costs at least ``ratio`` times what its clean input costs."""
 
     ratio: float
 

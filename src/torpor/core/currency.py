@@ -27,7 +27,7 @@ _SYMBOLS = {"flops": "FLOPs", "seconds": "s", "joules": "J", "bytes": "B"}
 
 
 def scales(currency: str) -> Mapping[str, Fraction]:
-    """Return the units that amounts of ``currency`` may be written in; of one that nobody knows, plain numbers.
+    """Return the units that amounts of ``currency`` may be written in; of an unknown one, plain numbers.
 
     >>> sorted(scales("seconds")), scales("requests")
     (['ms', 's', 'us'], {'': Fraction(1, 1), 'requests': Fraction(1, 1)})
@@ -36,7 +36,7 @@ def scales(currency: str) -> Mapping[str, Fraction]:
 
 
 def symbol(currency: str) -> str:
-    """Return what stands behind a number of a currency.
+    """Return the symbol that follows an amount of a currency.
 
     >>> symbol("flops"), symbol("tokens")
     ('FLOPs', 'tokens')

@@ -11,7 +11,7 @@ from torch import Tensor
 class Fitted(Protocol):
     """Something that learned: it hands its state over as tensors, and takes it back.
 
-    So an audit that goes on after an interruption, or in another process, fits nothing twice.
+    So an audit that resumes after an interruption, or in another process, fits nothing twice.
     """
 
     def state(self) -> Mapping[str, Tensor]:

@@ -11,7 +11,7 @@ from torpor.core.errors import UsageError
 Level = Literal["sample", "row"]
 Quantity = Literal["ratio", "cost", "time", "energy", "memory", "count", "percent", "distance", "number"]
 Dimension = Literal[Quantity, "identity", "text", "flag", "object"]
-"""What a value is a number of: it decides which units a gate may write and how tables print it. The last four are no
+"""What a value is a number of: it decides which units a gate may write and how tables print it. The last four are not
 quantities: they say which sample or row it is, in words, whether something holds, or are composed of other values."""
 QUANTITIES: tuple[str, ...] = get_args(Quantity)
 ELSEWHERE = "see the reason beside it"
@@ -32,7 +32,7 @@ class Measure:
         dimension: of the value.
         title: a heading, such as ``"I-Loops"``.
         help: one sentence: what it is, in which unit.
-        better: which direction is good for who runs the target; None if neither is.
+        better: which direction is good for the target's operator; None if neither is.
         null: what a missing value means; empty if it is never missing.
         dtype: type of one value: bool, int, float, str, list (of whole numbers) or dict (of numbers).
         on_console: whether the console's table shows it.

@@ -1,4 +1,4 @@
-"""Objects in an image: what a detector found, what a tracker follows, or what is really there."""
+"""Objects in an image: what a detector found, what a tracker follows, or the ground truth."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Objects:
     Attributes:
         boxes: float32 ``[K, 4]``: left, top, right, bottom, in pixels.
         labels: classes, int64 ``[K]``.
-        scores: float32 ``[K]``, falling; None for what is really there.
+        scores: float32 ``[K]``, falling; None in ground truth.
         ids: int64 ``[K]``: an object has the same number in every frame, :data:`UNTRACKED` where it has none; None
             outside videos.
 

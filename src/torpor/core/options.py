@@ -63,7 +63,7 @@ def typed(kind: type, options: Mapping[str, str], name: str) -> dict[str, Any]:
         name: what messages call it.
 
     Raises:
-        UsageError: on an option that ``kind`` does not have, or a text that is no value of its field.
+        UsageError: on an option that ``kind`` does not have, or a text that is not a value of its field.
 
     >>> from torpor.core.paper import Paper
     >>> typed(Paper, {"year": "2021"}, "paper")

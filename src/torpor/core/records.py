@@ -1,4 +1,4 @@
-"""Columns of the records of every audit; the target's family adds its own behind them."""
+"""Columns of the records of every audit; the target's family adds its own after them."""
 
 from __future__ import annotations
 

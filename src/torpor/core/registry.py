@@ -146,7 +146,7 @@ def load_path(name: str) -> object:
 
 
 def a(word: str) -> str:
-    """Return a word behind its article.
+    """Return a word with its indefinite article.
 
     >>> a("attack"), a("defense")
     ('an attack', 'a defense')

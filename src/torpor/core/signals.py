@@ -12,7 +12,7 @@ from torpor.core.errors import UsageError
 from torpor.core.work import Work
 
 SETTLED = 0.01
-"""By how much every decision must be won for the work to count as settled: 8-bit rounding shall not undo it."""
+"""By how much every decision must be won for the work to count as settled: 8-bit rounding must not undo it."""
 
 
 class Signals(Protocol):
@@ -42,9 +42,9 @@ class GateSignals:
 
     Attributes:
         logits: class scores at each exit, ``[B, K, C]``; the last exit is the end of the network. Differentiable. None
-            if gates are no exits, such as those that skip layers.
+            if gates are not exits, such as those that skip layers.
         margins: how far each gate is past its threshold, ``[B, G]``; a gate with a margin of 0 or more saves its unit.
-            An exit is a gate that saves all behind it, and the last exit has none: ``G = K - 1``. Differentiable where
+            An exit is a gate that saves all after it, and the last exit has none: ``G = K - 1``. Differentiable where
             the rule is.
         work: the work that :meth:`torpor.targets.Target.run` does on the same inputs, as these signals imply it.
         alarm: how far each sample is above the threshold of a detector, ``[B]``, differentiable; rejected above 0. None
@@ -86,7 +86,7 @@ class StepSignals:
 
     Attributes:
         logits: scores of the next token before any processing, ``[B, T, V]``. Differentiable.
-        ids: tokens that were generated, end token included, int64 ``[B, T]``; anything behind ``mask``.
+        ids: tokens that were generated, end token included, int64 ``[B, T]``; anything outside ``mask``.
         mask: the steps that each sample ran, bool ``[B, T]``.
         eos: ids of the tokens that end the sequence.
         work: the work that :meth:`torpor.targets.Target.run` does on the same inputs.
@@ -136,7 +136,7 @@ class CandidateSignals:
     rows: Tensor | None = None
 
     def settled(self) -> Tensor:
-        """Return False for every sample, bool ``[B]``: behind the caps, there is always a box to win."""
+        """Return False for every sample, bool ``[B]``: below the caps, there is always a box to win."""
         return torch.zeros(len(self.scores), dtype=torch.bool, device=self.scores.device)
 
 

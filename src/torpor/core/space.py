@@ -1,4 +1,4 @@
-"""Input spaces: which inputs somebody could really send, and how they are stored."""
+"""Input spaces: which inputs can really be sent, and how they are stored."""
 
 from __future__ import annotations
 

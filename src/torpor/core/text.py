@@ -1,4 +1,4 @@
-"""Texts as inputs: which ones a tokenizer can be sent, and how far two of them are apart."""
+"""Texts as inputs: which ones a tokenizer accepts, and how far apart two of them are."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class CocoImages(DataSet):
         return {split: self.folder / ("val.parquet" if split == "test" else "train.parquet") for split in SPLITS}
 
     def samples(self, split: str) -> Iterator[tuple[Tensor, Objects]]:
-        """Yield ``(image uint8 [C, H, W], what is in it)``.
+        """Yield ``(image uint8 [C, H, W], objects)``.
 
         Raises:
             DataError: if the file cannot be read.

@@ -38,7 +38,7 @@ class ObjectScenes(SpriteSet):
         super().__init__(photos, train, held_out)
 
     def sample(self, split: str, number: int) -> tuple[Tensor, Objects]:
-        """Return image ``number`` of ``split``, uint8 ``[3, 128, 192]``, and what is in it."""
+        """Return image ``number`` of ``split``, uint8 ``[3, 128, 192]``, and its objects."""
         painting = self.paint(split, number)
         return torch.from_numpy(painting.pixels), painting.objects()
 

@@ -20,7 +20,7 @@ from torpor.data.tables import DAMAGE, count_rows, require_once
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-HOLD_OUT = 20  # one training image in so many is validation data
+HOLD_OUT = 20  # one training image in 20 is validation data
 COLUMNS = ("img", "image")
 
 

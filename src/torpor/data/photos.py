@@ -17,7 +17,7 @@ PHOTOS = {
     "validation": ("retina", "camera", "moon"),
     "test": ("flower", "rocket", "gravel"),
 }
-"""Names of each split's photos: what is behind a test scene has never been behind a training scene."""
+"""Names of each split's photos: the background of a test scene is never that of a training scene."""
 ZOOM = (0.8, 2.5)
 """Photo pixels per pixel of a view, at least and at most."""
 BRIGHTNESS = (30, 75)

@@ -80,7 +80,7 @@ class Scene:
     texture: str
 
     def caption(self) -> str:
-        """Say it in words.
+        """Return the scene in words.
 
         >>> three = Thing(image=0, digit=3, color="red", size="large", side=20, left=2, top=3)
         >>> one = Thing(image=0, digit=1, color="blue", size="", side=14, left=40, top=5)
@@ -99,7 +99,7 @@ class Scenes(DataSet):
     """One to five handwritten digits in color on a noisy background, uint8 ``[3, 64, 64]``, and a caption.
 
     Each scene is a function of its split and number alone. A split's scenes show only that split's handwritten digits
-    (see :class:`torpor.data.digits.Digits`), so nobody's "three" is in both training and test scenes.
+    (see :class:`torpor.data.digits.Digits`), so no person's "three" is in both training and test scenes.
 
     Args:
         train: scenes in the training split; as many as wanted can be drawn.

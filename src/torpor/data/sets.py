@@ -25,7 +25,7 @@ class Shortened:
 
     Attributes:
         kept: what it reads.
-        lost: samples or tokens behind, which it does not.
+        lost: samples or tokens after those, which it does not.
     """
 
     kept: Any

@@ -42,7 +42,7 @@ class Recording:
 
 
 class SpokenDigits(DataSet):
-    """One to four digits that one person spoke, with silence between and behind them, and their names.
+    """One to four digits that one person spoke, with silence between and after them, and their names.
 
     The recordings are those of the Free Spoken Digit Dataset (Jackson et al., 2018), in ``train.parquet`` and
     ``test.parquet`` with columns ``audio`` (a struct with the ``bytes`` of a WAV file), ``label`` and ``speaker``. Each

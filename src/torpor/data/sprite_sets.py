@@ -49,7 +49,7 @@ class SpriteSet(DataSet):
 
     @abstractmethod
     def sample(self, split: str, number: int) -> tuple[Tensor, Any]:
-        """Return sample ``number`` of ``split`` as it is stored, and what is in it.
+        """Return sample ``number`` of ``split`` as it is stored, and its objects.
 
         Raises:
             DataError: if there is no such sample, or photos cannot be read.

@@ -82,7 +82,7 @@ def _images(data: ImageSet, split: str) -> tuple[list[int], NDArray[np.uint8]]:
 
 
 class Painting:
-    """An image in the making that knows what is where.
+    """An image under construction, and what is where in it.
 
     Args:
         background: uint8 ``[3, H, W]``, painted over.

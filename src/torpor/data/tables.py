@@ -16,7 +16,7 @@ DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError)
 
 
 def require_once(file: pq.ParquetFile, columns: Sequence[str], path: Path) -> None:
-    """Refuse a file in which a column is there twice: nobody knows which one is meant.
+    """Refuse a file with the same column twice: which one is meant is unknown.
 
     Raises:
         DataError: if so.

@@ -30,7 +30,7 @@ def read_viewed(file: BinaryIO, channels: int, where: str) -> Image.Image:
         where: it comes from, for messages.
 
     Raises:
-        DataError: if it is no whole image, or one whose range nobody knows.
+        DataError: if it is not a whole image, or its range is unknown.
 
     >>> content = io.BytesIO()
     >>> Image.new("RGBA", (2, 2), (0, 0, 0, 0)).save(content, "PNG")
@@ -64,7 +64,7 @@ def shown(image: Image.Image, channels: int) -> Image.Image:
         channels: 1 for gray, 3 for RGB.
 
     Raises:
-        DataError: if nobody knows which values are black and white.
+        DataError: if it is unknown which values are black and white.
 
     >>> shown(Image.fromarray(np.array([[0, 257, 65535]], np.uint16)), 1).tobytes()
     b'\x00\x01\xff'

@@ -27,7 +27,7 @@ def read_wav(content: bytes, rate: int, where: str) -> NDArray[np.float32]:
         where: it comes from, for messages.
 
     Raises:
-        DataError: if it is no such file, or holds no samples.
+        DataError: if it is not a WAV file, or holds no samples.
     """
     try:
         with wave.open(io.BytesIO(content)) as file:

@@ -24,11 +24,11 @@ LEARNED = 200
 
 @dataclass(frozen=True)
 class Defense(ABC):
-    """A defense before it stands in front of a target; hashable, printable.
+    """The configuration of a defense, not yet applied to a target; hashable, printable.
 
     Attributes:
         id: what the command line and records call this kind of defense.
-        paper: where it is from; None if it is no paper's.
+        paper: where it was published; None if it comes from no paper.
         caps: units that it bounds by construction, such as ``("decoder_step",)``.
         draws: whether it draws at random, so that attacks must hold for other draws than those that they saw.
         learns: whether it must be fitted before it can defend anything.
@@ -64,7 +64,7 @@ class Defense(ABC):
     @classmethod
     @abstractmethod
     def applies_to(cls, target: Target) -> bool:
-        """Tell whether it can stand in front of ``target``."""
+        """Tell whether it can wrap ``target``."""
 
     def prepared(
         self, target: Target, data: DataSet, attacks: Sequence[Attack], seed: int, learned: int = LEARNED
@@ -76,7 +76,7 @@ class Defense(ABC):
             data: whose test split stays unseen.
             attacks: fitted attacks whose results it may learn from.
             seed: of all randomness.
-            learned: clean train inputs to attack and learn from, as far as a defense wants so many.
+            learned: number of clean training inputs to attack and learn from, at most.
 
         Raises:
             DataError: if a split that it needs cannot be read.

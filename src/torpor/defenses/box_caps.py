@@ -71,7 +71,7 @@ class BoxCap(Cap):
 
 @dataclass(frozen=True)
 class TrackCap(BoxCap):
-    """A tracker is handed so many boxes of a frame at most, ``tracks:20``, and as many tracks live on behind it.
+    """A tracker is handed at most N boxes of a frame, ``tracks:N``, and keeps at most N tracks alive after it.
 
     Without a setting, 99.9 % of clean frames have no more candidates, kept boxes and tracks.
 

@@ -76,8 +76,8 @@ def fit_temperatures(logits: Tensor, labels: Tensor) -> Tensor:
 class Calibrated(Defense):
     """Divide each exit's logits by a temperature, fitted on validation data; the exit rule stays.
 
-    The network computes what it did: a division of a few logits counts as no FLOPs, like the softmax behind it. Attacks
-    meet the divided logits. Predictions stay; who leaves where does not, so clean cost and accuracy change.
+    The network computes what it did: a division of a few logits counts as no FLOPs, like the softmax after it. Attacks
+    meet the divided logits. Predictions stay; the exits that samples take do not, so clean cost and accuracy change.
 
     Attributes:
         temperatures: of each exit; None before they are fitted.
@@ -91,7 +91,7 @@ class Calibrated(Defense):
 
     @classmethod
     def applies_to(cls, target: Any) -> bool:  # noqa: ANN401 - perhaps with a rule
-        """See :meth:`Defense.applies_to`; a rule that counts agreeing exits knows no temperature."""
+        """See :meth:`Defense.applies_to`; a rule that counts agreeing exits has no temperature."""
         return target.offers("with_heads", "rule") and isinstance(target.rule, Confidence | Entropy)
 
     def check(self, target: Any) -> None:  # noqa: ANN401

@@ -1,4 +1,4 @@
-"""Defenses behind each other: inputs pass the first, then the next."""
+"""Defenses in series: inputs pass the first, then the next."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torpor.targets.base import Target
 
 @dataclass(frozen=True)
 class Chain(Defense):
-    """Several defenses behind each other, ``jpeg:75+svm``: the first one sees the input first.
+    """Several defenses in series, ``jpeg:75+svm``: the first one sees the input first.
 
     Guards come last. What learns learns from the target without transforms, as in the study, where the detector of raw
     images met smoothed ones.

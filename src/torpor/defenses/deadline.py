@@ -15,7 +15,7 @@ from torpor.targets.early_exit import LEAST
 
 @dataclass(frozen=True)
 class Deadline(Guard):
-    """Samples leave at the deadline at the latest, with the scores of that exit; what lies behind it never runs.
+    """Samples leave at the deadline at the latest, with the scores of that exit; what follows it never runs.
 
     Set by the number of exits, ``deadline:3``, or by a share of the FLOPs of the whole network, ``deadline:0.5``: the
     last exit that costs no more.
@@ -57,7 +57,7 @@ class Deadline(Guard):
         return target.offers("upto", "exit_costs")
 
     def bounded(self, target: Any) -> Target:  # noqa: ANN401 - any target that exits early
-        """See :meth:`Guard.bounded`; a deadline behind the last exit leaves all."""
+        """See :meth:`Guard.bounded`; a deadline after the last exit leaves all."""
         guarded: Target = target.upto(self._left(target))
         return guarded
 
@@ -69,7 +69,7 @@ class Deadline(Guard):
         within = int((target.exit_costs <= self.share).sum())
         if within < LEAST:
             raise UsageError(
-                f"expected a deadline of {target.name} behind its second exit, at {target.exit_costs[1]:.3g} of the "
+                f"expected a deadline of {target.name} after its second exit, at {target.exit_costs[1]:.3g} of the "
                 f"whole network's FLOPs, got {self.share:g}; give it more"
             )
         return within

@@ -104,7 +104,7 @@ class Detector(Defense):
         """Return this detector fitted to ``target``.
 
         Args:
-            target: what it shall stand in front of.
+            target: what it is to defend.
             clean: inputs to learn from.
             attacked: what attacks made of them, where it cost more; pairs must not be split from each other.
             calibration: other clean inputs: their scores give the threshold.
@@ -228,7 +228,7 @@ class Detector(Defense):
         """Return this detector with what :meth:`save` wrote.
 
         Raises:
-            DataError: if the file is no such file.
+            DataError: if the file does not hold a detector.
         """
         try:
             return self.with_state(load_file(path))

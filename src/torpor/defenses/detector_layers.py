@@ -1,4 +1,4 @@
-"""The layers of detectors: who is rejected, and the alarm that attackers know of."""
+"""The layers of detectors: which inputs are rejected, and the alarm that adaptive attackers see."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Trained:
 
 
 class Scorer(Protocol):
-    """What a layer asks of its detector; see :class:`torpor.defenses.detector.Detector`."""
+    """What a layer requires of its detector; see :class:`torpor.defenses.detector.Detector`."""
 
     @property
     def ready(self) -> Trained:

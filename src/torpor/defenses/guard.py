@@ -34,7 +34,7 @@ KINDS = {int: torch.int64, float: torch.float64}
 class Guard(Defense):
     """A defense by construction: the guarded target *is* the target, with smaller caps. Kinds write :meth:`bounded`.
 
-    What a guard does to an attack it does to a clean sample of the same cost too: an audit says who is degraded.
+    What a guard does to an attack it does to a clean sample of the same cost too: audits report which ones it degrades.
     """
 
     def defend(self, target: Target) -> Target:
@@ -85,7 +85,7 @@ class Guard(Defense):
         return self.fit(target, target.read(data.load("validation", limit).inputs))
 
     def fit(self, target: Any, inputs: Samples) -> Self:  # noqa: ANN401
-        """Return the guard fitted on clean ``inputs`` that nobody will be judged on."""
+        """Return the guard fitted on clean ``inputs``, none of which it will be judged on."""
         return self
 
 
@@ -104,7 +104,7 @@ class Cap(Guard):
 
     def __post_init__(self) -> None:
         if self.most is not None and self.most < 1:
-            raise UsageError(f"expected a cap of 1 or more behind {self.id}:, got {self.most}; such as {self.id}:100")
+            raise UsageError(f"expected a cap of 1 or more after {self.id}:, got {self.most}; such as {self.id}:100")
 
 
 def chunks(inputs: Samples) -> Iterator[Samples]:
@@ -116,7 +116,7 @@ def chunks(inputs: Samples) -> Iterator[Samples]:
 def benign_most(values: npt.ArrayLike) -> float:
     """Return the least of ``values`` that a share of :data:`SHARE` does not exceed.
 
-    Of fewer than 1000 values it is the largest: nobody whom the guard was fitted on is cut.
+    Of fewer than 1000 values it is the largest: no sample that the guard was fitted on is cut.
 
     >>> benign_most([1, 2, 3, 50]), benign_most(range(2001))
     (50.0, 1998.0)

@@ -102,7 +102,7 @@ def _drawn(generators: list[torch.Generator]) -> list[int]:
 class BlockJPEG(JPEG):
     """Save and read each block of 8 x 8 pixels on its own, as the artifact of the study does.
 
-    Chroma is coded at half the resolution here too, so that a block's chroma are 4 x 4 values. What sticks out behind
+    Chroma is coded at half the resolution here too, so that a block's chroma are 4 x 4 values. What sticks out beyond
     the last whole block is filled up with the pixels at the edge, and cut off again.
 
     >>> BlockJPEG().name

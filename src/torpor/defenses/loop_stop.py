@@ -19,7 +19,7 @@ LEAST = 3
 class LoopStop(StepBudget):
     """A step budget, and an output ends sooner if it repeats itself more often than clean outputs do.
 
-    Tokens cost nothing to compare, but only the budget is a bound: who repeats nothing is not stopped.
+    Tokens cost nothing to compare, but only the budget is a bound: an output that repeats nothing is not stopped.
 
     Attributes:
         most: decoder steps at most, as in ``loop-stop:40``; None to learn it.

@@ -23,7 +23,7 @@ class Pairs:
     Attributes:
         clean: all inputs; the first ``paired`` were attacked.
         attacked: by attack, the attacked inputs that cost more than their clean one; where an attack found none, there
-            is no pair, and nothing to detect.
+            is not a pair, and nothing to detect.
         slowdown: by attack, the mean over these of attacked cost by clean cost; None if there are none.
         cost: mean cost of the clean inputs, FLOPs.
     """

@@ -77,7 +77,7 @@ def count_characters(texts: Sequence[str]) -> Tensors:
     Raises:
         DataError: if there are none.
 
-    >>> count_characters(["abab"])["counts"][2, 3].tolist()  # start, unknown, a, b: behind "ab" came "a"
+    >>> count_characters(["abab"])["counts"][2, 3].tolist()  # start, unknown, a, b: after "ab" came "a"
     [0.0, 0.0, 1.0, 0.0]
     """
     known = sorted({ord(character) for text in texts for character in text})
@@ -105,7 +105,7 @@ class _by_characters:  # noqa: N801 - reads as a function
 
     def __init__(self, model: Tensors) -> None:
         self.codes, counts = model["characters"].cpu(), model["counts"].cpu().to(torch.float64)
-        self.orders = [counts, counts.sum(0), counts.sum((0, 1))]  # behind two characters, behind one, anywhere
+        self.orders = [counts, counts.sum(0), counts.sum((0, 1))]  # after two characters, after one, anywhere
         self.size = len(self.orders[-1])
 
     def __call__(self, text: str) -> Tensor:

@@ -47,9 +47,9 @@ def defense_ids() -> tuple[str, ...]:
 
 
 def load_defense(name: str) -> Defense:
-    """Build a defense by name: its kind, and its setting behind a colon, as in ``"jpeg:75"`` or ``"jpeg:quality=75"``.
+    """Build a defense by name: its kind, and its setting after a colon, as in ``"jpeg:75"`` or ``"jpeg:quality=75"``.
 
-    Several that are joined by ``+`` stand behind each other, the first in front.
+    Several that are joined by ``+`` are applied in series, the first one to the input first.
 
     Raises:
         UsageError: on an unknown kind or setting.

@@ -22,7 +22,7 @@ def whole(kind: str, value: str) -> int:
     75
     """
     if not (value.isascii() and value.isdigit() and len(value) < DIGITS):
-        raise UsageError(f"expected a whole number behind {kind}:, got {value!r}")
+        raise UsageError(f"expected a whole number after {kind}:, got {value!r}")
     return int(value)
 
 

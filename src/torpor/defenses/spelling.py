@@ -1,4 +1,4 @@
-"""Spelling repair: words that nobody knows become the commonest word one edit away."""
+"""Spelling repair: unknown words become the commonest word one edit away."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WORD = re.compile(r"(?<![\w'])[^\W\d_]+(?:'[^\W\d_]+)*(?![\w'])")
 SHORTEST = 4
 """Letters of the shortest word that is repaired: shorter ones have too many neighbors."""
 LONGEST = 24
-"""Letters of the longest one: longer ones have many neighbors, and who sends them has no spelling to repair."""
+"""Letters of the longest one: longer ones have many neighbors, and are rarely misspellings."""
 LETTERS = 5
 """Letters of a usual word, for FLOPs."""
 

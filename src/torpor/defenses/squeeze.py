@@ -35,7 +35,7 @@ STEPS = 8
 
 @dataclass(frozen=True)
 class Squeeze(Detector):
-    """Flag images by the larger of two distances: to the target's signals at 4 bits, and behind a median filter.
+    """Flag images by the larger of two distances: to the target's signals at 4 bits, and after a median filter.
 
     The distance is the L1 distance between class probabilities, the mean over all exits (early exit); between the
     probabilities of the next token, the mean over the first 8 steps (iteration); or between the scores of all boxes,
@@ -79,7 +79,7 @@ def fewer_bits(inputs: Tensor) -> Tensor:
 
 
 def median(inputs: Tensor) -> Tensor:
-    """Return images ``[B, C, H, W]`` behind a median filter of 3 x 3 pixels, edges mirrored.
+    """Return images ``[B, C, H, W]`` after a median filter of 3 x 3 pixels, edges mirrored.
 
     >>> spot = torch.zeros(1, 1, 5, 5)
     >>> spot[..., 2, 2] = 1
@@ -96,7 +96,7 @@ def _short(target: Any) -> Any:  # noqa: ANN401 - a target of the same kind
 
 
 def _says(target: Any, images: Tensor) -> Tensor:  # noqa: ANN401
-    """Return what is compared, ``[B, N, C]``, of decoders always :data:`STEPS` steps: no token behind the end.
+    """Return what is compared, ``[B, N, C]``, of decoders always :data:`STEPS` steps: no token after the end.
 
     Raises:
         UsageError: if the target's family does not say.

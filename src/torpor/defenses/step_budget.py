@@ -14,7 +14,7 @@ from torpor.targets.steps import STEP
 
 @dataclass(frozen=True)
 class StepBudget(Cap):
-    """Outputs end after so many decoder steps, ``steps:40``; they are flagged as capped.
+    """Outputs end after a number of decoder steps, ``steps:40``; they are flagged as capped.
 
     Without a setting the budget is what 99.9 % of clean outputs do not exceed.
 

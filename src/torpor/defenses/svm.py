@@ -57,7 +57,7 @@ def backbone_features(target: Any, inputs: Samples) -> Tensor:  # noqa: ANN401 -
         inputs: valid inputs; pooled to 8 values per side where the target does not offer features.
 
     Raises:
-        UsageError: if it does not, and inputs are no images, videos or sounds.
+        UsageError: if it does not, and inputs are not images, videos or sounds.
     """
     if target.offers("features"):
         found: Tensor = target.features(inputs)

@@ -144,7 +144,7 @@ class TransformLayer(Layer):
             return space.snap(_by_image(space, inputs, self._draws(inputs), self.transform.forward))
 
     def _draws(self, inputs: Samples) -> list[torch.Generator]:
-        """Return one generator for each input: who sends the same input again gets the same draw."""
+        """Return one generator for each input: the same input always gets the same draw."""
         if not self.transform.draws:
             return []
         images = inputs.detach().flatten(0, -4) if isinstance(inputs, Tensor) and inputs.ndim > 4 else inputs

@@ -11,7 +11,7 @@ GROUP = Path("/sys/fs/cgroup")
 
 
 def free_memory(device: str | torch.device) -> int | None:
-    """Return the bytes that could still be allocated on ``device``; None where nobody tells.
+    """Return the bytes that could still be allocated on ``device``; None where unknown.
 
     On a CPU, what the system calls available, or less where a container has a limit; on a CUDA device what is free,
     with what PyTorch has reserved and does not use.

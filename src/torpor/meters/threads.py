@@ -107,7 +107,7 @@ def _ratios(call: Callable[[], object], fewer: int, more: int, stopwatch: Stopwa
 
 @contextmanager
 def using(threads: Threads) -> Iterator[Threads]:
-    """Let torch use so many threads inside the block.
+    """Let torch use this number of threads inside the block.
 
     >>> with using(Threads(1, 2, "for the example")):
     ...     torch.get_num_threads()

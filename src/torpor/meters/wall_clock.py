@@ -29,7 +29,7 @@ class Latency:
     Attributes:
         s_p50: median over samples of each sample's median over repeats, seconds.
         ci95: 95 % bootstrap interval of ``s_p50`` over samples, seconds.
-        valid: whether the machine was free and the repeats agreed; says nothing of how few samples there were.
+        valid: whether the machine was free and the repeats agreed; says nothing about how few samples there were.
         reason: why not valid, in words.
         n: number of samples.
     """
@@ -50,7 +50,7 @@ class LatencyPair:
         attacked_s_p50: the same for the attacked samples.
         ci95: 95 % bootstrap interval of ``attacked_s_p50`` over samples, seconds.
         slowdown: median over samples of attacked over clean seconds of the same sample.
-        valid: whether the machine was free and the repeats agreed; says nothing of how few samples there were.
+        valid: whether the machine was free and the repeats agreed; says nothing about how few samples there were.
         reason: why not valid, in words.
         n: number of pairs.
         repeats: timed calls per side of a pair.

@@ -19,10 +19,10 @@ class Degradation:
         changed: how many of them get another output, or none.
         share: the same as a share of all.
         cost_ratio: mean cost, without the defense, of those whose output changed over that of all samples: above 1,
-            the dear ones are hit; None if no output changed.
-        utility_before: mean utility, without the defense, of those whose output changed; None if nobody knows it.
-        utility_after: the same behind the defense.
-        utility_loss: mean loss of utility over all clean samples; None if nobody knows it.
+            expensive samples are hit; None if no output changed.
+        utility_before: mean utility, without the defense, of those whose output changed; None if unknown.
+        utility_after: the same with the defense.
+        utility_loss: mean loss of utility over all clean samples; None if unknown.
         worst_loss: largest loss of one sample.
         hurt: how many lost utility; a change may also be none, or one for the better.
     """
@@ -41,13 +41,13 @@ class Degradation:
 def degradation(
     agreement: npt.ArrayLike, flops: npt.ArrayLike, utility: npt.ArrayLike, utility_guarded: npt.ArrayLike
 ) -> Degradation:
-    """Compare the outputs of clean samples without a defense with those behind it.
+    """Compare the outputs of clean samples without and with a defense.
 
     Args:
-        agreement: whether each output behind the defense says the same; a refused sample does not, ``[N]``.
+        agreement: whether each output of the defended target says the same, ``[N]``; False for a rejected sample.
         flops: cost of each sample without the defense.
-        utility: of each output without the defense, NaN where nobody knows it.
-        utility_guarded: behind it; 0 for a refused sample.
+        utility: of each output without the defense, NaN where unknown.
+        utility_guarded: of each output with the defense; 0 for a rejected sample.
 
     Raises:
         UsageError: if there are no samples, or lengths differ.

@@ -1,4 +1,4 @@
-"""Average precision of detections against what is really there, as COCO defines it (Lin et al., ECCV 2014)."""
+"""Average precision of detections against the ground truth, as COCO defines it (Lin et al., ECCV 2014)."""
 
 from __future__ import annotations
 

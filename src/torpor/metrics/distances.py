@@ -25,7 +25,7 @@ class Distances(NamedTuple):
 
 
 def distances(clean: Tensor, attacked: Tensor, *, per_frame: bool = False) -> Distances:
-    """Measure each attacked input against its clean twin.
+    """Measure each attacked input against its clean input.
 
     Args:
         clean: inputs ``[B, ...]``.

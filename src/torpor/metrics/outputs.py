@@ -1,4 +1,4 @@
-"""Outputs: how much a pipeline handed downstream, and how well it found what is there."""
+"""Outputs: how much a pipeline handed downstream, and how well it found the ground truth."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def output_summary(columns: Mapping[str, Sequence[Any]], units: Sequence[Unit]) 
 
 
 def _scores(found: Sequence[str], truth: Sequence[str | None]) -> dict[str, Any]:
-    """Return how well all samples together were understood; None, and a reason, where nobody can say."""
+    """Return how well all samples together were understood; None, and a reason, where that is unknown."""
     keys = ("map50", "map", "mota", "idf1")
     known = [each for each in truth if each is not None]
     if len(known) < len(truth):

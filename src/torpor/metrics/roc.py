@@ -1,4 +1,4 @@
-"""How well scores tell attacked inputs from clean ones: larger is more suspicious.
+"""How well scores tell attacked inputs from clean ones: the higher, the more likely attacked.
 
 An input is flagged where its score is *above* a threshold. Thresholds come from inputs of their own: one that is read
 off the inputs that it is judged on promises too much.
@@ -85,7 +85,7 @@ def threshold_at(clean: npt.ArrayLike, fpr: float) -> float:
         fpr: false-positive rate, between 0 and 1.
 
     Raises:
-        UsageError: if there are too few scores for so small a rate, or the rate is no such rate.
+        UsageError: if there are too few scores for so small a rate, or the rate is not between 0 and 1.
 
     >>> threshold_at(range(99), 0.01), threshold_at(range(99), 0.05)
     (98.0, 94.0)
@@ -100,7 +100,7 @@ def fewest(fpr: float) -> int:
     """Return how many clean scores it takes to promise a false-positive rate.
 
     Raises:
-        UsageError: if the rate is no such rate.
+        UsageError: if the rate is not between 0 and 1.
 
     >>> fewest(0.05), fewest(0.01)
     (19, 99)

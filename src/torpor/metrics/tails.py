@@ -60,7 +60,7 @@ def bootstrap_ci95(
 ) -> tuple[float, float]:
     """Return the 95 % percentile-bootstrap interval of a statistic, resampling the samples.
 
-    Equal values have an interval of no width, and so has a single one, which says nothing of what others would have
+    Equal values have an interval of no width, and so has a single one, which says nothing about what others would have
     been: :func:`interval95` is what reports show.
 
     Args:
@@ -92,7 +92,7 @@ def bootstrap_ci95(
 
 
 def interval95(values: npt.ArrayLike, statistic: Statistic = np.mean) -> tuple[float, float] | None:
-    """Return :func:`bootstrap_ci95`, or None where there is but one value: one sample says nothing of its neighbors.
+    """Return :func:`bootstrap_ci95`, or None where there is but one value: one sample says nothing about its neighbors.
 
     Args:
         values: one number per sample.

@@ -1,4 +1,4 @@
-"""How well objects are followed: MOTA and IDF1 against what is really there."""
+"""How well objects are followed: MOTA and IDF1 against the ground truth."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torpor.core.errors import UsageError
 from torpor.core.objects import UNTRACKED, Frames, Objects, box_iou
 
 OVERLAP = 0.5
-"""What is found and what is there can be the same if they overlap by this much."""
+"""A found object can match one of the ground truth if they overlap by this much."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class TrackingScores:
     """Counts over all frames, which add up over videos, and the scores that follow.
 
     Attributes:
-        objects: what is there, once per frame.
+        objects: those of the ground truth, once per frame.
         found: what is followed, once per frame.
         misses: objects that nothing followed matches.
         false_positives: what is followed and matches no object.
@@ -57,7 +57,7 @@ class TrackingScores:
 
 
 def tracking_scores(found: Sequence[Frames], true: Sequence[Frames]) -> TrackingScores:
-    """Score videos against what is really there.
+    """Score videos against the ground truth.
 
     Matches are those of CLEAR MOT (Bernardin and Stiefelhagen, EURASIP JIVP 2008): an object stays with the track that
     it last matched while they overlap by :data:`OVERLAP`; of the others as many match as can, by the largest overlap.

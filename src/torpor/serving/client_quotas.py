@@ -58,7 +58,7 @@ class ClientQuotas:
     """A token bucket for each client. Before a request its static bound is taken out; what it did not cost goes back.
 
     So in any span of ``t`` seconds no client spends more than ``burst_flops + flops_per_s * t``, whatever it sends and
-    however many of its requests run at once. A request that fails is charged its bound, since nobody knows what it did.
+    however many of its requests run at once. A request that fails is charged its bound, since what it did is unknown.
     The buckets belong to the process that made them; copies are the buckets themselves.
 
     Args:

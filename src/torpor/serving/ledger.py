@@ -25,7 +25,7 @@ def limit_of(name: str, value: object, *, whole: bool = False) -> float | None:
     """Return a limit that can be held; None for no limit.
 
     Raises:
-        UsageError: if it is no finite number above 0, or no whole one where it must be.
+        UsageError: if it is not a finite number above 0, or not a whole one where it must be.
 
     >>> limit_of("FLOPs", 256), limit_of("FLOPs", None)
     (256.0, None)

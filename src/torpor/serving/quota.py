@@ -35,10 +35,10 @@ class Quota:
 
     While a quota is open, every metered run of the process counts against it, in whichever thread or task; of
     several that are open, each counts. A block may be entered again, also while it is open: the quota is the same.
-    ``metered(target, quota)`` counts that target's runs always, and nobody else's: so each of many clients has one.
+    ``metered(target, quota)`` counts that target's runs always, and no others: so each of many clients has one.
 
-    Before a run its static bound is booked, and what it did not cost is given back behind it: runs at the same time
-    never exceed a quota together, and a run that fails or is cancelled has spent its bound, since nobody knows what
+    Before a run its static bound is booked, and what it did not cost is given back after it: runs at the same time
+    never exceed a quota together, and a run that fails or is cancelled has spent its bound, since it is unknown what
     it did. If the bound is more than what is left, the target runs with smaller caps, as far as it has some: outputs
     end sooner, samples leave at an earlier exit, fewer boxes are kept.
 

@@ -140,7 +140,7 @@ class Target(ABC):
         return all(getattr(self, name, None) is not None for name in names)
 
     def details(self) -> dict[str, Any]:
-        """Return what reports shall say of this kind of target, ready for JSON."""
+        """Return what reports say of this kind of target, ready for JSON."""
         return {}
 
     def fingerprint(self) -> str:

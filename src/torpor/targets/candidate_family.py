@@ -22,7 +22,7 @@ from torpor.targets.stage_clock import stage_clock
 
 
 class CandidateFamily(Family[Any]):
-    """Detectors, and the pipelines behind them."""
+    """Detectors, and the pipelines that they feed."""
 
     id: ClassVar[str] = "detector"
     behavior: ClassVar[Behavior] = Behavior.OUTPUT

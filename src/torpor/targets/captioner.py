@@ -1,4 +1,4 @@
-"""Targets that say what is in an image, word by word, until they say the end token."""
+"""Targets that describe an image word by word, until the end token."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Words(Protocol):
 
 
 class CaptionNetwork(Protocol):
-    """What torpor asks of a captioner's network, beside being a module; each row is on its own."""
+    """What torpor requires of a captioner's network, beside being a module; each row is on its own."""
 
     @property
     def vocabulary(self) -> Words:
@@ -78,7 +78,7 @@ class CaptionerTarget(StepTarget):
         data: makes the data to audit on from the user's ``--data-dir`` (a path or None); Parquet images if None.
 
     Raises:
-        UsageError: if ``network`` is no captioner, or its steps do not all cost the same.
+        UsageError: if ``network`` is not a captioner, or its steps do not all cost the same.
         MeterError: if an operator's FLOPs cannot be counted.
     """
 
@@ -136,7 +136,7 @@ class CaptionerTarget(StepTarget):
         another token, the sample is decided by a run of its own.
 
         Raises:
-            UsageError: if the scores are no numbers.
+            UsageError: if the scores are NaN.
         """
         said, gap = self._generate(self.space.check(inputs))
         if len(inputs) > 1:

@@ -35,7 +35,7 @@ OBJECT = "object"
 
 @dataclass(frozen=True, eq=False)
 class PerObject:
-    """A model that looks at every kept box: it is why a detector that finds too much is dear.
+    """A model that looks at every kept box: it makes a detector that finds too much expensive.
 
     Attributes:
         network: maps crops ``[K, C, side, side]`` to class scores ``[K, L]``; its classes replace the detector's.
@@ -81,7 +81,7 @@ class DetectorTarget(CandidateTarget):
         data: makes the data to audit on from the user's ``--data-dir`` (a path or None); :class:`CocoImages` if None.
 
     Raises:
-        UsageError: if ``network`` is no such detector.
+        UsageError: if ``network`` is not such a detector.
         MeterError: if an operator's FLOPs cannot be counted.
     """
 
@@ -150,7 +150,7 @@ class DetectorTarget(CandidateTarget):
         """Return the :class:`Objects` of each image, and its work.
 
         Raises:
-            UsageError: if boxes or scores are no numbers.
+            UsageError: if boxes or scores are NaN.
         """
         outputs, work = zip(*map(self.see, self.space.check(inputs).to(self.device)), strict=True)
         return Outcome(outputs, Work(torch.tensor(work)))
@@ -160,7 +160,7 @@ class DetectorTarget(CandidateTarget):
         """Return what is found in one valid image ``[C, H, W]`` on this target's device, and how often each unit ran.
 
         Raises:
-            UsageError: if boxes or scores are no numbers.
+            UsageError: if boxes or scores are NaN.
         """
         boxes, scores = self._propose(image[None])
         kept = suppress(boxes[0], scores[0], self.nms)
@@ -214,7 +214,7 @@ class DetectorTarget(CandidateTarget):
         return torch.tensor([bool(still_found(*pair).all()) for pair in zip(outputs, clean, strict=True)])
 
     def labels(self, outputs: Sequence[Objects], references: Sequence[Objects] | None) -> Sequence[Objects]:
-        """Return the clean outputs: attacks on detectors aim at what the detector sees, not at what is there."""
+        """Return the clean outputs: attacks on detectors aim at what the detector sees, not at the ground truth."""
         if references is not None and not all(isinstance(known, Objects) for known in references):
             raise DataError(f"expected Objects as references of {self.name}, got {type(references[0]).__name__}")
         return outputs

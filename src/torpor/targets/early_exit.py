@@ -161,7 +161,7 @@ class EarlyExitTarget(GateTarget):
 
     @torch.no_grad()
     def _refuse_nan(self, inputs: Tensor) -> NoReturn:
-        """Say which head returns no numbers."""
+        """Raise an error that names the head whose logits are NaN."""
         sound = self.signals(inputs).exit_logits.isfinite().all(-1).all(0)
         head = "the rule's margins" if sound.all() else f"head {int(sound.int().argmin())}"
         raise UsageError(f"expected numbers from {head} of {self.name}, got NaN logits; check its weights")

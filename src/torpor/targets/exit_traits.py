@@ -13,13 +13,13 @@ def of_exits(signals: GateSignals, exits: Tensor, depth: int) -> Tensor:
     """Return for each exit what its classifier said, and whether it ran, ``[B, F]``; differentiable.
 
     That is confidence, entropy, gap between the two likeliest classes, how far the prediction is from that of the exit
-    before (total variation), and spread, mean and log-sum-exp of the logits, held at their last values behind the exit
+    before (total variation), and spread, mean and log-sum-exp of the logits, held at their last values after the exit
     that was taken. A hard input is unsure in its own way: an attack that pushes all exits to the uniform distribution
     leaves another pattern over depth.
 
     Args:
         signals: of every exit.
-        exits: that were taken, int64 ``[B]``; what lies behind changes nothing.
+        exits: that were taken, int64 ``[B]``; what follows changes nothing.
         depth: exits of the whole network; where a cap leaves fewer signals, they are read as those of a run that left
             at the last of them.
     """

@@ -34,7 +34,7 @@ class Family(ABC, Generic[TargetT]):
         signals: the type that its targets' ``signals`` returns; None if they have none, as a black box.
         default_attacks: what ``torpor audit`` runs unless told otherwise.
         batch_size: samples per batch, and per shard on disk: few where attacking one takes long.
-        by_chance: whether random search of as many queries is a control, since attacks find much by luck already.
+        by_chance: whether random search of as many queries is a control, since random inputs already find much.
         success: what counts as a success of an attack.
     """
 
@@ -78,7 +78,7 @@ class Family(ABC, Generic[TargetT]):
         return {}
 
     def from_clock(self, latency_slowdown: float | None) -> Mapping[str, Any]:
-        """Return keys of a row that follow from how much longer attacked inputs took; None if nobody knows."""
+        """Return keys of a row that follow from how much longer attacked inputs took; None if unknown."""
         return {}
 
     def clock(self, target: TargetT, inputs: Samples) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""What torpor asks of a multi-exit network."""
+"""What torpor requires of a multi-exit network."""
 
 from __future__ import annotations
 

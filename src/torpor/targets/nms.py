@@ -140,7 +140,7 @@ def suppress(boxes: Tensor, scores: Tensor, settings: NMS) -> Kept:
         settings: thresholds and caps.
 
     Raises:
-        UsageError: if scores or boxes are no numbers.
+        UsageError: if scores or boxes are NaN.
 
     >>> boxes = torch.tensor([[0.0, 0, 4, 4], [0, 0, 4, 3], [8, 8, 9, 9]])
     >>> kept = suppress(boxes, torch.tensor([[0.9], [0.8], [0.7]]), NMS())
@@ -157,7 +157,7 @@ def suppress_all(boxes: Tensor, scores: Tensor, settings: NMS) -> Survivors:
     """Do what :func:`suppress` does for many images at once, each on its own: boxes ``[B, N, 4]``.
 
     Raises:
-        UsageError: if scores or boxes are no numbers.
+        UsageError: if scores or boxes are NaN.
     """
     total = scores.sum(dtype=torch.float64) + boxes.sum(dtype=torch.float64)  # of floats, which cannot overflow doubles
     if not math.isfinite(total.item()):

@@ -37,7 +37,7 @@ def compare(boxes: Floats, labels: Ints, iou: float) -> tuple[Ints, Bools]:
             hits = overlap_more(sides.take(best, 1), sides.take(rest, 1), iou)
             gone = hits.any(0)
             compared[rest] += len(best)
-            compared[rest[gone]] -= len(best) - 1 - hits[:, gone].argmax(0)  # those behind the first that overlaps
+            compared[rest[gone]] -= len(best) - 1 - hits[:, gone].argmax(0)  # those after the first that overlaps
             waiting = np.concatenate([rest[~gone], waiting[same:]])
     back = order.argsort()
     return compared[back], keep[back]

@@ -36,7 +36,7 @@ def load_target(name: str, *, device: str | torch.device = "cpu", rule: str | No
         name: a registered name (entry-point group ``torpor.targets``); ``hf:`` and the folder or hub name of a model
             that transformers saved; ``torchvision:`` or ``ultralytics:`` and the name of a detector; or
             ``pkg.module:factory``, a callable without arguments, whose module is also looked for in the current folder.
-        device: where it shall run.
+        device: where it runs.
         rule: exit rule other than its own, such as ``"entropy:0.3"`` or ``"drop:0.15"``.
 
     Raises:

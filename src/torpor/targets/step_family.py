@@ -119,7 +119,7 @@ class StepFamily(Family[Any]):
         return tuple(Generation((), "", capped=False) for _ in range(count))
 
     def answers(self, target: Any, signals: StepSignals) -> Tensor:  # noqa: ANN401
-        """Return the probabilities of the next token at each step that ran; 0 behind the end."""
+        """Return the probabilities of the next token at each step that ran; 0 after the end."""
         return signals.logits.softmax(-1) * signals.mask.unsqueeze(-1)
 
     def traits(self, target: Any, signals: StepSignals) -> Tensor:  # noqa: ANN401

@@ -31,7 +31,7 @@ class StepTarget(Target):
         cap: tokens that it generates at most.
         eos: ids of the tokens that end the output.
         stop: what else ends an output, if anything.
-        stoppable: whether the decoding asks ``stop`` behind every step.
+        stoppable: whether the decoding asks ``stop`` after every step.
     """
 
     family = StepFamily()
@@ -118,7 +118,7 @@ class TextTarget(StepTarget):
         """Return the scores of the next token ``[B, P, V]`` at each position of embedded texts ``[B, P, D]``.
 
         Differentiable; for targets that are ``decoder_only``. What the target puts in front of every text, such as a
-        start token, goes in front here too, and what it puts behind, such as the end of a chat turn, goes behind: the
+        start token, goes in front here too, and what it appends, such as the end of a chat turn, is appended: the
         last scores are those of the first token that would be generated.
 
         Raises:
@@ -129,7 +129,7 @@ class TextTarget(StepTarget):
     def soft_continuation(self, embeddings: Tensor, continuation: Tensor) -> Tensor:
         """Return the scores ``[B, P + T, V]`` at each position of embedded texts and of embedded answers.
 
-        Like :meth:`soft_logits`, with an answer behind whatever the target puts behind every text; this method is right
+        Like :meth:`soft_logits`, with an answer after whatever the target appends to every text; this method is right
         for targets that put nothing there.
 
         Args:
@@ -145,10 +145,10 @@ class TextTarget(StepTarget):
 def generated_length(ids: Sequence[int], eos: Sequence[int], cap: int) -> tuple[int, bool]:
     """Return how many decoder steps made ``ids``, and whether the cap ended them.
 
-    The one definition of length: tokens behind the prompt or start token, the end token counted, padding behind it not.
+    The one definition of length: tokens after the prompt or start token, the end token counted, padding after it not.
 
     Args:
-        ids: what was generated, prompt and start token left out, padding allowed behind the end token.
+        ids: what was generated, prompt and start token left out, padding allowed after the end token.
         eos: ids that end an output.
         cap: tokens at most.
 

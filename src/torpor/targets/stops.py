@@ -18,7 +18,7 @@ SURE = 1 - 1e-6
 
 
 class Stop(ABC):
-    """Decides behind each step whether the output ends there, with the tokens so far.
+    """Decides after each step whether the output ends there, with the tokens so far.
 
     It sees what decoding computes anyway, and compares: it costs no FLOPs that torpor counts.
     """
@@ -51,7 +51,7 @@ class Repetition(Stop):
             raise UsageError(f"expected 2 rounds of a cycle or more, got {self.repeats}")
 
     def margin(self, ids: Tensor, ends: Tensor) -> Tensor:
-        """See :meth:`Stop.margin`; infinite, since tokens are no matter of rounding."""
+        """See :meth:`Stop.margin`; infinite, since tokens do not depend on rounding."""
         circles = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
         for period in range(1, min(PERIODS, ids.shape[1] // self.repeats) + 1):
             last = ids[:, -self.repeats * period :]
@@ -117,7 +117,7 @@ class Watch:
     """What a stop has seen of the rows that are still decoded.
 
     Args:
-        stop: who decides; nobody if None.
+        stop: what decides; nothing if None.
         eos: ids of the tokens that end an output.
     """
 
@@ -127,7 +127,7 @@ class Watch:
         self._ends: list[Tensor] = []
 
     def __call__(self, tokens: Tensor, logits: Tensor) -> Tensor:
-        """Return the margin ``[N]`` of each row behind a step that said ``tokens`` ``[N]`` by ``logits`` ``[N, V]``."""
+        """Return the margin ``[N]`` of each row after a step that said ``tokens`` ``[N]`` by ``logits`` ``[N, V]``."""
         if self.stop is None:
             return torch.full(tokens.shape, -torch.inf, device=tokens.device)
         self._ids.append(tokens)

@@ -56,7 +56,7 @@ class LampTarget(DetectorTarget):
 
 
 def lit(count: int, height: int = 16, width: int = 24) -> tuple[Tensor, Objects]:
-    """Return an image ``[1, 1, H, W]`` with ``count`` bright cells, the first ones, and what is there.
+    """Return an image ``[1, 1, H, W]`` with ``count`` bright cells, the first ones, and its ground truth.
 
     >>> lit(3)[1].boxes[-1].tolist()
     [8.0, 0.0, 12.0, 4.0]

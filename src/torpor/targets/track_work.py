@@ -59,7 +59,7 @@ class Tracking:
         confirm: detections that a track needs in a row, the first included, to be numbered and to survive any frame
             without a match.
         overlap: intersection over union that a match needs.
-        max_tracks: tracks that live on behind a frame at most: those that were matched last, confirmed ones before
+        max_tracks: tracks that live on after a frame, at most: those that were matched last, confirmed ones before
             others, then the oldest. None for no limit.
     """
 

@@ -109,7 +109,7 @@ class TrackerTarget(CandidateTarget):
         """Return the :class:`Objects` of each frame of each video ``[B, T, C, H, W]``, and each video's work.
 
         Raises:
-            UsageError: if boxes or scores are no numbers.
+            UsageError: if boxes or scores are NaN.
         """
         outputs, work = zip(*map(self._watch, self.space.check(inputs).to(self.device)), strict=True)
         return Outcome(outputs, Work(torch.tensor(work)))
@@ -178,7 +178,7 @@ class TrackerTarget(CandidateTarget):
         return torch.tensor(kept)
 
     def labels(self, outputs: Sequence[Frames], references: Sequence[object] | None) -> Sequence[Frames]:
-        """Return the clean outputs: attacks on trackers aim at what the detector sees, not at what is there."""
+        """Return the clean outputs: attacks on trackers aim at what the detector sees, not at the ground truth."""
         for known in references or ():
             if not isinstance(known, tuple) or not all(isinstance(frame, Objects) for frame in known):
                 raise DataError(f"expected a tuple of Objects for each video, got {type(known).__name__}")

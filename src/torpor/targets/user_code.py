@@ -1,4 +1,4 @@
-"""The user's own code behind a target: its module and all that it imports, and what these do not tell."""
+"""The user's own code of a target: its module and all that it imports, and what these do not tell."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def code_digests(roots: Iterable[str]) -> tuple[dict[str, str], list[str]]:
             installed |= {name.split(".")[0]} if set(_LIBRARIES) & set(path.parts) else set()
             continue
         if len(found) >= MOST:
-            unknown.append(f"code behind the first {MOST} modules")
+            unknown.append(f"code beyond the first {MOST} modules")
             break
         try:
             content = path.read_bytes()
@@ -69,14 +69,14 @@ def code_digests(roots: Iterable[str]) -> tuple[dict[str, str], list[str]]:
 
 
 def is_users(path: Path) -> bool:
-    """Say whether a file is the user's own: not of Python, of torpor or of an installed package."""
+    """Tell whether a file is the user's own: not of Python, of torpor or of an installed package."""
     if any(part in _LIBRARIES for part in path.parts):
         return False
     return not any(path.is_relative_to(folder) for folder in _others())
 
 
 def from_user(kind: type) -> bool:
-    """Say whether a class is of the user's own code.
+    """Tell whether a class is of the user's own code.
 
     >>> from_user(dict)
     False
@@ -92,7 +92,7 @@ def _module_from_user(name: str) -> bool:
 
 @cache
 def _version(package: str) -> str:
-    """Return the version of what installs a package; empty where nobody knows."""
+    """Return the version of what installs a package; empty where unknown."""
     with suppress(PackageNotFoundError):
         return f"{package} {version(package)}"  # most are called as what they install
     return ", ".join(f"{name} {version(name)}" for name in sorted(set(_distributions().get(package, ()))))

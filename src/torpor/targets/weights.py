@@ -18,7 +18,7 @@ from torpor.targets.user_code import from_user
 _DEPTH = 4
 _ADDRESS = re.compile("0x[0-9a-fA-F]{6,}")
 _NN = ("training",)
-"""Attributes of every network that say nothing of what it computes here."""
+"""Attributes of every network that say nothing about what it computes here."""
 
 
 def digest(settings: str, modules: Iterable[nn.Module]) -> str:

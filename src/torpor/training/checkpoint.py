@@ -1,4 +1,4 @@
-"""Where a training stands: one file, replaced after every epoch, from which an interrupted training goes on."""
+"""The state of a training: one file, replaced after every epoch, from which an interrupted training resumes."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ def craft(
 
 
 def uniform_exits(hardening: Hardening) -> BatchAttack[ShallowDeepNetwork]:
-    """Return DeepSloth's attack on the first rows of a batch: no internal classifier shall be sure."""
+    """Return DeepSloth's attack on the first rows of a batch: no internal classifier is to be sure."""
 
     def attack(model: ShallowDeepNetwork, images: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
         count = round(hardening.attacked * len(images))

@@ -17,7 +17,7 @@ from torpor.targets.detection import PerObject
 from torpor.training.card import write_card
 from torpor.training.checkpoint import Checkpoint
 from torpor.training.crafting import BatchAttack, unattacked
-from torpor.training.detection_loss import Truth, detection_loss
+from torpor.training.detection_loss import GroundTruth, detection_loss
 from torpor.training.detectors import judge
 from torpor.training.image_recipe import ImageRecipe, with_noise
 from torpor.training.loop import Model, Progress, begin, decayed, run_epochs, silent
@@ -88,7 +88,7 @@ def box_loss(model: Detector, images: Tensor, objects: Sequence[Objects], rng: t
     """Return the loss of a detector; see :func:`torpor.training.detection_loss.detection_loss`."""
     proposed = model.propose(images)
     with torch.autocast(images.device.type, enabled=False):
-        return detection_loss(*proposed, Truth.of(objects).to(images.device))
+        return detection_loss(*proposed, GroundTruth.of(objects).to(images.device))
 
 
 def crop_loss(model: nn.Module, images: Tensor, objects: Sequence[Objects], rng: torch.Generator) -> Tensor:

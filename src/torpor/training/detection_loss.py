@@ -30,13 +30,13 @@ NEVER = 1e9
 
 
 @dataclass(frozen=True, eq=False)
-class Truth:
-    """Objects of a batch, padded.
+class GroundTruth:
+    """The ground truth of a batch: its objects, padded.
 
     Attributes:
         boxes: ``[B, G, 4]``.
         labels: int64 ``[B, G]``.
-        there: which are no padding, bool ``[B, G]``.
+        there: which are not padding, bool ``[B, G]``.
     """
 
     boxes: Tensor
@@ -44,11 +44,11 @@ class Truth:
     there: Tensor
 
     @staticmethod
-    def of(objects: Sequence[Objects]) -> Truth:
-        """Pad what is in each image to the fullest one.
+    def of(objects: Sequence[Objects]) -> GroundTruth:
+        """Pad the objects of each image to the most that one has.
 
         >>> one = Objects(torch.ones(1, 4), torch.tensor([3]))
-        >>> Truth.of([one, Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))]).there.tolist()
+        >>> GroundTruth.of([one, Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))]).there.tolist()
         [[True], [False]]
         """
         most = max(1, *(len(known) for known in objects))
@@ -58,11 +58,11 @@ class Truth:
         for row, known in enumerate(objects):
             here = np.s_[row, : len(known)]
             boxes[here], labels[here], there[here] = known.boxes, known.labels, True
-        return Truth(boxes, labels, there)
+        return GroundTruth(boxes, labels, there)
 
-    def to(self, device: torch.device) -> Truth:
+    def to(self, device: torch.device) -> GroundTruth:
         """Return the same on ``device``."""
-        return Truth(self.boxes.to(device), self.labels.to(device), self.there.to(device))
+        return GroundTruth(self.boxes.to(device), self.labels.to(device), self.there.to(device))
 
 
 def paired_iou(one: Tensor, other: Tensor) -> Tensor:
@@ -78,7 +78,9 @@ def paired_iou(one: Tensor, other: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def assign(boxes: Tensor, objectness: Tensor, classes: Tensor, cells: Tensor, truth: Truth) -> tuple[Tensor, Tensor]:
+def assign(
+    boxes: Tensor, objectness: Tensor, classes: Tensor, cells: Tensor, truth: GroundTruth
+) -> tuple[Tensor, Tensor]:
     """Return for each cell whether it is to find an object, bool ``[B, N]``, and which, int64 ``[B, N]``.
 
     An object goes to the cells that find it best already, among those near it; a cell that several objects want
@@ -89,7 +91,7 @@ def assign(boxes: Tensor, objectness: Tensor, classes: Tensor, cells: Tensor, tr
         objectness: logits ``[B, N]``.
         classes: logits ``[B, N, L]``.
         cells: x, y and stride of each, ``[N, 3]``.
-        truth: what is there.
+        truth: the ground truth.
     """
     iou = paired_iou(truth.boxes[:, :, None], boxes[:, None])  # [B, G, N]
     cost = _class_cost(objectness, classes, truth.labels) - IOU_COST * (iou + 1e-8).log()
@@ -115,7 +117,7 @@ def _class_cost(objectness: Tensor, classes: Tensor, labels: Tensor) -> Tensor:
     return (wrong.sum(2, keepdim=True) + (right - wrong).gather(2, index)).transpose(1, 2)
 
 
-def detection_loss(boxes: Tensor, objectness: Tensor, classes: Tensor, cells: Tensor, truth: Truth) -> Tensor:
+def detection_loss(boxes: Tensor, objectness: Tensor, classes: Tensor, cells: Tensor, truth: GroundTruth) -> Tensor:
     """Return the loss per assigned cell: of boxes, of objectness, and of classes, which are to tell the IoU too.
 
     Args:
@@ -123,7 +125,7 @@ def detection_loss(boxes: Tensor, objectness: Tensor, classes: Tensor, cells: Te
         objectness: logits ``[B, N]``.
         classes: logits ``[B, N, L]``.
         cells: x, y and stride of each, ``[N, 3]``.
-        truth: what is there.
+        truth: the ground truth.
     """
     found, which = assign(boxes, objectness, classes, cells, truth)
     row = torch.arange(len(boxes), device=boxes.device).unsqueeze(1).expand_as(which)[found]

@@ -1,4 +1,4 @@
-"""How well trained detectors and trackers find what is there, and the work that it takes, as deployed."""
+"""How well trained detectors and trackers find the ground truth, and the work that it takes, as deployed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torpor.targets.tracking import STEP, TrackerTarget
 
 
 def judge(target: DetectorTarget, data: DataSet, split: str) -> dict[str, Any]:
-    """Return average precision against what is there, and the work per image, for a model card."""
+    """Return average precision against the ground truth, and the work per image, for a model card."""
     found: list[Objects] = []
     true: list[Objects] = []
     work = []
@@ -38,7 +38,7 @@ def judge(target: DetectorTarget, data: DataSet, split: str) -> dict[str, Any]:
 
 
 def judge_tracker(target: TrackerTarget, data: DataSet, split: str) -> dict[str, Any]:
-    """Return tracking accuracy against what is there, and the work per frame, for a model card."""
+    """Return tracking accuracy against the ground truth, and the work per frame, for a model card."""
     total = TrackingScores(*[0] * len(fields(TrackingScores)))
     found: list[Objects] = []
     true: list[Objects] = []

@@ -52,7 +52,7 @@ def answer_logits(
     given = _padded([[bos, *answer] for answer in answers], pad).to(model.device)
     given = slips(given, model.config.vocab_size)
     labels = _padded([[*answer, eos] for answer in answers], IGNORED).to(model.device)
-    arguments = {**read, given_as: given}  # padded behind: no token looks ahead
+    arguments = {**read, given_as: given}  # padded after the end: no token looks ahead
     hidden = model.base_model(**arguments, use_cache=False).last_hidden_state
     real = labels != IGNORED
     logits: Tensor = model.get_output_embeddings()(hidden[real]).float()  # type: ignore[no-untyped-call]

@@ -83,7 +83,7 @@ class CaptionHardener(CaptionTrainer):
 
 @dataclass(frozen=True)
 class DetectorHardener(DetectorTrainer):
-    """Hardens a detector against Overload: it sees what is there in attacked images too, and no more.
+    """Hardens a detector against Overload: it finds the ground truth in attacked images too, and no more.
 
     Attributes:
         base: whose weights training starts from.

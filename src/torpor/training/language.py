@@ -64,7 +64,7 @@ def train_language(
 ) -> Path:
     """Train ``entry`` on ``data``; write it to ``folder / NAME`` in Hugging Face's layout; return the path of its card.
 
-    Tokens are learned from the training split; the test split is only reported. An interrupted training goes on from
+    Tokens are learned from the training split; the test split is only reported. An interrupted training resumes from
     its checkpoint in ``folder``, which is replaced after every epoch, and ends with the same weights.
 
     Raises:

@@ -49,7 +49,7 @@ def train_speech(
 ) -> Path:
     """Train ``entry`` on ``data``; write it to ``folder / NAME`` in Hugging Face's layout; return the path of its card.
 
-    Each epoch joins other utterances out of the training recordings. An interrupted training goes on from its
+    Each epoch joins other utterances out of the training recordings. An interrupted training resumes from its
     checkpoint in ``folder``, which is replaced after every epoch, and ends with the same weights.
 
     Raises:

@@ -132,8 +132,8 @@ def save_pretrained(
 ) -> Path:
     """Write model and decoding configuration in Hugging Face's layout, weights in half precision, and a card beside.
 
-    The scores on the test split are those of what was written. The configuration asks for single precision, so that
-    whoever loads the folder computes in it.
+    The scores on the test split are those of what was written. The configuration asks for single precision, which
+    is what users of the folder then compute in.
 
     Args:
         name: of the folder and of the card.

@@ -1,4 +1,4 @@
-"""What the trainer of every target of the zoo can do: train it, or go on where an interrupted training stopped."""
+"""What the trainer of every target of the zoo can do: train it, or resume an interrupted training."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Trainer(ABC):
         seed: int = 0,
         progress: Progress = silent,
     ) -> Path:
-        """Train, or go on where an interrupted run stopped; write weights and card to ``folder``.
+        """Train, or resume an interrupted run; write weights and card to ``folder``.
 
         Training starts from scratch, that of a hardened network from the weights of its base.
 

@@ -113,7 +113,7 @@ def speech_digits() -> Target:
 
 
 def speech_digits_features() -> Target:
-    """Load the recognizer of spoken digits behind its feature extractor."""
+    """Load the recognizer of spoken digits without its feature extractor."""
     from torpor.targets.generation.dense import DenseGenerationTarget
     from torpor.targets.generation.features import reading_features
 

@@ -12,7 +12,7 @@ from torpor.core.budget import Budget
 from torpor.core.text import Codec, TextSpace
 
 BROKEN = "\ufffd"
-"""What tokenizers decode bytes to that are no character."""
+"""What tokenizers decode bytes to that are not a character."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Sendable:
 def insertable(codec: Codec, size: int | None = None) -> Tensor:
     """Return which ids may be put into a text, bool ``[V]``.
 
-    Left out are special tokens, what is spelled like one, control characters, and bytes that are no character alone.
+    Left out are special tokens, what is spelled like one, control characters, and bytes that are not whole characters.
 
     Args:
         codec: the target's tokenizer.

@@ -58,7 +58,7 @@ class Tally:
         self.backwards[row] += 1
 
     def candidates(self, *, white: bool) -> Candidates:
-        """Return what :meth:`torpor.attacks.base.Attack.search` shall return; ``white`` if it took gradients."""
+        """Return what :meth:`torpor.attacks.base.Attack.search` must return; ``white`` if it took gradients."""
         return Candidates(
             tuple(self.held.inputs),
             forwards=torch.tensor(self.forwards),

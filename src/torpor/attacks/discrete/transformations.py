@@ -12,7 +12,7 @@ PRINTABLE = string.digits + string.ascii_letters + string.punctuation
 """The 94 characters that attacks insert."""
 
 Span = tuple[int, int]
-"""First character of a part of a text, and the one behind its last."""
+"""First character of a part of a text, and the one after its last."""
 
 
 def insertions(text: str, span: Span) -> Iterator[str]:
@@ -81,7 +81,7 @@ def core(text: str, span: Span) -> Span:
 
 
 def without_word(text: str, span: Span) -> str:
-    """Delete a word, and the white space behind it, or before it at the end.
+    """Delete a word, and the white space after it, or before it at the end.
 
     >>> without_word("a cat sat", (2, 5)), without_word("a cat", (2, 5))
     ('a sat', 'a')

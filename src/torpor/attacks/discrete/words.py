@@ -17,7 +17,7 @@ Proposer = Callable[[str, Span], list[str]]
 
 
 def vocabulary_words(codec: Codec) -> tuple[str, ...]:
-    """Return the words that are single tokens behind a space; some may be only beginnings of words.
+    """Return the words that are single tokens after a space; some may be only beginnings of words.
 
     >>> from torpor.targets.toy_text import ToyCodec
     >>> vocabulary_words(ToyCodec())[:3]

@@ -20,7 +20,7 @@ def load_torchvision(given: str) -> DetectorTarget:
 
     Args:
         given: its name, as in ``torchvision.models.get_model``; and ``@FILE.safetensors``, its state dict, unless its
-            weights shall be random, the same each time.
+            weights are to be random, the same each time.
 
     Raises:
         UsageError: if there is no such detector, or its weights cannot be read.
@@ -41,7 +41,7 @@ def load_ultralytics(given: str) -> DetectorTarget:
 
     Args:
         given: the name of its configuration, such as ``yolov8n.yaml``; and ``@FILE.safetensors``, its state dict,
-            unless its weights shall be random, the same each time.
+            unless its weights are to be random, the same each time.
 
     Raises:
         UsageError: if there is no such model, or its weights cannot be read.

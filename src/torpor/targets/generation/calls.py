@@ -149,7 +149,7 @@ class _Counter:
         self._global = register_module_forward_pre_hook(self.outside)
 
     def unwatch(self) -> None:
-        """Notice nobody any more."""
+        """Stop watching."""
         if self._global is not None:
             self._global.remove()
 

@@ -1,4 +1,4 @@
-"""A transformers tokenizer behind torpor's :class:`~torpor.core.text.Codec`."""
+"""A transformers tokenizer as torpor's :class:`~torpor.core.text.Codec`."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def check_names(raw: Mapping[str, Any], config: Any) -> None:  # noqa: ANN401 - 
 
 
 def refuse_misspelled(given: Iterable[str], known: Iterable[str], lacking: Iterable[str], file: str) -> None:
-    """Refuse a name that nobody knows and that is one slip away from one that is not given.
+    """Refuse an unknown name that is one typing error away from one that is not given.
 
     Args:
         given: names in a file.

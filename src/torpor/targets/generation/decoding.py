@@ -32,12 +32,12 @@ from torpor.targets.stops import Stop
 TIES = {torch.float64: 1e-9, torch.float32: 2e-5}
 """Scores this close, as a share of the largest, may swap places in batched arithmetic.
 
-In other types so many are that each row is computed in the shapes of a batch of one; see :class:`RowWise`.
+In other types so many are that close that each row is computed in the shapes of a batch of one; see :class:`RowWise`.
 """
 ROUNDING = 10
 """How many times a model's measured rounding its tie is at least."""
 PADDED = 1e-3
-"""Logits further apart than this, as a share of the largest, are no rounding: such a model minds padding."""
+"""Logits further apart than this, as a share of the largest, are not rounding: such a model minds padding."""
 
 
 class Decoder:
@@ -56,7 +56,7 @@ class Decoder:
         rowwise: whether batches are computed row by row, as half precision needs.
         longest: tokens of a batch, padding and output included, up to which this holds.
         forward_calls: what every run is checked by; it learns from :meth:`force` until it is settled.
-        stop: what else ends an output, if anything; beam search asks nobody.
+        stop: what else ends an output, if anything; beam search asks nothing.
     """
 
     stop: Stop | None = None
@@ -241,7 +241,7 @@ class Decoder:
             **model_kwargs: object,
         ) -> Tensor:
             held.extend((input_ids, logits_processor, generation_config))
-            return torch.cat([input_ids, input_ids[:, -1:]], 1)[:1]  # some callers look at what is behind the start
+            return torch.cat([input_ids, input_ids[:, -1:]], 1)[:1]  # some callers look at what is after the start
 
         self._generate(fed, config, hold)
         return held[0], held[1], held[2]

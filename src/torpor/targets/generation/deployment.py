@@ -48,7 +48,7 @@ def deployed_config(model: Any) -> Any:  # noqa: ANN401 - transformers' own clas
         raise UsageError(f"expected a model that generates, got {type(model).__name__}; load it with its language head")
     config = copy.deepcopy(model.generation_config)
     if config.max_new_tokens is None and config.max_length is None:
-        config.max_new_tokens = 20  # what transformers does where nobody says
+        config.max_new_tokens = 20  # the default of transformers
     if config.max_new_tokens is not None:
         config.max_length = None  # as new tokens take precedence there
     check_methods(model)

@@ -1,4 +1,4 @@
-"""Speech recognizers behind their feature extractor: an attacker hands in the spectrogram, which nobody can play."""
+"""Speech recognizers without their feature extractor: an attacker hands in the spectrogram, which cannot be played."""
 
 from __future__ import annotations
 

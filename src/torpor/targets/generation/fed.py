@@ -30,7 +30,7 @@ class Fed:
 
     @property
     def whole(self) -> int:
-        """Tokens of each row of what the model reads, padding included; 0 where inputs are no texts."""
+        """Tokens of each row of what the model reads, padding included; 0 where inputs are not texts."""
         ids = self.arguments.get("input_ids")
         return 0 if ids is None else int(ids.shape[1])
 

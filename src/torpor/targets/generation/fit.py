@@ -68,7 +68,7 @@ def as_large_as(stored: Mapping[str, Stored]) -> Iterator[None]:
 def check_fit(model: Any, info: Mapping[str, Any], stored: Mapping[str, Stored] | None, place: str) -> None:  # noqa: ANN401
     """Refuse a model some of whose weights are not those of its files.
 
-    What transformers says of its loading is checked, and on top of that that a model of so many numbers can be made of
+    What transformers says of its loading is checked, and also that a model of this many numbers can be made of
     what is stored.
 
     Args:

@@ -21,7 +21,7 @@ def step_mask(decoded: Sequence[Decoded], device: torch.device) -> Tensor:
 
 
 def padded_ids(decoded: Sequence[Decoded], device: torch.device) -> Tensor:
-    """Return what was generated, int64 ``[B, T]``, zeros behind each end."""
+    """Return what was generated, int64 ``[B, T]``, zeros after each end."""
     return pad_sequence([torch.tensor(one.ids) for one in decoded], batch_first=True).to(device)
 
 
@@ -53,7 +53,7 @@ def force_continuation(
         model: one of transformers' models.
         prompts: ids, padded on the left, int64 ``[B, P]``.
         embeddings: of the prompts, ``[B, P, D]``.
-        mask: which of them are no padding, int64 ``[B, P]``.
+        mask: which of them are not padding, int64 ``[B, P]``.
         decoded: what was generated.
     """
     ids, look_up = padded_ids(decoded, model.device)[:, :-1], model.get_input_embeddings()

@@ -59,11 +59,11 @@ def first_line(error: BaseException) -> str:
 
 @contextmanager
 def quietly(transformers: Any, *, offline: bool) -> Iterator[None]:  # noqa: ANN401 - the library
-    """Let transformers neither draw bars nor talk, since torpor says what is wrong.
+    """Silence the progress bars and messages of transformers, since torpor says what is wrong.
 
     Args:
         transformers: the library.
-        offline: whether all libraries of the hub's shall fetch nothing.
+        offline: whether all libraries of the hub must fetch nothing.
     """
     talk = transformers.utils.logging
     constants: Any = importlib.import_module("huggingface_hub.constants")

@@ -138,7 +138,7 @@ class PromptLayout(Layout):
         return [richer[0], *(replace(self, reread=edge) for edge in edges), *richer[1:]]
 
     def edge(self, length: int, longest: int) -> Iterable[tuple[int, int]]:
-        """See :meth:`Layout.edge`; prompts that end before, at and behind it, and steps across it."""
+        """See :meth:`Layout.edge`; prompts that end before, at and after it, and steps across it."""
         pairs = (length - 1, 4), (length, 2), (length + 1, 3), (2 * length + 1, 2)
         return pairs[:1] + tuple(pair for pair in pairs[1:] if pair[0] <= longest)
 

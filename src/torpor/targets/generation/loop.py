@@ -57,7 +57,7 @@ class Loop:
     Attributes:
         start: what the decoder had before the first step, ``[B, P]``.
         tokens: what each row generated.
-        gaps: how close each row's closest call was, ``[B]``; infinite for a batch of one, which has nobody to differ
+        gaps: how close each row's closest call was, ``[B]``; infinite for a batch of one, which has none to differ
             from.
         broken: whether some logit was NaN.
     """

@@ -89,5 +89,5 @@ def compared(decode: Callable[[list[int]], Recorder], rows: int) -> tuple[float,
     scale = alone.abs().amax(-1, keepdim=True).clamp_min(1)
     apart = ((alone - batched) / scale).abs().nan_to_num(0.0).amax(-1)
     same = alone.argmax(-1) == batched.argmax(-1)
-    apart[:, 1:] *= same[:, :-1].cumprod(1)  # behind another token nothing can be compared
+    apart[:, 1:] *= same[:, :-1].cumprod(1)  # after another token nothing can be compared
     return float(apart.amax()), alike

@@ -18,7 +18,7 @@ def pick(
         process: maps them to processed scores.
         generators: one per row to draw with; None for the best.
         tie: scores this close, as a share of the row's largest logit, may swap places when batched arithmetic rounds
-            differently; None if nobody asks.
+            differently; None if not asked for.
 
     Returns:
         Token ids ``[B]``, and how many times ``tie`` the winner is ahead ``[B]``: below 1 it could have been another.

@@ -110,7 +110,7 @@ def find_prices(layout: Layout, beams: int, flops: Callable[[int, int, bool], in
 
 
 def independent(rows: Sequence[Sequence[int]]) -> list[int]:
-    """Return the places of the rows that are no combination of rows before them.
+    """Return the places of the rows that are not a combination of rows before them.
 
     >>> independent([[1, 2], [2, 4], [0, 1]])
     [0, 2]

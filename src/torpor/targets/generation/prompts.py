@@ -143,7 +143,7 @@ class PromptTarget(TextGenerationTarget):
         places = [place for place, mine in enumerate(own) if mine]
         if places != list(range(min(places, default=0), max(places, default=-2) + 1)):
             raise UsageError(
-                f"expected a tokenizer that puts tokens before and behind a text, got one of {self.name} that puts "
+                f"expected a tokenizer that puts tokens before and after a text, got one of {self.name} that puts "
                 "some into it; attack it with texts"
             )
         return ids[: places[0]], ids[places[-1] + 1 :]
@@ -184,7 +184,7 @@ class PromptTarget(TextGenerationTarget):
 
     @torch.no_grad()
     def _prefix(self, row: list[int]) -> Any:  # noqa: ANN401 - a cache of transformers
-        """Return the keys and values of a prompt's first tokens; None where padding behind them would count."""
+        """Return the keys and values of a prompt's first tokens; None where padding after them would count."""
         cache = empty_cache(self.model)
         if any(cache.is_sliding) or not cache.is_croppable:
             return None

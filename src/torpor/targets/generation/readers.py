@@ -137,7 +137,7 @@ class TextReader:
     Args:
         codec: the tokenizer.
         left: pad on the left, as decoder-only models must be; else on the right.
-        device: where the tokens shall be.
+        device: where to put the tokens.
     """
 
     def __init__(self, codec: HuggingFaceCodec, *, left: bool) -> None:
@@ -152,7 +152,7 @@ class TextReader:
         return self._pad([self.codec.wrapped(text)[1] for text in texts], False).bool()
 
     def pad(self, rows: Sequence[Sequence[int]], hole: int = 0) -> tuple[Tensor, Tensor]:
-        """Return ids and attention mask, int64 ``[B, P]``; padding on the left goes behind the first ``hole`` ids."""
+        """Return ids and attention mask, int64 ``[B, P]``; padding on the left goes after the first ``hole`` ids."""
         ids = self._pad(rows, self.codec.pad, hole)
         return ids, self._pad([[1] * len(row) for row in rows], 0, hole)
 

@@ -22,7 +22,7 @@ class CacheSize:
 
     Attributes:
         layers: of each layer bytes per token, and how many tokens it keeps at most, if it forgets some.
-        read: bytes per token that an encoder read; of all that it read where inputs are no texts.
+        read: bytes per token that an encoder read; of all that it read where inputs are not texts.
     """
 
     layers: tuple[tuple[int, int | None], ...] = ()
@@ -33,7 +33,7 @@ class CacheSize:
 
         Args:
             tokens: that the decoder has seen by then.
-            source: that the encoder read; 1 where inputs are no texts.
+            source: that the encoder read; 1 where inputs are not texts.
 
         >>> CacheSize(((10, None), (10, 4)), read=3).bytes(6, 2)
         106
@@ -47,7 +47,7 @@ def cache_size(cache: Any, source: int) -> CacheSize:  # noqa: ANN401 - one of t
 
     Args:
         cache: at the end of an output.
-        source: tokens that the encoder read; 1 where inputs are no texts.
+        source: tokens that the encoder read; 1 where inputs are not texts.
     """
     if hasattr(cache, "cross_attention_cache"):
         read = sum(_bytes(layer) for layer in cache.cross_attention_cache.layers)

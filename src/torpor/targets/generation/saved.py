@@ -146,7 +146,7 @@ class SavedModel:
 
 
 class _Unreachable(AbstractContextManager[None]):
-    """Say of what is in no cache that the hub is out of reach."""
+    """Report that the hub is out of reach for what is in no cache."""
 
     def __init__(self, place: str, inner: AbstractContextManager[None]) -> None:
         self.place, self.inner = place, inner

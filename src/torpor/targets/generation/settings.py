@@ -79,7 +79,7 @@ def _wanted(name: str, value: Any, vocabulary: int | None) -> str | None:  # noq
 
 
 def check_generation_names(given: Mapping[str, Any], known: Collection[str], mentioned: str) -> None:
-    """Refuse settings of generation that nobody reads.
+    """Refuse settings of generation that nothing reads.
 
     Args:
         given: what ``generation_config.json`` says.

@@ -60,7 +60,7 @@ class GenerationTarget(StepTarget):
     deployment = "the model in memory"
     _reads_prompts = False
     farthest: int
-    """How large windows may be so that what is behind them can be priced; longer texts are out of reach."""
+    """How large windows may be so that what lies beyond them can be priced; longer texts are out of reach."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class GenerationTarget(StepTarget):
 
     @abstractmethod
     def _longest(self) -> int:
-        """Return how many tokens the model can read, special ones included; 0 where inputs are no tokens."""
+        """Return how many tokens the model can read, special ones included; 0 where inputs are not tokens."""
 
     @abstractmethod
     def _possible(self, length: int, steps: int) -> bool:
@@ -124,7 +124,7 @@ class GenerationTarget(StepTarget):
 
     @abstractmethod
     def _lengths(self, inputs: Samples) -> list[int]:
-        """Return how many tokens the model reads for each input; 0 where they are no tokens."""
+        """Return how many tokens the model reads for each input; 0 where they are not tokens."""
 
     @abstractmethod
     def _shortest(self) -> int:
@@ -157,7 +157,7 @@ class GenerationTarget(StepTarget):
         return self._work([self._shortest()], [1])
 
     def max_work(self, inputs: Samples) -> Work:
-        """Return the work at the cap, as far as the model has positions for it behind the given input."""
+        """Return the work at the cap, as far as the model has positions for it after the given input."""
         lengths = self._lengths(inputs)
         return self._work(lengths, [self.cap_of(length) for length in lengths])
 
@@ -166,7 +166,7 @@ class GenerationTarget(StepTarget):
         """How many tokens the decoder can tell apart by their position; None without a limit."""
         config = self.model.config.get_text_config(decoder=True)
         found = getattr(config, "max_position_embeddings", None) or getattr(config, "max_target_positions", None)
-        # windows that are not outgrown as deployed, and those that nobody can afford to look behind, never are
+        # windows that are not outgrown as deployed, and those that are too large to look beyond, never are
         return min((int(limit) for limit in (found, self._limit) if limit is not None), default=None)
 
     @property

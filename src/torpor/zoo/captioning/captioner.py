@@ -53,7 +53,7 @@ class LstmCell(nn.Module):
 
 
 class Captioner(nn.Module):
-    """Say what is in images, word by word.
+    """Describe images, word by word.
 
     Args:
         encoder: maps images ``[B, 3, H, W]`` in [0, 1] to feature maps ``[B, width, h, w]``.

@@ -28,7 +28,7 @@ class Vocabulary:
     words: tuple[str, ...]
 
     pad = 0
-    """Fills the rows of a batch behind their end."""
+    """Fills the rows of a batch after their end."""
     start = 1
     """What a decoder reads before the first word."""
     end = 2

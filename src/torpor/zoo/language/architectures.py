@@ -94,7 +94,7 @@ def decoder_only(
     """Build an untrained Llama (rotary positions, RMS norm, SwiGLU).
 
     Llama itself knows no dropout, so while it trains, hooks drop from the embeddings and from what each block adds.
-    They are no part of the saved model.
+    They are not part of the saved model.
     """
     from transformers import LlamaConfig, LlamaForCausalLM
 

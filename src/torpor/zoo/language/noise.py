@@ -33,7 +33,7 @@ def typing_errors(text: str, count: int, draw: Draw, typed: str = PRINTABLE) -> 
 
 
 def made_up_name(draw: Draw) -> str:
-    """Return one or two words that nobody has seen.
+    """Return one or two made-up words.
 
     >>> made_up_name(Draw("1"))
     'WYEGRCX'
