@@ -37,7 +37,7 @@ def write(folder: Path, *, file: str = "val.parquet", rows: int = 1, **changes: 
     return folder
 
 
-def test_images_and_boxes_are_scaled_alike_between_gray_bars(tmp_path: Path) -> None:
+def test_images_and_boxes_are_scaled_alike_in_a_gray_letterbox(tmp_path: Path) -> None:
     ((pixels, objects),) = CocoImages(write(tmp_path), (3, 40, 20)).samples("test")
     assert pixels.shape == (3, 40, 20)
     assert pixels.dtype == torch.uint8

@@ -36,7 +36,7 @@ def test_other_sizes_are_scaled_and_colors_dropped(tmp_path: Path) -> None:
     assert ImageFiles(tmp_path / "a.png", (3, 6, 8)).load("test").inputs.shape == (1, 3, 6, 8)
 
 
-def test_proportions_are_kept_between_gray_bars(tmp_path: Path) -> None:
+def test_proportions_are_kept_in_a_gray_letterbox(tmp_path: Path) -> None:
     Image.new("RGB", (20, 10), (255, 0, 0)).save(tmp_path / "a.png")
     (image,) = own_inputs(tmp_path, ImageSpace((3, 8, 8)), letterbox=True).load("test").inputs
     assert (image[:, [0, 1, 6, 7]] == GRAY).all()

@@ -105,7 +105,7 @@ def test_every_box_and_score_has_a_gradient_at_the_pixels() -> None:
         assert (slope.flatten(1).abs().amax(1) > 0).all()
 
 
-def test_images_of_any_size_get_bars_and_boxes_get_rid_of_them() -> None:
+def test_images_of_any_size_are_letterboxed_and_boxes_are_not() -> None:
     network, image = yolo(), sample_images((3, 50, 77), 1)
     small = from_ultralytics(network, input_shape=(3, 50, 77)).signals(image)
     barred = torch.full((1, 3, 64, 96), 114 / 255)

@@ -1,4 +1,4 @@
-"""Square Attack for as long as it pays, against gradients that are not there, or lie."""
+"""Square Attack for as long as it gains, against gradients that are missing or misleading."""
 
 from __future__ import annotations
 

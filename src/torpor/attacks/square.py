@@ -1,4 +1,4 @@
-"""Random search on the cost, for attackers without gradients, and to unmask gradients that lie."""
+"""Random search on the cost, for attackers without gradients, and to reveal misleading gradients."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class DefenseError(UsageError):
         self.defense, self.reason = defense, reason
 
     def __reduce__(self) -> tuple[type[DefenseError], tuple[str, str]]:
-        """Return how to make it anew: workers send errors to the driver."""
+        """Return how to rebuild it: workers send errors to the driver."""
         return type(self), (self.defense, self.reason)
 
 

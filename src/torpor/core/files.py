@@ -1,4 +1,4 @@
-"""Files that may be opened: a FIFO would block for ever, and a device has no end."""
+"""Files that may be opened: a FIFO would block forever, and a device has no end."""
 
 from __future__ import annotations
 

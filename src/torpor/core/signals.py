@@ -151,10 +151,10 @@ REJECTED = 1e6
 
 
 def evading(signals: Signals, losses: Tensor) -> Tensor:
-    """Return what an attacker who knows of a detector minimizes, ``[B]``: its alarm where it rings, else ``losses``.
+    """Return what an adaptive attacker minimizes, ``[B]``: the detector's alarm where it is above 0, else ``losses``.
 
     Descent on one of the two at a time needs no weight between them (Bryniarski et al., ICLR 2022). An alarm without a
-    gradient leads nowhere: then the losses alone are followed, and what is rejected is not kept.
+    gradient gives no direction: then the losses alone are followed, and what is rejected is not kept.
 
     >>> work, alarm = Work(torch.ones(2, 1, dtype=torch.int64)), torch.tensor([3.0, -1.0], requires_grad=True)
     >>> signals = GateSignals(torch.zeros(2, 1, 1), torch.zeros(2, 0), work, alarm)

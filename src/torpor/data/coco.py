@@ -40,7 +40,7 @@ class CocoImages(DataSet):
     viewer shows it, upright).
 
     Args:
-        folder: where the files lie, if the user gave any.
+        folder: the folder of the files, if the user gave any.
         shape: ``(C, H, W)`` that every image is scaled to; one channel reads gray, three read RGB.
         classes: what the detector calls its classes; objects of classes that it does not know are left out.
         letterbox: whether images keep their proportions, letterboxed with gray; else they are stretched.

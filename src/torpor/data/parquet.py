@@ -30,7 +30,7 @@ class ParquetImages(ImageSet):
     Each file has a column ``img`` or ``image`` (a struct with the encoded ``bytes``) and an integer column ``label``.
 
     Args:
-        folder: where the files lie.
+        folder: the folder of the files.
         shape: ``(C, H, W)`` that every image must have; one channel reads gray, three read RGB.
         classes: names of the classes.
         name: of the data set.

@@ -50,7 +50,7 @@ class SpokenDigits(DataSet):
     validation, so no recording is in two splits.
 
     Args:
-        folder: where the files lie.
+        folder: the folder of the files.
         train: utterances in the training split; :meth:`utterance` draws as many as wanted.
         held_out: utterances in the validation split, and in the test split.
     """

@@ -15,7 +15,7 @@ class ParquetTexts(DataSet):
     """Texts from ``train.parquet``, ``validation.parquet`` and ``test.parquet``, white space around them removed.
 
     Args:
-        folder: where the files lie.
+        folder: the folder of the files.
         source: column of the texts.
         reference: column of what a target should answer; None where there is no such thing.
         name: of the data set.

@@ -44,7 +44,7 @@ class Defense(ABC):
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """Return the defense with the setting that follows ``ID:`` in its name; its own one for the empty text.
+        """Return the defense with the setting that follows ``ID:`` in its name; the default one for the empty text.
 
         Raises:
             UsageError: if it has no such setting.

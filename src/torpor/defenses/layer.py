@@ -53,7 +53,7 @@ class Layer(ABC):
         return self.charge(inner.least_work(), self.times(inner.space))
 
     def reseeded(self) -> Self:
-        """Return the layer that attacked inputs are judged by: one that draws anew, if this one draws at random."""
+        """Return the layer that judges attacked inputs: one with another seed, if this one draws at random."""
         return self
 
     def part(self, name: str) -> Self:

@@ -112,7 +112,7 @@ class Strip(Cleaning):
 
 
 def _without_repeated_phrases(text: str) -> str:
-    """Keep each phrase at most ``WORDS`` times in a row, with the white space in front of each of its words."""
+    """Keep each phrase at most ``WORDS`` times in a row, with the white space before each of its words."""
     parts = re.findall(r"\s*\S+|\s+$", text)
     for length in range(1, PHRASE + 1):
         kept: list[str] = []

@@ -114,7 +114,7 @@ class Wrapped(Target):
             yield Work(torch.tensor([[0] * len(self.inner.units) + counts])), call
 
     def reseeded(self) -> Self:
-        """See :meth:`Target.reseeded`; target and layer both draw anew."""
+        """See :meth:`Target.reseeded`; both target and layer get another seed."""
         return type(self)(self.inner.reseeded(), self.layer.reseeded(), self.name)
 
     def to(self, device: torch.device) -> Self:

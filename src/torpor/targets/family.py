@@ -22,7 +22,7 @@ Columns = Mapping[str, Any]
 
 
 class Family(ABC, Generic[TargetT]):
-    """A kind of target: what it measures beside cost, and what the rest of the house must know of it.
+    """A kind of target: what it measures beside cost, and what the other packages must know about it.
 
     A plug-in writes a subclass beside its target. Targets of one family may be wrapped by defenses, so that methods
     ask them for what they do, never for their class.
@@ -100,7 +100,7 @@ class Family(ABC, Generic[TargetT]):
         return None
 
     def held(self, columns: Columns) -> list[bool] | None:
-        """Tell where something other than the target's own decision ended the run, so that no gradient is to blame."""
+        """Tell where something other than the target's own decision ended the run, so that no gradient is at fault."""
         return None
 
     def example(self, target: TargetT, outcome: Outcome) -> dict[str, Tensor]:

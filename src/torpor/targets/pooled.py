@@ -1,4 +1,4 @@
-"""What any dense input looks like from afar, where no network is known that sees it."""
+"""Features of any dense input, for targets without a known network that reads it."""
 
 from __future__ import annotations
 

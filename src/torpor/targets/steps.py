@@ -117,8 +117,8 @@ class TextTarget(StepTarget):
     def soft_logits(self, embeddings: Tensor) -> Tensor:
         """Return the scores of the next token ``[B, P, V]`` at each position of embedded texts ``[B, P, D]``.
 
-        Differentiable; for targets that are ``decoder_only``. What the target puts in front of every text, such as a
-        start token, goes in front here too, and what it appends, such as the end of a chat turn, is appended: the
+        Differentiable; for targets that are ``decoder_only``. What the target prepends to every text, such as a
+        start token, is prepended here too, and what it appends, such as the end of a chat turn, is appended: the
         last scores are those of the first token that would be generated.
 
         Raises:

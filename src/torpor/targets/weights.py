@@ -88,7 +88,7 @@ def described(value: object, depth: int = _DEPTH) -> str:
 def _own_words(layer: nn.Module) -> str:
     """Return what a layer says of its settings."""
     said = ""
-    with suppress(Exception):  # what others wrote for people to read may fail
+    with suppress(Exception):  # a repr by others may fail
         said = _ADDRESS.sub("", layer.extra_repr())
     if isinstance(layer, torch.jit.ScriptModule):
         with suppress(Exception):  # a layer without a forward of its own has no code

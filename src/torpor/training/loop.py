@@ -49,7 +49,7 @@ class LoopRecipe:
 
 
 def begin(build: Callable[[], Model], seed: int, device: str) -> Model:
-    """Build a model to train, initialized by ``seed``; its kernels lie in memory as convolutions like them best."""
+    """Build a model to train, initialized by ``seed``, in the memory layout that convolutions run fastest with."""
     torch.manual_seed(seed)
     model = build().train()
     nn.Module.to(model, torch.device(device))  # what transformers wraps around it has no types

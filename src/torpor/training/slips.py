@@ -16,7 +16,7 @@ class Slips:
 
     Attributes:
         wrong: share of its tokens that are random ones instead.
-        repeated: share that are the token before, again, in the mean; rows differ, from none to twice as many.
+        repeated: mean share of tokens that repeat the one before; rows differ, from none to twice as many.
     """
 
     wrong: float = 0.0

@@ -20,7 +20,7 @@ from torpor.targets.nms import NMS
 
 
 class YOLO(nn.Module):
-    """A model up to its thresholds; images get gray bars up to a multiple of the model's stride.
+    """A model up to its thresholds; images are letterboxed with gray up to a multiple of the model's stride.
 
     Args:
         model: of ultralytics.

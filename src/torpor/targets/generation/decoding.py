@@ -37,7 +37,7 @@ In other types so many are that close that each row is computed in the shapes of
 ROUNDING = 10
 """How many times a model's measured rounding its tie is at least."""
 PADDED = 1e-3
-"""Logits further apart than this, as a share of the largest, are not rounding: such a model minds padding."""
+"""Logits further apart than this, as a share of the largest, are not rounding: such a model depends on padding."""
 
 
 class Decoder:
@@ -89,8 +89,8 @@ class Decoder:
 
         In float32, a row that comes close to another token is decoded alone, and what is close is measured; in half
         precision, rows of a batch are computed in the shapes of a batch of one, if that gives each row's own logits to
-        the last bit. A model that minds padding, or whose attention torpor cannot take apart, decodes samples one by
-        one.
+        the last bit. Models that depend on padding, or whose attention torpor cannot take apart, decode one sample at a
+        time.
 
         Args:
             feed: gives batches of some examples of different lengths.
