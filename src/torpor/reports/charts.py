@@ -54,7 +54,7 @@ def slowdown_distribution(series: Sequence[Series], records: Mapping[str, np.nda
         plots.tail(figure, s, records["slowdown"][rows_of(records, s.rows[0])])
         keys.append(s.key())
     possible = records["cost_static"] / records["cost_clean"]
-    if len(possible):
+    if len(possible) and not is_missing(float(possible.max())):
         most = float(possible.max())
         keys.append(plots.reference(figure, most, f"static bound of the cheapest sample {times(most)}", "dot"))
     note = (
