@@ -7,6 +7,7 @@ import math
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -264,12 +265,15 @@ def test_json_and_toml_say_the_same(tmp_path: Path) -> None:
         other.price_list(["backbone", "nms_pair"], PriceList("flops", (1.0, 1.0)))
 
 
+@dataclass(frozen=True)
 class Bill(Pricing):
     """Dollars by the FLOP, as a plug-in may have them."""
 
+    each: float = 1.0
+
     def price_list(self, units: Sequence[str], own: PriceList) -> PriceList:
         """See :meth:`Pricing.price_list`."""
-        return PriceList("dollars by the FLOP", tuple(1e-9 * price for price in own.per_unit))
+        return PriceList("dollars by the FLOP", tuple(self.each * price for price in own.per_unit))
 
 
 def test_names_files_and_classes_are_found(runs: dict[str, Path], tmp_path: Path) -> None:
@@ -279,7 +283,7 @@ def test_names_files_and_classes_are_found(runs: dict[str, Path], tmp_path: Path
     with pytest.raises(DataError, match="No such file"):
         load_prices(str(tmp_path / "none.toml"))
     audit = read_audit(runs["digits"])
-    found = read_priced(runs["digits"], f"{Bill.__module__}:Bill")
+    found = read_priced(runs["digits"], f"{Bill.__module__}:Bill:each=1e-9")
     assert found.currency == "dollars"
     for row, was in zip(found.summary, audit.summary, strict=True):
         assert row["cost_mean"] == pytest.approx(1e-9 * was["cost_mean"])

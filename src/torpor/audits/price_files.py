@@ -17,7 +17,7 @@ from torpor.core.pricing import Pricing
 
 KEYS = ("name", "date", "source", "prices")
 SUFFIXES = (".toml", ".json")
-_CURRENCY = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+CURRENCY = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 """A currency is part of the name of a file and of what gates may write."""
 
 
@@ -86,7 +86,7 @@ def read_price_file(path: Path) -> PriceFile:
     if unknown := [key for key in raw if key not in KEYS]:
         raise DataError(f"expected the keys {', '.join(KEYS)} in {path}, got {unknown[0]!r}; remove it")
     name = raw.get("name")
-    if not (isinstance(name, str) and _CURRENCY.fullmatch(name.split(" ")[0])):
+    if not (isinstance(name, str) and CURRENCY.fullmatch(name.split(" ")[0])):
         raise DataError(
             f"expected a name that starts with a currency in {path}, such as 'seconds on 2-core CPU', got {name!r}; "
             "correct it"

@@ -10,6 +10,7 @@ import numpy as np
 
 from torpor.audits.conditions import COLUMNS as IDENTIFYING
 from torpor.audits.conditions import RowKey
+from torpor.audits.price_files import CURRENCY
 from torpor.audits.priced_rows import Prices, Side, agrees, costs, counted, priced
 from torpor.audits.read import Audit
 from torpor.audits.repriced_keys import may_depend, repriced_row, repriced_target
@@ -128,6 +129,8 @@ def _price_lists(audit: Audit, pricing: Pricing) -> tuple[dict[str, Prices], str
             f"expected {len(names)} prices of {new.name!r}, one for each unit, got {len(new.per_unit)}; correct the "
             "pricing"
         )
+    if not CURRENCY.fullmatch(new.currency):
+        raise UsageError(f"expected a price list whose name starts with a currency, got {new.name!r}; correct it")
     found, at = dict[str, Prices](), 0
     for defense, units in audit.units.items():
         here = slice(at, at + len(units))
