@@ -48,7 +48,7 @@ def doubt(audit: Audit, *, records: bool = True) -> str:
 
 def remarks(audit: Audit) -> list[str]:
     """Return what readers of an audit must know beside its figures: doubts, missing samples, what it does not cover."""
-    said = [f"Not to be relied on: {reason}." for reason in [doubt(audit)] if reason]
+    said = [*audit.notes, *(f"Not to be relied on: {reason}." for reason in [doubt(audit)] if reason)]
     samples = audit.samples or {}
     asked, read = samples.get("limit"), samples.get("read")
     cut_off = samples.get("cut_off")

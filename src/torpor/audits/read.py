@@ -50,6 +50,7 @@ class Audit:
         digests: of the records and of all else; empty for older audits, and for those that no file holds.
         doubt: why the file may not be what was written; empty if it is.
         schema: of the files.
+        notes: what readers must know of figures that were computed afterwards; empty for those of the run.
     """
 
     folder: Path
@@ -68,6 +69,7 @@ class Audit:
     digests: Mapping[str, str] = field(default_factory=dict)
     doubt: str = ""
     schema: str = SCHEMA
+    notes: tuple[str, ...] = ()
 
     @property
     def catalog(self) -> Catalog:
@@ -76,7 +78,7 @@ class Audit:
 
     def parts(self) -> dict[str, Any]:
         """Return everything but the folder, by name."""
-        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "folder"}
+        return {each.name: getattr(self, each.name) for each in fields(Audit) if each.name != "folder"}
 
     def records(self, columns: Sequence[str] | None = None, row: Mapping[str, Any] | None = None) -> pa.Table:
         """Load columns of the per-sample records; nothing is read before this call.

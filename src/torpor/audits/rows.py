@@ -16,6 +16,7 @@ from torpor.audits.conditions import RowKey
 from torpor.audits.store import records_table
 from torpor.core.batches import Samples
 from torpor.core.budget import Budget
+from torpor.core.currency import symbol
 from torpor.core.errors import UsageError
 from torpor.core.outcome import Outcome
 from torpor.core.space import VideoSpace
@@ -23,7 +24,7 @@ from torpor.core.text import TextSpace, levenshtein
 from torpor.core.work import Work
 from torpor.data.sets import Batch
 from torpor.metrics.distances import distances
-from torpor.metrics.headroom import SLACK, headroom
+from torpor.metrics.headroom import SLACK, headroom, taken
 from torpor.metrics.slowdown import slowdown
 from torpor.targets.base import Target
 
@@ -114,7 +115,7 @@ def _rows(
         "cost": cost,
         "cost_static": cost_static,
         "slowdown": slowdown(cost, cost_clean),
-        "headroom": _taken(headroom(cost, cost_own, cost_static), own, outcome),
+        "headroom": taken(headroom(cost, cost_own, cost_static), _rejected(own), _rejected(outcome)),
         "work": outcome.work.counts.tolist(),
         "work_static": static.counts.tolist(),
         "utility_clean": free.utility(clean.outcome.outputs, batch.references),
@@ -139,19 +140,10 @@ def _check_bound(target: Target, most: float) -> None:
     if most > bound * (1 + SLACK):
         raise UsageError(
             f"expected a static bound of {target.name} that covers every {target.space.accepts}, got {bound:,.0f} "
-            f"FLOPs where an input may cost {most:,.0f}; correct static_work, or let the space refuse such inputs"
+            f"{symbol(target.prices.currency)} where an input may cost {most:,.0f}; correct static_work, or let the "
+            "space refuse such inputs"
         )
 
 
-def _taken(
-    headrooms: np.ndarray[Any, np.dtype[np.float64]], own: Outcome, outcome: Outcome
-) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return what attackers took where a defense refuses inputs: no less than 0, and NaN behind a false alarm.
-
-    What is refused early costs less than its clean twin, which is no gain to report below 0. A clean input that is
-    refused itself costs next to nothing, so that any twin that passes would seem to take it all.
-    """
-    if own.rejected is None or outcome.rejected is None:
-        return headrooms
-    taken = np.where(outcome.rejected.cpu().numpy(), np.maximum(headrooms, 0), headrooms)
-    return np.where(own.rejected.cpu().numpy(), np.nan, taken)
+def _rejected(outcome: Outcome) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
+    return None if outcome.rejected is None else outcome.rejected.cpu().numpy()

@@ -22,7 +22,7 @@ from torpor.audits.plan import Plan
 from torpor.audits.schema import SCHEMA
 from torpor.audits.store import ColumnsOf, Store
 from torpor.audits.timing import time_pairs, untimed
-from torpor.core.criteria import Evidence
+from torpor.core.criteria import Evidence, success_rate
 from torpor.core.space import DenseSpace
 from torpor.data.sets import DataSet
 from torpor.metrics.degradation import degradation
@@ -107,7 +107,7 @@ def _recorded(key: RowKey, target: Target, defended: Target, table: pa.Table) ->
     rejected = table["rejected"].fill_null(False).to_numpy(zero_copy_only=False)
     criterion = target.family.success
     own, agrees = table["cost_own"].to_numpy(), columns["agreement"].astype(bool)
-    met = criterion(Evidence(columns["cost"], own, columns["cost_static"], agrees)) & ~rejected
+    evidence = Evidence(columns["cost"], own, columns["cost_static"], agrees)
     rejects, measures_length = (table[name].null_count == 0 for name in ("rejected", "cut"))
     through = table["found_through"].drop_null().to_pylist()
     return {
@@ -116,7 +116,7 @@ def _recorded(key: RowKey, target: Target, defended: Target, table: pa.Table) ->
         **_degraded(key, table, rejected),
         "rejected_rate": float(rejected.mean()) if rejects else None,
         "cut_n": int((table["cut"].to_numpy() > 0).sum()) if measures_length else None,
-        "success_rate": float(met.mean()),
+        "success_rate": success_rate(criterion, evidence, rejected),
         "success_criterion": str(criterion),
         "utility_name": target.utility_name,
         "found_through": {name: through.count(name) for name in dict.fromkeys(through)} or None,

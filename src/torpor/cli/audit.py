@@ -81,6 +81,7 @@ def audit(
     from torpor.audits.executors import load_executor
     from torpor.audits.limits import Limits, parse_cost
     from torpor.audits.plan import Plan, check_device, default_batch_size, parse_eps
+    from torpor.audits.read import read_audit
     from torpor.audits.source import source
     from torpor.audits.workload import chosen_threads
     from torpor.cli.console import show_audit
@@ -132,5 +133,5 @@ def audit(
             )
         note(f"Threads: {number}" if workers.in_process else f"Threads: {number.used} for each worker of {executor}")
     report = write_report(folder)
-    show_audit(folder)
+    show_audit(read_audit(folder))
     say(f"Report: {report}")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from torpor.cli.options import Prices
+
 if TYPE_CHECKING:
     from torpor.audits.gate import CheckResult
     from torpor.audits.read import Audit
@@ -49,6 +51,7 @@ def check(
             show_default=False,
         ),
     ] = None,
+    prices: Prices = None,
 ) -> None:
     """Gate a finished audit. Exit codes: 0 pass, 10 gate failed, 11 inconclusive, 2 wrong usage."""
     from torpor.audits.evidence import check_flags
@@ -64,7 +67,7 @@ def check(
         raise UsageError("expected --baseline with --allow-different-settings, got none; name the older audit")
     accepted = check_flags(accept_flag or ())
     audit, results = _evaluate(
-        run, gates or (), baseline, 0.05 if tolerance is None else tolerance, accepted, allow_different_settings
+        run, gates or (), baseline, 0.05 if tolerance is None else tolerance, accepted, allow_different_settings, prices
     )
     if junit is not None:
         from torpor.reports.junit import junit_xml
@@ -84,18 +87,25 @@ def check(
 
 
 def _evaluate(
-    run: Path, gates: Sequence[str], baseline: Path | None, tolerance: float, accepted: Sequence[str], allow: bool
+    run: Path,
+    gates: Sequence[str],
+    baseline: Path | None,
+    tolerance: float,
+    accepted: Sequence[str],
+    allow: bool,
+    prices: str | None,
 ) -> tuple[Audit | None, list[CheckResult]]:
     from torpor.audits.baseline import compare_baseline, undecided_baseline
     from torpor.audits.gate import evaluate_gates, undecided
     from torpor.audits.gate_grammar import parse_gate
-    from torpor.audits.read import DamagedAudit, IncompleteAudit, read_audit
+    from torpor.audits.prices import read_priced
+    from torpor.audits.read import DamagedAudit, IncompleteAudit
     from torpor.audits.settings import other_versions
     from torpor.cli.streams import say
     from torpor.core.errors import DataError
 
     try:
-        audit = read_audit(run)
+        audit = read_priced(run, prices)
     except (IncompleteAudit, DamagedAudit) as error:
         reason = str(error)
         return None, [undecided(parse_gate(text), reason) for text in gates] or [undecided_baseline(reason)]
@@ -107,13 +117,15 @@ def _evaluate(
     results = evaluate_gates(audit, parsed, accepted)
     if baseline is not None:
         try:
-            old = read_audit(baseline)
+            old = read_priced(baseline, prices)
             results += compare_baseline(audit, old, tolerance, accepted, allow_different_settings=allow)
         except (IncompleteAudit, DamagedAudit) as error:
             results.append(undecided_baseline(str(error), audit.target["name"]))
         else:
             for other in other_versions(audit, old):
                 say(f"Other version in the baseline: {other}")
+    for line in audit.notes:
+        say(line)
     return audit, results
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from torpor.cli.options import Prices
+
 if TYPE_CHECKING:
     from torpor.audits.read import Audit
 
@@ -22,19 +24,24 @@ def compare(
         typer.Argument(metavar="RUN RUN...", help="Folders of two or more finished audits.", show_default=False),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    prices: Prices = None,
 ) -> None:
     """Put finished audits side by side: one line per row and run, a dash where a run has no such row or value."""
-    from torpor.audits.read import read_audit
-    from torpor.cli.streams import print_json
+    from torpor.audits.prices import read_priced
+    from torpor.cli.streams import print_json, say
     from torpor.core.errors import UsageError
 
     if len(runs) < 2:
         raise UsageError("expected two or more audits to compare, got one; use torpor report for a single one")
-    rows = side_by_side([read_audit(run) for run in runs])
+    audits = [read_priced(run, prices) for run in runs]
+    rows = side_by_side(audits)
+    notes = list(dict.fromkeys(line for audit in audits for line in audit.notes))
     if as_json:
-        print_json({"schema": SCHEMA, "rows": rows}, indent=2)
+        print_json({"schema": SCHEMA, "rows": rows, "notes": notes}, indent=2)
     else:
         _print(rows, [str(run) for run in runs])
+        for line in notes:
+            say(line)
 
 
 def side_by_side(audits: Sequence[Audit]) -> list[dict[str, Any]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
-from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -15,6 +14,8 @@ from torpor.reports.printable import printable, printable_parts
 
 if TYPE_CHECKING:
     from rich.status import Status
+
+    from torpor.audits.read import Audit
 
 
 class SafeConsole(Console):
@@ -64,13 +65,11 @@ def status(text: str) -> Status:
     return console.status(Text(printable(text)))
 
 
-def show_audit(folder: Path) -> None:
+def show_audit(audit: Audit) -> None:
     """Print the summary table and the verdict of a finished audit."""
     from torpor.audits.integrity import remarks
-    from torpor.audits.read import read_audit
     from torpor.reports.console import summary_table, verdict_line
 
-    audit = read_audit(folder)
     show(summary_table(printable_parts(audit.parts())))
     console.print(printable(verdict_line(audit.parts())))
     for remark in remarks(audit):

@@ -23,7 +23,7 @@ def measure(
     threads: ThreadCount = None,
     as_json: Json = False,
 ) -> None:
-    """Print the clean cost profile of TARGET on its test data: exits, FLOPs, tail, accuracy, and latency."""
+    """Print the clean cost profile of TARGET on its test data: cost, tail, accuracy, and latency."""
     from torpor.audits.plan import check_device
     from torpor.audits.profile import clean_profile
     from torpor.audits.source import source

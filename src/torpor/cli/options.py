@@ -36,6 +36,15 @@ Inputs = Annotated[
         help="Your own texts (a line or a file each), images or WAV files, a file or a folder.", show_default=False
     ),
 ]
+Prices = Annotated[
+    str | None,
+    typer.Option(
+        "--prices",
+        metavar="FILE",
+        help="What one run of each unit costs, in any currency: a TOML or JSON file, flops, or a plug-in's name.",
+        show_default=False,
+    ),
+]
 Rule = Annotated[
     str | None,
     typer.Option(help="Exit rule: drop:0.05, drop:0.15, confidence:T, entropy:T or patience:N.", show_default=False),

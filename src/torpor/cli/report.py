@@ -7,13 +7,22 @@ from typing import Annotated
 
 import typer
 
+from torpor.cli.options import Prices
 
-def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished audit.")]) -> None:
-    """Print the table of a finished audit and write its HTML report anew."""
+
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished audit.")], prices: Prices = None
+) -> None:
+    """Print the table of a finished audit and write its HTML report anew.
+
+    With --prices, costs are those of the price list, and the report is report-CURRENCY.html; nothing else is written.
+    """
+    from torpor.audits.prices import read_priced
     from torpor.cli.console import show_audit
     from torpor.cli.streams import say
-    from torpor.reports.html import write_report
+    from torpor.reports.html import write
 
-    path = write_report(run)
-    show_audit(run)
+    audit = read_priced(run, prices)
+    path = write(audit, "report.html" if prices is None else f"report-{audit.currency}.html")
+    show_audit(audit)
     say(f"Report: {path}")

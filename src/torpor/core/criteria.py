@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -9,6 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torpor.core.errors import UsageError
+
+_SLOWDOWN = re.compile(r"slowdown >= ([0-9]+(?:\.[0-9]+)?(?:e\+[0-9]+)?)")
+_LONGEST = 200
+"""Longer texts are no criteria that anybody wrote."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +93,40 @@ class PreservesPrediction(Criterion):
 
     def __str__(self) -> str:
         return "prediction kept"
+
+
+def parse_criterion(text: str) -> Criterion | None:
+    """Return the criterion that is written so; None if it is none of torpor's own.
+
+    >>> criterion = (Slowdown(2) & PreservesPrediction()) | ReachesStaticBound()
+    >>> parse_criterion(str(criterion)) == criterion, parse_criterion("a new one")
+    (True, None)
+    """
+    if len(text) > _LONGEST:
+        return None
+    if ratio := _SLOWDOWN.fullmatch(text):
+        return Slowdown(float(ratio[1])) if float(ratio[1]) >= 1 else None
+    for known in (ReachesStaticBound(), PreservesPrediction()):
+        if text == str(known):
+            return known
+    inside = text[1:-1] if text[:1] + text[-1:] == "()" else ""
+    for word, kind in ((" and ", _Both), (" or ", _Either)):
+        for found in re.finditer(word, inside):
+            left, right = parse_criterion(inside[: found.start()]), parse_criterion(inside[found.end() :])
+            if left is not None and right is not None:
+                return kind(left, right)
+    return None
+
+
+def success_rate(criterion: Criterion, evidence: Evidence, rejected: NDArray[np.bool_]) -> float:
+    """Return the share of samples that meet a criterion; a rejected input is no success.
+
+    >>> one = np.ones(2)
+    >>> evidence = Evidence(cost=3 * one, clean=one, static=4 * one, agrees=np.array([True, True]))
+    >>> success_rate(Slowdown(2), evidence, np.array([False, True]))
+    0.5
+    """
+    return float((criterion(evidence) & ~rejected).mean())
 
 
 @dataclass(frozen=True)

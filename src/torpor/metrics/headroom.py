@@ -43,6 +43,28 @@ def headroom(cost: npt.ArrayLike, clean: npt.ArrayLike, static: npt.ArrayLike) -
     return share
 
 
+def taken(
+    headrooms: npt.NDArray[np.float64], clean_rejected: npt.ArrayLike | None, rejected: npt.ArrayLike | None
+) -> npt.NDArray[np.float64]:
+    """Return what attackers took where a defense rejects inputs: no less than 0, and NaN behind a false alarm.
+
+    What is rejected early costs less than its clean twin, which is no gain to report below 0. A clean input that is
+    rejected itself costs next to nothing, so that any twin that passes would seem to take it all.
+
+    Args:
+        headrooms: of each sample, NaN where not defined.
+        clean_rejected: whether the clean input is rejected, ``[N]``; None where nothing rejects inputs.
+        rejected: whether the attacked input is, likewise.
+
+    >>> taken(np.array([-0.5, -0.5, 1.0]), [False, False, True], [True, False, False]).tolist()
+    [0.0, -0.5, nan]
+    """
+    if clean_rejected is None or rejected is None:
+        return headrooms
+    found = np.where(np.asarray(rejected, dtype=bool), np.maximum(headrooms, 0), headrooms)
+    return np.where(np.asarray(clean_rejected, dtype=bool), np.nan, found)
+
+
 def mean_headroom(headrooms: npt.ArrayLike) -> float | None:
     """Return the mean over the samples that had headroom; None if none had.
 

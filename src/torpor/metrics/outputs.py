@@ -117,18 +117,31 @@ def output_summary(columns: Mapping[str, Sequence[Any]], units: Sequence[Unit]) 
     """
     work: npt.NDArray[np.float64] = np.array(columns["work"], dtype=np.float64).mean(0)
     counts = dict(zip((unit.name for unit in units), work.tolist(), strict=True))
-    costs = dict.fromkeys((unit.stage for unit in units), 0.0)
-    for unit in units:
-        costs[unit.stage] += unit.flops * counts[unit.name]
     recall = [share for share in columns["clean_recall"] if share is not None]
     return {
         "units_mean": counts,
-        "stage_cost_mean": costs,
+        "stage_cost_mean": stage_costs(work.tolist(), [(unit.stage, unit.flops) for unit in units]),
         "kept_mean": float(np.mean(columns["kept"])),
         "kept_clean_mean": float(np.mean(columns["kept_clean"])),
         "clean_recall_mean": float(np.mean(recall)) if recall else None,
         **_scores(columns["found"], columns["truth"]),
     }
+
+
+def stage_costs(counts: Sequence[float], priced: Sequence[tuple[str, float]]) -> dict[str, float]:
+    """Return the cost of each stage, in order of appearance.
+
+    Args:
+        counts: how often each unit ran.
+        priced: stage and price of each unit.
+
+    >>> stage_costs([1.0, 4.0, 2.0], [("detector", 10), ("nms", 1), ("nms", 3)])
+    {'detector': 10.0, 'nms': 10.0}
+    """
+    costs = dict.fromkeys((stage for stage, _ in priced), 0.0)
+    for count, (stage, price) in zip(counts, priced, strict=True):
+        costs[stage] += price * count
+    return costs
 
 
 def _scores(found: Sequence[str], truth: Sequence[str | None]) -> dict[str, Any]:

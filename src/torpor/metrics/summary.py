@@ -18,7 +18,9 @@ COLUMNS = (
     "edits", "similarity", "forwards", "backwards",
 )  # fmt: skip
 """Columns that are summed up."""
-NULLABLE = ("headroom", "utility", "linf", "l2", "l1", "edits", "similarity")
+PRICED = ("slowdown", "headroom", "cost", "cost_clean", "cost_static")
+"""Those that depend on prices."""
+NULLABLE = ("headroom", "cost_static", "utility", "linf", "l2", "l1", "edits", "similarity")
 """Columns that may hold NaN, "not defined here"."""
 
 
@@ -41,19 +43,9 @@ def cost_summary(columns: Mapping[str, npt.ArrayLike]) -> dict[str, Any]:
         raise UsageError(f"expected columns {', '.join(COLUMNS)}, got none for {', '.join(missing)}")
     column = {name: vector(columns[name], name, nan=name in NULLABLE) for name in COLUMNS}
     same_length(**column)
-    tail = tails(column["slowdown"])
     return {
         "n": len(column["slowdown"]),
-        "cost_mean": float(column["cost"].mean()),
-        "cost_clean_mean": float(column["cost_clean"].mean()),
-        "cost_static": float(column["cost_static"].max()),
-        "slowdown_mean": tail.mean,
-        "slowdown_p50": tail.p50,
-        "slowdown_p95": tail.p95,
-        "slowdown_p99": tail.p99,
-        "slowdown_max": tail.max,
-        "slowdown_ci95": None if (ci95 := interval95(column["slowdown"])) is None else list(ci95),
-        "headroom_mean": mean_headroom(column["headroom"]),
+        **priced_summary(column),
         "utility": _known(column["utility"], np.mean),
         "agreement": float(column["agreement"].mean()),
         "linf_max": _known(column["linf"], np.max),
@@ -63,6 +55,28 @@ def cost_summary(columns: Mapping[str, npt.ArrayLike]) -> dict[str, Any]:
         "similarity_mean": _known(column["similarity"], np.mean),
         "forwards": int(column["forwards"].sum()),
         "backwards": int(column["backwards"].sum()),
+    }
+
+
+def priced_summary(columns: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, Any]:
+    """Return the part of :func:`cost_summary` that depends on prices, from the columns in ``PRICED``.
+
+    >>> column = np.array([1.0, 3.0])
+    >>> priced_summary(dict.fromkeys(PRICED, column))["cost_static"]
+    3.0
+    """
+    tail = tails(columns["slowdown"])
+    return {
+        "cost_mean": float(columns["cost"].mean()),
+        "cost_clean_mean": float(columns["cost_clean"].mean()),
+        "cost_static": _known(columns["cost_static"], np.max),
+        "slowdown_mean": tail.mean,
+        "slowdown_p50": tail.p50,
+        "slowdown_p95": tail.p95,
+        "slowdown_p99": tail.p99,
+        "slowdown_max": tail.max,
+        "slowdown_ci95": None if (ci95 := interval95(columns["slowdown"])) is None else list(ci95),
+        "headroom_mean": mean_headroom(columns["headroom"]),
     }
 
 

@@ -54,14 +54,14 @@ def slowdown_distribution(series: Sequence[Series], records: Mapping[str, np.nda
         plots.tail(figure, s, records["slowdown"][rows_of(records, s.rows[0])])
         keys.append(s.key())
     possible = records["cost_static"] / records["cost_clean"]
-    if len(possible):
+    if len(possible) and not is_missing(float(possible.max())):
         most = float(possible.max())
         keys.append(plots.reference(figure, most, f"static bound of the cheapest sample {times(most)}", "dot"))
     note = (
         "The height of a line at 2 is the share of samples that cost at least twice their own clean cost. Samples that "
         "are expensive when clean have less room, so not every sample can reach the bound of the cheapest one."
     )
-    axes = (f"slowdown (times the sample's own clean {unit})", "samples slowed at least so much (%)")
+    axes = (f"slowdown (times the sample's own clean cost, {unit})", "samples slowed at least so much (%)")
     return plots.chart("slowdowns", "Slowdown, sample by sample", note, keys, figure, axes)
 
 
@@ -77,7 +77,7 @@ def cost_distribution(audit: Row, series: Sequence[Series], records: Mapping[str
         "All samples on one scale, where the references are exact: no input of this audit can pass the static bound, "
         "and one benign input in a thousand passes the benign 99.9th percentile."
     )
-    axes = (f"cost (times the mean clean {unit})", "samples that cost at least so much (%)")
+    axes = (f"cost (times the mean clean cost, {unit})", "samples that cost at least so much (%)")
     return plots.chart("costs", "Cost of a sample against the references", note, keys, figure, axes)
 
 

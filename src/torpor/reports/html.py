@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from torpor.audits.conditions import RowKey
 from torpor.audits.integrity import remarks
 from torpor.audits.lock import PATIENCE_S, FolderLock
-from torpor.audits.read import read_audit
+from torpor.audits.read import Audit, read_audit
 from torpor.core.budget_text import budget_text
 from torpor.core.currency import symbol
 from torpor.reports import charts, defended, tables, words
@@ -35,7 +35,7 @@ SENT = {
 
 
 def write_report(folder: Path) -> Path:
-    """Write ``report.html`` into the folder of a complete audit, in one step, and return its path.
+    """Write ``report.html`` into the folder of a complete audit, in one step, and return its path; see :func:`write`.
 
     Args:
         folder: what ``torpor audit --out`` wrote; see docs/audit-format.md.
@@ -49,16 +49,29 @@ def write_report(folder: Path) -> Path:
     Traceback (most recent call last):
     torpor.core.errors.DataError: expected the folder of an audit, got nowhere, which is no folder; ...
     """
-    audit = read_audit(folder)
+    return write(read_audit(folder), "report.html")
+
+
+def write(audit: Audit, name: str) -> Path:
+    """Write the report of an audit into its folder, in one step, and return its path.
+
+    Args:
+        audit: as it was read, or under other prices.
+        name: of the file.
+
+    Raises:
+        DataError: if its records cannot be read.
+        UsageError: if another process writes the folder.
+    """
     text = render(
         audit.parts(),
         read_records(audit, section_of(audit.parts()).columns),
         {RowKey.of(row): audit.examples(row) for row in audit.summary},
         remarks(audit),
     )
-    path = folder / "report.html"
+    path = audit.folder / name
     partial = path.with_name(f".report-{os.getpid()}.html")
-    with FolderLock(folder, patience_s=PATIENCE_S):
+    with FolderLock(audit.folder, patience_s=PATIENCE_S):
         try:
             partial.write_text(text, encoding="utf-8")
             partial.replace(path)

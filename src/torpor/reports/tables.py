@@ -89,7 +89,7 @@ def cost_table(audit: Row, own: Sequence[Column]) -> Table:
     says = "2 FLOPs per multiply-add" if unit == "FLOPs" else f"in {unit}"
     columns = [
         Column("n", "how many samples", "n"),
-        Column("mean slowdown [95 % CI]", f"{unit} over the same sample's clean {unit}", only=_mean_slowdown),
+        Column("mean slowdown [95 % CI]", f"cost ({unit}) over the same sample's clean cost", only=_mean_slowdown),
         *(Column(name, f"slowdown, {name}", f"slowdown_{name}", times) for name in ("p50", "p95", "p99", "max")),
         Column("headroom", "(cost - clean) / (static bound - clean)", "headroom_mean", percent),
         Column("mean cost", says, "cost_mean", lambda value: quantity(value, unit)),

@@ -17,6 +17,7 @@ from torpor.reports.words import (
     natural_factor,
     over_clean,
     percent,
+    reason_for,
     static_factor,
     times,
     value_text,
@@ -70,11 +71,16 @@ def _reference_sentence(worst: Row, rows: Sequence[Row], audit: Row) -> str:
     """Name the reference costs; the static bound is that of the costliest of all rows of this budget."""
     costs = (
         ("attacked", over_clean(worst), "no mean cost was recorded"),
-        ("costliest natural input (99.9th percentile)", natural_factor(audit), "no benign inputs were profiled"),
+        ("costliest natural input (99.9th percentile)", natural_factor(audit), _unprofiled(audit)),
         ("static bound", static_factor(rows), "no static bound was recorded"),
     )
     said = [f"{name} {missing(reason) if value is None else times(value)}" for name, value, reason in costs]
     return f"In units of the mean clean cost: {', '.join(said)}{_limit(worst, static_factor(rows), audit)}."
+
+
+def _unprofiled(audit: Row) -> str:
+    """Say why there is no benign percentile."""
+    return reason_for(audit.get("natural") or {}, "slowdown_p999") or "no benign inputs were profiled"
 
 
 def _limit(worst: Row, bound: float | None, audit: Row) -> str:

@@ -42,6 +42,10 @@ _DEFENSES = {
 _ROW = KNOWN.at("row")
 
 
+_PREFIXED = ("FLOPs", "s", "J", "B")
+"""Units that take metric prefixes."""
+
+
 def times(value: float) -> str:
     """Return a factor in words.
 
@@ -65,7 +69,11 @@ def quantity(value: float, unit: str) -> str:
 
     >>> quantity(125_300_000, "FLOPs"), quantity(0.0021, "s"), quantity(0, "J")
     ('125 MFLOPs', '2.1 ms', '0 J')
+    >>> quantity(0.0021, "dollars"), quantity(12_500, "tokens")
+    ('0.0021 dollars', '12,500 tokens')
     """
+    if unit not in _PREFIXED:
+        return f"{value:,.0f} {unit}" if abs(value) >= 100 else f"{value:.3g} {unit}"
     steps = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
     for step, prefix in steps:
         if abs(value) >= step * 0.9995:

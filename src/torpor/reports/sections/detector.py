@@ -166,7 +166,8 @@ def stage_bars(audit: Row, series: Sequence[Series]) -> list[Chart]:
     costs = [s.rows[0]["stage_cost_mean"] for s in drawn]
     note = "Mean over all samples; each bar is one row of the table, its colors the stages of the pipeline. "
     unit = symbol(str(audit.get("currency") or "flops"))
-    charts = [_stacked("stage-cost", "Cost of each stage", f"{note}{unit} are exact.", drawn, costs, unit)]
+    says = "FLOPs are exact." if unit == "FLOPs" else f"Counts are exact, their prices in {unit} need not be."
+    charts = [_stacked("stage-cost", "Cost of each stage", note + says, drawn, costs, unit)]
     seconds = (audit.get("clock") or {}).get("seconds_per_unit")
     if seconds:
         stages = {unit["name"]: unit.get("stage") or "" for unit in (audit.get("units") or {}).get("none", ())}
