@@ -214,7 +214,7 @@ def _summarized(gate: Gate, row: Mapping[str, Any]) -> tuple[float | None, str]:
 
 
 def _aggregated(audit: Audit, gate: Gate, row: Mapping[str, Any]) -> tuple[float | None, str]:
-    column = audit.records([gate.metric], row).column(0)
+    column = audit.load_records([gate.metric], row).column(0)
     if row.get("n") is not None and len(column) != row["n"]:
         return None, f"the records hold {len(column)} of {row['n']} samples"
     values = np.asarray(column.drop_null().to_numpy(), dtype=np.float64)

@@ -12,20 +12,25 @@ from torpor.data.sets import DataSet
 from torpor.targets.base import Target
 
 
-def source(target: Target, data_dir: Path | str | None, inputs: Path | str | None) -> DataSet:
+def source(target: Target, data_dir: Path | str | None, inputs: Path | str | DataSet | None) -> DataSet:
     """Return the user's own ``inputs``, else the target's data, which may lie in ``data_dir``.
 
     Raises:
         UsageError: if the inputs do not fit the target.
         DataError: if there are no data, or a text of the user's cannot be sent.
     """
-    if inputs is not None:
+    if inputs is None:
+        data = target.data(None if data_dir is None else Path(data_dir))
+    elif isinstance(inputs, DataSet):
+        data = inputs
+    else:
         data = own_inputs(Path(inputs), target.space, letterbox=getattr(target, "letterbox", False))
-        if isinstance(target.space, TextSpace):
-            data = CutTexts(data, target.space)
-            for number, (text, _) in enumerate(data.samples("test"), 1):
-                if problem := target.space.problem(text):
-                    raise DataError(f"expected {problem} in text {number} of {inputs}; change or remove it")
+    if not isinstance(target.space, TextSpace):
         return data
-    data = target.data(None if data_dir is None else Path(data_dir))
-    return CutTexts(data, target.space) if isinstance(target.space, TextSpace) else data
+    data = CutTexts(data, target.space)
+    if inputs is not None:
+        place = data.name if isinstance(inputs, DataSet) else inputs
+        for number, (text, _) in enumerate(data.samples("test"), 1):
+            if problem := target.space.problem(text):
+                raise DataError(f"expected {problem} in text {number} of {place}; change or remove it")
+    return data

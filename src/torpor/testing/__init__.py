@@ -1,0 +1,1 @@
+"""Costs as assertions: ``assert_cost``, and a plug-in of pytest."""
