@@ -196,3 +196,10 @@ def test_progress_is_told() -> None:
     assert {each for _, _, each in told} == {total}
     assert done[0] == 0 < done[-1] < total
     assert any("deepsloth.steps=1" in text for text, _, _ in told)
+
+
+def test_default_attacks_that_must_learn_are_left_out_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torpor.audits.request.default_attacks", lambda target: ("uap", "deepsloth:steps=1"))
+    with pytest.warns(UserWarning, match="without uap: there is nothing to learn from but what is audited"):
+        found = torpor.audit(needle(), inputs=BRIGHT, timed=False)
+    assert found.config["attacks"] == ["deepsloth:steps=1"]

@@ -137,17 +137,8 @@ def alone() -> dict[str, str]:
 
 def mypy(python: Path, folder: Path, text: str) -> subprocess.CompletedProcess[str]:
     (folder / "mine.py").write_text(text)
-    words = [
-        sys.executable,
-        "-m",
-        "mypy",
-        "--strict",
-        "--python-executable",
-        python,
-        "--config-file",
-        os.devnull,
-        "mine.py",
-    ]
+    words = [sys.executable, "-m", "mypy", "--strict", "--config-file", os.devnull, "mine.py"]
+    words += ["--python-executable", str(python), "--cache-dir", str(python.parent / "mypy")]
     return subprocess.run(words, cwd=folder, env=alone(), capture_output=True, text=True, check=False)
 
 

@@ -31,9 +31,16 @@ def spec_of(attack: Attack) -> str:
     name = kind.id if registered else f"{kind.__module__}{MARK}{kind.__qualname__}"
     typed = {word.partition("=")[0] for word in attack.options}
     own = [each for each in fields(kind) if each.init and each.name not in (*_ASIDE, *typed)]
-    changed = [each.name for each in own if getattr(attack, each.name) != _default(each)]
-    spec = MARK.join((name, *attack.options, *(f"{key}={_text(getattr(attack, key))}" for key in changed)))
+    changed = {each.name: value for each in own if (value := getattr(attack, each.name)) != _default(each)}
+    if odd := [key for key, value in changed.items() if not isinstance(value, bool | int | float | str | None)]:
+        raise UsageError(
+            f"expected an attack that a specification can name, got {kind.__qualname__}, whose {odd[0]} is a "
+            f"{type(changed[odd[0]]).__name__}; set what numbers or texts can say, and let the audit fit what learns"
+        )
+    spec = MARK.join((name, *attack.options, *(f"{key}={_text(value)}" for key, value in changed.items())))
     try:
+        if "," in spec:
+            raise UsageError("a comma stands between attacks")
         found = load_attack(spec, norm=attack.norm, eps=attack.eps)
     except UsageError as error:
         raise UsageError(
@@ -43,7 +50,7 @@ def spec_of(attack: Attack) -> str:
     if found != attack:
         raise UsageError(
             f"expected an attack that a specification can name, got {kind.__qualname__}, of which {spec!r} is another; "
-            "define it once, in a module, and let the audit fit it"
+            "define it once, in a module"
         )
     return spec
 

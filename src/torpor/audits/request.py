@@ -139,9 +139,10 @@ def request(
     system = _system(target, device, rule)
     named = None if inputs is None or not isinstance(inputs, Path | str) else str(inputs)
     held = given_inputs(inputs, system.space) if inputs is not None and not isinstance(inputs, Path | str) else None
-    wanted = default_attacks(system) if attacks is None else attacks.split(",") if isinstance(attacks, str) else attacks
+    wanted = default_attacks(system) if attacks is None else [attacks] if isinstance(attacks, str) else attacks
     objects = [each for each in wanted if isinstance(each, Attack)]
-    chosen = [spec_of(each) if isinstance(each, Attack) else each.strip() for each in wanted]
+    specs = (spec_of(each) if isinstance(each, Attack) else each for each in wanted)
+    chosen = [part.strip() for spec in specs for part in spec.split(",")]
     left_out: tuple[str, ...] = ()
     learners = [name for name in chosen if attack_class(name).learns] if attacks is None else []
     if learners and not source(system, data_dir, held or named).has("validation"):
