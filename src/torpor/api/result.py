@@ -66,7 +66,7 @@ class Audit(read.Audit):
 
     def __repr__(self) -> str:
         read = (self.samples or {}).get("read")
-        return f"Audit({self.target['name']!r}, {len(self.rows)} rows, {read} samples, folder={str(self.folder)!r})"
+        return f"Audit({self.target['name']!r}, {len(self.rows)} rows, {read} samples)"
 
     def _repr_html_(self) -> str:
         from torpor.api.notebook import audit_html
