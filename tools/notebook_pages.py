@@ -37,9 +37,11 @@ def _parts(cell: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _output(output: Mapping[str, Any]) -> str:
-    """Return an output as Markdown: an image where it is one, else its text."""
+    """Return an output as Markdown: an image or a table where it is one, else its text."""
     data = output.get("data", {})
     if "image/png" in data:
         return f"![output](data:image/png;base64,{''.join(data['image/png']).strip()})"
+    if "text/html" in data:
+        return "".join(data["text/html"])
     text = "".join(output.get("text") or data["text/plain"]).rstrip()
     return f"```{{.text .output}}\n{text}\n```"

@@ -9,27 +9,82 @@ The public names load on first use, so that ``import torpor`` stays fast:
 
 from __future__ import annotations
 
-import importlib
+from torpor.core.lazy import lazy
 
 TYPE_CHECKING = False  # typing takes longer to import than all else here, and a signal in the meantime cannot be caught
 if TYPE_CHECKING:
-    from typing import Any
+    from torpor.api.checks import Checks
+    from torpor.api.result import Audit, load_audit
+    from torpor.api.run import audit
+    from torpor.attacks.base import Attack, Candidates
+    from torpor.attacks.registry import load_attack
+    from torpor.core.budget import Budget
+    from torpor.core.errors import TorporError
+    from torpor.core.measures import Measure
+    from torpor.core.outcome import Outcome
+    from torpor.core.units import Behavior, Unit
+    from torpor.core.work import Work
+    from torpor.data.sets import DataSet
+    from torpor.defenses.base import Defense
+    from torpor.defenses.registry import load_defense
+    from torpor.serving.quota import Quota
+    from torpor.targets.base import Target
+    from torpor.targets.early_exit import EarlyExitTarget
+    from torpor.targets.family import Family
+    from torpor.targets.resolve import load_target
+    from torpor.targets.sdn import build_sdn
+else:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "api.checks": ["Checks"],
+            "api.result": ["Audit", "load_audit"],
+            "api.run": ["audit"],
+            "attacks.base": ["Attack", "Candidates"],
+            "attacks.registry": ["load_attack"],
+            "core.budget": ["Budget"],
+            "core.errors": ["TorporError"],
+            "core.measures": ["Measure"],
+            "core.outcome": ["Outcome"],
+            "core.units": ["Behavior", "Unit"],
+            "core.work": ["Work"],
+            "data.sets": ["DataSet"],
+            "defenses.base": ["Defense"],
+            "defenses.registry": ["load_defense"],
+            "serving.quota": ["Quota"],
+            "targets.base": ["Target"],
+            "targets.early_exit": ["EarlyExitTarget"],
+            "targets.family": ["Family"],
+            "targets.resolve": ["load_target"],
+            "targets.sdn": ["build_sdn"],
+        },
+    )
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "Budget": "torpor.core",
-    "Target": "torpor.targets",
-    "EarlyExitTarget": "torpor.targets",
-    "build_sdn": "torpor.targets",
-    "load_target": "torpor.targets.resolve",
-    "load_attack": "torpor.attacks",
-}
-
-__all__ = ["__version__", *_HOME]
-
-
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - the types are those of the modules that names come from
-    if name not in _HOME:
-        raise AttributeError(f"module 'torpor' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+__all__ = [
+    "__version__",
+    "Attack",
+    "Audit",
+    "Behavior",
+    "Budget",
+    "Candidates",
+    "Checks",
+    "DataSet",
+    "Defense",
+    "EarlyExitTarget",
+    "Family",
+    "Measure",
+    "Outcome",
+    "Quota",
+    "Target",
+    "TorporError",
+    "Unit",
+    "Work",
+    "audit",
+    "build_sdn",
+    "load_attack",
+    "load_audit",
+    "load_defense",
+    "load_target",
+]

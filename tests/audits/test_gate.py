@@ -164,10 +164,10 @@ def test_records_are_those_of_the_rows_budget(tmp_path: Path) -> None:
     pq.write_table(pa.concat_tables([first, doubled.cast(first.schema)]), folder / "records.parquet")
     audit = read_audit(folder)
     row = next(row for row in audit.summary if row["attack"] == "deepsloth")
-    assert audit.records(["slowdown"], row).column(0).to_pylist() == [1.0, 1.2, 1.4, 2.0]
+    assert audit.load_records(["slowdown"], row).column(0).to_pylist() == [1.0, 1.2, 1.4, 2.0]
     wider = {**row, "eps": float(np.float32(2 * EPS))}
-    assert audit.records(["slowdown"], wider).column(0).to_pylist() == [9.0] * 4
-    assert audit.records(["slowdown"]).num_rows == first.num_rows + doubled.num_rows
+    assert audit.load_records(["slowdown"], wider).column(0).to_pylist() == [9.0] * 4
+    assert audit.load_records(["slowdown"]).num_rows == first.num_rows + doubled.num_rows
 
 
 def test_summary_keys_and_booleans(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ HARDWARE = ("torch", "platform", "processor")
 
 def columns(audit: Audit, *, clean: bool) -> pa.Table:
     """Return the records that are to be the same, columns by name."""
-    table = audit.records()
+    table = audit.load_records()
     chosen = table.filter([name == "clean" for name in table["attack"].to_pylist()]) if clean else table
     return chosen.select(sorted(set(chosen.column_names) - {"tampering", "work_static"}))
 

@@ -44,6 +44,7 @@ def test_notebooks_become_pages(tmp_path: Path) -> None:
     outputs = [
         {"output_type": "stream", "name": "stdout", "text": ["1\n", "2\n"]},
         {"output_type": "execute_result", "data": {"text/plain": ["x"], "image/png": "AAAA\n"}},
+        {"output_type": "execute_result", "data": {"text/plain": ["x"], "text/html": ["<table>", "</table>"]}},
     ]
     cells = [
         {"cell_type": "markdown", "source": ["# T\n", "\n", "Words."]},
@@ -58,4 +59,5 @@ def test_notebooks_become_pages(tmp_path: Path) -> None:
         "```python\nprint(1)\nx\n```",
         "```{.text .output}\n1\n2\n```",
         "![output](data:image/png;base64,AAAA)",
+        "<table></table>",
     ]

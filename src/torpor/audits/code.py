@@ -13,8 +13,8 @@ import torpor
 from torpor.targets.resolve import GROUP, LIBRARIES
 from torpor.targets.user_code import code_digests, from_user
 
-PRINTED = ("cli", "reports", "study")
-"""Packages of torpor that print what others found."""
+PRINTED = ("api", "cli", "reports", "study", "testing")
+"""Packages of torpor that hand over or print what others found."""
 
 
 @cache

@@ -57,6 +57,7 @@ def run_audit(
     out: Path,
     progress: Progress = lambda text, done, total: None,
     *,
+    inputs: DataSet | None = None,
     executor: Executor | None = None,
     limits: Limits | None = None,
     threads: int | None = None,
@@ -69,6 +70,7 @@ def run_audit(
         target: what ``plan.target`` names, on the plan's device.
         out: folder of the audit.
         progress: told of every batch and attack.
+        inputs: what is attacked, if a program handed it over.
         executor: where batches are attacked; in this process if None. Others load the target by its name.
         limits: what the attacks may spend; None for no limits. An audit that reaches one sums up the batches that are
             complete, flags each row ``cut-off``, and goes on from there if it is run with a higher limit.
@@ -89,7 +91,12 @@ def run_audit(
     limits, executor = limits or Limits(), executor or Local()
     number = threads or (torch.get_num_threads() if executor.in_process else 1)
     check_applies(plan, target)
-    data = source(target, plan.data_dir, plan.inputs)
+    if plan.given and not executor.in_process:
+        raise UsageError(
+            f"expected {' and '.join(plan.given)} that a worker can load by name, got what only this program has; use "
+            f"the local executor in place of {executor.id}, or pass names and paths"
+        )
+    data = source(target, plan.data_dir, plan.inputs if inputs is None else inputs)
     identity = identify(plan, target, data)
     with ExitStack() as stack:
         claim = stack.enter_context(claimed(plan.to_json() | identity.entries(), out, REPAIRABLE))

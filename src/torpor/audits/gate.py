@@ -28,7 +28,7 @@ _REASONS = {
 
 
 class Verdict(StrEnum):
-    """Outcome of one check or of all."""
+    """Outcome of one check or of all; only a pass is true."""
 
     PASS = "pass"  # noqa: S105 - no password
     FAIL = "fail"
@@ -43,10 +43,13 @@ class Verdict(StrEnum):
         """
         return {"pass": 0, "fail": 10, "inconclusive": 11}[self.value]
 
+    def __bool__(self) -> bool:
+        return self is Verdict.PASS
+
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One check on one row of an audit.
+    """One check on one row of an audit; only one that passed is true.
 
     Attributes:
         check: what had to hold, such as ``"p95(slowdown) < 1.5"``.
@@ -75,6 +78,9 @@ class CheckResult:
     tags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     accepted: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return self.verdict is Verdict.PASS
 
 
 def describe_row(row: Mapping[str, Any]) -> str:
@@ -214,7 +220,7 @@ def _summarized(gate: Gate, row: Mapping[str, Any]) -> tuple[float | None, str]:
 
 
 def _aggregated(audit: Audit, gate: Gate, row: Mapping[str, Any]) -> tuple[float | None, str]:
-    column = audit.records([gate.metric], row).column(0)
+    column = audit.load_records([gate.metric], row).column(0)
     if row.get("n") is not None and len(column) != row["n"]:
         return None, f"the records hold {len(column)} of {row['n']} samples"
     values = np.asarray(column.drop_null().to_numpy(), dtype=np.float64)

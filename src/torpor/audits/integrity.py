@@ -83,7 +83,7 @@ def _rows(audit: Audit) -> str:
 
 def _records(audit: Audit) -> str:
     """Compute from the records what is cheap to compute, and compare it with the rows."""
-    table, counted = audit.records((*KEY, *FIGURES)), 0
+    table, counted = audit.load_records((*KEY, *FIGURES)), 0
     for row in audit.summary:
         own = table.filter(RowKey.of(row).matches())
         counted += len(own)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -40,6 +41,8 @@ class Plan:
         shape: of one input, for attacks whose own radius grows with it; None for texts.
         by_chance: whether the target's family finds much by luck, so that luck is a control; the target says so once it
             is known, see :meth:`on`.
+        given: which of ``"target"``, ``"inputs"`` and ``"attacks"`` a program handed over, so that no command line
+            names them; ``target`` and ``inputs`` say what they are then.
         timed: whether latency, energy and memory are measured at the end.
         defenses: names of defenses, such as ``"jpeg:75"``; each faces every attack twice, blind and adaptive.
 
@@ -63,6 +66,7 @@ class Plan:
     defenses: tuple[str, ...] = ()
     timed: bool = True
     by_chance: bool = False
+    given: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, value in (("limit", self.limit), ("batch size", self.batch_size)):
@@ -144,10 +148,13 @@ class Plan:
         """Return what identifies the audit, for ``plan.json``."""
         own: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         del own["by_chance"]  # of the target, not of the plan
+        del own["given"]  # what was handed over is identified by what it is
         return {"torpor": __version__, **own}
 
-    def command(self, out: str) -> str:
-        """Return the command line that repeats this audit into the folder ``out``."""
+    def command(self, out: str) -> str | None:
+        """Return the command line that repeats this audit into the folder ``out``; None if there is none."""
+        if self.given:
+            return None
         words = ["torpor", "audit", self.target, "--attacks", ",".join(self.attacks)]
         for option, value in (
             ("--norm", self.norm),
@@ -180,18 +187,20 @@ def default_batch_size(target: Target) -> int:
     return 1 if target.space.kind == "video" else target.family.batch_size
 
 
-def parse_eps(norm: str | None, text: str | None) -> tuple[float, ...]:
-    """Read radii such as ``"4/255,8/255"``; none if None.
+def parse_eps(norm: str | None, eps: str | float | Sequence[str | float] | None) -> tuple[float, ...]:
+    """Read radii such as ``"4/255,8/255"``, ``0.1`` or ``["4/255", 0.1]``; none if None.
 
     Raises:
         UsageError: if one is no positive number.
 
-    >>> parse_eps("Linf", "0.1,0.05")
-    (0.05, 0.1)
+    >>> parse_eps("Linf", "0.1,0.05"), parse_eps("chars", 2), parse_eps("L2", ["1/2", 0.25])
+    ((0.05, 0.1), (2.0,), (0.25, 0.5))
     """
-    if text is None:
+    if eps is None:
         return ()
-    return tuple(sorted({Budget.parse(norm or "L2", part.strip()).eps for part in text.split(",")}))
+    parts = eps.split(",") if isinstance(eps, str) else [eps] if isinstance(eps, float | int) else eps
+    stripped = (part.strip() if isinstance(part, str) else part for part in parts)
+    return tuple(sorted({Budget.parse(norm or "L2", part).eps for part in stripped}))
 
 
 def check_seed(seed: int) -> None:

@@ -80,7 +80,7 @@ class Audit:
         """Return everything but the folder, by name."""
         return {each.name: getattr(self, each.name) for each in fields(Audit) if each.name != "folder"}
 
-    def records(self, columns: Sequence[str] | None = None, row: Mapping[str, Any] | None = None) -> pa.Table:
+    def load_records(self, columns: Sequence[str] | None = None, row: Mapping[str, Any] | None = None) -> pa.Table:
         """Load columns of the per-sample records; nothing is read before this call.
 
         Args:
@@ -93,14 +93,10 @@ class Audit:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        path = self.folder / "records.parquet"
-        if not path.is_file():
-            raise DataError(f"expected records in {path}, got no such file; run the audit again")
+        names, path = self._stored(), self.folder / "records.parquet"
         chosen = None if row is None else RowKey.of(row).matches()
+        wanted = list(self.columns if columns is None else columns)
         try:
-            stored = pq.read_schema(path).names
-            names = {self._today(name): name for name in stored}
-            wanted = [name for name in names if name in self.catalog.at("sample")] if columns is None else list(columns)
             if missing := [column for column in wanted if column not in names]:
                 raise DataError(f"expected column {missing[0]!r} in {path}, got only {', '.join(names)}")
             if self.schema == SCHEMA:
@@ -109,6 +105,28 @@ class Audit:
             old = pq.read_table(path, columns=[names[name] for name in needed], page_checksum_verification=True)
             table = version1.upgraded_records(old)
             return (table if chosen is None else table.filter(chosen)).select(wanted)
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"expected readable records in {path}, got {error}; run the audit again") from error
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns of the records.
+
+        Raises:
+            DataError: if the file is missing or corrupt.
+        """
+        return tuple(name for name in self._stored() if name in self.catalog.at("sample"))
+
+    def _stored(self) -> dict[str, str]:
+        """Return how the file calls each of its columns."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        path = self.folder / "records.parquet"
+        if not path.is_file():
+            raise DataError(f"expected records in {path}, got no such file; run the audit again")
+        try:
+            return {self._today(name): name for name in pq.read_schema(path).names}
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"expected readable records in {path}, got {error}; run the audit again") from error
 

@@ -10,7 +10,7 @@ from torpor.data.sets import DataSet
 from torpor.targets.base import Target
 
 
-def source(target: Target, data_dir: Path | str | None, inputs: Path | str | None) -> DataSet:
+def source(target: Target, data_dir: Path | str | None, inputs: Path | str | DataSet | None) -> DataSet:
     """Return the user's own ``inputs``, else the target's data, which may lie in ``data_dir``.
 
     Raises:
@@ -19,6 +19,8 @@ def source(target: Target, data_dir: Path | str | None, inputs: Path | str | Non
     """
     if inputs is None:
         data = target.data(None if data_dir is None else Path(data_dir))
+    elif isinstance(inputs, DataSet):
+        data = inputs
     else:
         from torpor.data.own import own_inputs
 
@@ -27,8 +29,10 @@ def source(target: Target, data_dir: Path | str | None, inputs: Path | str | Non
         return data
     from torpor.data.cut_texts import CutTexts
 
-    cut = CutTexts(data, target.space)
-    for number, (text, _) in enumerate(cut.samples("test") if inputs is not None else (), 1):
-        if problem := target.space.problem(text):
-            raise DataError(f"expected {problem} in text {number} of {inputs}; change or remove it")
-    return cut
+    data = CutTexts(data, target.space)
+    if inputs is not None:
+        place = data.name if isinstance(inputs, DataSet) else inputs
+        for number, (text, _) in enumerate(data.samples("test"), 1):
+            if problem := target.space.problem(text):
+                raise DataError(f"expected {problem} in text {number} of {place}; change or remove it")
+    return data

@@ -75,63 +75,46 @@ def audit(
     An interrupted audit goes on when the same command is given again, one that a limit cut off when it is given with a
     higher one.
     """
-    from torpor.attacks.registry import attack_class, default_attacks
-    from torpor.audits.engine import run_audit
     from torpor.audits.estimate import estimate
     from torpor.audits.executors import load_executor
     from torpor.audits.limits import Limits, parse_cost
-    from torpor.audits.plan import Plan, check_device, default_batch_size, parse_eps
+    from torpor.audits.plan import check_device
     from torpor.audits.read import read_audit
-    from torpor.audits.source import source
-    from torpor.audits.workload import chosen_threads
+    from torpor.audits.request import request
     from torpor.cli.console import show_audit
     from torpor.cli.progress import bar
     from torpor.cli.streams import note, say
-    from torpor.core.errors import UsageError
-    from torpor.core.space import DenseSpace
     from torpor.reports.html import write_report
-    from torpor.targets.resolve import load_target
 
     check_device(device)
     workers = load_executor(executor)
     limits = Limits(max_queries, max_seconds, None if max_cost is None else parse_cost(max_cost))
-    system = load_target(target, device=device, rule=rule)
-    chosen = default_attacks(system) if attacks is None else attacks.split(",")
-    learners = [name for name in chosen if attack_class(name).learns] if attacks is None else []
-    if learners and not source(system, data_dir, inputs).has("validation"):
-        chosen = [name for name in chosen if name not in learners]
-        say(f"Without {', '.join(learners)}: there is nothing to learn from but what is audited.")
-    names = tuple(dict.fromkeys(name.strip() for name in chosen if name.strip()))
-    plan = Plan(
-        target=target,
-        attacks=tuple(name for name in names if not attack_class(name).is_control),
+    asked = request(
+        *(target, attacks),
         norm=norm,
-        eps=parse_eps(norm, eps),
+        eps=eps,
         steps=steps,
         limit=limit,
         seed=seed,
-        batch_size=default_batch_size(system) if batch_size is None else batch_size,
+        batch_size=batch_size,
         device=device,
-        data_dir=str(data_dir) if data_dir else None,
-        inputs=str(inputs) if inputs else None,
+        data_dir=data_dir,
+        inputs=inputs,
         rule=rule,
-        shape=system.space.shape if isinstance(system.space, DenseSpace) else None,
-        defenses=tuple(name.strip() for name in (defenses or "").split(",") if name.strip()),
+        defenses=defenses,
     )
-    if defenses is not None and not plan.defenses:
-        raise UsageError("expected names of defenses, got none; see: torpor list defenses")
+    if asked.left_out:
+        say(f"Without {', '.join(asked.left_out)}: there is nothing to learn from but what is audited.")
     folder = out or Path("runs") / target.replace(":", ".")
-    asked = threads if workers.in_process or threads is not None else 1
-    with chosen_threads(system, lambda: source(system, data_dir, inputs), asked) as number:
-        with bar() as progress:
-            run_audit(
-                *(plan, system, folder, progress),
-                executor=workers,
-                limits=limits,
-                threads=number.used,
-                begin=lambda on, data: note(f"About to attack {estimate(on, system, data)}"),
-            )
-        note(f"Threads: {number}" if workers.in_process else f"Threads: {number.used} for each worker of {executor}")
+    with bar() as progress:
+        used = asked.run(
+            *(folder, progress),
+            executor=workers,
+            limits=limits,
+            threads=threads,
+            begin=lambda plan, data: note(f"About to attack {estimate(plan, asked.target, data)}"),
+        )
+    note(f"Threads: {used}" if workers.in_process else f"Threads: {used.used} for each worker of {executor}")
     report = write_report(folder)
     show_audit(read_audit(folder))
     say(f"Report: {report}")

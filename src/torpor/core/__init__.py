@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from torpor.core.lazy import lazy
 
+TYPE_CHECKING = False  # `import torpor` comes by here, and typing takes longer to import than all else
 if TYPE_CHECKING:
     from torpor.core.budget import NORMS, Budget
     from torpor.core.criteria import Criterion, Evidence, PreservesPrediction, ReachesStaticBound, Slowdown

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Iterable, Mapping
+
+TYPE_CHECKING = False  # all that `import torpor` loads is this file
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
 
 
 def lazy(package: str, names: Mapping[str, Iterable[str]]) -> tuple[Callable[[str], object], Callable[[], list[str]]]:

@@ -31,7 +31,7 @@ def read_records(audit: Audit, more: Sequence[str] = ()) -> dict[str, np.ndarray
         DataError: if they cannot be read.
     """
     columns = (*COLUMNS, *more)
-    table = audit.records(columns)
+    table = audit.load_records(columns)
     records = {name: table[name].to_numpy() for name in columns}
     records["eps"] = records["eps"].astype(float)  # a column of nulls has no type of its own
     return records

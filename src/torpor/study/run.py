@@ -162,11 +162,11 @@ def _caught(audit: Audit) -> dict[str, tuple[int, float]]:
     """Return for each input detector how many costlier inputs non-adaptive attackers sent, and the share rejected."""
     found = {}
     attacked = [row for row in audit.summary if row["kind"] == "attack"]
-    costs = audit.records(["sample", "cost", "cost_clean"], attacked[0]).to_pylist()
+    costs = audit.load_records(["sample", "cost", "cost_clean"], attacked[0]).to_pylist()
     costlier = {each["sample"] for each in costs if each["cost"] > each["cost_clean"]}
     for row in attacked:
         if row["attacker"] == NON_ADAPTIVE and row["rejected_rate"] is not None:
-            sent = audit.records(["sample", "rejected"], row).to_pylist()
+            sent = audit.load_records(["sample", "rejected"], row).to_pylist()
             rejected = [each["rejected"] for each in sent if each["sample"] in costlier]
             if rejected:
                 found[row["defense"]] = (len(rejected), sum(rejected) / len(rejected))

@@ -1,0 +1,88 @@
+"""A finished audit as a program or a notebook uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torpor.api.checks import Checks
+from torpor.api.records import Records
+from torpor.audits import read
+from torpor.audits.evidence import check_flags
+from torpor.audits.gate import evaluate_gates
+from torpor.audits.gate_grammar import parse_gate
+from torpor.core.errors import UsageError
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Audit(read.Audit):
+    """What an audit found: a table of records, rows that sum them up, gates, a report.
+
+    ``torpor.audit`` and ``torpor.load_audit`` return one. What lies in its folder is described in
+    ``docs/audit-format.md``.
+    """
+
+    @property
+    def records(self) -> Records:
+        """One record per sample and row, read when asked for."""
+        return Records(self)
+
+    @property
+    def rows(self) -> Sequence[Mapping[str, Any]]:
+        """One row per attack, condition and budget: the summary."""
+        return self.summary
+
+    def check(self, *gates: str, accept: Collection[str] = ()) -> Checks:
+        """Judge the audit as ``torpor check`` does.
+
+        Args:
+            *gates: what must hold for every attack, such as ``"p95(slowdown) < 1.5"``.
+            accept: reliability flags that shall not make a pass inconclusive.
+
+        Returns:
+            The results, which are true only if all gates passed: an inconclusive one is no pass.
+
+        Raises:
+            UsageError: if there is no gate, or one cannot be read.
+            DataError: if the records are missing or corrupt.
+        """
+        if not gates:
+            raise UsageError("expected a gate such as 'p95(slowdown) < 1.5', got none")
+        parsed = [parse_gate(gate, self.catalog, self.currency) for gate in gates]
+        return Checks(tuple(evaluate_gates(self, parsed, check_flags(accept))))
+
+    def report(self) -> Path:
+        """Write ``report.html`` into the audit's folder and return its path.
+
+        Raises:
+            UsageError: if another process writes the folder.
+            DataError: if the records are missing or corrupt.
+        """
+        from torpor.reports.html import write_report
+
+        return write_report(self.folder)
+
+    def __repr__(self) -> str:
+        read = (self.samples or {}).get("read")
+        return f"Audit({self.target['name']!r}, {len(self.rows)} rows, {read} samples)"
+
+    def _repr_html_(self) -> str:
+        from torpor.api.notebook import audit_html
+
+        return audit_html(self)
+
+
+def load_audit(folder: Path | str) -> Audit:
+    """Return the finished audit in a folder.
+
+    Args:
+        folder: what ``torpor audit --out`` or ``torpor.audit(out=...)`` was given.
+
+    Raises:
+        IncompleteAudit: if the audit has begun there but not finished.
+        DataError: if there is none, or it is damaged.
+    """
+    found = read.read_audit(Path(folder))
+    return Audit(found.folder, **found.parts())

@@ -1,0 +1,194 @@
+"""What a user asked to be audited, with the defaults filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torpor.attacks.base import Attack
+from torpor.attacks.registry import attack_class, default_attacks
+from torpor.attacks.specs import spec_of
+from torpor.audits.engine import Progress, run_audit
+from torpor.audits.executors import Executor, Local
+from torpor.audits.identity import identify
+from torpor.audits.limits import Limits
+from torpor.audits.plan import Plan, check_device, default_batch_size, parse_eps
+from torpor.audits.source import source
+from torpor.audits.workload import chosen_threads
+from torpor.core.errors import UsageError
+from torpor.core.space import DenseSpace
+from torpor.data.given import Given, given_inputs
+from torpor.data.sets import DataSet
+from torpor.meters.threads import Threads
+from torpor.targets.base import Target
+from torpor.targets.resolve import load_target
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """An audit that is about to run.
+
+    Attributes:
+        plan: what it does.
+        target: what ``plan.target`` names, or what was handed over.
+        inputs: what was handed over to be attacked; None where the plan names it.
+        left_out: default attacks that have to learn, where there is nothing to learn from but what is audited.
+    """
+
+    plan: Plan
+    target: Target
+    inputs: DataSet | None = None
+    left_out: tuple[str, ...] = ()
+
+    def data(self) -> DataSet:
+        """Return what is attacked.
+
+        Raises:
+            UsageError: if the inputs do not fit the target.
+            DataError: if there are none, or they cannot be read.
+        """
+        return source(self.target, self.plan.data_dir, self.plan.inputs if self.inputs is None else self.inputs)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what tells this audit from others, ready for JSON: settings, weights, data, code and versions."""
+        plan = self.plan.on(self.target)
+        return plan.to_json() | identify(plan, self.target, self.data()).entries()
+
+    def run(
+        self,
+        out: Path,
+        progress: Progress = lambda text, done, total: None,
+        *,
+        executor: Executor | None = None,
+        limits: Limits | None = None,
+        threads: int | None = None,
+        begin: Callable[[Plan, DataSet], None] = lambda plan, data: None,
+    ) -> Threads:
+        """Run the audit as :func:`~torpor.audits.engine.run_audit` does, and return the threads that it used.
+
+        Args:
+            out: its folder.
+            progress: told of every batch and attack.
+            executor: where batches are attacked; in this process if None.
+            limits: what the attacks may spend; None for no limits.
+            threads: of torch, in each worker; as many as the target gains from if None, one for each worker.
+            begin: called with the plan and the data before anything is attacked.
+
+        Raises:
+            TorporError: as :func:`~torpor.audits.engine.run_audit` does.
+        """
+        workers = executor or Local()
+        asked = threads if workers.in_process or threads is not None else 1
+        with chosen_threads(self.target, self.data, asked) as number:
+            run_audit(
+                *(self.plan, self.target, out, progress),
+                inputs=self.inputs,
+                executor=workers,
+                limits=limits,
+                threads=number.used,
+                begin=begin,
+            )
+        return number
+
+
+def request(
+    target: str | Target,
+    attacks: str | Sequence[str | Attack] | None = None,
+    *,
+    norm: str | None = None,
+    eps: str | float | Sequence[str | float] | None = None,
+    steps: int | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+    device: str | None = None,
+    data_dir: Path | str | None = None,
+    inputs: Path | str | Given | None = None,
+    rule: str | None = None,
+    defenses: str | Sequence[str] | None = None,
+    timed: bool = True,
+) -> Request:
+    """Return the audit that a user asks for; nothing is attacked yet.
+
+    Args:
+        target: name of a target, or the target.
+        attacks: specifications, also in one text and separated by commas, or attacks; those for this kind of target if
+            None. Attacks that learn are no default where there is nothing to learn from.
+        norm: of every budget; each attack's own if None.
+        eps: radii or numbers of edits; each attack's own if None.
+        steps: iterations, for attacks that take them.
+        limit: samples at most.
+        seed: of all randomness.
+        batch_size: samples per batch; as the target's family has it if None.
+        device: where the target runs; the CPU if None, or where the target that was handed over is.
+        data_dir: folder of data, if the target needs one.
+        inputs: file or folder, or what :func:`~torpor.data.given.given_inputs` takes; the target's own data if None.
+        rule: exit rule other than the target's own; for a target by name.
+        defenses: names, also in one text and separated by commas.
+        timed: whether latency, energy and memory are measured at the end.
+
+    Raises:
+        UsageError: if something does not exist or does not apply.
+        DataError: if data that are needed to choose defaults cannot be read.
+
+    >>> request("torpor.targets.toys:needle").plan.attacks
+    ('standard',)
+    """
+    system = _system(target, device, rule)
+    named = None if inputs is None or not isinstance(inputs, Path | str) else str(inputs)
+    held = given_inputs(inputs, system.space) if inputs is not None and not isinstance(inputs, Path | str) else None
+    wanted = default_attacks(system) if attacks is None else [attacks] if isinstance(attacks, str) else attacks
+    objects = [each for each in wanted if isinstance(each, Attack)]
+    specs = (spec_of(each) if isinstance(each, Attack) else each for each in wanted)
+    chosen = [part.strip() for spec in specs for part in spec.split(",")]
+    left_out: tuple[str, ...] = ()
+    learners = [name for name in chosen if attack_class(name).learns] if attacks is None else []
+    if learners and not source(system, data_dir, held or named).has("validation"):
+        left_out = tuple(learners)
+    names = [name for name in dict.fromkeys(chosen) if name and name not in left_out]
+    if norm is None and eps is None and len(same := {each.budget for each in objects}) == 1:
+        norm, eps = next((budget.norm, budget.eps) for budget in same)
+    guards = defenses.split(",") if isinstance(defenses, str) else defenses or ()
+    given = {"target": isinstance(target, Target), "inputs": held is not None}
+    given["attacks"] = any(name.startswith("__main__:") for name in names)
+    plan = Plan(
+        target=system.name if isinstance(target, Target) else target,
+        attacks=tuple(name for name in names if not attack_class(name).is_control),
+        norm=norm,
+        eps=parse_eps(norm, eps),
+        steps=steps,
+        limit=limit,
+        seed=seed,
+        batch_size=default_batch_size(system) if batch_size is None else batch_size,
+        device=str(system.device) if isinstance(target, Target) else device or "cpu",
+        data_dir=None if data_dir is None else str(data_dir),
+        inputs=named if held is None else held.fingerprint(),
+        rule=rule,
+        shape=system.space.shape if isinstance(system.space, DenseSpace) else None,
+        defenses=tuple(name.strip() for name in guards if name.strip()),
+        timed=timed,
+        given=tuple(name for name, handed_over in given.items() if handed_over),
+    )
+    if isinstance(defenses, str) and not plan.defenses:
+        raise UsageError("expected names of defenses, got none; see: torpor list defenses")
+    for each in objects:
+        if not each.is_control and each not in plan.attacks_at(each.budget):
+            raise UsageError(
+                f"expected attacks with the norm, radius and steps of the audit, got {each}; pass them on their "
+                "own, or build every attack with the same"
+            )
+    return Request(plan, system, held, left_out)
+
+
+def _system(target: str | Target, device: str | None, rule: str | None) -> Target:
+    """Return the target, loaded or as it was handed over."""
+    if not isinstance(target, Target):
+        check_device(device or "cpu")
+        return load_target(target, device=device or "cpu", rule=rule)
+    if rule is not None:
+        raise UsageError(
+            f"expected a rule for a target by name, got {rule!r} for {target.name}; give it its rule before"
+        )
+    return target if device is None else target.to(check_device(device))
