@@ -16,6 +16,7 @@ from torpor.audits.conditions import RowKey
 from torpor.audits.store import records_table
 from torpor.core.batches import Samples
 from torpor.core.budget import Budget
+from torpor.core.currency import symbol
 from torpor.core.errors import UsageError
 from torpor.core.outcome import Outcome
 from torpor.core.space import VideoSpace
@@ -139,7 +140,8 @@ def _check_bound(target: Target, most: float) -> None:
     if most > bound * (1 + SLACK):
         raise UsageError(
             f"expected a static bound of {target.name} that covers every {target.space.accepts}, got {bound:,.0f} "
-            f"FLOPs where an input may cost {most:,.0f}; correct static_work, or let the space refuse such inputs"
+            f"{symbol(target.prices.currency)} where an input may cost {most:,.0f}; correct static_work, or let the "
+            "space refuse such inputs"
         )
 
 

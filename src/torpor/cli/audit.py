@@ -93,8 +93,9 @@ def audit(
 
     check_device(device)
     workers = load_executor(executor)
-    limits = Limits(max_queries, max_seconds, None if max_cost is None else parse_cost(max_cost))
     system = load_target(target, device=device, rule=rule)
+    most = None if max_cost is None else parse_cost(max_cost, system.prices.currency)
+    limits = Limits(max_queries, max_seconds, most)
     chosen = default_attacks(system) if attacks is None else attacks.split(",")
     learners = [name for name in chosen if attack_class(name).learns] if attacks is None else []
     if learners and not source(system, data_dir, inputs).has("validation"):
