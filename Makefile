@@ -44,9 +44,10 @@ $(VENV)/.stamp-core: pyproject.toml constraints.txt
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[language,tracking]'
 	touch $@
 
-$(VENV)/.stamp-dev: pyproject.toml constraints.txt
+$(VENV)/.stamp-dev: pyproject.toml constraints.txt tests/plugin/pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(PIP) install --quiet --no-deps --editable tests/plugin
 	touch $@ $(VENV)/.stamp-core
 
 # Without their dependencies, which would bring another torch and, beside the opencv without windows, the one with them.

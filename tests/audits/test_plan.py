@@ -113,6 +113,6 @@ def test_rows_are_named_by_the_options_of_their_attacks() -> None:
     own = [DeepSloth(eps=0.05, steps=steps) for steps in (3, 9)]
     assert plan.attacks_at(budget) == [Square(eps=0.05, queries=500), Square(eps=0.05), *own]
     assert list(plan.kinds) == list(plan.attacks)
-    assert "square:queries=500,square,deepsloth:steps=3,deepsloth " in plan.command("out")
+    assert "square:queries=500,square,deepsloth:steps=3,deepsloth " in (plan.command("out") or "")
     with pytest.raises(UsageError, match="no number of steps for square"):
         Plan("t", ("square:queries=500", "deepsloth:steps=3"), steps=9)

@@ -61,7 +61,7 @@ def uneven(audit: Audit) -> PriceFile:
 
 def by_hand(audit: Audit, prices: Mapping[str, float]) -> list[dict[str, Any]]:
     """Return for each summary row what its samples cost, from the records of the run, with plain loops."""
-    records = audit.records().to_pylist()
+    records = audit.load_records().to_pylist()
 
     def cost(record: Mapping[str, Any], column: str) -> float:
         units = audit.units[record["defense"]]
@@ -92,7 +92,7 @@ def by_hand(audit: Audit, prices: Mapping[str, float]) -> list[dict[str, Any]]:
 def test_the_prices_of_the_run_give_back_what_it_wrote_to_the_last_bit(name: str, runs: dict[str, Path]) -> None:
     audit = read_audit(runs[name])
     again = repriced(audit, load_prices("flops"))
-    assert again.records().to_pylist() == audit.records().to_pylist()
+    assert again.load_records().to_pylist() == audit.load_records().to_pylist()
     assert [dict(row) for row in again.summary] == [dict(row) for row in audit.summary]
     assert (again.units, again.currency) == (audit.units, audit.currency)
     known = {key: value for key, value in audit.target.items() if key != "static_cost"}
@@ -107,7 +107,7 @@ def test_other_prices_are_those_of_sums_by_hand(name: str, runs: dict[str, Path]
     found = repriced(audit, prices)
     assert found.currency == "seconds"
     for row, was, hand in zip(found.summary, audit.summary, by_hand(audit, prices.prices), strict=True):
-        table = found.records(list(COLUMNS), row)
+        table = found.load_records(list(COLUMNS), row)
         for column, values in (
             ("cost", "cost"),
             ("cost_clean", "clean"),
@@ -194,7 +194,7 @@ def test_version_1_has_costs_but_no_bound(name: str, runs: dict[str, Path]) -> N
     old, new = read_audit(FOLDER / name), read_audit(runs[name])
     prices = uneven(new)
     found, wanted = repriced(old, prices), repriced(new, prices)
-    assert found.records(["headroom", "cost_static"])["headroom"].null_count == len(found.records(["sample"]))
+    assert found.load_records(["headroom", "cost_static"])["headroom"].null_count == len(found.load_records(["sample"]))
     for row, beside in zip(found.summary, wanted.summary, strict=True):
         if row["attack"] == "clean":
             assert row["cost_mean"] == beside["cost_mean"]

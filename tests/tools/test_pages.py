@@ -61,3 +61,15 @@ def test_notebooks_become_pages(tmp_path: Path) -> None:
         "![output](data:image/png;base64,AAAA)",
         "<table></table>",
     ]
+
+
+def test_quoted_files_are_as_they_are() -> None:
+    """Else: python -m tools.quoted_files."""
+    from tools.quoted_files import PAGES, quoted, refreshed
+
+    pages = {path.name: path.read_text(encoding="utf-8") for path in PAGES}
+    for name, text in pages.items():
+        assert refreshed(text) == text, name
+    files = {Path(path).name for text in pages.values() for path in quoted(text)}
+    plugin = (ROOT / "tests" / "plugin" / "src" / "torpor_example").glob("[!_]*.py")
+    assert files == {path.name for path in plugin}  # each shows what a plug-in looks like

@@ -144,8 +144,17 @@ def takes_steps(spec: str) -> bool:
 def default_attacks(target: Target) -> tuple[str, ...]:
     """Return the names of the attacks that ``torpor audit`` runs on a target unless told otherwise.
 
+    Raises:
+        UsageError: if its family names none.
+
     >>> from torpor.targets.toys import needle
     >>> default_attacks(needle())
     ('standard',)
     """
-    return target.family.attacks_on(target)
+    names: tuple[str, ...] = target.family.attacks_on(target)
+    if not names:
+        raise UsageError(
+            f"expected attacks for {target.name}, got none: {target.family.id} targets have no default; pass --attacks "
+            "NAME, see: torpor list attacks"
+        )
+    return names

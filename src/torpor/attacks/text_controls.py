@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -63,14 +63,13 @@ class RandomEdits(TextControl):
 
 @dataclass(frozen=True, kw_only=True)
 class BestOfK(TextControl):
-    """The longest of as many randomly edited texts as another attack asked the target about: what random search finds.
+    """The costliest of as many randomly edited texts as another attack asked the target about: random search.
 
     Attributes:
         queries: texts to try for each sample of the same batch, int64 ``[B]``: what the costliest attack spent.
     """
 
     id: ClassVar[str] = "control-best-of-k"
-    needs: ClassVar[tuple[str, ...]] = ("score",)
     access: ClassVar[Access] = Access.DECISION
 
     queries: Tensor = field(compare=False, repr=False)
@@ -88,8 +87,8 @@ class BestOfK(TextControl):
         for row, (text, count) in enumerate(zip(inputs, self.queries.tolist(), strict=True)):
             drawn = [editor.edit(text, int(self.eps), generators[row]) for _ in range(count)]
             if drawn:
-                steps = decoder_steps(target, drawn)
-                best[row] = drawn[steps.index(max(steps))]
+                claims = _claims(target, drawn)
+                best[row] = drawn[claims.index(max(claims))]
         spent = self.queries.to("cpu", torch.int64)
         return Candidates(tuple(best), forwards=spent, backwards=torch.zeros_like(spent))
 
@@ -189,6 +188,14 @@ class RandomEditor:
         words = self._words or tuple(text[slice(*core(text, span))] for span in spans)
         place = core(text, spans[_below(len(spans), generator)])
         return replace_span(text, place, words[_below(len(words), generator)])
+
+
+def _claims(target: Any, texts: Sequence[str]) -> Sequence[float]:  # noqa: ANN401 - any target of texts
+    """Return what each text makes the target do: decoder steps where it scores candidates, else the cost of a run."""
+    if target.offers("score"):
+        return decoder_steps(target, texts)
+    costs: list[float] = target.attacker_cost(target.run(tuple(texts))).tolist()
+    return costs
 
 
 def _below(limit: int, generator: torch.Generator) -> int:

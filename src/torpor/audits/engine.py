@@ -115,11 +115,12 @@ def run_audit(
 
 
 def check_applies(plan: Plan, target: Target) -> None:
-    """Refuse a plan whose attacks or defenses do not apply to ``target``.
+    """Refuse a target that is none of its family, and a plan whose attacks or defenses do not apply to ``target``.
 
     Raises:
         UsageError: if so.
     """
+    target.family.check(target)
     for budget in plan.budgets:
         for attack in plan.attacks_at(budget):
             attack.check(target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from dataclasses import asdict, dataclass
 
@@ -10,6 +11,7 @@ import torch
 
 from torpor.attacks.base import Attack, Candidates
 from torpor.core.batches import Samples
+from torpor.core.currency import scales, symbol
 from torpor.core.errors import UsageError
 from torpor.targets.base import Target
 
@@ -17,6 +19,7 @@ BACKWARD = 2
 """A backward pass costs about as much as so many forward passes."""
 CUT_OFF = "cut-off"
 """The flag of rows over the samples that were attacked before a limit was reached: what they tell is a lower limit."""
+_AMOUNT = re.compile(r"([+-]?[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]*)")
 _SCALES = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
 
 
@@ -116,20 +119,25 @@ def check_time(deadline: float | None) -> None:
         raise LimitReached("seconds")
 
 
-def parse_cost(text: str) -> float:
+def parse_cost(text: str, currency: str = "flops") -> float:
     """Read a cost such as ``"2e12"``, ``"2 TFLOPs"`` or ``"2T"``.
 
+    Args:
+        text: what the user typed.
+        currency: of the target; amounts of another one are refused.
+
     Raises:
-        UsageError: if it is no number.
+        UsageError: if it is no number, or one of another currency.
 
     >>> parse_cost("2 TFLOPs"), parse_cost("2e12"), parse_cost("1.5G")
     (2000000000000.0, 2000000000000.0, 1500000000.0)
+    >>> parse_cost("20 ktokens", "tokens")
+    20000.0
     """
-    plain = text.strip()
-    for unit in ("FLOPs", "FLOP"):
-        plain = plain.removesuffix(unit).strip()
-    scale = _SCALES.get(plain[-1:], 1.0)
-    try:
-        return float(plain.removesuffix(plain[-1:]) if scale != 1 else plain) * scale
-    except ValueError as error:
-        raise UsageError(f"expected a cost such as 2e12 or '2 TFLOPs', got {text!r}") from error
+    own = symbol(currency)
+    units = {f"{prefix}{own}": scale for prefix, scale in _SCALES.items()} | _SCALES
+    units |= {"": 1.0, own: 1.0} | {unit: float(scale) for unit, scale in scales(currency).items()}
+    found = _AMOUNT.fullmatch(text.strip())
+    if found is None or found[2] not in units:
+        raise UsageError(f"expected a cost such as 2e12 or '2 T{own}', got {text!r}")
+    return float(found[1]) * units[found[2]]

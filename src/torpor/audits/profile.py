@@ -36,6 +36,7 @@ def clean_profile(
         DataError: if the data cannot be read.
         MeterError: if ``seconds`` are asked for and some unit's price cannot be told apart.
     """
+    target.family.check(target)
     costs: list[np.ndarray[Any, np.dtype[np.float64]]] = []
     work: list[Work] = []
     right: list[torch.Tensor] = []

@@ -36,19 +36,19 @@ class Repriced(Audit):
 
     Attributes:
         run: the audit as it was run.
-        columns: of the records that have other values, in their order.
+        changed: columns of the records that have other values, in their order.
     """
 
     run: Audit | None = None
-    columns: Mapping[str, pa.Array] = field(default_factory=dict)
+    changed: Mapping[str, pa.Array] = field(default_factory=dict)
 
-    def records(self, columns: Sequence[str] | None = None, row: Mapping[str, Any] | None = None) -> pa.Table:
-        """See :meth:`Audit.records`."""
+    def load_records(self, columns: Sequence[str] | None = None, row: Mapping[str, Any] | None = None) -> pa.Table:
+        """See :meth:`Audit.load_records`."""
         assert self.run is not None
         needed = None if columns is None else list(dict.fromkeys((*columns, *(IDENTIFYING if row is not None else ()))))
-        table = self.run.records(needed)
-        for name in set(table.column_names) & self.columns.keys():
-            table = table.set_column(table.column_names.index(name), name, self.columns[name])
+        table = self.run.load_records(needed)
+        for name in set(table.column_names) & self.changed.keys():
+            table = table.set_column(table.column_names.index(name), name, self.changed[name])
         found = table if row is None else table.filter(RowKey.of(row).matches())
         return found if columns is None else found.select(list(columns))
 
@@ -73,7 +73,7 @@ def repriced(audit: Audit, pricing: Pricing) -> Repriced:
     extra = ["work_static"] if audit.schema == SCHEMA else []
     if "exit" in audit.catalog.at("sample"):
         extra.append("exit")
-    table = audit.records([*IDENTIFYING, *NEEDED, *extra])
+    table = audit.load_records([*IDENTIFYING, *NEEDED, *extra])
     table = table.append_column("place", pa.array(np.arange(len(table))))
     columns = {key: np.full(len(table), np.nan) for key in COLUMNS}
     clean: dict[RowKey, Side] = {}
@@ -112,7 +112,7 @@ def repriced(audit: Audit, pricing: Pricing) -> Repriced:
         },
         "notes": (*audit.notes, *_notes(audit, name, pricing.origin, why)),
     }
-    return Repriced(audit.folder, **parts_of, run=audit, columns=arrays | _nulls(audit, len(table)))
+    return Repriced(audit.folder, **parts_of, run=audit, changed=arrays | _nulls(audit, len(table)))
 
 
 def _price_lists(audit: Audit, pricing: Pricing) -> tuple[dict[str, Prices], str]:

@@ -3,10 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
+from torpor.bounds.base import Bound
+from torpor.core.batches import Samples
+from torpor.core.budget import Budget
 from torpor.core.currency import symbol
 from torpor.core.errors import UsageError
+from torpor.core.work import Work
 from torpor.targets.base import Target
+
+
+@dataclass(frozen=True)
+class Static(Bound):
+    """What structure and caps allow, whatever the input is.
+
+    >>> import torch
+    >>> from torpor.targets.toys import needle
+    >>> toy = needle()
+    >>> Static()(toy, torch.zeros(2, 1, 4, 4), None).counts.equal(toy.static_work().counts.expand(2, -1))
+    True
+    """
+
+    id: ClassVar[str] = "static"
+    local: ClassVar[bool] = False
+
+    def work(self, target: Target, inputs: Samples, budget: Budget | None) -> Work:
+        """Return the same for each input."""
+        return Work(target.static_work().counts.expand(len(inputs), -1))
 
 
 @dataclass(frozen=True)

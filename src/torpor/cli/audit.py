@@ -88,7 +88,6 @@ def audit(
 
     check_device(device)
     workers = load_executor(executor)
-    limits = Limits(max_queries, max_seconds, None if max_cost is None else parse_cost(max_cost))
     asked = request(
         *(target, attacks),
         norm=norm,
@@ -103,6 +102,8 @@ def audit(
         rule=rule,
         defenses=defenses,
     )
+    most = None if max_cost is None else parse_cost(max_cost, asked.target.prices.currency)
+    limits = Limits(max_queries, max_seconds, most)
     if asked.left_out:
         say(f"Without {', '.join(asked.left_out)}: there is nothing to learn from but what is audited.")
     folder = out or Path("runs") / target.replace(":", ".")

@@ -16,12 +16,13 @@ class What(StrEnum):
     TARGETS = "targets"
     ATTACKS = "attacks"
     DEFENSES = "defenses"
+    BOUNDS = "bounds"
     EXECUTORS = "executors"
     TAXONOMY = "taxonomy"
 
 
 def list_(
-    what: Annotated[What, typer.Argument(help="targets, attacks, defenses, executors or taxonomy.")],
+    what: Annotated[What, typer.Argument(help="targets, attacks, defenses, bounds, executors or taxonomy.")],
     kind: Annotated[str | None, typer.Option(help="Taxonomy: attack or defense.", show_default=False)] = None,
     behavior: Annotated[str | None, typer.Option(help="Taxonomy: D1, D2 or D3.", show_default=False)] = None,
     mechanism: Annotated[str | None, typer.Option(help="Taxonomy: part of its name.", show_default=False)] = None,
@@ -33,7 +34,7 @@ def list_(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List targets, attacks, defenses, or the taxonomy of published attacks and defenses."""
+    """List targets, attacks, defenses, bounds, executors, or the taxonomy of published attacks and defenses."""
     if what is What.TAXONOMY:
         from torpor.cli.list_taxonomy import print_taxonomy
 
@@ -53,12 +54,14 @@ def list_(
         raise UsageError(
             f"expected filters with 'torpor list taxonomy' only, got some for {what.value}; leave them out"
         )
-    rows = {
+    listed = {
         What.TARGETS: _targets,
         What.ATTACKS: _attacks,
         What.DEFENSES: _defenses,
+        What.BOUNDS: _bounds,
         What.EXECUTORS: _executors,
-    }[what]()
+    }
+    rows = listed[what]()
     short = {} if as_json else {What.ATTACKS: _short, What.DEFENSES: _bounding}
     _print([short[what](row) for row in rows] if what in short else rows, as_json)
 
@@ -81,7 +84,7 @@ def _attacks() -> list[dict[str, str]]:
     rows = []
     for name in ATTACKS.names():
         attack = ATTACKS.find(name)
-        does = (attack.__doc__ or "").strip().splitlines()[0].replace("``", "")
+        does = _does(attack)
         row = {"name": name, "stage": attack.stage.value, "access": attack.access.value, "does": does}
         rows.append(row | {"paper": str(attack.paper or "")})
     return rows
@@ -93,26 +96,34 @@ def _defenses() -> list[dict[str, str]]:
     rows = []
     for name in DEFENSES.names():
         defense = DEFENSES.find(name)
-        does = (defense.__doc__ or "").strip().splitlines()[0].replace("``", "")
+        does = _does(defense)
         paper = f" ({defense.paper.authors}, {defense.paper.venue} {defense.paper.year})" if defense.paper else ""
         rows.append({"defense": name, "bounds": ", ".join(defense.caps), "what it does": f"{does.rstrip('.')}{paper}."})
     return rows
+
+
+def _bounds() -> list[dict[str, str]]:
+    from torpor.bounds.registry import BOUNDS
+
+    return [{"bound": name, "what it does": _does(BOUNDS.find(name))} for name in BOUNDS.names()]
+
+
+def _executors() -> list[dict[str, str]]:
+    from torpor.audits.executors import EXECUTORS
+
+    return [{"executor": name, "what it does": _does(EXECUTORS.find(name))} for name in EXECUTORS.names()]
+
+
+def _does(kind: type) -> str:
+    """Return the first line of a class's documentation."""
+    lines = (kind.__doc__ or "").strip().splitlines()
+    return lines[0].replace("``", "") if lines else ""
 
 
 def _bounding(row: dict[str, str]) -> dict[str, str]:
     """Say what a defense bounds in its sentence: most bound nothing, and a column of its own would take the place."""
     bounds = f" Bounds: {row['bounds']}." if row["bounds"] else ""
     return {"defense": row["defense"], "what it does": row["what it does"] + bounds}
-
-
-def _executors() -> list[dict[str, str]]:
-    from torpor.audits.executors import EXECUTORS
-
-    kinds = {name: EXECUTORS.find(name) for name in EXECUTORS.names()}
-    return [
-        {"name": name, "where batches are attacked": (kind.__doc__ or "").strip().splitlines()[0]}
-        for name, kind in kinds.items()
-    ]
 
 
 def _short(row: dict[str, str]) -> dict[str, str]:

@@ -45,8 +45,19 @@ class PriceList:
 
     @staticmethod
     def flops(units: Sequence[Unit]) -> PriceList:
-        """Price units in FLOPs (two per multiply-add)."""
-        return PriceList("flops", tuple(float(unit.flops) for unit in units))
+        """Price units in FLOPs (two per multiply-add).
+
+        Raises:
+            UsageError: if nobody knows those of some unit.
+        """
+        known = [unit.flops for unit in units if unit.flops is not None]
+        if len(known) < len(units):
+            unknown = next(unit.name for unit in units if unit.flops is None)
+            raise UsageError(
+                f"expected the FLOPs of each unit, got none of {unknown!r}; write the target's price(), in tokens for "
+                "example"
+            )
+        return PriceList("flops", tuple(map(float, known)))
 
     def cost(self, work: Work) -> Tensor:
         """Price each sample, float64 ``[B]``.

@@ -66,7 +66,7 @@ class Registry(Generic[T]):
         if name in self._builtin:
             found = _load(self._builtin[name])
         elif name in _plugins(self.group):
-            found = _loaded(_plugins(self.group)[name])
+            found = load_entry(_plugins(self.group)[name])
         elif is_path(name):
             found = load_path(name)
         else:
@@ -103,7 +103,12 @@ def _load(path: str) -> object:
     return found
 
 
-def _loaded(entry: EntryPoint) -> object:
+def load_entry(entry: EntryPoint) -> object:
+    """Return what a plug-in's entry point names.
+
+    Raises:
+        UsageError: if it cannot be loaded.
+    """
     try:
         found: object = entry.load()
     except (Exception, SystemExit) as error:  # a plug-in may raise anything

@@ -37,6 +37,26 @@ class Codec(Protocol):
         """Return the text of ``ids``, special tokens left out."""
 
 
+class Characters:
+    """One token per character: for targets whose tokenizer nobody has, such as what runs behind an endpoint.
+
+    >>> Characters().encode("hi"), Characters().decode((104, 105))
+    ((104, 105), 'hi')
+    """
+
+    special: frozenset[int] = frozenset()
+    special_texts: tuple[str, ...] = ()
+    size = 128
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Return the code points; those of ASCII are the ids that attacks may put into a text."""
+        return tuple(map(ord, text))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the characters."""
+        return "".join(map(chr, ids))
+
+
 @dataclass(frozen=True, eq=False)
 class TextSpace(InputSpace):
     """Texts that survive their own tokenizer: no special token in them, decode after encode gives them back.

@@ -25,7 +25,8 @@ class Unit:
 
     Attributes:
         name: unique within its target.
-        flops: floating-point operations of one run, two per multiply-add.
+        flops: floating-point operations of one run, two per multiply-add; None where nobody knows them, as of what runs
+            behind an endpoint: then the target has prices of its own, see :meth:`torpor.targets.Target.price`.
         stage: the part of a pipeline that it belongs to; empty for targets that are one.
 
     >>> Unit("exit0", flops=1000)
@@ -33,9 +34,9 @@ class Unit:
     """
 
     name: str
-    flops: int
+    flops: int | None
     stage: str = ""
 
     def __post_init__(self) -> None:
-        if self.flops < 0:
+        if self.flops is not None and self.flops < 0:
             raise UsageError(f"expected a unit's FLOPs to be 0 or more, got {self.flops} for {self.name!r}")

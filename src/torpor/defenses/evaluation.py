@@ -143,7 +143,7 @@ def judge_detectors(
         for attack in pairs["train"].attacked if detector.contrasts else (None,):
             fitted = _fitted(detector, target, pairs, attack, seed)
             verdicts += _judge(fitted, target, pairs, attack)
-            flops = frames_of(target.space) * sum(unit.flops for unit in fitted.units(target))
+            flops = frames_of(target.space) * sum(target.price(fitted.units(target)).per_unit)
             costs[detector.id] = {
                 "looks": detector.looks,
                 "flops": flops,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import wraps
 from inspect import isroutine
@@ -14,6 +14,8 @@ from torch import Tensor
 
 from torpor.core.batches import Samples
 from torpor.core.outcome import Outcome
+from torpor.core.prices import PriceList
+from torpor.core.units import Unit
 from torpor.core.work import Work
 from torpor.data.sets import DataSet
 from torpor.defenses.layer import Layer
@@ -112,6 +114,10 @@ class Wrapped(Target):
             yield self.layer.charge(work, 0), call
         for counts, call in self.layer.calls(inputs):
             yield Work(torch.tensor([[0] * len(self.inner.units) + counts])), call
+
+    def price(self, units: Sequence[Unit]) -> PriceList:
+        """See :meth:`Target.price`: the target inside knows the currency."""
+        return self.inner.price(units)
 
     def reseeded(self) -> Self:
         """See :meth:`Target.reseeded`; both target and layer get another seed."""

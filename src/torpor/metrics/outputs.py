@@ -102,16 +102,20 @@ OBJECTS: tuple[Measure, ...] = (
 """What audits measure of targets that find objects."""
 
 
-def output_summary(columns: Mapping[str, Sequence[Any]], units: Sequence[Unit]) -> dict[str, Any]:
+def output_summary(
+    columns: Mapping[str, Sequence[Any]], units: Sequence[Unit], prices: Sequence[float]
+) -> dict[str, Any]:
     """Return what a summary row says of objects.
 
     Args:
         columns: a list ``[N]`` for each name in ``COLUMNS``.
         units: of the target; the columns of ``work``.
+        prices: of one run of each unit.
 
     >>> columns = {"kept": [3], "kept_clean": [1], "clean_recall": [1.0], "work": [[1, 4]],
     ...            "found": ['{"boxes":[],"labels":[]}'], "truth": [None]}
-    >>> found = output_summary(columns, (Unit("backbone", 10, "detector"), Unit("candidate", 1, "nms")))
+    >>> units = (Unit("backbone", 10, "detector"), Unit("candidate", 1, "nms"))
+    >>> found = output_summary(columns, units, (10.0, 1.0))
     >>> found["units_mean"], found["stage_cost_mean"], found["map50_reason"]
     ({'backbone': 1.0, 'candidate': 4.0}, {'detector': 10.0, 'nms': 4.0}, 'the data have no references')
     """
@@ -120,7 +124,7 @@ def output_summary(columns: Mapping[str, Sequence[Any]], units: Sequence[Unit]) 
     recall = [share for share in columns["clean_recall"] if share is not None]
     return {
         "units_mean": counts,
-        "stage_cost_mean": stage_costs(work.tolist(), [(unit.stage, unit.flops) for unit in units]),
+        "stage_cost_mean": stage_costs(work.tolist(), list(zip((unit.stage for unit in units), prices, strict=True))),
         "kept_mean": float(np.mean(columns["kept"])),
         "kept_clean_mean": float(np.mean(columns["kept_clean"])),
         "clean_recall_mean": float(np.mean(recall)) if recall else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from torpor.core.batches import Samples
-from torpor.core.errors import DataError
+from torpor.core.errors import DataError, MeterError, UsageError
 from torpor.core.outcome import Outcome
 from torpor.core.prices import PriceList
 from torpor.core.renamed import Renamed
@@ -50,9 +50,15 @@ class Target(ABC):
     def max_work(self, inputs: Samples) -> Work:
         """Return the static bound: the most work that structure and caps allow for each input."""
 
-    @abstractmethod
     def signals(self, inputs: Samples) -> Signals:
-        """Evaluate every unit, differentiably."""
+        """Evaluate every unit, differentiably.
+
+        Raises:
+            UsageError: if this is a black box; its family has no type of signals then.
+        """
+        raise UsageError(
+            f"expected signals of {self.name}, got a black box; attack it by queries, or write its signals()"
+        )
 
     @abstractmethod
     def utility(self, outputs: Samples, references: Samples) -> Tensor:
@@ -62,9 +68,16 @@ class Target(ABC):
     def agreement(self, outputs: Samples, clean: Samples) -> Tensor:
         """Tell for each output whether it says the same as the clean output, bool ``[B]``."""
 
-    @abstractmethod
     def probes(self, inputs: Samples) -> Iterator[tuple[Work, Callable[[], object]]]:
-        """Yield calls that do a known work on the one given input, enough of them to price every unit by the clock."""
+        """Yield calls that do a known work on the one given input, enough of them to price every unit by the clock.
+
+        Raises:
+            MeterError: if this target has none.
+        """
+        raise MeterError(
+            f"expected calls that price the units of {self.name} by the clock, got none; write its probes(), or do "
+            "not ask for seconds per unit"
+        )
 
     def reseeded(self) -> Self:
         """Return the target that judges attacked inputs: one with another seed, if this one draws at random.
@@ -78,7 +91,7 @@ class Target(ABC):
         """Return this target on ``device``."""
 
     def attacker_cost(self, outcome: Outcome) -> Tensor:
-        """Return the cost that counts for an attacker, float64 ``[B]``: FLOPs, 0 where the input was rejected."""
+        """Return the cost that counts for an attacker, float64 ``[B]``; 0 where the input was rejected."""
         cost = self.prices.cost(outcome.work)
         return cost if outcome.rejected is None else cost.masked_fill(outcome.rejected, 0)
 
@@ -157,7 +170,18 @@ class Target(ABC):
         """Name of what :meth:`utility` measures."""
         return "accuracy"
 
+    def price(self, units: Sequence[Unit]) -> PriceList:
+        """Return what one run of each of these units costs: FLOPs, unless a target has another currency.
+
+        Args:
+            units: this target's own, those that defenses around it add, or both; told by name and stage.
+
+        Raises:
+            UsageError: if some unit has no price in this currency.
+        """
+        return PriceList.flops(units)
+
     @property
     def prices(self) -> PriceList:
-        """FLOPs per unit."""
-        return PriceList.flops(self.units)
+        """Cost of one run of each unit; see :meth:`price`."""
+        return self.price(self.units)

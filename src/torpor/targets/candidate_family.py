@@ -47,7 +47,7 @@ class CandidateFamily(Family[Any]):
 
     def summarize(self, target: Any, bare: Any, columns: Columns) -> Mapping[str, Any]:  # noqa: ANN401
         """See :meth:`Family.summarize`."""
-        return output_summary(columns, target.units)
+        return output_summary(columns, target.units, target.prices.per_unit)
 
     def clock(self, target: Any, inputs: Samples) -> dict[str, Any] | None:  # noqa: ANN401
         """See :meth:`Family.clock`."""

@@ -33,6 +33,7 @@ class Family(ABC, Generic[TargetT]):
         measures: what it adds to records (level ``"sample"``) and to rows of the summary (level ``"row"``).
         signals: the type that its targets' ``signals`` returns; None if they have none, as a black box.
         default_attacks: what ``torpor audit`` runs unless told otherwise.
+        needs: capabilities that its targets must offer, since its measures ask for them.
         batch_size: samples per batch, and per shard on disk: few where attacking one takes long.
         by_chance: whether random search of as many queries is a control, since random inputs already find much.
         success: what counts as a success of an attack.
@@ -43,9 +44,22 @@ class Family(ABC, Generic[TargetT]):
     measures: ClassVar[tuple[Measure, ...]] = ()
     signals: ClassVar[type | None] = None
     default_attacks: ClassVar[tuple[str, ...]] = ()
+    needs: ClassVar[tuple[str, ...]] = ()
     batch_size: ClassVar[int] = 128
     by_chance: ClassVar[bool] = False
     success: ClassVar[Criterion] = Slowdown(2)
+
+    def check(self, target: Any) -> None:  # noqa: ANN401 - whatever calls itself one of this family
+        """Refuse targets that are none of this family, before anything is measured of them.
+
+        Raises:
+            UsageError: if so.
+        """
+        if missing := [name for name in self.needs if not target.offers(name)]:
+            raise UsageError(
+                f"expected targets of the family {self.id} to offer {', '.join(self.needs)}, got {target.name} "
+                f"({target.mechanism}) without {', '.join(missing)}; give it a family of its own"
+            )
 
     def attacks_on(self, target: TargetT) -> tuple[str, ...]:
         """Return the names of the attacks that ``torpor audit`` runs on ``target`` unless told otherwise."""

@@ -50,6 +50,7 @@ class EarlyExitFamily(GateFamily):
     """Networks that stop at the first exit that is sure enough."""
 
     id: ClassVar[str] = "early-exit"
+    needs: ClassVar[tuple[str, ...]] = ("exits", "exit_costs", "rule")
     measures: ClassVar[tuple[Measure, ...]] = (*GateFamily.measures, *EXITS)
 
     def observe(self, target: Any, clean: Outcome, outcome: Outcome, static: Work, references: Samples) -> Columns:  # noqa: ANN401 - any target with exits

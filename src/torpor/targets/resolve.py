@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 import torch
 
 from torpor.core.errors import TorporError, UsageError, did_you_mean
-from torpor.core.registry import load_path
+from torpor.core.registry import load_entry, load_path
 from torpor.targets.base import Target
 from torpor.targets.early_exit import EarlyExitTarget
 
@@ -69,7 +69,7 @@ def _make(name: str) -> Target:
                 f"ultralytics:NAME.yaml, or pkg.module:factory, got {name!r}; {did_you_mean(name, found)}"
                 "see: torpor list targets"
             )
-        factory = found[name].load()
+        factory = load_entry(found[name])
     if not callable(factory):
         raise UsageError(f"expected {name} to be a function that returns a Target, got {type(factory).__name__}")
     try:

@@ -20,7 +20,10 @@ MOST = 2000
 """Modules that are followed; a larger program is said not to be covered."""
 _LIBRARIES = ("site-packages", "dist-packages")
 _BY_NAME = frozenset({"import_module", "__import__", "exec", "eval", "run_path", "spec_from_file_location"})
-_REMOTE = frozenset({"requests", "httpx", "aiohttp", "urllib3", "socket", "grpc", "openai", "anthropic", "boto3"})
+_REMOTE = frozenset(
+    {"requests", "httpx", "aiohttp", "urllib3", "urllib.request", "http.client", "socket", "grpc", "openai"}
+    | {"anthropic", "boto3"}
+)
 
 
 def code_digests(roots: Iterable[str]) -> tuple[dict[str, str], list[str]]:
@@ -157,12 +160,17 @@ def _needs(name: str, path: Path, content: bytes) -> tuple[list[str], list[str]]
             needs += [*_prefixes(base), *(f"{base}.{alias.name}" for alias in node.names if alias.name != "*")]
         called = getattr(node, "func", None)
         word = getattr(called, "id", getattr(called, "attr", None)) if isinstance(node, ast.Call) else None
-        if word in _BY_NAME:
+        if word in _BY_NAME and not _of_module(called, node):
             doubts.append(f"code that {name} loads by name ({word})")
         if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv"):
             doubts.append(f"settings that {name} reads from the environment")
     doubts += [f"what answers {name} ({remote})" for remote in sorted(_REMOTE & set(needs))]
     return needs, doubts
+
+
+def _of_module(called: object, node: ast.AST) -> bool:
+    """Tell whether a call is ``network.eval()``, which loads nothing."""
+    return isinstance(called, ast.Attribute) and called.attr == "eval" and not getattr(node, "args", ())
 
 
 def _held(module: ModuleType | None) -> Iterator[str]:

@@ -1,0 +1,44 @@
+"""What an installed plug-in adds is listed beside what the package brings."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from plugin import installed
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "audits"))
+
+from toy_audits import call
+
+pytestmark = installed
+
+
+@pytest.mark.parametrize(
+    ("what", "key", "name"),
+    [
+        ("targets", "name", "example-skipping"),
+        ("targets", "name", "example-endpoint"),
+        ("attacks", "name", "example-insertion"),
+        ("defenses", "defense", "example-mask"),
+        ("bounds", "bound", "example-intervals"),
+        ("executors", "executor", "example-fresh"),
+    ],
+)
+def test_it_is_listed(what: str, key: str, name: str) -> None:
+    code, out, err = call("list", what, "--json")
+    assert code == 0, err
+    rows = {row[key]: row for row in json.loads(out)}
+    assert name in rows
+    assert rows[name].get("what it does", "-") != ""
+
+
+def test_each_thing_is_one_file() -> None:
+    import torpor_example
+
+    folder = Path(torpor_example.__file__).parent
+    for path in folder.glob("*.py"):
+        assert "torpor_example" not in path.read_text(), path.name  # none needs another
