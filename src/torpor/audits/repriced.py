@@ -11,7 +11,7 @@ import numpy as np
 from torpor.audits.conditions import COLUMNS as IDENTIFYING
 from torpor.audits.conditions import RowKey
 from torpor.audits.price_files import CURRENCY
-from torpor.audits.priced_rows import Prices, Side, agrees, costs, counted, priced
+from torpor.audits.priced_rows import Counts, Floats, Prices, Side, agrees, costs, counted, priced
 from torpor.audits.read import Audit
 from torpor.audits.repriced_keys import may_depend, repriced_row, repriced_target
 from torpor.audits.schema import SCHEMA
@@ -45,7 +45,9 @@ class Repriced(Audit):
     def load_records(self, columns: Sequence[str] | None = None, row: Mapping[str, Any] | None = None) -> pa.Table:
         """See :meth:`Audit.load_records`."""
         assert self.run is not None
-        needed = None if columns is None else list(dict.fromkeys((*columns, *(IDENTIFYING if row is not None else ()))))
+        needed = (
+            None if columns is None else list(dict.fromkeys((*columns, *(_which(self) if row is not None else ()))))
+        )
         table = self.run.load_records(needed)
         for name in set(table.column_names) & self.changed.keys():
             table = table.set_column(table.column_names.index(name), name, self.changed[name])
@@ -67,52 +69,109 @@ def repriced(audit: Audit, pricing: Pricing) -> Repriced:
         UsageError: if a unit has no price, or clean inputs cost nothing under these prices.
         DataError: if the records cannot be read, or hold other counts than they should.
     """
-    import pyarrow as pa
-
     lists, name = _price_lists(audit, pricing)
-    extra = ["work_static"] if audit.schema == SCHEMA else []
-    if "exit" in audit.catalog.at("sample"):
-        extra.append("exit")
-    table = audit.load_records([*IDENTIFYING, *NEEDED, *extra])
-    table = table.append_column("place", pa.array(np.arange(len(table))))
-    columns = {key: np.full(len(table), np.nan) for key in COLUMNS}
-    clean: dict[RowKey, Side] = {}
-    why = "" if "work_static" in table.column_names else UNKNOWN
-    parts = []
-    for row in audit.summary:
-        key = RowKey.of(row)
-        own, prices = table.filter(key.matches()), _of(lists, key.condition.defense)
-        if len(own) != row["n"]:
-            raise DataError(f"expected {row['n']} records of {key}, got {len(own)}; run the audit again")
-        parts.append((row, key, own, prices))
-        if key.budget is None and key.attack == "clean":
-            clean[key] = Side.of(own, prices, str(key))
-        why = why or _unbounded(own, prices, str(key))
-    summary = []
-    for row, key, own, prices in parts:
-        side = Side.of(own, prices, str(key))
-        before, bare = (_clean(clean, each, side) for each in (key.clean, key.clean.undefended))
-        static = None if why else priced(counted(own, "work_static", side.counts.shape[1], str(key)), prices.new)
-        found = costs(before, bare, side, static)
-        place = own["place"].to_numpy()
+    table = _stored(audit)
+    rows = [_Row(row, RowKey.of(row), table.filter(RowKey.of(row).matches()), lists) for row in audit.summary]
+    why = next(filter(None, (row.unbounded() for row in rows)), "")
+    clean = {row.key: row.side() for row in rows if row.key.attack == "clean"}
+    columns, summary = {key: np.full(len(table), np.nan) for key in COLUMNS}, []
+    for row in rows:
+        side = row.side()
+        before, bare = (_clean(clean, key, side) for key in (row.key.clean, row.key.clean.undefended))
+        found = costs(before, bare, side, None if why else row.static())
         for column, values in found.items():
-            columns[column][place] = values
-        summary.append(repriced_row(audit, row, own, side, found, lists, why))
+            columns[column][row.table["place"].to_numpy()] = values
+        summary.append(repriced_row(audit, row.said, row.table, side, found, lists, why))
     if np.isnan(columns["cost"]).any():
         raise DataError(f"expected records of the rows of the summary alone in {audit.folder}; run the audit again")
-    arrays = {key: pa.array(values, from_pandas=True) for key, values in columns.items()}
-    parts_of = audit.parts() | {
+    same = all(each.own.per_unit == each.new.per_unit for each in lists.values())
+    units = {
+        defense: [{**unit, "price": price} for unit, price in zip(known, lists[defense].new.per_unit, strict=True)]
+        for defense, known in audit.units.items()
+    }
+    parts = {
         "currency": lists["none"].new.currency,
         "summary": summary,
-        "target": repriced_target(audit, table, lists["none"], why),
-        "natural": _natural(audit.natural),
-        "units": {
-            defense: [{**unit, "price": price} for unit, price in zip(units, lists[defense].new.per_unit, strict=True)]
-            for defense, units in audit.units.items()
-        },
-        "notes": (*audit.notes, *_notes(audit, name, pricing.origin, why)),
+        "target": audit.target if same else repriced_target(audit, table, lists["none"], why),
+        "natural": audit.natural if same else _natural(audit.natural),
+        "units": units,
+        "notes": (*audit.notes, *_notes(audit, name, pricing.origin, why, same=same)),
     }
-    return Repriced(audit.folder, **parts_of, run=audit, changed=arrays | _nulls(audit, len(table)))
+    return Repriced(audit.folder, **(audit.parts() | parts), run=audit, changed=_arrays(audit, columns))
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    """One row of the summary.
+
+    Attributes:
+        said: by the run.
+        key: of the row.
+        table: its records.
+        lists: prices by defense.
+    """
+
+    said: Mapping[str, Any]
+    key: RowKey
+    table: pa.Table
+    lists: Mapping[str, Prices]
+
+    @property
+    def prices(self) -> Prices:
+        """Of its units; an older audit names those of the undefended target alone."""
+        return self.lists.get(self.key.condition.defense, self.lists["none"])
+
+    def side(self) -> Side:
+        """Return its records under the new prices.
+
+        Raises:
+            DataError: if some are missing, or they hold other counts than they should.
+        """
+        if len(self.table) != self.said["n"]:
+            raise DataError(
+                f"expected {self.said['n']} records of {self.key}, got {len(self.table)}; run the audit again"
+            )
+        return Side.of(self.table, self.prices, str(self.key))
+
+    def unbounded(self) -> str:
+        """Say why its static bound is none in another currency; empty if it is one."""
+        if "work_static" not in self.table.column_names:
+            return UNKNOWN
+        work, most = self._counted("work"), self._counted("work_static")
+        agrees(most, self.prices.own, self.table["cost_static"].to_numpy(), str(self.key))
+        return "" if (work <= most).all() else f"some unit of {self.key} ran more often than the static bound counts it"
+
+    def static(self) -> Floats:
+        """Return the static bound of each input under the new prices."""
+        return priced(self._counted("work_static"), self.prices.new)
+
+    def _counted(self, column: str) -> Counts:
+        return counted(self.table, column, len(self.prices.own.per_unit), str(self.key))
+
+
+def _which(audit: Audit) -> tuple[str, ...]:
+    """Return the columns that tell which row a record is of."""
+    return (*IDENTIFYING, "tampering") if audit.schema == SCHEMA else IDENTIFYING
+
+
+def _stored(audit: Audit) -> pa.Table:
+    """Return the records that prices are put to, with the place of each."""
+    import pyarrow as pa
+
+    wanted = [*_which(audit), *NEEDED, *(["work_static"] if audit.schema == SCHEMA else [])]
+    if "exit" in audit.catalog.at("sample"):
+        wanted.append("exit")
+    table = audit.load_records(wanted)
+    return table.append_column("place", pa.array(np.arange(len(table))))
+
+
+def _arrays(audit: Audit, columns: Mapping[str, Floats]) -> dict[str, pa.Array]:
+    """Return columns of records; those of a plug-in's family that may depend on prices are without values."""
+    import pyarrow as pa
+
+    found = {key: pa.array(values, from_pandas=True) for key, values in columns.items()}
+    unknown = (each.name for each in audit.measures if each.level == "sample" and may_depend(each))
+    return found | {name: pa.nulls(len(columns["cost"])) for name in unknown}
 
 
 def _price_lists(audit: Audit, pricing: Pricing) -> tuple[dict[str, Prices], str]:
@@ -139,23 +198,10 @@ def _price_lists(audit: Audit, pricing: Pricing) -> tuple[dict[str, Prices], str
     return found, new.name
 
 
-def _of(lists: Mapping[str, Prices], defense: str) -> Prices:
-    """Return the prices of a defended target; an older audit names the units of the undefended one alone."""
-    return lists.get(defense, lists["none"])
-
-
 def _clean(clean: Mapping[RowKey, Side], key: RowKey, side: Side) -> Side:
     if key not in clean:
         raise DataError(f"expected a row of {key}, got none; run the audit again")
     return clean[key].matching(side.samples, str(key))
-
-
-def _unbounded(table: pa.Table, prices: Prices, where: str) -> str:
-    """Say why the static bound of a row is none in another currency; empty if it is one."""
-    units = len(prices.own.per_unit)
-    work, most = (counted(table, column, units, where) for column in ("work", "work_static"))
-    agrees(most, prices.own, table["cost_static"].to_numpy(), where)
-    return "" if (work <= most).all() else f"some unit of {where} ran more often than the static bound counts it"
 
 
 def _natural(natural: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -165,19 +211,12 @@ def _natural(natural: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {**natural, "slowdown_p999": None, "cost_p999": None, "slowdown_reason": reason}
 
 
-def _notes(audit: Audit, name: str, origin: str, why: str) -> list[str]:
+def _notes(audit: Audit, name: str, origin: str, why: str, *, same: bool) -> list[str]:
     own = symbol(audit.currency)
     said = [f"Costs are work times prices, chosen after the run: {name}{f' ({origin})' if origin else ''}."]
-    if PriceList(name, ()).currency != audit.currency:
+    if not same:
         said.append(
-            f"The attacks looked for inputs that are expensive in {own}: in this currency others may cost more, so "
-            f"their figures are lower limits. All flags but no-effect are those of the run in {own}."
+            f"The attacks looked for inputs that are expensive in {own}: under these prices others may cost "
+            f"more, so their figures are lower limits. All flags but no-effect are those of the run in {own}."
         )
     return [*said, *([f"The static bound and the headroom are not known in this currency: {why}."] if why else [])]
-
-
-def _nulls(audit: Audit, count: int) -> dict[str, pa.Array]:
-    """Return the columns of a plug-in's family that may depend on prices, without values."""
-    import pyarrow as pa
-
-    return {each.name: pa.nulls(count) for each in audit.measures if each.level == "sample" and may_depend(each)}

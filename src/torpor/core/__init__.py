@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torpor.core.outcome import Outcome
     from torpor.core.paper import Paper
     from torpor.core.prices import PriceList
+    from torpor.core.pricing import Pricing
     from torpor.core.signals import GateSignals
     from torpor.core.space import ImageSpace
     from torpor.core.threat import Access, Stage, ThreatModel
@@ -29,6 +30,7 @@ else:
             "outcome": ["Outcome"],
             "paper": ["Paper"],
             "prices": ["PriceList"],
+            "pricing": ["Pricing"],
             "signals": ["GateSignals"],
             "space": ["ImageSpace"],
             "threat": ["Access", "Stage", "ThreatModel"],
@@ -54,6 +56,7 @@ __all__ = [
     "Paper",
     "PreservesPrediction",
     "PriceList",
+    "Pricing",
     "ReachesStaticBound",
     "Slowdown",
     "Stage",
