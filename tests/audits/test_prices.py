@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from audit_factory import write_audit
 from toy_audits import snapshot
@@ -218,6 +220,21 @@ def test_counts_that_do_not_explain_the_cost_are_refused(runs: dict[str, Path], 
         repriced(read_audit(tmp_path / "run"), load_prices("flops"))
     with pytest.raises(DataError, match="expected the units of toy"):
         repriced(read_audit(write_audit(tmp_path / "old")), load_prices("flops"))
+
+
+def test_a_bound_that_holds_in_flops_alone_is_none_in_another_currency(runs: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(runs["windows-l2"], tmp_path / "run")
+    path = tmp_path / "run" / "records.parquet"
+    table = pq.read_table(path)
+    place = table.column_names.index("work_static")
+    assert table["work_static"].to_pylist() == [[1, 1, 1]] * len(table)  # each costs the same
+    other = pa.array([[3, 0, 0]] * len(table), table.schema.field(place).type)
+    pq.write_table(table.set_column(place, table.schema.field(place), other), path, write_page_checksum=True)
+    audit = read_audit(tmp_path / "run")
+    found = repriced(audit, uneven(audit))
+    assert found.load_records(["cost_static"])["cost_static"].null_count == len(table)
+    assert all("more often than the static bound counts it" in row["headroom_reason"] for row in found.summary)
+    assert all(row["success_rate"] is not None for row in found.summary)
 
 
 def test_what_a_stranger_measures_is_not_carried_over() -> None:

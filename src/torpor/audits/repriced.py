@@ -45,10 +45,8 @@ class Repriced(Audit):
     def load_records(self, columns: Sequence[str] | None = None, row: Mapping[str, Any] | None = None) -> pa.Table:
         """See :meth:`Audit.load_records`."""
         assert self.run is not None
-        needed = (
-            None if columns is None else list(dict.fromkeys((*columns, *(_which(self) if row is not None else ()))))
-        )
-        table = self.run.load_records(needed)
+        which = () if row is None else _which(self)
+        table = self.run.load_records(None if columns is None else list(dict.fromkeys((*columns, *which))))
         for name in set(table.column_names) & self.changed.keys():
             table = table.set_column(table.column_names.index(name), name, self.changed[name])
         found = table if row is None else table.filter(RowKey.of(row).matches())
