@@ -144,7 +144,7 @@ def test_saving_relates_time_to_flops(digits_target: EarlyExitTarget, inputs: Te
     assert math.isfinite(row.value)
     assert row.at_least
     work = digits_target.prices.cost(digits_target.run(inputs).work).mean()
-    flops = 1 - (work / sum(unit.flops or 0 for unit in digits_target.units)).item()
+    flops = 1 - (work / sum(digits_target.prices.per_unit)).item()
     assert f"{flops:.0%} of FLOPs" in row.note
 
 

@@ -23,7 +23,7 @@ def test_the_profile_is_that_of_the_records(tmp_path: Path) -> None:
         assert found["n"] == 24
         assert found["cost_mean"] == pytest.approx(cost.mean().item())
         assert found["cost_max"] == cost.max().item()
-        assert found["cost_static"] == sum(unit.flops or 0 for unit in target.units)
+        assert found["cost_static"] == sum(target.prices.per_unit)
         assert found["exit_histogram"] == torch.bincount(outcome.work.counts.sum(1) - 1, minlength=4).tolist()
         assert found["utility"] == pytest.approx(target.utility(outcome.outputs, batch.references).mean().item())
         assert found["efficacy_step"] == pytest.approx(1 - found["cost_mean"] / found["cost_static"])

@@ -36,7 +36,7 @@ class Guess(Bound):
         return Work(torch.full((len(inputs), len(target.units)), self.runs))
 
 
-GUESS = "test_contract:Guess"
+GUESS = "test_bound_contract:Guess"
 IMAGES = torch.full((3, 1, 4, 4), 128 / 255)  # these never leave early
 
 

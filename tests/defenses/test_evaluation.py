@@ -108,7 +108,7 @@ def test_a_look_at_a_video_is_one_at_each_frame() -> None:
     }
     found = judge_detectors(target, [Trace()], pairs)["detectors"]["trace"]
     one = Trace(0.5).fit(target, pairs["train"].clean, pairs["train"].attacked["a"], pairs["validation"].clean)
-    assert found["flops"] == 3 * (one.units(target)[0].flops or 0)
+    assert found["flops"] == 3 * target.price(one.units(target)).per_unit[0]
     assert found["share"] == found["flops"] / 1e6
 
 

@@ -25,7 +25,7 @@ pytestmark = installed
         ("attacks", "name", "example-insertion"),
         ("defenses", "defense", "example-mask"),
         ("bounds", "bound", "example-intervals"),
-        ("executors", "executor", "example-fresh"),
+        ("executors", "name", "example-fresh"),
     ],
 )
 def test_it_is_listed(what: str, key: str, name: str) -> None:

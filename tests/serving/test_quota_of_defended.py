@@ -25,7 +25,7 @@ HALF: Tensor = torch.full((2, 1, 4, 4), 8 * 17 / 255)
 def layer_cost(defended: Target, inputs: Tensor) -> float:
     """Return what the defenses spend on inputs."""
     units = [unit for unit in defended.units if unit.stage == "defense"]
-    return float(sum(unit.flops or 0 for unit in units) * len(inputs))
+    return sum(defended.price(units).per_unit) * len(inputs)
 
 
 @pytest.mark.parametrize("chain", CHAINS)

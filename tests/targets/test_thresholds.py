@@ -31,7 +31,7 @@ def test_the_table_agrees_with_the_hard_target(digits_target: EarlyExitTarget) -
         logits = digits_target.signals(inputs).exit_logits
     table = {row.threshold: row for row in threshold_table(logits, batch.references, digits_target.exit_costs)}
     assert list(table) == list(GRID)
-    whole = sum(unit.flops or 0 for unit in digits_target.units)
+    whole = sum(digits_target.prices.per_unit)
     for threshold in (0.6, 0.9, 0.99):
         target = digits_target.with_rule(f"confidence:{threshold}")
         outcome = target.run(inputs)
