@@ -94,6 +94,9 @@ def test_arrays_are_stored_as_files_hold_them(tmp_path: Path) -> None:
     floats = given_inputs(BRIGHT.numpy().astype(np.float64), space)
     pixels = given_inputs((BRIGHT * 255).round().to(torch.uint8), space)
     assert floats.fingerprint() == pixels.fingerprint() != given_inputs(1 - BRIGHT, space).fingerprint()
+    frozen = BRIGHT.numpy()[::-1].astype(np.float16)
+    frozen.flags.writeable = False
+    assert given_inputs(frozen, space).fingerprint() == pixels.fingerprint()
     handed_over = BRIGHT.clone()
     data = given_inputs(handed_over, space)
     handed_over.zero_()

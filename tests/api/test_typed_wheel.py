@@ -88,6 +88,16 @@ checks: torpor.Checks = found.check("max(slowdown) <= 3")
 print([row["slowdown_max"] for row in found.rows], bool(checks), found.records["cost"].max(), found.report().name)
 assert_cost(Bulbs(), images, "max(slowdown) <= 3", attacks=[Brighter(eps=0.2)])
 '''
+TEST = """
+import sys
+
+def test_first(request):
+    assert "torch" not in sys.modules
+    assert "torpor.testing.plugin" in sys.modules
+
+def test_second(torpor_audit):
+    assert torpor_audit.folder.is_dir()
+"""
 REVEALED = """
 import torpor
 reveal_type(torpor.load_target)
@@ -164,3 +174,11 @@ def test_no_public_name_is_any(python: Path, tmp_path: Path) -> None:
     assert "torpor.serving.quota.Quota" in shown[4]
     assert 'Unexpected keyword argument "epsilon" for "audit"' in checked.stdout
     assert checked.stdout.count("error:") == 1, checked.stdout
+
+
+@pytest.mark.slow
+def test_pytest_finds_the_plugin_and_it_loads_no_torch(python: Path, tmp_path: Path) -> None:
+    (tmp_path / "test_theirs.py").write_text(TEST)
+    words = [str(python), "-m", "pytest", "-q", "--strict-markers", "-W", "error", "-m", "torpor or not torpor"]
+    done = subprocess.run(words, cwd=tmp_path, env=alone(), capture_output=True, text=True, check=False)
+    assert "2 passed" in done.stdout, done.stdout + done.stderr

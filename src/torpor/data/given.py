@@ -72,7 +72,7 @@ def given_inputs(inputs: Given, space: InputSpace) -> DataSet:
         return inputs
     if isinstance(inputs, Tensor | np.ndarray):
         if isinstance(space, DenseSpace):
-            return GivenInputs(_stored(torch.as_tensor(inputs).detach().cpu(), space), f"{space.what}s")
+            return GivenInputs(_stored(_tensor(inputs), space), f"{space.what}s")
     elif space.kind == "text" and isinstance(inputs, list | tuple) and all(isinstance(each, str) for each in inputs):
         if not inputs:
             raise DataError("expected at least one text, got an empty list")
@@ -81,12 +81,23 @@ def given_inputs(inputs: Given, space: InputSpace) -> DataSet:
     raise UsageError(f"expected a path, a DataSet or {wanted} for this target, got {_said(inputs)}")
 
 
+def _tensor(values: Tensor | np.ndarray[Any, Any]) -> Tensor:
+    """Return a copy of an array."""
+    if isinstance(values, Tensor):
+        return values.detach().cpu().clone()
+    try:
+        return torch.from_numpy(np.array(values, order="C"))
+    except TypeError as error:
+        raise UsageError(f"expected an array of numbers that torch has, got {values.dtype}") from error
+
+
 def _stored(values: Tensor, space: DenseSpace) -> Tensor:
     """Return an array as files hold it."""
     if values.dtype == space.stored:
         space.check(space.from_bytes(values))
-        return values.clone()
-    return space.to_bytes(space.check(values))
+        return values
+    checked = space.check(values)
+    return space.to_bytes(checked.to(torch.float32))
 
 
 def _said(inputs: object) -> str:
