@@ -24,6 +24,7 @@ from torpor.attacks.objectives import (
 )
 from torpor.attacks.optimizers import AutoSteps, Optimizer
 from torpor.attacks.persistent_square import PersistentSquare
+from torpor.attacks.square import Square
 from torpor.core.paper import Paper
 from torpor.core.signals import GateSignals
 from torpor.targets.base import Target
@@ -111,12 +112,17 @@ class AutoNearest(AutoGates):
         return NearestGate()
 
 
+QUERIES_ON_GATES = 1000
+"""Of Square on gates that are not exits."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Standard(Attack):
     """DeepSloth, APGD on three objectives, and Square for as long as it pays.
 
     A sample is retired only at the static bound. Where gates are not exits, so that each saves a unit of its own, the
-    members are APGD on four objectives of the gates' margins, and Square.
+    members are APGD on four objectives of the gates' margins, and Square twice: on a schedule of its own, and for
+    as long as it pays. A gate moves what later gates see, so that margins lead astray more often than those of exits.
 
     After AutoAttack (Croce and Hein, ICML 2020), whose rule "drop a sample once it is broken" does not carry over: cost
     is continuous, so every member sees every sample that could still cost more.
@@ -146,7 +152,8 @@ class Standard(Attack):
     def members_on_gates(self) -> tuple[Attack, ...]:
         """The attacks of the ensemble on gates that are not exits, in the order in which they run."""
         gradients = (kind(norm=self.norm, eps=self.eps) for kind in (AutoGates, AutoPriced, AutoCostliest, AutoNearest))
-        return (*gradients, PersistentSquare(norm=self.norm, eps=self.eps))
+        fixed = Square(norm=self.norm, eps=self.eps, queries=QUERIES_ON_GATES)
+        return (*gradients, fixed, PersistentSquare(norm=self.norm, eps=self.eps))
 
     def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
         """See :meth:`Attack.search`."""
