@@ -111,7 +111,7 @@ def _bounds() -> list[dict[str, str]]:
 def _executors() -> list[dict[str, str]]:
     from torpor.audits.executors import EXECUTORS
 
-    return [{"executor": name, "what it does": _does(EXECUTORS.find(name))} for name in EXECUTORS.names()]
+    return [{"name": name, "what it does": _does(EXECUTORS.find(name))} for name in EXECUTORS.names()]
 
 
 def _does(kind: type) -> str:
