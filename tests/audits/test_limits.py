@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 import torch
 from toy_audits import NEEDLE, call, records, write_images
 
+import torpor
 from torpor.attacks.base import Candidates
 from torpor.attacks.registry import load_attack
 from torpor.audits import engine
@@ -25,8 +28,11 @@ from torpor.audits.plan import Plan
 from torpor.audits.processes import Processes
 from torpor.audits.read import read_audit
 from torpor.audits.source import source
-from torpor.core.errors import UsageError
+from torpor.core.errors import DataError, UsageError
+from torpor.core.prices import PriceList
+from torpor.core.units import Unit
 from torpor.targets.resolve import load_target
+from torpor.targets.toy_text import ToyText
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +189,8 @@ def test_the_command_says_what_it_is_about_to_spend_and_where_it_stopped(
     assert (code, "Traceback" in err) == (2, False)
     code, out, err = call(*words, "--max-queries", str(limit))
     assert code == 0, err
-    assert re.search(r"About to attack 9 samples in 5 rows, about 54 forward passes, [\d.]+ k?FLOPs and [\d.]+ s", err)
+    said = r"About to attack 9 samples in 5 rows, up to 54 forward passes and [\d.]+ k?FLOPs, in the order of [\d.]+ s"
+    assert re.search(said, err)
     assert f"Cut off by --max-queries {limit} after 6 samples: all figures are lower limits" in " ".join(out.split())
     code, out, err = call("check", tmp_path / "run", "slowdown_max < 100")
     assert code == 11
@@ -219,3 +226,29 @@ def test_costs_are_read(text: str, value: float) -> None:
 def test_impossible_limits_are_refused(limits: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="greater than 0"):
         Limits(**limits)
+
+
+class Tokens(ToyText):
+    """A target of texts that is billed by the token."""
+
+    def price(self, units: Sequence[Unit]) -> PriceList:
+        return PriceList("tokens", (1.0,) * len(units))
+
+
+def test_a_cost_of_another_currency_is_refused_from_python_too() -> None:
+    with pytest.raises(UsageError, match="tokens"):
+        torpor.audit(Tokens(cap=20), inputs=["the cat"], max_cost="2 TFLOPs")
+
+
+@pytest.mark.parametrize("cut_off", ["x", {"limit": "nothing", "value": 1}, {"limit": "queries", "value": "y"}, [1]])
+def test_a_damaged_note_of_what_was_cut_off_is_no_crash(
+    plan: Plan, whole: Path, tmp_path: Path, cut_off: object
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(whole, folder)
+    audit = json.loads((folder / "audit.json").read_text())
+    audit["samples"]["cut_off"] = cut_off
+    (folder / "audit.json").write_text(json.dumps(audit))
+    assert run_audit(plan, load_target(NEEDLE), folder, limits=Limits(queries=10**9)) == folder / "audit.json"
+    with pytest.raises(DataError, match="cut_off"):
+        read_audit(folder)

@@ -8,7 +8,9 @@ from report_factory import make_audit
 from rich.console import Console
 
 from torpor.audits.read import read_audit
+from torpor.core.measures import Measure
 from torpor.reports.console import summary_table, verdict_line
+from torpor.reports.sections import section_of
 
 
 def printed(folder: Path, width: int) -> str:
@@ -44,3 +46,16 @@ def test_the_verdict_is_one_line_that_names_the_worst_attack(tmp_path: Path) -> 
     worst = max(row["slowdown_mean"] for row in read_audit(folder).summary if row["kind"] == "attack")
     assert f"mean {worst:.2f}x" in line
     assert line == verdict_line(read_audit(folder).parts())
+
+
+def test_what_a_plug_in_s_measure_lacks_is_explained_by_the_measure(tmp_path: Path) -> None:
+    """A family that this package has never heard of says itself what a missing value means."""
+    audit = read_audit(make_audit(tmp_path / "run")).parts()
+    own = Measure("hops_mean", "row", "count", "hops", "Mean hops.", null="nothing hopped", on_console=True)
+    audit |= {"target": {**audit["target"], "family": "hopping"}, "measures": (own,)}
+    for row in audit["summary"]:
+        row["hops_mean"] = None
+    section = section_of(audit)
+    assert "hops_mean: nothing hopped" in str(summary_table(audit).caption)
+    assert "nothing hopped" in " ".join(section.sentences(audit["summary"][1], audit["summary"][0]))
+    assert section.parts()[0].table.hidden == ["hops: not measured: nothing hopped"]

@@ -91,8 +91,6 @@ def audit(
     ['clean', 'deepsloth:steps=2', 'control-noise', 'control-flat', 'control-shuffled']
     """
     workers = load_executor(executor) if isinstance(executor, str) else executor
-    cost = parse_cost(max_cost) if isinstance(max_cost, str) else max_cost
-    limits = Limits(max_queries, max_seconds, cost)
     asked = request(
         *(target, attacks),
         norm=norm,
@@ -108,6 +106,9 @@ def audit(
         defenses=defenses,
         timed=timed,
     )
+    own = asked.target.prices.currency
+    cost = parse_cost(max_cost, own) if isinstance(max_cost, str) else max_cost
+    limits = Limits(max_queries, max_seconds, cost)
     if asked.left_out:
         left = ", ".join(asked.left_out)
         warnings.warn(f"without {left}: there is nothing to learn from but what is audited", stacklevel=2)

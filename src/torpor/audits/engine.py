@@ -20,10 +20,11 @@ from torpor.audits.identity import REPAIRABLE, Identity, identify
 from torpor.audits.job import Job, LoadedJob, deterministic
 from torpor.audits.limits import CUT_OFF, LimitReached, Limits, Spent
 from torpor.audits.plan import Plan
+from torpor.audits.read import read_audit
 from torpor.audits.source import source
 from torpor.audits.store import Store, write_atomically
 from torpor.audits.summary import summarize
-from torpor.core.errors import DataError, UsageError
+from torpor.core.errors import DataError, TorporError, UsageError
 from torpor.data.sets import DataSet
 from torpor.defenses.registry import load_defense
 from torpor.meters.threads import Threads, using
@@ -136,8 +137,8 @@ def _goes_on(store: Store, limits: Limits) -> bool:
     """Tell whether a finished audit was cut off and may go on now; it is an unfinished one then."""
     path = store.folder / "audit.json"
     try:
-        cut_off = json.loads(path.read_text(encoding="utf-8"))["samples"].get("cut_off")
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        cut_off = (read_audit(store.folder).samples or {}).get("cut_off")
+    except TorporError:  # a finished audit is shown as it is, and what is wrong with it is said then
         cut_off = None
     if not cut_off:
         store.clear()

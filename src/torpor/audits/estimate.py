@@ -46,14 +46,16 @@ class Estimate:
     def __str__(self) -> str:
         """Return the estimate in a sentence.
 
-        >>> print(Estimate(5, 20, 300, 4e6, 0.5, ("nmtsloth-char",)))
-        20 samples in 5 rows, about 6,000 forward passes, 80 MFLOPs and 10 s; nmtsloth-char may take any number
+        >>> print(Estimate(5, 20, 300, 4e6, 0.5, ("pgd",)))
+        20 samples in 5 rows, up to 6,000 forward passes and 80 MFLOPs, in the order of 10 s; pgd may take any number
         """
         count = 1 if self.samples is None else self.samples
         each = ", for each sample" if self.samples is None else ""
         what = "Many samples" if self.samples is None else f"{count} sample{'s' * (count != 1)}"
-        found = f"{what} in {self.rows} rows, about {self.forwards * count:,} forward passes, "
-        found += f"{_scaled(self.cost * count)}{symbol(self.currency)} and {_clock(self.seconds * count)}{each}"
+        found = f"{what} in {self.rows} rows, up to {self.forwards * count:,} forward passes and "
+        found += (
+            f"{_scaled(self.cost * count)}{symbol(self.currency)}, in the order of {_clock(self.seconds * count)}{each}"
+        )
         return found + (f"; {', '.join(self.silent)} may take any number" if self.silent else "")
 
 

@@ -172,7 +172,7 @@ def evaluate_gates(audit: Audit, gates: Sequence[Gate], accepted: Collection[str
             ", ".join(sorted({f"{row['attack']}@{row.get('defense') or 'none'}" for row in audit.summary})) or "no rows"
         )
         wanted = "an attack" if gate.selector is None else repr(gate.selector)
-        wanted += "" if gate.defense is None else f" behind {gate.defense!r}"
+        wanted += "" if gate.defense is None else f" defended by {gate.defense!r}"
         behind = {row.get("defense") or "none" for row in audit.summary}
         near = "" if gate.defense is None or gate.defense in behind else did_you_mean(gate.defense, behind)
         reason = f"no row of {wanted} in the audit; {near}it has {known}"

@@ -39,8 +39,8 @@ class Plan:
         inputs: the user's own inputs, in place of the target's data.
         rule: exit rule other than the target's own.
         shape: of one input, for attacks whose own radius grows with it; None for texts.
-        by_chance: whether the target's family finds much by luck, so that luck is a control; the target says so once it
-            is known, see :meth:`on`.
+        by_chance: whether random search finds much on the target's family, so that it is a control; the target says so
+            once it is known, see :meth:`on`.
         given: which of ``"target"``, ``"inputs"`` and ``"attacks"`` a program handed over, so that no command line
             names them; ``target`` and ``inputs`` say what they are then.
         timed: whether latency, energy and memory are measured at the end.

@@ -145,7 +145,7 @@ def costs(own: Side, clean: Side, side: Side, static: Floats | None) -> dict[str
     unknown = np.full(len(side.cost), np.nan)
     share = unknown
     if static is not None:
-        # the bound of a shorter text may be below the cost of its clean twin; then there is no room
+        # the bound of a shorter text may be below the cost of its clean version; then there is no room
         before = np.where(own.cost > static * (1 + SLACK), static, own.cost)
         share = taken(headroom(side.cost, before, static), own.rejected, side.rejected)
     return {

@@ -123,8 +123,8 @@ def _static_cost(audit: Audit, table: pa.Table, prices: Prices) -> float | None:
     """Return the bound of all inputs; None unless a record has it, told by the prices of the run."""
     known = audit.target.get("static_cost")
     bare = table.filter([name == "none" for name in table["defense"].to_pylist()])
-    blind = any(own <= 0 < new for own, new in zip(prices.own.per_unit, prices.new.per_unit, strict=True))
-    if known is None or blind or not len(bare):
+    unpriced = any(own <= 0 < new for own, new in zip(prices.own.per_unit, prices.new.per_unit, strict=True))
+    if known is None or unpriced or not len(bare):
         return None
     most = np.unique(counted(bare, "work_static", len(prices.own.per_unit), "the target"), axis=0)
     cost = priced(most, prices.own)

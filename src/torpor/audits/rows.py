@@ -85,7 +85,7 @@ def _flags(values: Tensor | None) -> list[bool] | None:
 
 
 def _away(target: Target, clean: Samples, inputs: Samples, budget: Budget | None) -> dict[str, Any]:
-    """Return how far each input is from its clean twin, in the measures of its space."""
+    """Return how far each input is from its clean version, in the measures of its space."""
     space = target.space
     if not isinstance(space, TextSpace):
         away = distances(clean, inputs, per_frame=isinstance(space, VideoSpace))

@@ -145,6 +145,16 @@ METER: Mapping[str, Kind] = {
 SAMPLES: Mapping[str, Kind] = {
     "limit": COUNT_OR_NULL,
     **dict.fromkeys(("read", "batches"), ("a whole number", is_count)),
+    "cut_off": (
+        "an object with the limit queries, seconds or cost and its value, or null",
+        maybe(
+            lambda value: (
+                isinstance(value, dict)
+                and value.get("limit") in ("queries", "seconds", "cost")
+                and is_number(value.get("value"))
+            )
+        ),
+    ),
 }
 
 

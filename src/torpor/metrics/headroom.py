@@ -48,8 +48,8 @@ def taken(
 ) -> npt.NDArray[np.float64]:
     """Return what attackers took where a defense rejects inputs: no less than 0, and NaN behind a false alarm.
 
-    What is rejected early costs less than its clean twin, which is no gain to report below 0. A clean input that is
-    rejected itself costs next to nothing, so that any twin that passes would seem to take it all.
+    What is rejected early costs less than its clean version, which is no gain to report below 0. A clean input that is
+    rejected itself costs next to nothing, so that any version that passes would seem to take it all.
 
     Args:
         headrooms: of each sample, NaN where not defined.

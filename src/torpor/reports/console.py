@@ -40,12 +40,13 @@ def summary_table(audit: Mapping[str, Any]) -> Table:
     summary, section = audit["summary"], section_of(audit)
     flags = list(dict.fromkeys(flag for row in summary for flag in row["flags"]))
     reasons: dict[str, None] = {}
+    nulls = {measure.name: measure.null for measure in section.measures}
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold", caption_justify="left")
     for head in ("attack", *section.console_heads(), "flags"):
         table.add_column(_text(head), justify="left" if head in ("attack", "flags") else "right", overflow="fold")
     for row in summary:
         numbers = ",".join(str(flags.index(flag) + 1) for flag in row["flags"])
-        cells = [_name(row), *section.console_cells(row, partial(_cell, row, reasons)), numbers or "-"]
+        cells = [_name(row), *section.console_cells(row, partial(_cell, row, nulls, reasons)), numbers or "-"]
         table.add_row(*map(_text, cells), style="dim" if row["kind"] == "control" else "")
     notes = [section.console_note(), *(f"n/a: {reason}" for reason in reasons)]
     notes += [f"flag {place}, {flag}: {words.explain_flag(flag)}" for place, flag in enumerate(flags, 1)]
@@ -66,9 +67,15 @@ def _name(row: Mapping[str, Any]) -> str:
     return f"{row['attack']}\n{budget}{defense}" if row["kind"] != "clean" else f"clean{defense}"
 
 
-def _cell(row: Mapping[str, Any], reasons: dict[str, None], key: str, form: Callable[[Any], str]) -> str:
+def _cell(
+    row: Mapping[str, Any],
+    nulls: Mapping[str, str],
+    reasons: dict[str, None],
+    key: str,
+    form: Callable[[Any], str],
+) -> str:
     """Return a value as text; ``n/a`` and a reason below the table where there is none."""
     if not words.is_missing(row.get(key)):
         return form(row[key])
-    reasons[f"{key}: {words.reason_for(row, key) or 'the audit gives no reason'}"] = None
+    reasons[f"{key}: {words.reason_for(row, key, nulls.get(key, '')) or 'the audit gives no reason'}"] = None
     return "n/a"

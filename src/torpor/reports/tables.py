@@ -29,11 +29,11 @@ class Table:
     notes: list[str] = field(default_factory=list)
     hidden: list[str] = field(default_factory=list)
 
-    def cell(self, row: Row, key: str, form: Callable[[Any], str]) -> str:
+    def cell(self, row: Row, key: str, form: Callable[[Any], str], null: str = "") -> str:
         """Return ``row[key]`` as text, or "not measured" with the number of the note that says why."""
         if not words.is_missing(row.get(key)):
             return form(row[key])
-        reason = words.reason_for(row, key) or "the audit gives no reason"
+        reason = words.reason_for(row, key, null) or "the audit gives no reason"
         if reason not in self.notes:
             self.notes.append(reason)
         return f"not measured ({self.notes.index(reason) + 1})"
@@ -50,6 +50,7 @@ class Column:
         form: how to write a value.
         only: makes the cell where more than one key is in it.
         optional: leave the column out where no row has a value.
+        null: what a missing value means.
     """
 
     title: str
@@ -58,10 +59,11 @@ class Column:
     form: Callable[[Any], str] = str
     only: Callable[[Table, Row], str] | None = None
     optional: bool = False
+    null: str = ""
 
     def cell(self, table: Table, row: Row) -> str:
         """Return the text of one cell."""
-        return table.cell(row, self.key, self.form) if self.only is None else self.only(table, row)
+        return table.cell(row, self.key, self.form, self.null) if self.only is None else self.only(table, row)
 
 
 def form_of(measure: Measure) -> Callable[[Any], str]:
@@ -140,7 +142,9 @@ def filled(columns: Sequence[Column], rows: Sequence[Row]) -> Table:
     shown, hidden = list[Column](), list[str]()
     for column in columns:
         if column.optional and all(words.is_missing(row.get(column.key)) for row in rows):
-            hidden += [f"{column.title}: {words.missing(words.reason_for(row, column.key))}" for row in rows[:1]]
+            hidden += [
+                f"{column.title}: {words.missing(words.reason_for(row, column.key, column.null))}" for row in rows[:1]
+            ]
         else:
             shown.append(column)
     table = Table(tuple((column.title, column.says) for column in shown), hidden=hidden)

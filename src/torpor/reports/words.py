@@ -128,25 +128,25 @@ def missing(reason: str | None) -> str:
     return f"not measured: {reason or 'the audit gives no reason'}"
 
 
-def reason_for(row: Row, key: str) -> str | None:
-    """Return why ``row[key]`` is null: the row's own reason, or what the format says about the key.
+def reason_for(row: Row, key: str, null: str = "") -> str | None:
+    """Return why ``row[key]`` is null: the row's own reason, or what the format or the measure says about the key.
 
     >>> reason_for({"energy_j": None, "energy_reason": "no RAPL"}, "energy_j")
     'no RAPL'
     """
     own = row.get(f"{'bleu' if key == 'chrf' else key.split('_')[0]}_reason")
     known = _ROW[key].null.replace(ELSEWHERE, "") if key in _ROW else ""
-    return str(own) if own else _DEFENSES.get(key) or known or None
+    return str(own) if own else _DEFENSES.get(key) or known or null.replace(ELSEWHERE, "") or None
 
 
-def value_text(row: Row, key: str, form: Callable[[Any], str]) -> str:
+def value_text(row: Row, key: str, form: Callable[[Any], str], null: str = "") -> str:
     """Return ``row[key]`` as text, or the reason why there is none.
 
     >>> value_text({"headroom_mean": None}, "headroom_mean", percent)
     'not measured: no sample had headroom: the clean cost equals the static bound'
     """
     value = row.get(key)
-    return missing(reason_for(row, key)) if is_missing(value) else form(value)
+    return missing(reason_for(row, key, null)) if is_missing(value) else form(value)
 
 
 def explain_flag(flag: str) -> str:

@@ -95,10 +95,7 @@ class Section:
 
     def tiles(self, worst: Row, clean: Row | None) -> list[tuple[str, str, str]]:
         """Return (value, title, remark) of the figures that head the report behind those of cost."""
-        own = [
-            (value_text(worst, each.name, form_of(each)), each.title, f"clean {self._clean(clean, each)}")
-            for each in self._on_console()
-        ]
+        own = [(_said(worst, each), each.title, f"clean {self._clean(clean, each)}") for each in self._on_console()]
         before = "not measured: no clean row" if clean is None else value_text(clean, "utility", percent)
         return [
             *own,
@@ -111,7 +108,7 @@ class Section:
         name = titled(str(worst.get("utility_name") or "utility"))
         before = "not measured" if clean is None else value_text(clean, "utility", percent)
         said = [
-            f"{titled(each.title)} {value_text(worst, each.name, form_of(each))} (clean {self._clean(clean, each)})."
+            f"{titled(each.title)} {_said(worst, each)} (clean {self._clean(clean, each)})."
             for each in self._on_console()
         ]
         agreement = value_text(worst, "agreement", percent)
@@ -143,11 +140,17 @@ class Section:
         return [each for each in self.measures if each.on_console]
 
     def _clean(self, clean: Row | None, measure: Measure) -> str:
-        return "not measured: no clean row" if clean is None else value_text(clean, measure.name, form_of(measure))
+        return "not measured: no clean row" if clean is None else _said(clean, measure)
+
+
+def _said(row: Row, measure: Measure) -> str:
+    return value_text(row, measure.name, form_of(measure), measure.null)
 
 
 def _column(measure: Measure) -> Column:
-    return Column(measure.title, measure.help, measure.name, form_of(measure), optional=bool(measure.null))
+    return Column(
+        measure.title, measure.help, measure.name, form_of(measure), optional=bool(measure.null), null=measure.null
+    )
 
 
 def cost_cells(row: Mapping[str, Any], cell: Cell) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from torpor.reports import plots
 from torpor.reports.examples import Sample, Saved
 from torpor.reports.plots import Chart, Series
-from torpor.reports.sections.base import Cell, Section, cost_cells
+from torpor.reports.sections.base import Cell, Part, Section, cost_cells
 from torpor.reports.tables import Column
 from torpor.reports.words import Row, percent
 
@@ -41,7 +41,7 @@ class EarlyExitSection(Section):
             *EXITS,
         ]
 
-    def parts(self) -> list:  # type: ignore[type-arg]
+    def parts(self) -> list[Part]:
         """Return nothing: all is in the main table."""
         return []
 
