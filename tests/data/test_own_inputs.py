@@ -13,6 +13,7 @@ from torpor.core.errors import DataError, UsageError
 from torpor.core.space import ImageSpace, WaveSpace
 from torpor.data.images import GRAY
 from torpor.data.own import ImageFiles, own_inputs
+from torpor.targets.toy_boxes import LampTarget
 from torpor.targets.toy_text import ToyText
 
 
@@ -96,3 +97,13 @@ def test_what_cannot_be_read_is_said_in_a_sentence(tmp_path: Path) -> None:
         DataError, match=r"expected an encoded image, got 8 other bytes in .*a\.png; remove or convert it"
     ):
         own_inputs(tmp_path, space).load("test")
+
+
+def test_the_old_name_of_letterbox_is_taken_with_a_warning(tmp_path: Path) -> None:
+    Image.new("L", (8, 2), 60).save(tmp_path / "wide.png")
+    with pytest.warns(DeprecationWarning, match="bars of own_inputs is now letterbox"):
+        old = own_inputs(tmp_path, ImageSpace((1, 4, 4)), bars=True)  # type: ignore[call-arg]
+    new = own_inputs(tmp_path, ImageSpace((1, 4, 4)), letterbox=True)
+    assert torch.equal(old.load("test").inputs, new.load("test").inputs)
+    with pytest.warns(DeprecationWarning, match="LampTarget.bars is now LampTarget.letterbox"):
+        assert LampTarget().bars

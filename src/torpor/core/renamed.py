@@ -1,9 +1,14 @@
-"""Old names of attributes: each warns, and goes in the next release but one."""
+"""Old names of attributes and arguments: each warns, and goes in the next release but one."""
 
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
 
 
 class Renamed:
@@ -33,3 +38,30 @@ class Renamed:
             f"{owner.__name__}.{self.old} is now {owner.__name__}.{self.new}", DeprecationWarning, stacklevel=2
         )
         return getattr(owner if instance is None else instance, self.new)
+
+
+def renamed_argument(old: str, new: str) -> Callable[[Callable[Given, Result]], Callable[Given, Result]]:
+    """Return a decorator of a function that takes a keyword argument under its old name too.
+
+    >>> @renamed_argument("power", "watts")
+    ... def shine(*, watts):
+    ...     return watts
+    >>> with warnings.catch_warnings(record=True, action="always") as told:
+    ...     shine(power=7)
+    7
+    >>> str(told[0].message)
+    'power of shine is now watts'
+    """
+
+    def decorated(function: Callable[Given, Result]) -> Callable[Given, Result]:
+        @wraps(function)
+        def taking(*args: Given.args, **named: Given.kwargs) -> Result:
+            if old in named:
+                text = f"{old} of {function.__qualname__.removesuffix('.__init__')} is now {new}"
+                warnings.warn(text, DeprecationWarning, stacklevel=2)
+                named[new] = named.pop(old)
+            return function(*args, **named)
+
+        return taking
+
+    return decorated

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from torpor.core.errors import DataError
 from torpor.core.objects import Objects
+from torpor.core.renamed import renamed_argument
 from torpor.data.images import fitted
 from torpor.data.parquet import held_out, open_image
 from torpor.data.sets import SPLITS, DataSet
@@ -50,6 +51,7 @@ class CocoImages(DataSet):
         DataError: if there is no folder, or the detector knows none of COCO's classes.
     """
 
+    @renamed_argument("bars", "letterbox")
     def __init__(
         self,
         folder: Path | None,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from torpor.core.errors import DataError, UsageError
 from torpor.core.files import require_file
+from torpor.core.renamed import renamed_argument
 from torpor.core.space import ImageSpace, InputSpace, WaveSpace
 from torpor.core.text import TextSpace
 from torpor.data.files import Files
@@ -20,6 +21,7 @@ from torpor.data.texts import TextLines
 from torpor.data.waves import read_wav
 
 
+@renamed_argument("bars", "letterbox")
 def own_inputs(path: Path, space: InputSpace, *, letterbox: bool = False) -> DataSet:
     """Return what lies at ``path`` as the kind of inputs that ``space`` holds.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from torpor.core.renamed import Renamed
 from torpor.core.signals import CandidateSignals
 from torpor.targets.base import Target
 from torpor.targets.candidate_family import CandidateFamily
@@ -31,6 +32,7 @@ class CandidateTarget(Target):
     classes: tuple[str, ...]
     nms: NMS
     letterbox: bool = True
+    bars = Renamed("letterbox")
 
     @property
     @abstractmethod

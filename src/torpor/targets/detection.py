@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torpor.core.errors import DataError, UsageError
 from torpor.core.objects import Objects, still_found
 from torpor.core.outcome import Outcome
+from torpor.core.renamed import renamed_argument
 from torpor.core.signals import CandidateSignals
 from torpor.core.space import ImageSpace
 from torpor.core.units import Unit
@@ -88,6 +89,7 @@ class DetectorTarget(CandidateTarget):
     mechanism = "detection"
     space: ImageSpace
 
+    @renamed_argument("bars", "letterbox")
     def __init__(
         self,
         network: nn.Module,
