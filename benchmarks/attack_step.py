@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import Always, Options, Row, busy, command, every_exit, images, interleave, network, with_rule
-from torpor.attacks.deepsloth import DeepSloth
-from torpor.attacks.loop import amplify
-from torpor.attacks.objectives import Labeled
-from torpor.attacks.spaces import BALLS
-from torpor.attacks.variables import Change
-from torpor.targets.early_exit import EarlyExitTarget
+from torpor.attacks.early_exit.deepsloth import DeepSloth
+from torpor.attacks.iterative import amplify
+from torpor.attacks.search.balls import BALLS
+from torpor.attacks.search.objectives import Labeled
+from torpor.attacks.search.variables import Change
+from torpor.targets.early_exit.target import EarlyExitTarget
 
 GOAL = 1.10
 STEPS = 4

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from itertools import islice
 
 from benchmarks.common import Options, Row, busy, command, interleave, translators
-from torpor.attacks.discrete.constraints import Sendable
-from torpor.attacks.discrete.goal import decoder_steps
-from torpor.attacks.discrete.gradients import token_gradient
-from torpor.attacks.nmtsloth import LateEnd, NMTSlothToken
-from torpor.targets.generation.texts import SourceTarget
-from torpor.targets.steps import generated_length
+from torpor.attacks.text.nmtsloth import LateEnd, NMTSlothToken
+from torpor.attacks.text.search.constraints import Sendable
+from torpor.attacks.text.search.goal import decoder_steps
+from torpor.attacks.text.search.gradients import token_gradient
+from torpor.targets.decoder.contract import generated_length
+from torpor.targets.decoder.generation.texts import SourceTarget
 
 GOAL = 0.1
 MOST = 256

@@ -15,15 +15,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from torpor.audits.environment import environment
+from torpor.audits.run.environment import environment
 from torpor.data.images import to_unit
 from torpor.meters import WallClock
 from torpor.meters.clock import BUSY_LIMIT, Clock, timed
-from torpor.targets.captioner import CaptionerTarget
-from torpor.targets.detection import DetectorTarget
-from torpor.targets.early_exit import EarlyExitTarget
-from torpor.targets.exit_rules import Confidence, ExitRule
-from torpor.targets.generation.texts import SourceTarget
+from torpor.targets.decoder.captioner import CaptionerTarget
+from torpor.targets.decoder.generation.texts import SourceTarget
+from torpor.targets.detector.detection import DetectorTarget
+from torpor.targets.early_exit.exit_rules import Confidence, ExitRule
+from torpor.targets.early_exit.target import EarlyExitTarget
 from torpor.targets.resolve import load_target
 from torpor.zoo.early_exits import EARLY_EXITS
 

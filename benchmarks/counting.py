@@ -22,10 +22,10 @@ from benchmarks.common import (
 )
 from torpor.core.batches import Samples
 from torpor.targets.base import Target
-from torpor.targets.captioner import CaptionerTarget
-from torpor.targets.early_exit import EarlyExitTarget
-from torpor.targets.generation import loop
-from torpor.targets.generation.texts import SourceTarget
+from torpor.targets.decoder.captioner import CaptionerTarget
+from torpor.targets.decoder.generation import loop
+from torpor.targets.decoder.generation.texts import SourceTarget
+from torpor.targets.early_exit.target import EarlyExitTarget
 
 GOAL = 1.03
 LOOP = "plain loop"

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from benchmarks.common import Options, Row, command, detector
 from benchmarks.iteration import STEPS, iteration
-from torpor.attacks.overload import TINY, Overload
-from torpor.targets.detection import DetectorTarget
+from torpor.attacks.detector.overload import TINY, Overload
+from torpor.targets.detector.detection import DetectorTarget
 
 GOAL = 1.10
 

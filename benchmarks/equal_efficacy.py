@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import Options, Row, busy, command, every_exit, images, interleave, network
-from torpor.attacks.deepsloth import DeepSloth
+from torpor.attacks.early_exit.deepsloth import DeepSloth
 from torpor.core.work import Work
-from torpor.targets.early_exit import EarlyExitTarget
+from torpor.targets.early_exit.target import EarlyExitTarget
 
 GOAL = 0.5
 EPS, STEP, ITERATIONS = 0.03125, 0.002, 30

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from benchmarks.common import Options, Row, command
-from torpor.audits.engine import run_audit
-from torpor.audits.executors import Executor
-from torpor.audits.job import Job
 from torpor.audits.plan import Plan
-from torpor.audits.processes import Processes
-from torpor.audits.ray_tasks import RayTasks
+from torpor.audits.run.engine import run_audit
+from torpor.audits.run.executors import Executor
+from torpor.audits.run.job import Job
+from torpor.audits.run.processes import Processes
+from torpor.audits.run.ray_tasks import RayTasks
 from torpor.targets.resolve import load_target
 
 GOAL = 1.8

@@ -21,17 +21,17 @@ from torpor.core.batches import Samples
 from torpor.core.space import DenseSpace
 from torpor.core.text import TextSpace
 from torpor.core.work import Work
-from torpor.defenses.guard import Guard
+from torpor.defenses.guards.base import Guard
 from torpor.defenses.registry import load_defense
 from torpor.targets.base import Target
-from torpor.targets.nms import NMS
+from torpor.targets.decoder.toy_steps import PeakTarget
+from torpor.targets.decoder.toy_text import CHARACTERS, ToyText
+from torpor.targets.detector.nms import NMS
+from torpor.targets.detector.toy_boxes import LampTarget
+from torpor.targets.detector.track_work import SORT, ByteTrack, Tracking
+from torpor.targets.detector.tracking import TrackerTarget
+from torpor.targets.early_exit.toys import needle, tug
 from torpor.targets.resolve import load_target
-from torpor.targets.toy_boxes import LampTarget
-from torpor.targets.toy_steps import PeakTarget
-from torpor.targets.toy_text import CHARACTERS, ToyText
-from torpor.targets.toys import needle, tug
-from torpor.targets.track_work import SORT, ByteTrack, Tracking
-from torpor.targets.tracking import TrackerTarget
 
 COUNT = 10_000
 CHUNK = 250

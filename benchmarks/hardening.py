@@ -17,9 +17,9 @@ from torpor.attacks.registry import load_attack
 from torpor.data.digits import Digits
 from torpor.data.images import ImageSet
 from torpor.defenses.registry import load_defense
-from torpor.targets.early_exit import EarlyExitTarget
-from torpor.targets.exit_rules import Confidence
-from torpor.targets.thresholds import threshold_table
+from torpor.targets.early_exit.exit_rules import Confidence
+from torpor.targets.early_exit.target import EarlyExitTarget
+from torpor.targets.early_exit.thresholds import threshold_table
 from torpor.training.early_exit import train
 from torpor.training.early_exit_card import all_logits
 from torpor.training.hardening import HARDENERS, ExitHardener

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from benchmarks.common import Options, Row, busy, interleave
-from torpor.targets.captioner import CaptionerTarget
-from torpor.targets.detection import DetectorTarget
+from torpor.targets.decoder.captioner import CaptionerTarget
+from torpor.targets.detector.detection import DetectorTarget
 
 STEPS = 8
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmarks.common import Options, Row, command
 from torpor.data.images import ImageSet
-from torpor.targets.toys import WindowTarget
+from torpor.targets.early_exit.toys import WindowTarget
 
 GOAL = 1.05
 SIDE = 32

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from benchmarks.common import Options, Row, caption_steps, captioner, command
 from benchmarks.iteration import STEPS, iteration
-from torpor.attacks.nicg_slowdown import NICGSlowDown
-from torpor.targets.captioner import CaptionerTarget
+from torpor.attacks.decoder.nicg_slowdown import NICGSlowDown
+from torpor.targets.decoder.captioner import CaptionerTarget
 
 GOAL = 1.15
 

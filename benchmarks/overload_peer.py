@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.common import Options, Row, busy, command, detector, interleave
-from torpor.attacks.overload import Overload
-from torpor.targets.detection import DetectorTarget
+from torpor.attacks.detector.overload import Overload
+from torpor.targets.detector.detection import DetectorTarget
 
 GOAL = 0.5
 EPS, GRID = 16 / 255, 10

@@ -10,9 +10,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from benchmarks.common import Always, Options, Row, busy, command, images, interleave, network
-from torpor.attacks.pgd import PGD
-from torpor.targets.early_exit import EarlyExitTarget
-from torpor.targets.sdn import ShallowDeepNetwork
+from torpor.attacks.early_exit.pgd import PGD
+from torpor.targets.early_exit.sdn import ShallowDeepNetwork
+from torpor.targets.early_exit.target import EarlyExitTarget
 
 EPS, STEPS, STEP = 8 / 255, 20, 1 / 255
 

@@ -26,14 +26,14 @@ from torch import Tensor
 from torpor.core.batches import Samples
 from torpor.core.outcome import Outcome
 from torpor.core.work import Work
-from torpor.defenses.bit_depth import BitDepth
 from torpor.defenses.chain import Chain
-from torpor.defenses.deadline import Deadline
-from torpor.defenses.step_budget import StepBudget
+from torpor.defenses.guards.deadline import Deadline
+from torpor.defenses.guards.step_budget import StepBudget
+from torpor.defenses.transforms.bit_depth import BitDepth
 from torpor.serving import Quota, QuotaError, metered
 from torpor.targets.base import Target
-from torpor.targets.toy_steps import PeakTarget
-from torpor.targets.toys import WindowTarget
+from torpor.targets.decoder.toy_steps import PeakTarget
+from torpor.targets.early_exit.toys import WindowTarget
 
 COUNT = 10_000
 DEPTH = 3

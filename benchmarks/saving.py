@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import Never, Options, Row, busy, command, images, interleave, network, with_rule
-from torpor.targets.early_exit import EarlyExitTarget
+from torpor.targets.early_exit.target import EarlyExitTarget
 
 GOAL = 0.85
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from benchmarks.common import Options, Row, busy, command, interleave
 from torpor.core.objects import box_iou
-from torpor.targets.nms import NMS, suppress
+from torpor.targets.detector.nms import NMS, suppress
 
 SIZES = (336, 8400)
 """Boxes of a small detector's and of a YOLOX's proposals."""

@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from benchmarks.common import Options, Row, busy, command, interleave, translators
-from torpor.attacks.nmtsloth import LateEnd
+from torpor.attacks.text.nmtsloth import LateEnd
 from torpor.core.signals import StepSignals
 from torpor.core.work import Work
-from torpor.targets.generation.texts import SourceTarget
+from torpor.targets.decoder.generation.texts import SourceTarget
 
 GOAL = 1.0
 ALIKE = 1e-5

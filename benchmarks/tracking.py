@@ -19,9 +19,9 @@ from torch import Tensor
 from benchmarks.common import Options, Row, busy, command, interleave
 from benchmarks.suppression import greedy
 from torpor.core.objects import UNTRACKED
-from torpor.targets.nms_pairs import compare
+from torpor.targets.detector.nms_pairs import compare
+from torpor.targets.detector.tracking import TrackerTarget
 from torpor.targets.resolve import load_target
-from torpor.targets.tracking import TrackerTarget
 
 GOAL = 1.03
 TRACKER = "tracker-scenes"

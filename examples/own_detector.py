@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from torpor.core.objects import Objects
 from torpor.data.sets import SPLITS, DataSet
-from torpor.targets.detection import DetectorTarget
-from torpor.targets.nms import NMS
+from torpor.targets.detector.detection import DetectorTarget
+from torpor.targets.detector.nms import NMS
 
 SIDE = 32
 CELL = 4

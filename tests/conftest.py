@@ -9,7 +9,7 @@ from torch import Tensor
 
 from torpor.data.digits import Digits
 from torpor.data.images import to_unit
-from torpor.targets.early_exit import EarlyExitTarget
+from torpor.targets.early_exit.target import EarlyExitTarget
 from torpor.zoo.registry import sdn_digits
 
 torch.set_num_threads(1)  # the networks are tiny: threads cost more than they bring

@@ -50,16 +50,16 @@ from benchmarks.common import (
 from benchmarks.damage import damage_file
 
 from torpor.attacks.base import Candidates
-from torpor.attacks.overload import TINY, Overload
-from torpor.audits.executors import Local
+from torpor.attacks.detector.overload import TINY, Overload
+from torpor.audits.run.executors import Local
 from torpor.core.signals import GateSignals
-from torpor.targets.captioner import CaptionerTarget
-from torpor.targets.detection import DetectorTarget
-from torpor.targets.early_exit import EarlyExitTarget
-from torpor.targets.generation.texts import SourceTarget
-from torpor.targets.nms import NMS
-from torpor.targets.toy_boxes import LampTarget
-from torpor.targets.tracking import TrackerTarget
+from torpor.targets.decoder.captioner import CaptionerTarget
+from torpor.targets.decoder.generation.texts import SourceTarget
+from torpor.targets.detector.detection import DetectorTarget
+from torpor.targets.detector.nms import NMS
+from torpor.targets.detector.toy_boxes import LampTarget
+from torpor.targets.detector.tracking import TrackerTarget
+from torpor.targets.early_exit.target import EarlyExitTarget
 
 QUICK = Options(rounds=2)
 

@@ -15,13 +15,13 @@ import torch
 
 from torpor.attacks import DeepSloth, load_attack
 from torpor.attacks.base import Attack
-from torpor.audits.engine import run_audit
 from torpor.audits.plan import Plan
 from torpor.audits.read import read_audit
+from torpor.audits.run.engine import run_audit
 from torpor.core.objects import clean_recall
 from torpor.targets import EarlyExitTarget
 from torpor.targets.base import Target
-from torpor.targets.detection import DetectorTarget
+from torpor.targets.detector.detection import DetectorTarget
 from torpor.targets.resolve import load_target
 
 ROOT = Path(__file__).parents[1]

@@ -10,6 +10,7 @@ The public names load on first use, so that ``import torpor`` stays fast:
 from __future__ import annotations
 
 from torpor.core.lazy import lazy
+from torpor.core.moved import find_moved
 
 TYPE_CHECKING = False  # typing takes longer to import than all else here, and a signal in the meantime cannot be caught
 if TYPE_CHECKING:
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
     from torpor.defenses.registry import load_defense
     from torpor.serving.quota import Quota
     from torpor.targets.base import Target
-    from torpor.targets.early_exit import EarlyExitTarget
+    from torpor.targets.early_exit.sdn import build_sdn
+    from torpor.targets.early_exit.target import EarlyExitTarget
     from torpor.targets.family import Family
     from torpor.targets.resolve import load_target
-    from torpor.targets.sdn import build_sdn
 else:
     __getattr__, __dir__ = lazy(
         __name__,
@@ -53,13 +54,14 @@ else:
             "defenses.registry": ["load_defense"],
             "serving.quota": ["Quota"],
             "targets.base": ["Target"],
-            "targets.early_exit": ["EarlyExitTarget"],
+            "targets.early_exit.target": ["EarlyExitTarget"],
             "targets.family": ["Family"],
             "targets.resolve": ["load_target"],
-            "targets.sdn": ["build_sdn"],
+            "targets.early_exit.sdn": ["build_sdn"],
         },
     )
 
+find_moved()
 __version__ = "0.1.0"
 
 __all__ = [

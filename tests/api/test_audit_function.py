@@ -16,7 +16,7 @@ import torpor
 from torpor.core.errors import UsageError
 from torpor.core.text import TextSpace
 from torpor.data.given import given_inputs
-from torpor.targets.toys import needle
+from torpor.targets.early_exit.toys import needle
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "audits"))
 

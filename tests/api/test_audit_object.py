@@ -9,7 +9,7 @@ import torch
 
 import torpor
 from torpor.core.errors import UsageError
-from torpor.targets.toys import needle
+from torpor.targets.early_exit.toys import needle
 
 BRIGHT = torch.full((3, 1, 4, 4), 0.8)
 

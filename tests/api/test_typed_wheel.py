@@ -169,7 +169,7 @@ def test_no_public_name_is_any(python: Path, tmp_path: Path) -> None:
     shown = [line.partition("Revealed type is ")[2].strip('"') for line in lines if "note:" in line]
     assert shown[0].startswith("def (name: str, *, device: ")
     assert shown[0].endswith("-> torpor.targets.base.Target")
-    assert shown[1:3] == ["float", "torpor.audits.gate.Verdict"]
+    assert shown[1:3] == ["float", "torpor.audits.verdict.gate.Verdict"]
     assert shown[3].startswith("def (columns: ")
     assert "torpor.serving.quota.Quota" in shown[4]
     assert 'Unexpected keyword argument "epsilon" for "audit"' in checked.stdout

@@ -11,23 +11,23 @@ import torch
 from torch import Tensor, nn
 
 from torpor.attacks.base import Attack, AttackResult
-from torpor.attacks.controls import Shuffled
-from torpor.attacks.deepsloth import DeepSloth
+from torpor.attacks.controls.dense import Shuffled
+from torpor.attacks.early_exit.deepsloth import DeepSloth
+from torpor.attacks.early_exit.square import Square
+from torpor.attacks.early_exit.standard import AutoGates, AutoUniform, Standard
 from torpor.attacks.registry import ATTACKS
-from torpor.attacks.spaces import BALLS
-from torpor.attacks.square import Square
-from torpor.attacks.standard import AutoGates, AutoUniform, Standard
+from torpor.attacks.search.balls import BALLS
 from torpor.core.outcome import Outcome
 from torpor.core.signals import GateSignals
 from torpor.core.work import Work
 from torpor.data.digits import Digits
 from torpor.data.images import to_unit
 from torpor.data.sets import DataSet
-from torpor.targets.early_exit import EarlyExitTarget
-from torpor.targets.exit_rules import Confidence, ExitRule
-from torpor.targets.gates import GateTarget
-from torpor.targets.sdn import ShallowDeepNetwork
-from torpor.targets.toys import needle, tug
+from torpor.targets.early_exit.contract import GateTarget
+from torpor.targets.early_exit.exit_rules import Confidence, ExitRule
+from torpor.targets.early_exit.sdn import ShallowDeepNetwork
+from torpor.targets.early_exit.target import EarlyExitTarget
+from torpor.targets.early_exit.toys import needle, tug
 from torpor.zoo.registry import sdn_digits
 
 EPS = {"toy": {"Linf": 0.1, "L2": 0.4, "L1": 1.6}, "net": Attack.radii}

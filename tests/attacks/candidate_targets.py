@@ -15,10 +15,10 @@ from torpor.core.signals import CandidateSignals
 from torpor.core.space import DenseSpace, VideoSpace
 from torpor.core.units import Unit
 from torpor.core.work import Work
-from torpor.targets.candidates import CandidateTarget
-from torpor.targets.detection import DetectorTarget
-from torpor.targets.nms import NMS
-from torpor.targets.toy_boxes import LampTarget
+from torpor.targets.detector.contract import CandidateTarget
+from torpor.targets.detector.detection import DetectorTarget
+from torpor.targets.detector.nms import NMS
+from torpor.targets.detector.toy_boxes import LampTarget
 
 
 class RandomDetector(nn.Module):

@@ -14,15 +14,15 @@ from candidate_targets import CANDIDATE_TARGETS
 from step_targets import STEP_TARGETS
 
 from torpor.attacks.base import Attack, AttackResult
-from torpor.attacks.controls import BestNoise, Shuffled
+from torpor.attacks.controls.dense import BestNoise, Shuffled
+from torpor.attacks.controls.text import BestOfK
 from torpor.attacks.registry import ATTACKS
-from torpor.attacks.spaces import ball_of
-from torpor.attacks.text_controls import BestOfK
+from torpor.attacks.search.balls import ball_of
 from torpor.core.batches import Samples
 from torpor.core.outcome import Outcome
 from torpor.core.signals import CandidateSignals, StepSignals
-from torpor.targets.candidates import CandidateTarget
-from torpor.targets.steps import StepTarget
+from torpor.targets.decoder.contract import StepTarget
+from torpor.targets.detector.contract import CandidateTarget
 
 Kind = StepTarget | CandidateTarget
 

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torpor.targets.early_exit import EarlyExitTarget
-from torpor.targets.exit_rules import ExitRule
-from torpor.targets.sdn import ShallowDeepNetwork
+from torpor.targets.early_exit.exit_rules import ExitRule
+from torpor.targets.early_exit.sdn import ShallowDeepNetwork
+from torpor.targets.early_exit.target import EarlyExitTarget
 
 
 class Through(nn.Module):

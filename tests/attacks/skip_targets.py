@@ -15,7 +15,7 @@ from torpor.core.space import ImageSpace
 from torpor.core.units import Unit
 from torpor.core.work import Work
 from torpor.targets.base import Target
-from torpor.targets.gate_family import GateFamily
+from torpor.targets.early_exit.family import GateFamily
 
 STEM = 10
 

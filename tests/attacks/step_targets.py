@@ -11,10 +11,10 @@ from torpor.core.batches import Samples
 from torpor.core.errors import UsageError
 from torpor.core.space import DenseSpace, WaveSpace
 from torpor.core.work import Work
-from torpor.targets.captioner import CaptionerTarget
-from torpor.targets.steps import StepTarget
-from torpor.targets.toy_steps import PeakTarget
-from torpor.targets.toy_text import ToyText
+from torpor.targets.decoder.captioner import CaptionerTarget
+from torpor.targets.decoder.contract import StepTarget
+from torpor.targets.decoder.toy_steps import PeakTarget
+from torpor.targets.decoder.toy_text import ToyText
 from torpor.zoo.captioning.captioner import Captioner
 from torpor.zoo.captioning.vocabulary import Vocabulary
 

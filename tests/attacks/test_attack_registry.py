@@ -15,14 +15,14 @@ from contract_rows import own_attacks
 from torch import Tensor
 
 from torpor.attacks.base import Attack, Candidates
-from torpor.attacks.deepsloth import DeepSloth
+from torpor.attacks.early_exit.deepsloth import DeepSloth
+from torpor.attacks.early_exit.deepsloth_universal import DeepSlothUniversal
+from torpor.attacks.early_exit.square import Square
 from torpor.attacks.registry import ATTACKS, attack_class, attack_ids, default_attacks, load_attack, takes_steps
-from torpor.attacks.square import Square
-from torpor.attacks.universal import DeepSlothUniversal
 from torpor.core import registry
 from torpor.core.errors import UsageError
-from torpor.targets.toy_boxes import LampTarget
-from torpor.targets.toys import needle
+from torpor.targets.detector.toy_boxes import LampTarget
+from torpor.targets.early_exit.toys import needle
 
 LOADED = """
 import sys
@@ -63,7 +63,7 @@ def test_nothing_is_imported_before_it_is_asked_for() -> None:
     others = {
         f"torpor.attacks.{name}" for name in ("deepsloth", "standard", "nmtsloth", "overload", "controls", "loop")
     }
-    assert "torpor.attacks.square" in done.stdout.split()
+    assert "torpor.attacks.early_exit.square" in done.stdout.split()
     assert not others & set(done.stdout.split())
 
 

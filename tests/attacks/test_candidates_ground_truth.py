@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from torpor.attacks.base import Attack
-from torpor.attacks.daedalus import Daedalus
-from torpor.attacks.overload import Overload
-from torpor.attacks.phantom_sponges import PhantomSponges
-from torpor.attacks.slowtrack import SlowTrack
-from torpor.attacks.snal import SNAL
+from torpor.attacks.detector.daedalus import Daedalus
+from torpor.attacks.detector.overload import Overload
+from torpor.attacks.detector.phantom_sponges import PhantomSponges
+from torpor.attacks.detector.slowtrack import SlowTrack
+from torpor.attacks.detector.snal import SNAL
 from torpor.core.signals import CandidateSignals
-from torpor.targets.nms import NMS
-from torpor.targets.toy_boxes import LampTarget, lit
+from torpor.targets.detector.nms import NMS
+from torpor.targets.detector.toy_boxes import LampTarget, lit
 
 
 def images(mean: float, spread: float, seed: int, *, count: int = 3, height: int = 16, width: int = 24) -> Tensor:

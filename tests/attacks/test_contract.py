@@ -11,22 +11,22 @@ from attack_cases import TARGETS, Counting, attack_rows, build, few_members, ima
 from contract_rows import rows_of
 from torch import Tensor
 
-from torpor.attacks import universal
 from torpor.attacks.base import Attack, AttackResult
-from torpor.attacks.spaces import spendable
-from torpor.attacks.standard import Standard
+from torpor.attacks.early_exit import deepsloth_universal
+from torpor.attacks.early_exit.standard import Standard
+from torpor.attacks.search.balls import spendable
 from torpor.attacks.universal import Universal
-from torpor.targets.early_exit import EarlyExitTarget
+from torpor.targets.early_exit.target import EarlyExitTarget
 
 TABLE = rows_of(TARGETS)
-schedule = universal._schedule
+schedule = deepsloth_universal._schedule
 
 
 @pytest.fixture(autouse=True)
 def few_iterations(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the table fast: few members' steps, and at most 40 steps of fitting."""
     monkeypatch.setattr(Standard, "members", property(few_members))
-    monkeypatch.setattr(universal, "_schedule", lambda *args: islice(schedule(*args), 40))
+    monkeypatch.setattr(deepsloth_universal, "_schedule", lambda *args: islice(schedule(*args), 40))
 
 
 @cache

@@ -12,9 +12,9 @@ from attack_cases import TARGETS
 from contract_cases import BOTH, EPS
 from contract_rows import own_attacks, rows_of
 
-from torpor.attacks.controls import BestNoise, Shuffled
+from torpor.attacks.controls.dense import BestNoise, Shuffled
+from torpor.attacks.controls.text import BestOfK
 from torpor.attacks.registry import ATTACKS
-from torpor.attacks.text_controls import BestOfK
 from torpor.core.budget import COUNTS, NORMS
 from torpor.core.errors import UsageError
 from torpor.targets.base import Target

@@ -17,12 +17,12 @@ from torch import Tensor
 from edit_distance import edits
 from torpor.attacks.base import Attack, AttackResult
 from torpor.attacks.registry import ATTACKS
-from torpor.attacks.spaces import spendable
+from torpor.attacks.search.balls import spendable
 from torpor.core.batches import Samples, join
 from torpor.core.space import DenseSpace, VideoSpace
 from torpor.core.text import TextSpace
 from torpor.core.units import Unit
-from torpor.targets.steps import STEP, StepTarget
+from torpor.targets.decoder.contract import STEP, StepTarget
 
 TABLE = rows_of(BOTH)
 ALL = slice(None)

@@ -4,10 +4,10 @@ import pytest
 import torch
 from candidate_targets import inputs_of, random_detector
 
-from torpor.attacks.daedalus import Daedalus, SureAndSmall
+from torpor.attacks.detector.daedalus import Daedalus, SureAndSmall
 from torpor.core.signals import CandidateSignals
 from torpor.core.work import Work
-from torpor.targets.toy_boxes import LampTarget
+from torpor.targets.detector.toy_boxes import LampTarget
 
 
 def test_the_loss_falls_with_surer_and_with_smaller_boxes() -> None:

@@ -12,17 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from torpor.attacks.deepsloth import DeepSloth
-from torpor.attacks.loop import amplify
-from torpor.attacks.objectives import CloseGates, Labeled, Objective, UniformExits, WrongClass
-from torpor.attacks.optimizers import ShrinkingBall, Steps
+from torpor.attacks.early_exit.deepsloth import DeepSloth
+from torpor.attacks.iterative import amplify
 from torpor.attacks.registry import load_attack
-from torpor.attacks.spaces import BALLS, L1, apply
-from torpor.attacks.variables import Change
+from torpor.attacks.search.balls import BALLS, L1, apply
+from torpor.attacks.search.objectives import CloseGates, Labeled, Objective, UniformExits, WrongClass
+from torpor.attacks.search.optimizers import ShrinkingBall, Steps
+from torpor.attacks.search.variables import Change
 from torpor.core.signals import GateSignals
 from torpor.core.work import Work
-from torpor.targets.early_exit import EarlyExitTarget
-from torpor.targets.toys import WindowTarget, needle
+from torpor.targets.early_exit.target import EarlyExitTarget
+from torpor.targets.early_exit.toys import WindowTarget, needle
 
 
 def signals_of(logits: torch.Tensor) -> GateSignals:

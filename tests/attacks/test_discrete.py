@@ -14,7 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from torpor.attacks.base import Attack, AttackResult, Candidates
-from torpor.attacks.discrete import (
+from torpor.attacks.controls.text import BestOfK, KeepWriting, RandomEdits
+from torpor.attacks.text.engorgio import Engorgio
+from torpor.attacks.text.llmeffichecker import LLMEffiCheckerChar, LLMEffiCheckerToken
+from torpor.attacks.text.loopllm import LoopLLM
+from torpor.attacks.text.nmtsloth import NMTSlothChar, NMTSlothStructure, NMTSlothToken
+from torpor.attacks.text.search import (
     Sendable,
     Tally,
     TokenGradient,
@@ -25,13 +30,8 @@ from torpor.attacks.discrete import (
     readable,
     token_gradient,
 )
-from torpor.attacks.discrete.transformations import case_flips, insertions, token_spans
-from torpor.attacks.engorgio import Engorgio
-from torpor.attacks.llmeffichecker import LLMEffiCheckerChar, LLMEffiCheckerToken
-from torpor.attacks.loopllm import LoopLLM
-from torpor.attacks.nmtsloth import NMTSlothChar, NMTSlothStructure, NMTSlothToken
-from torpor.attacks.sponge_genetic import SpongeGenetic
-from torpor.attacks.text_controls import BestOfK, KeepWriting, RandomEdits
+from torpor.attacks.text.search.transformations import case_flips, insertions, token_spans
+from torpor.attacks.text.sponge_genetic import SpongeGenetic
 from torpor.core.budget import COUNTS, Budget
 from torpor.core.errors import UsageError
 from torpor.core.outcome import Outcome
@@ -39,8 +39,8 @@ from torpor.core.paper import Paper
 from torpor.core.signals import StepSignals
 from torpor.core.text import levenshtein
 from torpor.core.work import Work
-from torpor.targets.steps import TextTarget
-from torpor.targets.toy_text import CHARACTERS, EOS, ToyText
+from torpor.targets.decoder.contract import TextTarget
+from torpor.targets.decoder.toy_text import CHARACTERS, EOS, ToyText
 
 TEXTS = ("the cat", "my dog 3", "tree, bird", "Zip 99~")
 texts = st.text(st.sampled_from("a9z~ Z"), min_size=1, max_size=8).filter(str.strip)
@@ -360,7 +360,7 @@ def test_the_search_drops_what_may_not_be_sent_and_stops_at_the_cap() -> None:
 
 
 def test_lengths_are_asked_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torpor.attacks.discrete.goal.BATCH", 2)
+    monkeypatch.setattr("torpor.attacks.text.search.goal.BATCH", 2)
     assert decoder_steps(ToyText(), ["1", "2", "3", "4", "5"]) == [2, 3, 4, 5, 6]
 
 

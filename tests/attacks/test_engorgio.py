@@ -8,12 +8,12 @@ import torch
 from contract_cases import watch
 from torch import Tensor
 
-from torpor.attacks.engorgio import Engorgio
-from torpor.attacks.text_controls import RandomEdits
+from torpor.attacks.controls.text import RandomEdits
+from torpor.attacks.text.engorgio import Engorgio
 from torpor.core.errors import UsageError
 from torpor.core.text import unpack
 from torpor.core.threat import Stage
-from torpor.targets.toy_text import ToyText
+from torpor.targets.decoder.toy_text import ToyText
 
 FEW: dict[str, Any] = {"eps": 8, "steps": 400, "tail": 40, "escape": "tail"}
 TEXTS: Any = ("the cat sat", "my dog 3")
@@ -107,7 +107,7 @@ def test_the_seed_decides_and_the_texts_do_not() -> None:
 
 
 def test_a_settled_trigger_ends_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torpor.attacks.engorgio.PATIENCE", 0)
+    monkeypatch.setattr("torpor.attacks.text.engorgio.PATIENCE", 0)
     learned = Engorgio(eps=5, steps=40, tail=20).fit(ToyText(), TEXTS).learned
     assert learned is not None
     assert learned.backwards == 1

@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 from torch import Tensor
 
-from torpor.attacks.universal import DeepSlothUniversal, Learned
-from torpor.audits.engine import run_audit
+from torpor.attacks.early_exit.deepsloth_universal import DeepSlothUniversal
+from torpor.attacks.universal import Learned
 from torpor.audits.plan import Plan
+from torpor.audits.run.engine import run_audit
 from torpor.data.digits import Digits
 from torpor.data.images import to_unit
-from torpor.targets.early_exit import EarlyExitTarget
-from torpor.targets.gates import GateTarget
+from torpor.targets.early_exit.contract import GateTarget
+from torpor.targets.early_exit.target import EarlyExitTarget
 
 
 def test_audits_fit_on_validation_and_attack_the_test_split(

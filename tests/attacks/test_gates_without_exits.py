@@ -8,10 +8,10 @@ from attack_cases import noise
 from skip_targets import SKIP_TARGETS, SkipWindows, images_of, nested, torn
 
 from torpor.attacks.base import Attack
-from torpor.attacks.controls import BestNoise, Flat, Noise, Shuffled
+from torpor.attacks.controls.dense import BestNoise, Flat, Noise, Shuffled
+from torpor.attacks.early_exit.square import Square
+from torpor.attacks.early_exit.standard import AutoCostliest, AutoGates, AutoNearest, AutoPriced, Standard
 from torpor.attacks.registry import default_attacks, load_attack
-from torpor.attacks.square import Square
-from torpor.attacks.standard import AutoCostliest, AutoGates, AutoNearest, AutoPriced, Standard
 from torpor.core.errors import UsageError
 
 MEMBERS: tuple[type[Attack], ...] = (AutoGates, AutoPriced, AutoCostliest, AutoNearest, Square)

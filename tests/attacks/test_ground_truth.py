@@ -13,23 +13,23 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from torpor.attacks.base import Attack, Candidates
-from torpor.attacks.controls import BestNoise, Shuffled
-from torpor.attacks.deepsloth import DeepSloth
-from torpor.attacks.optimizers import Project, ShrinkingBall, State
-from torpor.attacks.pgd import PGD
+from torpor.attacks.controls.dense import BestNoise, Shuffled
+from torpor.attacks.controls.text import BestOfK
+from torpor.attacks.early_exit.deepsloth import DeepSloth
+from torpor.attacks.early_exit.deepsloth_universal import DeepSlothClassUniversal, DeepSlothUniversal
+from torpor.attacks.early_exit.pgd import PGD
+from torpor.attacks.early_exit.square import Square
+from torpor.attacks.early_exit.standard import Standard
+from torpor.attacks.early_exit.uap import deepfool
 from torpor.attacks.registry import ATTACKS, attack_ids, load_attack
-from torpor.attacks.spaces import Ball
-from torpor.attacks.square import Square
-from torpor.attacks.standard import Standard
-from torpor.attacks.text_controls import BestOfK
-from torpor.attacks.uap import deepfool
-from torpor.attacks.universal import DeepSlothClassUniversal, DeepSlothUniversal
+from torpor.attacks.search.balls import Ball
+from torpor.attacks.search.optimizers import Project, ShrinkingBall, State
 from torpor.core.errors import DataError, UsageError
 from torpor.targets.base import Target
-from torpor.targets.early_exit import EarlyExitTarget
-from torpor.targets.toy_boxes import LampTarget
-from torpor.targets.toy_text import ToyText
-from torpor.targets.toys import WindowTarget, needle, tug
+from torpor.targets.decoder.toy_text import ToyText
+from torpor.targets.detector.toy_boxes import LampTarget
+from torpor.targets.early_exit.target import EarlyExitTarget
+from torpor.targets.early_exit.toys import WindowTarget, needle, tug
 
 LABEL = torch.tensor([0])
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from torpor.attacks.llmeffichecker import LLMEffiChecker, LLMEffiCheckerChar, LLMEffiCheckerToken
+from torpor.attacks.text.llmeffichecker import LLMEffiChecker, LLMEffiCheckerChar, LLMEffiCheckerToken
 from torpor.core.signals import StepSignals
 from torpor.core.threat import Access
-from torpor.targets.toy_text import ToyText
+from torpor.targets.decoder.toy_text import ToyText
 
 TEXTS = ("the cat sat", "a tree, a bird", "just two words")
 
@@ -51,6 +51,6 @@ def test_deletions_are_paid_for() -> None:
 
 
 def _edits(word: str) -> list[str]:
-    from torpor.attacks.discrete.transformations import case_flips, insertions
+    from torpor.attacks.text.search.transformations import case_flips, insertions
 
     return [*insertions(word, (0, len(word))), *case_flips(word, (0, len(word)))]

@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 import torch
 
-from torpor.attacks.discrete import Sendable, TokenGradient, insertable
-from torpor.attacks.loopllm import Loop, LoopLLM, appended, per_slot
+from torpor.attacks.text.loopllm import Loop, LoopLLM, appended, per_slot
+from torpor.attacks.text.search import Sendable, TokenGradient, insertable
 from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
 from torpor.core.signals import StepSignals
 from torpor.core.work import Work
-from torpor.targets.toy_text import ToyText
+from torpor.targets.decoder.toy_text import ToyText
 
 TEXTS = ("the cat sat", "my dog 3", "a tree, a bird")
 

@@ -14,18 +14,18 @@ from torch import Tensor
 
 from torpor.attacks.base import AttackResult
 from torpor.attacks.derivatives import gradient_of
-from torpor.attacks.engorgio import Engorgio
-from torpor.attacks.persistent_square import PersistentSquare
+from torpor.attacks.early_exit.persistent_square import PersistentSquare
+from torpor.attacks.early_exit.square import Square
+from torpor.attacks.early_exit.standard import Standard
 from torpor.attacks.registry import ATTACKS
-from torpor.attacks.square import Square
-from torpor.attacks.standard import Standard
+from torpor.attacks.text.engorgio import Engorgio
 from torpor.core.errors import UsageError
 from torpor.core.signals import CandidateSignals, StepSignals
-from torpor.targets.early_exit import EarlyExitTarget
-from torpor.targets.exit_rules import Patience
-from torpor.targets.toy_boxes import LampTarget
-from torpor.targets.toy_text import ToyText
-from torpor.targets.toys import needle
+from torpor.targets.decoder.toy_text import ToyText
+from torpor.targets.detector.toy_boxes import LampTarget
+from torpor.targets.early_exit.exit_rules import Patience
+from torpor.targets.early_exit.target import EarlyExitTarget
+from torpor.targets.early_exit.toys import needle
 from torpor.zoo.registry import sdn_digits
 
 MASKS = (*FRONTS, *HEADS, "detached-heads", "detached-bodies", "saturated", "in-place")

@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from torpor.attacks.nicg_slowdown import NICGSlowDown
-from torpor.attacks.optimizers import Adam, State
+from torpor.attacks.decoder.nicg_slowdown import NICGSlowDown
+from torpor.attacks.decoder.objectives import DelayAndDiverge
 from torpor.attacks.registry import load_attack
-from torpor.attacks.spaces import BALLS
-from torpor.attacks.step_objectives import DelayAndDiverge
-from torpor.attacks.variables import Change, Tanh
+from torpor.attacks.search.balls import BALLS
+from torpor.attacks.search.optimizers import Adam, State
+from torpor.attacks.search.variables import Change, Tanh
 from torpor.core.errors import UsageError
 from torpor.core.signals import StepSignals
 from torpor.core.work import Work
-from torpor.targets.toy_steps import PeakTarget
+from torpor.targets.decoder.toy_steps import PeakTarget
 
 END = 0
 

@@ -7,9 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torpor.attacks.discrete import TokenGradient, token_gradient
-from torpor.attacks.discrete.words import Proposer, shape, similar_words, vocabulary_words
-from torpor.attacks.nmtsloth import (
+from torpor.attacks.text.nmtsloth import (
     LateEnd,
     NMTSloth,
     NMTSlothChar,
@@ -17,10 +15,12 @@ from torpor.attacks.nmtsloth import (
     NMTSlothToken,
     importance,
 )
+from torpor.attacks.text.search import TokenGradient, token_gradient
+from torpor.attacks.text.search.words import Proposer, shape, similar_words, vocabulary_words
 from torpor.core.signals import StepSignals
 from torpor.core.work import Work
-from torpor.targets.steps import TextTarget
-from torpor.targets.toy_text import ToyCodec, ToyText
+from torpor.targets.decoder.contract import TextTarget
+from torpor.targets.decoder.toy_text import ToyCodec, ToyText
 
 TEXTS = ("the cat sat", "my dog 3", "a tree, a bird")
 WORK = Work(torch.ones(1, 1, dtype=torch.int64))
@@ -138,7 +138,7 @@ def test_similar_words_come_first() -> None:
 
 
 def test_words_come_from_the_text_where_the_tokenizer_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torpor.attacks.discrete.words.vocabulary_words", lambda codec: ())
+    monkeypatch.setattr("torpor.attacks.text.search.words.vocabulary_words", lambda codec: ())
     (text,) = NMTSlothStructure(eps=1)(ToyText(), ("a cat (fuzz",)).inputs
     assert set(text.replace("(", "").split()) <= {"a", "cat", "fuzz"}
     assert text in ("fuzz cat (fuzz", "a fuzz (fuzz")

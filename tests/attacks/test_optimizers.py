@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from torpor.attacks.optimizers import AutoSteps, Optimizer, ShrinkingBall, State, Steps
-from torpor.attacks.spaces import BALLS, Ball
+from torpor.attacks.search.balls import BALLS, Ball
+from torpor.attacks.search.optimizers import AutoSteps, Optimizer, ShrinkingBall, State, Steps
 
 EPS = 0.9**10
 

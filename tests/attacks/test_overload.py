@@ -4,13 +4,13 @@ import pytest
 import torch
 from candidate_targets import BoxTracker, inputs_of, random_detector
 
-from torpor.attacks.overload import PAPER, ManyBoxes, Overload, PacedSteps, crowds, pace
+from torpor.attacks.detector.overload import PAPER, ManyBoxes, Overload, PacedSteps, crowds, pace
 from torpor.attacks.registry import load_attack
-from torpor.attacks.spaces import BALLS
+from torpor.attacks.search.balls import BALLS
 from torpor.core.errors import UsageError
 from torpor.core.signals import CandidateSignals
 from torpor.core.work import Work
-from torpor.targets.toy_boxes import LampTarget
+from torpor.targets.detector.toy_boxes import LampTarget
 
 NOTHING = Work(torch.zeros(1, 3, dtype=torch.int64))
 

@@ -7,15 +7,15 @@ import pytest
 import torch
 from candidate_targets import BoxTracker, inputs_of, random_detector
 
-from torpor.attacks.phantom_sponges import MARGIN, Phantoms, PhantomSponges, SignedSteps
-from torpor.attacks.spaces import BALLS
+from torpor.attacks.detector.phantom_sponges import MARGIN, Phantoms, PhantomSponges, SignedSteps
+from torpor.attacks.search.balls import BALLS
 from torpor.attacks.universal import Learned
 from torpor.core.errors import UsageError
 from torpor.core.objects import Objects
 from torpor.core.signals import CandidateSignals
 from torpor.core.work import Work
-from torpor.targets.nms import NMS
-from torpor.targets.toy_boxes import LampTarget
+from torpor.targets.detector.nms import NMS
+from torpor.targets.detector.toy_boxes import LampTarget
 
 NOTHING = Work(torch.zeros(1, 3, dtype=torch.int64))
 NONE = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))

@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from torpor.attacks.incumbent import Incumbent
-from torpor.attacks.random_search import random_search
+from torpor.attacks.search.incumbent import Incumbent
+from torpor.attacks.search.random_search import random_search
 from torpor.core.outcome import Outcome
-from torpor.targets.toy_text import ToyText
-from torpor.targets.toys import needle
+from torpor.targets.decoder.toy_text import ToyText
+from torpor.targets.early_exit.toys import needle
 
 OFFERS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), st.integers(0, 2), st.booleans()), max_size=20)
 

@@ -5,13 +5,13 @@ import math
 import pytest
 import torch
 
-from torpor.attacks.slothspeech import SlothSpeech
-from torpor.attacks.step_objectives import LowerEnd
-from torpor.attacks.variables import Change
+from torpor.attacks.decoder.objectives import LowerEnd
+from torpor.attacks.decoder.slothspeech import SlothSpeech
+from torpor.attacks.search.variables import Change
 from torpor.core.signals import StepSignals
 from torpor.core.space import FeatureSpace, WaveSpace
 from torpor.core.work import Work
-from torpor.targets.toy_steps import PeakTarget
+from torpor.targets.decoder.toy_steps import PeakTarget
 
 END = 2
 

@@ -6,12 +6,12 @@ from candidate_targets import BoxTracker, random_detector
 from hypothesis import given
 from hypothesis import strategies as st
 
+from torpor.attacks.detector.slowtrack import Light, SlowTrack, regions, schedule
 from torpor.attacks.registry import load_attack
-from torpor.attacks.slowtrack import Light, SlowTrack, regions, schedule
 from torpor.core.errors import UsageError
 from torpor.core.signals import CandidateSignals
 from torpor.core.work import Work
-from torpor.targets.toy_boxes import LampTarget
+from torpor.targets.detector.toy_boxes import LampTarget
 
 
 @pytest.mark.parametrize("buffer", [6, 8, 15, 30])

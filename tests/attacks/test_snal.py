@@ -4,11 +4,11 @@ import pytest
 import torch
 from candidate_targets import BoxTracker, inputs_of, random_detector
 
-from torpor.attacks.snal import PATCHES, SIDE, SNAL, Tiles, cut_out, matched
+from torpor.attacks.detector.snal import PATCHES, SIDE, SNAL, Tiles, cut_out, matched
 from torpor.core.errors import UsageError
 from torpor.core.objects import Objects
 from torpor.core.threat import Access, Stage
-from torpor.targets.toy_boxes import LampTarget, lit
+from torpor.targets.detector.toy_boxes import LampTarget, lit
 
 
 def test_patches_are_what_was_found() -> None:

@@ -12,7 +12,7 @@ from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.registry import attack_ids, load_attack
 from torpor.attacks.specs import spec_of
 from torpor.core.errors import UsageError
-from torpor.targets.toys import needle
+from torpor.targets.early_exit.toys import needle
 
 
 @dataclass(frozen=True, kw_only=True)

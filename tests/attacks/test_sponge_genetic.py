@@ -6,11 +6,11 @@ import pytest
 import torch
 from contract_cases import watch
 
-from torpor.attacks.sponge_genetic import SpongeGenetic, alphabet, breed, mutate, spell
+from torpor.attacks.text.sponge_genetic import SpongeGenetic, alphabet, breed, mutate, spell
 from torpor.core.errors import UsageError
 from torpor.core.text import TextSpace
 from torpor.core.threat import Access
-from torpor.targets.toy_text import ToyText
+from torpor.targets.decoder.toy_text import ToyText
 
 
 class Heavy(ToyText):
@@ -89,7 +89,7 @@ def test_what_cannot_be_spelled_costs_no_query(monkeypatch: pytest.MonkeyPatch) 
     def odd(space: TextSpace, letters: str, genome: tuple[int, ...], most: int) -> str:
         return "" if genome[0] % 2 else spell(space, letters, genome, most)
 
-    monkeypatch.setattr("torpor.attacks.sponge_genetic.spell", odd)
+    monkeypatch.setattr("torpor.attacks.text.sponge_genetic.spell", odd)
     target = Heavy()
     passes = watch(target, monkeypatch)
     result = SpongeGenetic(eps=8, pool=10, epochs=3, alphabet=94)(target, ("a cat",))

@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from torpor.attacks.base import Attack, AttackResult
-from torpor.attacks.nicg_slowdown import NICGSlowDown
-from torpor.attacks.slothspeech import SlothSpeech
-from torpor.attacks.verbose_images import VerboseImages
+from torpor.attacks.decoder.nicg_slowdown import NICGSlowDown
+from torpor.attacks.decoder.slothspeech import SlothSpeech
+from torpor.attacks.decoder.verbose_images import VerboseImages
 from torpor.core.errors import UsageError
 from torpor.core.signals import StepSignals
 from torpor.core.space import WaveSpace
 from torpor.core.work import Work
-from torpor.targets.steps import generated_length
-from torpor.targets.toy_steps import PeakTarget
-from torpor.targets.toys import needle
+from torpor.targets.decoder.contract import generated_length
+from torpor.targets.decoder.toy_steps import PeakTarget
+from torpor.targets.early_exit.toys import needle
 
 ATTACKS: dict[str, Attack] = {
     "nicg-linf": NICGSlowDown(eps=0.1, steps=40),

@@ -15,7 +15,7 @@ from torpor.core.threat import Stage
 from torpor.data.sets import DataSet
 from torpor.data.tensors import TensorImages
 from torpor.targets.base import Target
-from torpor.targets.toys import WindowTarget
+from torpor.targets.early_exit.toys import WindowTarget
 
 MARK = 0.45
 TRAIN = TensorImages({"train": (torch.zeros(1, 1, 4, 4, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64))})

@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from torpor.attacks.control_sets import matched_controls
-from torpor.attacks.engorgio import Engorgio
-from torpor.attacks.text_controls import BestOfK, KeepWriting, RandomEdits
+from torpor.attacks.controls.sets import matched_controls
+from torpor.attacks.controls.text import BestOfK, KeepWriting, RandomEdits
+from torpor.attacks.text.engorgio import Engorgio
 from torpor.core.budget import COUNTS
 from torpor.core.errors import UsageError
 from torpor.core.threat import Access
-from torpor.targets.toy_text import ToyText
+from torpor.targets.decoder.toy_text import ToyText
 
 TEXTS = ("the cat sat", "my dog 3", "a tree, a bird")
 
@@ -47,7 +47,7 @@ def test_luck_is_given_as_many_queries_as_skill() -> None:
 
 
 def test_words_come_from_the_text_where_the_tokenizer_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torpor.attacks.text_controls.vocabulary_words", lambda codec: ())
+    monkeypatch.setattr("torpor.attacks.controls.text.vocabulary_words", lambda codec: ())
     (text,) = RandomEdits(norm="words", eps=2)(ToyText(), ("one two, three",), seed=0).candidates.inputs
     assert text != "one two, three"
     assert set(text.replace(",", "").split()) <= {"one", "two", "three"}

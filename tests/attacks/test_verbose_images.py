@@ -6,14 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from torpor.attacks.optimizers import State
-from torpor.attacks.spaces import BALLS
-from torpor.attacks.step_objectives import Verbose, nuclear_norm
-from torpor.attacks.verbose_images import Momentum, VerboseImages
+from torpor.attacks.decoder.objectives import Verbose, nuclear_norm
+from torpor.attacks.decoder.verbose_images import Momentum, VerboseImages
+from torpor.attacks.search.balls import BALLS
+from torpor.attacks.search.optimizers import State
 from torpor.core.errors import UsageError
 from torpor.core.signals import StepSignals
 from torpor.core.work import Work
-from torpor.targets.toy_steps import PeakTarget
+from torpor.targets.decoder.toy_steps import PeakTarget
 
 END = 0
 WORK = Work(torch.tensor([[1, 2]]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from candidate_targets import BoxTracker, random_detector
 
-from torpor.attacks.controls import Flat, Noise, Shuffled
+from torpor.attacks.controls.dense import Flat, Noise, Shuffled
 
 TARGET = BoxTracker(random_detector(), frames=3, buffer=2)
 VIDEOS = TARGET.space.snap(torch.rand(2, *TARGET.space.shape, generator=torch.Generator().manual_seed(0)))

@@ -6,12 +6,12 @@ import pytest
 import torch
 from attack_cases import images
 
-from torpor.attacks.deepsloth import DeepSloth
-from torpor.attacks.spaces import BALLS, spendable
+from torpor.attacks.early_exit.deepsloth import DeepSloth
+from torpor.attacks.search.balls import BALLS, spendable
 from torpor.core.budget import Budget, whole_levels
 from torpor.core.budget_text import budget_text
 from torpor.core.space import ImageSpace, WaveSpace
-from torpor.targets.toys import needle
+from torpor.targets.early_exit.toys import needle
 
 
 @pytest.mark.parametrize("level", [1, 2, 8, 16, 25, 255])

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from torpor.core.objects import Frames, Objects
 from torpor.data.sets import DataSet
-from torpor.targets.toy_boxes import LampTarget, lit
-from torpor.targets.track_work import ByteTrack
-from torpor.targets.tracking import TrackerTarget
+from torpor.targets.detector.toy_boxes import LampTarget, lit
+from torpor.targets.detector.track_work import ByteTrack
+from torpor.targets.detector.tracking import TrackerTarget
 
 LAMPS, FOLLOWED = "lamp_audits:lamps", "lamp_audits:followed"
 FRAMES = 5

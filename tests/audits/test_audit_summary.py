@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from toy_audits import NEEDLE, TUG, records, write_images
 
-from torpor.audits.engine import run_audit
 from torpor.audits.plan import Plan
 from torpor.audits.read import read_audit
+from torpor.audits.run.engine import run_audit
 from torpor.targets.resolve import load_target
 
 KEYS = """

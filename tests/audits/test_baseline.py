@@ -9,9 +9,9 @@ from audit_factory import SLOWDOWNS, write_audit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torpor.audits.baseline import MAY_NOT_FALL, MAY_NOT_GROW, compare_baseline
-from torpor.audits.gate import Verdict, overall
 from torpor.audits.read import Audit, read_audit
+from torpor.audits.verdict.baseline import MAY_NOT_FALL, MAY_NOT_GROW, compare_baseline
+from torpor.audits.verdict.gate import Verdict, overall
 from torpor.core.errors import DataError, UsageError
 
 

@@ -18,16 +18,16 @@ import pytest
 from audit_factory import write_audit
 from toy_audits import NEEDLE, call, write_images
 
-from torpor.audits.baseline import compare_baseline
 from torpor.audits.digest import KEY, seal
-from torpor.audits.engine import run_audit
 from torpor.audits.evidence import WEAK_FLAGS
-from torpor.audits.gate import evaluate_gates
-from torpor.audits.gate_grammar import parse_gate
 from torpor.audits.integrity import doubt
 from torpor.audits.plan import Plan
 from torpor.audits.read import Audit, read_audit
+from torpor.audits.run.engine import run_audit
 from torpor.audits.schema import row_kinds
+from torpor.audits.verdict.baseline import compare_baseline
+from torpor.audits.verdict.gate import evaluate_gates
+from torpor.audits.verdict.gate_grammar import parse_gate
 from torpor.cli.compare import side_by_side
 from torpor.core.errors import TorporError
 from torpor.reports import html

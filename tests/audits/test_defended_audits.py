@@ -10,15 +10,15 @@ import pytest
 from lamp_audits import FOLLOWED, LAMPS
 from toy_audits import NEEDLE, call, records, snapshot, write_images
 
-from torpor.audits.engine import run_audit
 from torpor.audits.plan import Plan
 from torpor.audits.read import read_audit
+from torpor.audits.run.engine import run_audit
 from torpor.core.errors import UsageError
 from torpor.defenses.registry import load_defense
 from torpor.reports.html import write_report
 from torpor.targets.resolve import load_target
 
-TOY_TEXT = "torpor.targets.toy_text:ToyText"
+TOY_TEXT = "torpor.targets.decoder.toy_text:ToyText"
 CASES = {
     NEEDLE: Plan(NEEDLE, ("pgd",), "Linf", (0.2,), steps=4, limit=6, defenses=("bit-depth:3", "deadline:2")),
     LAMPS: Plan(LAMPS, ("overload",), "Linf", (0.3,), steps=4, limit=3, defenses=("bit-depth:3", "jpeg")),

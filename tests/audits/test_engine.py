@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 from toy_audits import NEEDLE, records, snapshot, write_images
 
-from torpor.audits.engine import run_audit
 from torpor.audits.plan import Plan
-from torpor.audits.store import records_schema
+from torpor.audits.run.engine import run_audit
+from torpor.audits.run.store import records_schema
 from torpor.core.errors import DataError, UsageError
 from torpor.data.images import ImageSet
 from torpor.data.parquet import ParquetImages
@@ -22,8 +22,8 @@ from torpor.data.sets import Batch
 from torpor.data.tensors import TensorImages
 from torpor.metrics.efficacy import CLASS, EXITS
 from torpor.targets.base import Target
+from torpor.targets.early_exit.toys import WindowTarget
 from torpor.targets.resolve import load_target
-from torpor.targets.toys import WindowTarget
 
 UNIVERSAL = ("deepsloth-universal", "deepsloth-class-universal", "uap")
 PLAN = Plan(NEEDLE, ("deepsloth", *UNIVERSAL), "Linf", (0.1, 0.25), limit=20, batch_size=8)

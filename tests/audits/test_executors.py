@@ -16,12 +16,12 @@ import pytest
 import torch
 from toy_audits import NEEDLE, SLOW, command, snapshot, spawn, write_images
 
-from torpor.audits.engine import run_audit
-from torpor.audits.executors import Executor, load_executor
-from torpor.audits.job import Job
-from torpor.audits.lock import FolderLock, verify_owner
 from torpor.audits.plan import Plan
-from torpor.audits.processes import Processes
+from torpor.audits.run.engine import run_audit
+from torpor.audits.run.executors import Executor, load_executor
+from torpor.audits.run.job import Job
+from torpor.audits.run.lock import FolderLock, verify_owner
+from torpor.audits.run.processes import Processes
 from torpor.core.errors import UsageError
 from torpor.targets.resolve import load_target
 
@@ -29,7 +29,7 @@ RAY = pytest.param("ray", marks=pytest.mark.skipif(find_spec("ray") is None, rea
 DEADLY = """
 import os, signal
 from pathlib import Path
-from torpor.targets.toys import WindowTarget
+from torpor.targets.early_exit.toys import WindowTarget
 
 class Deadly(WindowTarget):
     def signals(self, inputs):

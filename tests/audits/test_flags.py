@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 from toy_audits import write_images
 
-from torpor.audits.engine import run_audit
-from torpor.audits.flags import Flags
-from torpor.audits.gate import evaluate_gates, overall
-from torpor.audits.gate_grammar import parse_gate
 from torpor.audits.plan import Plan
 from torpor.audits.read import read_audit
+from torpor.audits.run.engine import run_audit
+from torpor.audits.run.flags import Flags
+from torpor.audits.verdict.gate import evaluate_gates, overall
+from torpor.audits.verdict.gate_grammar import parse_gate
 from torpor.targets import Confidence, EarlyExitTarget, ShallowDeepNetwork
-from torpor.targets.gate_family import EarlyExitFamily
-from torpor.targets.step_family import StepFamily
+from torpor.targets.decoder.family import StepFamily
+from torpor.targets.early_exit.family import EarlyExitFamily
 
 COUNT = 20
 SOUND: dict[str, list[Any]] = {

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from torpor.audits.evidence import BEHIND, WEAK_FLAGS, weakness
-from torpor.audits.gate import CheckResult, Verdict, evaluate_gates, overall
-from torpor.audits.gate_grammar import AGGREGATES, KNOWN, OPERATORS, Gate, parse_gate
 from torpor.audits.read import Audit, IncompleteAudit, read_audit
+from torpor.audits.verdict.gate import CheckResult, Verdict, evaluate_gates, overall
+from torpor.audits.verdict.gate_grammar import AGGREGATES, KNOWN, OPERATORS, Gate, parse_gate
 from torpor.core.errors import DataError, UsageError
 
 

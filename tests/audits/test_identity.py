@@ -9,15 +9,15 @@ import torch
 from torch import nn
 from toy_audits import spawn, write_images
 
-from torpor.audits.code import own_code, user_code
-from torpor.audits.identity import identify
 from torpor.audits.plan import Plan
+from torpor.audits.run.code import own_code, user_code
+from torpor.audits.run.identity import identify
 from torpor.data.digits import Digits
 from torpor.data.sets import Batch, DataSet
 from torpor.data.tensors import TensorImages
 from torpor.data.texts import Beginnings
 from torpor.targets import Confidence, EarlyExitTarget
-from torpor.targets.toys import needle
+from torpor.targets.early_exit.toys import needle
 from torpor.targets.user_code import code_digests
 from torpor.targets.weights import digest, modules_in, plain_state
 
@@ -108,16 +108,16 @@ def test_torpors_own_code_counts_but_not_what_prints(tmp_path: Path, monkeypatch
     import torpor
 
     copy = tmp_path / "torpor"
-    for name, text in (("attacks/pgd.py", "a"), ("cli/main.py", "b"), ("__init__.py", "")):
+    for name, text in (("attacks/early_exit/pgd.py", "a"), ("cli/main.py", "b"), ("__init__.py", "")):
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         (copy / name).write_text(text)
     monkeypatch.setattr(torpor, "__file__", str(copy / "__init__.py"))
     first = own_code.__wrapped__()
     (copy / "cli/main.py").write_text("c")
     assert own_code.__wrapped__() == first
-    (copy / "attacks/pgd.py").write_text("c")
+    (copy / "attacks/early_exit/pgd.py").write_text("c")
     assert own_code.__wrapped__() != first
-    assert user_code("torpor.targets.toys:needle", [needle()]) == ({}, [])
+    assert user_code("torpor.targets.early_exit.toys:needle", [needle()]) == ({}, [])
 
 
 class Scaled(nn.Module):
@@ -148,7 +148,7 @@ def test_plain_attributes_buffers_and_layers_settings_are_in_the_digest() -> Non
     assert digest("", [nn.ReLU()]) != digest("", [nn.GELU()])
     assert plain_state([Scaled(object())]) == plain_state([Scaled(object())])  # no addresses
     target, other = (holding(scale) for scale in (1.0, 2.0))
-    plan, data = Plan("torpor.targets.toys:needle", ("pgd",)), Digits()
+    plan, data = Plan("torpor.targets.early_exit.toys:needle", ("pgd",)), Digits()
     assert target.fingerprint() == other.fingerprint()  # not an attribute that may count calls
     assert identify(plan, target, data).target != identify(plan, other, data).target
 
@@ -196,7 +196,7 @@ class Shifted(TensorImages):
 
 
 def test_data_without_a_fingerprint_are_told_by_what_they_yield() -> None:
-    plan, target = Plan("torpor.targets.toys:needle", ("pgd",), limit=3), needle()
+    plan, target = Plan("torpor.targets.early_exit.toys:needle", ("pgd",), limit=3), needle()
     one, same, other = (identify(plan, target, Yields(shift)) for shift in (0, 0, 1))
     assert one == same
     assert one.data != other.data
@@ -212,7 +212,7 @@ def test_data_without_a_fingerprint_are_told_by_what_they_yield() -> None:
 
 def test_bytes_of_files_count_whatever_their_number_of_rows(tmp_path: Path) -> None:
     data = write_images(tmp_path / "data", test=4, train=8)
-    plan, target = Plan("torpor.targets.toys:needle", ("pgd",)), needle()
+    plan, target = Plan("torpor.targets.early_exit.toys:needle", ("pgd",)), needle()
     first = identify(plan, target, target.data(data))
     write_images(tmp_path / "data", test=4, train=8, broken=3)
     second = identify(plan, target, target.data(data))
@@ -228,7 +228,9 @@ def test_batches_are_told_apart_by_what_is_in_them() -> None:
 def test_what_cannot_be_covered_is_said_in_audit_and_console(tmp_path: Path) -> None:
     data = write_images(tmp_path / "data", test=4, train=8)
     body = "    os.environ.get('X')\n    return needle()\n"
-    (tmp_path / "asked.py").write_text(f"import os\nfrom torpor.targets.toys import needle\n\ndef target():\n{body}")
+    (tmp_path / "asked.py").write_text(
+        f"import os\nfrom torpor.targets.early_exit.toys import needle\n\ndef target():\n{body}"
+    )
     done = spawn("audit", "asked:target", "--attacks", "pgd", "--eps", "0.2", "--data-dir", data, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "settings that asked reads from the environment" in " ".join(done.stdout.split())

@@ -17,22 +17,22 @@ from toy_audits import NEEDLE, call, records, write_images
 import torpor
 from torpor.attacks.base import Candidates
 from torpor.attacks.registry import load_attack
-from torpor.audits import engine
-from torpor.audits.engine import run_audit
-from torpor.audits.estimate import estimate, passes
-from torpor.audits.gate import Verdict, evaluate_gates
-from torpor.audits.gate_grammar import parse_gate
 from torpor.audits.integrity import remarks
-from torpor.audits.limits import Limits, Spent, parse_cost
 from torpor.audits.plan import Plan
-from torpor.audits.processes import Processes
 from torpor.audits.read import read_audit
-from torpor.audits.source import source
+from torpor.audits.run import engine
+from torpor.audits.run.engine import run_audit
+from torpor.audits.run.estimate import estimate, passes
+from torpor.audits.run.limits import Limits, Spent, parse_cost
+from torpor.audits.run.processes import Processes
+from torpor.audits.run.source import source
+from torpor.audits.verdict.gate import Verdict, evaluate_gates
+from torpor.audits.verdict.gate_grammar import parse_gate
 from torpor.core.errors import DataError, UsageError
 from torpor.core.prices import PriceList
 from torpor.core.units import Unit
+from torpor.targets.decoder.toy_text import ToyText
 from torpor.targets.resolve import load_target
-from torpor.targets.toy_text import ToyText
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def test_time_that_is_up_stops_the_next_attack(plan: Plan, tmp_path: Path, monke
         clock.now += 1.0 if text.startswith("pgd") else 0.0
 
     monkeypatch.setattr(engine, "time", clock)
-    monkeypatch.setattr("torpor.audits.limits.time", clock)
+    monkeypatch.setattr("torpor.audits.run.limits.time", clock)
     run_audit(plan, load_target(NEEDLE), tmp_path / "run", tell, limits=Limits(seconds=1.5))
     assert samples_of(tmp_path / "run")["cut_off"] == {"limit": "seconds", "value": 1.5}
     assert samples_of(tmp_path / "run")["read"] == 3

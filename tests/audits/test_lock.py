@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from toy_audits import NEEDLE, SLOW, call, command, records, write_images
 
-from torpor.audits import lock as locks
-from torpor.audits.engine import run_audit
-from torpor.audits.lock import NAME, FolderLock, beside_audit, refuse_own_files
 from torpor.audits.plan import Plan
+from torpor.audits.run import lock as locks
+from torpor.audits.run.engine import run_audit
+from torpor.audits.run.lock import NAME, FolderLock, beside_audit, refuse_own_files
 from torpor.core.errors import UsageError
 from torpor.targets.resolve import load_target
 
@@ -38,7 +38,7 @@ WORDS = (
 HOLD = """
 import sys, time
 from pathlib import Path
-from torpor.audits.lock import FolderLock
+from torpor.audits.run.lock import FolderLock
 with FolderLock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -208,7 +208,7 @@ def test_shards_that_vanish_while_others_are_made_are_made_anew(tmp_path: Path, 
 def test_shards_that_go_on_vanishing_are_refused(tmp_path: Path) -> None:
     plan, run = plan_of(tmp_path), tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("torpor.audits.store.Store.lost", lambda store, count: [0])
+        patch.setattr("torpor.audits.run.store.Store.lost", lambda store, count: [0])
         with pytest.raises(UsageError, match="expected 5 finished batches"):
             run_audit(plan, load_target(NEEDLE), run)
     assert not (run / "audit.json").exists()

@@ -8,10 +8,10 @@ from contextlib import suppress
 
 import pytest
 
-from torpor.audits.gate_grammar import parse_gate
+from torpor.audits.verdict.gate_grammar import parse_gate
 from torpor.core.errors import UsageError
-from torpor.defenses.spelling import WORD
-from torpor.defenses.text_cleaning import PIECE, SPECIAL
+from torpor.defenses.transforms.spelling import WORD
+from torpor.defenses.transforms.text_cleaning import PIECE, SPECIAL
 
 N = 200_000
 GATES = (

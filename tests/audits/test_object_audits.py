@@ -11,10 +11,10 @@ from lamp_audits import FOLLOWED, FRAMES, LAMPS, followed, lamps
 from PIL import Image
 from toy_audits import call, records
 
-from torpor.audits.engine import run_audit
 from torpor.audits.plan import Plan
+from torpor.audits.run.engine import run_audit
 from torpor.core.objects import frames_of, from_json
-from torpor.targets.candidates import CandidateTarget
+from torpor.targets.detector.contract import CandidateTarget
 from torpor.targets.resolve import load_target
 
 CASES = {LAMPS: ("overload", "Linf", 0.3), FOLLOWED: ("overload", "Linf", 0.3)}

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 from version1_audits import CASES, FOLDER
 
-from torpor.audits.engine import run_audit
 from torpor.audits.read import Audit, read_audit
+from torpor.audits.run.engine import run_audit
 from torpor.targets.resolve import load_target
 
 CLOCKED = ("attack_seconds", "fit_seconds")

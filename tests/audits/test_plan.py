@@ -4,14 +4,14 @@ import shlex
 
 import pytest
 
-from torpor.attacks.deepsloth import DeepSloth
-from torpor.attacks.square import Square
+from torpor.attacks.early_exit.deepsloth import DeepSloth
+from torpor.attacks.early_exit.square import Square
 from torpor.audits.conditions import ADAPTIVE, NON_ADAPTIVE, RowKey
 from torpor.audits.plan import Plan, check_device, parse_eps
 from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
-from torpor.targets.toy_boxes import LampTarget
-from torpor.targets.toys import needle
+from torpor.targets.detector.toy_boxes import LampTarget
+from torpor.targets.early_exit.toys import needle
 
 
 def test_rows_are_every_attack_then_every_control_for_each_radius() -> None:

@@ -19,17 +19,17 @@ from audit_factory import write_audit
 from toy_audits import snapshot
 from version1_audits import CASES, FOLDER
 
-from torpor.audits.baseline import compare_baseline
 from torpor.audits.conditions import RowKey
-from torpor.audits.engine import run_audit
-from torpor.audits.gate import evaluate_gates
-from torpor.audits.gate_grammar import parse_gate
 from torpor.audits.integrity import remarks
-from torpor.audits.price_files import PriceFile, read_price_file
-from torpor.audits.prices import PRICES, load_prices, read_priced
+from torpor.audits.pricing.price_files import PriceFile, read_price_file
+from torpor.audits.pricing.prices import PRICES, load_prices, read_priced
+from torpor.audits.pricing.repriced import COLUMNS, repriced
+from torpor.audits.pricing.repriced_keys import may_depend
 from torpor.audits.read import Audit, read_audit
-from torpor.audits.repriced import COLUMNS, repriced
-from torpor.audits.repriced_keys import may_depend
+from torpor.audits.run.engine import run_audit
+from torpor.audits.verdict.baseline import compare_baseline
+from torpor.audits.verdict.gate import evaluate_gates
+from torpor.audits.verdict.gate_grammar import parse_gate
 from torpor.core.errors import DataError, UsageError
 from torpor.core.measures import Measure
 from torpor.core.prices import PriceList

@@ -9,7 +9,7 @@ from toy_audits import write_images
 from torpor.audits.profile import clean_profile
 from torpor.core.errors import DataError
 from torpor.data.tensors import TensorImages
-from torpor.targets.toys import needle
+from torpor.targets.early_exit.toys import needle
 
 
 def test_the_profile_is_that_of_the_records(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from torpor.data.parquet import ParquetImages
 from torpor.data.sets import Batch, DataSet
 from torpor.data.tensors import TensorImages
 from torpor.data.texts import TextLines
-from torpor.targets.toy_text import ToyText
+from torpor.targets.decoder.toy_text import ToyText
 
 
 class Shifted(TensorImages):

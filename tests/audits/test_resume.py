@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from toy_audits import NEEDLE, SLOW, command, snapshot, spawn, write_images
 
-from torpor.attacks.universal import DeepSlothUniversal
-from torpor.audits.engine import run_audit
+from torpor.attacks.early_exit.deepsloth_universal import DeepSlothUniversal
 from torpor.audits.plan import Plan
-from torpor.audits.store import Store
+from torpor.audits.run.engine import run_audit
+from torpor.audits.run.store import Store
 from torpor.core.errors import DataError, UsageError
-from torpor.defenses.svm import SVM
+from torpor.defenses.detectors.svm import SVM
 from torpor.targets.base import Target
 from torpor.targets.resolve import load_target
 
@@ -158,7 +158,7 @@ def test_a_truncated_shard_is_computed_anew(
     plan: Plan, undisturbed: Path, tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("torpor.audits.store.Store.merge", dying(lambda: None, 0))
+        patch.setattr("torpor.audits.run.store.Store.merge", dying(lambda: None, 0))
         with pytest.raises(Killed):
             run_audit(plan, load_target(NEEDLE), tmp_path / "run")
     path = tmp_path / "run" / "shards" / f"000001.{suffix}"

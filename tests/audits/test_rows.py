@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from torpor.attacks.base import AttackResult
-from torpor.attacks.control_sets import costliest
-from torpor.attacks.controls import Noise
-from torpor.attacks.pgd import PGD
+from torpor.attacks.controls.dense import Noise
+from torpor.attacks.controls.sets import costliest
+from torpor.attacks.early_exit.pgd import PGD
 from torpor.audits.conditions import Condition, RowKey
-from torpor.audits.rows import Clean, attacked_rows, clean_rows
+from torpor.audits.run.rows import Clean, attacked_rows, clean_rows
 from torpor.core.work import Work
 from torpor.data.sets import Batch
-from torpor.targets.toys import WindowTarget, needle
+from torpor.targets.early_exit.toys import WindowTarget, needle
 
 BATCH = Batch(
     torch.arange(5, 9),

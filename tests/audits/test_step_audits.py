@@ -9,14 +9,14 @@ import pytest
 import torch
 from toy_audits import call, records
 
-from torpor.audits.engine import run_audit
 from torpor.audits.plan import Plan
+from torpor.audits.run.engine import run_audit
 from torpor.core.errors import DataError, UsageError
 from torpor.core.work import Work
 from torpor.data.texts import TextLines
-from torpor.targets.toy_text import ToyText
+from torpor.targets.decoder.toy_text import ToyText
 
-TOY = "torpor.targets.toy_text:ToyText"
+TOY = "torpor.targets.decoder.toy_text:ToyText"
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from torpor.audits.store import Store, records_schema, records_table, save_tensors
+from torpor.audits.run.store import Store, records_schema, records_table, save_tensors
 from torpor.metrics.efficacy import CLASS, EXITS
 
 OWN = (CLASS, *EXITS)

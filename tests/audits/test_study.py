@@ -9,7 +9,7 @@ import pytest
 from toy_audits import NEEDLE, call, records, write_images
 
 from torpor.defenses.registry import load_defense
-from torpor.reports.words import percent, times
+from torpor.reports.kit.words import percent, times
 from torpor.study import run
 from torpor.study.cases import Case, Scale, Size, cases
 from torpor.study.page import write_pages

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from torpor.audits import timing
-from torpor.audits.timing import time_pairs
-from torpor.targets.toys import needle
+from torpor.audits.run import timing
+from torpor.audits.run.timing import time_pairs
+from torpor.targets.early_exit.toys import needle
 
 
 @pytest.mark.parametrize(("limit", "timed"), [(1e-9, 4), (1e9, 16)])

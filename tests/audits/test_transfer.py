@@ -13,8 +13,8 @@ from torch import Tensor
 from toy_audits import NEEDLE, call, records, snapshot, write_images
 
 from torpor.attacks.base import Attack, Candidates
-from torpor.audits.engine import run_audit
 from torpor.audits.plan import Plan
+from torpor.audits.run.engine import run_audit
 from torpor.targets.base import Target
 from torpor.targets.resolve import load_target
 
@@ -36,7 +36,7 @@ class Roundabout(Attack):
 
 @pytest.fixture
 def audited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("torpor.audits.summary.tags_for", lambda *names: {})
+    monkeypatch.setattr("torpor.audits.run.summary.tags_for", lambda *names: {})
     data = str(write_images(tmp_path / "data"))
     plan = Plan(
         NEEDLE,

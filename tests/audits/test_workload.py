@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from torpor.audits import workload
-from torpor.audits.workload import chosen_threads
+from torpor.audits.run import workload
+from torpor.audits.run.workload import chosen_threads
 from torpor.core.errors import UsageError
 from torpor.data.sets import DataSet
-from torpor.targets.early_exit import EarlyExitTarget
-from torpor.targets.toys import needle
+from torpor.targets.early_exit.target import EarlyExitTarget
+from torpor.targets.early_exit.toys import needle
 
 
 @pytest.fixture(autouse=True)

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-NEEDLE, TUG = "torpor.targets.toys:needle", "torpor.targets.toys:tug"
+NEEDLE, TUG = "torpor.targets.early_exit.toys:needle", "torpor.targets.early_exit.toys:tug"
 SLOW = """
 import time
-from torpor.targets.toys import WindowTarget
+from torpor.targets.early_exit.toys import WindowTarget
 
 class Slow(WindowTarget):
     def signals(self, inputs):

@@ -14,7 +14,7 @@ from toy_audits import NEEDLE, TUG, write_images
 from torpor.audits.plan import Plan
 
 FOLDER = Path(__file__).parent / "version1"
-TEXT = "torpor.targets.toy_text:ToyText"
+TEXT = "torpor.targets.decoder.toy_text:ToyText"
 
 
 def images(folder: Path) -> None:

@@ -23,10 +23,10 @@ from torpor.core.errors import DataError
 from torpor.core.space import DenseSpace, InputSpace
 from torpor.core.text import WIDTH, TextSpace
 from torpor.targets.base import Target
+from torpor.targets.decoder.toy_steps import PeakTarget
+from torpor.targets.decoder.toy_text import ToyText
+from torpor.targets.early_exit.toys import needle, tug
 from torpor.targets.resolve import load_target
-from torpor.targets.toy_steps import PeakTarget
-from torpor.targets.toy_text import ToyText
-from torpor.targets.toys import needle, tug
 
 TOYS: dict[str, Target] = {
     "needle": needle(), "tug": tug(5), "peak": PeakTarget(), "lamps": lamps(), "followed": followed(),

@@ -21,7 +21,7 @@ from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
 from torpor.core.work import Work
 from torpor.targets.base import Target
-from torpor.targets.toys import needle
+from torpor.targets.early_exit.toys import needle
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from torpor.bounds.static import static_bound
-from torpor.targets.early_exit import EarlyExitTarget
-from torpor.targets.toys import needle, tug
+from torpor.targets.early_exit.target import EarlyExitTarget
+from torpor.targets.early_exit.toys import needle, tug
 
 
 @pytest.mark.parametrize("target", [needle(), tug(5)])

@@ -12,7 +12,7 @@ from toy_audits import TUG, call, records, snapshot, spawn, write_images
 
 from torpor.core.budget import Budget
 from torpor.data.digits import Digits
-from torpor.targets.early_exit import EarlyExitTarget
+from torpor.targets.early_exit.target import EarlyExitTarget
 
 WORDS = ["audit", "sdn-digits", "--attacks", "deepsloth,deepsloth-universal,control-noise", "--eps", "16/255"]
 OPTIONS = ["--limit", "12", "--batch-size", "8"]
@@ -92,7 +92,7 @@ def test_the_default_folder_is_named_after_the_target(tmp_path: Path, monkeypatc
     data = write_images(tmp_path / "data", test=4, train=10)
     code, _, err = call("audit", TUG, "--attacks", "pgd", "--norm", "L2", "--eps", "0.5,1/4", "--data-dir", data)
     assert code == 0, err
-    audit = json.loads((tmp_path / "runs" / "torpor.targets.toys.tug" / "audit.json").read_text())
+    audit = json.loads((tmp_path / "runs" / "torpor.targets.early_exit.toys.tug" / "audit.json").read_text())
     assert [row["eps"] for row in audit["summary"] if row["attack"] == "pgd"] == [0.25, 0.5]
     for row in audit["summary"][1:]:
         assert str(Budget("L2", row["eps"])) == f"L2 eps={row['eps']:g}"

@@ -13,7 +13,7 @@ from toy_audits import call, spawn, write_images
 from torpor import __version__
 
 CRASHING = """
-from torpor.targets.toys import WindowTarget
+from torpor.targets.early_exit.toys import WindowTarget
 
 class Broken(WindowTarget):
     def run(self, inputs):

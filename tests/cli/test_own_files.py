@@ -11,9 +11,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "audits"))
 
 from toy_audits import call
 
-from torpor.audits.source import source
+from torpor.audits.run.source import source
 from torpor.data.cut_texts import cut_text
-from torpor.targets.toy_text import ToyText
+from torpor.targets.decoder.toy_text import ToyText
 
 
 def test_own_images_of_a_target_that_exits_early_are_audited_without_references(

@@ -12,8 +12,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "audits"))
 
 from toy_audits import TUG, call, snapshot, write_images
 
-from torpor.audits.engine import run_audit
 from torpor.audits.plan import Plan
+from torpor.audits.run.engine import run_audit
 from torpor.targets.resolve import load_target
 
 

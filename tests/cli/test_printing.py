@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "audits"))
 from audit_factory import write_audit
 from toy_audits import NEEDLE, call, spawn, write_images
 
-from torpor.reports.printable import printable
+from torpor.reports.kit.printable import printable
 
 SOURCE = Path(__file__).parents[2] / "src" / "torpor"
 PRINTERS = {"cli/streams.py", "cli/console.py", "cli/main.py", "cli/interruption.py", "cli/app.py"}
@@ -34,7 +34,7 @@ CSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 FACTORY = """
 import logging, sys, warnings
 from torpor.core.errors import UsageError
-from torpor.targets.toys import WindowTarget
+from torpor.targets.early_exit.toys import WindowTarget
 
 EVIL = {evil!r}
 
@@ -220,7 +220,7 @@ def test_words_come_back_in_one_harmless_sentence(place: Path, words: tuple[str,
 def test_what_is_listed_comes_from_elsewhere_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torpor.targets.resolve.target_names", lambda: [EVIL])
     assert "[red]x[/red]" in shown("list", "targets")
-    monkeypatch.setattr("torpor.audits.environment.environment", lambda device: {EVIL: EVIL, "meters": {}})
+    monkeypatch.setattr("torpor.audits.run.environment.environment", lambda device: {EVIL: EVIL, "meters": {}})
     assert "\\x1b" in shown("env")
     shown("env", "--json")
 

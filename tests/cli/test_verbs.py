@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "audits"))
 from toy_audits import NEEDLE, TUG, call, write_images
 
 from torpor.attacks.registry import attack_ids
-from torpor.audits.executors import EXECUTORS
+from torpor.audits.run.executors import EXECUTORS
 from torpor.targets.resolve import load_target, target_names
 
 

@@ -33,7 +33,12 @@ def test_every_public_name_is_found_and_no_module_hides_it(package: str) -> None
 
 
 def test_a_name_loads_its_module_and_what_that_needs_only() -> None:
-    assert loaded("from torpor.core import UsageError") == {"torpor.core", "torpor.core.lazy", "torpor.core.errors"}
+    assert loaded("from torpor.core import UsageError") == {
+        "torpor.core",
+        "torpor.core.lazy",
+        "torpor.core.moved",
+        "torpor.core.errors",
+    }
     flops = loaded("from torpor.meters import count_flops")
     assert "torpor.meters.flops" in flops
     assert not flops & {"torpor.meters.energy", "torpor.meters.wall_clock", "torpor.metrics"}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from torpor.attacks.controls import Noise
+from torpor.attacks.controls.dense import Noise
 from torpor.core.outcome import Outcome
 from torpor.core.work import Work
-from torpor.targets.toys import WindowTarget
+from torpor.targets.early_exit.toys import WindowTarget
 
 
 def test_outcomes_and_results_are_read_under_old_names() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from edit_distance import edits, least_edits
 from torpor.core.budget import COUNTS
 from torpor.core.text import levenshtein
-from torpor.targets.toy_text import ToyText
+from torpor.targets.decoder.toy_text import ToyText
 
 texts = st.text(alphabet="ab é\U0001f600", max_size=12)
 parts = st.lists(st.sampled_from([0, 1, 97, "a", "b", -1, -2, "cat", 2**61 - 1]), max_size=8)

@@ -10,13 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from torpor.audits.source import source
+from torpor.audits.run.source import source
 from torpor.core.errors import DataError
 from torpor.data import coco
 from torpor.data.coco import CLASSES, CocoImages
 from torpor.data.images import GRAY
-from torpor.targets.detection import DetectorTarget
-from torpor.targets.toy_boxes import Lamps
+from torpor.targets.detector.detection import DetectorTarget
+from torpor.targets.detector.toy_boxes import Lamps
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "coco256"
 

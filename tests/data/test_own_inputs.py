@@ -13,8 +13,8 @@ from torpor.core.errors import DataError, UsageError
 from torpor.core.space import ImageSpace, WaveSpace
 from torpor.data.images import GRAY
 from torpor.data.own import ImageFiles, own_inputs
-from torpor.targets.toy_boxes import LampTarget
-from torpor.targets.toy_text import ToyText
+from torpor.targets.decoder.toy_text import ToyText
+from torpor.targets.detector.toy_boxes import LampTarget
 
 
 def save(path: Path, height: int, width: int, seed: int = 0) -> np.ndarray:

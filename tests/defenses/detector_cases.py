@@ -11,16 +11,16 @@ import torch
 
 from torpor.core.batches import Samples
 from torpor.core.space import DenseSpace
-from torpor.defenses.detector import Detector
-from torpor.defenses.perplexity import Perplexity
-from torpor.defenses.squeeze import Squeeze
-from torpor.defenses.svm import SVM
-from torpor.defenses.trace import Trace
+from torpor.defenses.detectors.base import Detector
+from torpor.defenses.detectors.perplexity import Perplexity
+from torpor.defenses.detectors.squeeze import Squeeze
+from torpor.defenses.detectors.svm import SVM
+from torpor.defenses.detectors.trace import Trace
 from torpor.targets.base import Target
-from torpor.targets.toy_boxes import LampTarget
-from torpor.targets.toy_steps import PeakTarget
-from torpor.targets.toy_text import ToyText
-from torpor.targets.toys import needle
+from torpor.targets.decoder.toy_steps import PeakTarget
+from torpor.targets.decoder.toy_text import ToyText
+from torpor.targets.detector.toy_boxes import LampTarget
+from torpor.targets.early_exit.toys import needle
 
 WORDS = ("the", "cat", "sat", "on", "a", "mat", "and", "saw", "dog", "bird")
 
@@ -34,7 +34,7 @@ class Translator(ToyText):
 def lamp_video() -> Target:
     """Build a tracker of lamps."""
     pytest.importorskip("trackers")
-    from torpor.targets.tracking import TrackerTarget
+    from torpor.targets.detector.tracking import TrackerTarget
 
     return TrackerTarget(LampTarget(8, 12), frames=3)
 

@@ -12,10 +12,10 @@ import pytest
 from torpor.core import registry
 from torpor.core.errors import UsageError
 from torpor.defenses.chain import Chain
-from torpor.defenses.jpeg import JPEG
+from torpor.defenses.detectors.svm import SVM
 from torpor.defenses.registry import DEFENSES, defense_ids, load_defense
-from torpor.defenses.svm import SVM
-from torpor.defenses.transform import Transform
+from torpor.defenses.transforms.base import Transform
+from torpor.defenses.transforms.jpeg import JPEG
 
 LOADED = """
 import sys
@@ -38,8 +38,8 @@ def test_names_are_those_of_the_classes() -> None:
 
 def test_nothing_is_imported_before_it_is_asked_for() -> None:
     done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
-    assert "torpor.defenses.jpeg" in done.stdout.split()
-    others = {"torpor.defenses.svm", "torpor.defenses.spelling", "torpor.defenses.detector"}
+    assert "torpor.defenses.transforms.jpeg" in done.stdout.split()
+    others = {"torpor.defenses.detectors.svm", "torpor.defenses.transforms.spelling", "torpor.defenses.detectors.base"}
     assert not others & set(done.stdout.split())
 
 

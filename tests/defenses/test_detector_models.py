@@ -16,16 +16,16 @@ from sklearn.svm import SVC
 
 from torpor.core.errors import DataError
 from torpor.core.objects import Objects
-from torpor.defenses.models import fit_linear, fit_rbf, linear, rbf
-from torpor.defenses.perplexity import Perplexity, count_characters
-from torpor.defenses.squeeze import median
-from torpor.defenses.trace import Trace, read
-from torpor.targets.early_exit import EarlyExitTarget
-from torpor.targets.exit_traits import of_exits
-from torpor.targets.step_traits import of_steps
-from torpor.targets.toy_boxes import LampTarget
-from torpor.targets.toy_steps import PeakTarget
-from torpor.targets.toy_text import ToyText
+from torpor.defenses.detectors.models import fit_linear, fit_rbf, linear, rbf
+from torpor.defenses.detectors.perplexity import Perplexity, count_characters
+from torpor.defenses.detectors.squeeze import median
+from torpor.defenses.detectors.trace import Trace, read
+from torpor.targets.decoder.toy_steps import PeakTarget
+from torpor.targets.decoder.toy_text import ToyText
+from torpor.targets.decoder.traits import of_steps
+from torpor.targets.detector.toy_boxes import LampTarget
+from torpor.targets.early_exit.target import EarlyExitTarget
+from torpor.targets.early_exit.traits import of_exits
 
 
 @pytest.mark.parametrize("counts", [(40, 40), (60, 15)])

@@ -9,16 +9,16 @@ import torch
 from detector_cases import CASES, TARGETS, fitted, inputs_of
 from torch import Tensor
 
-from torpor.attacks.deepsloth import DeepSloth
+from torpor.attacks.early_exit.deepsloth import DeepSloth
 from torpor.core.batches import join, take
 from torpor.core.errors import DataError, UsageError
-from torpor.defenses.detector import Detector
+from torpor.defenses.detectors.base import Detector
+from torpor.defenses.detectors.squeeze import Squeeze
+from torpor.defenses.detectors.svm import SVM
+from torpor.defenses.detectors.trace import Trace
 from torpor.defenses.registry import load_defense
-from torpor.defenses.squeeze import Squeeze
-from torpor.defenses.svm import SVM
-from torpor.defenses.trace import Trace
 from torpor.metrics.tracking import tracking_scores
-from torpor.targets.toys import needle
+from torpor.targets.early_exit.toys import needle
 
 table = pytest.mark.parametrize(("kind", "family"), CASES, ids=lambda value: getattr(value, "id", value))
 

@@ -7,15 +7,15 @@ import torch
 from detector_cases import inputs_of, lamp_video
 from torch import Tensor
 
-from torpor.attacks.controls import Noise
-from torpor.attacks.deepsloth import DeepSloth
+from torpor.attacks.controls.dense import Noise
+from torpor.attacks.early_exit.deepsloth import DeepSloth
 from torpor.core.errors import DataError, UsageError
 from torpor.data.tensors import TensorImages
-from torpor.defenses.evaluation import Sizes, craft_pairs, evaluate_detectors, judge_detectors
-from torpor.defenses.pairs import Pairs
-from torpor.defenses.squeeze import Squeeze
-from torpor.defenses.trace import Trace
-from torpor.targets.toys import needle
+from torpor.defenses.detectors.evaluation import Sizes, craft_pairs, evaluate_detectors, judge_detectors
+from torpor.defenses.detectors.pairs import Pairs
+from torpor.defenses.detectors.squeeze import Squeeze
+from torpor.defenses.detectors.trace import Trace
+from torpor.targets.early_exit.toys import needle
 
 SIZES = Sizes(30, 40, 25)
 
@@ -113,7 +113,7 @@ def test_a_look_at_a_video_is_one_at_each_frame() -> None:
 
 
 def test_too_few_inputs_for_a_rate_are_told_before_any_attack(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torpor.defenses.detector.training_pairs", None)
+    monkeypatch.setattr("torpor.defenses.detectors.base.training_pairs", None)
     with pytest.raises(UsageError, match="99 clean inputs or more"):
         Trace(0.01).prepared(needle(), data(), [ATTACKS["strong"]], 0)
 

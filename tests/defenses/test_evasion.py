@@ -10,11 +10,11 @@ from torpor.attacks.registry import load_attack
 from torpor.core.outcome import Outcome
 from torpor.core.signals import GateSignals
 from torpor.core.units import Unit
+from torpor.defenses.detectors.rejection import run_passed
 from torpor.defenses.layer import STAGE, Layer
-from torpor.defenses.rejection import run_passed
 from torpor.defenses.wrapped import Wrapped
 from torpor.targets.base import Target
-from torpor.targets.toys import needle
+from torpor.targets.early_exit.toys import needle
 
 
 class Darkroom(Layer):

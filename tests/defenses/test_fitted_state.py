@@ -18,13 +18,13 @@ from torpor.core.errors import DataError, UsageError
 from torpor.data.digits import Digits
 from torpor.defenses.base import Defense
 from torpor.defenses.chain import Chain
-from torpor.defenses.guard import Guard
+from torpor.defenses.detectors.svm import SVM
+from torpor.defenses.guards.base import Guard
 from torpor.defenses.registry import defense_ids, load_defense
-from torpor.defenses.svm import SVM
 from torpor.targets.base import Target
-from torpor.targets.toy_boxes import LampTarget
-from torpor.targets.toy_steps import PeakTarget
-from torpor.targets.toys import needle
+from torpor.targets.decoder.toy_steps import PeakTarget
+from torpor.targets.detector.toy_boxes import LampTarget
+from torpor.targets.early_exit.toys import needle
 
 Made = tuple[Target, Defense]
 

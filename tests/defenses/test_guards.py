@@ -19,21 +19,21 @@ from benchmarks.guards import CASES, Case, inputs_of, judge
 from torpor.attacks.registry import load_attack
 from torpor.core.errors import UsageError
 from torpor.core.objects import Objects
-from torpor.defenses.box_caps import BoxCap, TrackCap
-from torpor.defenses.deadline import Deadline
-from torpor.defenses.guard import Guard
-from torpor.defenses.hazard import HazardMonitor
-from torpor.defenses.loop_stop import LoopStop
+from torpor.defenses.guards.base import Guard
+from torpor.defenses.guards.box_caps import BoxCap, TrackCap
+from torpor.defenses.guards.deadline import Deadline
+from torpor.defenses.guards.hazard import HazardMonitor
+from torpor.defenses.guards.loop_stop import LoopStop
+from torpor.defenses.guards.step_budget import StepBudget
 from torpor.defenses.registry import load_defense
-from torpor.defenses.step_budget import StepBudget
 from torpor.defenses.wrapped import Wrapped
-from torpor.targets.early_exit import EarlyExitTarget
-from torpor.targets.nms import NMS
-from torpor.targets.toy_boxes import LampTarget, lit
-from torpor.targets.toy_steps import PeakTarget
-from torpor.targets.toy_text import ToyText
-from torpor.targets.toys import needle
-from torpor.targets.track_work import SORT, ByteTrack, CountedTracker, Tracking
+from torpor.targets.decoder.toy_steps import PeakTarget
+from torpor.targets.decoder.toy_text import ToyText
+from torpor.targets.detector.nms import NMS
+from torpor.targets.detector.toy_boxes import LampTarget, lit
+from torpor.targets.detector.track_work import SORT, ByteTrack, CountedTracker, Tracking
+from torpor.targets.early_exit.target import EarlyExitTarget
+from torpor.targets.early_exit.toys import needle
 
 TOYS = [case for case in CASES if not case.target().name.startswith(("sdn", "captioner"))]
 SPEC = [f"{case.guard}-{case.target().name}" for case in TOYS]

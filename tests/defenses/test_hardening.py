@@ -16,11 +16,11 @@ from torpor.core.errors import DataError, UsageError
 from torpor.core.signals import GateSignals, Signals
 from torpor.data.digits import Digits
 from torpor.data.sets import Batch
-from torpor.defenses.calibrated import COLDEST, HOTTEST, Calibrated, fit_temperatures
+from torpor.defenses.hardening.calibrated import COLDEST, HOTTEST, Calibrated, fit_temperatures
 from torpor.defenses.registry import load_defense
-from torpor.targets.early_exit import EarlyExitTarget
-from torpor.targets.exit_rules import Confidence
-from torpor.targets.toy_steps import PeakTarget
+from torpor.targets.decoder.toy_steps import PeakTarget
+from torpor.targets.early_exit.exit_rules import Confidence
+from torpor.targets.early_exit.target import EarlyExitTarget
 from torpor.zoo.registry import sdn_digits
 
 HARD = load_defense("hardened")

@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from torpor.core.space import ImageSpace
-from torpor.defenses.jpeg import JPEG, QUALITIES, BlockJPEG, RandomJPEG
-from torpor.defenses.jpeg_codec import near_round_trip, round_trip, tables
+from torpor.defenses.transforms.jpeg import JPEG, QUALITIES, BlockJPEG, RandomJPEG
+from torpor.defenses.transforms.jpeg_codec import near_round_trip, round_trip, tables
 
 
 def by_pillow(image: Tensor, quality: int) -> Tensor:

@@ -9,8 +9,8 @@ import torch
 
 from torpor.core.errors import UsageError
 from torpor.defenses.registry import load_defense
-from torpor.defenses.smoothing import Median, NonLocalMeans, windows
-from torpor.targets.toys import needle
+from torpor.defenses.transforms.smoothing import Median, NonLocalMeans, windows
+from torpor.targets.early_exit.toys import needle
 
 
 @pytest.mark.parametrize("size", [3, 5])

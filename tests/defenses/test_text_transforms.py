@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from torpor.attacks.registry import load_attack
 from torpor.core.errors import UsageError
-from torpor.defenses import spelling
 from torpor.defenses.registry import load_defense
-from torpor.defenses.spelling import Spelling
-from torpor.defenses.text_cleaning import CYRILLIC, GREEK, LOOK_ALIKES, Normalize, Strip
+from torpor.defenses.transforms import spelling
+from torpor.defenses.transforms.spelling import Spelling
+from torpor.defenses.transforms.text_cleaning import CYRILLIC, GREEK, LOOK_ALIKES, Normalize, Strip
 from torpor.defenses.wrapped import Wrapped
-from torpor.targets.toy_text import ToyText, weight
+from torpor.targets.decoder.toy_text import ToyText, weight
 
 
 @pytest.mark.parametrize(

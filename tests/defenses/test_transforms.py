@@ -16,16 +16,16 @@ from torpor.core.signals import CandidateSignals, GateSignals, StepSignals
 from torpor.core.space import InputSpace, VideoSpace
 from torpor.defenses.layer import frames_of
 from torpor.defenses.registry import load_defense
-from torpor.defenses.transform import Transform, TransformLayer
+from torpor.defenses.transforms.base import Transform, TransformLayer
 from torpor.defenses.wrapped import Wrapped
 from torpor.targets.base import Target
-from torpor.targets.early_exit import EarlyExitTarget
-from torpor.targets.exit_rules import Confidence
-from torpor.targets.sdn import ShallowDeepNetwork
-from torpor.targets.toy_boxes import LampTarget, lit
-from torpor.targets.toy_text import ToyText
-from torpor.targets.toys import needle
-from torpor.targets.tracking import TrackerTarget
+from torpor.targets.decoder.toy_text import ToyText
+from torpor.targets.detector.toy_boxes import LampTarget, lit
+from torpor.targets.detector.tracking import TrackerTarget
+from torpor.targets.early_exit.exit_rules import Confidence
+from torpor.targets.early_exit.sdn import ShallowDeepNetwork
+from torpor.targets.early_exit.target import EarlyExitTarget
+from torpor.targets.early_exit.toys import needle
 
 IMAGE_TRANSFORMS = (
     "jpeg",

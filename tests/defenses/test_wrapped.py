@@ -16,16 +16,16 @@ import torpor.defenses
 from plugged import LAYERS, SilentTarget, SkipTarget
 from torpor.core.errors import UsageError
 from torpor.core.work import Work
-from torpor.defenses.detector import Detector
+from torpor.defenses.detectors.base import Detector
+from torpor.defenses.detectors.squeeze import Squeeze
+from torpor.defenses.detectors.svm import SVM
+from torpor.defenses.detectors.trace import Trace
 from torpor.defenses.registry import load_defense
-from torpor.defenses.squeeze import Squeeze
-from torpor.defenses.svm import SVM
-from torpor.defenses.trace import Trace
 from torpor.defenses.wrapped import Wrapped
-from torpor.targets.toy_boxes import LampTarget
-from torpor.targets.toy_steps import PeakTarget
-from torpor.targets.toy_text import ToyText
-from torpor.targets.toys import needle
+from torpor.targets.decoder.toy_steps import PeakTarget
+from torpor.targets.decoder.toy_text import ToyText
+from torpor.targets.detector.toy_boxes import LampTarget
+from torpor.targets.early_exit.toys import needle
 
 
 def gray(*means: float) -> Tensor:

@@ -12,13 +12,13 @@ from models import torchvision_model, yolo
 from photos import sample_images
 from PIL import Image
 
-from torpor.audits.engine import run_audit
 from torpor.audits.plan import Plan
 from torpor.audits.read import read_audit
+from torpor.audits.run.engine import run_audit
 from torpor.data.coco import CLASSES
 from torpor.targets import from_torchvision, from_ultralytics
-from torpor.targets.detection import DetectorTarget
-from torpor.targets.nms import NMS
+from torpor.targets.detector.detection import DetectorTarget
+from torpor.targets.detector.nms import NMS
 
 COCO = libraries.SHARED / "data" / "coco256"
 

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torpor.core.errors import UsageError
 from torpor.data.coco import CLASSES
 from torpor.targets import from_torchvision
-from torpor.targets.detection import DetectorTarget
+from torpor.targets.detector.detection import DetectorTarget
 from torpor.targets.resolve import load_target
 
 THRESHOLDS = {"ssdlite": 0.3, "ssd": 0.4, "retinanet": 0.5, "fcos": 0.5}

@@ -13,8 +13,8 @@ from photos import sample_images
 from torpor.core.errors import UsageError
 from torpor.data.coco import CLASSES
 from torpor.targets import from_ultralytics
-from torpor.targets.detection import DetectorTarget
-from torpor.targets.nms import NMS
+from torpor.targets.detector.detection import DetectorTarget
+from torpor.targets.detector.nms import NMS
 from torpor.targets.resolve import load_target
 
 

@@ -23,7 +23,7 @@ from toy_audits import call, records
 
 from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
-from torpor.targets.gate_family import EarlyExitFamily, GateFamily
+from torpor.targets.early_exit.family import EarlyExitFamily, GateFamily
 from torpor.targets.resolve import load_target
 
 if TYPE_CHECKING:
@@ -189,8 +189,8 @@ def test_the_command_prints_the_interval_bound() -> None:
 def test_squeezed_into_another_family_it_is_right_or_refused() -> None:
     from torpor_example.layer_skipping import build
 
-    from torpor.audits.engine import check_applies
     from torpor.audits.plan import Plan
+    from torpor.audits.run.engine import check_applies
 
     own, plain, wrong = build(), build(), build()
     plain.family = GateFamily()  # type: ignore[assignment]

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import torch
 from safetensors.torch import save_file
 
-from torpor.audits.store import records_table
+from torpor.audits.run.store import records_table
 from torpor.core.text import levenshtein, pack
 from torpor.metrics.loops import LOOPS, loop_summary
 

@@ -12,13 +12,13 @@ from plotly.offline import get_plotlyjs_version
 from report_factory import make_audit
 from rich.console import Console
 
-from torpor.audits.engine import run_audit
 from torpor.audits.plan import Plan
 from torpor.audits.read import read_audit
+from torpor.audits.run.engine import run_audit
 from torpor.core import DataError, UsageError
 from torpor.reports.console import summary_table, verdict_line
 from torpor.reports.html import write_report
-from torpor.reports.plots import chart, plotly_script
+from torpor.reports.kit.plots import chart, plotly_script
 from torpor.targets.resolve import load_target
 
 SECTIONS = ("verdict", "results", "charts", "samples", "clock", "threat", "environment", "reproduce")

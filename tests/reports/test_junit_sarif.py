@@ -8,10 +8,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torpor.audits.gate import CheckResult, Verdict
 from torpor.audits.read import Audit
-from torpor.reports.junit import junit_xml
-from torpor.reports.sarif import sarif_json
+from torpor.audits.verdict.gate import CheckResult, Verdict
+from torpor.reports.ci.junit import junit_xml
+from torpor.reports.ci.sarif import sarif_json
 
 TAGS = {"owasp": ("LLM06:2026",), "atlas": ("AML.T0029", "AML.T0034"), "cwe": ("CWE-400",)}
 

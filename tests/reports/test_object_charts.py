@@ -10,7 +10,7 @@ from report_factory import EPS, make_audit
 from test_html import page_of
 
 from torpor.audits.read import read_audit
-from torpor.reports.charts import eps_curves
+from torpor.reports.kit.charts import eps_curves
 from torpor.reports.sections import section_of
 
 

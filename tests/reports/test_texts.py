@@ -6,7 +6,7 @@ from html import unescape
 
 import pytest
 
-from torpor.reports.texts import FOLD, marked, shown, visible
+from torpor.reports.samples.texts import FOLD, marked, shown, visible
 
 HOSTILE = "<script>alert(1)</script>\u202eevil\0\u200b\n&amp;"
 

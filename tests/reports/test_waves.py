@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from torpor.reports.waves import HEIGHT, WIDTH, wave_uri, wave_views
+from torpor.reports.samples.waves import HEIGHT, WIDTH, wave_uri, wave_views
 
 
 def points(uri: str) -> np.ndarray:

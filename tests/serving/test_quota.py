@@ -14,11 +14,11 @@ from torpor.core.errors import DataError, UsageError
 from torpor.serving import ClientQuotas, Quota, QuotaError, TokenBucket, metered
 from torpor.serving.affordable import affordable, bound_of, smallest
 from torpor.targets.base import Target
-from torpor.targets.nms import NMS
-from torpor.targets.toy_boxes import LampTarget, lit
-from torpor.targets.toy_steps import PeakTarget
-from torpor.targets.toy_text import ToyText
-from torpor.targets.toys import needle
+from torpor.targets.decoder.toy_steps import PeakTarget
+from torpor.targets.decoder.toy_text import ToyText
+from torpor.targets.detector.nms import NMS
+from torpor.targets.detector.toy_boxes import LampTarget, lit
+from torpor.targets.early_exit.toys import needle
 
 
 def gray(*means: float) -> Tensor:

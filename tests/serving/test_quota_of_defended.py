@@ -12,10 +12,10 @@ from torpor.defenses.registry import load_defense
 from torpor.serving import ClientQuotas, Quota, QuotaError, TokenBucket, metered
 from torpor.serving.affordable import at_rung, bound_of, rungs_of, smallest
 from torpor.targets.base import Target
-from torpor.targets.toy_boxes import LampTarget, lit
-from torpor.targets.toy_steps import PeakTarget
-from torpor.targets.toy_text import ToyText
-from torpor.targets.toys import needle
+from torpor.targets.decoder.toy_steps import PeakTarget
+from torpor.targets.decoder.toy_text import ToyText
+from torpor.targets.detector.toy_boxes import LampTarget, lit
+from torpor.targets.early_exit.toys import needle
 
 CHAINS = ("bit-depth:4", "jpeg:75+bit-depth:4", "median+jpeg:75+bit-depth:4")
 HALF: Tensor = torch.full((2, 1, 4, 4), 8 * 17 / 255)

@@ -33,8 +33,8 @@ from torpor.defenses.wrapped import Wrapped
 from torpor.serving import ClientQuotas, Quota, QuotaError, TokenBucket, metered
 from torpor.serving import quota as quotas_of_work
 from torpor.targets.base import Target
-from torpor.targets.toy_steps import PeakTarget
-from torpor.targets.toys import WindowTarget, needle
+from torpor.targets.decoder.toy_steps import PeakTarget
+from torpor.targets.early_exit.toys import WindowTarget, needle
 
 X = torch.full((1, 1, 4, 4), 0.5)
 RUN = 256.0

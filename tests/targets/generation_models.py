@@ -16,7 +16,7 @@ import torch
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from torpor.core.batches import Samples
-from torpor.targets.generation.target import GenerationTarget
+from torpor.targets.decoder.generation.target import GenerationTarget
 from torpor.targets.resolve import load_target
 
 KINDS = ("gpt2", "llama", "t5", "marian", "captioner", "whisper")

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from torpor.targets.base import Target
 from torpor.targets.capabilities import Capped, Differentiable, Featured, Probed, Scored
-from torpor.targets.detection import DetectorTarget
-from torpor.targets.early_exit import EarlyExitTarget
-from torpor.targets.nms import NMS
-from torpor.targets.toy_boxes import LampTarget, lit
-from torpor.targets.toy_steps import PeakTarget
-from torpor.targets.toy_text import ToyText
-from torpor.targets.toys import needle
-from torpor.targets.tracking import TrackerTarget
+from torpor.targets.decoder.toy_steps import PeakTarget
+from torpor.targets.decoder.toy_text import ToyText
+from torpor.targets.detector.detection import DetectorTarget
+from torpor.targets.detector.nms import NMS
+from torpor.targets.detector.toy_boxes import LampTarget, lit
+from torpor.targets.detector.tracking import TrackerTarget
+from torpor.targets.early_exit.target import EarlyExitTarget
+from torpor.targets.early_exit.toys import needle
 
 GRAY: Tensor = torch.tensor([0.5, 0.2]).view(2, 1, 1, 1).expand(2, 1, 4, 4)
 

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from torpor.attacks.nicg_slowdown import NICGSlowDown
-from torpor.attacks.verbose_images import VerboseImages
+from torpor.attacks.decoder.nicg_slowdown import NICGSlowDown
+from torpor.attacks.decoder.verbose_images import VerboseImages
 from torpor.core.errors import DataError, UsageError
 from torpor.core.outcome import Generation
 from torpor.meters.calibration import _not_identifiable
-from torpor.targets import captioner
-from torpor.targets.captioner import CaptionerTarget, rouge_l
+from torpor.targets.decoder import captioner
+from torpor.targets.decoder.captioner import CaptionerTarget, rouge_l
 from torpor.zoo.captioning.captioner import Captioner
 from torpor.zoo.captioning.vocabulary import Vocabulary
 

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from torpor.core.errors import UsageError
 from torpor.targets import speed
-from torpor.targets.early_exit import EarlyExitTarget
-from torpor.targets.exit_rules import Confidence, ExitRule
-from torpor.targets.sdn import ShallowDeepNetwork
+from torpor.targets.early_exit.exit_rules import Confidence, ExitRule
+from torpor.targets.early_exit.sdn import ShallowDeepNetwork
+from torpor.targets.early_exit.target import EarlyExitTarget
 
 
 class ViewHead(nn.Module):

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from torpor.core.errors import DataError, MeterError, UsageError
-from torpor.targets.early_exit import EarlyExitTarget
-from torpor.targets.exit_rules import Confidence, Entropy, ExitRule, Patience, parse_rule
-from torpor.targets.sdn import ShallowDeepNetwork
+from torpor.targets.early_exit.exit_rules import Confidence, Entropy, ExitRule, Patience, parse_rule
+from torpor.targets.early_exit.sdn import ShallowDeepNetwork
+from torpor.targets.early_exit.target import EarlyExitTarget
 
 SHAPE = (2, 5, 8)
 RULES = st.one_of(

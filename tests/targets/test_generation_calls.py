@@ -16,8 +16,8 @@ from test_generation_runs import check_alone, check_as_transformers
 from torch import Tensor, nn
 
 from torpor.core.errors import UsageError
-from torpor.targets.generation.pricing import forwards_counted
-from torpor.targets.generation.target import GenerationTarget
+from torpor.targets.decoder.generation.pricing import forwards_counted
+from torpor.targets.decoder.generation.target import GenerationTarget
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "audits"))
 from toy_audits import call

@@ -9,14 +9,14 @@ import pytest
 import torch
 from generation_models import examples, loaded
 
-from torpor.attacks.slothspeech import SlothSpeech
+from torpor.attacks.decoder.slothspeech import SlothSpeech
 from torpor.core.errors import DataError, UsageError
 from torpor.core.space import FeatureSpace
 from torpor.data.sets import Batch, DataSet
-from torpor.targets.generation import reading_features
-from torpor.targets.generation.dense import DenseGenerationTarget
-from torpor.targets.generation.features import Features
-from torpor.targets.generation.readers import LogMelReader
+from torpor.targets.decoder.generation import reading_features
+from torpor.targets.decoder.generation.dense import DenseGenerationTarget
+from torpor.targets.decoder.generation.features import Features
+from torpor.targets.decoder.generation.readers import LogMelReader
 
 
 class Sounds(DataSet):

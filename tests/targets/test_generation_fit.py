@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from torpor.core.errors import DataError
-from torpor.targets.generation import load_pretrained
+from torpor.targets.decoder.generation import load_pretrained
 
 State = dict[str, Tensor]
 FILE = "model.safetensors"
@@ -117,8 +117,8 @@ def test_indices_of_other_files_are_refused(place: object, sharded: Path) -> Non
 
 
 def test_mixtures_of_experts_are_counted_by_what_is_stored() -> None:
-    from torpor.targets.generation.fit import as_large_as
-    from torpor.targets.generation.stored import Stored
+    from torpor.targets.decoder.generation.fit import as_large_as
+    from torpor.targets.decoder.generation.stored import Stored
 
     small = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 1}
     config = hub().MixtralConfig(vocab_size=32, num_hidden_layers=1, **small)

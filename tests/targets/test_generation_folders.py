@@ -16,7 +16,7 @@ from generation_models import CAP, changed, folder, hub, loaded, network, tokeni
 from safetensors.torch import load_file, save_file
 
 from torpor.core.errors import DataError, UsageError
-from torpor.targets.generation import load_pretrained
+from torpor.targets.decoder.generation import load_pretrained
 
 Mutation = Callable[[Path], object]
 

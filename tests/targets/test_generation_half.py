@@ -26,12 +26,12 @@ from torpor.core.batches import Samples
 from torpor.core.outcome import Outcome
 from torpor.meters import free
 from torpor.targets import from_transformers
-from torpor.targets.generation import room
-from torpor.targets.generation.decoding import Decoder
-from torpor.targets.generation.room import CacheSize
-from torpor.targets.generation.target import GenerationTarget
-from torpor.targets.generation.texts import TextGenerationTarget
-from torpor.targets.stops import EndHazard
+from torpor.targets.decoder.generation import room
+from torpor.targets.decoder.generation.decoding import Decoder
+from torpor.targets.decoder.generation.room import CacheSize
+from torpor.targets.decoder.generation.target import GenerationTarget
+from torpor.targets.decoder.generation.texts import TextGenerationTarget
+from torpor.targets.decoder.stops import EndHazard
 
 HALVES = [torch.bfloat16, torch.float16]
 

@@ -13,8 +13,8 @@ from generation_models import folder, hub, network, tokenizer
 
 import torpor
 from torpor.core.errors import UsageError
-from torpor.targets.generation import from_transformers
-from torpor.targets.generation.library import METHODS, TESTED, cache_name, check_library
+from torpor.targets.decoder.generation import from_transformers
+from torpor.targets.decoder.generation.library import METHODS, TESTED, cache_name, check_library
 from torpor.targets.resolve import load_target
 
 SOURCE = Path(torpor.__file__).parent

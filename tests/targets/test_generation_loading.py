@@ -14,12 +14,12 @@ import pytest
 import torch
 from generation_models import CAP, KINDS, changed, examples, folder, hub, loaded, network, tokenizer
 
-from torpor.attacks.text_controls import RandomEdits
+from torpor.attacks.controls.text import RandomEdits
 from torpor.core.errors import DataError, UsageError
 from torpor.targets import from_transformers
-from torpor.targets.generation.target import GenerationTarget
+from torpor.targets.decoder.contract import StepTarget, TextTarget
+from torpor.targets.decoder.generation.target import GenerationTarget
 from torpor.targets.resolve import load_target
-from torpor.targets.steps import StepTarget, TextTarget
 
 NOT_TEXT = ("captioner", "whisper")
 
@@ -212,5 +212,5 @@ def test_half_precision_runs_alike_in_any_batch() -> None:
 def test_transformers_is_not_imported_for_other_targets() -> None:
     import subprocess
 
-    code = "import sys, torpor.targets.generation, torpor.targets; sys.exit('transformers' in sys.modules)"
+    code = "import sys, torpor.targets.decoder.generation, torpor.targets; sys.exit('transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

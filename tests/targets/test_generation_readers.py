@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from torpor.core.errors import UsageError
 from torpor.core.space import ImageSpace, WaveSpace
 from torpor.core.text import TextSpace
-from torpor.targets.generation.codec import HuggingFaceCodec
-from torpor.targets.generation.readers import ImageReader, LogMelReader, TextReader
+from torpor.targets.decoder.generation.codec import HuggingFaceCodec
+from torpor.targets.decoder.generation.readers import ImageReader, LogMelReader, TextReader
 
 
 def test_log_mel_spectra_equal_the_feature_extractors() -> None:

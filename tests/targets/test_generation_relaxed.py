@@ -12,15 +12,15 @@ import torch
 from generation_models import BOS, CAP, EOS, KINDS, PAD, Part, examples, hub, loaded, random_decoder, tokenizer
 from torch import Tensor, nn
 
-from torpor.attacks.engorgio import Engorgio
+from torpor.attacks.text.engorgio import Engorgio
 from torpor.core.errors import UsageError
 from torpor.core.text import unpack
 from torpor.targets import from_transformers
-from torpor.targets.generation.forcing import takes
-from torpor.targets.generation.prompts import PromptTarget
-from torpor.targets.generation.texts import TextGenerationTarget
-from torpor.targets.steps import TextTarget
-from torpor.targets.toy_text import ToyText
+from torpor.targets.decoder.contract import TextTarget
+from torpor.targets.decoder.generation.forcing import takes
+from torpor.targets.decoder.generation.prompts import PromptTarget
+from torpor.targets.decoder.generation.texts import TextGenerationTarget
+from torpor.targets.decoder.toy_text import ToyText
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "attacks"))
 from step_targets import random_captioner

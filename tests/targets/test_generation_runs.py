@@ -15,13 +15,13 @@ from torpor.core.batches import Samples, take
 from torpor.core.errors import DataError, UsageError
 from torpor.core.outcome import Outcome
 from torpor.targets import from_transformers
-from torpor.targets.generation import decoding
-from torpor.targets.generation import target as targets
-from torpor.targets.generation.fed import Decoded, Fed
-from torpor.targets.generation.loop import Loop, Plan
-from torpor.targets.generation.picking import pick
-from torpor.targets.generation.target import GenerationTarget
-from torpor.targets.generation.texts import TextGenerationTarget
+from torpor.targets.decoder.generation import decoding
+from torpor.targets.decoder.generation import target as targets
+from torpor.targets.decoder.generation.fed import Decoded, Fed
+from torpor.targets.decoder.generation.loop import Loop, Plan
+from torpor.targets.decoder.generation.picking import pick
+from torpor.targets.decoder.generation.target import GenerationTarget
+from torpor.targets.decoder.generation.texts import TextGenerationTarget
 
 COUNT = 10
 

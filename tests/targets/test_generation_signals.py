@@ -12,10 +12,10 @@ from torch import Tensor
 
 from torpor.core.batches import Samples
 from torpor.core.signals import StepSignals
-from torpor.targets.generation.library import cache_in, cache_name
-from torpor.targets.generation.prompts import PromptTarget
-from torpor.targets.generation.target import GenerationTarget
-from torpor.targets.generation.texts import TextGenerationTarget
+from torpor.targets.decoder.generation.library import cache_in, cache_name
+from torpor.targets.decoder.generation.prompts import PromptTarget
+from torpor.targets.decoder.generation.target import GenerationTarget
+from torpor.targets.decoder.generation.texts import TextGenerationTarget
 
 COUNT = 4
 

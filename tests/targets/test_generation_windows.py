@@ -13,9 +13,9 @@ from window_models import CONFIGS, WINDOW, counted, windowed
 from torpor.core.errors import MeterError
 from torpor.meters import WallClock, calibrate
 from torpor.targets import from_transformers
-from torpor.targets.generation.lengths import cache_windows, named_lengths
-from torpor.targets.generation.pricing import forwards_counted
-from torpor.targets.generation.target import GenerationTarget
+from torpor.targets.decoder.generation.lengths import cache_windows, named_lengths
+from torpor.targets.decoder.generation.pricing import forwards_counted
+from torpor.targets.decoder.generation.target import GenerationTarget
 
 TEXTS = ("t", "the c", "the dog sat", "cat on the mat and it rained")
 

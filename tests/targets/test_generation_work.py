@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from torpor.core.errors import DataError, UsageError
 from torpor.meters import WallClock, calibrate
-from torpor.targets.generation.layouts import FixedLayout, Layout, PromptLayout, SourceLayout, attended
-from torpor.targets.generation.pricing import find_prices, forwards_counted
-from torpor.targets.generation.target import GenerationTarget
+from torpor.targets.decoder.generation.layouts import FixedLayout, Layout, PromptLayout, SourceLayout, attended
+from torpor.targets.decoder.generation.pricing import find_prices, forwards_counted
+from torpor.targets.decoder.generation.target import GenerationTarget
 
 BEAMS = [("gpt2", 2), ("t5", 2), ("captioner", 3)]
 

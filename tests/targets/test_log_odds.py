@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torpor.targets.exit_rules import Confidence, Entropy, ExitRule, Patience, lead, log_entropy
+from torpor.targets.early_exit.exit_rules import Confidence, Entropy, ExitRule, Patience, lead, log_entropy
 
 RULES = [Confidence(0.05), Confidence(0.6), Confidence(0.99), Confidence(1.0), Entropy(0.0), Entropy(0.3), Patience(1)]
 

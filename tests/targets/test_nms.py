@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-import torpor.targets.nms_pairs as module
+import torpor.targets.detector.nms_pairs as module
 from torpor.core.errors import UsageError
 from torpor.core.objects import box_iou
-from torpor.targets.nms import NMS, Kept, suppress, suppress_all
-from torpor.targets.nms_pairs import overlap_more
+from torpor.targets.detector.nms import NMS, Kept, suppress, suppress_all
+from torpor.targets.detector.nms_pairs import overlap_more
 
 
 def greedy(boxes: Tensor, scores: Tensor, nms: NMS) -> tuple[list[int], list[int], int, int]:

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor, nn
 
 from torpor.core.errors import UsageError
-from torpor.targets.early_exit import EarlyExitTarget
-from torpor.targets.exit_rules import Confidence
-from torpor.targets.sdn import ShallowDeepNetwork, build_sdn
+from torpor.targets.early_exit.exit_rules import Confidence
+from torpor.targets.early_exit.sdn import ShallowDeepNetwork, build_sdn
+from torpor.targets.early_exit.target import EarlyExitTarget
 
 SHAPE = (2, 6, 9)
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from torpor.core.errors import UsageError
-from torpor.targets.steps import StepTarget
-from torpor.targets.stops import EndHazard, Repetition, Stop, Watch, most_repeats
-from torpor.targets.toy_steps import PeakTarget
+from torpor.targets.decoder.contract import StepTarget
+from torpor.targets.decoder.stops import EndHazard, Repetition, Stop, Watch, most_repeats
+from torpor.targets.decoder.toy_steps import PeakTarget
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "attacks"))
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from torpor.core.errors import UsageError
 from torpor.data.digits import Digits
-from torpor.targets.early_exit import EarlyExitTarget
-from torpor.targets.exit_rules import Confidence
+from torpor.targets.early_exit.exit_rules import Confidence
+from torpor.targets.early_exit.target import EarlyExitTarget
+from torpor.targets.early_exit.thresholds import GRID, ThresholdRow, choose_threshold, exits_taken, threshold_table
 from torpor.targets.resolve import load_target, target_names
-from torpor.targets.thresholds import GRID, ThresholdRow, choose_threshold, exits_taken, threshold_table
 
 
 @given(st.integers(0, 1000), st.floats(0.3, 1.0))
@@ -50,11 +50,13 @@ def test_the_cheapest_threshold_that_keeps_accuracy_wins() -> None:
 
 def test_targets_are_found_by_name_or_factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert {"sdn-digits", "sdn-resnet56-cifar10"} <= set(target_names())
-    assert load_target("torpor.targets.toys:tug").name == "toy-tug"
+    assert load_target("torpor.targets.early_exit.toys:tug").name == "toy-tug"
     chosen = load_target("sdn-digits", rule="drop:0.15")
     assert isinstance(chosen, EarlyExitTarget)
     assert chosen.rule == chosen.named_rules["drop:0.15"] != chosen.named_rules["drop:0.05"]
-    (tmp_path / "own_torpor_target.py").write_text("from torpor.targets.toys import needle as make\nnumber = 3\n")
+    (tmp_path / "own_torpor_target.py").write_text(
+        "from torpor.targets.early_exit.toys import needle as make\nnumber = 3\n"
+    )
     (tmp_path / "broken_torpor_target.py").write_text("def :\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))

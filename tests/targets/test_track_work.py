@@ -14,7 +14,15 @@ from tracked import detections, nothing, videos
 from torpor.core.errors import UsageError
 from torpor.core.objects import Frames, Objects
 from torpor.meters.flops import counting
-from torpor.targets.track_work import SORT, ByteTrack, CountedTracker, Tracking, follow, predict_flops, update_flops
+from torpor.targets.detector.track_work import (
+    SORT,
+    ByteTrack,
+    CountedTracker,
+    Tracking,
+    follow,
+    predict_flops,
+    update_flops,
+)
 
 pytest.importorskip("trackers")
 

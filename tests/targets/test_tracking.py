@@ -11,11 +11,11 @@ from torpor.core.errors import DataError, UsageError
 from torpor.core.objects import Frames, Objects, to_json
 from torpor.core.signals import CandidateSignals
 from torpor.meters.calibration import _not_identifiable
-from torpor.targets.detection import DetectorTarget, PerObject
-from torpor.targets.nms import NMS
-from torpor.targets.toy_boxes import CELL, Lamps, LampTarget
-from torpor.targets.track_work import SORT, ByteTrack, Tracking
-from torpor.targets.tracking import TrackerTarget
+from torpor.targets.detector.detection import DetectorTarget, PerObject
+from torpor.targets.detector.nms import NMS
+from torpor.targets.detector.toy_boxes import CELL, Lamps, LampTarget
+from torpor.targets.detector.track_work import SORT, ByteTrack, Tracking
+from torpor.targets.detector.tracking import TrackerTarget
 
 pytest.importorskip("trackers")
 

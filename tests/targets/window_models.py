@@ -9,7 +9,7 @@ from generation_models import BOS, EOS, PAD, Setting, hub, tokenizer
 from torch.utils.flop_counter import FlopCounterMode
 
 from torpor.targets import from_transformers
-from torpor.targets.generation.target import GenerationTarget
+from torpor.targets.decoder.generation.target import GenerationTarget
 
 WINDOW = 6
 _BASE = {

@@ -13,7 +13,7 @@ pytest_plugins = ["pytester"]
 TESTS = """
 import pytest
 import torch
-from torpor.targets.toys import needle
+from torpor.targets.early_exit.toys import needle
 from torpor.testing import assert_cost
 
 BRIGHT = torch.full((2, 1, 4, 4), 0.8)
@@ -37,10 +37,10 @@ def test_no_gate():
 """
 CACHED = """
 import torch
-from torpor.targets.toys import needle
+from torpor.targets.early_exit.toys import needle
 
 BRIGHT = torch.full((2, 1, 4, 4), 0.8)
-NEEDLE = "torpor.targets.toys:needle"
+NEEDLE = "torpor.targets.early_exit.toys:needle"
 
 def test_first(torpor_audit, monkeypatch):
     first = torpor_audit(NEEDLE, "deepsloth:steps=1", inputs=BRIGHT, timed=False)

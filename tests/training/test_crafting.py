@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torpor.core.objects import Objects
 from torpor.data.images import to_unit
 from torpor.data.scenes import WORDS, Scenes
-from torpor.targets.sdn import ShallowDeepNetwork
+from torpor.targets.early_exit.sdn import ShallowDeepNetwork
 from torpor.training.captioning import to_ids
 from torpor.training.crafting import Hardening, as_deployed, delayed_end, many_boxes, uniform_exits
 from torpor.zoo.captioning.captioner import Captioner

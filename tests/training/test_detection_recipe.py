@@ -14,7 +14,7 @@ from torpor.core.objects import Objects
 from torpor.data.images import to_unit
 from torpor.data.object_scenes import ObjectScenes
 from torpor.data.sprite_sets import HEIGHT, WIDTH
-from torpor.targets.detection import PerObject
+from torpor.targets.detector.detection import PerObject
 from torpor.training.detection import JITTER, DetectionRecipe, DetectorTrainer, box_loss, crop_loss, train
 from torpor.zoo.detection.classifier import SIDE, classifier
 from torpor.zoo.detection.network import Detector

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torpor.core.errors import UsageError
 from torpor.data.digits import Digits
 from torpor.data.sets import Batch
-from torpor.targets.sdn import ShallowDeepNetwork, build_sdn
+from torpor.targets.early_exit.sdn import ShallowDeepNetwork, build_sdn
 from torpor.training.early_exit import Recipe, augment, train
 from torpor.training.loop import one_cycle
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from torpor.attacks.deepsloth import DeepSloth
+from torpor.attacks.early_exit.deepsloth import DeepSloth
 from torpor.core.errors import UsageError
 from torpor.data.digits import Digits
 from torpor.data.object_scenes import ObjectScenes

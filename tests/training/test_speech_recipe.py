@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 
 from spoken import recordings
-from torpor.attacks.slothspeech import SlothSpeech
+from torpor.attacks.decoder.slothspeech import SlothSpeech
 from torpor.core.errors import UsageError
 from torpor.data.speech import SpokenDigits
 from torpor.targets.resolve import load_target

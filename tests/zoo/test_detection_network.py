@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from torpor.data.sprite_sets import HEIGHT, WIDTH
-from torpor.targets.detection import DetectorTarget, PerObject
+from torpor.targets.detector.detection import DetectorTarget, PerObject
 from torpor.zoo.detection.classifier import SIDE, classifier
 from torpor.zoo.detection.network import STRIDES, Detector
 

@@ -12,9 +12,9 @@ from torpor.data.object_scenes import ObjectScenes
 from torpor.data.sprites import CLASSES
 from torpor.metrics.detection import average_precision
 from torpor.metrics.tracking import tracking_scores
-from torpor.targets.detection import DetectorTarget
+from torpor.targets.detector.detection import DetectorTarget
+from torpor.targets.detector.tracking import TrackerTarget
 from torpor.targets.resolve import load_target
-from torpor.targets.tracking import TrackerTarget
 from torpor.training.registry import TRAINERS
 from torpor.zoo.detection.registry import DETECTORS
 from torpor.zoo.entry import SHIPPED

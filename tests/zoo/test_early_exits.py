@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from torpor.attacks.deepsloth import DeepSloth
+from torpor.attacks.early_exit.deepsloth import DeepSloth
 from torpor.core.errors import UsageError
 from torpor.data.digits import Digits
 from torpor.data.images import ImageSet, to_unit
 from torpor.metrics import efficacy_step
-from torpor.targets.early_exit import EarlyExitTarget
-from torpor.targets.exit_rules import Confidence
-from torpor.targets.thresholds import choose_threshold, threshold_table
+from torpor.targets.early_exit.exit_rules import Confidence
+from torpor.targets.early_exit.target import EarlyExitTarget
+from torpor.targets.early_exit.thresholds import choose_threshold, threshold_table
 from torpor.training.early_exit_card import all_logits
 from torpor.zoo.early_exits import DROPS, EARLY_EXITS
 from torpor.zoo.entry import SHIPPED

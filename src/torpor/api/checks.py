@@ -6,8 +6,8 @@ import html
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from torpor.audits.gate import CheckResult, Verdict, overall
-from torpor.reports.printable import printable
+from torpor.audits.verdict.gate import CheckResult, Verdict, overall
+from torpor.reports.kit.printable import printable
 
 
 @dataclass(frozen=True)

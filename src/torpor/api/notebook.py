@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from torpor.audits.integrity import remarks
 from torpor.audits.read import Audit
 from torpor.reports.console import summary_table, verdict_line
-from torpor.reports.printable import printable, printable_parts
+from torpor.reports.kit.printable import printable, printable_parts
 
 
 def audit_html(audit: Audit) -> str:

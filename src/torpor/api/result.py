@@ -11,8 +11,8 @@ from torpor.api.checks import Checks
 from torpor.api.records import Records
 from torpor.audits import read
 from torpor.audits.evidence import check_flags
-from torpor.audits.gate import evaluate_gates
-from torpor.audits.gate_grammar import parse_gate
+from torpor.audits.verdict.gate import evaluate_gates
+from torpor.audits.verdict.gate_grammar import parse_gate
 from torpor.core.errors import UsageError
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from torpor.api.result import Audit, load_audit
 from torpor.attacks.base import Attack
-from torpor.audits.engine import Progress
-from torpor.audits.executors import Executor, load_executor
-from torpor.audits.limits import Limits, parse_cost
 from torpor.audits.request import request
+from torpor.audits.run.engine import Progress
+from torpor.audits.run.executors import Executor, load_executor
+from torpor.audits.run.limits import Limits, parse_cost
 from torpor.data.given import Given
 from torpor.targets.base import Target
 
@@ -86,7 +86,8 @@ def audit(
         UserWarning: if default attacks are left out that have to learn, since there is nothing to learn from.
 
     >>> import torch
-    >>> found = audit("torpor.targets.toys:needle", "deepsloth:steps=2", inputs=torch.zeros(2, 1, 4, 4), timed=False)
+    >>> images = torch.zeros(2, 1, 4, 4)
+    >>> found = audit("torpor.targets.early_exit.toys:needle", "deepsloth:steps=2", inputs=images, timed=False)
     >>> [row["attack"] for row in found.rows]
     ['clean', 'deepsloth:steps=2', 'control-noise', 'control-flat', 'control-shuffled']
     """

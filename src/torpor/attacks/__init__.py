@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from torpor.core.lazy import lazy
 
 if TYPE_CHECKING:
     from torpor.attacks.base import Attack, AttackResult, Candidates
-    from torpor.attacks.deepsloth import DeepSloth
-    from torpor.attacks.pgd import PGD, PGDAvg, PGDMax
+    from torpor.attacks.early_exit.deepsloth import DeepSloth
+    from torpor.attacks.early_exit.deepsloth_universal import DeepSlothClassUniversal, DeepSlothUniversal
+    from torpor.attacks.early_exit.pgd import PGD, PGDAvg, PGDMax
+    from torpor.attacks.early_exit.square import Square
+    from torpor.attacks.early_exit.standard import Standard
+    from torpor.attacks.early_exit.uap import UAP
     from torpor.attacks.registry import ATTACKS, attack_ids, load_attack
-    from torpor.attacks.square import Square
-    from torpor.attacks.standard import Standard
-    from torpor.attacks.uap import UAP
-    from torpor.attacks.universal import DeepSlothClassUniversal, DeepSlothUniversal
+else:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "base": ["Attack", "AttackResult", "Candidates"],
+            "early_exit.deepsloth": ["DeepSloth"],
+            "early_exit.deepsloth_universal": ["DeepSlothClassUniversal", "DeepSlothUniversal"],
+            "early_exit.pgd": ["PGD", "PGDAvg", "PGDMax"],
+            "early_exit.square": ["Square"],
+            "early_exit.standard": ["Standard"],
+            "early_exit.uap": ["UAP"],
+            "registry": ["ATTACKS", "attack_ids", "load_attack"],
+        },
+    )
 
 __all__ = [
     "ATTACKS",
@@ -32,21 +47,3 @@ __all__ = [
     "attack_ids",
     "load_attack",
 ]
-
-_HOME = {
-    "base": ("Attack", "AttackResult", "Candidates"),
-    "deepsloth": ("DeepSloth",),
-    "pgd": ("PGD", "PGDAvg", "PGDMax"),
-    "registry": ("ATTACKS", "attack_ids", "load_attack"),
-    "square": ("Square",),
-    "standard": ("Standard",),
-    "uap": ("UAP",),
-    "universal": ("DeepSlothClassUniversal", "DeepSlothUniversal"),
-}
-
-
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - the types are those of the modules that names come from
-    for module, names in _HOME.items():
-        if name in names:
-            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

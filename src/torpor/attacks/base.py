@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self, final
 import torch
 from torch import Tensor
 
-from torpor.attacks.spaces import check_budget, confine
+from torpor.attacks.search.balls import check_budget, confine
 from torpor.core.batches import Samples, choose
 from torpor.core.budget import Budget
 from torpor.core.criteria import Evidence

@@ -12,20 +12,16 @@ import torch
 from torch import Tensor
 
 from torpor.attacks.base import Attack, Candidates
-from torpor.attacks.deepsloth import PAPER
 from torpor.attacks.derivatives import gradient_of
-from torpor.attacks.incumbent import Incumbent
-from torpor.attacks.objectives import EXITS, UniformExits
-from torpor.attacks.optimizers import Optimizer, ShrinkingBall, State, Steps
-from torpor.attacks.spaces import BALLS, L1, Ball, apply
+from torpor.attacks.search.balls import Ball, apply
+from torpor.attacks.search.incumbent import Incumbent
+from torpor.attacks.search.optimizers import Optimizer, State
 from torpor.core.errors import UsageError
-from torpor.core.paper import Paper
-from torpor.core.signals import GateSignals, evading
+from torpor.core.signals import evading
 from torpor.core.space import DenseSpace, VideoSpace
 from torpor.core.threat import Stage
 from torpor.data.sets import DataSet
 from torpor.targets.base import Target
-from torpor.targets.gates import GateTarget
 
 BATCH = 250  # the paper's
 CHECKS = 20  # how often the hard cost of the perturbation is measured while fitting
@@ -128,81 +124,6 @@ class Universal(Attack):
             backwards=nothing,
             zero_gradient=torch.full((len(inputs),), learned.zero_gradient),
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeepSlothUniversal(Universal):
-    """Push every internal classifier to the uniform distribution with one perturbation for all inputs.
-
-    Linf: one batch of 250, 20 signed steps of 0.005 (0.16 eps) from a uniform start in the ball. L2: 11 epochs of 5
-    batches of 50 steps; step and ball shrink by a tenth per epoch. L1: 10 batches of 100 steps on the 10 % of pixels
-    with the largest gradients.
-    """
-
-    id: ClassVar[str] = "deepsloth-universal"
-    paper: ClassVar[Paper | None] = PAPER
-    reads: ClassVar[type | None] = GateSignals
-    needs: ClassVar[tuple[str, ...]] = (EXITS,)
-
-    def learn(self, target: GateTarget, inputs: Tensor, references: Tensor | None, seed: int) -> Learned:
-        """See :meth:`Universal.learn`."""
-        ball: Ball = L1(keep=0.1) if self.norm == "L1" else BALLS[self.norm]
-        epochs, batches, repeats = {"Linf": (1, 1, 20), "L2": (11, 5, 50), "L1": (1, 10, 100)}[self.norm]
-        batches = min(batches, -(-len(inputs) // BATCH))  # with fewer inputs the ball must still shrink to its end
-        steps = epochs * batches * repeats
-        optimizer: Optimizer = Steps((0.16 if self.norm == "Linf" else 0.0625) * self.eps)
-        if self.norm == "L2":
-            optimizer = ShrinkingBall(steps, self.eps, period=batches * repeats, size=0.1, cosine=False)
-        like = inputs[:1].to(target.device)
-        return descend(
-            target,
-            inputs,
-            objective=UniformExits(),
-            ball=ball,
-            eps=self.eps,
-            optimizer=optimizer,
-            schedule=_schedule(inputs[: BATCH * batches], epochs, repeats),
-            steps=steps,
-            start=ball.random([torch.Generator().manual_seed(seed)], optimizer.radius(0, self.eps), like),
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeepSlothClassUniversal(DeepSlothUniversal):
-    """Push every internal classifier to the uniform distribution with one perturbation per true class."""
-
-    id: ClassVar[str] = "deepsloth-class-universal"
-
-    def learn(self, target: GateTarget, inputs: Tensor, references: Tensor | None, seed: int) -> Learned:
-        """See :meth:`Universal.learn`; ``references`` are required.
-
-        Raises:
-            UsageError: without references.
-        """
-        if references is None:
-            raise UsageError(f"expected a class for each input, got none; {self.id} needs references")
-        classes = max(int(references.max()) + 1, target.run(inputs[:1].to(target.device)).outputs.shape[-1])
-        perturbations = torch.zeros(classes, *inputs.shape[1:], device=target.device)
-        parts = []
-        for label in range(classes):
-            of_class = inputs[references == label]
-            if len(of_class):
-                parts.append(super().learn(target, of_class, None, seed))
-                perturbations[label] = parts[-1].perturbations[0]
-        return Learned(
-            perturbations,
-            sum(part.forwards for part in parts),
-            sum(part.backwards for part in parts),
-            all(part.zero_gradient for part in parts),
-        )
-
-
-def _schedule(inputs: Tensor, epochs: int, repeats: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the batch of each step, and classes that :class:`UniformExits` does not look at."""
-    for _ in range(epochs):
-        for batch in inputs.split(BATCH):
-            for _ in range(repeats):
-                yield batch, torch.zeros(len(batch), dtype=torch.int64)
 
 
 def descend(

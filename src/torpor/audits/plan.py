@@ -13,7 +13,7 @@ import torch
 
 from torpor import __version__
 from torpor.attacks.base import Attack
-from torpor.attacks.control_sets import control_ids
+from torpor.attacks.controls.sets import control_ids
 from torpor.attacks.registry import load_attack, takes_steps
 from torpor.audits.conditions import ADAPTIVE, NON_ADAPTIVE, Condition, RowKey
 from torpor.core.budget import Budget
@@ -180,7 +180,7 @@ def _exactly(eps: float) -> str:
 def default_batch_size(target: Target) -> int:
     """Return the samples per batch, and so per shard on disk: few where attacking one takes long.
 
-    >>> from torpor.targets.toys import needle
+    >>> from torpor.targets.early_exit.toys import needle
     >>> default_batch_size(needle())
     128
     """

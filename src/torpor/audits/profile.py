@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from torpor.audits.examples import FIRST
-from torpor.audits.timing import REPEATS
+from torpor.audits.run.examples import FIRST
+from torpor.audits.run.timing import REPEATS
 from torpor.bounds.static import static_bound
 from torpor.core.batches import Samples
 from torpor.core.errors import DataError

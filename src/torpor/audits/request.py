@@ -10,13 +10,13 @@ from typing import Any
 from torpor.attacks.base import Attack
 from torpor.attacks.registry import attack_class, default_attacks
 from torpor.attacks.specs import spec_of
-from torpor.audits.engine import Progress, run_audit
-from torpor.audits.executors import Executor, Local
-from torpor.audits.identity import identify
-from torpor.audits.limits import Limits
 from torpor.audits.plan import Plan, check_device, default_batch_size, parse_eps
-from torpor.audits.source import source
-from torpor.audits.workload import chosen_threads
+from torpor.audits.run.engine import Progress, run_audit
+from torpor.audits.run.executors import Executor, Local
+from torpor.audits.run.identity import identify
+from torpor.audits.run.limits import Limits
+from torpor.audits.run.source import source
+from torpor.audits.run.workload import chosen_threads
 from torpor.core.errors import UsageError
 from torpor.core.space import DenseSpace
 from torpor.data.given import Given, given_inputs
@@ -66,7 +66,7 @@ class Request:
         threads: int | None = None,
         begin: Callable[[Plan, DataSet], None] = lambda plan, data: None,
     ) -> Threads:
-        """Run the audit as :func:`~torpor.audits.engine.run_audit` does, and return the threads that it used.
+        """Run the audit as :func:`~torpor.audits.run.engine.run_audit` does, and return the threads that it used.
 
         Args:
             out: its folder.
@@ -77,7 +77,7 @@ class Request:
             begin: called with the plan and the data before anything is attacked.
 
         Raises:
-            TorporError: as :func:`~torpor.audits.engine.run_audit` does.
+            TorporError: as :func:`~torpor.audits.run.engine.run_audit` does.
         """
         workers = executor or Local()
         asked = threads if workers.in_process or threads is not None else 1
@@ -133,7 +133,7 @@ def request(
         UsageError: if something does not exist or does not apply.
         DataError: if data that are needed to choose defaults cannot be read.
 
-    >>> request("torpor.targets.toys:needle").plan.attacks
+    >>> request("torpor.targets.early_exit.toys:needle").plan.attacks
     ('standard',)
     """
     system = _system(target, device, rule)

@@ -19,7 +19,7 @@ class Static(Bound):
     """What structure and caps allow, whatever the input is.
 
     >>> import torch
-    >>> from torpor.targets.toys import needle
+    >>> from torpor.targets.early_exit.toys import needle
     >>> toy = needle()
     >>> Static()(toy, torch.zeros(2, 1, 4, 4), None).counts.equal(toy.static_work().counts.expand(2, -1))
     True
@@ -66,7 +66,7 @@ def static_bound(target: Target) -> StaticBound:
     Raises:
         UsageError: if the cheapest path costs nothing, so that no cost can be compared with it.
 
-    >>> from torpor.targets.toys import needle
+    >>> from torpor.targets.early_exit.toys import needle
     >>> static_bound(needle()).slowdown
     4.0
     """

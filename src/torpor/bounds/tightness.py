@@ -65,7 +65,7 @@ def tightness(
 
     >>> from torpor.bounds.static import Static
     >>> from torpor.data.tensors import TensorImages
-    >>> from torpor.targets.toys import needle
+    >>> from torpor.targets.early_exit.toys import needle
     >>> data = TensorImages({"test": (torch.zeros(3, 1, 4, 4, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64))})
     >>> tightness(Static(), needle(), data).slowdown_mean
     4.0

@@ -27,12 +27,12 @@ def attack(
 ) -> None:
     """Attack the first test samples of TARGET with one attack and write clean and attacked inputs."""
     from torpor.attacks.registry import load_attack
-    from torpor.audits.examples import stored_references
-    from torpor.audits.lock import beside_audit, refuse_own_files
     from torpor.audits.plan import check_device, check_seed
-    from torpor.audits.source import source
-    from torpor.audits.store import save_tensors
-    from torpor.audits.workload import chosen_threads
+    from torpor.audits.run.examples import stored_references
+    from torpor.audits.run.lock import beside_audit, refuse_own_files
+    from torpor.audits.run.source import source
+    from torpor.audits.run.store import save_tensors
+    from torpor.audits.run.workload import chosen_threads
     from torpor.cli.console import status
     from torpor.cli.streams import say
     from torpor.core.errors import UsageError

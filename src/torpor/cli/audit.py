@@ -75,12 +75,12 @@ def audit(
     An interrupted audit goes on when the same command is given again, one that a limit cut off when it is given with a
     higher one.
     """
-    from torpor.audits.estimate import estimate
-    from torpor.audits.executors import load_executor
-    from torpor.audits.limits import Limits, parse_cost
     from torpor.audits.plan import check_device
     from torpor.audits.read import read_audit
     from torpor.audits.request import request
+    from torpor.audits.run.estimate import estimate
+    from torpor.audits.run.executors import load_executor
+    from torpor.audits.run.limits import Limits, parse_cost
     from torpor.cli.console import show_audit
     from torpor.cli.progress import bar
     from torpor.cli.streams import note, say

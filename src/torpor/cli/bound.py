@@ -53,7 +53,7 @@ def bound(
         else:
             _show(found)
         return
-    from torpor.audits.source import source
+    from torpor.audits.run.source import source
     from torpor.bounds.tightness import tightness
     from torpor.core.budget import Budget
 
@@ -75,7 +75,7 @@ def _show(found: StaticBound) -> None:
     from torpor.cli.console import show
     from torpor.cli.streams import say
     from torpor.core.currency import symbol
-    from torpor.reports.printable import printable
+    from torpor.reports.kit.printable import printable
 
     unit = printable(symbol(found.currency))
     title = f"Static bound of {printable(found.target)}"
@@ -93,7 +93,7 @@ def _show(found: StaticBound) -> None:
 def _show_tightness(found: Tightness) -> None:
     from torpor.cli.streams import say
     from torpor.core.currency import symbol
-    from torpor.reports.printable import printable
+    from torpor.reports.kit.printable import printable
 
     unit, name = printable(symbol(found.currency)), printable(found.bound)
     near = "any input" if found.eps is None else f"any input within {found.norm} eps={found.eps:.4g}"

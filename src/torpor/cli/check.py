@@ -11,8 +11,8 @@ import typer
 from torpor.cli.options import Prices
 
 if TYPE_CHECKING:
-    from torpor.audits.gate import CheckResult
     from torpor.audits.read import Audit
+    from torpor.audits.verdict.gate import CheckResult
 
 
 def check(
@@ -55,7 +55,7 @@ def check(
 ) -> None:
     """Gate a finished audit. Exit codes: 0 pass, 10 gate failed, 11 inconclusive, 2 wrong usage."""
     from torpor.audits.evidence import check_flags
-    from torpor.audits.gate import overall
+    from torpor.audits.verdict.gate import overall
     from torpor.cli.streams import say
     from torpor.core.errors import UsageError
 
@@ -70,11 +70,11 @@ def check(
         run, gates or (), baseline, 0.05 if tolerance is None else tolerance, accepted, allow_different_settings, prices
     )
     if junit is not None:
-        from torpor.reports.junit import junit_xml
+        from torpor.reports.ci.junit import junit_xml
 
         _write(junit, junit_xml(results))
     if sarif is not None:
-        from torpor.reports.sarif import sarif_json
+        from torpor.reports.ci.sarif import sarif_json
 
         _write(sarif, sarif_json(results, run if audit is None else audit))
     verdict = overall(results)
@@ -95,12 +95,12 @@ def _evaluate(
     allow: bool,
     prices: str | None,
 ) -> tuple[Audit | None, list[CheckResult]]:
-    from torpor.audits.baseline import compare_baseline, undecided_baseline
-    from torpor.audits.gate import evaluate_gates, undecided
-    from torpor.audits.gate_grammar import parse_gate
-    from torpor.audits.prices import read_priced
+    from torpor.audits.pricing.prices import read_priced
     from torpor.audits.read import DamagedAudit, IncompleteAudit
     from torpor.audits.settings import other_versions
+    from torpor.audits.verdict.baseline import compare_baseline, undecided_baseline
+    from torpor.audits.verdict.gate import evaluate_gates, undecided
+    from torpor.audits.verdict.gate_grammar import parse_gate
     from torpor.cli.streams import say
     from torpor.core.errors import DataError
 
@@ -130,7 +130,7 @@ def _evaluate(
 
 
 def _write(path: Path, text: str) -> None:
-    from torpor.audits.store import write_atomically
+    from torpor.audits.run.store import write_atomically
     from torpor.core.errors import UsageError
 
     try:
@@ -149,7 +149,7 @@ def _print(results: Sequence[CheckResult]) -> None:
 
     from torpor.cli.console import show
     from torpor.cli.streams import say
-    from torpor.reports.printable import printable
+    from torpor.reports.kit.printable import printable
 
     colors = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
     table = Table(box=box.SIMPLE)

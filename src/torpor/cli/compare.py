@@ -27,7 +27,7 @@ def compare(
     prices: Prices = None,
 ) -> None:
     """Put finished audits side by side: one line per row and run, a dash where a run has no such row or value."""
-    from torpor.audits.prices import read_priced
+    from torpor.audits.pricing.prices import read_priced
     from torpor.cli.streams import print_json, say
     from torpor.core.errors import UsageError
 
@@ -60,7 +60,7 @@ def side_by_side(audits: Sequence[Audit]) -> list[dict[str, Any]]:
     ('toy', [0.9, 0.9])
     """
     from torpor.audits.conditions import RowKey
-    from torpor.audits.gate import scalar
+    from torpor.audits.verdict.gate import scalar
 
     measures = (each for audit in audits for each in audit.measures if each.level == "row" and each.numeric)
     metrics = tuple(dict.fromkeys((*METRICS, *(each.name for each in measures if each.on_console))))
@@ -83,10 +83,10 @@ def _print(rows: Sequence[Mapping[str, Any]], runs: Sequence[str]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from torpor.audits.gate import describe_row
+    from torpor.audits.verdict.gate import describe_row
     from torpor.cli.console import show
     from torpor.cli.streams import say
-    from torpor.reports.printable import printable
+    from torpor.reports.kit.printable import printable
 
     table = Table(box=box.SIMPLE)
     for name in ("target", "row", "run"):

@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from torpor.cli.streams import GuardedStream
-from torpor.reports.printable import printable, printable_parts
+from torpor.reports.kit.printable import printable, printable_parts
 
 if TYPE_CHECKING:
     from rich.status import Status

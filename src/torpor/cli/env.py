@@ -9,11 +9,11 @@ def env(device: Device = "cpu", as_json: Json = False) -> None:
     """Print versions, hardware, and which of latency, energy and memory this device can measure."""
     from rich.table import Table
 
-    from torpor.audits.environment import environment
     from torpor.audits.plan import check_device
+    from torpor.audits.run.environment import environment
     from torpor.cli.console import show
     from torpor.cli.streams import print_json
-    from torpor.reports.printable import printable_parts
+    from torpor.reports.kit.printable import printable_parts
 
     found = environment(check_device(device))
     if as_json:

@@ -109,7 +109,7 @@ def _bounds() -> list[dict[str, str]]:
 
 
 def _executors() -> list[dict[str, str]]:
-    from torpor.audits.executors import EXECUTORS
+    from torpor.audits.run.executors import EXECUTORS
 
     return [{"name": name, "what it does": _does(EXECUTORS.find(name))} for name in EXECUTORS.names()]
 
@@ -143,7 +143,7 @@ def _print(rows: list[dict[str, str]], as_json: bool) -> None:
 
     from torpor.cli.console import show
     from torpor.cli.streams import print_json
-    from torpor.reports.printable import printable
+    from torpor.reports.kit.printable import printable
 
     if as_json:
         print_json(rows)

@@ -26,13 +26,13 @@ def measure(
     """Print the clean cost profile of TARGET on its test data: cost, tail, accuracy, and latency."""
     from torpor.audits.plan import check_device
     from torpor.audits.profile import clean_profile
-    from torpor.audits.source import source
-    from torpor.audits.workload import chosen_threads
+    from torpor.audits.run.source import source
+    from torpor.audits.run.workload import chosen_threads
     from torpor.cli.console import show
     from torpor.cli.profile_table import profile_table
     from torpor.cli.streams import print_json
     from torpor.core.errors import UsageError
-    from torpor.reports.printable import printable_parts
+    from torpor.reports.kit.printable import printable_parts
     from torpor.targets.resolve import load_target
 
     for name, value in (("limit", limit), ("batch size", batch_size)):

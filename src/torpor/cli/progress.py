@@ -19,7 +19,7 @@ def bar() -> Iterator[Callable[[str, int, int], None]]:
     )
 
     from torpor.cli.console import SafeConsole
-    from torpor.reports.printable import printable
+    from torpor.reports.kit.printable import printable
 
     columns = (
         TextColumn("{task.description:30.30}", markup=False),

@@ -17,7 +17,7 @@ def report(
 
     With --prices, costs are those of the price list, and the report is report-CURRENCY.html; nothing else is written.
     """
-    from torpor.audits.prices import read_priced
+    from torpor.audits.pricing.prices import read_priced
     from torpor.cli.console import show_audit
     from torpor.cli.streams import say
     from torpor.reports.html import write

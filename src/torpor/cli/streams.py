@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import IO, Any, ParamSpec, TypeVar
 
-from torpor.reports.printable import printable
+from torpor.reports.kit.printable import printable
 
 LONGEST = 4000
 """Characters of a sentence that are shown: texts of hostile origin must not fill the screen."""

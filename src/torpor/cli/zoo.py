@@ -24,7 +24,7 @@ def info(name: Name, as_json: Json = False) -> None:
     """Print the model card of NAME: accuracy and cost per exit or scores and output lengths, and its training."""
     from torpor.cli.console import show
     from torpor.cli.streams import print_json
-    from torpor.reports.printable import printable_parts
+    from torpor.reports.kit.printable import printable_parts
     from torpor.training.show import card_tables
 
     card = _entry(name).card()

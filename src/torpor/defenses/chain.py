@@ -12,7 +12,7 @@ from torpor.attacks.base import Attack
 from torpor.core.errors import DataError, UsageError
 from torpor.data.sets import DataSet
 from torpor.defenses.base import JOINT, LEARNED, Defense
-from torpor.defenses.guard import Guard
+from torpor.defenses.guards.base import Guard
 from torpor.targets.base import Target
 
 

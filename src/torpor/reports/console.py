@@ -7,8 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from torpor.core.budget_text import budget_text
-from torpor.reports import words
-from torpor.reports.printable import printable
+from torpor.reports.kit import words
+from torpor.reports.kit.printable import printable
 from torpor.reports.sections import section_of
 from torpor.reports.verdict import verdict
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torpor.reports import plots, words
-from torpor.reports.plots import COLORS, REFERENCE, Chart, Key
-from torpor.reports.tables import Column, Table, filled
-from torpor.reports.words import Row, percent, times
+from torpor.reports.kit import plots, words
+from torpor.reports.kit.plots import COLORS, REFERENCE, Chart, Key
+from torpor.reports.kit.tables import Column, Table, filled
+from torpor.reports.kit.words import Row, percent, times
 
 ATTACKERS = {"non-adaptive": "non_adaptive", "adaptive": "adaptive"}
 """Attackers, and how the keys of :func:`defense_rows` that are theirs begin."""

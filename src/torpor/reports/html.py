@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING
 
 from torpor.audits.conditions import RowKey
 from torpor.audits.integrity import remarks
-from torpor.audits.lock import PATIENCE_S, FolderLock
 from torpor.audits.read import Audit, read_audit
+from torpor.audits.run.lock import PATIENCE_S, FolderLock
 from torpor.core.budget_text import budget_text
 from torpor.core.currency import symbol
-from torpor.reports import charts, defended, tables, words
-from torpor.reports.plots import plotly_script
-from torpor.reports.records import read_records
-from torpor.reports.samples import saved_files, worst_samples
+from torpor.reports import defended
+from torpor.reports.kit import charts, tables, words
+from torpor.reports.kit.plots import plotly_script
+from torpor.reports.kit.records import read_records
+from torpor.reports.kit.words import Row, percent, times
 from torpor.reports.sections import section_of
 from torpor.reports.sections.base import Section
 from torpor.reports.verdict import verdict
-from torpor.reports.words import Row, percent, times
+from torpor.reports.worst_samples import saved_files, worst_samples
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torpor.reports.defended import ATTACKERS, defense_rows, undefended
-from torpor.reports.sections import section_of
-from torpor.reports.words import (
+from torpor.reports.kit.words import (
     NOT_LOW,
     Row,
     beside,
@@ -22,6 +21,7 @@ from torpor.reports.words import (
     times,
     value_text,
 )
+from torpor.reports.sections import section_of
 
 
 def verdict(audit: Row) -> list[str]:

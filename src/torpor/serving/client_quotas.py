@@ -65,7 +65,7 @@ class ClientQuotas:
         quota: of each client.
         clock: tells seconds.
 
-    >>> from torpor.targets.toys import needle
+    >>> from torpor.targets.early_exit.toys import needle
     >>> import torch
     >>> target, now = needle(), [0.0]
     >>> clients = ClientQuotas(TokenBucket(flops_per_s=64.0, burst_flops=256.0), clock=lambda: now[0])

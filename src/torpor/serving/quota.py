@@ -53,7 +53,7 @@ class Quota:
         UsageError: if a limit is not a finite number above 0.
 
     >>> import torch
-    >>> from torpor.targets.toy_steps import PeakTarget
+    >>> from torpor.targets.decoder.toy_steps import PeakTarget
     >>> target = metered(PeakTarget(cap=40))
     >>> with Quota(steps=45) as spent:
     ...     outcomes = [target.run(torch.full((1, 1, 4, 4), 0.5)) for _ in range(2)]

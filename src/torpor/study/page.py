@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torpor.audits.lock import PATIENCE_S, FolderLock
-from torpor.audits.store import write_atomically
+from torpor.audits.run.lock import PATIENCE_S, FolderLock
+from torpor.audits.run.store import write_atomically
 from torpor.study.run import Result
 from torpor.study.tables import Table, case_table, detector_table, missing_table
 
@@ -35,7 +35,7 @@ def write_pages(results: Sequence[Result], out: Path, command: str) -> tuple[Pat
     """Write ``study.md`` and ``study.html`` into ``out`` and return their paths."""
     import jinja2
 
-    from torpor.reports.plots import plotly_script
+    from torpor.reports.kit.plots import plotly_script
 
     theirs = json.loads((HERE / "artifact.json").read_text(encoding="utf-8"))
     found = [table for result in results if (table := case_table(result, theirs))]

@@ -9,20 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from torpor.attacks.registry import load_attack, takes_steps
-from torpor.audits.claim import claimed
 from torpor.audits.conditions import NON_ADAPTIVE
-from torpor.audits.engine import run_audit
-from torpor.audits.environment import versions
-from torpor.audits.lock import PATIENCE_S, FolderLock
 from torpor.audits.plan import Plan, check_seed, default_batch_size
 from torpor.audits.read import Audit, read_audit
-from torpor.audits.store import write_atomically
-from torpor.audits.workload import chosen_threads
+from torpor.audits.run.claim import claimed
+from torpor.audits.run.engine import run_audit
+from torpor.audits.run.environment import versions
+from torpor.audits.run.lock import PATIENCE_S, FolderLock
+from torpor.audits.run.store import write_atomically
+from torpor.audits.run.workload import chosen_threads
 from torpor.core.errors import DefenseError, TorporError, UsageError
 from torpor.core.space import DenseSpace
 from torpor.defenses.chain import Chain
-from torpor.defenses.detector import Detector
-from torpor.defenses.evaluation import Sizes, evaluate_detectors
+from torpor.defenses.detectors.base import Detector
+from torpor.defenses.detectors.evaluation import Sizes, evaluate_detectors
 from torpor.defenses.registry import load_defense
 from torpor.study.cases import Case, Scale, Size, cases
 from torpor.targets.base import Target
@@ -40,7 +40,7 @@ class Result:
         audit: the content of ``audit.json``; None if it could not run.
         caught: of each detector in front of the target, on how many inputs that a non-adaptive attacker made
             costlier, and which share of them was rejected.
-        detectors: what :func:`~torpor.defenses.evaluation.evaluate_detectors` returned; None likewise.
+        detectors: what :func:`~torpor.defenses.detectors.evaluation.evaluate_detectors` returned; None likewise.
         missing: what could not be run, with the reason: a defense, ``"detectors"`` on their own, or all (``""``), which
             beside an audit that was made before is the audit as it would be now.
     """

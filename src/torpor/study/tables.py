@@ -9,8 +9,8 @@ from typing import Any
 from torpor.attacks.registry import load_attack
 from torpor.core.budget_text import budget_text
 from torpor.reports.defended import ATTACKERS, pareto
-from torpor.reports.plots import Chart
-from torpor.reports.words import Row, bracket, costliest, is_missing, percent, times
+from torpor.reports.kit.plots import Chart
+from torpor.reports.kit.words import Row, bracket, costliest, is_missing, percent, times
 from torpor.study.run import Result
 
 Cells = list[str]

@@ -8,27 +8,27 @@ from torpor.core.lazy import lazy
 
 if TYPE_CHECKING:
     from torpor.targets.base import Target
-    from torpor.targets.detectors import from_torchvision, from_ultralytics
-    from torpor.targets.early_exit import EarlyExitTarget
-    from torpor.targets.exit_rules import Confidence, Entropy, ExitRule, Patience, parse_rule
-    from torpor.targets.generation import GenerationTarget, from_transformers
-    from torpor.targets.heads import InternalClassifier, MixPool
-    from torpor.targets.module import EarlyExitModule
-    from torpor.targets.sdn import ShallowDeepNetwork, build_sdn
-    from torpor.targets.thresholds import ThresholdRow, choose_threshold, threshold_table
+    from torpor.targets.decoder.generation import GenerationTarget, from_transformers
+    from torpor.targets.detector.adapters import from_torchvision, from_ultralytics
+    from torpor.targets.early_exit.exit_rules import Confidence, Entropy, ExitRule, Patience, parse_rule
+    from torpor.targets.early_exit.heads import InternalClassifier, MixPool
+    from torpor.targets.early_exit.module import EarlyExitModule
+    from torpor.targets.early_exit.sdn import ShallowDeepNetwork, build_sdn
+    from torpor.targets.early_exit.target import EarlyExitTarget
+    from torpor.targets.early_exit.thresholds import ThresholdRow, choose_threshold, threshold_table
 else:
     __getattr__, __dir__ = lazy(
         __name__,
         {
             "base": ["Target"],
-            "detectors": ["from_torchvision", "from_ultralytics"],
-            "early_exit": ["EarlyExitTarget"],
-            "exit_rules": ["Confidence", "Entropy", "ExitRule", "Patience", "parse_rule"],
-            "generation": ["GenerationTarget", "from_transformers"],
-            "heads": ["InternalClassifier", "MixPool"],
-            "module": ["EarlyExitModule"],
-            "sdn": ["ShallowDeepNetwork", "build_sdn"],
-            "thresholds": ["ThresholdRow", "choose_threshold", "threshold_table"],
+            "detector.adapters": ["from_torchvision", "from_ultralytics"],
+            "early_exit.target": ["EarlyExitTarget"],
+            "early_exit.exit_rules": ["Confidence", "Entropy", "ExitRule", "Patience", "parse_rule"],
+            "decoder.generation": ["GenerationTarget", "from_transformers"],
+            "early_exit.heads": ["InternalClassifier", "MixPool"],
+            "early_exit.module": ["EarlyExitModule"],
+            "early_exit.sdn": ["ShallowDeepNetwork", "build_sdn"],
+            "early_exit.thresholds": ["ThresholdRow", "choose_threshold", "threshold_table"],
         },
     )
 

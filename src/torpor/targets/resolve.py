@@ -10,16 +10,16 @@ import torch
 from torpor.core.errors import TorporError, UsageError, did_you_mean
 from torpor.core.registry import load_entry, load_path
 from torpor.targets.base import Target
-from torpor.targets.early_exit import EarlyExitTarget
+from torpor.targets.early_exit.target import EarlyExitTarget
 
 GROUP = "torpor.targets"
 HARDENED_SUFFIX = "-hardened"
 """A target that was hardened is called as what it was trained on from, and this."""
 
 LIBRARIES = {
-    "hf:": ("torpor.targets.generation.loading", "load_pretrained"),
-    "torchvision:": ("torpor.targets.detectors.loading", "load_torchvision"),
-    "ultralytics:": ("torpor.targets.detectors.loading", "load_ultralytics"),
+    "hf:": ("torpor.targets.decoder.generation.loading", "load_pretrained"),
+    "torchvision:": ("torpor.targets.detector.adapters.loading", "load_torchvision"),
+    "ultralytics:": ("torpor.targets.detector.adapters.loading", "load_ultralytics"),
 }
 """What marks models of other libraries, and the function that loads each."""
 
@@ -42,7 +42,7 @@ def load_target(name: str, *, device: str | torch.device = "cpu", rule: str | No
     Raises:
         UsageError: if there is no such target, its factory fails to give one, or the rule does not apply.
 
-    >>> load_target("torpor.targets.toys:needle").name
+    >>> load_target("torpor.targets.early_exit.toys:needle").name
     'toy-needle'
     """
     target = _make(name).to(torch.device(device))

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torpor.data.images import to_unit
 from torpor.data.scenes import WORDS
 from torpor.data.sets import Batch, DataSet
-from torpor.targets.captioner import CaptionerTarget
+from torpor.targets.decoder.captioner import CaptionerTarget
 from torpor.training.card import write_card
 from torpor.training.checkpoint import Checkpoint
 from torpor.training.crafting import BatchAttack, unattacked

@@ -16,19 +16,19 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from torpor.attacks.loop import amplify
-from torpor.attacks.objectives import IterateObjective, Labeled, UniformExits
-from torpor.attacks.optimizers import Steps
-from torpor.attacks.overload import ManyBoxes
-from torpor.attacks.spaces import BALLS
-from torpor.attacks.step_objectives import DelayAndDiverge
-from torpor.attacks.variables import Change
+from torpor.attacks.decoder.objectives import DelayAndDiverge
+from torpor.attacks.detector.overload import ManyBoxes
+from torpor.attacks.iterative import amplify
+from torpor.attacks.search.balls import BALLS
+from torpor.attacks.search.objectives import IterateObjective, Labeled, UniformExits
+from torpor.attacks.search.optimizers import Steps
+from torpor.attacks.search.variables import Change
 from torpor.core.prices import PriceList
 from torpor.core.signals import CandidateSignals, GateSignals, Signals, StepSignals
 from torpor.core.space import ImageSpace
 from torpor.core.work import Work
-from torpor.targets.nms import NMS
-from torpor.targets.sdn import ShallowDeepNetwork
+from torpor.targets.detector.nms import NMS
+from torpor.targets.early_exit.sdn import ShallowDeepNetwork
 from torpor.zoo.captioning.captioner import Captioner
 from torpor.zoo.detection.network import Detector
 

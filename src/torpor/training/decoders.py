@@ -8,7 +8,7 @@ import torch
 
 from torpor.data.sets import DataSet
 from torpor.metrics.translation import CorpusScores
-from torpor.targets.steps import StepTarget
+from torpor.targets.decoder.contract import StepTarget
 
 
 def judge(target: StepTarget, data: DataSet, split: str) -> dict[str, Any]:

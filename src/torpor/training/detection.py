@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torpor.core.objects import Objects
 from torpor.data.images import to_unit
 from torpor.data.object_scenes import ObjectScenes
-from torpor.targets.detection import PerObject
+from torpor.targets.detector.detection import PerObject
 from torpor.training.card import write_card
 from torpor.training.checkpoint import Checkpoint
 from torpor.training.crafting import BatchAttack, unattacked

@@ -12,9 +12,9 @@ from torpor.core.objects import Objects
 from torpor.data.sets import DataSet
 from torpor.metrics.detection import average_precision, mean_average_precision
 from torpor.metrics.tracking import TrackingScores, tracking_scores
-from torpor.targets.candidates import CandidateTarget
-from torpor.targets.detection import BACKBONE, DetectorTarget
-from torpor.targets.tracking import STEP, TrackerTarget
+from torpor.targets.detector.contract import CandidateTarget
+from torpor.targets.detector.detection import BACKBONE, DetectorTarget
+from torpor.targets.detector.tracking import STEP, TrackerTarget
 
 
 def judge(target: DetectorTarget, data: DataSet, split: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from torpor.data.images import to_unit
 from torpor.data.sets import Batch
-from torpor.targets.sdn import ShallowDeepNetwork
+from torpor.targets.early_exit.sdn import ShallowDeepNetwork
 from torpor.training.checkpoint import Checkpoint
 from torpor.training.crafting import BatchAttack, unattacked
 from torpor.training.early_exit_card import save_model

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from torpor.data.images import ImageSet, to_unit
-from torpor.targets.early_exit import EarlyExitTarget
-from torpor.targets.exit_rules import Confidence
-from torpor.targets.sdn import ShallowDeepNetwork
-from torpor.targets.thresholds import choose_threshold, threshold_table
+from torpor.targets.early_exit.exit_rules import Confidence
+from torpor.targets.early_exit.sdn import ShallowDeepNetwork
+from torpor.targets.early_exit.target import EarlyExitTarget
+from torpor.targets.early_exit.thresholds import choose_threshold, threshold_table
 from torpor.training.loop import LoopRecipe
 from torpor.zoo.early_exits import DROPS, EarlyExitEntry
 from torpor.zoo.storage import load_half, save_card, save_half

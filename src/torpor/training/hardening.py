@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from torpor.attacks.deepsloth import DeepSloth
-from torpor.attacks.nicg_slowdown import NICGSlowDown
-from torpor.attacks.overload import Overload
-from torpor.targets.sdn import ShallowDeepNetwork
+from torpor.attacks.decoder.nicg_slowdown import NICGSlowDown
+from torpor.attacks.detector.overload import Overload
+from torpor.attacks.early_exit.deepsloth import DeepSloth
+from torpor.targets.early_exit.sdn import ShallowDeepNetwork
 from torpor.training.captioning import CaptionRecipe, CaptionTrainer
 from torpor.training.crafting import BatchAttack, Hardening, delayed_end, many_boxes, uniform_exits
 from torpor.training.detection import DetectionRecipe, DetectorTrainer

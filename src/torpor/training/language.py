@@ -13,7 +13,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from torpor.data.sets import Batch, DataSet
-from torpor.targets.generation import GenerationTarget
+from torpor.targets.decoder.generation import GenerationTarget
 from torpor.training.forcing import teacher_forced
 from torpor.training.loop import Progress, silent
 from torpor.training.slips import Slips

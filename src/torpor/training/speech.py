@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from torpor.data.speech import SpokenDigits
-from torpor.targets.generation.readers import LogMelReader
+from torpor.targets.decoder.generation.readers import LogMelReader
 from torpor.training.forcing import answer_logits
 from torpor.training.loop import Progress, silent
 from torpor.training.teacher import Lesson, TeacherRecipe, check_packages, fit, save_pretrained

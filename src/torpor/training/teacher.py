@@ -16,7 +16,7 @@ from torch import Tensor
 
 from torpor.core.errors import UsageError
 from torpor.data.sets import DataSet
-from torpor.targets.generation import GenerationTarget, load_pretrained
+from torpor.targets.decoder.generation import GenerationTarget, load_pretrained
 from torpor.training.checkpoint import Checkpoint
 from torpor.training.decoders import judge
 from torpor.training.loop import Draw, LoopRecipe, Progress, begin, decayed, run_epochs, silent

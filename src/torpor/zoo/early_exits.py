@@ -11,9 +11,9 @@ from torch import nn
 from torpor.core.errors import UsageError
 from torpor.data.digits import Digits
 from torpor.data.images import ImageSet
-from torpor.targets.early_exit import EarlyExitTarget
-from torpor.targets.exit_rules import Confidence
-from torpor.targets.sdn import ShallowDeepNetwork, build_sdn
+from torpor.targets.early_exit.exit_rules import Confidence
+from torpor.targets.early_exit.sdn import ShallowDeepNetwork, build_sdn
+from torpor.targets.early_exit.target import EarlyExitTarget
 from torpor.targets.speed import fold_batch_norm
 from torpor.zoo.architectures.convnet import convnet
 from torpor.zoo.architectures.resnet import resnet56

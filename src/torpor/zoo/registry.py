@@ -10,7 +10,7 @@ from torpor.targets.base import Target
 from torpor.zoo.entry import Entry
 
 if TYPE_CHECKING:
-    from torpor.targets.early_exit import EarlyExitTarget
+    from torpor.targets.early_exit.target import EarlyExitTarget
 
 
 class Zoo(Mapping[str, Entry]):
@@ -114,8 +114,8 @@ def speech_digits() -> Target:
 
 def speech_digits_features() -> Target:
     """Load the recognizer of spoken digits without its feature extractor."""
-    from torpor.targets.generation.dense import DenseGenerationTarget
-    from torpor.targets.generation.features import reading_features
+    from torpor.targets.decoder.generation.dense import DenseGenerationTarget
+    from torpor.targets.decoder.generation.features import reading_features
 
     target = ZOO["speech-digits"].load()
     assert isinstance(target, DenseGenerationTarget)

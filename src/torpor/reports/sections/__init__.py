@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from torpor.core.registry import Registry
+from torpor.reports.kit.words import Row
 from torpor.reports.sections.base import Section
-from torpor.reports.words import Row
 
 SECTIONS: Registry[Section] = Registry(
     "torpor.sections",

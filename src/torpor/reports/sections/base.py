@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torpor.core.measures import Measure
-from torpor.reports.examples import Sample, Saved
-from torpor.reports.plots import Chart, Series
-from torpor.reports.tables import Column, Table, filled, form_of
-from torpor.reports.words import Row, bracket, percent, times, titled, value_text
+from torpor.reports.kit.plots import Chart, Series
+from torpor.reports.kit.tables import Column, Table, filled, form_of
+from torpor.reports.kit.words import Row, bracket, percent, times, titled, value_text
+from torpor.reports.samples.sample import Sample, Saved
 
 if TYPE_CHECKING:
     import numpy as np

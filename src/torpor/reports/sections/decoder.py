@@ -7,14 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from torpor.core.budget_text import counted
-from torpor.reports import plots
-from torpor.reports.examples import Sample, Saved, Side, unpacked
-from torpor.reports.plots import Chart, Series
-from torpor.reports.records import rows_of
-from torpor.reports.sections.base import Cell, Part, Section
-from torpor.reports.tables import Column, Table, filled
-from torpor.reports.texts import shown
-from torpor.reports.words import (
+from torpor.reports.kit import plots
+from torpor.reports.kit.plots import Chart, Series
+from torpor.reports.kit.records import rows_of
+from torpor.reports.kit.tables import Column, Table, filled
+from torpor.reports.kit.words import (
     Row,
     bracket,
     interval,
@@ -28,6 +25,9 @@ from torpor.reports.words import (
     titled,
     value_text,
 )
+from torpor.reports.samples.sample import Sample, Saved, Side, unpacked
+from torpor.reports.samples.texts import shown
+from torpor.reports.sections.base import Cell, Part, Section
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,13 +7,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 
 from torpor.core.currency import symbol
-from torpor.reports import plots
-from torpor.reports.boxes import box_views
-from torpor.reports.examples import Sample, Saved
-from torpor.reports.plots import Chart, Key, Series
-from torpor.reports.sections.base import Cell, Part, Section, cost_cells
-from torpor.reports.tables import Column, Table, filled
-from torpor.reports.words import (
+from torpor.reports.kit import plots
+from torpor.reports.kit.plots import Chart, Key, Series
+from torpor.reports.kit.tables import Column, Table, filled
+from torpor.reports.kit.words import (
     Row,
     is_missing,
     missing,
@@ -23,6 +20,9 @@ from torpor.reports.words import (
     steps_text,
     value_text,
 )
+from torpor.reports.samples.boxes import box_views
+from torpor.reports.samples.sample import Sample, Saved
+from torpor.reports.sections.base import Cell, Part, Section, cost_cells
 
 STAGE_COLORS = ("#9ca3af", "#0072b2", "#009e73", "#d55e00", "#c05f96")
 """Of the stages, in their order; the network first, which costs the same for every input."""

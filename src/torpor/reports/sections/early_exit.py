@@ -6,12 +6,12 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from torpor.reports import plots
-from torpor.reports.examples import Sample, Saved
-from torpor.reports.plots import Chart, Series
+from torpor.reports.kit import plots
+from torpor.reports.kit.plots import Chart, Series
+from torpor.reports.kit.tables import Column
+from torpor.reports.kit.words import Row, percent
+from torpor.reports.samples.sample import Sample, Saved
 from torpor.reports.sections.base import Cell, Part, Section, cost_cells
-from torpor.reports.tables import Column
-from torpor.reports.words import Row, percent
 
 if TYPE_CHECKING:
     import numpy as np

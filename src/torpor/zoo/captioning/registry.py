@@ -9,7 +9,7 @@ from pathlib import Path
 from torpor.core.errors import UsageError
 from torpor.data.scenes import SIDE, Scenes
 from torpor.data.sets import DataSet
-from torpor.targets.captioner import CaptionerTarget
+from torpor.targets.decoder.captioner import CaptionerTarget
 from torpor.targets.speed import fold_batch_norm
 from torpor.zoo.captioning.captioner import Captioner, captioner_gru, captioner_lstm
 from torpor.zoo.captioning.vocabulary import Vocabulary

@@ -11,7 +11,7 @@ from torpor.data.cifar10 import cifar10
 from torpor.data.object_scenes import ObjectScenes
 from torpor.data.sprite_sets import HEIGHT, WIDTH
 from torpor.data.sprites import CLASSES
-from torpor.targets.detection import DetectorTarget
+from torpor.targets.detector.detection import DetectorTarget
 from torpor.targets.speed import fold_batch_norm
 from torpor.zoo.detection.network import Detector
 from torpor.zoo.entry import Entry

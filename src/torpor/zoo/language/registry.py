@@ -9,7 +9,7 @@ from pathlib import Path
 from torpor.core.errors import DataError
 from torpor.data.sets import DataSet
 from torpor.data.texts import Beginnings, ParquetTexts
-from torpor.targets.generation import GenerationTarget, load_pretrained
+from torpor.targets.decoder.generation import GenerationTarget, load_pretrained
 from torpor.zoo.entry import Entry
 from torpor.zoo.language.architectures import Builder, language_model, speller, translator
 from torpor.zoo.language.numbers import Spellings

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torpor.core.errors import DataError
 from torpor.data.speech import SpokenDigits
-from torpor.targets.generation import GenerationTarget, load_pretrained
+from torpor.targets.decoder.generation import GenerationTarget, load_pretrained
 from torpor.zoo.entry import Entry
 from torpor.zoo.speech.architectures import Builder, recognizer
 

@@ -10,11 +10,11 @@ from torch import nn
 from torpor.data.cifar10 import cifar10
 from torpor.data.object_videos import LENGTH, ObjectVideos
 from torpor.data.sprites import CLASSES
-from torpor.targets.detection import DetectorTarget, PerObject
-from torpor.targets.nms import NMS
+from torpor.targets.detector.detection import DetectorTarget, PerObject
+from torpor.targets.detector.nms import NMS
+from torpor.targets.detector.track_work import ByteTrack
+from torpor.targets.detector.tracking import TrackerTarget
 from torpor.targets.speed import fold_batch_norm
-from torpor.targets.track_work import ByteTrack
-from torpor.targets.tracking import TrackerTarget
 from torpor.zoo.detection.classifier import SIDE, classifier
 from torpor.zoo.detection.registry import DETECTORS, IMAGE_SHAPE, DetectorEntry
 from torpor.zoo.entry import Entry

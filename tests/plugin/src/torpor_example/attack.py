@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import torch
 
 from torpor.attacks.base import Attack, Candidates
-from torpor.attacks.incumbent import Incumbent
-from torpor.attacks.random_search import random_search
+from torpor.attacks.search.incumbent import Incumbent
+from torpor.attacks.search.random_search import random_search
 from torpor.core.paper import Paper
 from torpor.core.seeds import sample_generators
 from torpor.core.threat import Access

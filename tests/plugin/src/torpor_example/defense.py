@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 
 from torpor.core.space import InputSpace
-from torpor.defenses.transform import CHARACTERS, Transform
+from torpor.defenses.transforms.base import CHARACTERS, Transform
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torpor.audits.executors import Executor
-from torpor.audits.job import Job
+from torpor.audits.run.executors import Executor
+from torpor.audits.run.job import Job
 from torpor.core.errors import UsageError
 
 

@@ -20,8 +20,8 @@ from torpor.data.sets import DataSet
 from torpor.data.tensors import TensorImages
 from torpor.meters.flops import count_flops
 from torpor.targets.base import Target
+from torpor.targets.early_exit.family import GateFamily
 from torpor.targets.family import Columns
-from torpor.targets.gate_family import GateFamily
 from torpor.targets.weights import digest
 
 WIDTH, BLOCKS, CLASSES = 4, 4, 2

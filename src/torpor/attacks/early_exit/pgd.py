@@ -1,0 +1,59 @@
+"""Accuracy attacks on multi-exit networks, as baselines for what slows them down by accident."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torpor.attacks.early_exit.gradient import GradientAttack
+from torpor.attacks.search.objectives import EXITS, Objective, WrongClass
+from torpor.attacks.search.optimizers import Optimizer, Steps
+from torpor.core.paper import Paper
+
+MADRY = Paper(
+    "Towards Deep Learning Models Resistant to Adversarial Attacks", "Madry et al.", "ICLR", 2018, "arXiv:1706.06083"
+)
+HU = Paper(
+    "Triple Wins: Boosting Accuracy, Robustness and Efficiency Together by Enabling Input-Adaptive Inference",
+    "Hu et al.",
+    "ICLR",
+    2020,
+    "arXiv:2002.10025",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PGD(GradientAttack):
+    """Raise the cross-entropy of the final classifier: 20 steps of ``2.5 eps / steps`` from a random start."""
+
+    id: ClassVar[str] = "pgd"
+    paper: ClassVar[Paper | None] = MADRY
+    paper_steps: ClassVar[int] = 20
+    needs: ClassVar[tuple[str, ...]] = (EXITS,)
+    exits: ClassVar[Literal["final", "avg", "max"]] = "final"
+
+    def objective(self) -> Objective:
+        """See :meth:`GradientAttack.objective`."""
+        return WrongClass(self.exits)
+
+    def optimizer(self) -> Optimizer:
+        """See :meth:`GradientAttack.optimizer`."""
+        return Steps(2.5 * self.eps / self.iterations)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PGDAvg(PGD):
+    """Raise the mean cross-entropy over all exits."""
+
+    id: ClassVar[str] = "pgd-avg"
+    paper: ClassVar[Paper | None] = HU
+    exits: ClassVar[Literal["final", "avg", "max"]] = "avg"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PGDMax(PGD):
+    """Raise the largest cross-entropy over the exits."""
+
+    id: ClassVar[str] = "pgd-max"
+    paper: ClassVar[Paper | None] = HU
+    exits: ClassVar[Literal["final", "avg", "max"]] = "max"

@@ -1,0 +1,132 @@
+"""Random search on the cost, for attackers without gradients, and to reveal misleading gradients."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from torpor.attacks.base import Attack, Candidates
+from torpor.attacks.search.balls import BALLS, apply, per_sample
+from torpor.attacks.search.incumbent import Incumbent
+from torpor.attacks.search.objectives import EXITS
+from torpor.attacks.search.random_search import Proposal, random_search
+from torpor.core.batches import Samples
+from torpor.core.errors import UsageError
+from torpor.core.outcome import Outcome
+from torpor.core.paper import Paper
+from torpor.core.seeds import draw, sample_generators
+from torpor.core.space import DenseSpace
+from torpor.core.threat import Access
+from torpor.targets.base import Target
+from torpor.targets.early_exit.exit_rules import lead
+
+PAPER = Paper(
+    "Square Attack: A Query-Efficient Black-Box Adversarial Attack via Random Search",
+    "Andriushchenko et al.",
+    "ECCV",
+    2020,
+    "arXiv:1912.00049",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Square(Attack):
+    """Square Attack with cost as its goal: change one random square at a time and keep what costs more.
+
+    The attacker sees what a caller sees: what the target returns, and how much it worked. Of targets with exits, among
+    candidates of equal cost the one whose returned scores are least confident wins, since it is closest to going on.
+
+    Attributes:
+        queries: runs of the target per sample.
+        share: of the pixels in the first square; it halves along the paper's schedule.
+    """
+
+    id: ClassVar[str] = "square"
+    paper: ClassVar[Paper | None] = PAPER
+    access: ClassVar[Access] = Access.SCORE
+
+    queries: int = 300
+    share: float = 0.3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.queries < 1 or not 0 < self.share <= 1:
+            raise UsageError(f"expected 1 query or more and a share in (0, 1], got {self.queries} and {self.share}")
+
+    def search(self, target: Target, inputs: Tensor, labels: Samples, seed: int) -> Candidates:
+        """See :meth:`Attack.search`."""
+        propose = self.proposal(target, inputs, sample_generators(inputs, seed, self.id))
+        held = self.climb(target, inputs, propose, torch.full((len(inputs),), self.queries))
+        return Candidates(held.inputs, forwards=held.queries, backwards=torch.zeros_like(held.queries))
+
+    def proposal(self, target: Target, clean: Tensor, generators: list[torch.Generator]) -> Proposal:
+        """Return what proposes random signs everywhere first, which spend the budget, then one square per query."""
+        space, ball = target.space, BALLS[self.norm]
+        assert isinstance(space, DenseSpace)
+
+        def propose(query: int, rows: Tensor, held: Incumbent) -> Tensor:
+            near, own = clean[rows], [generators[row] for row in rows.tolist()]
+            if query == 0:
+                delta = ball.random(own, self.eps, near).sign() * self._level(near)
+            else:
+                delta = self._square(held.inputs[rows] - near, own, query)
+            return apply(near, delta, ball, self.eps, space)
+
+        return propose
+
+    def climb(
+        self,
+        target: Target,
+        clean: Tensor,
+        propose: Proposal,
+        queries: Tensor,
+        held: Incumbent | None = None,
+        first: int = 0,
+    ) -> Incumbent:
+        """Search until query ``queries`` ``[B]`` of each sample, or until it is at the static bound.
+
+        A candidate that is as good as what is held takes its place, so that plateaus, as rounding makes them, are
+        crossed instead of guarded.
+        """
+        most = target.prices.cost(target.max_work(clean))
+        rank = partial(surety, target)
+        return random_search(target, clean, propose, queries, held=held, first=first, rank=rank, most=most)
+
+    def _level(self, inputs: Tensor) -> float:
+        """Return the change of one pixel that, made everywhere, spends the budget."""
+        pixels = inputs[0].numel()
+        return {"Linf": self.eps, "L2": self.eps / math.sqrt(pixels), "L1": self.eps / pixels}[self.norm]
+
+    def _square(self, delta: Tensor, generators: list[torch.Generator], query: int) -> Tensor:
+        """Write one random square of random signs per channel into each perturbation."""
+        _, channels, height, width = delta.shape
+        halvings = sum(
+            query * 10_000 / self.queries > mark for mark in (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+        )
+        area = self.share / 2**halvings
+        side = max(1, min(round((area * height * width) ** 0.5), height, width))
+        level = {"Linf": self.eps, "L2": self.eps / side, "L1": self.eps / side**2}[self.norm]
+        uniform = draw(generators, lambda g: torch.rand(2 + channels, generator=g), delta)
+        top = (uniform[:, 0] * (height - side + 1)).floor()
+        left = (uniform[:, 1] * (width - side + 1)).floor()
+        ys = torch.arange(height, device=delta.device).view(1, 1, -1, 1) - per_sample(top, delta)
+        xs = torch.arange(width, device=delta.device).view(1, 1, 1, -1) - per_sample(left, delta)
+        inside = (ys >= 0) & (ys < side) & (xs >= 0) & (xs < side)
+        color = torch.where(uniform[:, 2:] < 0.5, -level, level).view(-1, channels, 1, 1)
+        return torch.where(inside, color, delta)
+
+
+def surety(target: Target, outcome: Outcome) -> Tensor:
+    """Return how sure the answers of a target with exits are, ``[B]``: log-odds of the likeliest class.
+
+    Among candidates of equal cost, the least sure is closest to going on. Infinite where there was no answer, and for
+    targets without exits, whose answers say nothing about it.
+    """
+    if not target.offers(EXITS):
+        return torch.full((len(outcome.work),), torch.inf)
+    return lead(outcome.outputs).nan_to_num(torch.inf, torch.inf, -torch.inf)

@@ -1,0 +1,141 @@
+"""The one loop behind every per-sample gradient attack: objective x variable x optimizer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from torpor.attacks.base import Attack, Candidates
+from torpor.attacks.derivatives import gradient_of
+from torpor.attacks.search.balls import Ball, apply
+from torpor.attacks.search.incumbent import Incumbent
+from torpor.attacks.search.objectives import IterateObjective
+from torpor.attacks.search.optimizers import Optimizer, State
+from torpor.attacks.search.variables import Penalty, Variable
+from torpor.core.errors import UsageError
+from torpor.core.prices import PriceList
+from torpor.core.signals import Signals, allowed, evading
+from torpor.core.space import DenseSpace, InputSpace
+from torpor.core.work import Work
+
+
+class Amplifiable(Protocol):
+    """What the loop requires of a target."""
+
+    @property
+    def space(self) -> InputSpace:
+        """Which inputs are valid."""
+
+    @property
+    def prices(self) -> PriceList:
+        """Cost per unit."""
+
+    def max_work(self, inputs: Tensor) -> Work:
+        """Return the static bound of each input."""
+
+    def signals(self, inputs: Tensor) -> Signals:
+        """Return what decides the work, differentiably, and the work itself."""
+
+
+def amplify(
+    target: Amplifiable,
+    inputs: Tensor,
+    *,
+    objective: IterateObjective[Any],
+    ball: Ball,
+    eps: float,
+    optimizer: Optimizer,
+    steps: int,
+    variable: Variable,
+    start: Tensor,
+    penalty: Penalty | None = None,
+) -> Candidates:
+    """Minimize ``objective`` for each sample within ``eps`` and return the costliest candidate seen.
+
+    Every candidate is the input that would be sent: projected into the budget and rounded to the grid, with the
+    gradient passed straight through. Its signals tell the work of the hard target, so the best iterate by hard cost is
+    known without a second pass. While an optimizer's ball is larger than the budget, only candidates within the budget
+    count. Samples at the static bound with margin leave the batch.
+
+    Args:
+        target: what to attack.
+        inputs: clean inputs ``[B, ...]`` on the grid.
+        objective: loss per sample.
+        ball: geometry of the budget.
+        eps: radius of the budget.
+        optimizer: turns gradients into steps.
+        steps: backward passes at most.
+        variable: what the optimizer moves.
+        start: its first values ``[B, ...]``.
+        penalty: on changes before they are projected; steers the optimizer, ranks nothing.
+    """
+    space = target.space
+    assert isinstance(space, DenseSpace)
+    rows = torch.arange(len(inputs), device=inputs.device)
+    static = target.prices.cost(target.max_work(inputs)).to(inputs.device)
+    best = Incumbent.begin(inputs)
+    first_loss, zero_gradient = torch.empty(0), torch.zeros(len(inputs), dtype=torch.bool, device=inputs.device)
+    clean, values = inputs, start
+    state: State = {}
+    for step in range(steps + 1):
+        radius = optimizer.radius(step, eps)
+        candidate = apply(clean, variable.change(values, clean), ball, radius, space).requires_grad_(step < steps)
+        with torch.set_grad_enabled(step < steps):
+            signals = target.signals(candidate)
+            losses = evading(signals, objective(signals, step, state))
+        shown, cost = candidate.detach(), target.prices.cost(signals.work).to(inputs.device)
+        rank = objective.rank(signals, losses.detach())
+        first_loss = rank if step == 0 else first_loss
+        passes = allowed(signals).to(inputs.device)
+        if radius > eps:
+            passes &= ball.norm(shown - clean) <= eps * (1 + 1e-5)
+        best.offer(rows, shown, cost, rank, allowed=passes)
+        stays = ~(passes & (cost >= static[rows]) & signals.settled())
+        if step == steps or not stays.any():
+            break
+        gradient = gradient_of(losses.sum(), candidate)
+        if step == 0:
+            zero_gradient = (gradient == 0).flatten(1).to(torch.float32).mean(1) > 0.5
+        if not stays.all():
+            rows, clean, values = rows[stays], clean[stays], values[stays]
+            gradient, losses = gradient[stays], losses[stays]
+            state = {name: value[stays] for name, value in state.items()}
+        gradient = variable.gradient(values, clean, gradient, penalty)
+        project = variable.limit(clean, ball, radius, space)
+        values = optimizer.step(ball, values, gradient, losses.detach(), step, state, project)
+        del candidate, shown, signals, losses, gradient  # memory for the next pass
+    assert best.rank is not None
+    return Candidates(
+        inputs=best.inputs,
+        forwards=best.queries,
+        backwards=best.queries - 1,  # every pass but the last
+        zero_gradient=zero_gradient,
+        loss_fell=best.rank < first_loss - 0.1 * first_loss.abs(),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class IterativeAttack(Attack):
+    """An attack that runs the loop.
+
+    Attributes:
+        steps: backward passes at most; the paper's if None.
+    """
+
+    norms: ClassVar[tuple[str, ...]] = ("Linf", "L2")
+    paper_steps: ClassVar[int]
+
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps is not None and self.steps < 1:
+            raise UsageError(f"expected 1 step or more, got {self.steps}")
+
+    @property
+    def iterations(self) -> int:
+        """Backward passes at most."""
+        return self.steps or self.paper_steps

@@ -1,0 +1,1 @@
+"""Searches: losses, steps, balls and what they keep; of any attack."""

@@ -1,0 +1,201 @@
+"""Objectives: signals to a loss per sample. Attacks minimize them."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Generic, Literal, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from torpor.attacks.search.optimizers import State
+from torpor.core.signals import CandidateSignals, GateSignals, StepSignals
+
+EXITS = "exits"
+"""What a target must offer for objectives that look at the class scores of its exits, or at their order."""
+
+SignalsT = TypeVar("SignalsT", GateSignals, StepSignals, CandidateSignals)
+
+
+class IterateObjective(ABC, Generic[SignalsT]):
+    """A loss to minimize that may change from iterate to iterate."""
+
+    @abstractmethod
+    def __call__(self, signals: SignalsT, step: int, state: State) -> Tensor:
+        """Return the loss of each sample, ``[B]``.
+
+        Args:
+            signals: of the candidates.
+            step: iteration of the attack, from 0.
+            state: what the objective remembers, tensors ``[B, ...]``; shared with the optimizer.
+        """
+
+    def rank(self, signals: SignalsT, loss: Tensor) -> Tensor:
+        """Return what ranks candidates of equal cost, ``[B]``, the least best: the loss, unless its meaning drifts."""
+        return loss
+
+
+class Objective(Protocol):
+    """A loss to minimize."""
+
+    def __call__(self, signals: GateSignals, labels: Tensor) -> Tensor:
+        """Return the loss of each sample, ``[B]``; ``labels`` are class numbers ``[B]``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Labeled(IterateObjective[GateSignals]):
+    """A loss that looks at classes.
+
+    Attributes:
+        objective: the loss.
+        labels: the class of each sample, int64 ``[B]``.
+    """
+
+    objective: Objective
+    labels: Tensor
+
+    def __call__(self, signals: GateSignals, step: int, state: State) -> Tensor:
+        """See :class:`IterateObjective`."""
+        return self.objective(signals, state.setdefault("labels", self.labels))
+
+
+@dataclass(frozen=True)
+class UniformExits:
+    """Push every internal classifier to the uniform distribution (DeepSloth, ICLR 2021).
+
+    The loss is the sum over exits but the last of the cross-entropy between the uniform distribution and the softmax;
+    its least value is ``log C`` per exit, which is subtracted.
+
+    >>> import torch
+    >>> flat = GateSignals(torch.zeros(1, 3, 4), torch.zeros(1, 2), None)
+    >>> UniformExits()(flat, torch.tensor([0])).item()
+    0.0
+    """
+
+    def __call__(self, signals: GateSignals, labels: Tensor) -> Tensor:
+        """See :class:`Objective`."""
+        internal = F.log_softmax(signals.exit_logits[:, :-1], dim=-1)
+        return (-internal.mean(-1) - math.log(internal.shape[-1])).sum(1)
+
+
+@dataclass(frozen=True)
+class CloseGates:
+    """Push every gate below its threshold by ``slack``: the sum of ``relu(margin + slack)`` (any exit rule).
+
+    Attributes:
+        slack: how far below, in what margins are measured in, log-odds for exit rules of this package; keeps the
+            gradient alive at the threshold.
+
+    >>> import torch
+    >>> open_gate = GateSignals(torch.zeros(1, 2, 2), torch.tensor([[0.1]]), None)
+    >>> round(CloseGates(0.1)(open_gate, torch.tensor([0])).item(), 3)
+    0.2
+    """
+
+    slack: float = 0.05
+
+    def __call__(self, signals: GateSignals, labels: Tensor) -> Tensor:
+        """See :class:`Objective`."""
+        return (signals.margins + self.slack).relu().sum(1)
+
+
+@dataclass(frozen=True)
+class NextGate(CloseGates):
+    """Push the first open gate below its threshold, and keep those before it there: cost rises a gate at a time.
+
+    The sum over all gates gives one up where another gains more; this finds what can be had before that.
+
+    >>> import torch
+    >>> second_open = GateSignals(torch.zeros(1, 4, 2), torch.tensor([[-1.0, 0.2, 5.0]]), None)
+    >>> round(NextGate(0.1)(second_open, torch.tensor([0])).item(), 3)
+    0.3
+    """
+
+    def __call__(self, signals: GateSignals, labels: Tensor) -> Tensor:
+        """See :class:`Objective`."""
+        opens = (signals.margins.detach() >= 0).to(signals.margins)
+        upto = opens.cumsum(1) - opens == 0
+        return ((signals.margins + self.slack).relu() * upto).sum(1)
+
+
+@dataclass(frozen=True)
+class PricedGates(CloseGates):
+    """Push every gate below its threshold, each by the share of cost that it saves: what costs most comes first.
+
+    >>> import torch
+    >>> open_gates = GateSignals(None, torch.tensor([[0.1, 0.2]]), None, savings=torch.tensor([1.0, 3.0]))
+    >>> round(PricedGates(0.0)(open_gates, torch.tensor([0])).item(), 3)  # 0.1 * 1 / 2 + 0.2 * 3 / 2
+    0.35
+    """
+
+    def __call__(self, signals: GateSignals, labels: Tensor) -> Tensor:
+        """See :class:`Objective`."""
+        return ((signals.margins + self.slack).relu() * prices(signals)).sum(1)
+
+
+@dataclass(frozen=True)
+class CostliestGate(CloseGates):
+    """Push the open gate that saves most below its threshold, and keep there those that save more: cheap ones may open.
+
+    >>> import torch
+    >>> two_open = GateSignals(None, torch.tensor([[0.1, 0.2, -1.0]]), None, savings=torch.tensor([1.0, 3.0, 4.0]))
+    >>> round(CostliestGate(0.0)(two_open, torch.tensor([0])).item(), 3)  # 0.2 * 3 / (8 / 3)
+    0.225
+    """
+
+    def __call__(self, signals: GateSignals, labels: Tensor) -> Tensor:
+        """See :class:`Objective`."""
+        price, margins = prices(signals), signals.margins.detach()
+        first = torch.where(margins >= 0, price, -torch.inf).amax(1, keepdim=True)
+        return ((signals.margins + self.slack).relu() * price * (price >= first)).sum(1)
+
+
+@dataclass(frozen=True)
+class NearestGate(CloseGates):
+    """Push the open gate that is nearest to its threshold below it, and keep the closed ones there: one at a time.
+
+    >>> import torch
+    >>> two_open = GateSignals(None, torch.tensor([[0.1, 0.2, -1.0]]), None)
+    >>> round(NearestGate(0.0)(two_open, torch.tensor([0])).item(), 3)
+    0.1
+    """
+
+    def __call__(self, signals: GateSignals, labels: Tensor) -> Tensor:
+        """See :class:`Objective`."""
+        margins = signals.margins.detach()
+        nearest = torch.where(margins >= 0, margins, torch.inf).amin(1, keepdim=True)
+        return ((signals.margins + self.slack).relu() * (margins <= nearest)).sum(1)
+
+
+def prices(signals: GateSignals) -> Tensor:
+    """Return what each gate saves, in units of the mean gate, ``[G]``; 1 for all where signals do not say."""
+    if signals.savings is None:
+        return torch.ones_like(signals.margins[0])
+    return signals.savings.to(signals.margins) / signals.savings.to(signals.margins).mean()
+
+
+@dataclass(frozen=True)
+class WrongClass:
+    """Raise the cross-entropy of the label: an accuracy attack, as a baseline.
+
+    Attributes:
+        exits: ``"final"`` classifier only (PGD), ``"avg"`` over all exits, or the ``"max"`` over exits.
+
+    >>> import torch
+    >>> flat = GateSignals(torch.zeros(1, 2, 2), torch.zeros(1, 1), None)
+    >>> round(WrongClass("avg")(flat, torch.tensor([0])).item(), 3)
+    -0.693
+    """
+
+    exits: Literal["final", "avg", "max"] = "final"
+
+    def __call__(self, signals: GateSignals, labels: Tensor) -> Tensor:
+        """See :class:`Objective`."""
+        if self.exits == "final":
+            return -F.cross_entropy(signals.exit_logits[:, -1], labels, reduction="none")
+        target = labels.unsqueeze(1).expand(-1, signals.exit_logits.shape[1])
+        losses = F.cross_entropy(signals.exit_logits.transpose(1, 2), target, reduction="none")
+        return -(losses.mean(1) if self.exits == "avg" else losses.amax(1))

@@ -1,0 +1,162 @@
+"""Optimizers of perturbations. Each keeps its state per sample, so samples may leave the batch at any step."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from torpor.attacks.search.balls import Ball, per_sample
+
+State = dict[str, Tensor]
+"""What an optimizer remembers: tensors whose first dimension is the batch."""
+
+Project = Callable[[Tensor], Tensor]
+"""Map any perturbation into the ball and the valid pixel range."""
+
+
+@dataclass(frozen=True)
+class Optimizer(ABC):
+    """Turn gradients into the next perturbation."""
+
+    def radius(self, step: int, eps: float) -> float:
+        """Return the ball's radius at ``step`` (from 0); ``eps`` unless the optimizer shrinks it."""
+        return eps
+
+    @abstractmethod
+    def step(
+        self, ball: Ball, delta: Tensor, gradient: Tensor, loss: Tensor, step: int, state: State, project: Project
+    ) -> Tensor:
+        """Return the next perturbation ``[B, ...]`` after the one whose loss ``[B]`` and gradient are given."""
+
+
+@dataclass(frozen=True)
+class Steps(Optimizer):
+    """Steepest descent with a constant step: PGD (Madry et al., ICLR 2018).
+
+    Attributes:
+        size: norm of each step, in the ball's own norm.
+    """
+
+    size: float
+
+    def step(
+        self, ball: Ball, delta: Tensor, gradient: Tensor, loss: Tensor, step: int, state: State, project: Project
+    ) -> Tensor:
+        """See :meth:`Optimizer.step`."""
+        return project(delta - self.size * ball.steepest(gradient))
+
+
+@dataclass(frozen=True)
+class ShrinkingBall(Optimizer):
+    """DeepSloth's L2 schedule: unit gradients, and a ball that shrinks to ``eps`` at the end.
+
+    Attributes:
+        steps: iterations in all.
+        eps: last radius of the ball.
+        shrink: relative loss of radius each ``period`` iterations.
+        period: see ``shrink``.
+        size: first step, in units of the first radius.
+        cosine: whether steps fall to a hundredth along a cosine; else they shrink with the ball.
+    """
+
+    steps: int
+    eps: float
+    shrink: float = 0.1
+    period: int = 50
+    size: float = 1.0
+    cosine: bool = True
+
+    def radius(self, step: int, eps: float) -> float:
+        """Return ``eps / (1 - shrink)^m`` with ``m`` shrinks still to come; see :meth:`Optimizer.radius`."""
+        return eps / (1 - self.shrink) ** max(0, (self.steps - 1) // self.period - step // self.period)
+
+    def step(
+        self, ball: Ball, delta: Tensor, gradient: Tensor, loss: Tensor, step: int, state: State, project: Project
+    ) -> Tensor:
+        """See :meth:`Optimizer.step`."""
+        share = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / self.steps)) if self.cosine else 1.0
+        unit = self.radius(0 if self.cosine else step, self.eps)
+        return project(delta - self.size * share * unit * ball.steepest(gradient))
+
+
+@dataclass(frozen=True)
+class AutoSteps(Optimizer):
+    """APGD: momentum, and a step that halves where progress stalls (Croce and Hein, ICML 2020). No parameters to tune.
+
+    Attributes:
+        steps: iterations in all.
+        eps: radius of the ball; the first step is twice as long.
+    """
+
+    steps: int
+    eps: float
+
+    def checkpoints(self) -> frozenset[int]:
+        """Return the iterations at which the step may halve."""
+        marks, gap, at = [], 22, 22  # hundredths of all steps, whole so that rounding up is exact
+        while at <= 100:
+            marks.append(-(-at * self.steps // 100))
+            gap = max(gap - 3, 6)
+            at += gap
+        return frozenset(marks)
+
+    def step(
+        self, ball: Ball, delta: Tensor, gradient: Tensor, loss: Tensor, step: int, state: State, project: Project
+    ) -> Tensor:
+        """See :meth:`Optimizer.step`."""
+        if step == 0:
+            state |= {"size": torch.full_like(loss, 2 * self.eps), "last": delta, "better": torch.zeros_like(loss)}
+            state |= {"best": delta, "best_loss": loss, "best_gradient": gradient, "previous": loss}
+            state |= {"mark": torch.zeros_like(loss), "mark_loss": loss, "halved": torch.ones_like(loss)}
+        improved = loss < state["best_loss"]
+        state["better"] = state["better"] + (loss < state["previous"])
+        state["previous"] = loss
+        state["best_loss"] = torch.where(improved, loss, state["best_loss"])
+        for name, value in (("best", delta), ("best_gradient", gradient)):
+            state[name] = torch.where(per_sample(improved, value), value, state[name])
+        if step in self.checkpoints():
+            delta, gradient = self._checkpoint(delta, gradient, step, state)
+        moved = project(delta - per_sample(state["size"], delta) * ball.steepest(gradient))
+        blend = 0.75 if step > 0 else 1.0
+        following = project(delta + blend * (moved - delta) + (1 - blend) * (delta - state["last"]))
+        state["last"] = delta
+        return following
+
+    def _checkpoint(self, delta: Tensor, gradient: Tensor, step: int, state: State) -> tuple[Tensor, Tensor]:
+        """Halve the step and go back to the best point where the loss fell too rarely, or not at all."""
+        rarely = state["better"] < 0.75 * (step - state["mark"])
+        stalled = (state["halved"] == 0) & (state["best_loss"] >= state["mark_loss"])
+        halve = rarely | stalled
+        state["size"] = torch.where(halve, state["size"] / 2, state["size"])
+        state["halved"] = halve.to(state["size"].dtype)
+        state["mark"] = torch.full_like(state["mark"], step)
+        state["mark_loss"] = state["best_loss"]
+        state["better"] = torch.zeros_like(state["better"])
+        back = per_sample(halve, delta)
+        return torch.where(back, state["best"], delta), torch.where(back, state["best_gradient"], gradient)
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """Adam (Kingma and Ba, ICLR 2015) whose moments belong to the sample.
+
+    Attributes:
+        rate: learning rate.
+    """
+
+    rate: float
+
+    def step(
+        self, ball: Ball, delta: Tensor, gradient: Tensor, loss: Tensor, step: int, state: State, project: Project
+    ) -> Tensor:
+        """See :meth:`Optimizer.step`."""
+        if not state.keys() & {"mean", "square"}:
+            state |= {"mean": torch.zeros_like(gradient), "square": torch.zeros_like(gradient)}
+        first = state["mean"].mul_(0.9).add_(0.1 * gradient) / (1 - 0.9 ** (step + 1))
+        second = state["square"].mul_(0.999).add_(gradient.square().mul_(0.001)) / (1 - 0.999 ** (step + 1))
+        return project(delta - first.mul_(self.rate).div_(second.sqrt_().add_(1e-8)))

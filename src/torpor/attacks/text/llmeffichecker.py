@@ -1,0 +1,118 @@
+"""LLMEffiChecker's black-box attacks: a few edits of a text, chosen by nothing but the length of what comes back."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from torpor.attacks.base import Attack, Candidates
+from torpor.attacks.text.search.constraints import Sendable, insertable
+from torpor.attacks.text.search.goal import decoder_steps
+from torpor.attacks.text.search.search import Tally, greedy
+from torpor.attacks.text.search.transformations import (
+    case_flips,
+    core,
+    insertions,
+    token_substitution,
+    without_word,
+    word_spans,
+)
+from torpor.core.paper import Paper
+from torpor.core.seeds import sample_generators
+from torpor.core.threat import Access
+from torpor.targets.decoder.contract import TextTarget
+
+PAPER = Paper(
+    "LLMEffiChecker: Understanding and Testing Efficiency Degradation of Large Language Models",
+    "Feng et al.",
+    "ACM TOSEM",
+    2024,
+    "10.1145/3664812",
+)
+SUBSTITUTES = 50  # random tokens per position
+
+
+@dataclass(frozen=True, kw_only=True)
+class LLMEffiChecker(Attack):
+    """Base: ``eps`` rounds of one edit each; the attacker sees how many tokens are generated, and nothing else."""
+
+    paper: ClassVar[Paper | None] = PAPER
+    access: ClassVar[Access] = Access.DECISION
+    kinds: ClassVar[tuple[str, ...]] = ("text",)
+    needs: ClassVar[tuple[str, ...]] = ("score", "cap")
+    radii: ClassVar[Mapping[str, float]] = {}
+
+    eps: float = 3
+
+    @abstractmethod
+    def neighbors(
+        self, target: TextTarget, generators: list[torch.Generator]
+    ) -> Callable[[int, str, Tally], Iterable[str]]:
+        """Return what proposes texts one edit away; see :data:`torpor.attacks.text.search.Move`."""
+
+    def search(self, target: TextTarget, inputs: Sequence[str], labels: object, seed: int) -> Candidates:
+        """See :meth:`Attack.search`."""
+        move = self.neighbors(target, sample_generators(inputs, seed, self.id))
+        fits = Sendable(target.space, self.budget)
+        return greedy(target, inputs, move, fits, rounds=int(self.eps)).candidates(white=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LLMEffiCheckerChar(LLMEffiChecker):
+    """Delete each word in turn; in the one whose absence changes the length most, insert a character or flip a case."""
+
+    id: ClassVar[str] = "llmeffichecker-char"
+    norms: ClassVar[tuple[str, ...]] = ("chars",)
+
+    norm: str = "chars"
+
+    def neighbors(
+        self, target: TextTarget, generators: list[torch.Generator]
+    ) -> Callable[[int, str, Tally], Iterable[str]]:
+        """See :meth:`LLMEffiChecker.neighbors`."""
+
+        def propose(row: int, text: str, tally: Tally) -> Iterator[str]:
+            words = word_spans(text)
+            shorter = {word: without_word(text, word) for word in words}
+            asked = {word: less for word, less in shorter.items() if target.space.problem(less) is None}
+            here, *steps = decoder_steps(target, [text, *asked.values()]) if asked else [0]
+            tally.forwards[row] += len(asked) + bool(asked)
+            effects = {word: abs(count - here) for word, count in zip(asked, steps, strict=True)}
+            span = core(text, max(words, key=lambda word: effects.get(word, -1)))
+            yield from insertions(text, span)
+            yield from case_flips(text, span)
+
+        return propose
+
+
+@dataclass(frozen=True, kw_only=True)
+class LLMEffiCheckerToken(LLMEffiChecker):
+    """Replace one token by one of 50 random ones, at every position.
+
+    Twice as many are drawn: those that the tokenizer would read otherwise in this place are left out.
+    """
+
+    id: ClassVar[str] = "llmeffichecker-token"
+    norms: ClassVar[tuple[str, ...]] = ("tokens",)
+
+    norm: str = "tokens"
+
+    def neighbors(
+        self, target: TextTarget, generators: list[torch.Generator]
+    ) -> Callable[[int, str, Tally], Iterable[str]]:
+        """See :meth:`LLMEffiChecker.neighbors`."""
+        codec = target.space.codec
+        allowed = insertable(codec).nonzero().flatten()
+
+        def propose(row: int, text: str, tally: Tally) -> Iterator[str]:
+            ids = codec.encode(text)
+            for place in range(len(ids)):
+                drawn = allowed[torch.randperm(len(allowed), generator=generators[row])[: 2 * SUBSTITUTES]]
+                texts = (token_substitution(codec, ids, place, token) for token in drawn.tolist())
+                yield from [text for text in texts if text is not None][:SUBSTITUTES]
+
+        return propose

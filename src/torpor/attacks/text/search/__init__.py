@@ -1,0 +1,20 @@
+"""Parts of discrete searches over texts: goal x constraints x transformations x search (TextAttack's split)."""
+
+from torpor.attacks.text.search.constraints import Sendable, insertable, readable
+from torpor.attacks.text.search.goal import decoder_steps
+from torpor.attacks.text.search.gradients import Loss, TokenGradient, first_order, token_gradient
+from torpor.attacks.text.search.search import Move, Tally, greedy
+
+__all__ = [
+    "Loss",
+    "Move",
+    "Sendable",
+    "Tally",
+    "TokenGradient",
+    "decoder_steps",
+    "first_order",
+    "greedy",
+    "insertable",
+    "readable",
+    "token_gradient",
+]

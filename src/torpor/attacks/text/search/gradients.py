@@ -1,0 +1,74 @@
+"""First-order scores of token substitutions (HotFlip, Ebrahimi et al., ACL 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from torpor.attacks.derivatives import gradient_of
+from torpor.core.errors import UsageError
+from torpor.core.signals import StepSignals, evading
+from torpor.targets.decoder.contract import TextTarget
+
+Loss = Callable[[StepSignals], Tensor]
+"""A loss per sample ``[B]`` of the steps that a target runs; it remembers nothing. Attacks minimize it."""
+
+
+@dataclass(frozen=True, eq=False)
+class TokenGradient:
+    """A text's own tokens, neither padding nor special, and the loss's gradient at each.
+
+    Every position has its own row, also where tokens repeat, and only the input's side of an embedding counts, also
+    where a model uses one matrix for input and output.
+
+    Attributes:
+        ids: tokens, int64 ``[n]``.
+        rows: gradient with respect to the embedding at each position, ``[n, D]``.
+        loss: at this text.
+    """
+
+    ids: Tensor
+    rows: Tensor
+    loss: float
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether most of the gradient is exactly zero."""
+        return bool((self.rows == 0).to(torch.float32).mean() > 0.5)
+
+
+def token_gradient(target: TextTarget, text: str, objective: Loss) -> TokenGradient:
+    """Decode ``text`` and differentiate the objective with respect to its input embeddings.
+
+    Texts are taken one by one, so that a text has the same gradient, to the last bit, in any batch.
+
+    Raises:
+        UsageError: if the target has no embeddings to differentiate with respect to.
+    """
+    signals = target.signals((text,))
+    if signals.embeddings is None or signals.input_ids is None or signals.input_mask is None:
+        raise UsageError(f"expected a target with input embeddings, got {target.name}; use a black-box attack")
+    loss = evading(signals, objective(signals)).sum()
+    gradient = gradient_of(loss, signals.embeddings)
+    own = signals.input_mask[0]
+    return TokenGradient(signals.input_ids[0][own], gradient[0][own], loss.item())
+
+
+def first_order(gradient: TokenGradient, matrix: Tensor, allowed: Tensor) -> Tensor:
+    """Return by how much the loss would change, to first order, if a token were another: ``[n, V]``.
+
+    ``(E_v - E_t) . G_t`` for position ``t`` and id ``v``; infinite where ``v`` may not be put in, or is there already.
+
+    Args:
+        gradient: of the text.
+        matrix: input embeddings ``[V, D]``.
+        allowed: which ids may be put in, bool ``[V]``.
+    """
+    with torch.no_grad():
+        here = (matrix[gradient.ids] * gradient.rows).sum(-1, keepdim=True)
+        change: Tensor = gradient.rows @ matrix.T - here
+        change = change.masked_fill(~allowed.to(change.device), torch.inf)
+        return change.scatter(1, gradient.ids.unsqueeze(1), torch.inf)

@@ -1,0 +1,1 @@
+"""Prices chosen after the fact."""

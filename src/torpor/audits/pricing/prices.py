@@ -1,0 +1,62 @@
+"""Prices by what a user types: the name of a pricing, or a price file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torpor.audits.pricing.price_files import SUFFIXES, read_price_file
+from torpor.audits.read import Audit, read_audit
+from torpor.core.errors import UsageError, did_you_mean
+from torpor.core.options import MARK
+from torpor.core.pricing import Pricing
+from torpor.core.registry import Registry, is_path
+
+PRICES: Registry[Pricing] = Registry(
+    "torpor.prices",
+    Pricing,  # type: ignore[type-abstract]
+    {"flops": "torpor.core.pricing:Flops"},
+    "price",
+)
+"""Every pricing that has a name; plug-ins add theirs as entry points of the group ``torpor.prices``."""
+
+
+def load_prices(text: str) -> Pricing:
+    """Return a pricing: ``flops``, a plug-in's by name, ``pkg.module:Class``, or else what a price file says.
+
+    Raises:
+        UsageError: if there is none.
+
+    >>> load_prices("flops")
+    Flops()
+    """
+    if text.partition(MARK)[0] in PRICES or is_path(text):
+        return PRICES.get(text)
+    path = Path(text)
+    if not path.exists() and path.suffix not in SUFFIXES:
+        known = PRICES.names()
+        raise UsageError(
+            f"expected a price file, or a name among {', '.join(known)}, got {text!r}; {did_you_mean(text, known)}"
+            "see the guide to prices"
+        )
+    return read_price_file(path)
+
+
+def read_priced(folder: Path, prices: str | None) -> Audit:
+    """Read a finished audit, under other prices if any are given.
+
+    Args:
+        folder: of the audit.
+        prices: what :func:`load_prices` takes; None for those of the run.
+
+    Raises:
+        UsageError: if there are no such prices, or some unit has none.
+        DataError: if the audit cannot be read.
+        IncompleteAudit: if it was interrupted.
+    """
+    pricing = None if prices is None else load_prices(prices)
+    audit = read_audit(folder)
+    if pricing is None:
+        return audit
+    from torpor.audits.pricing.repriced import repriced
+
+    return repriced(audit, pricing)

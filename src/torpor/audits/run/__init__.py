@@ -1,0 +1,1 @@
+"""Running an audit: jobs, executors, and what they write."""

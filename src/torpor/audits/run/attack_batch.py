@@ -1,0 +1,99 @@
+"""Attack one batch in every way that an audit plans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+from torch import Tensor
+
+from torpor.attacks.base import Attack, AttackResult, costlier, transfer
+from torpor.attacks.controls.sets import free_controls, matched_controls
+from torpor.audits.conditions import ADAPTIVE, NON_ADAPTIVE, Condition, RowKey
+from torpor.audits.plan import Plan
+from torpor.audits.run import examples
+from torpor.audits.run.fronts import Front
+from torpor.audits.run.limits import Spent
+from torpor.audits.run.rows import Clean, attacked_rows, clean_rows
+from torpor.audits.transfer import Transfer
+from torpor.core.outcome import Outcome
+from torpor.data.sets import Batch
+
+
+@dataclass(eq=False)
+class Attacked:
+    """What was found on one batch.
+
+    Attributes:
+        tables: records of each row.
+        examples: ``"SLUG/FIELD"`` to tensor.
+        seconds: what the attack of each row took, by its slug.
+        spent: forward passes and cost of all attacks so far.
+    """
+
+    tables: dict[RowKey, pa.Table] = field(default_factory=dict)
+    examples: dict[str, Tensor] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    spent: Spent = field(default_factory=Spent)
+
+
+def attack_batch(
+    plan: Plan,
+    fronts: Sequence[Front],
+    batch: Batch,
+    tell: Callable[[str, int], None] = lambda text, row: None,
+    check: Callable[[Spent], None] = lambda spent: None,
+) -> Attacked:
+    """Attack one batch in every way.
+
+    Args:
+        plan: of the audit.
+        fronts: the undefended target, then one behind each defense.
+        batch: to be attacked.
+        tell: told which row is attacked, and how many of this batch are done.
+        check: called between attacks with what the batch has taken so far; may raise.
+    """
+    free, *defended = fronts
+    inputs = free.target.space.check(free.target.read(batch.inputs))
+    clean = Clean(free.target, batch, inputs, free.target.run(inputs))
+    references = batch.references if len(batch.references) else None
+    own: dict[str, Outcome] = {front.defense: front.target.run(inputs) for front in defended}
+    own[free.defense] = clean.outcome
+    done = Attacked({RowKey("clean"): clean_rows(clean, free.target, RowKey("clean"), clean.outcome)})
+
+    def keep(front: Front, key: RowKey, result: AttackResult, through: Sequence[str | None] = ()) -> None:
+        done.tables[key] = attacked_rows(clean, front.target, key, own[front.defense], result, through)
+        found = examples.pick(clean, front.target, result)
+        done.examples.update({f"{key.slug}/{name}": value for name, value in found.items()})
+        done.seconds[key.slug] = result.seconds
+
+    def attack(front: Front, one: Attack, attacker: str | None = None) -> AttackResult:
+        tell(RowKey(one.name, one.budget, Condition(front.defense, attacker=attacker)).slug, len(done.seconds))
+        result = one(front.target, inputs, references=references, seed=plan.seed)
+        done.spent += Spent.on(front.target, inputs, result.candidates)
+        check(done.spent)
+        return result
+
+    best: dict[RowKey, Transfer] = {}
+    for budget, wanted in free.attacks:
+        results = [attack(free, one) for one in wanted]
+        for one, found in zip(wanted, results, strict=True):
+            best[RowKey(one.name, budget)] = Transfer(free.target, found)
+        for control in (*free_controls(budget), *matched_controls(budget, free.target, wanted, results)):
+            keep(free, RowKey(control.name, budget), attack(free, control))
+    for front in defended:
+        clean_key = RowKey("clean", None, Condition(front.defense))
+        tell(f"clean defended by {front.defense}", len(done.seconds))
+        done.tables[clean_key] = clean_rows(clean, front.target, clean_key, own[front.defense])
+        done.seconds[clean_key.slug] = 0.0
+        for one in front.every:
+            known = best[RowKey(one.name, one.budget)]
+            sent = transfer(known.own, front.target)
+            keep(front, RowKey(one.name, one.budget, Condition(front.defense, attacker=NON_ADAPTIVE)), sent)
+            crafted = costlier(front.target, attack(front, one, ADAPTIVE), sent)
+            keep(front, RowKey(one.name, one.budget, Condition(front.defense, attacker=ADAPTIVE)), crafted)
+            known.offer(crafted, front.defense)
+    for key, known in best.items():
+        keep(free, key, known.result, known.through)
+    return done

@@ -1,0 +1,279 @@
+"""Run an audit: batch by batch, shard by shard, so that a kill at any point loses at most the batches under way."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from torpor.audits.digest import seal
+from torpor.audits.plan import Plan
+from torpor.audits.read import read_audit
+from torpor.audits.run import examples
+from torpor.audits.run.claim import claimed
+from torpor.audits.run.executors import Executor, Local
+from torpor.audits.run.identity import REPAIRABLE, Identity, identify
+from torpor.audits.run.job import Job, LoadedJob, deterministic
+from torpor.audits.run.limits import CUT_OFF, LimitReached, Limits, Spent
+from torpor.audits.run.source import source
+from torpor.audits.run.store import Store, write_atomically
+from torpor.audits.run.summary import summarize
+from torpor.core.errors import DataError, TorporError, UsageError
+from torpor.data.sets import DataSet
+from torpor.defenses.registry import load_defense
+from torpor.meters.threads import Threads, using
+from torpor.targets.base import Target
+
+PASSES = 3
+"""How often the data are read at most, for batches that somebody deleted while others were attacked."""
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is going on, attacks done, and attacks in all (0 if unknown)."""
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How far an audit has come.
+
+    Attributes:
+        batches: that are attacked in every way, from the first on.
+        samples: in these.
+        cut_off: name of the limit that ended it; empty if it has come to the end.
+    """
+
+    batches: int
+    samples: int
+    cut_off: str = ""
+
+
+def run_audit(
+    plan: Plan,
+    target: Target,
+    out: Path,
+    progress: Progress = lambda text, done, total: None,
+    *,
+    inputs: DataSet | None = None,
+    executor: Executor | None = None,
+    limits: Limits | None = None,
+    threads: int | None = None,
+    begin: Callable[[Plan, DataSet], None] = lambda plan, data: None,
+) -> Path:
+    """Run ``plan`` on ``target`` into the folder ``out``, or go on where an interrupted run of the same plan stopped.
+
+    Args:
+        plan: what to do.
+        target: what ``plan.target`` names, on the plan's device.
+        out: folder of the audit.
+        progress: told of every batch and attack.
+        inputs: what is attacked, if a program handed it over.
+        executor: where batches are attacked; in this process if None. Others load the target by its name.
+        limits: what the attacks may spend; None for no limits. An audit that reaches one sums up the batches that are
+            complete, flags each row ``cut-off``, and goes on from there if it is run with a higher limit.
+        threads: of torch, in each worker; by default one, or what this process has if it does the work.
+        begin: called with the plan and the data once the folder is this audit's, before anything is attacked.
+
+    Returns:
+        The path of ``audit.json``.
+
+    Raises:
+        UsageError: if ``out`` cannot be written, is held by another process, or holds something else; if a limit does
+            not allow one batch.
+        DataError: if the data cannot be read; what was computed before stays.
+        DefenseError: if a defense cannot be fitted.
+    """
+    began = time.time()
+    plan = plan.on(target)
+    limits, executor = limits or Limits(), executor or Local()
+    number = threads or (torch.get_num_threads() if executor.in_process else 1)
+    check_applies(plan, target)
+    if plan.given and not executor.in_process:
+        raise UsageError(
+            f"expected {' and '.join(plan.given)} that a worker can load by name, got what only this program has; use "
+            f"the local executor in place of {executor.id}, or pass names and paths"
+        )
+    data = source(target, plan.data_dir, plan.inputs if inputs is None else inputs)
+    identity = identify(plan, target, data)
+    with ExitStack() as stack:
+        claim = stack.enter_context(claimed(plan.to_json() | identity.entries(), out, REPAIRABLE))
+        store = Store(out, target.family.measures, claim.lock.verify)
+        if claim.complete and not _goes_on(store, limits):
+            return out / "audit.json"
+        begin(plan, data)
+        stack.enter_context(using(Threads(number, number, "for each worker")))
+        stack.enter_context(deterministic())
+        deadline = None if limits.seconds is None else began + limits.seconds
+        job = Job(plan, out.resolve(), claim.lock.token, number, deadline, identity)
+        stack.callback(job.release)
+        loaded = job.prepare(target, data, store, lambda text: progress(text, 0, 0))
+        extent = _Run(job, loaded, executor, limits, progress).attack()
+        return _sum_up(job, loaded, extent, identity, limits, progress)
+
+
+def check_applies(plan: Plan, target: Target) -> None:
+    """Refuse a target that is none of its family, and a plan whose attacks or defenses do not apply to ``target``.
+
+    Raises:
+        UsageError: if so.
+    """
+    target.family.check(target)
+    for budget in plan.budgets:
+        for attack in plan.attacks_at(budget):
+            attack.check(target)
+    defenses = [load_defense(name) for name in plan.defenses]
+    for defense in defenses:
+        defense.check(target)
+    names = [defense.name for defense in defenses]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"expected different defenses, got {twice[0]} twice; leave one out")
+
+
+def _goes_on(store: Store, limits: Limits) -> bool:
+    """Tell whether a finished audit was cut off and may go on now; it is an unfinished one then."""
+    path = store.folder / "audit.json"
+    try:
+        cut_off = (read_audit(store.folder).samples or {}).get("cut_off")
+    except TorporError:  # a finished audit is shown as it is, and what is wrong with it is said then
+        cut_off = None
+    if not cut_off:
+        store.clear()
+        return False
+    if not limits.allow_more(cut_off["limit"], cut_off["value"]):
+        return False
+    store.verify()
+    path.unlink()
+    return True
+
+
+class _Run:
+    """Attacks what is not attacked yet, for as long as the limits allow."""
+
+    def __init__(self, job: Job, loaded: LoadedJob, executor: Executor, limits: Limits, progress: Progress) -> None:
+        self.job, self.loaded, self.executor, self.limits, self.progress = job, loaded, executor, limits, progress
+        plan = job.plan
+        self.rows = len(plan.keys) - 1  # the clean one takes no time
+        self.total = self.rows * (-(-plan.limit // plan.batch_size) + 1) + 1 if plan.limit else 0  # timed at the end
+        self.fitting = sum((Spent.on_fit(front.target, one) for front in loaded.fronts for one in front.every), Spent())
+        self.wanted: list[tuple[list[int], str]] = []
+        self.spent, self.done, self.stopped = self.fitting, 0, ""
+
+    def attack(self) -> Extent:
+        """Return how far it came.
+
+        Raises:
+            DataError: if the data cannot be read, or are others whenever they are read.
+        """
+        self.loaded.check = self._check
+        for _ in range(PASSES):
+            self.wanted, self.spent, self.done = [], self.fitting, 0
+            try:
+                for number in self.executor.map(self.job, self._missing()):
+                    if not (self.executor.in_process or self._has(number)):
+                        raise DataError(
+                            f"expected the samples of batch {number} to be the same whenever they are read, got others "
+                            f"from {self.loaded.reader.data.name}; let samples() yield the same each time"
+                        )
+                    self._count(number)
+            except LimitReached as reached:
+                self.stopped = reached.name
+            if self.stopped or not self.loaded.store.lost(len(self.wanted)):
+                break  # else somebody deleted shards meanwhile
+        return self._extent()
+
+    def _missing(self) -> Iterator[int]:
+        """Yield the number of each batch that is not attacked yet, until a limit is reached."""
+        number, reader = 0, self.loaded.reader
+        while not self.stopped and (batch := reader.get(number)) is not None:
+            samples = batch.index.tolist()
+            self.wanted.append((samples * len(self.job.plan.keys), batch.digest()))
+            del batch  # or it would live until the next one is read
+            if self._has(number):
+                self._count(number)
+            elif self.job.deadline is not None and time.time() > self.job.deadline:
+                self.stopped = "seconds"
+                return
+            else:
+                before = self.done * self.rows
+                self.loaded.tell = lambda text, row, before=before: self.progress(text, before + row, self.total)  # type: ignore[misc]
+                yield number
+            number += 1
+            self.stopped = self.limits.reached(self.spent)
+
+    def _has(self, number: int) -> bool:
+        return self.loaded.store.has(number, *self.wanted[number])
+
+    def _count(self, number: int) -> None:
+        """Take note of a batch that is attacked."""
+        self.spent += self.loaded.store.spent(number)
+        self.done += 1
+        if not self.executor.in_process:
+            self.progress(f"attacked batch {number}", self.done * self.rows, self.total)
+
+    def _check(self, of_batch: Spent) -> None:
+        """Stop between two attacks of a batch in this process."""
+        if name := self.limits.reached(self.spent + of_batch):
+            raise LimitReached(name)
+
+    def _extent(self) -> Extent:
+        """Return which batches count: those before the first that is missing, or with which a limit is exceeded.
+
+        So it does not matter who attacked what first, nor what several workers attacked beyond the limit.
+        """
+        spent, samples, rows = self.fitting, 0, len(self.job.plan.keys)
+        for number, (wanted, _) in enumerate(self.wanted):
+            if self.stopped and not self._has(number):
+                return Extent(number, samples, self.stopped)
+            spent += self.loaded.store.spent(number)
+            if name := self.limits.reached(spent):
+                return Extent(number, samples, name)
+            samples += len(wanted) // rows
+        return Extent(len(self.wanted), samples, self.stopped)
+
+
+def _sum_up(
+    job: Job, loaded: LoadedJob, extent: Extent, identity: Identity, limits: Limits, progress: Progress
+) -> Path:
+    """Write what was found on the batches that are complete."""
+    plan, store, data = job.plan, loaded.store, loaded.reader.data
+    if extent.batches == 0 and extent.cut_off:
+        raise UsageError(
+            f"expected limits that allow one batch of {plan.batch_size} samples, got --max-{extent.cut_off} "
+            f"{getattr(limits, extent.cut_off):g}; allow more, or pass a smaller --batch-size or fewer attacks"
+        )
+    if extent.batches == 0:
+        raise DataError(f"expected test samples in {data.name}, got none")
+    store.merge(extent.batches)
+    examples.write(store, [key.slug for key in plan.keys if key.budget])
+    rows = len(plan.keys) - 1
+    total = rows * (extent.batches + 1) + 1
+    targets = {front.defense: front.target for front in loaded.fronts}
+    audit = summarize(
+        plan,
+        targets,
+        data,
+        store,
+        lambda row: progress("timing", extent.batches * rows + row, total if plan.limit else 0),
+    )
+    if wrong := [row for row in audit["summary"] if row["n"] != extent.samples]:
+        raise DataError(
+            f"expected {extent.samples} samples in each row, got {wrong[0]['n']} of {wrong[0]['attack']}; delete "
+            f"{store.shards} and repeat the command"
+        )
+    samples: dict[str, Any] = {"limit": plan.limit, "read": extent.samples, "batches": extent.batches}
+    if extent.cut_off:
+        samples["cut_off"] = {"limit": extent.cut_off, "value": getattr(limits, extent.cut_off)}
+        for row in audit["summary"]:
+            row["flags"] = [*row["flags"], CUT_OFF]
+    audit |= {"samples": samples, "identity": identity.to_json()}
+    path = store.folder / "audit.json"
+    store.verify()
+    sealed = seal(audit, store.folder / "records.parquet")
+    write_atomically(path, json.dumps(sealed, indent=1, allow_nan=False) + "\n")
+    if not extent.cut_off:
+        store.clear()
+    return path

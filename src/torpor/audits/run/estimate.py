@@ -1,0 +1,154 @@
+"""What an audit is about to spend, as far as its attacks say it before they run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from torpor.attacks.base import Attack
+from torpor.audits.plan import Plan
+from torpor.audits.run.limits import BACKWARD
+from torpor.core.currency import symbol
+from torpor.data.sets import DataSet
+from torpor.meters.threads import measured
+from torpor.targets.base import Target
+
+SEARCHING = ("control-best-noise", "control-best-of-k")
+"""Controls that spend as many passes as the attacks beside them."""
+COUNTED_S = 1.0
+"""Seconds in which the samples are counted; if there are more, the estimate is per sample."""
+SHORT_S, SEVERAL = 0.25, 16
+"""A target that runs one sample in less than ``SHORT_S`` is timed on several."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What attacks are about to spend on one sample.
+
+    Attributes:
+        rows: of the summary.
+        samples: to be attacked; None if there are more than could be counted in a second.
+        forwards: forward passes per sample.
+        cost: of all passes per sample, at the static bound.
+        seconds: per sample.
+        silent: names of attacks that do not say how many passes they take.
+    """
+
+    rows: int
+    samples: int | None
+    forwards: int
+    cost: float
+    seconds: float
+    silent: tuple[str, ...]
+    currency: str = "flops"
+
+    def __str__(self) -> str:
+        """Return the estimate in a sentence.
+
+        >>> print(Estimate(5, 20, 300, 4e6, 0.5, ("pgd",)))
+        20 samples in 5 rows, up to 6,000 forward passes and 80 MFLOPs, in the order of 10 s; pgd may take any number
+        """
+        count = 1 if self.samples is None else self.samples
+        each = ", for each sample" if self.samples is None else ""
+        what = "Many samples" if self.samples is None else f"{count} sample{'s' * (count != 1)}"
+        found = f"{what} in {self.rows} rows, up to {self.forwards * count:,} forward passes and "
+        found += (
+            f"{_scaled(self.cost * count)}{symbol(self.currency)}, in the order of {_clock(self.seconds * count)}{each}"
+        )
+        return found + (f"; {', '.join(self.silent)} may take any number" if self.silent else "")
+
+
+def estimate(plan: Plan, target: Target, data: DataSet) -> Estimate:
+    """Return what ``plan`` is about to spend; the target is run once or twice, to be timed.
+
+    Fitting is not in it, nor is what is timed at the end.
+
+    Raises:
+        DataError: if the data cannot be read.
+    """
+    attacks = [attack for budget in plan.budgets for attack in plan.attacks_at(budget)]
+    said = [passes(attack) for attack in attacks]
+    times = 1 + len(plan.defenses)
+    forwards = _luck(plan) + times * sum(forward for forward, _ in said)
+    backwards = times * sum(backward for _, backward in said)
+    one = target.read(data.load("test", 1).inputs)
+    seconds = _timed(target, data)
+    price = float(target.prices.cost(target.max_work(one)).sum())
+    every = forwards + BACKWARD * backwards
+    silent = tuple(attack.name for attack, (forward, _) in zip(attacks, said, strict=True) if not forward)
+    return Estimate(
+        len(plan.keys),
+        _counted(data, plan.limit),
+        forwards,
+        every * price,
+        every * seconds,
+        tuple(dict.fromkeys(silent)),
+        target.prices.currency,
+    )
+
+
+def passes(attack: Attack) -> tuple[int, int]:
+    """Return how many forward and backward passes an attack says that it takes per sample; 0 if it does not say.
+
+    >>> from torpor.attacks.registry import load_attack
+    >>> passes(load_attack("pgd", steps=10)), passes(load_attack("square"))
+    ((11, 10), (300, 0))
+    """
+    members: tuple[Attack, ...] = getattr(attack, "members", ())
+    if members:
+        found = [passes(member) for member in members]
+        return sum(forward for forward, _ in found), sum(backward for _, backward in found)
+    steps = getattr(attack, "iterations", None)
+    if isinstance(steps, int):
+        return steps + 1, steps
+    queries = getattr(attack, "queries", None)
+    return (queries, 0) if isinstance(queries, int) else (0, 0)
+
+
+def _luck(plan: Plan) -> int:
+    """Return the forward passes of controls that spend as many as the attacks beside them."""
+    lucky = [key.budget for key in plan.keys if key.attack in SEARCHING and key.budget]
+    return sum(max(passes(attack)[0] for attack in plan.attacks_at(budget)) for budget in lucky)
+
+
+def _counted(data: DataSet, limit: int | None) -> int | None:
+    """Count the samples; None if that takes too long."""
+    begin, count = time.monotonic(), 0
+    samples: Iterator[object] = iter(data.samples("test"))
+    while limit is None or count < limit:
+        if next(samples, None) is None:
+            break
+        count += 1
+        if time.monotonic() - begin > COUNTED_S:
+            return limit
+    return count
+
+
+def _timed(target: Target, data: DataSet) -> float:
+    """Return the seconds that one sample takes."""
+
+    def run(count: int) -> Callable[[], object]:
+        inputs = target.read(data.load("test", count).inputs)
+        return lambda: target.run(inputs)
+
+    seconds, _ = measured(run(1))
+    if seconds < SHORT_S:
+        call, count = run(SEVERAL), len(data.load("test", SEVERAL))
+        call()
+        seconds = measured(call)[0] / count
+    return seconds
+
+
+def _scaled(value: float) -> str:
+    for scale, unit in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= scale:
+            return f"{value / scale:.3g} {unit}"
+    return f"{value:.3g} "
+
+
+def _clock(seconds: float) -> str:
+    for scale, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * scale:
+            return f"{seconds / scale:.3g} {unit}"
+    return f"{seconds:.2g} s"

@@ -1,0 +1,106 @@
+"""Where the batches of an audit are attacked: in this process, in others beside it, or on a cluster."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from torpor.audits.run.job import Job
+from torpor.core.errors import UsageError
+from torpor.core.options import MARK, Spec, typed
+from torpor.core.registry import Registry, is_path
+
+DEATHS = 3
+"""How many workers in a row may die before an executor gives up."""
+
+
+@dataclass(frozen=True)
+class Executor(ABC):
+    """Attacks the batches of an audit.
+
+    Attributes:
+        id: what the command line calls it.
+        in_process: whether it uses the target of this very process, so that no worker loads it by its name.
+    """
+
+    id: ClassVar[str]
+    in_process: ClassVar[bool] = False
+
+    @classmethod
+    def parse(cls, value: str) -> Self:
+        """Return the executor with what follows ``ID:`` in its specification, by default ``KEY=VALUE:KEY=VALUE``.
+
+        Raises:
+            UsageError: if it has no such setting.
+        """
+        spec = Spec.of(cls.id, value)
+        if spec.value:
+            raise UsageError(f"expected {cls.id}:KEY=VALUE, got {cls.id}:{value}; name the option")
+        return cls(**typed(cls, spec.options, cls.id))
+
+    @abstractmethod
+    def map(self, job: Job, shards: Iterable[int]) -> Iterator[int]:
+        """Run ``job.shard(number)`` for each of ``shards`` and yield the number of each that is finished, in any order.
+
+        Args:
+            job: picklable.
+            shards: numbers, to be taken no earlier than needed: reading ahead takes memory.
+
+        Raises:
+            TorporError: what a shard raises; the shards that are finished stay on disk.
+            LimitReached: if a shard says so.
+            UsageError: if workers keep dying.
+        """
+
+
+@dataclass(frozen=True)
+class Local(Executor):
+    """In this process, one batch after the other."""
+
+    id: ClassVar[str] = "local"
+    in_process: ClassVar[bool] = True
+
+    def map(self, job: Job, shards: Iterable[int]) -> Iterator[int]:
+        """See :meth:`Executor.map`."""
+        for number in shards:
+            job.shard(number)
+            yield number
+
+
+EXECUTORS: Registry[Executor] = Registry(
+    "torpor.executors",
+    Executor,  # type: ignore[type-abstract]
+    {
+        "local": "torpor.audits.run.executors:Local",
+        "processes": "torpor.audits.run.processes:Processes",
+        "ray": "torpor.audits.run.ray_tasks:RayTasks",
+    },
+    "executor",
+)
+"""Every executor; plug-ins add theirs as entry points of the group ``torpor.executors``."""
+
+
+def load_executor(text: str) -> Executor:
+    """Build an executor by its specification: ``local``, ``processes:N``, ``ray``, ``ray:ADDRESS``, or a plug-in's.
+
+    Raises:
+        UsageError: if there is none, or it has no such settings.
+
+    >>> load_executor("local"), load_executor("processes:2")
+    (Local(), Processes(workers=2))
+    """
+    name, _, rest = text.partition(MARK)
+    if name not in EXECUTORS and is_path(text):
+        attribute, _, rest = rest.partition(MARK)
+        name = f"{name}{MARK}{attribute}"
+    return EXECUTORS.find(name).parse(rest)
+
+
+def gave_up(what: str) -> UsageError:
+    """Return the error of an executor whose workers keep dying."""
+    return UsageError(
+        f"expected workers that live, got {DEATHS} in a row that died over {what}, perhaps for want of memory; take "
+        "fewer workers or a smaller --batch-size, and repeat the command: what is finished stays"
+    )

@@ -1,0 +1,101 @@
+"""A target as an audit meets it, undefended or defended, and the attacks that are fitted on it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torpor.attacks.base import Attack
+from torpor.audits.conditions import ADAPTIVE, Condition, RowKey
+from torpor.audits.plan import Plan
+from torpor.audits.run.fitted import restored, store_state
+from torpor.audits.run.store import Store
+from torpor.core.budget import Budget
+from torpor.core.errors import DefenseError, TorporError
+from torpor.data.sets import DataSet
+from torpor.defenses.base import LEARNED, Defense
+from torpor.defenses.registry import load_defense
+from torpor.targets.base import Target
+
+
+@dataclass(frozen=True, eq=False)
+class Front:
+    """A target as the audit meets it, undefended or behind a defense, and the attacks on it.
+
+    Attributes:
+        target: what is attacked.
+        attacks: those of each budget, fitted on this very target.
+        defense: its name.
+    """
+
+    target: Target
+    attacks: list[tuple[Budget, list[Attack]]]
+    defense: str = "none"
+
+    @property
+    def every(self) -> list[Attack]:
+        """The attacks of all budgets."""
+        return [attack for _, attacks in self.attacks for attack in attacks]
+
+
+def fronts(
+    plan: Plan, target: Target, data: DataSet, store: Store, tell: Callable[[str], None] = lambda text: None
+) -> list[Front]:
+    """Return the undefended target, then one behind each defense, with all that must learn fitted.
+
+    What was learned is kept in the folder of the audit, and nothing that lies there is fitted again.
+
+    Args:
+        plan: of the audit.
+        target: without any defense.
+        data: to learn from.
+        store: of the audit.
+        tell: told what is being fitted.
+
+    Raises:
+        DataError: if a split to learn from cannot be read.
+        DefenseError: if a defense cannot be fitted.
+    """
+    free = Front(target, [(budget, _fitted(plan, target, data, store, budget)) for budget in plan.budgets])
+    found = [free]
+    for name in plan.defenses:
+        tell(f"fitting {name}")
+        defended = _prepared(plan, name, free, data, store).defend(target)
+        attacks = [(budget, _fitted(plan, defended, data, store, budget, name)) for budget in plan.budgets]
+        found.append(Front(defended, attacks, name))
+    if plan.defenses:
+        from torpor.defenses.detectors.pairs import training_pairs
+
+        training_pairs.cache_clear()  # or they would live as long as the process
+    return found
+
+
+def _prepared(plan: Plan, name: str, free: Front, data: DataSet, store: Store) -> Defense:
+    """Return a defense with what it must learn: attackers know of it, and it knows of them."""
+    defense, slug = load_defense(name), f"defense-{name.replace(':', '.')}"
+    if (known := restored(defense, store, slug)) is not None:
+        return known
+    begin = time.perf_counter()
+    try:
+        prepared = defense.prepared(free.target, data, free.every, plan.seed, plan.limit or LEARNED)
+    except TorporError as error:
+        raise DefenseError(name, str(error)) from error
+    store_state(prepared, store, slug, time.perf_counter() - begin)
+    return prepared
+
+
+def _fitted(
+    plan: Plan, target: Target, data: DataSet, store: Store, budget: Budget, defense: str = "none"
+) -> list[Attack]:
+    """Return the plan's attacks at one budget; those that learn are fitted on validation data, once per audit."""
+    attacks = []
+    for attack in plan.attacks_at(budget):
+        key = RowKey(attack.name, budget, Condition(defense, attacker=None if defense == "none" else ADAPTIVE))
+        fitted = restored(attack, store, key.slug) if attack.learns else attack
+        if fitted is None:
+            begin = time.perf_counter()
+            fitted = attack.fitted(target, data, plan.seed)
+            store_state(fitted, store, key.slug, time.perf_counter() - begin)
+        attacks.append(fitted)
+    return attacks

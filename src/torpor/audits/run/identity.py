@@ -1,0 +1,121 @@
+"""What makes two audits the same: settings, weights, data, code and versions; and what of that nobody can tell."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torpor.audits.digest import file_digest
+from torpor.audits.plan import Plan
+from torpor.audits.run.code import own_code, user_code
+from torpor.audits.run.environment import versions
+from torpor.data.sets import DataSet
+from torpor.defenses.base import JOINT
+from torpor.defenses.registry import load_defense
+from torpor.targets.base import Target
+from torpor.targets.weights import described, digest, modules_in, plain_state
+
+UNNAMED = ("validation",)
+"""Splits that are read whole in every audit, beside the samples that are attacked."""
+
+
+REPAIRABLE = "data bytes test"
+"""What may change before an audit is finished: each batch that was attacked remembers its own samples."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What an audit is of.
+
+    Attributes:
+        target: fingerprint of the target, with its weights.
+        data: fingerprint of the data.
+        data_bytes: digest of the file of each split, for data that lie in files.
+        code: digest of torpor's code, and of each module of the user's.
+        versions: of libraries.
+        uncovered: what could change without any of these noticing, in words.
+    """
+
+    target: str
+    data: str
+    data_bytes: Mapping[str, str]
+    code: Mapping[str, str]
+    versions: Mapping[str, str | None]
+    uncovered: tuple[str, ...]
+
+    def entries(self) -> dict[str, Any]:
+        """Return the entries of ``plan.json``."""
+        own = {"target_fingerprint": self.target, "data_fingerprint": self.data}
+        return {**own, "data_bytes": dict(self.data_bytes), "code": dict(self.code), **self.versions}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the entry of ``audit.json``; versions are in its environment."""
+        data = {"data": self.data, "data_bytes": dict(self.data_bytes)}
+        return {"target": self.target, **data, "code": dict(self.code), "uncovered": list(self.uncovered)}
+
+
+def identify(plan: Plan, target: Target, data: DataSet) -> Identity:
+    """Return what identifies an audit of ``target`` on ``data``.
+
+    Raises:
+        DataError: if the data cannot be read.
+    """
+    attacks = [attack for budget in plan.budgets for attack in plan.attacks_at(budget)]
+    defenses = [load_defense(part) for name in plan.defenses for part in name.split(JOINT)]
+    code, unknown = user_code(plan.target, [target, data, *modules_in(target)], [*attacks, *defenses])
+    seen, more = _target(target)
+    read, rest = _data(data, plan.limit)
+    uncovered = tuple(dict.fromkeys((*unknown, *more, *rest)))
+    return Identity(seen, read, _bytes(data), {"torpor": own_code(), **code}, versions(), uncovered)
+
+
+def _target(target: Target) -> tuple[str, list[str]]:
+    """Return the target's fingerprint; with all weights that can be found in it, where its class names none."""
+    own, kind = target.fingerprint(), type(target)
+    found = modules_in(target)
+    if state := plain_state(found):
+        own = f"{own} {digest(state, [])}"
+    named = next(each for each in kind.__mro__ if "fingerprint" in vars(each))
+    shipped = kind.__module__.startswith("torpor.")
+    if shipped and not inspect.isabstract(named):
+        return own, []
+    held = {name: value for name, value in sorted(vars(target).items()) if not name.startswith("_")}
+    doubt = f"what {target.name} computes with: {kind.__name__} has no fingerprint() and holds no network"
+    unnamed = named.__module__.startswith("torpor.") and not found and not shipped
+    return f"{own} {digest(described(held), found)}", [doubt] if unnamed else []
+
+
+def _data(data: DataSet, limit: int | None) -> tuple[str, list[str]]:
+    """Return the fingerprint of the data; with a digest of what they yield, where their class does not tell it."""
+    if _names_its_samples(data):
+        return data.fingerprint(), []
+    found = hashlib.blake2b(digest_size=16)
+    for split, most in (("test", limit), *((name, None) for name in UNNAMED if data.has(name))):
+        for batch in data.batches(split, 64, most):
+            found.update(batch.digest().encode())
+    rest = [f"training samples of {data.name}: {type(data).__name__} has no fingerprint()"] if data.has("train") else []
+    return f"{data.fingerprint()} {found.hexdigest()}", rest
+
+
+def _bytes(data: DataSet) -> dict[str, str]:
+    """Return a digest of the file of each split; reading will say what is wrong with one that cannot be opened."""
+    known = dict[Path, str]()
+    for path in dict.fromkeys(data.files().values()):
+        with suppress(OSError):
+            known[path] = file_digest(path)
+    return {split: known.get(path, "") for split, path in data.files().items()}
+
+
+def _names_its_samples(data: DataSet) -> bool:
+    """Say whether the fingerprint of data tells all samples: that of torpor's own does, if all that they hold does."""
+    kind = type(data)
+    if kind.__module__.startswith("torpor."):
+        return all(_names_its_samples(held) for held in vars(data).values() if isinstance(held, DataSet))
+    made = next(place for place, each in enumerate(kind.__mro__) if "samples" in vars(each))
+    named = next(place for place, each in enumerate(kind.__mro__) if "fingerprint" in vars(each))
+    return kind.__mro__[named] is not DataSet and named <= made

@@ -1,0 +1,152 @@
+"""What a worker needs to attack any batch of an audit: a plan, a folder, and the right to write there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import torch
+
+from torpor.audits.plan import Plan
+from torpor.audits.reader import Reader
+from torpor.audits.run.attack_batch import attack_batch
+from torpor.audits.run.claim import differing
+from torpor.audits.run.fronts import Front, fronts
+from torpor.audits.run.identity import Identity, identify
+from torpor.audits.run.limits import Spent, check_time
+from torpor.audits.run.lock import verify_owner
+from torpor.audits.run.source import source
+from torpor.audits.run.store import Store
+from torpor.core.errors import DataError, TorporError, UsageError
+from torpor.data.sets import DataSet
+from torpor.targets.base import Target
+from torpor.targets.resolve import load_target
+
+
+@dataclass(eq=False)
+class LoadedJob:
+    """A job with all that one process attacks batches with.
+
+    Attributes:
+        fronts: the undefended target, then one behind each defense, all fitted.
+        reader: of the batches.
+        store: where shards are written.
+        tell: told which row is attacked, and how many of the batch are done.
+        check: called between attacks with what the batch has taken; may raise.
+    """
+
+    fronts: list[Front]
+    reader: Reader
+    store: Store
+    tell: Callable[[str, int], None] = lambda text, row: None
+    check: Callable[[Spent], None] = lambda spent: None
+
+
+_LOADED: dict[Job, LoadedJob] = {}
+"""The job of this process; at most one, since each holds a target."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """The part of an audit that can be cut into shards, one per batch, for any process that sees the folder.
+
+    Attributes:
+        plan: of the audit.
+        folder: of the audit, absolute.
+        owner: token of the lock under which shards may be written.
+        threads: of torch, in each worker.
+        deadline: seconds since the epoch after which no further attack begins; None for never.
+        identity: of target, data and code; a worker that finds others is of no use.
+    """
+
+    plan: Plan
+    folder: Path
+    owner: str = ""
+    threads: int = 1
+    deadline: float | None = None
+    identity: Identity | None = field(default=None, compare=False)
+
+    def prepare(
+        self, target: Target, data: DataSet, store: Store, tell: Callable[[str], None] = lambda text: None
+    ) -> LoadedJob:
+        """Fit what must be fitted, store it for all workers, and keep the result for shards in this process.
+
+        Args:
+            target: what ``plan.target`` names.
+            data: what is attacked, and learned from.
+            store: of the folder.
+            tell: told what is being fitted.
+
+        Raises:
+            DataError: if a split to learn from cannot be read.
+            DefenseError: if a defense cannot be fitted.
+        """
+        reader = Reader(data, self.plan.batch_size, self.plan.limit)
+        with deterministic():
+            loaded = LoadedJob(fronts(self.plan, target, data, store, tell), reader, store)
+        _LOADED.clear()
+        _LOADED[self] = loaded
+        return loaded
+
+    def release(self) -> None:
+        """Forget what this process has loaded."""
+        _LOADED.clear()
+
+    def shard(self, number: int) -> None:
+        """Attack one batch and write its shard.
+
+        Args:
+            number: of the batch.
+
+        Raises:
+            UsageError: if the folder is not written by the audit any more, or this process loads another target.
+            DataError: if there is no such batch, or it cannot be read.
+            LimitReached: if a limit was reached meanwhile.
+        """
+        loaded = _LOADED.get(self) or self._load()
+        batch = loaded.reader.get(number)
+        if batch is None:
+            raise DataError(f"expected a batch {number} in {loaded.reader.data.name}, got fewer; leave the data alone")
+
+        def check(spent: Spent) -> None:
+            loaded.check(spent)
+            check_time(self.deadline)
+
+        with deterministic():
+            done = attack_batch(self.plan, loaded.fronts, batch, loaded.tell, check)
+        table = pa.concat_tables(done.tables[key] for key in self.plan.keys)
+        loaded.store.write(number, table, done.examples, done.seconds, batch.digest(), done.spent)
+
+    def _load(self) -> LoadedJob:
+        """Load the target by its name, and what was fitted from the folder: this is a worker."""
+        torch.set_num_threads(self.threads)
+        plan = self.plan
+        try:
+            target = load_target(plan.target, device=plan.device, rule=plan.rule)
+        except TorporError as error:
+            raise UsageError(
+                f"expected a target that a worker can load by its name, got {plan.target!r}: {error}; name it "
+                "pkg.module:factory, or use the local executor"
+            ) from error
+        data = source(target, plan.data_dir, plan.inputs)
+        found = identify(plan, target, data)
+        if self.identity is not None and found != self.identity:
+            names = ", ".join(differing(self.identity.entries(), found.entries()))
+            raise UsageError(
+                f"expected a worker that loads the same target, data and code by the name {plan.target}, got others "
+                f"({names}); install the same everywhere, or use the local executor"
+            )
+        store = Store(self.folder, target.family.measures, partial(verify_owner, self.folder, self.owner))
+        return self.prepare(target, data, store)
+
+
+def deterministic() -> AbstractContextManager[None]:
+    """Return a context in which convolutions on a GPU give the same result each time."""
+    flags: AbstractContextManager[None] = torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    )
+    return flags

@@ -1,0 +1,149 @@
+"""From an attack's result to per-sample records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from torpor.attacks.base import AttackResult
+from torpor.audits.conditions import RowKey
+from torpor.audits.run.store import records_table
+from torpor.core.batches import Samples
+from torpor.core.budget import Budget
+from torpor.core.currency import symbol
+from torpor.core.errors import UsageError
+from torpor.core.outcome import Outcome
+from torpor.core.space import VideoSpace
+from torpor.core.text import TextSpace, levenshtein
+from torpor.core.work import Work
+from torpor.data.sets import Batch
+from torpor.metrics.distances import distances
+from torpor.metrics.headroom import SLACK, headroom, taken
+from torpor.metrics.slowdown import slowdown
+from torpor.targets.base import Target
+
+
+@dataclass(frozen=True, eq=False)
+class Clean:
+    """A batch as it is without attack and defense: what every row of the batch is compared with.
+
+    Attributes:
+        target: without any defense.
+        batch: what was read.
+        inputs: as the target takes them.
+        outcome: of running them.
+    """
+
+    target: Target
+    batch: Batch
+    inputs: Samples
+    outcome: Outcome
+
+
+def clean_rows(clean: Clean, target: Target, key: RowKey, own: Outcome) -> pa.Table:
+    """Return the records of the clean inputs, run on ``target``: the undefended one, or one behind a defense."""
+    nothing = np.zeros(len(clean.batch), dtype=int)
+    spent = _away(target, clean.inputs, clean.inputs, None) | {"forwards": nothing, "backwards": nothing}
+    return _rows(clean, target, key, own, own, target.max_work(clean.inputs), spent)
+
+
+def attacked_rows(
+    clean: Clean, target: Target, key: RowKey, own: Outcome, result: AttackResult, through: Sequence[str | None] = ()
+) -> pa.Table:
+    """Return the records of one attack on one batch, run on ``target``.
+
+    Args:
+        clean: the batch without attack and defense.
+        target: what was attacked.
+        key: which row of the summary this is.
+        own: of running the clean inputs on ``target``.
+        result: of the attack.
+        through: for each sample the defense through which its input was crafted, if not through ``target`` itself.
+    """
+    found = result.candidates
+    spent: dict[str, Any] = {
+        **_away(target, result.clean_inputs, result.inputs, key.budget),
+        "forwards": found.forwards.cpu().numpy(),
+        "backwards": found.backwards.cpu().numpy(),
+        "zero_gradient": _flags(found.zero_gradient),
+        "budget_used": result.budget_used.cpu().to(torch.float64).numpy(),
+        "loss_fell": _flags(found.loss_fell),
+        "black_box_won": _flags(found.black_box_won),
+        "found_through": list(through) or None,
+    }
+    return _rows(clean, target, key, own, result.attacked, result.static, spent)
+
+
+def _flags(values: Tensor | None) -> list[bool] | None:
+    return None if values is None else values.cpu().tolist()
+
+
+def _away(target: Target, clean: Samples, inputs: Samples, budget: Budget | None) -> dict[str, Any]:
+    """Return how far each input is from its clean version, in the measures of its space."""
+    space = target.space
+    if not isinstance(space, TextSpace):
+        away = distances(clean, inputs, per_frame=isinstance(space, VideoSpace))
+        return {name: getattr(away, name).cpu().numpy() for name in ("linf", "l2", "l1")}
+    pairs = list(zip(clean, inputs, strict=True))
+    norm = budget.norm if budget else "chars"
+    alike = [1 - levenshtein(one, other) / max(len(one), len(other)) for one, other in pairs]
+    return {"edits": [space.distance(one, other, norm) for one, other in pairs], "similarity": alike}
+
+
+def _rows(
+    clean: Clean, target: Target, key: RowKey, own: Outcome, outcome: Outcome, static: Work, spent: dict[str, Any]
+) -> pa.Table:
+    batch, free = clean.batch, clean.target
+    count = len(batch)
+    cost_clean = free.prices.cost(clean.outcome.work).numpy()
+    cost_own, cost = (target.prices.cost(each.work).numpy() for each in (own, outcome))
+    cost_static = target.prices.cost(static).numpy()
+    _check_bound(target, float(cost_static.max()))
+    fell = spent.pop("loss_fell", None)
+    columns: dict[str, Any] = {
+        "sample": batch.index.numpy(),
+        **{name: [value] * count for name, value in key.to_json().items()},
+        "tampering": [key.condition.tampering] * count,
+        "cost_clean": cost_clean,
+        "cost_own": cost_own,
+        "cost": cost,
+        "cost_static": cost_static,
+        "slowdown": slowdown(cost, cost_clean),
+        "headroom": taken(headroom(cost, cost_own, cost_static), _rejected(own), _rejected(outcome)),
+        "work": outcome.work.counts.tolist(),
+        "work_static": static.counts.tolist(),
+        "utility_clean": free.utility(clean.outcome.outputs, batch.references),
+        "utility": target.utility(outcome.outputs, batch.references),
+        "cut": batch.cut,
+        "agreement": target.agreement(outcome.outputs, clean.outcome.outputs),
+        "rejected": outcome.rejected,
+        "surrogate_diverged": None if fell is None else np.array(fell) & (cost <= cost_own) & (cost < cost_static),
+        **spent,
+        **target.family.observe(target, clean.outcome, outcome, static, batch.references),
+    }
+    return records_table(columns, count, target.family.measures)
+
+
+def _check_bound(target: Target, most: float) -> None:
+    """Refuse inputs that are allowed to cost more than the bound of all inputs that the target accepts.
+
+    Raises:
+        UsageError: if so.
+    """
+    bound = float(target.prices.cost(target.static_work()).item())
+    if most > bound * (1 + SLACK):
+        raise UsageError(
+            f"expected a static bound of {target.name} that covers every {target.space.accepts}, got {bound:,.0f} "
+            f"{symbol(target.prices.currency)} where an input may cost {most:,.0f}; correct static_work, or let the "
+            "space refuse such inputs"
+        )
+
+
+def _rejected(outcome: Outcome) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
+    return None if outcome.rejected is None else outcome.rejected.cpu().numpy()

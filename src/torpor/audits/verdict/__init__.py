@@ -1,0 +1,1 @@
+"""Verdicts: gates, and comparison with a baseline."""

@@ -1,0 +1,104 @@
+"""Old names of modules: an import warns, and gives what today's module defines; they go in the next release but one."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from importlib.machinery import ModuleSpec
+
+TYPE_CHECKING = False  # `import torpor` loads this file
+if TYPE_CHECKING:
+    from importlib.abc import Loader
+    from types import ModuleType
+else:
+    Loader = object  # importlib.abc takes longer to import than this file
+
+FOLDERS = {
+    "attacks.decoder": "nicg_slowdown slothspeech steps verbose_images",
+    "attacks.detector": "daedalus frames overload phantom_sponges slowtrack snal",
+    "attacks.early_exit": "deepsloth gradient pgd square standard uap",
+    "attacks.search": "objectives optimizers variables",
+    "attacks.text": "engorgio llmeffichecker loopllm nmtsloth sponge_genetic",
+    "audits.run": "code engine environment examples identity rows source store summary timing",
+    "audits.verdict": "baseline gate gate_grammar",
+    "defenses.detectors": "evaluation models perplexity squeeze svm trace",
+    "defenses.guards": "box_caps deadline hazard loop_stop step_budget",
+    "defenses.hardening": "calibrated hardened",
+    "defenses.transforms": "bit_depth jpeg jpeg_codec resize smoothing spelling text_cleaning",
+    "reports.ci": "junit sarif",
+    "reports.kit": "charts plots records tables words",
+    "reports.samples": "boxes pictures texts waves",
+    "targets.decoder": "captioner generation stops toy_steps toy_text",
+    "targets.detector": "detection nms nms_pairs stage_clock toy_boxes track_work tracking",
+    "targets.early_exit": "exit_rules heads module sdn thresholds toys",
+}
+"""Folders, and the modules that moved there from the package above under the name that they had."""
+
+NAMES = {
+    "attacks.control_sets": "attacks.controls.sets",
+    "attacks.discrete": "attacks.text.search",
+    "attacks.loop": "attacks.iterative",
+    "attacks.spaces": "attacks.search.balls",
+    "attacks.step_objectives": "attacks.decoder.objectives",
+    "attacks.text_controls": "attacks.controls.text",
+    "defenses.detector": "defenses.detectors.base",
+    "defenses.guard": "defenses.guards.base",
+    "defenses.transform": "defenses.transforms.base",
+    "targets.candidates": "targets.detector.contract",
+    "targets.detectors": "targets.detector.adapters",
+    "targets.gates": "targets.early_exit.contract",
+    "targets.steps": "targets.decoder.contract",
+    "zoo.recipes.training": "training.early_exit",
+    "zoo.recipes": "training",
+}
+"""Modules and packages that have another name too."""
+
+
+def new_name(module: str) -> str | None:
+    """Return where a module of an older torpor is today; None for any other name.
+
+    >>> new_name("torpor.targets.sdn"), new_name("torpor.attacks.discrete.words"), new_name("torpor.targets.base")
+    ('torpor.targets.early_exit.sdn', 'torpor.attacks.text.search.words', None)
+    """
+    package, _, name = module.partition(".")
+    if package != "torpor":
+        return None
+    for old, new in _homes().items():
+        if name == old or name.startswith(f"{old}."):
+            return f"torpor.{new}{name.removeprefix(old)}"
+    return None
+
+
+def _homes() -> dict[str, str]:
+    moved = {
+        f"{folder.partition('.')[0]}.{name}": f"{folder}.{name}"
+        for folder, names in FOLDERS.items()
+        for name in names.split()
+    }
+    return NAMES | moved
+
+
+class Moved(Loader):
+    """Finds a module under its old name, once nothing else did."""
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """Return a module that hands on what the one of today defines."""
+        return None if new_name(fullname) is None else ModuleSpec(fullname, self, is_package=True)
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """Leave it to Python to make the module."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Let ``module`` look up its names in the module of today."""
+        old = module.__name__
+        new = new_name(old)
+        assert new is not None
+        warnings.warn(f"{old} is now {new}; import from there", DeprecationWarning, stacklevel=2)
+        vars(module)["__getattr__"] = lambda name: getattr(importlib.import_module(new), name)
+
+
+def find_moved() -> None:
+    """Find modules under their old names from now on."""
+    if not any(isinstance(finder, Moved) for finder in sys.meta_path):
+        sys.meta_path.append(Moved())

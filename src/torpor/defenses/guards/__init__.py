@@ -1,0 +1,1 @@
+"""Guards: limits on the work of one input."""

@@ -1,0 +1,54 @@
+"""Step budgets: a decoder's output ends in good time, with what it has said so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+from torpor.core.batches import Samples
+from torpor.core.outcome import Outcome
+from torpor.defenses.guards.base import Cap, benign_most, chunks, known
+from torpor.targets.base import Target
+from torpor.targets.decoder.contract import STEP
+
+
+@dataclass(frozen=True)
+class StepBudget(Cap):
+    """Outputs end after a number of decoder steps, ``steps:40``; they are flagged as capped.
+
+    Without a setting the budget is what 99.9 % of clean outputs do not exceed.
+
+    Attributes:
+        most: decoder steps at most; None to learn it.
+        learned: what was learned.
+    """
+
+    id: ClassVar[str] = "steps"
+    caps: ClassVar[tuple[str, ...]] = (STEP,)
+
+    learned: int | None = None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """See :attr:`Guard.needs`."""
+        return ("learned",) if self.most is None else ()
+
+    @classmethod
+    def applies_to(cls, target: Target) -> bool:
+        """See :meth:`Defense.applies_to`."""
+        return target.offers("with_cap", "iterations")
+
+    def bounded(self, target: Any) -> Target:  # noqa: ANN401 - any target that iterates
+        """See :meth:`Guard.bounded`."""
+        most = known(self.learned if self.most is None else self.most, self.name)
+        guarded: Target = target.with_cap(min(most, target.cap))
+        return guarded
+
+    def fit(self, target: Any, inputs: Samples) -> Self:  # noqa: ANN401
+        """See :meth:`Guard.fit`."""
+        return self.learn(target, [target.run(some) for some in chunks(inputs)]) if self.most is None else self
+
+    def learn(self, target: Any, clean: list[Outcome]) -> Self:  # noqa: ANN401
+        """Return the guard with a budget that fits these runs."""
+        steps = [count for outcome in clean for count in target.iterations(outcome.work).tolist()]
+        return replace(self, learned=int(benign_most(steps)))

@@ -1,0 +1,1 @@
+"""Hardened networks and recalibrated gates."""

@@ -1,0 +1,143 @@
+"""Verdicts as SARIF 2.1.0, which code-scanning services read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import torpor
+from torpor.audits.read import Audit
+from torpor.audits.verdict.gate import CheckResult, Verdict
+
+SCHEMA_URI = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+TAXONOMIES = {"owasp": "OWASP", "atlas": "MITRE ATLAS", "cwe": "CWE"}
+"""Names of the taxonomies that rows are tagged with."""
+
+
+def sarif_json(results: Sequence[CheckResult], audit: Audit | Path) -> str:
+    """Write one SARIF result per check that failed (``error``) or was inconclusive (``warning``).
+
+    Checks that passed leave only their rule, since a service shows every result as a finding. A row's tags become
+    taxa of the result, and tags in its property bag.
+
+    Args:
+        results: what was checked.
+        audit: the audit that was checked, or its folder if it could not be read.
+
+    >>> bad = CheckResult("max(slowdown) < 2", "gate/max(slowdown)", "toy", "deepsloth", 3.0, "3", "< 2", Verdict.FAIL)
+    >>> json.loads(sarif_json([bad], Path("run")))["runs"][0]["results"][0]["level"]
+    'error'
+    """
+    findings = [result for result in results if result.verdict is not Verdict.PASS]
+    rules = sorted({result.rule for result in results})
+    taxa = {name: _taxa(findings, name) for name in sorted({name for found in findings for name in found.tags})}
+    folder = audit.folder if isinstance(audit, Audit) else audit
+    run: dict[str, Any] = {
+        "tool": {
+            "driver": {
+                "name": "torpor",
+                "version": torpor.__version__,
+                "rules": [_rule(rule, results) for rule in rules],
+            }
+        },
+        "columnKind": "unicodeCodePoints",
+        "results": [_result(found, rules, taxa, _uri(folder / "audit.json")) for found in findings],
+        "properties": {"verdicts": {verdict.value: _count(results, verdict) for verdict in Verdict}},
+    }
+    if accepted := sorted({flag for result in results for flag in result.accepted}):
+        run["properties"]["accepted_flags"] = [
+            {"flag": flag, "checks": [_place(result) for result in results if flag in result.accepted]}
+            for flag in accepted
+        ]
+    if taxa:
+        run["taxonomies"] = [
+            {"name": TAXONOMIES.get(name, name), "taxa": [{"id": tag} for tag in tags]} for name, tags in taxa.items()
+        ]
+    if isinstance(audit, Audit):
+        run["properties"]["target"] = audit.target["name"]
+    return json.dumps({"$schema": SCHEMA_URI, "version": "2.1.0", "runs": [run]}, indent=2) + "\n"
+
+
+def _count(results: Sequence[CheckResult], verdict: Verdict) -> int:
+    return sum(result.verdict is verdict for result in results)
+
+
+def _taxa(results: Sequence[CheckResult], taxonomy: str) -> list[str]:
+    return sorted({tag for result in results for tag in result.tags.get(taxonomy, ())})
+
+
+def _rule(rule: str, results: Sequence[CheckResult]) -> dict[str, Any]:
+    family, _, measure = rule.partition("/")
+    text = f"{measure} is worse than in the baseline" if family == "baseline" else f"{measure} breaks its gate"
+    tags = sorted({tag for result in results if result.rule == rule for tag in _flat_tags(result)})
+    return {
+        "id": rule,
+        "shortDescription": {"text": text},
+        "fullDescription": {"text": f"An input can make the audited target cost more than was agreed: {text}."},
+        "defaultConfiguration": {"level": "error"},
+        "properties": {"tags": tags},
+    }
+
+
+def _result(found: CheckResult, rules: Sequence[str], taxa: dict[str, list[str]], uri: str) -> dict[str, Any]:
+    place = "/".join(part for part in (found.target, found.row) if part) or "audit"
+    if found.verdict is Verdict.FAIL:
+        text = f"{place}: got {found.shown}, expected {found.check}"
+    else:
+        text = f"{place}: {found.check} is inconclusive: {found.reason}"
+    order = list(taxa)
+    fingerprint = hashlib.sha256(f"{found.rule}\n{found.limit}\n{place}".encode(errors="replace")).hexdigest()
+    return {
+        "ruleId": found.rule,
+        "ruleIndex": rules.index(found.rule),
+        "level": "error" if found.verdict is Verdict.FAIL else "warning",
+        "message": {"text": text},
+        "locations": [
+            {
+                "physicalLocation": {"artifactLocation": {"uri": uri}, "region": {"startLine": 1}},
+                "logicalLocations": [{"fullyQualifiedName": place}],
+            }
+        ],
+        "partialFingerprints": {"torporCheck/v1": fingerprint},
+        "taxa": [
+            {
+                "id": tag,
+                "index": taxa[name].index(tag),
+                "toolComponent": {"name": TAXONOMIES.get(name, name), "index": order.index(name)},
+            }
+            for name, tags in found.tags.items()
+            for tag in dict.fromkeys(tags)
+        ],
+        "properties": {
+            "tags": _flat_tags(found),
+            "value": found.value,
+            "limit": found.limit,
+            **({"notes": list(found.notes)} if found.notes else {}),
+        },
+    }
+
+
+def _place(result: CheckResult) -> str:
+    """Return which check on which row a result is of."""
+    return f"{result.check} [{result.row}]"
+
+
+def _flat_tags(result: CheckResult) -> list[str]:
+    """Return the tags without repeats; a CWE in the form that code-scanning services link to its page."""
+    return list(
+        dict.fromkeys(
+            f"external/cwe/{tag.lower()}" if name == "cwe" else tag
+            for name, tags in result.tags.items()
+            for tag in tags
+        )
+    )
+
+
+def _uri(path: Path) -> str:
+    if path.is_absolute() or ".." in path.parts:
+        return path.resolve().as_uri()
+    return quote(path.as_posix())

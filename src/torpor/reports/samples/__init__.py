@@ -1,0 +1,1 @@
+"""How one sample is shown: pictures, boxes, waves, texts."""

@@ -1,0 +1,142 @@
+"""One attacked input for people to look at: what was saved of it, and how it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torpor.core.budget_text import edits_text, eps_text
+from torpor.reports.kit.words import Row, label, percent, times
+from torpor.reports.samples.pictures import feature_views, picture_views
+from torpor.reports.samples.texts import Shown, marked, visible
+from torpor.reports.samples.waves import wave_views
+
+if TYPE_CHECKING:
+    import numpy as np
+    from markupsafe import Markup
+
+VIEWS = {"image": picture_views, "wave": wave_views, "features": feature_views}
+"""How inputs are drawn; texts are shown as they are."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """The clean or the attacked half of a sample whose input or output is text.
+
+    Attributes:
+        name: ``"clean"`` or ``"attacked"``.
+        says: how many steps it ran, and what ended them; empty where nothing is to say.
+        input: the input, if it is text, with changed characters marked.
+        output: what was generated; None for targets that generate no text.
+    """
+
+    name: str
+    says: str
+    input: Markup | None
+    output: Shown | None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample as it was and as the attack left it.
+
+    Attributes:
+        title: which sample and attack.
+        caption: cost, output, and distance, clean and attacked.
+        views: (name, data URI) of the clean input, the attacked one and the difference; empty for texts.
+        sides: clean and attacked texts; empty where there are none.
+        reference: the right output, where it is text and known.
+    """
+
+    title: str
+    caption: str
+    views: tuple[tuple[str, str], ...]
+    sides: tuple[Side, ...] = ()
+    reference: Shown | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Saved:
+    """What an audit saved of one attacked input.
+
+    Attributes:
+        row: of the summary.
+        records: columns of the records.
+        at: place of its record.
+        clean: place of the record of the clean input.
+        kind: of inputs, such as ``"image"``.
+        tensors: of the file of examples, those of this sample.
+    """
+
+    row: Row
+    records: Mapping[str, np.ndarray]
+    at: int
+    clean: int
+    kind: str
+    tensors: Mapping[str, np.ndarray]
+
+    @property
+    def title(self) -> str:
+        """Which sample and attack."""
+        return f"sample {int(self.records['sample'][self.at])}: {label(self.row)}"
+
+    @property
+    def slowdown(self) -> str:
+        """How much costlier it is than the clean input."""
+        return times(float(self.records["slowdown"][self.at]))
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the output says the same as the clean one."""
+        return bool(self.records["agreement"][self.at])
+
+    @property
+    def pair(self) -> tuple[np.ndarray, np.ndarray]:
+        """The clean and the attacked input as stored."""
+        return self.tensors["clean"], self.tensors["attacked"]
+
+    @property
+    def views(self) -> tuple[tuple[str, str], ...]:
+        """Drawings of the clean input, the attacked one and the difference; none of texts."""
+        return VIEWS[self.kind](*self.pair) if self.kind in VIEWS else ()
+
+    @property
+    def distance(self) -> str:
+        """How far it is from the clean input."""
+        if self.kind == "text":
+            return ", ".join(self.edits())
+        linf = float(self.records["linf"][self.at])
+        return f"Linf {255 * linf:.0f}/255" if self.kind in ("image", "video") else f"Linf {eps_text('Linf', linf)}"
+
+    def changes(self) -> list[str]:
+        """Say whether the output changed."""
+        return ["output unchanged" if self.agrees else "output changed"]
+
+    def edits(self) -> list[str]:
+        """Say how many edits a text has, and how similar it is; nothing of other inputs."""
+        if self.kind != "text":
+            return []
+        number, alike = (float(self.records[name][self.at]) for name in ("edits", "similarity"))
+        return [edits_text(str(self.row["norm"]), number), f"similarity {percent(alike)}"]
+
+    def texts(self) -> tuple[Markup, Markup] | None:
+        """Return the clean and the attacked text, changes marked; None of other inputs.
+
+        A prompt of the attacker's own has nothing to be compared with.
+        """
+        if self.kind != "text":
+            return None
+        clean, attacked = map(unpacked, self.pair)
+        return (visible(clean), visible(attacked)) if self.row["norm"] == "prompt" else marked(clean, attacked)
+
+    def input_sides(self) -> tuple[Side, ...]:
+        """Return both texts without any output; nothing of other inputs."""
+        return tuple(
+            Side(name, "", text, None) for name, text in zip(("clean", "attacked"), self.texts() or (), strict=False)
+        )
+
+
+def unpacked(packed: np.ndarray) -> str:
+    """Return the text that :func:`torpor.core.text.pack` stored."""
+    return packed.tobytes().rstrip(b"\0").decode("utf-8", "replace")

@@ -1,0 +1,87 @@
+"""The costliest attacked inputs of an audit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torpor.audits.conditions import RowKey
+from torpor.core.errors import DataError
+from torpor.core.files import require_file
+from torpor.reports.kit.records import rows_of
+from torpor.reports.kit.words import Row, costliest
+from torpor.reports.samples.sample import Sample, Saved
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from torpor.reports.sections.base import Section
+
+
+def worst_samples(
+    files: Mapping[Path, Row],
+    section: Section,
+    records: Mapping[str, np.ndarray],
+    *,
+    per_attack: int = 4,
+    attacks: int = 4,
+) -> list[Sample]:
+    """Return the costliest saved samples of the costliest attacks at their costliest saved budgets.
+
+    Args:
+        files: files of examples, and the row of the summary that each is of.
+        section: of the target's family.
+        records: columns of ``records.parquet``.
+        per_attack: samples of each attack.
+        attacks: how many attacks.
+
+    Raises:
+        DataError: if a file of examples cannot be read.
+    """
+    tops = [_top(files, name) for name in dict.fromkeys(row["attack"] for row in files.values())]
+    tops.sort(key=lambda top: -float(top[1]["slowdown_mean"]))
+    return [sample for path, row in tops[:attacks] for sample in _samples(path, row, section, records, per_attack)]
+
+
+def saved_files(summary: list[Row], path_of: Mapping[RowKey, Path]) -> dict[Path, Row]:
+    """Return the files of undefended attacks that are there, and their rows."""
+    rows = {RowKey.of(row): row for row in summary if row["kind"] == "attack" and row.get("slowdown_mean") is not None}
+    return {path: rows[key] for key, path in path_of.items() if key in rows and key == key.undefended and path.exists()}
+
+
+def _top(files: Mapping[Path, Row], attack: str) -> tuple[Path, Row]:
+    own = {path: row for path, row in files.items() if row["attack"] == attack}
+    top = costliest(list(own.values()), "attack")
+    return next((path, row) for path, row in own.items() if row is top)
+
+
+def _samples(path: Path, row: Row, section: Section, records: Mapping[str, np.ndarray], limit: int) -> Iterator[Sample]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    kind = str(section.target.get("inputs") or "image")
+    try:
+        stored = load_file(require_file(path))
+        index = stored["index"].tolist()
+        found = {int(records["sample"][place]): int(place) for place in rows_of(records, row).nonzero()[0]}
+        known = [place for place, sample in enumerate(index) if sample in found]
+        known.sort(key=lambda place: -float(records["slowdown"][found[index[place]]]))
+        for place in known[:limit]:
+            at = found[index[place]]
+            tensors = {name: tensor[place] for name, tensor in stored.items()}
+            yield section.sample(Saved(row, records, at, _clean(records, index[place]), kind, tensors))
+    except (SafetensorError, KeyError, OSError, IndexError) as error:
+        raise DataError(f"expected index, clean and attacked in {path.name}, got {error}; audit again") from error
+
+
+def _clean(records: Mapping[str, np.ndarray], sample: int) -> int:
+    """Return the place of the clean record of a sample.
+
+    Raises:
+        DataError: if there is none.
+    """
+    places = ((records["sample"] == sample) & (records["attack"] == "clean")).nonzero()[0]
+    if len(places) == 0:
+        raise DataError(f"expected a clean record of sample {sample}, got none; audit again")
+    return int(places[0])

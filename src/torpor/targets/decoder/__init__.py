@@ -1,0 +1,1 @@
+"""Decoders: targets that take one step at a time."""

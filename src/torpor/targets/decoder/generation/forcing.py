@@ -1,0 +1,108 @@
+"""One teacher-forced forward pass over what was generated, differentiable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from torpor.core.errors import UsageError
+from torpor.targets.decoder.generation.fed import Decoded
+
+
+def step_mask(decoded: Sequence[Decoded], device: torch.device) -> Tensor:
+    """Return which steps led to each output, bool ``[B, T]``."""
+    lengths = torch.tensor([len(one.ids) for one in decoded], device=device)
+    return torch.arange(int(lengths.max()), device=device) < lengths.unsqueeze(1)
+
+
+def padded_ids(decoded: Sequence[Decoded], device: torch.device) -> Tensor:
+    """Return what was generated, int64 ``[B, T]``, zeros after each end."""
+    return pad_sequence([torch.tensor(one.ids) for one in decoded], batch_first=True).to(device)
+
+
+def force_decoder(model: Any, arguments: dict[str, Tensor], decoded: Sequence[Decoded]) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+    """Return logits ``[B, T, V]`` and last hidden states ``[B, T, D]`` of an encoder-decoder model.
+
+    Args:
+        model: one of transformers' models.
+        arguments: what the encoder reads.
+        decoded: what was generated.
+    """
+    starts = torch.tensor([one.start for one in decoded], device=model.device)
+    ids = torch.cat([starts, padded_ids(decoded, model.device)[:, :-1]], 1)
+    outputs = model(**arguments, decoder_input_ids=ids, use_cache=False, output_hidden_states=True, return_dict=True)
+    first = starts.shape[1] - 1
+    return outputs.logits[:, first:], outputs.decoder_hidden_states[-1][:, first:]
+
+
+def force_continuation(
+    model: Any,  # noqa: ANN401
+    prompts: Tensor,
+    embeddings: Tensor,
+    mask: Tensor,
+    decoded: Sequence[Decoded],
+) -> tuple[Tensor, Tensor]:
+    """Return logits ``[B, T, V]`` and last hidden states ``[B, T, D]`` of a decoder-only model.
+
+    Args:
+        model: one of transformers' models.
+        prompts: ids, padded on the left, int64 ``[B, P]``.
+        embeddings: of the prompts, ``[B, P, D]``.
+        mask: which of them are not padding, int64 ``[B, P]``.
+        decoded: what was generated.
+    """
+    ids, look_up = padded_ids(decoded, model.device)[:, :-1], model.get_input_embeddings()
+    vectors = torch.cat([embeddings, look_up(ids).detach()], 1)
+    mask = torch.cat([mask, step_mask(decoded, model.device)[:, 1:].to(mask)], 1)
+    arguments = {"input_ids": torch.cat([prompts, ids], 1), "attention_mask": mask}
+    if takes(model, "position_ids"):
+        arguments["position_ids"] = (mask.cumsum(1) - 1).clamp_min(0)
+    steps = ids.shape[1] + 1
+    kept = {"logits_to_keep": steps} if takes(model, "logits_to_keep") else {}
+    with looked_up(look_up, vectors):
+        outputs = model(**arguments, **kept, use_cache=False, output_hidden_states=True, return_dict=True)
+    return outputs.logits[:, -steps:], outputs.hidden_states[-1][:, -steps:]
+
+
+@contextmanager
+def looked_up(embedding: nn.Module, vectors: Tensor) -> Iterator[None]:
+    """Let a model find ``vectors`` where it looks up the embeddings of the ids that it is given.
+
+    Not as ``inputs_embeds``: Marian and others scale what they look up, but not what they are given, and some take the
+    positions from the ids.
+
+    Args:
+        embedding: the module that it asks.
+        vectors: ``[B, T, D]``, one for each id.
+
+    Raises:
+        UsageError: if it does not ask exactly once for as many.
+    """
+    asked: list[tuple[int, ...]] = []
+
+    def give(module: object, given: object, found: Tensor) -> Tensor:
+        asked.append(tuple(found.shape))
+        return vectors
+
+    hook = embedding.register_forward_hook(give)
+    try:
+        yield
+    finally:
+        hook.remove()
+    if asked != [tuple(vectors.shape)]:
+        raise UsageError(
+            f"expected a model that looks its input up once, as {list(vectors.shape)}, got {asked}; attack it with a "
+            "black-box attack"
+        )
+
+
+def takes(model: Any, name: str) -> bool:  # noqa: ANN401
+    """Tell whether the model's forward pass knows an argument."""
+    import inspect
+
+    return name in inspect.signature(model.forward).parameters

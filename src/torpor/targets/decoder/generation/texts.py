@@ -1,0 +1,197 @@
+"""Targets that read texts, and those of them that have an encoder, such as translators."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torpor.core.errors import UsageError
+from torpor.core.seeds import sample_generators
+from torpor.core.signals import StepSignals
+from torpor.core.text import WIDTH, TextSpace
+from torpor.core.work import Work
+from torpor.data.sets import DataSet
+from torpor.targets.decoder.contract import TextTarget
+from torpor.targets.decoder.generation.codec import HuggingFaceCodec
+from torpor.targets.decoder.generation.fed import Decoded, Fed
+from torpor.targets.decoder.generation.forcing import force_decoder, looked_up, padded_ids, step_mask
+from torpor.targets.decoder.generation.layouts import SourceLayout
+from torpor.targets.decoder.generation.neighbors import STEPS
+from torpor.targets.decoder.generation.readers import TextReader
+from torpor.targets.decoder.generation.target import GenerationTarget
+
+
+class TextGenerationTarget(GenerationTarget, TextTarget):
+    """A model that reads texts.
+
+    Args:
+        model: one of transformers' models.
+        codec: the tokenizer of what is read and generated.
+        name: shown in reports.
+        data: makes the data to audit on from the user's ``--data-dir`` (a path or None).
+    """
+
+    left: bool
+    """Whether rows are padded on the left."""
+
+    def __init__(
+        self,
+        model: Any,  # noqa: ANN401 - transformers' own classes
+        codec: HuggingFaceCodec,
+        *,
+        name: str,
+        data: Callable[[Path | None], DataSet] | None = None,
+    ) -> None:
+        self.reader = TextReader(codec, left=self.left)
+        super().__init__(model, codec, name=name, data=data)
+        known = self.embedding.weight.shape[0]
+        if codec.size > known:
+            raise UsageError(f"expected a tokenizer of up to {known} ids, got {codec.size}; load the model's own")
+        self.space = TextSpace(codec, self._longest() - codec.overhead)
+
+    @property
+    @abstractmethod
+    def embedding(self) -> torch.nn.Embedding:
+        """What turns the ids of a text into vectors."""
+
+    @abstractmethod
+    def _forced(
+        self, ids: Tensor, embeddings: Tensor, mask: Tensor, decoded: Sequence[Decoded]
+    ) -> tuple[Tensor, Tensor]:
+        """Return logits and hidden states of every step."""
+
+    @torch.no_grad()
+    def embedding_matrix(self) -> Tensor:
+        """See :meth:`TextTarget.embedding_matrix`; models may know more ids than their tokenizer."""
+        count = self.embedding.weight.shape[0]
+        vectors: Tensor = self.embedding(torch.arange(count, device=self.device))
+        return vectors
+
+    def _example(self, length: int, *, varied: bool = False) -> Fed:
+        ids = [self.codec.ordinary]
+        if varied:
+            ids = [number for number in range(self.codec.size) if number not in self.codec.tokenizer.all_special_ids]
+        return self._fed([[ids[place % len(ids)] for place in range(length)]])
+
+    def _varied(self, numbers: list[int]) -> Fed:
+        draw = torch.Generator().manual_seed(0)
+        count = min(self.codec.size, self.embedding.weight.shape[0])
+        known = torch.tensor([number for number in range(count) if number not in self.codec.special])
+        longest = max(1, min(9, self._longest() - STEPS))
+        lengths = [longest, max(1, longest // 3), max(1, longest * 2 // 3)]
+        rows = [known[torch.randint(len(known), (length,), generator=draw)].tolist() for length in lengths]
+        return self._fed([rows[number] for number in numbers])
+
+    def _fed(self, rows: Sequence[Sequence[int]], hole: int = 0) -> Fed:
+        ids, mask = (part.to(self.device) for part in self.reader.pad(rows, hole))
+        padding = (ids.shape[1] - mask.sum(1)).tolist() if self.left else ()
+        return Fed({"input_ids": ids, "attention_mask": mask}, padding, hole)
+
+    def _lengths(self, inputs: Sequence[str]) -> list[int]:
+        return [len(row) for row in self.reader.rows(inputs)]
+
+    def _shortest(self) -> int:
+        return 1 + self.codec.overhead
+
+    def _decode(self, inputs: Sequence[str]) -> tuple[list[Decoded], list[int]]:
+        rows = self.reader.rows(inputs)
+        decoded = self._decode_rows(inputs, rows, lambda chunk: self._fed([rows[number] for number in chunk]))
+        return decoded, [len(row) for row in rows]
+
+    def _decode_rows(
+        self, inputs: Sequence[str], rows: list[list[int]], feed: Callable[[list[int]], Fed]
+    ) -> list[Decoded]:
+        def draws(chunk: list[int]) -> list[torch.Generator]:
+            return sample_generators(tuple(inputs[number] for number in chunk), self.seed, "generate")
+
+        order = sorted(range(len(rows)), key=lambda number: len(rows[number]), reverse=True)
+        chunks = []
+        while order:
+            count = self.rows_at_once(len(rows[order[0]]))
+            chunks.append(order[:count])
+            order = order[count:]
+        caps = [self.cap_of(len(row)) for row in rows]
+        return self.decoder.decode(feed, chunks, caps, draws if self.decoder.samples else None)
+
+    def score(self, texts: Sequence[str]) -> Tensor:
+        """See :meth:`TextTarget.score`; equal texts are decoded once."""
+        different = tuple(dict.fromkeys(texts))
+        rows = self.reader.rows(different)
+        decoded = self._decode_rows(different, rows, self._candidates(rows))
+        steps = {text: one.steps for text, one in zip(different, decoded, strict=True)}
+        return torch.tensor([steps[text] for text in texts], dtype=torch.int64)
+
+    def _candidates(self, rows: list[list[int]]) -> Callable[[list[int]], Fed]:
+        """Return what feeds texts that resemble each other."""
+        return lambda chunk: self._fed([rows[number] for number in chunk])
+
+    def signals(self, inputs: Sequence[str]) -> StepSignals:
+        """See :meth:`StepTarget.signals`; gradients reach the embeddings of the texts."""
+        decoded, lengths = self._decode(inputs)
+        rows = self.reader.rows(inputs)
+        ids, mask = (part.to(self.device) for part in self.reader.pad(rows))
+        embeddings = self.embedding(ids).detach().requires_grad_()
+        logits, hidden = self._forced(ids, embeddings, mask, decoded)
+        return StepSignals(
+            logits=logits,
+            ids=padded_ids(decoded, self.device),
+            mask=step_mask(decoded, self.device),
+            eos=self.eos,
+            work=self._work(lengths, [one.steps for one in decoded]),
+            hidden=hidden,
+            embeddings=embeddings,
+            input_ids=ids,
+            input_mask=self.reader.own(inputs).to(self.device),
+        )
+
+    def static_work(self) -> Work:
+        """See :meth:`Target.static_work`: of each unit the most that any length allows."""
+        lengths = range(self._shortest(), self._longest() + 1)
+        return Work(self._work(lengths, [self.cap_of(length) for length in lengths]).counts.amax(0, keepdim=True))
+
+    def _probe_lengths(self, inputs: Sequence[str]) -> Iterable[int]:
+        length = min(max(8, *self._lengths(inputs)), self._longest())
+        outgrown = {min(size, self._longest()) for size in self.layout.windows}
+        return sorted({max(1, length // 4), max(1, length // 2), length, *outgrown})
+
+    def _probe(self, inputs: Sequence[str], length: int) -> Fed:
+        row = self.reader.rows(inputs)[0]
+        return self._fed([(row * length)[:length]])
+
+    def _model_limit(self) -> int:
+        """Return how many tokens the tokenizer says that the model reads."""
+        return min(int(self.codec.tokenizer.model_max_length), WIDTH)
+
+
+class SourceTarget(TextGenerationTarget):
+    """An encoder and a decoder of texts, such as Marian and T5."""
+
+    left = False
+
+    farthest = SourceLayout.farthest
+
+    def _layout(self) -> SourceLayout:
+        return SourceLayout(windows=self._outgrown())
+
+    def _possible(self, length: int, steps: int) -> bool:
+        return 0 < length <= self._longest() and steps <= self.most
+
+    def _longest(self) -> int:
+        return min(self._model_limit(), getattr(self.model.config, "max_position_embeddings", None) or WIDTH)
+
+    @property
+    def embedding(self) -> torch.nn.Embedding:
+        """See :attr:`TextGenerationTarget.embedding`."""
+        return self.model.get_encoder().get_input_embeddings()  # type: ignore[no-any-return]
+
+    def _forced(
+        self, ids: Tensor, embeddings: Tensor, mask: Tensor, decoded: Sequence[Decoded]
+    ) -> tuple[Tensor, Tensor]:
+        with looked_up(self.embedding, embeddings):
+            seen = self.model.get_encoder()(input_ids=ids, attention_mask=mask, return_dict=True)
+        return force_decoder(self.model, {"encoder_outputs": seen, "attention_mask": mask}, decoded)

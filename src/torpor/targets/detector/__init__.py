@@ -1,0 +1,1 @@
+"""Detectors and trackers: targets that hand objects on."""

@@ -1,8 +1,0 @@
-"""Adapters for detectors of other libraries."""
-
-from __future__ import annotations
-
-from torpor.targets.detectors.torchvision_models import from_torchvision
-from torpor.targets.detectors.ultralytics_models import from_ultralytics
-
-__all__ = ["from_torchvision", "from_ultralytics"]

@@ -1,0 +1,88 @@
+"""Families of targets whose gates decide how much is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from torpor.core.batches import Samples
+from torpor.core.criteria import Criterion, PreservesPrediction, Slowdown
+from torpor.core.measures import Measure
+from torpor.core.outcome import Outcome
+from torpor.core.signals import GateSignals
+from torpor.core.units import Behavior
+from torpor.core.work import Work
+from torpor.metrics.efficacy import CLASS, EXITS, efficacy_eec, efficacy_step, exit_histogram, exit_summary
+from torpor.targets.early_exit.traits import of_exits
+from torpor.targets.family import Columns, Family
+
+
+class GateFamily(Family[Any]):
+    """Any mechanism whose gates save units: layer skipping, halting, token pruning. Early exit has a family of its own.
+
+    Outputs are class scores ``[B, C]``, unless a subclass says otherwise.
+    """
+
+    id: ClassVar[str] = "gates"
+    behavior: ClassVar[Behavior] = Behavior.COMPUTATION
+    measures: ClassVar[tuple[Measure, ...]] = (CLASS,)
+    signals: ClassVar[type | None] = GateSignals
+    default_attacks: ClassVar[tuple[str, ...]] = ("standard",)
+    success: ClassVar[Criterion] = Slowdown(2) & PreservesPrediction()
+
+    def observe(self, target: Any, clean: Outcome, outcome: Outcome, static: Work, references: Samples) -> Columns:  # noqa: ANN401 - any target with classes
+        """See :meth:`Family.observe`."""
+        return {"reference": references if isinstance(references, Tensor) and len(references) else None}
+
+    def blank(self, target: Any, count: int) -> Samples:  # noqa: ANN401
+        """Return NaN for the score of each class."""
+        return torch.full((count, int(target.details()["classes"])), torch.nan, device=target.device)
+
+    def answers(self, target: Any, signals: GateSignals) -> Tensor | None:  # noqa: ANN401
+        """Return class probabilities at each exit; None where there are no exits."""
+        return None if signals.logits is None else signals.logits.softmax(-1)
+
+
+class EarlyExitFamily(GateFamily):
+    """Networks that stop at the first exit that is sure enough."""
+
+    id: ClassVar[str] = "early-exit"
+    needs: ClassVar[tuple[str, ...]] = ("exits", "exit_costs", "rule")
+    measures: ClassVar[tuple[Measure, ...]] = (*GateFamily.measures, *EXITS)
+
+    def observe(self, target: Any, clean: Outcome, outcome: Outcome, static: Work, references: Samples) -> Columns:  # noqa: ANN401 - any target with exits
+        """See :meth:`Family.observe`."""
+        own = super().observe(target, clean, outcome, static, references)
+        return {**own, "exit": target.exits(outcome.work)}
+
+    def summarize(self, target: Any, bare: Any, columns: Columns) -> Mapping[str, Any]:  # noqa: ANN401
+        """See :meth:`Family.summarize`."""
+        return exit_summary(columns["exit"], bare.exit_costs)
+
+    def profile(self, target: Any, work: Work, outputs: Sequence[Any]) -> dict[str, Any]:  # noqa: ANN401
+        """See :meth:`Family.profile`."""
+        costs, taken = target.exit_costs.numpy(), target.exits(work).numpy()
+        return {
+            "rule": target.rule.describe(),
+            "exit_histogram": exit_histogram(taken, len(costs)).tolist(),
+            "efficacy_step": efficacy_step(taken, costs),
+            "efficacy_eec": efficacy_eec(taken, costs),
+        }
+
+    def profile_rows(self, profile: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """See :meth:`Family.profile_rows`."""
+        total = sum(profile["exit_histogram"])
+        shares = [f"{place}: {count / total:.1%}" for place, count in enumerate(profile["exit_histogram"])]
+        return [
+            ("exit rule", profile["rule"]),
+            ("leave at exit", ", ".join(shares)),
+            ("early-exit efficacy", f"{profile['efficacy_step']:.4f} (1 - mean cost)"),
+            ("", f"{profile['efficacy_eec']:.4f} (trapezoid, as in DeepSloth)"),
+        ]
+
+    def traits(self, target: Any, signals: GateSignals) -> Tensor:  # noqa: ANN401 - any target that exits early
+        """See :func:`~torpor.targets.early_exit.traits.of_exits`."""
+        return of_exits(signals, target.exits(signals.work), len(target.exit_costs))

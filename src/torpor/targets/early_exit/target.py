@@ -1,0 +1,324 @@
+"""Targets that stop as soon as an internal classifier is sure."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, NoReturn, Self
+
+import torch
+from torch import Tensor, nn
+
+from torpor.core.errors import DataError, UsageError
+from torpor.core.outcome import Outcome
+from torpor.core.signals import GateSignals
+from torpor.core.space import ImageSpace
+from torpor.core.units import Unit
+from torpor.core.work import Work
+from torpor.data.sets import DataSet
+from torpor.meters.flops import count_flops
+from torpor.targets.early_exit.contract import GateTarget
+from torpor.targets.early_exit.exit_rules import ExitRule, parse_rule
+from torpor.targets.early_exit.family import EarlyExitFamily
+from torpor.targets.early_exit.module import EarlyExitModule
+from torpor.targets.speed import in_pieces, store_channels_last
+from torpor.targets.weights import digest
+
+LEAST = 2
+"""Exits that must be left of a network: with one, there is nothing dynamic."""
+TIE = 2e-5
+"""A margin this small is decided by a run of that sample alone: batched arithmetic may round differently."""
+
+
+class EarlyExitTarget(GateTarget):
+    """A multi-exit classifier that really stops: samples that leave are gone from the batch.
+
+    Unit ``exit<k>`` is stage ``k`` with its head. The work of a sample that leaves at exit ``k`` is one run of each of
+    the first ``k + 1`` units.
+
+    Args:
+        module: the network; see :class:`EarlyExitModule`. It is put in evaluation mode and its weights are frozen.
+        rule: when samples leave.
+        input_shape: ``(C, H, W)`` of one image.
+        name: shown in reports.
+        device: where to run.
+        data: makes the data to audit on from the user's ``--data-dir`` (a path or None); Parquet images if None.
+        named_rules: other rules that users may choose by name, such as ``"drop:0.15"``.
+
+    Raises:
+        UsageError: if the module lacks stages or heads, or if a head does not return logits ``[B, C]``.
+        MeterError: if an operator's FLOPs cannot be counted.
+
+    >>> from torpor.targets import Confidence, ShallowDeepNetwork
+    >>> net = ShallowDeepNetwork([nn.Flatten(), nn.ReLU()], [nn.Linear(4, 3), nn.Linear(4, 3)])
+    >>> target = EarlyExitTarget(net, Confidence(0.2), input_shape=(1, 2, 2))
+    >>> target.run(torch.zeros(1, 1, 2, 2)).work.counts.tolist()
+    [[1, 0]]
+    """
+
+    family = EarlyExitFamily()
+    mechanism = "early exit"
+    space: ImageSpace
+
+    def __init__(
+        self,
+        module: EarlyExitModule,
+        rule: ExitRule,
+        *,
+        input_shape: tuple[int, int, int],
+        name: str = "early-exit",
+        device: str | torch.device = "cpu",
+        data: Callable[[Path | None], DataSet] | None = None,
+        named_rules: Mapping[str, ExitRule] | None = None,
+    ) -> None:
+        stages, heads = getattr(module, "stages", None), getattr(module, "heads", None)
+        if stages is None or heads is None or len(stages) != len(heads) or len(stages) < LEAST:
+            raise UsageError("expected a module with as many stages as heads, at least 2; see EarlyExitModule")
+        self.name, self.rule = name, rule
+        self._data, self.named_rules = data, dict(named_rules or {})
+        self.space = ImageSpace(input_shape)
+        self.device = torch.device(device)
+        self.blocks = [(self._ready(stage), self._ready(head)) for stage, head in zip(stages, heads, strict=True)]
+        self._sample_bytes: list[int] = []
+        self.units, self.classes = self._measure()
+        self._counts = torch.ones(len(self.units), len(self.units), dtype=torch.int64).tril()
+        store_channels_last(self.blocks, torch.zeros(2, *input_shape, device=self.device))
+
+    def _ready(self, part: nn.Module) -> nn.Module:
+        return part.to(self.device).eval().requires_grad_(False)
+
+    def _measure(self) -> tuple[tuple[Unit, ...], int]:
+        """Count each unit's FLOPs on one blank image."""
+        features = torch.zeros(1, *self.space.shape, device=self.device)
+        units, widths = [], set()
+        for k, (stage, head) in enumerate(self.blocks):
+            flops = count_flops(stage, features)
+            with torch.no_grad():
+                features = stage(features)
+                logits = head(features)
+            self._sample_bytes.append(features.nbytes)
+            if logits.ndim != 2 or len(logits) != 1:
+                raise UsageError(
+                    f"expected head {k} to return logits [B, C], got shape {list(logits.shape)} for one image"
+                )
+            units.append(Unit(f"exit{k}", flops + count_flops(head, features)))
+            widths.add(logits.shape[1])
+        if len(widths) != 1 or min(widths) < 2:
+            raise UsageError(f"expected every head to score the same classes, at least 2, got widths {sorted(widths)}")
+        return tuple(units), widths.pop()
+
+    def stage(self, k: int, features: Tensor) -> Tensor:
+        """Return the output of stage ``k``, computed the fast way for inference."""
+        return in_pieces(self.blocks[k][0], features, self._sample_bytes[k])
+
+    def run(self, inputs: Tensor) -> Outcome:
+        """Return the logits of the exit that each sample takes, and its work.
+
+        A sample's work and logits do not depend on its neighbors: where batched arithmetic comes within ``TIE`` of a
+        threshold, the sample is decided by a run of its own.
+
+        Raises:
+            UsageError: if a head returns no numbers.
+        """
+        outputs, depth, gap = self._pass(self.space.check(inputs))
+        if len(inputs) > 1:
+            for row in (gap < TIE).nonzero().flatten().tolist():
+                alone = self._pass(inputs[row : row + 1])
+                outputs[row], depth[row] = alone[0][0], alone[1][0]
+        if outputs.isnan().any() or gap.isnan().any():
+            self._refuse_nan(inputs)
+        return Outcome(outputs, self._work(depth))
+
+    @torch.no_grad()
+    def _pass(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Run one batch: logits ``[B, C]``, exit indices ``[B]``, and each sample's least gap to a threshold."""
+        features = inputs.to(self.device, copy=True)  # the network may begin with an operator that works in place
+        outputs = torch.empty(len(inputs), self.classes, device=self.device)
+        depth = torch.full((len(inputs),), len(self.blocks) - 1, device=self.device)
+        gaps = torch.full((len(inputs),), torch.inf, device=self.device)
+        rows = torch.arange(len(inputs), device=self.device)
+        history, gap = outputs.new_empty(len(inputs), 0, self.classes), gaps
+        for k, (_, head) in enumerate(self.blocks[:-1]):
+            features = self.stage(k, features)
+            logits = head(features)
+            history = torch.cat([history, logits.unsqueeze(1)], dim=1)
+            margin = self.rule.margin(history)
+            gap = torch.minimum(gap, margin.abs())  # NaN stays NaN
+            leaves = margin >= 0
+            if leaves.any():
+                done = rows[leaves]
+                outputs[done], depth[done], gaps[done] = logits[leaves], k, gap[leaves]
+                if len(done) == len(rows):
+                    return outputs, depth, gaps
+                stays = ~leaves
+                rows, features, history, gap = rows[stays], features[stays], history[stays], gap[stays]
+        outputs[rows] = self.blocks[-1][1](self.stage(len(self.blocks) - 1, features))
+        gaps[rows] = gap
+        return outputs, depth, gaps
+
+    @torch.no_grad()
+    def _refuse_nan(self, inputs: Tensor) -> NoReturn:
+        """Raise an error that names the head whose logits are NaN."""
+        sound = self.signals(inputs).exit_logits.isfinite().all(-1).all(0)
+        head = "the rule's margins" if sound.all() else f"head {int(sound.int().argmin())}"
+        raise UsageError(f"expected numbers from {head} of {self.name}, got NaN logits; check its weights")
+
+    def _work(self, depth: Tensor) -> Work:
+        """Turn exit indices ``[B]`` into counts: one run of every unit up to and including the exit."""
+        return Work(self._counts[depth.cpu()])
+
+    def max_work(self, inputs: Tensor) -> Work:
+        """Return one run of every unit up to the last exit that samples may take."""
+        return Work(self._counts[-1:].expand(len(inputs), -1).clone())
+
+    def signals(self, inputs: Tensor) -> GateSignals:
+        """Evaluate every exit, differentiably."""
+        features = inputs.to(self.device).clone()  # the network may begin with an operator that works in place
+        parts = []
+        for stage, head in self.blocks:
+            features = stage(features)
+            parts.append(head(features))
+        logits = torch.stack(parts, dim=1)
+        margins = torch.stack([self.rule.log_odds(logits[:, : k + 1]) for k in range(len(parts) - 1)], dim=1)
+        closed = (margins.detach() < 0).to(torch.int64).cumprod(1)
+        return GateSignals(logits, margins, self._work(closed.sum(1)))
+
+    def exits(self, work: Work) -> Tensor:
+        """Return the last unit that ran for each sample, int64 ``[B]``; 0 where none did, since it was rejected."""
+        return ((work.counts[:, : len(self.units)] > 0).sum(1) - 1).clamp_min(0)
+
+    @property
+    def exit_costs(self) -> Tensor:
+        """Cumulative FLOPs at each exit as a share of the whole network's, float64 ``[K]``, ending in 1."""
+        flops = torch.tensor([unit.flops for unit in self.units], dtype=torch.float64).cumsum(0)
+        return flops / flops[-1] if flops[-1] > 0 else torch.full_like(flops, math.nan)
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """Return the mean of each channel of the last feature map ``[B, F]``; the last stage may end in logits."""
+        features = inputs.to(self.device)
+        for stage, _ in self.blocks[:-1]:
+            features = stage(features)
+            if features.ndim != 4:
+                features = features.flatten(1)
+        return features.mean((2, 3)) if features.ndim == 4 else features
+
+    def details(self) -> dict[str, Any]:
+        """Return the exit rule, the number of classes and the cost shares; see :meth:`Target.details`."""
+        return {"rule": self.rule.describe(), "classes": self.classes, "exit_costs": self.exit_costs.tolist()}
+
+    def labels(self, outputs: Tensor, references: Tensor | None) -> Tensor:
+        """Return classes ``[B]``; see :meth:`Target.labels`."""
+        if references is None:
+            return outputs.argmax(-1)
+        if not (references.min() >= 0 and references.max() < self.classes):
+            raise DataError(
+                f"expected classes from 0 to {self.classes - 1}, as {self.name} knows them, got references from "
+                f"{int(references.min())} to {int(references.max())}; relabel the data"
+            )
+        return references.to(self.device)
+
+    def utility(self, outputs: Tensor, references: Tensor | tuple[()]) -> Tensor:
+        """Return 1 where the predicted class is the reference class, else 0; no answer, NaN, is a wrong one.
+
+        Without references it is NaN.
+        """
+        if not isinstance(references, Tensor):
+            return torch.full((len(outputs),), torch.nan, dtype=torch.float64)
+        return (predicted(outputs).cpu() == references.cpu()).to(torch.float64)
+
+    def agreement(self, outputs: Tensor, clean: Tensor) -> Tensor:
+        """Tell where the predicted class is that of the clean output; no answer, NaN, is none."""
+        return (predicted(outputs) == clean.argmax(-1)).cpu()
+
+    def probes(self, inputs: Tensor) -> Iterator[tuple[Work, Callable[[], object]]]:
+        """Yield, for each exit, a call that runs the network up to it."""
+
+        def upto(last: int) -> Callable[[], object]:
+            @torch.no_grad()
+            def call() -> object:
+                features = inputs.to(self.device)
+                logits = features
+                for stage, head in self.blocks[: last + 1]:
+                    features = stage(features)
+                    logits = head(features)
+                return logits
+
+            return call
+
+        for k in range(len(self.blocks)):
+            yield self._work(torch.full((len(inputs),), k)), upto(k)
+
+    def to(self, device: torch.device) -> Self:
+        """Move the network and return this target."""
+        self.device = device
+        self.blocks = [(self._ready(stage), self._ready(head)) for stage, head in self.blocks]
+        return self
+
+    def with_rule(self, rule: str | ExitRule) -> Self:
+        """Return a target that shares this one's network but leaves by another rule.
+
+        Args:
+            rule: a rule, the name of one of this target's, or one that :func:`~torpor.targets.parse_rule` reads.
+
+        Raises:
+            UsageError: if it is neither.
+        """
+        named = ", ".join(self.named_rules)
+        if isinstance(rule, str) and rule.startswith("drop:") and rule not in self.named_rules:
+            raise UsageError(f"expected a named rule of {self.name} ({named or 'it has none'}), got {rule!r}")
+        other = copy.copy(self)
+        other.rule = (self.named_rules.get(rule) or parse_rule(rule)) if isinstance(rule, str) else rule
+        return other
+
+    def with_heads(self, heads: Sequence[nn.Module]) -> Self:
+        """Return a target that shares this one's stages but has other heads, one per stage, which cost the same.
+
+        Its named rules are gone: their thresholds were chosen for the confidences of the heads that were there.
+        """
+        other = copy.copy(self)
+        other.named_rules = {}
+        other.blocks = [(stage, self._ready(head)) for (stage, _), head in zip(self.blocks, heads, strict=True)]
+        return other
+
+    def upto(self, exits: int) -> Self:
+        """Return a target that shares this one's first blocks and answers at exit ``exits - 1`` at the latest.
+
+        Raises:
+            UsageError: if that leaves fewer than two exits, or more than there are.
+        """
+        if not LEAST <= exits <= len(self.blocks):
+            raise UsageError(f"expected {LEAST} to {len(self.blocks)} exits of {self.name}, got {exits}")
+        other = copy.copy(self)
+        other.blocks, other.units = self.blocks[:exits], self.units[:exits]
+        other._sample_bytes, other._counts = self._sample_bytes[:exits], self._counts[:exits, :exits]
+        return other
+
+    def rungs(self) -> int:
+        """See :meth:`Capped.rungs`: the last exit that samples may take."""
+        return len(self.blocks) - LEAST + 1
+
+    def at_rung(self, rung: int) -> Self:
+        """See :meth:`Capped.at_rung`; unlike :meth:`upto`, all units are still there, and the last ones never run."""
+        other = self.upto(len(self.blocks) - rung)
+        other.units, other._counts = self.units, self._counts[: len(other.blocks)]
+        return other
+
+    def fingerprint(self) -> str:
+        """See :meth:`Target.fingerprint`; the rule and all weights count."""
+        return digest(f"{super().fingerprint()} {self.rule}", chain.from_iterable(self.blocks))
+
+    def data(self, folder: Path | None) -> DataSet:
+        """See :meth:`Target.data`."""
+        return super().data(folder) if self._data is None else self._data(folder)
+
+
+def predicted(logits: Tensor) -> Tensor:
+    """Return the class of largest logit, int64 ``[B]``; -1 where there is no answer: NaN.
+
+    >>> predicted(torch.tensor([[0.0, 1.0], [torch.nan, torch.nan]])).tolist()
+    [1, -1]
+    """
+    return torch.where(logits.isnan().any(-1), -1, logits.argmax(-1))

@@ -1,1 +1,0 @@
-"""Where training recipes were before :mod:`torpor.training`."""
