@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.audits.run.environment import environment
 from torpor.data.images import to_unit
@@ -75,8 +76,8 @@ class Never(ExitRule):
         """See :meth:`ExitRule.margin`; below 0 whatever the logits."""
         return Confidence(1.0).margin(logits) - 1
 
+    @override
     def describe(self) -> str:
-        """See :meth:`ExitRule.describe`."""
         return "never"
 
 
@@ -88,8 +89,8 @@ class Always(ExitRule):
         """See :meth:`ExitRule.margin`; above 0 whatever the logits."""
         return Confidence(1.0).margin(logits) + 2
 
+    @override
     def describe(self) -> str:
-        """See :meth:`ExitRule.describe`."""
         return "always"
 
 

@@ -14,6 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
+from typing_extensions import override
+
 from benchmarks.common import Options, Row, command
 from torpor.audits.plan import Plan
 from torpor.audits.run.engine import run_audit
@@ -42,8 +44,8 @@ class Clocked(Executor):
     inner: Executor
     seconds: list[float] = field(default_factory=list, compare=False)
 
+    @override
     def map(self, job: Job, shards: Iterable[int]) -> Iterator[int]:
-        """See :meth:`Executor.map`."""
         begin = time.perf_counter()
         yield from self.inner.map(job, shards)
         self.seconds.append(time.perf_counter() - begin)

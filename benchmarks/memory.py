@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from benchmarks.common import Options, Row, command
 from torpor.data.images import ImageSet
@@ -39,8 +40,8 @@ class Lazy(ImageSet):
     name = "lazy"
     classes = ("0", "1")
 
+    @override
     def samples(self, split: str) -> Iterator[tuple[Tensor, int]]:
-        """See :meth:`ImageSet.samples`."""
         generator = torch.Generator().manual_seed(len(split))
         for _ in range(MANY if split == "test" else FEW):
             yield torch.randint(0, 256, (1, SIDE, SIDE), generator=generator, dtype=torch.uint8), 0
@@ -49,8 +50,8 @@ class Lazy(ImageSet):
 class LazyTarget(WindowTarget):
     """A toy target, so cheap that the audit itself is what is measured."""
 
+    @override
     def data(self, folder: Path | None) -> ImageSet:
-        """See :meth:`Target.data`."""
         return Lazy()
 
 

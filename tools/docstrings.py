@@ -1,7 +1,6 @@
 """A griffe extension: what docstrings write for Python's own tools, as Markdown.
 
-Roles such as ``:meth:`Attack.search``` become links, doctests become blocks of code, and a docstring that only points
-at the method that it overrides is dropped, so that the method shows that one's docstring instead.
+Roles such as ``:meth:`Attack.search``` become links, and doctests become blocks of code.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from typing import Any
 import griffe
 
 ROLE = re.compile(r":(?:attr|class|data|exc|func|meth|mod):`(?P<short>~?)(?P<name>[\w.]+)`")
-POINTER = re.compile(r"See :\w+:`[^`]+`\.")
 DOCTEST = re.compile(r"^>>> .*(?:\n(?!\s*$).*)*", re.MULTILINE)
 
 
@@ -24,9 +22,6 @@ class MarkdownDocstrings(griffe.Extension):
         """Rewrite every docstring of ``pkg``."""
         for each in _objects(pkg):
             if each.docstring is None:
-                continue
-            if POINTER.fullmatch(each.docstring.value):
-                each.docstring = None
                 continue
             each.docstring.value = DOCTEST.sub(r"```pycon\n\g<0>\n```", ROLE.sub(_linker(each), each.docstring.value))
 

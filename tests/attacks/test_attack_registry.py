@@ -13,6 +13,7 @@ import pytest
 import torch
 from contract_rows import own_attacks
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.early_exit.deepsloth import DeepSloth
@@ -48,8 +49,8 @@ class Brighter(Attack):
     share: float = 1.0
     sign: int
 
-    def search(self, target: Any, inputs: Tensor, labels: object, seed: int) -> Candidates:  # noqa: ANN401
-        """See :meth:`Attack.search`."""
+    @override
+    def search(self, target: Any, inputs: Tensor, labels: object, seed: int) -> Candidates:
         nothing = torch.zeros(len(inputs), dtype=torch.int64)
         return Candidates(inputs + self.sign * self.share * self.eps, nothing, nothing)
 

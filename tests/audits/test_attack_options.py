@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 from toy_audits import NEEDLE, call, records, snapshot, write_images
+from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
 
@@ -25,8 +26,8 @@ class Toward(Attack):
 
     share: float = 1.0
 
-    def search(self, target: Any, inputs: Tensor, labels: object, seed: int) -> Candidates:  # noqa: ANN401
-        """See :meth:`Attack.search`."""
+    @override
+    def search(self, target: Any, inputs: Tensor, labels: object, seed: int) -> Candidates:
         nothing = torch.zeros(len(inputs), dtype=torch.int64)
         return Candidates(inputs + self.share * (0.5 - inputs).clamp(-self.eps, self.eps), nothing, nothing)
 

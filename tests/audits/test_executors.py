@@ -15,6 +15,7 @@ from typing import ClassVar
 import pytest
 import torch
 from toy_audits import NEEDLE, SLOW, command, snapshot, spawn, write_images
+from typing_extensions import override
 
 from torpor.audits.plan import Plan
 from torpor.audits.run.engine import run_audit
@@ -217,8 +218,8 @@ class Backwards(Executor):
 
     pairs: bool = False
 
+    @override
     def map(self, job: Job, shards: Iterator[int]) -> Iterator[int]:  # type: ignore[override]
-        """See :meth:`Executor.map`."""
         for number in reversed(list(shards)):
             job.shard(number)
             yield number

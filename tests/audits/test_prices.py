@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from audit_factory import write_audit
 from toy_audits import snapshot
+from typing_extensions import override
 from version1_audits import CASES, FOLDER
 
 from torpor.audits.conditions import RowKey
@@ -287,8 +288,8 @@ class Bill(Pricing):
 
     each: float = 1.0
 
+    @override
     def price_list(self, units: Sequence[str], own: PriceList) -> PriceList:
-        """See :meth:`Pricing.price_list`."""
         return PriceList("dollars by the FLOP", tuple(self.each * price for price in own.per_unit))
 
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.derivatives import gradient_of
@@ -60,8 +61,8 @@ class Universal(Attack):
 
     learned: Learned | None = field(default=None, compare=False, repr=False)
 
-    def fit(self, target: Any, inputs: Tensor, *, references: Tensor | None = None, seed: int = 0) -> Self:  # noqa: ANN401
-        """See :meth:`Attack.fit`."""
+    @override
+    def fit(self, target: Any, inputs: Tensor, *, references: Tensor | None = None, seed: int = 0) -> Self:
         inputs = target.space.snap(target.space.check(inputs))
         return replace(self, learned=self.learn(target, inputs, references, seed))
 
@@ -95,8 +96,8 @@ class Universal(Attack):
         return replace(self, learned=Learned(state["perturbations"], forwards, backwards, bool(zero)))
 
     @property
+    @override
     def forwards_before(self) -> int:
-        """See :attr:`Attack.forwards_before`."""
         return 0 if self.learned is None else self.learned.forwards
 
     @abstractmethod

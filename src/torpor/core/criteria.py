@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from torpor.core.errors import UsageError
 
@@ -63,8 +64,8 @@ class Slowdown(Criterion):
         if not self.ratio >= 1:
             raise UsageError(f"expected a slowdown of 1 or more, got {self.ratio}")
 
+    @override
     def __call__(self, evidence: Evidence) -> NDArray[np.bool_]:
-        """See :meth:`Criterion.__call__`."""
         return evidence.cost >= self.ratio * evidence.clean
 
     def __str__(self) -> str:
@@ -75,8 +76,8 @@ class Slowdown(Criterion):
 class ReachesStaticBound(Criterion):
     """The input costs as much as structure and caps allow."""
 
+    @override
     def __call__(self, evidence: Evidence) -> NDArray[np.bool_]:
-        """See :meth:`Criterion.__call__`."""
         return evidence.cost >= evidence.static
 
     def __str__(self) -> str:
@@ -87,8 +88,8 @@ class ReachesStaticBound(Criterion):
 class PreservesPrediction(Criterion):
     """The output says the same as for the clean input."""
 
+    @override
     def __call__(self, evidence: Evidence) -> NDArray[np.bool_]:
-        """See :meth:`Criterion.__call__`."""
         return evidence.agrees
 
     def __str__(self) -> str:

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.core.batches import Samples
 from torpor.core.errors import DataError
@@ -73,8 +74,8 @@ class DenseSpace(InputSpace):
     stored: ClassVar[torch.dtype]
 
     @property
+    @override
     def accepts(self) -> str:
-        """See :attr:`InputSpace.accepts`."""
         return f"{self.what} of {' x '.join(map(str, self.shape))} {self.letters}"
 
     def check(self, inputs: Tensor) -> Tensor:

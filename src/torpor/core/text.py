@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from rapidfuzz.distance import Levenshtein
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.core.errors import DataError
 from torpor.core.space import InputSpace
@@ -73,8 +74,8 @@ class TextSpace(InputSpace):
     max_tokens: int
 
     @property
+    @override
     def accepts(self) -> str:
-        """See :attr:`InputSpace.accepts`."""
         return f"text of up to {WIDTH:,} bytes and {self.max_tokens:,} tokens"
 
     def problem(self, text: Any) -> str | None:  # noqa: ANN401 - whatever a user gave
@@ -90,8 +91,8 @@ class TextSpace(InputSpace):
             return f"texts of 1 to {self.max_tokens} tokens, got {count}"
         return None
 
+    @override
     def check(self, inputs: tuple[str, ...]) -> tuple[str, ...]:
-        """See :meth:`InputSpace.check`."""
         if not inputs:
             raise DataError("expected at least one text, got an empty batch")
         for text in inputs:
@@ -103,8 +104,8 @@ class TextSpace(InputSpace):
         """Texts are stored as they are."""
         return inputs
 
+    @override
     def to_bytes(self, inputs: tuple[str, ...]) -> Tensor:
-        """See :func:`pack`."""
         return pack(inputs)
 
     def from_bytes(self, stored: Tensor | tuple[str, ...]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.core.errors import DataError
 from torpor.core.objects import Objects
@@ -76,8 +77,8 @@ class CocoImages(DataSet):
         rows = {path.name: count_rows(path) for path in sorted(self.folder.glob("*.parquet"))}
         return f"{self.name} {self.shape} {self.letterbox} {rows}"
 
+    @override
     def files(self) -> Mapping[str, Path]:
-        """See :meth:`DataSet.files`."""
         return {split: self.folder / ("val.parquet" if split == "test" else "train.parquet") for split in SPLITS}
 
     def samples(self, split: str) -> Iterator[tuple[Tensor, Objects]]:

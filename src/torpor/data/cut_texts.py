@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from torpor.core.text import WIDTH, TextSpace
 from torpor.data.sets import DataSet
 
@@ -28,16 +30,16 @@ class CutTexts(DataSet):
         """Return that of the whole texts."""
         return self.data.fingerprint()
 
+    @override
     def files(self) -> Mapping[str, Path]:
-        """See :meth:`DataSet.files`."""
         return self.data.files()
 
+    @override
     def samples(self, split: str) -> Iterator[tuple[Any, Any]]:
-        """See :meth:`DataSet.samples`."""
         return self._rest(split, 0)
 
+    @override
     def _rest(self, split: str, first: int) -> Iterator[tuple[Any, Any]]:
-        """See :meth:`DataSet._rest`."""
         for number, (text, reference) in enumerate(self.data.samples_from(split, first), first):
             kept, lost = cut_text(text, self.space)
             self._lost[number] = lost

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.core.errors import DataError
 from torpor.data.images import ImageSet
@@ -47,8 +48,8 @@ class ParquetImages(ImageSet):
         rows = {path.name: count_rows(path) for path in sorted(self.folder.glob("*.parquet"))}
         return f"{self.name} {rows}"
 
+    @override
     def files(self) -> Mapping[str, Path]:
-        """See :meth:`DataSet.files`."""
         return {split: self.folder / ("test.parquet" if split == "test" else "train.parquet") for split in SPLITS}
 
     def samples(self, split: str) -> Iterator[tuple[Tensor, int]]:

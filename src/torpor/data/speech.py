@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.core.errors import DataError
 from torpor.data.parquet import held_out
@@ -66,8 +67,8 @@ class SpokenDigits(DataSet):
         rows = {split: count_rows(self._path(split)) for split in ("train", "test")}
         return f"{self.name} {rows} {self.sizes['train']} {self.sizes['test']}"
 
+    @override
     def files(self) -> Mapping[str, Path]:
-        """See :meth:`DataSet.files`."""
         return {split: self._path(split) for split in SPLITS}
 
     def samples(self, split: str) -> Iterator[tuple[Tensor, str]]:

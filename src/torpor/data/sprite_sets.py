@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.random import Generator
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.core.errors import DataError, UsageError
 from torpor.data.images import ImageSet
@@ -43,8 +44,8 @@ class SpriteSet(DataSet):
         own = f"{self.name} {self.sizes['train']} {self.sizes['test']}"
         return own if self.photos is None else f"{own} {self.photos.fingerprint()}"
 
+    @override
     def files(self) -> Mapping[str, Path]:
-        """See :meth:`DataSet.files`."""
         return {} if self.photos is None else self.photos.files()
 
     @abstractmethod

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.core.errors import DataError
 from torpor.data.images import ImageSet
@@ -45,12 +46,12 @@ class TensorImages(ImageSet):
                 digest.update(tensor.contiguous().numpy().tobytes())
         return f"{self.name}:{digest.hexdigest()}"
 
+    @override
     def samples(self, split: str) -> Iterator[tuple[Tensor, int]]:
-        """See :meth:`ImageSet.samples`."""
         return self._rest(split, 0)
 
+    @override
     def _rest(self, split: str, first: int) -> Iterator[tuple[Tensor, int]]:
-        """See :meth:`DataSet._rest`."""
         if split not in self.splits:
             raise DataError(f"expected a split among {', '.join(self.splits)}, got {split!r}")
         images, labels = (part[first:] for part in self.splits[split])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from typing_extensions import override
+
 from torpor.core.errors import DataError, UsageError
 from torpor.data.files import Files
 from torpor.data.sets import SPLITS, DataSet
@@ -29,8 +31,8 @@ class ParquetTexts(DataSet):
         rows = {split: count_rows(self._path(split)) for split in SPLITS}
         return f"{self.name} {self.source} {self.reference} {rows}"
 
+    @override
     def files(self) -> Mapping[str, Path]:
-        """See :meth:`DataSet.files`."""
         return {split: self._path(split) for split in SPLITS}
 
     def samples(self, split: str) -> Iterator[tuple[str, str | None]]:
@@ -92,8 +94,8 @@ class Beginnings(DataSet):
         """Return that of the whole texts, with the number of words."""
         return f"{self.data.fingerprint()} first {self.words} words"
 
+    @override
     def files(self) -> Mapping[str, Path]:
-        """See :meth:`DataSet.files`."""
         return self.data.files()
 
     def samples(self, split: str) -> Iterator[tuple[str, str]]:

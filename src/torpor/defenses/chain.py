@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.attacks.base import Attack
 from torpor.core.errors import DataError, UsageError
@@ -37,8 +38,8 @@ class Chain(Defense):
         raise UsageError(f"expected names of defenses joined by {JOINT}, got chain:{value}; such as jpeg:75+svm")
 
     @property
+    @override
     def name(self) -> str:
-        """See :attr:`Defense.name`."""
         return JOINT.join(part.name for part in self.parts)
 
     @classmethod
@@ -46,18 +47,18 @@ class Chain(Defense):
         """Return True: its parts are asked by :meth:`check`."""
         return True
 
+    @override
     def check(self, target: Target) -> None:
-        """See :meth:`Defense.check`."""
         kinds = [isinstance(part, Guard) for part in self.parts]
         if kinds != sorted(kinds):
             raise UsageError(f"expected guards after all other defenses, got {self.name}; put them last")
         for part in self.parts:
             part.check(target)
 
+    @override
     def prepared(
         self, target: Target, data: DataSet, attacks: Sequence[Attack], seed: int, learned: int = LEARNED
     ) -> Self:
-        """See :meth:`Defense.prepared`."""
         given = data, attacks, seed, learned
         guards = [part.prepared(target, *given) for part in self.parts if isinstance(part, Guard)]
         for guard in reversed(guards):
@@ -70,8 +71,8 @@ class Chain(Defense):
         states = {number: part.state() for number, part in enumerate(self.parts)}
         return {f"{number}.{name}": value for number, state in states.items() for name, value in state.items()}
 
+    @override
     def with_state(self, state: Mapping[str, Tensor]) -> Self:
-        """See :meth:`Defense.with_state`."""
         states: dict[str, dict[str, Tensor]] = {str(number): {} for number in range(len(self.parts))}
         for key, value in state.items():
             number, _, name = key.partition(".")
@@ -81,8 +82,8 @@ class Chain(Defense):
         pairs = zip(self.parts, states.values(), strict=True)
         return type(self)(tuple(part.with_state(own) for part, own in pairs))
 
+    @override
     def defend(self, target: Target) -> Target:
-        """See :meth:`Defense.defend`."""
         for part in reversed(self.parts):
             target = part.defend(target)
         return target

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.core.batches import Samples
 from torpor.core.outcome import Outcome
@@ -72,16 +73,16 @@ class Wrapped(Target):
         """Where the target inside is."""
         return self.inner.device
 
+    @override
     def run(self, inputs: Samples) -> Outcome:
-        """See :meth:`Layer.run`."""
         return self.layer.run(self.inner, self.space.check(inputs))
 
+    @override
     def max_work(self, inputs: Samples) -> Work:
-        """See :meth:`Layer.max_work`."""
         return self.layer.max_work(self.inner, inputs)
 
-    def signals(self, inputs: Samples) -> Any:  # noqa: ANN401 - those of the target inside
-        """See :meth:`Layer.signals`."""
+    @override
+    def signals(self, inputs: Samples) -> Any:
         return self.layer.signals(self.inner, inputs)
 
     @property
@@ -100,12 +101,12 @@ class Wrapped(Target):
         counted: Tensor = self.iterations(outcome.work) if self.offers("iterations") else self.attacker_cost(outcome)
         return counted if outcome.rejected is None else counted.masked_fill(outcome.rejected, 0)
 
+    @override
     def utility(self, outputs: Samples, references: Samples) -> Tensor:
-        """See :meth:`Target.utility`."""
         return self.inner.utility(outputs, references)
 
+    @override
     def agreement(self, outputs: Samples, clean: Samples) -> Tensor:
-        """See :meth:`Target.agreement`."""
         return self.inner.agreement(outputs, clean)
 
     def probes(self, inputs: Samples) -> Iterator[tuple[Work, Callable[[], object]]]:
@@ -127,28 +128,28 @@ class Wrapped(Target):
         """See :meth:`Target.to`; also what the layer keeps is moved."""
         return type(self)(self.inner.to(device), self.layer.to(device), self.name)
 
+    @override
     def labels(self, outputs: Samples, references: Samples | None) -> Samples:
-        """See :meth:`Target.labels`."""
         return self.inner.labels(outputs, references)
 
+    @override
     def data(self, folder: Path | None) -> DataSet:
-        """See :meth:`Target.data`."""
         return self.inner.data(folder)
 
+    @override
     def static_work(self) -> Work:
-        """See :meth:`Target.static_work`."""
         return self.layer.charge(self.inner.static_work(), self.layer.times(self.space))
 
+    @override
     def least_work(self) -> Work:
-        """See :meth:`Target.least_work`."""
         return self.layer.least_work(self.inner)
 
+    @override
     def read(self, stored: Samples) -> Samples:
-        """See :meth:`Target.read`."""
         return self.inner.read(stored)
 
+    @override
     def details(self) -> dict[str, Any]:
-        """See :meth:`Target.details`."""
         return self.inner.details()
 
     def fingerprint(self) -> str:
@@ -156,6 +157,6 @@ class Wrapped(Target):
         return f"{self.inner.fingerprint()} {self.layer.fingerprint()}"
 
     @property
+    @override
     def utility_name(self) -> str:
-        """See :meth:`Target.utility_name`."""
         return self.inner.utility_name

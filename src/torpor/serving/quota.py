@@ -10,6 +10,8 @@ from fractions import Fraction
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
+from typing_extensions import override
+
 from torpor.core.batches import Samples
 from torpor.core.errors import UsageError
 from torpor.core.outcome import Outcome
@@ -173,12 +175,12 @@ class Metered(Layer):
             )
         return inner.signals(inputs)
 
+    @override
     def max_work(self, inner: Target, inputs: Samples) -> Work:
-        """See :meth:`Layer.max_work`."""
         return inner.max_work(inputs)
 
+    @override
     def fingerprint(self) -> str:
-        """See :meth:`Layer.fingerprint`."""
         return "metered"
 
     def _asked(self) -> list[Quota]:

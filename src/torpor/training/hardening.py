@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from typing_extensions import override
+
 from torpor.attacks.decoder.nicg_slowdown import NICGSlowDown
 from torpor.attacks.detector.overload import Overload
 from torpor.attacks.early_exit.deepsloth import DeepSloth
@@ -52,12 +54,12 @@ class ExitHardener(EarlyExitTrainer):
     recipe: HardRecipe
     base: EarlyExitEntry = field(kw_only=True)
 
+    @override
     def start(self) -> ShallowDeepNetwork:
-        """See :meth:`EarlyExitTrainer.start`."""
         return with_weights_of(self.base, super().start())
 
+    @override
     def attack(self) -> BatchAttack[ShallowDeepNetwork]:
-        """See :meth:`EarlyExitTrainer.attack`."""
         return uniform_exits(self.recipe)
 
 
@@ -72,12 +74,12 @@ class CaptionHardener(CaptionTrainer):
     recipe: HardCaptionRecipe
     base: CaptionEntry = field(kw_only=True)
 
+    @override
     def start(self, vocabulary: Vocabulary) -> Captioner:
-        """See :meth:`CaptionTrainer.start`."""
         return with_weights_of(self.base, super().start(vocabulary))
 
+    @override
     def attack(self) -> BatchAttack[Captioner]:
-        """See :meth:`CaptionTrainer.attack`."""
         return delayed_end(self.recipe)
 
 
@@ -92,12 +94,12 @@ class DetectorHardener(DetectorTrainer):
     recipe: HardDetectionRecipe
     base: DetectorEntry = field(kw_only=True)
 
+    @override
     def start(self) -> Detector:
-        """See :meth:`DetectorTrainer.start`."""
         return with_weights_of(self.base, super().start())
 
+    @override
     def attack(self) -> BatchAttack[Detector]:
-        """See :meth:`DetectorTrainer.attack`."""
         return many_boxes(self.recipe)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.functional import cross_entropy
+from typing_extensions import override
 
 from torpor.data.sets import Batch, DataSet
 from torpor.targets.decoder.generation import GenerationTarget
@@ -112,8 +113,8 @@ class LanguageTrainer(Trainer):
     entry: LanguageEntry
     recipe: LanguageRecipe
 
+    @override
     def fit(self, data_dir: Path | None, folder: Path, device: str, progress: Progress) -> Path:
-        """See :meth:`Trainer.fit`."""
         data = self.entry.data(data_dir)
         return train_language(self.entry, data, self.recipe, folder, device=device, progress=progress)
 

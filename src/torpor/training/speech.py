@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.data.speech import SpokenDigits
 from torpor.targets.decoder.generation.readers import LogMelReader
@@ -81,8 +82,8 @@ class SpeechTrainer(Trainer):
     entry: SpeechEntry
     recipe: SpeechRecipe
 
+    @override
     def fit(self, data_dir: Path | None, folder: Path, device: str, progress: Progress) -> Path:
-        """See :meth:`Trainer.fit`."""
         data = self.entry.data(data_dir)
         return train_speech(self.entry, data, self.recipe, folder, device=device, progress=progress)
 

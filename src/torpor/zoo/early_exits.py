@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
+from typing_extensions import override
 
 from torpor.core.errors import UsageError
 from torpor.data.digits import Digits
@@ -73,8 +74,8 @@ class EarlyExitEntry(Entry):
             named_rules=rules,
         )
 
+    @override
     def download(self) -> Path:
-        """See :meth:`Entry.download`."""
         if self.data is not _cifar10:
             return super().download()
         from torpor.zoo.download import download_cifar10

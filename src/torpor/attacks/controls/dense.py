@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.search.balls import apply, ball_of
@@ -42,8 +43,8 @@ class Noise(Control):
 
     id: ClassVar[str] = "control-noise"
 
+    @override
     def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
-        """See :meth:`Attack.search`."""
         return self._free(inputs + spent_noise(self, target.space, sample_generators(inputs, seed, self.id), inputs))
 
 
@@ -104,8 +105,8 @@ class Flat(Control):
 
     id: ClassVar[str] = "control-flat"
 
+    @override
     def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
-        """See :meth:`Attack.search`."""
         axes = (-2, -1) if inputs.ndim > 3 else (-1,)  # the color of an image or frame, the level of a sound
         return self._free(inputs.mean(axes, keepdim=True).expand_as(inputs))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.attacks.base import Candidates
 from torpor.attacks.decoder.objectives import DelayAndDiverge
@@ -74,8 +75,8 @@ class NICGSlowDown(StepAttack):
         norm = self.ball.norm(change)
         return WEIGHT * ((norm.square() if self.squared else norm) - self.eps).relu()
 
+    @override
     def search(self, target: StepTarget, inputs: Tensor, labels: object, seed: int) -> Candidates:
-        """See :meth:`Attack.search`."""
         return amplify(
             target,
             inputs,

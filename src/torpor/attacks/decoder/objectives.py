@@ -11,6 +11,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.attacks.search.objectives import IterateObjective
 from torpor.attacks.search.optimizers import State
@@ -70,8 +71,8 @@ class DelayAndDiverge(StepObjective):
 
     terms: Literal["both", "end", "chosen"] = "both"
 
+    @override
     def __call__(self, signals: StepSignals, step: int, state: State) -> Tensor:
-        """See :class:`StepObjective`."""
         logits = signals.logits
         others = logits if self.terms == "chosen" else without_end(signals)
         likeliest = logits.detach().argmax(-1, keepdim=True)
@@ -91,8 +92,8 @@ class LowerEnd(StepObjective):
     ``sum_t z_t(end) - z_N(best token that does not end)``, with logits ``z`` and ``N`` steps.
     """
 
+    @override
     def __call__(self, signals: StepSignals, step: int, state: State) -> Tensor:
-        """See :class:`StepObjective`."""
         last = signals.mask.sum(1, keepdim=True) - 1
         best = without_end(signals).amax(-1).gather(1, last).squeeze(1)
         return masked_sum(end_score(signals), signals) - best

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.attacks.base import Candidates
 from torpor.attacks.decoder.objectives import LowerEnd
@@ -83,8 +84,8 @@ class SlothSpeech(StepAttack):
             return torch.zeros_like(inputs)
         return self.ball.random(sample_generators(inputs, seed, self.id), START * self.eps, inputs)
 
+    @override
     def search(self, target: StepTarget, inputs: Tensor, labels: object, seed: int) -> Candidates:
-        """See :meth:`Attack.search`."""
         return amplify(
             target,
             inputs,

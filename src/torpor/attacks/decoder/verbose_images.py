@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.attacks.base import Candidates
 from torpor.attacks.decoder.objectives import Verbose
@@ -42,10 +43,10 @@ class Momentum(Optimizer):
     size: float
     keep: float = 0.9
 
+    @override
     def step(
         self, ball: Ball, delta: Tensor, gradient: Tensor, loss: Tensor, step: int, state: State, project: Project
     ) -> Tensor:
-        """See :meth:`Optimizer.step`."""
         length = gradient.abs().flatten(1).sum(1).clamp_min(torch.finfo(gradient.dtype).tiny)
         gradient = gradient / per_sample(length, gradient)
         state["momentum"] = self.keep * state.get("momentum", torch.zeros_like(gradient)) + gradient

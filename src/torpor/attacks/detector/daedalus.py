@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.attacks.base import Candidates
 from torpor.attacks.detector.frames import CandidateAttack, Groups, attack_groups, one_by_one
@@ -47,8 +48,8 @@ class SureAndSmall(IterateObjective[CandidateSignals]):
 
     pixels: int
 
+    @override
     def __call__(self, signals: CandidateSignals, step: int, state: State) -> Tensor:
-        """See :class:`IterateObjective`."""
         unsure = (1 - signals.scores.amax(2)).square()
         return (unsure + (box_area(signals.boxes) / self.pixels).square()).mean(1)
 
@@ -70,8 +71,8 @@ class Daedalus(CandidateAttack):
     paper: ClassVar[Paper | None] = PAPER
     paper_steps: ClassVar[int] = 1000
 
+    @override
     def search(self, target: CandidateTarget, inputs: Tensor, labels: object, seed: int) -> Candidates:
-        """See :meth:`Attack.search`."""
         rate = max(RATE, 4 * self.per_value(inputs) / self.iterations)  # a step of gray pixels is half the rate
 
         def search(groups: Groups, clean: Tensor, numbers: Tensor) -> Candidates:

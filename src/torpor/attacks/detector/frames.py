@@ -36,7 +36,7 @@ class Groups:
 
     @property
     def prices(self) -> PriceList:
-        """See :class:`~torpor.attacks.iterative.Amplifiable`."""
+        """Return the prices of the detector."""
         return self.detector.prices
 
     def max_work(self, inputs: Tensor) -> Work:

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.attacks.base import Candidates
 from torpor.attacks.detector.frames import CandidateAttack, Groups, attack_groups, one_by_one, variable_of
@@ -44,8 +45,8 @@ class ManyBoxes(IterateObjective[CandidateSignals]):
     grid: int
     concave: Literal["log", "tanh"]
 
+    @override
     def __call__(self, signals: CandidateSignals, step: int, state: State) -> Tensor:
-        """See :class:`IterateObjective`."""
         scores = signals.scores.amax(2)
         state["pace"] = pace(
             crowds(signals.boxes.detach(), scores.detach() > self.conf, self.size, self.grid), self.size
@@ -97,10 +98,10 @@ class PacedSteps(Optimizer):
 
     size: float
 
+    @override
     def step(
         self, ball: Ball, delta: Tensor, gradient: Tensor, loss: Tensor, step: int, state: State, project: Project
     ) -> Tensor:
-        """See :meth:`Optimizer.step`."""
         return project(torch.addcmul(delta, state["pace"], ball.steepest(gradient), value=-self.size))
 
 
@@ -137,8 +138,8 @@ class Overload(CandidateAttack):
         if self.concave not in ("log", "tanh"):
             raise UsageError(f"expected log or tanh, got {self.concave!r}")
 
+    @override
     def search(self, target: CandidateTarget, inputs: Tensor, labels: object, seed: int) -> Candidates:
-        """See :meth:`Attack.search`."""
         height, width = inputs.shape[-2:]
         objective = ManyBoxes(target.nms.conf, (height, width), self.grid, self.concave)
 

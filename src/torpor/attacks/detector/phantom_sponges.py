@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.attacks.detector.frames import sampled_frames
 from torpor.attacks.search.balls import BALLS, Ball
@@ -96,10 +97,10 @@ class SignedSteps(Optimizer):
 
     size: float
 
+    @override
     def step(
         self, ball: Ball, delta: Tensor, gradient: Tensor, loss: Tensor, step: int, state: State, project: Project
     ) -> Tensor:
-        """See :meth:`Optimizer.step`."""
         return project(delta - self.size * gradient.sign())
 
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.attacks.base import Candidates
 from torpor.attacks.detector.frames import CandidateAttack, Groups, attack_groups, variable_of
@@ -113,8 +114,8 @@ class Light(IterateObjective[CandidateSignals]):
 
     lit: Tensor
 
+    @override
     def __call__(self, signals: CandidateSignals, step: int, state: State) -> Tensor:
-        """See :class:`IterateObjective`."""
         weights = state.setdefault("weights", 1 + REGION_WEIGHT * self.lit.to(signals.scores))
         return (weights * (1 - signals.scores.amax(2)).square()).sum(1)
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.attacks.base import Candidates
 from torpor.attacks.detector.frames import sampled_frames
@@ -87,8 +88,8 @@ class SNAL(Universal):
         chosen = torch.stack(patches)[:: -(-len(patches) // PATCHES)]
         return Learned(chosen, forwards=len(images), backwards=0, zero_gradient=False)
 
+    @override
     def search(self, target: CandidateTarget, inputs: Tensor, labels: object, seed: int) -> Candidates:
-        """See :meth:`Attack.search`."""
         detector, patches = target.detector, self.known().perturbations.to(inputs)
         space, ball = detector.space, BALLS[self.norm]
         assert isinstance(space, DenseSpace)

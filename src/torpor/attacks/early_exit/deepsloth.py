@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from typing_extensions import override
+
 from torpor.attacks.early_exit.gradient import GradientAttack
 from torpor.attacks.search.objectives import EXITS, Objective, UniformExits
 from torpor.attacks.search.optimizers import Optimizer, ShrinkingBall, Steps
@@ -39,12 +41,12 @@ class DeepSloth(GradientAttack):
     needs: ClassVar[tuple[str, ...]] = (EXITS,)
 
     @property
+    @override
     def iterations(self) -> int:
-        """See :attr:`IterativeAttack.iterations`."""
         return self.steps or STEPS[self.norm]
 
+    @override
     def objective(self) -> Objective:
-        """See :meth:`GradientAttack.objective`."""
         return UniformExits()
 
     def optimizer(self) -> Optimizer:

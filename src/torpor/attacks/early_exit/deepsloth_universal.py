@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.attacks.early_exit.deepsloth import PAPER
 from torpor.attacks.search.balls import BALLS, L1, Ball
@@ -34,8 +35,8 @@ class DeepSlothUniversal(Universal):
     reads: ClassVar[type | None] = GateSignals
     needs: ClassVar[tuple[str, ...]] = (EXITS,)
 
+    @override
     def learn(self, target: GateTarget, inputs: Tensor, references: Tensor | None, seed: int) -> Learned:
-        """See :meth:`Universal.learn`."""
         ball: Ball = L1(keep=0.1) if self.norm == "L1" else BALLS[self.norm]
         epochs, batches, repeats = {"Linf": (1, 1, 20), "L2": (11, 5, 50), "L1": (1, 10, 100)}[self.norm]
         batches = min(batches, -(-len(inputs) // BATCH))  # with fewer inputs the ball must still shrink to its end

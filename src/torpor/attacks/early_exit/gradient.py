@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.iterative import IterativeAttack, amplify
@@ -39,8 +40,8 @@ class GradientAttack(IterativeAttack):
         """Return the radius of the random start."""
         return self.optimizer().radius(0, self.eps)
 
+    @override
     def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
-        """See :meth:`Attack.search`."""
         space, ball = target.space, BALLS[self.norm]
         assert isinstance(space, DenseSpace)
         start = ball.random(sample_generators(inputs, seed, self.id), self.start_radius(), inputs)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from typing_extensions import override
+
 from torpor.attacks.early_exit.gradient import GradientAttack
 from torpor.attacks.search.objectives import EXITS, Objective, WrongClass
 from torpor.attacks.search.optimizers import Optimizer, Steps
@@ -32,12 +34,12 @@ class PGD(GradientAttack):
     needs: ClassVar[tuple[str, ...]] = (EXITS,)
     exits: ClassVar[Literal["final", "avg", "max"]] = "final"
 
+    @override
     def objective(self) -> Objective:
-        """See :meth:`GradientAttack.objective`."""
         return WrongClass(self.exits)
 
+    @override
     def optimizer(self) -> Optimizer:
-        """See :meth:`GradientAttack.optimizer`."""
         return Steps(2.5 * self.eps / self.iterations)
 
 

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.search.balls import BALLS, apply, per_sample
@@ -58,8 +59,8 @@ class Square(Attack):
         if self.queries < 1 or not 0 < self.share <= 1:
             raise UsageError(f"expected 1 query or more and a share in (0, 1], got {self.queries} and {self.share}")
 
+    @override
     def search(self, target: Target, inputs: Tensor, labels: Samples, seed: int) -> Candidates:
-        """See :meth:`Attack.search`."""
         propose = self.proposal(target, inputs, sample_generators(inputs, seed, self.id))
         held = self.climb(target, inputs, propose, torch.full((len(inputs),), self.queries))
         return Candidates(held.inputs, forwards=held.queries, backwards=torch.zeros_like(held.queries))

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.early_exit.deepsloth import DeepSloth
@@ -46,12 +47,12 @@ class AutoGates(GradientAttack):
     paper: ClassVar[Paper | None] = CROCE
     paper_steps: ClassVar[int] = 100
 
+    @override
     def objective(self) -> Objective:
-        """See :meth:`GradientAttack.objective`."""
         return CloseGates()
 
+    @override
     def optimizer(self) -> Optimizer:
-        """See :meth:`GradientAttack.optimizer`."""
         return AutoSteps(self.iterations, self.eps)
 
 
@@ -62,8 +63,8 @@ class AutoUniform(AutoGates):
     id: ClassVar[str] = "apgd-uniform"
     needs: ClassVar[tuple[str, ...]] = (EXITS,)
 
+    @override
     def objective(self) -> Objective:
-        """See :meth:`GradientAttack.objective`."""
         return UniformExits()
 
 
@@ -74,8 +75,8 @@ class AutoNext(AutoGates):
     id: ClassVar[str] = "apgd-next"
     needs: ClassVar[tuple[str, ...]] = (EXITS,)
 
+    @override
     def objective(self) -> Objective:
-        """See :meth:`GradientAttack.objective`."""
         return NextGate()
 
 
@@ -85,8 +86,8 @@ class AutoPriced(AutoGates):
 
     id: ClassVar[str] = "apgd-priced"
 
+    @override
     def objective(self) -> Objective:
-        """See :meth:`GradientAttack.objective`."""
         return PricedGates()
 
 
@@ -96,8 +97,8 @@ class AutoCostliest(AutoGates):
 
     id: ClassVar[str] = "apgd-costliest"
 
+    @override
     def objective(self) -> Objective:
-        """See :meth:`GradientAttack.objective`."""
         return CostliestGate()
 
 
@@ -107,8 +108,8 @@ class AutoNearest(AutoGates):
 
     id: ClassVar[str] = "apgd-nearest"
 
+    @override
     def objective(self) -> Objective:
-        """See :meth:`GradientAttack.objective`."""
         return NearestGate()
 
 
@@ -133,8 +134,8 @@ class Standard(Attack):
     reads: ClassVar[type | None] = GateSignals
 
     @classmethod
+    @override
     def covered(cls) -> tuple[str, ...]:
-        """See :meth:`Attack.covered`."""
         return tuple(member.id for member in cls().members)
 
     @property
@@ -155,8 +156,8 @@ class Standard(Attack):
         fixed = Square(norm=self.norm, eps=self.eps, queries=QUERIES_ON_GATES)
         return (*gradients, fixed, PersistentSquare(norm=self.norm, eps=self.eps))
 
+    @override
     def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
-        """See :meth:`Attack.search`."""
         static = target.prices.cost(target.max_work(inputs))
         best, everyone = Incumbent.begin(inputs), torch.arange(len(inputs))
         best.offer(everyone, inputs, target.attacker_cost(target.run(inputs)))

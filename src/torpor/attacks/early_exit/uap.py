@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.attacks.derivatives import gradient_of
 from torpor.attacks.search.balls import BALLS, apply
@@ -35,8 +36,8 @@ class UAP(Universal):
     reads: ClassVar[type | None] = GateSignals
     needs: ClassVar[tuple[str, ...]] = (EXITS,)
 
+    @override
     def learn(self, target: GateTarget, inputs: Tensor, references: Tensor | None, seed: int) -> Learned:
-        """See :meth:`Universal.learn`."""
         ball = BALLS[self.norm]
         inputs = inputs[:SAMPLES].to(target.device)
         passes = [len(inputs), 0]

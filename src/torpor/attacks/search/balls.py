@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.core.batches import Samples
 from torpor.core.budget import Budget, whole_levels
@@ -75,20 +76,20 @@ class Linf(Ball):
     tensor([[ 0.2000, -0.1000]])
     """
 
+    @override
     def norm(self, delta: Tensor) -> Tensor:
-        """See :meth:`Ball.norm`."""
         return delta.flatten(1).abs().amax(1)
 
+    @override
     def project(self, delta: Tensor, radius: float) -> Tensor:
-        """See :meth:`Ball.project`."""
         return delta.clamp(-radius, radius)
 
+    @override
     def steepest(self, gradient: Tensor) -> Tensor:
-        """See :meth:`Ball.steepest`."""
         return gradient.sign()
 
+    @override
     def random(self, generators: list[torch.Generator], radius: float, like: Tensor) -> Tensor:
-        """See :meth:`Ball.random`."""
         return (draw(generators, lambda g: torch.rand(like.shape[1:], generator=g), like) * 2 - 1) * radius
 
     def spendable(self, radius: float, levels: int) -> float:
@@ -109,22 +110,22 @@ class L2(Ball):
     tensor([[0.6000, 0.8000]])
     """
 
+    @override
     def norm(self, delta: Tensor) -> Tensor:
-        """See :meth:`Ball.norm`."""
         length: Tensor = torch.linalg.vector_norm(delta.flatten(1), dim=1)
         return length
 
+    @override
     def project(self, delta: Tensor, radius: float) -> Tensor:
-        """See :meth:`Ball.project`."""
         length = self.norm(delta).clamp_min(torch.finfo(delta.dtype).tiny)
         return delta * per_sample((radius / length).clamp_max(1), delta)
 
+    @override
     def steepest(self, gradient: Tensor) -> Tensor:
-        """See :meth:`Ball.steepest`."""
         return gradient / per_sample(self.norm(gradient).clamp_min(torch.finfo(gradient.dtype).tiny), gradient)
 
+    @override
     def random(self, generators: list[torch.Generator], radius: float, like: Tensor) -> Tensor:
-        """See :meth:`Ball.random`."""
         return self.steepest(draw(generators, lambda g: torch.randn(like.shape[1:], generator=g), like)) * radius
 
 
@@ -141,8 +142,8 @@ class L1(Ball):
 
     keep: float = 0.01
 
+    @override
     def norm(self, delta: Tensor) -> Tensor:
-        """See :meth:`Ball.norm`."""
         return delta.flatten(1).abs().sum(1)
 
     def project(self, delta: Tensor, radius: float) -> Tensor:
@@ -191,12 +192,12 @@ class PerFrame(Ball):
 
     ball: Ball
 
+    @override
     def norm(self, delta: Tensor) -> Tensor:
-        """See :meth:`Ball.norm`."""
         return self.ball.norm(delta.flatten(0, 1)).view(delta.shape[:2]).amax(1)
 
+    @override
     def project(self, delta: Tensor, radius: float) -> Tensor:
-        """See :meth:`Ball.project`."""
         return self.ball.project(delta.flatten(0, 1), radius).view_as(delta)
 
     def steepest(self, gradient: Tensor) -> Tensor:
@@ -208,12 +209,12 @@ class PerFrame(Ball):
         each = [generator for generator in generators for _ in range(like.shape[1])]
         return self.ball.random(each, radius, like.flatten(0, 1)).view_as(like)
 
+    @override
     def spendable(self, radius: float, levels: int) -> float:
-        """See :meth:`Ball.spendable`."""
         return self.ball.spendable(radius, levels)
 
+    @override
     def snap(self, delta: Tensor, radius: float, levels: int) -> Tensor:
-        """See :meth:`Ball.snap`."""
         return self.ball.snap(delta.flatten(0, 1), radius, levels).view_as(delta)
 
 

@@ -10,6 +10,7 @@ from typing import Generic, Literal, Protocol, TypeVar
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from typing_extensions import override
 
 from torpor.attacks.search.optimizers import State
 from torpor.core.signals import CandidateSignals, GateSignals, StepSignals
@@ -57,8 +58,8 @@ class Labeled(IterateObjective[GateSignals]):
     objective: Objective
     labels: Tensor
 
+    @override
     def __call__(self, signals: GateSignals, step: int, state: State) -> Tensor:
-        """See :class:`IterateObjective`."""
         return self.objective(signals, state.setdefault("labels", self.labels))
 
 
@@ -76,7 +77,7 @@ class UniformExits:
     """
 
     def __call__(self, signals: GateSignals, labels: Tensor) -> Tensor:
-        """See :class:`Objective`."""
+        """Return the loss of each sample, ``[B]``."""
         internal = F.log_softmax(signals.exit_logits[:, :-1], dim=-1)
         return (-internal.mean(-1) - math.log(internal.shape[-1])).sum(1)
 
@@ -98,7 +99,7 @@ class CloseGates:
     slack: float = 0.05
 
     def __call__(self, signals: GateSignals, labels: Tensor) -> Tensor:
-        """See :class:`Objective`."""
+        """Return the loss of each sample, ``[B]``."""
         return (signals.margins + self.slack).relu().sum(1)
 
 
@@ -114,8 +115,8 @@ class NextGate(CloseGates):
     0.3
     """
 
+    @override
     def __call__(self, signals: GateSignals, labels: Tensor) -> Tensor:
-        """See :class:`Objective`."""
         opens = (signals.margins.detach() >= 0).to(signals.margins)
         upto = opens.cumsum(1) - opens == 0
         return ((signals.margins + self.slack).relu() * upto).sum(1)
@@ -131,8 +132,8 @@ class PricedGates(CloseGates):
     0.35
     """
 
+    @override
     def __call__(self, signals: GateSignals, labels: Tensor) -> Tensor:
-        """See :class:`Objective`."""
         return ((signals.margins + self.slack).relu() * prices(signals)).sum(1)
 
 
@@ -146,8 +147,8 @@ class CostliestGate(CloseGates):
     0.225
     """
 
+    @override
     def __call__(self, signals: GateSignals, labels: Tensor) -> Tensor:
-        """See :class:`Objective`."""
         price, margins = prices(signals), signals.margins.detach()
         first = torch.where(margins >= 0, price, -torch.inf).amax(1, keepdim=True)
         return ((signals.margins + self.slack).relu() * price * (price >= first)).sum(1)
@@ -163,8 +164,8 @@ class NearestGate(CloseGates):
     0.1
     """
 
+    @override
     def __call__(self, signals: GateSignals, labels: Tensor) -> Tensor:
-        """See :class:`Objective`."""
         margins = signals.margins.detach()
         nearest = torch.where(margins >= 0, margins, torch.inf).amin(1, keepdim=True)
         return ((signals.margins + self.slack).relu() * (margins <= nearest)).sum(1)
@@ -193,7 +194,7 @@ class WrongClass:
     exits: Literal["final", "avg", "max"] = "final"
 
     def __call__(self, signals: GateSignals, labels: Tensor) -> Tensor:
-        """See :class:`Objective`."""
+        """Return the loss of each sample, ``[B]``."""
         if self.exits == "final":
             return -F.cross_entropy(signals.exit_logits[:, -1], labels, reduction="none")
         target = labels.unsqueeze(1).expand(-1, signals.exit_logits.shape[1])

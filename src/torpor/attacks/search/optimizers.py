@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.attacks.search.balls import Ball, per_sample
 
@@ -44,10 +45,10 @@ class Steps(Optimizer):
 
     size: float
 
+    @override
     def step(
         self, ball: Ball, delta: Tensor, gradient: Tensor, loss: Tensor, step: int, state: State, project: Project
     ) -> Tensor:
-        """See :meth:`Optimizer.step`."""
         return project(delta - self.size * ball.steepest(gradient))
 
 
@@ -75,10 +76,10 @@ class ShrinkingBall(Optimizer):
         """Return ``eps / (1 - shrink)^m`` with ``m`` shrinks still to come; see :meth:`Optimizer.radius`."""
         return eps / (1 - self.shrink) ** max(0, (self.steps - 1) // self.period - step // self.period)
 
+    @override
     def step(
         self, ball: Ball, delta: Tensor, gradient: Tensor, loss: Tensor, step: int, state: State, project: Project
     ) -> Tensor:
-        """See :meth:`Optimizer.step`."""
         share = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / self.steps)) if self.cosine else 1.0
         unit = self.radius(0 if self.cosine else step, self.eps)
         return project(delta - self.size * share * unit * ball.steepest(gradient))
@@ -105,10 +106,10 @@ class AutoSteps(Optimizer):
             at += gap
         return frozenset(marks)
 
+    @override
     def step(
         self, ball: Ball, delta: Tensor, gradient: Tensor, loss: Tensor, step: int, state: State, project: Project
     ) -> Tensor:
-        """See :meth:`Optimizer.step`."""
         if step == 0:
             state |= {"size": torch.full_like(loss, 2 * self.eps), "last": delta, "better": torch.zeros_like(loss)}
             state |= {"best": delta, "best_loss": loss, "best_gradient": gradient, "previous": loss}
@@ -151,10 +152,10 @@ class Adam(Optimizer):
 
     rate: float
 
+    @override
     def step(
         self, ball: Ball, delta: Tensor, gradient: Tensor, loss: Tensor, step: int, state: State, project: Project
     ) -> Tensor:
-        """See :meth:`Optimizer.step`."""
         if not state.keys() & {"mean", "square"}:
             state |= {"mean": torch.zeros_like(gradient), "square": torch.zeros_like(gradient)}
         first = state["mean"].mul_(0.9).add_(0.1 * gradient) / (1 - 0.9 ** (step + 1))

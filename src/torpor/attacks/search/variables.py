@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.attacks.search.balls import Ball
 from torpor.attacks.search.optimizers import Project
@@ -45,12 +46,12 @@ class Variable(ABC):
 class Change(Variable):
     """The variable is the change itself, kept in the ball and the valid range."""
 
+    @override
     def change(self, values: Tensor, clean: Tensor) -> Tensor:
-        """See :meth:`Variable.change`."""
         return values
 
+    @override
     def limit(self, clean: Tensor, ball: Ball, eps: float, space: DenseSpace) -> Project:
-        """See :meth:`Variable.limit`."""
         return lambda values: (clean + ball.project(values, eps)).clamp_(space.low, space.high).sub_(clean)
 
 
@@ -67,8 +68,8 @@ class Shared(Change):
 class Tanh(Variable):
     """Pixels are ``(tanh w + 1) / 2``, so every ``w`` is an image (Carlini and Wagner, S&P 2017)."""
 
+    @override
     def change(self, values: Tensor, clean: Tensor) -> Tensor:
-        """See :meth:`Variable.change`."""
         return (values.tanh() + 1) / 2 - clean
 
     def limit(self, clean: Tensor, ball: Ball, eps: float, space: DenseSpace) -> Project:

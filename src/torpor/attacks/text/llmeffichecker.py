@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.text.search.constraints import Sendable, insertable
@@ -54,8 +55,8 @@ class LLMEffiChecker(Attack):
     ) -> Callable[[int, str, Tally], Iterable[str]]:
         """Return what proposes texts one edit away; see :data:`torpor.attacks.text.search.Move`."""
 
+    @override
     def search(self, target: TextTarget, inputs: Sequence[str], labels: object, seed: int) -> Candidates:
-        """See :meth:`Attack.search`."""
         move = self.neighbors(target, sample_generators(inputs, seed, self.id))
         fits = Sendable(target.space, self.budget)
         return greedy(target, inputs, move, fits, rounds=int(self.eps)).candidates(white=False)
@@ -70,11 +71,10 @@ class LLMEffiCheckerChar(LLMEffiChecker):
 
     norm: str = "chars"
 
+    @override
     def neighbors(
         self, target: TextTarget, generators: list[torch.Generator]
     ) -> Callable[[int, str, Tally], Iterable[str]]:
-        """See :meth:`LLMEffiChecker.neighbors`."""
-
         def propose(row: int, text: str, tally: Tally) -> Iterator[str]:
             words = word_spans(text)
             shorter = {word: without_word(text, word) for word in words}
@@ -101,10 +101,10 @@ class LLMEffiCheckerToken(LLMEffiChecker):
 
     norm: str = "tokens"
 
+    @override
     def neighbors(
         self, target: TextTarget, generators: list[torch.Generator]
     ) -> Callable[[int, str, Tally], Iterable[str]]:
-        """See :meth:`LLMEffiChecker.neighbors`."""
         codec = target.space.codec
         allowed = insertable(codec).nonzero().flatten()
 

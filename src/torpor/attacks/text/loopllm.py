@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.decoder.objectives import masked_mean
@@ -98,8 +99,8 @@ class LoopLLM(Attack):
                 f"{self.segment}, {self.steps}, {self.top_k} and {self.candidates}"
             )
 
+    @override
     def search(self, target: TextTarget, inputs: Sequence[str], labels: object, seed: int) -> Candidates:
-        """See :meth:`Attack.search`."""
         tally = Tally.start(target, inputs)
         append = partial(appended, Sendable(target.space, self.budget))
         matrix = target.embedding_matrix().detach()

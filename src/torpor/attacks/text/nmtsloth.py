@@ -9,6 +9,7 @@ from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.decoder.objectives import masked_mean, without, without_end
@@ -91,8 +92,8 @@ class NMTSloth(Attack):
     def neighbors(self, target: TextTarget) -> Callable[[str, TokenGradient], Iterator[str]]:
         """Return what proposes texts one edit away from a text, likeliest places first."""
 
+    @override
     def search(self, target: TextTarget, inputs: Sequence[str], labels: object, seed: int) -> Candidates:
-        """See :meth:`Attack.search`."""
         objective = LateEnd(chosen=self.loss == "end-and-chosen")
         propose = self.neighbors(target)
 
@@ -123,9 +124,8 @@ class NMTSlothChar(NMTSloth):
 
     norm: str = "chars"
 
+    @override
     def neighbors(self, target: TextTarget) -> Callable[[str, TokenGradient], Iterator[str]]:
-        """See :meth:`NMTSloth.neighbors`."""
-
         def propose(text: str, gradient: TokenGradient) -> Iterator[str]:
             spans = token_spans(target.space.codec, text, gradient.ids.tolist())
             known = [span for place in importance(gradient) if (span := spans[place]) is not None]
@@ -150,8 +150,8 @@ class NMTSlothToken(NMTSloth):
 
     norm: str = "tokens"
 
+    @override
     def neighbors(self, target: TextTarget) -> Callable[[str, TokenGradient], Iterator[str]]:
-        """See :meth:`NMTSloth.neighbors`."""
         codec, matrix = target.space.codec, target.embedding_matrix()
         allowed = insertable(codec, len(matrix))
 
@@ -194,8 +194,8 @@ class NMTSlothStructure(NMTSloth):
         seen = {text[slice(*core(text, span))] for text in inputs for span in word_spans(text)}
         return replace(self, words=tuple(sorted(word for word in seen if word.isalnum())))
 
+    @override
     def neighbors(self, target: TextTarget) -> Callable[[str, TokenGradient], Iterator[str]]:
-        """See :meth:`NMTSloth.neighbors`."""
         similar = (self.proposer or similar_words)(target, self.words)
 
         def propose(text: str, gradient: TokenGradient) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.text.search.goal import BATCH
@@ -75,8 +76,8 @@ class SpongeGenetic(Attack):
                 f"{self.pool}, {self.epochs} and {self.alphabet}"
             )
 
+    @override
     def search(self, target: TextTarget, inputs: Sequence[str], labels: object, seed: int) -> Candidates:
-        """See :meth:`Attack.search`."""
         most = int(self.eps)
         letters, genes = alphabet(target.space, self.alphabet, most)
         generators = sample_generators(inputs, seed, self.id)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from typing_extensions import override
 
 from torpor.audits.conditions import COLUMNS as IDENTIFYING
 from torpor.audits.conditions import RowKey
@@ -42,8 +43,8 @@ class Repriced(Audit):
     run: Audit | None = None
     changed: Mapping[str, pa.Array] = field(default_factory=dict)
 
+    @override
     def load_records(self, columns: Sequence[str] | None = None, row: Mapping[str, Any] | None = None) -> pa.Table:
-        """See :meth:`Audit.load_records`."""
         assert self.run is not None
         which = () if row is None else _which(self)
         table = self.run.load_records(None if columns is None else list(dict.fromkeys((*columns, *which))))

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
+from typing_extensions import override
+
 from torpor.audits.run.job import Job
 from torpor.core.errors import UsageError
 from torpor.core.options import MARK, Spec, typed
@@ -62,8 +64,8 @@ class Local(Executor):
     id: ClassVar[str] = "local"
     in_process: ClassVar[bool] = True
 
+    @override
     def map(self, job: Job, shards: Iterable[int]) -> Iterator[int]:
-        """See :meth:`Executor.map`."""
         for number in shards:
             job.shard(number)
             yield number

@@ -13,6 +13,8 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
+from typing_extensions import override
+
 from torpor.audits.run.executors import DEATHS, Executor, gave_up
 from torpor.audits.run.job import Job
 from torpor.core.errors import UsageError
@@ -43,8 +45,8 @@ class Processes(Executor):
             raise UsageError(f"expected processes:N with a number of workers, got processes:{value}")
         return cls(int(value))
 
+    @override
     def map(self, job: Job, shards: Iterable[int]) -> Iterator[int]:
-        """See :meth:`Executor.map`."""
         waiting, todo, deaths = deque[int](), iter(shards), 0
         while True:
             pool = self._pool()

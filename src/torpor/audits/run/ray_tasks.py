@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+from typing_extensions import override
+
 from torpor.audits.run.executors import DEATHS, Executor, gave_up
 from torpor.audits.run.job import Job
 from torpor.core.errors import UsageError
@@ -39,8 +41,8 @@ class RayTasks(Executor):
         """See :meth:`Executor.parse`; the value is the address."""
         return cls(value)
 
+    @override
     def map(self, job: Job, shards: Iterable[int]) -> Iterator[int]:
-        """See :meth:`Executor.map`."""
         with self._connected() as ray:
             task = ray.remote(num_cpus=job.threads, max_retries=DEATHS - 1)(_shard)
             most = self.workers or max(1, int(ray.cluster_resources().get("CPU", 1)) // job.threads)

@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from typing_extensions import override
 
 from torpor.attacks.base import Attack
 from torpor.core.batches import Samples, join
@@ -77,13 +78,13 @@ class Detector(Defense):
             raise UsageError(f"expected a false-positive rate such as {cls.id}:0.01, got {value!r}") from None
 
     @property
+    @override
     def name(self) -> str:
-        """See :attr:`Defense.name`."""
         return f"{self.id}:{self.fpr:g}"
 
     @classmethod
+    @override
     def applies_to(cls, target: Target) -> bool:
-        """See :meth:`Defense.applies_to`."""
         return target.space.kind in cls.kinds
 
     @abstractmethod
@@ -177,8 +178,8 @@ class Detector(Defense):
         """Return by how much each of ``scores`` is above the threshold, float32; rejected above 0."""
         return (scores - self.ready.threshold).to(torch.float32)
 
+    @override
     def defend(self, target: Target) -> Target:
-        """See :meth:`Defense.defend`."""
         self.check(target)
         return Wrapped(target, self.layer(target), f"{target.name} defended by {self.name}")
 
@@ -214,8 +215,8 @@ class Detector(Defense):
         model = {MODEL + key: value.detach().cpu().contiguous() for key, value in self.ready.model.items()}
         return {**model, THRESHOLD: torch.tensor([self.ready.threshold], dtype=torch.float64)}
 
+    @override
     def with_state(self, state: Mapping[str, Tensor]) -> Self:
-        """See :meth:`Defense.with_state`."""
         model = {key.removeprefix(MODEL): value for key, value in state.items() if key.startswith(MODEL)}
         self._check_state(state, [MODEL + key for key in model] + [THRESHOLD])
         return replace(self, fitted=Trained(model, state[THRESHOLD].item()))

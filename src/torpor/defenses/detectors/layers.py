@@ -7,6 +7,7 @@ from typing import Protocol, Self
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.core.batches import Samples, take
 from torpor.core.outcome import Outcome
@@ -64,20 +65,20 @@ class DetectorLayer(Layer):
     def __init__(self, detector: Scorer, target: Target, units: tuple[Unit, ...]) -> None:
         self.detector, self.target, self.units = detector, target, units
 
+    @override
     def fingerprint(self) -> str:
-        """See :meth:`Layer.fingerprint`."""
         return self.detector.fingerprint()
 
     def reseeded(self) -> Self:
         """See :meth:`Layer.reseeded`; the detector draws as the target inside does."""
         return type(self)(self.detector, self.target.reseeded(), self.units)
 
+    @override
     def part(self, name: str) -> Self:
-        """See :meth:`Layer.part`."""
         return type(self)(self.detector, getattr(self.target, name), self.units)
 
+    @override
     def to(self, device: torch.device) -> Self:
-        """See :meth:`Layer.to`."""
         return type(self)(self.detector, self.target.to(device), self.units)
 
     def scores(self, inner: Target, inputs: Samples) -> Tensor:
@@ -112,8 +113,8 @@ class DetectorLayer(Layer):
 class InputDetectorLayer(DetectorLayer):
     """Looks at inputs and turns away those of high score before the target runs."""
 
+    @override
     def run(self, inner: Target, inputs: Samples) -> Outcome:
-        """See :meth:`Layer.run`."""
         with torch.no_grad():
             scores = self.scores(inner, inputs)
         outcome = run_passed(inner, inputs, self.rejected(inner, inputs, scores))

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.core.batches import Samples
 from torpor.core.errors import DataError
@@ -50,8 +51,8 @@ class Perplexity(Detector):
         """Return the FLOPs of a text of 100 characters; by counts, five for each of the three orders per character."""
         return 3 * 5 * len(TEXT) if self.ready.model else super().flops(target)
 
+    @override
     def row_scores(self, target: Target, inputs: Sequence[str], model: Tensors) -> Tensor:
-        """See :meth:`Detector.row_scores`."""
         score = _by_characters(model) if model else _by_target(target)
         return torch.stack([score(text) for text in inputs])
 

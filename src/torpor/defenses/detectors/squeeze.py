@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from typing_extensions import override
 
 from torpor.core.batches import Samples
 from torpor.core.errors import UsageError
@@ -54,8 +55,8 @@ class Squeeze(Detector):
         """Return nothing: there is nothing to learn."""
         return {}
 
-    def row_scores(self, target: Any, inputs: Tensor, model: Tensors) -> Tensor:  # noqa: ANN401 - any family's
-        """See :meth:`Detector.row_scores`."""
+    @override
+    def row_scores(self, target: Any, inputs: Tensor, model: Tensors) -> Tensor:
         if isinstance(target.space, VideoSpace):
             return self.row_scores(target.detector, inputs.flatten(0, 1), model)
         seen = _short(target)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.core.batches import Samples
 from torpor.core.errors import UsageError
@@ -36,16 +37,15 @@ class SVM(Detector):
     id: ClassVar[str] = "svm"
     paper: ClassVar[Paper | None] = PAPER
 
+    @override
     def learn(self, target: Target, clean: Samples, attacked: Samples, seed: int) -> Tensors:
-        """See :meth:`Detector.learn`."""
-
         def features(inputs: Samples) -> Tensor:
             return in_chunks(lambda part: backbone_features(target, part), inputs)
 
         return fit_rbf(features(clean), features(attacked), seed)
 
+    @override
     def row_scores(self, target: Target, inputs: Samples, model: Tensors) -> Tensor:
-        """See :meth:`Detector.row_scores`."""
         return rbf(model, backbone_features(target, inputs))
 
 

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.core.batches import Samples
 from torpor.core.errors import UsageError
@@ -33,24 +34,23 @@ class Trace(Detector):
     id: ClassVar[str] = "trace"
     looks: ClassVar[Literal["input", "trace"]] = "trace"
 
+    @override
     def learn(self, target: Target, clean: Samples, attacked: Samples, seed: int) -> Tensors:
-        """See :meth:`Detector.learn`."""
-
         def features(inputs: Samples) -> Tensor:
             return in_chunks(lambda part: read(target, target.signals(part)), inputs)
 
         return fit_linear(features(clean), features(attacked), seed)
 
+    @override
     def row_scores(self, target: Target, inputs: Samples, model: Tensors) -> Tensor:
-        """See :meth:`Detector.row_scores`."""
         return self.of_signals(target, target.signals(inputs), model)
 
     def of_signals(self, target: Target, signals: Signals, model: Tensors) -> Tensor:
         """Return the score of each row of ``signals``."""
         return linear(model, read(target, signals))
 
+    @override
     def layer(self, target: Target) -> Layer:
-        """See :meth:`Detector.layer`."""
         return TraceLayer(self, target, self.units(target))
 
     def flops(self, target: Target) -> int:
@@ -66,12 +66,12 @@ class TraceLayer(DetectorLayer):
 
     detector: Trace
 
+    @override
     def scores(self, inner: Target, inputs: Samples) -> Tensor:
-        """See :meth:`DetectorLayer.scores`."""
         return self.detector.row_scores(inner, inputs, self.detector.ready.model)
 
+    @override
     def run(self, inner: Target, inputs: Samples) -> Outcome:
-        """See :meth:`Layer.run`."""
         outcome = inner.run(inputs)
         with torch.no_grad():
             found = inner.signals(inputs)
@@ -81,8 +81,8 @@ class TraceLayer(DetectorLayer):
         told = without(inner, outcome, self.rejected(inner, inputs, scores, other))
         return replace(told, work=self.charge(told.work, self.times(inner.space)))
 
+    @override
     def signals(self, inner: Target, inputs: Samples) -> Signals:
-        """See :meth:`Layer.signals`."""
         found = inner.signals(inputs)
         scores = self.detector.of_signals(inner, found, self.detector.ready.model)
         return replace(found, work=self.charge_rows(inner, found), alarm=self.sounded(found, scores))

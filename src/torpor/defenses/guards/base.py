@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.attacks.base import Attack
 from torpor.core.batches import Samples, take
@@ -37,8 +38,8 @@ class Guard(Defense):
     What a guard does to an attack it does to a clean sample of the same cost too: audits report which ones it degrades.
     """
 
+    @override
     def defend(self, target: Target) -> Target:
-        """See :meth:`Defense.defend`."""
         self.check(target)
         guarded = self.bounded(target)
         guarded.name = f"{target.name} defended by {self.name}"
@@ -54,15 +55,15 @@ class Guard(Defense):
         """Whether there is something left to learn."""
         return any(getattr(self, name) is None for name in self.needs)
 
+    @override
     def state(self) -> Mapping[str, Tensor]:
-        """See :meth:`Defense.state`."""
         if self.unset:
             raise UsageError(f"expected a fitted guard, got {self.name} before fit(); fit it on clean inputs")
         values = {name: getattr(self, name) for name in self.needs}
         return {name: torch.tensor(value, dtype=KINDS[type(value)]) for name, value in values.items()}
 
+    @override
     def with_state(self, state: Mapping[str, Tensor]) -> Self:
-        """See :meth:`Defense.with_state`."""
         self._check_state(state, self.needs)
         return replace(self, **{name: value.item() for name, value in state.items()})
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.core.objects import Frames
 from torpor.defenses.guards.base import Cap, benign_most, chunks, known
@@ -37,17 +38,17 @@ class BoxCap(Cap):
     kept: int | None = None
 
     @property
+    @override
     def needs(self) -> tuple[str, ...]:
-        """See :attr:`Guard.needs`."""
         return ("compared", "kept") if self.most is None else ()
 
     @classmethod
+    @override
     def applies_to(cls, target: Target) -> bool:
-        """See :meth:`Defense.applies_to`."""
         return target.offers("with_nms", "detector")
 
-    def bounded(self, target: Any) -> Target:  # noqa: ANN401 - any target that finds objects
-        """See :meth:`Guard.bounded`."""
+    @override
+    def bounded(self, target: Any) -> Target:
         guarded: Target = target.with_nms(self._caps(target.nms, self.most))
         return guarded
 
@@ -88,17 +89,17 @@ class TrackCap(BoxCap):
     alive: int | None = None
 
     @property
+    @override
     def needs(self) -> tuple[str, ...]:
-        """See :attr:`Guard.needs`."""
         return (*super().needs, "alive") if self.most is None else ()
 
     @classmethod
+    @override
     def applies_to(cls, target: Target) -> bool:
-        """See :meth:`Defense.applies_to`."""
         return super().applies_to(target) and target.offers("with_tracker", "tracker")
 
-    def bounded(self, target: Any) -> Target:  # noqa: ANN401 - any target that finds objects
-        """See :meth:`Guard.bounded`."""
+    @override
+    def bounded(self, target: Any) -> Target:
         seen = target.with_nms(self._caps(target.nms, None))
         alive = known(self.alive if self.most is None else self.most, self.name)
         before = target.tracker.max_tracks
@@ -106,8 +107,8 @@ class TrackCap(BoxCap):
         guarded: Target = seen.with_tracker(replace(target.tracker, max_tracks=most))
         return guarded
 
-    def fit(self, target: Any, inputs: Tensor) -> Self:  # noqa: ANN401
-        """See :meth:`Guard.fit`."""
+    @override
+    def fit(self, target: Any, inputs: Tensor) -> Self:
         if self.most is not None:
             return self
         videos = [video for some in chunks(inputs) for video in target.run(some).outputs]

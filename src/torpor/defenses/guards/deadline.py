@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+from typing_extensions import override
+
 from torpor.core.errors import UsageError
 from torpor.defenses.guards.base import Guard
 from torpor.defenses.settings import DIGITS
@@ -32,8 +34,8 @@ class Deadline(Guard):
     exits: int | None = None
 
     @classmethod
+    @override
     def parse(cls, value: str) -> Self:
-        """See :meth:`Defense.parse`."""
         if value == "":
             return cls()
         if value.isascii() and value.isdigit() and len(value) < DIGITS and int(value) >= LEAST:
@@ -47,13 +49,13 @@ class Deadline(Guard):
         return cls(share)
 
     @property
+    @override
     def name(self) -> str:
-        """See :attr:`Defense.name`."""
         return f"deadline:{self.share:g}" if self.exits is None else f"deadline:{self.exits}"
 
     @classmethod
+    @override
     def applies_to(cls, target: Target) -> bool:
-        """See :meth:`Defense.applies_to`."""
         return target.offers("upto", "exit_costs")
 
     def bounded(self, target: Any) -> Target:  # noqa: ANN401 - any target that exits early

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import torch
+from typing_extensions import override
 
 from torpor.core.batches import Samples
 from torpor.core.errors import UsageError
@@ -42,8 +43,8 @@ class HazardMonitor(StepBudget):
     threshold: float | None = None
 
     @property
+    @override
     def needs(self) -> tuple[str, ...]:
-        """See :attr:`Guard.needs`."""
         return (*super().needs, "threshold")
 
     @classmethod
@@ -51,8 +52,8 @@ class HazardMonitor(StepBudget):
         """See :meth:`Defense.applies_to`; beam search cannot be stopped."""
         return LoopStop.applies_to(target)
 
-    def bounded(self, target: Any) -> Target:  # noqa: ANN401 - any target that iterates
-        """See :meth:`Guard.bounded`."""
+    @override
+    def bounded(self, target: Any) -> Target:
         if self.threshold is None:
             raise UsageError(f"expected a fitted guard, got {self.name} before fit(); fit it on clean inputs")
         guarded: Any = super().bounded(target)
@@ -60,8 +61,8 @@ class HazardMonitor(StepBudget):
         return stopped
 
     @torch.no_grad()
-    def fit(self, target: Any, inputs: Samples) -> Self:  # noqa: ANN401
-        """See :meth:`Guard.fit`."""
+    @override
+    def fit(self, target: Any, inputs: Samples) -> Self:
         clean, reached = list[Outcome](), list[float]()
         for some in chunks(inputs):
             found = target.signals(some)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
+from typing_extensions import override
+
 from torpor.core.batches import Samples
 from torpor.defenses.guards.base import benign_most, chunks, known
 from torpor.defenses.guards.step_budget import StepBudget
@@ -32,8 +34,8 @@ class LoopStop(StepBudget):
     repeats: int | None = None
 
     @property
+    @override
     def needs(self) -> tuple[str, ...]:
-        """See :attr:`Guard.needs`."""
         return (*super().needs, "repeats")
 
     @classmethod
@@ -41,14 +43,14 @@ class LoopStop(StepBudget):
         """See :meth:`Defense.applies_to`; beam search cannot be stopped."""
         return super().applies_to(target) and target.offers("with_stop") and bool(target.stoppable)
 
-    def bounded(self, target: Any) -> Target:  # noqa: ANN401 - any target that iterates
-        """See :meth:`Guard.bounded`."""
+    @override
+    def bounded(self, target: Any) -> Target:
         guarded: Any = super().bounded(target)
         stopped: Target = guarded.with_stop(Repetition(known(self.repeats, self.name)))
         return stopped
 
-    def fit(self, target: Any, inputs: Samples) -> Self:  # noqa: ANN401
-        """See :meth:`Guard.fit`."""
+    @override
+    def fit(self, target: Any, inputs: Samples) -> Self:
         clean = [target.run(some) for some in chunks(inputs)]
         repeats = [most_repeats(output.ids) for outcome in clean for output in outcome.outputs]
         fitted = self.learn(target, clean) if self.most is None else self

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
+from typing_extensions import override
+
 from torpor.core.batches import Samples
 from torpor.core.outcome import Outcome
 from torpor.defenses.guards.base import Cap, benign_most, chunks, known
@@ -29,23 +31,23 @@ class StepBudget(Cap):
     learned: int | None = None
 
     @property
+    @override
     def needs(self) -> tuple[str, ...]:
-        """See :attr:`Guard.needs`."""
         return ("learned",) if self.most is None else ()
 
     @classmethod
+    @override
     def applies_to(cls, target: Target) -> bool:
-        """See :meth:`Defense.applies_to`."""
         return target.offers("with_cap", "iterations")
 
-    def bounded(self, target: Any) -> Target:  # noqa: ANN401 - any target that iterates
-        """See :meth:`Guard.bounded`."""
+    @override
+    def bounded(self, target: Any) -> Target:
         most = known(self.learned if self.most is None else self.most, self.name)
         guarded: Target = target.with_cap(min(most, target.cap))
         return guarded
 
-    def fit(self, target: Any, inputs: Samples) -> Self:  # noqa: ANN401
-        """See :meth:`Guard.fit`."""
+    @override
+    def fit(self, target: Any, inputs: Samples) -> Self:
         return self.learn(target, [target.run(some) for some in chunks(inputs)]) if self.most is None else self
 
     def learn(self, target: Any, clean: list[Outcome]) -> Self:  # noqa: ANN401

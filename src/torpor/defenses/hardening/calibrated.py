@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from torpor.attacks.base import Attack
 from torpor.core.errors import DataError, UsageError
@@ -94,8 +95,8 @@ class Calibrated(Defense):
         """See :meth:`Defense.applies_to`; a rule that counts agreeing exits has no temperature."""
         return target.offers("with_heads", "rule") and isinstance(target.rule, Confidence | Entropy)
 
-    def check(self, target: Any) -> None:  # noqa: ANN401
-        """See :meth:`Defense.check`."""
+    @override
+    def check(self, target: Any) -> None:
         if target.offers("with_heads", "rule") and not self.applies_to(target):
             raise UsageError(
                 f"expected an exit rule by confidence or entropy for {self.name}, got: {target.rule.describe()}"
@@ -128,12 +129,12 @@ class Calibrated(Defense):
         """Return the defense fitted to the logits ``[N, K, C]`` of every exit and the classes ``[N]``."""
         return replace(self, temperatures=tuple(fit_temperatures(logits, labels).tolist()))
 
+    @override
     def state(self) -> Mapping[str, Tensor]:
-        """See :meth:`Defense.state`."""
         return {"temperatures": torch.tensor(self._fitted, dtype=torch.float64)}
 
+    @override
     def with_state(self, state: Mapping[str, Tensor]) -> Self:
-        """See :meth:`Defense.with_state`."""
         self._check_state(state, ("temperatures",))
         return replace(self, temperatures=tuple(state["temperatures"].tolist()))
 
@@ -143,8 +144,8 @@ class Calibrated(Defense):
             raise UsageError(f"expected fitted temperatures, got {self.name} as it comes; call its prepared()")
         return self.temperatures
 
-    def defend(self, target: Any) -> Target:  # noqa: ANN401
-        """See :meth:`Defense.defend`."""
+    @override
+    def defend(self, target: Any) -> Target:
         self.check(target)
         if len(self._fitted) != len(target.blocks):
             raise UsageError(

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from typing_extensions import override
+
 from torpor.attacks.early_exit.deepsloth import PAPER
 from torpor.core.errors import UsageError
 from torpor.core.paper import Paper
@@ -27,8 +29,8 @@ class Hardened(Defense):
     paper: ClassVar[Paper | None] = PAPER
 
     @classmethod
+    @override
     def applies_to(cls, target: Target) -> bool:
-        """See :meth:`Defense.applies_to`."""
         return target.name + HARDENED_SUFFIX in target_names()
 
     def check(self, target: Target) -> None:

@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.core.batches import Samples
 from torpor.core.objects import Frames, Objects
@@ -42,12 +43,12 @@ class Transform(Defense):
     moves: ClassVar[bool] = False
 
     @classmethod
+    @override
     def applies_to(cls, target: Target) -> bool:
-        """See :meth:`Defense.applies_to`."""
         return target.space.kind in cls.kinds
 
+    @override
     def defend(self, target: Target) -> Target:
-        """See :meth:`Defense.defend`."""
         self.check(target)
         unit = Unit(self.id, self.flops(target.space), STAGE)
         return Wrapped(target, TransformLayer(self, (unit,)), f"{target.name} defended by {self.name}")
@@ -106,8 +107,8 @@ class TransformLayer(Layer):
     def __init__(self, transform: Transform, units: tuple[Unit, ...], seed: int = 0) -> None:
         self.transform, self.units, self.seed = transform, units, seed
 
+    @override
     def run(self, inner: Target, inputs: Samples) -> Outcome:
-        """See :meth:`Layer.run`."""
         outcome = inner.run(self.seen(inner.space, inputs))
         if self.transform.moves and inner.offers("detector"):
             outcome = replace(outcome, outputs=self._restored(inputs, outcome.outputs))
@@ -166,17 +167,17 @@ class TransformLayer(Layer):
             next(objects) if isinstance(output, Objects) else tuple(next(objects) for _ in output) for output in outputs
         )
 
+    @override
     def reseeded(self) -> Self:
-        """See :meth:`Layer.reseeded`."""
         return type(self)(self.transform, self.units, self.seed + 1) if self.transform.draws else self
 
+    @override
     def calls(self, inputs: Samples) -> Iterator[tuple[list[int], Callable[[], object]]]:
-        """See :meth:`Layer.calls`."""
         one = inputs[:, 0] if isinstance(inputs, Tensor) and inputs.ndim > 4 else inputs
         yield [1], lambda: self.transform.forward(one, self._draws(one))
 
+    @override
     def fingerprint(self) -> str:
-        """See :meth:`Layer.fingerprint`."""
         return f"{self.transform} {self.seed}"
 
 

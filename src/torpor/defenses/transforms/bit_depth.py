@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.core.paper import Paper
 from torpor.core.space import InputSpace
@@ -38,8 +39,8 @@ class BitDepth(Transform):
     def __post_init__(self) -> None:
         within(self.id, "bits", self.bits, range(1, 8), "1 to 7")
 
+    @override
     def forward(self, inputs: Tensor, generators: list[torch.Generator]) -> Tensor:
-        """See :meth:`Transform.forward`."""
         most = (1 << self.bits) - 1
         return (inputs * most).round() / most
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.core.paper import Paper
 from torpor.core.space import InputSpace
@@ -48,12 +49,12 @@ class JPEG(Transform):
     def __post_init__(self) -> None:
         within(self.id, "quality", self.quality, range(1, 101), "1 to 100")
 
+    @override
     def forward(self, inputs: Tensor, generators: list[torch.Generator]) -> Tensor:
-        """See :meth:`Transform.forward`."""
         return round_trip(inputs, [self.quality] * len(inputs))
 
+    @override
     def surrogate(self, inputs: Tensor, generators: list[torch.Generator]) -> Tensor:
-        """See :meth:`Transform.surrogate`."""
         return near_round_trip(inputs, [self.quality] * len(inputs))
 
     def flops(self, space: InputSpace) -> int:
@@ -81,8 +82,8 @@ class RandomJPEG(Transform):
     )
     draws: ClassVar[bool] = True
 
+    @override
     def forward(self, inputs: Tensor, generators: list[torch.Generator]) -> Tensor:
-        """See :meth:`Transform.forward`."""
         return round_trip(inputs, _drawn(generators))
 
     def surrogate(self, inputs: Tensor, generators: list[torch.Generator]) -> Tensor:
@@ -120,13 +121,13 @@ class BlockJPEG(JPEG):
 
     quality: int = 90
 
+    @override
     def forward(self, inputs: Tensor, generators: list[torch.Generator]) -> Tensor:
-        """See :meth:`Transform.forward`."""
         blocks = _blocks(inputs)
         return _together(round_trip(blocks, [self.quality] * len(blocks)), inputs)
 
+    @override
     def surrogate(self, inputs: Tensor, generators: list[torch.Generator]) -> Tensor:
-        """See :meth:`Transform.surrogate`."""
         blocks = _blocks(inputs)
         return _together(near_round_trip(blocks, [self.quality] * len(blocks)), inputs)
 

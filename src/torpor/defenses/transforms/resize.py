@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.core.paper import Paper
 from torpor.core.space import InputSpace
@@ -44,12 +45,12 @@ class ResizePad(Transform):
     def __post_init__(self) -> None:
         within(self.id, "smallest side", self.least, range(50, 100), "50 to 99 percent")
 
+    @override
     def forward(self, inputs: Tensor, generators: list[torch.Generator]) -> Tensor:
-        """See :meth:`Transform.forward`."""
         return self.surrogate(inputs, generators)
 
+    @override
     def surrogate(self, inputs: Tensor, generators: list[torch.Generator]) -> Tensor:
-        """See :meth:`Transform.surrogate`."""
         size = (inputs.shape[2], inputs.shape[3])
         moved = []
         for image, generator in zip(inputs, generators, strict=True):
@@ -58,8 +59,8 @@ class ResizePad(Transform):
             moved.append(F.pad(small, (left, size[1] - width - left, top, size[0] - height - top)))
         return torch.cat(moved)
 
+    @override
     def restore(self, boxes: Tensor, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-        """See :meth:`Transform.restore`."""
         (height, width), (top, left) = self._draw(size, generator)
         scale = boxes.new_tensor([size[1] / width, size[0] / height])
         return (boxes - boxes.new_tensor([left, top]).repeat(2)) * scale.repeat(2)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.core.paper import Paper
 from torpor.core.space import InputSpace
@@ -70,8 +71,8 @@ class Median(Transform):
         pixels = inputs.detach().cpu().numpy()
         return torch.from_numpy(median_filter(pixels, size=(1, 1, self.size, self.size), mode="nearest")).to(inputs)
 
+    @override
     def surrogate(self, inputs: Tensor, generators: list[torch.Generator]) -> Tensor:
-        """See :meth:`Transform.surrogate`."""
         return windows(inputs, self.size).median(-1).values
 
     def flops(self, space: InputSpace) -> int:
@@ -112,8 +113,8 @@ class NonLocalMeans(Transform):
         super().check(target)
         _restoration()
 
+    @override
     def forward(self, inputs: Tensor, generators: list[torch.Generator]) -> Tensor:
-        """See :meth:`Transform.forward`."""
         images = inputs.detach().to("cpu", torch.float64).numpy()
         return torch.from_numpy(np.stack([self._smooth(image) for image in images])).to(inputs).clamp(0, 1)
 

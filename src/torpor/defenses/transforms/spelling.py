@@ -8,6 +8,7 @@ from functools import cache, lru_cache
 from typing import Any, ClassVar, Self
 
 import torch
+from typing_extensions import override
 
 from torpor.core.errors import UsageError
 from torpor.core.space import InputSpace
@@ -44,13 +45,13 @@ class Spelling(Transform):
     language: str = "en"
 
     @classmethod
+    @override
     def parse(cls, value: str) -> Self:
-        """See :meth:`Defense.parse`."""
         return cls(value) if value else cls()
 
     @property
+    @override
     def name(self) -> str:
-        """See :attr:`Defense.name`."""
         return f"{self.id}:{self.language}"
 
     def check(self, target: Target) -> None:
@@ -58,8 +59,8 @@ class Spelling(Transform):
         super().check(target)
         _checker(self.language)
 
+    @override
     def forward(self, inputs: tuple[str, ...], generators: list[torch.Generator]) -> tuple[str, ...]:
-        """See :meth:`Transform.forward`."""
         return tuple(map(self.clean, inputs))
 
     def clean(self, text: str) -> str:

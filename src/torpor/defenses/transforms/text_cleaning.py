@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from typing_extensions import override
 
 from torpor.core.space import InputSpace
 from torpor.defenses.transforms.base import CHARACTERS, Transform
@@ -48,8 +49,8 @@ class Cleaning(Transform):
     def once(self, text: str) -> str:
         """Return ``text`` after one round."""
 
+    @override
     def forward(self, inputs: tuple[str, ...], generators: list[torch.Generator]) -> tuple[str, ...]:
-        """See :meth:`Transform.forward`."""
         return tuple(map(self.clean, inputs))
 
     def clean(self, text: str) -> str:
@@ -78,8 +79,8 @@ class Normalize(Cleaning):
     id: ClassVar[str] = "normalize"
     passes: ClassVar[int] = 4
 
+    @override
     def once(self, text: str) -> str:
-        """See :meth:`Cleaning.once`."""
         shown = "".join(c for c in text if c.isspace() or unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
         plain = unicodedata.normalize("NFKC", shown)
         latin = re.sub(r"\w+", lambda word: _latin(word[0]), plain)
@@ -104,8 +105,8 @@ class Strip(Cleaning):
     id: ClassVar[str] = "strip"
     passes: ClassVar[int] = 1 + 8 + PHRASE
 
+    @override
     def once(self, text: str) -> str:
-        """See :meth:`Cleaning.once`."""
         first, *others = SPECIAL.split(text)
         plain = " ".join(part.strip() for part in (first, *others) if part.strip()) if others else first
         return _without_repeated_phrases(PIECE.sub(lambda found: found[1] * TIMES, plain))

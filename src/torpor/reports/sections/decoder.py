@@ -6,6 +6,8 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from torpor.core.budget_text import counted
 from torpor.reports.kit import plots
 from torpor.reports.kit.plots import Chart, Series
@@ -59,8 +61,8 @@ class DecoderSection(Section):
         """The key of what is said of generated texts: BLEU, or the utility where there is none."""
         return "bleu" if any(not is_missing(row.get("bleu")) for row in self.summary) else "utility"
 
+    @override
     def main_columns(self) -> list[Column]:
-        """See :meth:`Section.main_columns`."""
         return [
             Column(f"I-Loops (cap {self.cap})", "mean increase of the decoder steps", "i_loops_mean", loops_text),
             Column("steps, clean to attacked", "mean decoder steps, end token counted", only=_steps),
@@ -127,8 +129,8 @@ class DecoderSection(Section):
         """Say what became of the decoder steps and of the text."""
         return [_steps_sentence(worst), _text_sentence(worst, clean)]
 
+    @override
     def console_heads(self) -> tuple[str, ...]:
-        """See :meth:`Section.console_heads`."""
         name = "BLEU" if self.score == "bleu" else self.utility.replace(" ", "\n")
         return (
             "slowdown",
@@ -139,8 +141,8 @@ class DecoderSection(Section):
             f"{name}\nagree",
         )
 
+    @override
     def console_cells(self, row: Row, cell: Cell) -> list[str]:
-        """See :meth:`Section.console_cells`."""
         ci95 = bracket(row)
         if interval(row):
             ci95 = f"[{'-'.join(times(value).removesuffix('x') for value in row['slowdown_ci95'])}]"
@@ -152,8 +154,8 @@ class DecoderSection(Section):
         said = cell(self.score, "{:.1f}".format if self.score == "bleu" else percent)
         return [mean, tail, loops, steps, hits, f"{said}\n{cell('agreement', percent)}"]
 
+    @override
     def console_note(self) -> str:
-        """See :meth:`Section.console_note`."""
         known = (row["i_loops_limit"] for row in self.summary if not is_missing(row.get("i_loops_limit")))
         limit = next(known, None)
         allows = "" if limit is None else f", which allows {loops_text(limit)}"
@@ -162,8 +164,8 @@ class DecoderSection(Section):
             f"{allows}; steps: mean, clean -> attacked; cap hits: outputs that the cap ended"
         )
 
+    @override
     def sample(self, saved: Saved) -> Sample:
-        """See :meth:`Section.sample`."""
         said = [saved.slowdown]
         said += [f"I-Loops {loops_text(float(saved.records['i_loops'][saved.at]))} (cap {saved.row.get('cap')})"]
         said += [*saved.changes(), *saved.edits(), *([] if saved.kind == "text" else [saved.distance])]

@@ -6,6 +6,8 @@ import html
 import json
 from collections.abc import Callable, Mapping, Sequence
 
+from typing_extensions import override
+
 from torpor.core.currency import symbol
 from torpor.reports.kit import plots
 from torpor.reports.kit.plots import Chart, Key, Series
@@ -48,8 +50,8 @@ class DetectorSection(Section):
         return self.target.get("inputs") == "video"
 
     @property
+    @override
     def shown(self) -> str:  # type: ignore[override]
-        """See :attr:`Section.shown`."""
         frames = (
             ": colors tell tracks apart, and boxes that no track follows are gray. Six frames are drawn, from the "
             "first to the last"
@@ -59,8 +61,8 @@ class DetectorSection(Section):
             "Thin white boxes are the ground truth."
         )
 
+    @override
     def main_columns(self) -> list[Column]:
-        """See :meth:`Section.main_columns`."""
         says = "mean handed downstream per sample"
         return [
             Column("objects, clean", says, "kept_clean_mean", steps_text),
@@ -110,30 +112,30 @@ class DetectorSection(Section):
             (value_text(worst, key, "{:.3f}".format), name, f"clean {was}"),
         ]
 
+    @override
     def sentences(self, worst: Row, clean: Row | None) -> list[str]:
-        """See :meth:`Section.sentences`."""
         return [_objects_sentence(worst, clean)]
 
+    @override
     def console_heads(self) -> tuple[str, ...]:
-        """See :meth:`Section.console_heads`."""
         score = "MOTA" if any(map(_tracks, self.summary)) else "mAP@.5"
         return "slowdown", "p95 / max", "headroom", "objects", "clean\nrecall", score
 
+    @override
     def console_cells(self, row: Row, cell: Cell) -> list[str]:
-        """See :meth:`Section.console_cells`."""
         kept = f"{cell('kept_clean_mean', steps_text)}\n-> {cell('kept_mean', steps_text)}"
         recall, score = cell("clean_recall_mean", percent), "mota" if _tracks(row) else "map50"
         return [*cost_cells(row, cell), kept, recall, cell(score, "{:.3f}".format)]
 
+    @override
     def console_note(self) -> str:
-        """See :meth:`Section.console_note`."""
         return (
             "slowdown: mean [95 % CI]; objects: mean per sample that are handed downstream, clean -> attacked; clean "
             "recall: clean objects that are still found"
         )
 
+    @override
     def sample(self, saved: Saved) -> Sample:
-        """See :meth:`Section.sample`."""
         records, at = saved.records, saved.at
         texts = records["found"][saved.clean], records["found"][at], records["truth"][at]
         found, attacked, true = (None if text is None else json.loads(text) for text in texts)

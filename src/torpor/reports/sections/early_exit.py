@@ -6,6 +6,8 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from torpor.reports.kit import plots
 from torpor.reports.kit.plots import Chart, Series
 from torpor.reports.kit.tables import Column
@@ -33,8 +35,8 @@ class EarlyExitSection(Section):
         """How to read both forms of efficacy, and how low the trapezoid can go for these exits."""
         return efficacy_note(self.target.get("exit_costs") or [])
 
+    @override
     def main_columns(self) -> list[Column]:
-        """See :meth:`Section.main_columns`."""
         return [
             Column(self.utility, "on the same inputs", "utility", percent),
             Column("agreement", "share of predictions that equal the clean one", "agreement", percent),
@@ -50,32 +52,32 @@ class EarlyExitSection(Section):
         drawn = [s for s in series if s.rows[0].get("exit_histogram")]
         return [exit_histogram(self.audit, drawn)] if drawn else []
 
+    @override
     def console_heads(self) -> tuple[str, ...]:
-        """See :meth:`Section.console_heads`."""
         utility = self.utility if self.summary else "accuracy"
         return "slowdown", "p95 / max", "headroom", "efficacy", utility, "agree"
 
+    @override
     def console_cells(self, row: Row, cell: Cell) -> list[str]:
-        """See :meth:`Section.console_cells`."""
         shares = [cell(key, percent) for key in ("utility", "agreement")]
         return [*cost_cells(row, cell), cell("efficacy_step", "{:.3f}".format), *shares]
 
+    @override
     def console_note(self) -> str:
-        """See :meth:`Section.console_note`."""
         return "slowdown: mean [95 % CI]; efficacy: step form, 1 - mean cost over the static bound"
 
+    @override
     def tiles(self, worst: Row, clean: Row | None) -> list[tuple[str, str, str]]:
-        """See :meth:`Section.tiles`."""
         *_, utility, (agreement, name, _) = super().tiles(worst, clean)
         return [utility, (agreement, name, "predictions that equal the clean one")]
 
+    @override
     def sentences(self, worst: Row, clean: Row | None) -> list[str]:
-        """See :meth:`Section.sentences`."""
         said = super().sentences(worst, clean)[-1]
         return [said.replace("outputs unchanged", "predictions unchanged")]
 
+    @override
     def sample(self, saved: Saved) -> Sample:
-        """See :meth:`Section.sample`."""
         taken = [saved.records["exit"][at] for at in (saved.clean, saved.at)]
         exits = [int(number) for number in taken if number is not None and number == number]
         said = [saved.slowdown, *([f"exit {' to '.join(map(str, exits))}"] if exits else [])]

@@ -10,6 +10,7 @@ from typing import Protocol, Self, cast
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from torpor.core.batches import Samples
 from torpor.core.errors import DataError, UsageError
@@ -272,8 +273,8 @@ class CaptionerTarget(StepTarget):
         """See :meth:`Target.fingerprint`; all weights count."""
         return digest(super().fingerprint(), [self.module])
 
+    @override
     def data(self, folder: Path | None) -> DataSet:
-        """See :meth:`Target.data`."""
         return super().data(folder) if self._data is None else self._data(folder)
 
 

@@ -53,7 +53,7 @@ class StepTarget(Target):
         return self.cap
 
     def at_rung(self, rung: int) -> Self:
-        """See :meth:`Capped.at_rung`."""
+        """Return the target at a rung of :meth:`rungs`."""
         return self.with_cap(self.cap - rung)
 
     def with_stop(self, stop: Stop | None) -> Self:

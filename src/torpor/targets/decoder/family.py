@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.core.batches import Samples
 from torpor.core.measures import Measure
@@ -44,8 +45,8 @@ class StepFamily(Family[Any]):
         """See :meth:`Family.attacks_on`; by the kind of input."""
         return ATTACKS[target.space.kind]
 
-    def observe(self, target: Any, clean: Outcome, outcome: Outcome, static: Work, references: Samples) -> Columns:  # noqa: ANN401
-        """See :meth:`Family.observe`."""
+    @override
+    def observe(self, target: Any, clean: Outcome, outcome: Outcome, static: Work, references: Samples) -> Columns:
         steps, steps_clean = (target.iterations(each.work).numpy() for each in (outcome, clean))
         return {
             "steps": steps,
@@ -58,8 +59,8 @@ class StepFamily(Family[Any]):
             "reference_text": list(references) or None,
         }
 
-    def summarize(self, target: Any, bare: Any, columns: Columns) -> Mapping[str, Any]:  # noqa: ANN401
-        """See :meth:`Family.summarize`."""
+    @override
+    def summarize(self, target: Any, bare: Any, columns: Columns) -> Mapping[str, Any]:
         scores = CorpusScores()
         scores.update(columns["output"], columns["reference_text"])
         free = dict.fromkeys(("cap4", "cap4_n", "cap4_i_loops_mean", "cap4_hit_rate"))
@@ -97,8 +98,8 @@ class StepFamily(Family[Any]):
         texts = pack([output.text for output in outcome.outputs])
         return {"steps": target.iterations(outcome.work), "output": texts}
 
-    def profile(self, target: Any, work: Work, outputs: Sequence[Any]) -> dict[str, Any]:  # noqa: ANN401
-        """See :meth:`Family.profile`."""
+    @override
+    def profile(self, target: Any, work: Work, outputs: Sequence[Any]) -> dict[str, Any]:
         steps = tails(target.iterations(work).numpy())
         return {
             "cap": target.cap,
@@ -109,8 +110,8 @@ class StepFamily(Family[Any]):
             "cap_hit_rate": sum(output.capped for output in outputs) / len(work),
         }
 
+    @override
     def profile_rows(self, profile: Mapping[str, Any]) -> list[tuple[str, str]]:
-        """See :meth:`Family.profile_rows`."""
         steps = ", ".join(f"{name} {profile[f'steps_{name}']:.4g}" for name in ("mean", "p50", "p99", "max"))
         return [("decoder steps", f"{steps}; cap {profile['cap']}, hit by {profile['cap_hit_rate']:.1%}")]
 
@@ -122,6 +123,6 @@ class StepFamily(Family[Any]):
         """Return the probabilities of the next token at each step that ran; 0 after the end."""
         return signals.logits.softmax(-1) * signals.mask.unsqueeze(-1)
 
-    def traits(self, target: Any, signals: StepSignals) -> Tensor:  # noqa: ANN401
-        """See :func:`~torpor.targets.decoder.traits.of_steps`."""
+    @override
+    def traits(self, target: Any, signals: StepSignals) -> Tensor:
         return of_steps(signals)

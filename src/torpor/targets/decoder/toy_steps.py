@@ -15,6 +15,7 @@ from typing import Self
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.core.budget import whole_levels
 from torpor.core.errors import UsageError
@@ -82,8 +83,8 @@ class PeakTarget(StepTarget):
         return torch.where(ends > 0, END, words)
 
     @torch.no_grad()
+    @override
     def run(self, inputs: Tensor) -> Outcome:
-        """See :meth:`Target.run`."""
         ends = self._scores(self.space.check(inputs))
         ids = self._tokens(ends)
         steps = self._steps(self._logits(ends), ids)
@@ -140,8 +141,8 @@ class PeakTarget(StepTarget):
         """Return ``cap`` steps."""
         return self._work(torch.full((len(inputs),), self.cap))
 
+    @override
     def with_cap(self, cap: int) -> Self:
-        """See :meth:`StepTarget.with_cap`."""
         other = copy.copy(self)
         other.cap = cap
         return other

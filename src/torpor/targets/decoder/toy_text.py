@@ -17,6 +17,7 @@ from typing import Self
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.core.errors import UsageError
 from torpor.core.outcome import Generation, Outcome
@@ -69,11 +70,11 @@ class ToyCodec:
         self._pattern = re.compile("|".join(map(re.escape, longest_first)) + "|.", re.DOTALL)
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """See :class:`~torpor.core.text.Codec`."""
+        """Return the ids of a text."""
         return tuple(self._ids.get(piece, UNKNOWN) for piece in self._pattern.findall(text))
 
     def decode(self, ids: Sequence[int]) -> str:
-        """See :class:`~torpor.core.text.Codec`."""
+        """Return the text of ids."""
         return "".join(self.tokens[token] for token in ids if token not in self.special)
 
 
@@ -105,8 +106,8 @@ class ToyText(TextTarget):
         self._matrix = torch.cat([weights.to(torch.float32).unsqueeze(1), known.diag()], 1)
         self._filler = self.codec.encode(FILLER)[0]
 
+    @override
     def embedding_matrix(self) -> Tensor:
-        """See :meth:`TextTarget.embedding_matrix`."""
         return self._matrix
 
     def _head(self, state: Tensor, count: Tensor) -> Tensor:
@@ -116,8 +117,8 @@ class ToyText(TextTarget):
         scores = scores + (place == self._filler).to(scores)
         return torch.where(place == EOS, SHARPNESS * (0.5 - state[..., :1]), scores)
 
+    @override
     def soft_logits(self, embeddings: Tensor) -> Tensor:
-        """See :meth:`TextTarget.soft_logits`."""
         count = torch.arange(1, embeddings.shape[1] + 1).expand(embeddings.shape[:2])
         return self._head(embeddings.cumsum(1), count)
 
@@ -147,8 +148,8 @@ class ToyText(TextTarget):
         counts = [[len(prompt), len(ids)] for prompt, ids in zip(prompts, written, strict=True)]
         return Outcome(outputs, Work(torch.tensor(counts)))
 
+    @override
     def run(self, inputs: Sequence[str]) -> Outcome:
-        """See :meth:`Target.run`."""
         prompts = [self.codec.encode(text) for text in self.space.check(tuple(inputs))]
         return self._outcome(prompts, self._generate(prompts))
 
@@ -156,8 +157,8 @@ class ToyText(TextTarget):
         """Return a full prompt and the cap."""
         return Work(torch.tensor([[self.space.max_tokens, self.cap]]).expand(len(inputs), -1).contiguous())
 
+    @override
     def static_work(self) -> Work:
-        """See :meth:`Target.static_work`."""
         return self.max_work(("",))
 
     def signals(self, inputs: Sequence[str]) -> StepSignals:
@@ -206,8 +207,8 @@ class ToyText(TextTarget):
     def _steps(self, balance: int) -> int:
         return min(self.cap, max(1, 1 + balance))
 
+    @override
     def with_cap(self, cap: int) -> Self:
-        """See :meth:`StepTarget.with_cap`."""
         if cap < 1:
             raise UsageError(f"expected a cap of 1 or more, got {cap}")
         other = copy(self)
@@ -221,8 +222,8 @@ class ToyText(TextTarget):
         pairs = zip(outputs, references, strict=True)
         return torch.tensor([one.text == reference for one, reference in pairs], dtype=torch.float64)
 
+    @override
     def probes(self, inputs: Sequence[str]) -> Iterator[tuple[Work, Callable[[], object]]]:
-        """See :meth:`Target.probes`."""
         for cap in (1, self.cap):
             target = self.with_cap(cap)
             yield target.run(inputs).work, partial(target.run, inputs)

@@ -12,6 +12,7 @@ from typing import Self
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import override
 
 from torpor.core.errors import DataError, UsageError
 from torpor.core.objects import Objects, still_found
@@ -252,7 +253,7 @@ class DetectorTarget(CandidateTarget):
         return max(min(self.nms.max_nms, self.anchors * len(self.classes)), self.nms.max_det)
 
     def at_rung(self, rung: int) -> Self:
-        """See :meth:`Capped.at_rung`."""
+        """Return the target at a rung of :meth:`rungs`."""
         most = self.rungs() - rung
         return self.with_nms(capped(self.nms, most, most))
 
@@ -266,8 +267,8 @@ class DetectorTarget(CandidateTarget):
         """See :meth:`Target.fingerprint`; caps, thresholds and all weights count."""
         return digest(f"{super().fingerprint()} {self.nms} {self.classes}", self.modules)
 
+    @override
     def data(self, folder: Path | None) -> DataSet:
-        """See :meth:`Target.data`."""
         if self._data is not None:
             return self._data(folder)
         return CocoImages(folder, self.space.shape, self.classes, letterbox=self.letterbox)

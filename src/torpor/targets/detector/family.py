@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.core.batches import Samples
 from torpor.core.measures import Measure
@@ -45,16 +46,16 @@ class CandidateFamily(Family[Any]):
             "truth": list(map(to_json, references)) or None,
         }
 
-    def summarize(self, target: Any, bare: Any, columns: Columns) -> Mapping[str, Any]:  # noqa: ANN401
-        """See :meth:`Family.summarize`."""
+    @override
+    def summarize(self, target: Any, bare: Any, columns: Columns) -> Mapping[str, Any]:
         return output_summary(columns, target.units, target.prices.per_unit)
 
-    def clock(self, target: Any, inputs: Samples) -> dict[str, Any] | None:  # noqa: ANN401
-        """See :meth:`Family.clock`."""
+    @override
+    def clock(self, target: Any, inputs: Samples) -> dict[str, Any] | None:
         return stage_clock(target, inputs)
 
-    def profile(self, target: Any, work: Work, outputs: Sequence[Any]) -> dict[str, Any]:  # noqa: ANN401
-        """See :meth:`Family.profile`."""
+    @override
+    def profile(self, target: Any, work: Work, outputs: Sequence[Any]) -> dict[str, Any]:
         means = work.counts.to(torch.float64).mean(0).tolist()
         return {"units_mean": dict(zip((unit.name for unit in target.units), means, strict=True))}
 
@@ -63,8 +64,8 @@ class CandidateFamily(Family[Any]):
         keeps = target.offers("buffer") and target.buffer > 0
         return (*self.default_attacks, "slowtrack") if keeps else self.default_attacks
 
+    @override
     def profile_rows(self, profile: Mapping[str, Any]) -> list[tuple[str, str]]:
-        """See :meth:`Family.profile_rows`."""
         return [(f"{unit}, mean", f"{count:,.1f}") for unit, count in profile["units_mean"].items()]
 
     def blank(self, target: Any, count: int) -> Samples:  # noqa: ANN401

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from torpor.core.errors import UsageError
 from torpor.core.objects import UNTRACKED, Frames, Objects
@@ -130,8 +131,8 @@ class ByteTrack(Tracking):
     overlap: float = 0.1
     high: float = 0.6
 
+    @override
     def arguments(self) -> dict[str, Any]:
-        """See :meth:`Tracking.arguments`."""
         return {**super().arguments(), "high_conf_det_threshold": self.high}
 
 

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.core.errors import DataError, UsageError
 from torpor.core.objects import Frames, Objects, still_found
@@ -208,7 +209,7 @@ class TrackerTarget(CandidateTarget):
         return self._detector.rungs()
 
     def at_rung(self, rung: int) -> Self:
-        """See :meth:`Capped.at_rung`."""
+        """Return the target at a rung of :meth:`rungs`."""
         return self.with_nms(self._detector.at_rung(rung).nms)
 
     def with_nms(self, nms: NMS) -> Self:
@@ -232,8 +233,8 @@ class TrackerTarget(CandidateTarget):
         """See :meth:`Target.fingerprint`; the tracker's settings and all that the detector's has count."""
         return f"{super().fingerprint()} {self.tracker} {self.frames} {self._detector.fingerprint()}"
 
+    @override
     def data(self, folder: Path | None) -> DataSet:
-        """See :meth:`Target.data`."""
         if self._data is None:
             raise DataError(f"expected data for {self.name}, got none; give TrackerTarget a function as data")
         return self._data(folder)

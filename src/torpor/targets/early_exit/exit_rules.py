@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from typing_extensions import override
 
 from torpor.core.errors import UsageError
 
@@ -52,8 +53,8 @@ class Confidence(ExitRule):
         if not 0 < self.threshold <= 1:
             raise UsageError(f"expected a confidence threshold in (0, 1], got {self.threshold}")
 
+    @override
     def margin(self, logits: Tensor) -> Tensor:
-        """See :meth:`ExitRule.margin`."""
         return logits[:, -1].softmax(-1).amax(-1) - self.threshold
 
     def log_odds(self, logits: Tensor) -> Tensor:
@@ -62,8 +63,8 @@ class Confidence(ExitRule):
         edge = min(self.threshold, 1 - least)
         return _same_sign(lead(logits[:, -1]) - (math.log(edge) - math.log1p(-edge)), self.margin(logits))
 
+    @override
     def describe(self) -> str:
-        """See :meth:`ExitRule.describe`."""
         return f"confidence >= {self.threshold:g}"
 
 
@@ -81,8 +82,8 @@ class Entropy(ExitRule):
         if not 0 <= self.threshold < 1:
             raise UsageError(f"expected an entropy threshold in [0, 1), got {self.threshold}")
 
+    @override
     def margin(self, logits: Tensor) -> Tensor:
-        """See :meth:`ExitRule.margin`."""
         log_p = F.log_softmax(logits[:, -1], dim=-1)
         entropy = -(log_p.exp() * log_p).sum(-1) / math.log(logits.shape[-1])
         return self.threshold - entropy
@@ -93,8 +94,8 @@ class Entropy(ExitRule):
         allowed = max(self.threshold, least) * math.log(logits.shape[-1])
         return _same_sign(math.log(allowed) - log_entropy(logits[:, -1]), self.margin(logits))
 
+    @override
     def describe(self) -> str:
-        """See :meth:`ExitRule.describe`."""
         return f"normalized entropy <= {self.threshold:g}"
 
 
@@ -116,8 +117,8 @@ class Patience(ExitRule):
         if self.patience < 1:
             raise UsageError(f"expected a patience of 1 or more, got {self.patience}")
 
+    @override
     def margin(self, logits: Tensor) -> Tensor:
-        """See :meth:`ExitRule.margin`."""
         recent = logits[:, -(self.patience + 1) :]
         best = recent.softmax(-1).topk(2, dim=-1)
         gap = (best.values[..., 0] - best.values[..., 1]).amin(1)
@@ -138,8 +139,8 @@ class Patience(ExitRule):
         leads = recent - torch.where(is_first, second, first)
         return _same_sign(leads.amin(1).amax(-1), margin)
 
+    @override
     def describe(self) -> str:
-        """See :meth:`ExitRule.describe`."""
         return f"{self.patience + 1} exits in a row agree"
 
 

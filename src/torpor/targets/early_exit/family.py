@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.core.batches import Samples
 from torpor.core.criteria import Criterion, PreservesPrediction, Slowdown
@@ -33,8 +34,8 @@ class GateFamily(Family[Any]):
     default_attacks: ClassVar[tuple[str, ...]] = ("standard",)
     success: ClassVar[Criterion] = Slowdown(2) & PreservesPrediction()
 
-    def observe(self, target: Any, clean: Outcome, outcome: Outcome, static: Work, references: Samples) -> Columns:  # noqa: ANN401 - any target with classes
-        """See :meth:`Family.observe`."""
+    @override
+    def observe(self, target: Any, clean: Outcome, outcome: Outcome, static: Work, references: Samples) -> Columns:
         return {"reference": references if isinstance(references, Tensor) and len(references) else None}
 
     def blank(self, target: Any, count: int) -> Samples:  # noqa: ANN401
@@ -53,17 +54,17 @@ class EarlyExitFamily(GateFamily):
     needs: ClassVar[tuple[str, ...]] = ("exits", "exit_costs", "rule")
     measures: ClassVar[tuple[Measure, ...]] = (*GateFamily.measures, *EXITS)
 
-    def observe(self, target: Any, clean: Outcome, outcome: Outcome, static: Work, references: Samples) -> Columns:  # noqa: ANN401 - any target with exits
-        """See :meth:`Family.observe`."""
+    @override
+    def observe(self, target: Any, clean: Outcome, outcome: Outcome, static: Work, references: Samples) -> Columns:
         own = super().observe(target, clean, outcome, static, references)
         return {**own, "exit": target.exits(outcome.work)}
 
-    def summarize(self, target: Any, bare: Any, columns: Columns) -> Mapping[str, Any]:  # noqa: ANN401
-        """See :meth:`Family.summarize`."""
+    @override
+    def summarize(self, target: Any, bare: Any, columns: Columns) -> Mapping[str, Any]:
         return exit_summary(columns["exit"], bare.exit_costs)
 
-    def profile(self, target: Any, work: Work, outputs: Sequence[Any]) -> dict[str, Any]:  # noqa: ANN401
-        """See :meth:`Family.profile`."""
+    @override
+    def profile(self, target: Any, work: Work, outputs: Sequence[Any]) -> dict[str, Any]:
         costs, taken = target.exit_costs.numpy(), target.exits(work).numpy()
         return {
             "rule": target.rule.describe(),
@@ -72,8 +73,8 @@ class EarlyExitFamily(GateFamily):
             "efficacy_eec": efficacy_eec(taken, costs),
         }
 
+    @override
     def profile_rows(self, profile: Mapping[str, Any]) -> list[tuple[str, str]]:
-        """See :meth:`Family.profile_rows`."""
         total = sum(profile["exit_histogram"])
         shares = [f"{place}: {count / total:.1%}" for place, count in enumerate(profile["exit_histogram"])]
         return [
@@ -83,6 +84,6 @@ class EarlyExitFamily(GateFamily):
             ("", f"{profile['efficacy_eec']:.4f} (trapezoid, as in DeepSloth)"),
         ]
 
-    def traits(self, target: Any, signals: GateSignals) -> Tensor:  # noqa: ANN401 - any target that exits early
-        """See :func:`~torpor.targets.early_exit.traits.of_exits`."""
+    @override
+    def traits(self, target: Any, signals: GateSignals) -> Tensor:
         return of_exits(signals, target.exits(signals.work), len(target.exit_costs))

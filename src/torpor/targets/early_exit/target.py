@@ -11,6 +11,7 @@ from typing import Any, NoReturn, Self
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from torpor.core.errors import DataError, UsageError
 from torpor.core.outcome import Outcome
@@ -310,8 +311,8 @@ class EarlyExitTarget(GateTarget):
         """See :meth:`Target.fingerprint`; the rule and all weights count."""
         return digest(f"{super().fingerprint()} {self.rule}", chain.from_iterable(self.blocks))
 
+    @override
     def data(self, folder: Path | None) -> DataSet:
-        """See :meth:`Target.data`."""
         return super().data(folder) if self._data is None else self._data(folder)
 
 

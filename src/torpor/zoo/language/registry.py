@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from typing_extensions import override
+
 from torpor.core.errors import DataError
 from torpor.data.sets import DataSet
 from torpor.data.texts import Beginnings, ParquetTexts
@@ -32,8 +34,8 @@ class LanguageEntry(Entry):
     data: Callable[[Path | None], DataSet]
     build: Builder
 
+    @override
     def load(self, folder: Path | None = None) -> GenerationTarget:
-        """See :meth:`Entry.load`."""
         self.card(folder)
         return load_pretrained(str((folder or self.folder()) / self.name), data=self.data)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from typing_extensions import override
+
 from torpor.core.errors import DataError
 from torpor.data.speech import SpokenDigits
 from torpor.targets.decoder.generation import GenerationTarget, load_pretrained
@@ -35,8 +37,8 @@ class SpeechEntry(Entry):
         nested = folder / "fsdd"
         return SpokenDigits(nested if nested.is_dir() else folder)
 
+    @override
     def load(self, folder: Path | None = None) -> GenerationTarget:
-        """See :meth:`Entry.load`."""
         self.card(folder)
         return load_pretrained(str((folder or self.folder()) / self.name), data=self.data)
 

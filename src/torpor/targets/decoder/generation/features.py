@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.core.errors import UsageError
 from torpor.data.sets import DataSet
@@ -25,12 +26,12 @@ class Features(DataSet):
         self.sounds, self.reader, self.name = sounds, reader, f"features of {sounds.name}"
         self.space = FeatureReader(reader.shape).space
 
+    @override
     def fingerprint(self) -> str:
-        """See :meth:`DataSet.fingerprint`."""
         return f"features of {self.sounds.fingerprint()}"
 
+    @override
     def files(self) -> Mapping[str, Path]:
-        """See :meth:`DataSet.files`."""
         return self.sounds.files()
 
     def samples(self, split: str) -> Iterator[tuple[Tensor, object]]:

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
+from typing_extensions import override
+
 from torpor.targets.decoder.contract import STEP
 
 FEW = 16
@@ -118,8 +120,8 @@ class PromptLayout(Layout):
     farthest: ClassVar[int] = 2**13
 
     @property
+    @override
     def names(self) -> tuple[str, ...]:
-        """See :attr:`Layout.names`."""
         return (*super().names, *(("expanded_key",) if self.expands else ()), *(("prompt",) if self.once else ()))
 
     @property
@@ -170,18 +172,18 @@ class SourceLayout(Layout):
     farthest: ClassVar[int] = 2**8
 
     @property
+    @override
     def names(self) -> tuple[str, ...]:
-        """See :attr:`Layout.names`."""
         return (*super().names, "cross_key")
 
     @property
+    @override
     def probes(self) -> tuple[tuple[int, int], ...]:
-        """See :attr:`Layout.probes`."""
         beyond = [(2, size + more) for size in self.windows for more in (1, 2)]
         return ((2, 1), (3, 1), (5, 1), (2, 2), (2, 3), (3, 3), *beyond)
 
+    @override
     def edge(self, length: int, longest: int) -> Iterable[tuple[int, int]]:
-        """See :meth:`Layout.edge`."""
         texts = tuple((size, 1) for size in (length - 1, length, length + 1, 2 * length + 1) if size <= longest)
         return (*texts, (3, length + 2)) if length in self.windows or length <= FEW else texts
 
@@ -209,15 +211,15 @@ class FixedLayout(Layout):
     farthest: ClassVar[int] = 2**8
 
     @property
+    @override
     def probes(self) -> tuple[tuple[int, int], ...]:
-        """See :attr:`Layout.probes`."""
         beyond = [(0, size + more) for size in self.windows for more in (1, 2)]
         return ((0, 1), (0, 2), (0, 3), *beyond)
 
+    @override
     def edge(self, length: int, longest: int) -> Iterable[tuple[int, int]]:
-        """See :meth:`Layout.edge`."""
         return ((0, length + 2),) if length in self.windows or length <= FEW else ()
 
+    @override
     def counts(self, length: int, steps: int, beams: int = 1) -> list[int]:
-        """See :meth:`Layout.counts`."""
         return [1, *(beams * count for count in (steps, *self._keys(self.prompt, steps)))]

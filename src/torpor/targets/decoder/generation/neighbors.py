@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from typing_extensions import override
 
 from torpor.targets.decoder.generation.library import cache_in
 from torpor.targets.decoder.generation.loop import Loop, Plan, Processors
@@ -34,8 +35,8 @@ class Recorder(Loop):
         self.logits: list[Tensor] = []
         self.cache: Any = None
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
-        """See :meth:`Loop.__call__`."""
+    @override
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         self.cache = cache_in(kwargs)
         return super().__call__(*args, **kwargs)
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+from typing_extensions import override
 
 from torpor.core.errors import UsageError
 from torpor.core.text import WIDTH
@@ -77,8 +78,8 @@ class PromptTarget(TextGenerationTarget):
         return min(limits)
 
     @property
+    @override
     def embedding(self) -> torch.nn.Embedding:
-        """See :attr:`TextGenerationTarget.embedding`."""
         return self.model.get_input_embeddings()  # type: ignore[no-any-return]
 
     def _forced(
@@ -94,8 +95,8 @@ class PromptTarget(TextGenerationTarget):
         logits, hidden = (pad_sequence(list(parts), batch_first=True) for parts in zip(*alone, strict=True))
         return logits, hidden
 
+    @override
     def soft_logits(self, embeddings: Tensor) -> Tensor:
-        """See :meth:`TextTarget.soft_logits`."""
         return self.soft_continuation(embeddings, embeddings[:, :0])
 
     def soft_continuation(self, embeddings: Tensor, continuation: Tensor) -> Tensor:

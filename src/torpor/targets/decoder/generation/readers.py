@@ -53,7 +53,7 @@ class ImageReader:
         self.std = torch.tensor(processor.image_std if normalizes else [1.0] * channels).view(-1, 1, 1)
 
     def settings(self) -> dict[str, Any]:
-        """See :meth:`DenseReader.settings`."""
+        """Return what decides the arguments, as JSON can hold it."""
         return {"scale": self.scale, "mean": self.mean.flatten().tolist(), "std": self.std.flatten().tolist()}
 
     def __call__(self, inputs: Tensor) -> dict[str, Tensor]:
@@ -99,7 +99,7 @@ class LogMelReader:
         self.filters = torch.from_numpy(extractor.mel_filters).to(torch.float32).T.contiguous()
 
     def settings(self) -> dict[str, Any]:
-        """See :meth:`DenseReader.settings`."""
+        """Return what decides the arguments, as JSON can hold it."""
         return {"bins": self.bins, "hop": self.hop, "rate": self.space.rate, "filters": self.filters.tolist()}
 
     def __call__(self, inputs: Tensor) -> dict[str, Tensor]:
@@ -123,7 +123,7 @@ class FeatureReader:
         self.space = FeatureSpace(shape)
 
     def settings(self) -> dict[str, Any]:
-        """See :meth:`DenseReader.settings`."""
+        """Return what decides the arguments, as JSON can hold it."""
         return {"features": list(self.space.shape)}
 
     def __call__(self, inputs: Tensor) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.core.batches import Samples
 from torpor.core.errors import DataError
@@ -214,8 +215,8 @@ class GenerationTarget(StepTarget):
         other.seed = seed
         return other
 
+    @override
     def reseeded(self) -> Self:
-        """See :meth:`Target.reseeded`."""
         return self.with_seed(self.seed + 1) if self.decoder.samples else self
 
     def _reach(self) -> int:
@@ -259,8 +260,8 @@ class GenerationTarget(StepTarget):
         return torch.tensor(scores, dtype=torch.float64)
 
     @property
+    @override
     def utility_name(self) -> str:
-        """See :meth:`Target.utility_name`."""
         return "chrF"
 
     def to(self, device: torch.device) -> Self:
@@ -273,8 +274,8 @@ class GenerationTarget(StepTarget):
             self._settle()
         return self
 
+    @override
     def data(self, folder: Path | None) -> DataSet:
-        """See :meth:`Target.data`."""
         return super().data(folder) if self._data is None else self._data(folder)
 
     def details(self) -> dict[str, Any]:

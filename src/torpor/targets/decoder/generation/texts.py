@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.core.errors import UsageError
 from torpor.core.seeds import sample_generators
@@ -185,8 +186,8 @@ class SourceTarget(TextGenerationTarget):
         return min(self._model_limit(), getattr(self.model.config, "max_position_embeddings", None) or WIDTH)
 
     @property
+    @override
     def embedding(self) -> torch.nn.Embedding:
-        """See :attr:`TextGenerationTarget.embedding`."""
         return self.model.get_encoder().get_input_embeddings()  # type: ignore[no-any-return]
 
     def _forced(
