@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torpor.core.budget import Budget
+from torpor.core.budget_text import budget_text
 from torpor.core.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -152,3 +153,19 @@ class RowKey:
 def _filed(name: str) -> str:
     """Return a name as a part of a file's."""
     return name.replace(":", ".").replace("/", ".")
+
+
+def describe_row(row: Mapping[str, Any]) -> str:
+    """Name a summary row: attack, budget, and the defense if there was one.
+
+    >>> describe_row({"attack": "deepsloth", "defense": "none", "norm": "Linf", "eps": 8 / 255})
+    'deepsloth, Linf 8/255'
+    """
+    parts = [str(row["attack"])]
+    if row.get("eps") is not None:
+        parts.append(budget_text(row))
+    if row.get("defense") not in (None, "none"):
+        parts.append(f"against {row['defense']}")
+    if row.get("attacker"):
+        parts.append(str(row["attacker"]))
+    return ", ".join(parts)

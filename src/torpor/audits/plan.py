@@ -7,7 +7,7 @@ import shlex
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -19,6 +19,9 @@ from torpor.audits.conditions import ADAPTIVE, NON_ADAPTIVE, Condition, RowKey
 from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
 from torpor.targets.base import Target
+
+if TYPE_CHECKING:
+    from torpor.defenses.base import Defense
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,15 @@ class Plan:
     def budgets(self) -> tuple[Budget, ...]:
         """Every budget, in the order of the attacks."""
         return tuple(dict.fromkeys(attack.budget for attack in self._attacks()))
+
+    def loaded_defenses(self, *, parts: bool = False) -> list[Defense]:
+        """Return the defenses, in the order of their names; of chains their parts, if ``parts``."""
+        if not self.defenses:
+            return []
+        from torpor.defenses.base import JOINT
+        from torpor.defenses.registry import load_defense
+
+        return [load_defense(each) for name in self.defenses for each in (name.split(JOINT) if parts else [name])]
 
     def attacks_at(self, budget: Budget) -> list[Attack]:
         """Return the attacks with this budget, without controls."""

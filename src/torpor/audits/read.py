@@ -8,11 +8,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torpor.audits import version1
 from torpor.audits.conditions import COLUMNS as IDENTIFYING
 from torpor.audits.conditions import RowKey
 from torpor.audits.digest import KEY, content_digest
-from torpor.audits.schema import SCHEMA, finite
+from torpor.audits.schema import FIRST_SCHEMA, SCHEMA, finite
 from torpor.audits.validate import DamagedAudit, validated
 from torpor.core.errors import DataError, TorporError
 from torpor.core.measures import Catalog, Measure
@@ -103,6 +102,8 @@ class Audit:
                 return pq.read_table(path, columns=wanted, filters=chosen, page_checksum_verification=True)
             needed = dict.fromkeys((*wanted, *(IDENTIFYING if row is not None else ())))
             old = pq.read_table(path, columns=[names[name] for name in needed], page_checksum_verification=True)
+            from torpor.audits import version1
+
             table = version1.upgraded_records(old)
             return (table if chosen is None else table.filter(chosen)).select(wanted)
         except (pa.ArrowException, OSError) as error:
@@ -131,12 +132,20 @@ class Audit:
             raise DataError(f"expected readable records in {path}, got {error}; run the audit again") from error
 
     def _today(self, name: str) -> str:
-        return name if self.schema == SCHEMA else version1.COLUMNS.get(name, name)
+        if self.schema == SCHEMA:
+            return name
+        from torpor.audits import version1
+
+        return version1.COLUMNS.get(name, name)
 
     def examples(self, row: Mapping[str, Any]) -> Path:
         """Return the file of the saved inputs of a row of the summary; there need be none."""
         slug = RowKey.of(row).slug
-        return self.folder / "examples" / f"{slug if self.schema == SCHEMA else version1.stored_slug(slug)}.safetensors"
+        if self.schema != SCHEMA:
+            from torpor.audits import version1
+
+            slug = version1.stored_slug(slug)
+        return self.folder / "examples" / f"{slug}.safetensors"
 
 
 def read_audit(folder: Path) -> Audit:
@@ -170,7 +179,11 @@ def read_audit(folder: Path) -> Audit:
         raise DataError(f"expected an audit in {folder}, got no audit.json there; pass the folder given to --out")
     raw = _load(path)
     schema = str(raw["schema"])
-    parts = finite(raw) if schema == SCHEMA else version1.upgraded(finite(raw))
+    parts = finite(raw)
+    if schema != SCHEMA:
+        from torpor.audits import version1
+
+        parts = version1.upgraded(parts)
     return Audit(folder, **validated(parts, folder), digests=_digests(raw), doubt=_doubt(raw), schema=schema)
 
 
@@ -180,7 +193,7 @@ def _load(path: Path) -> Mapping[str, Any]:
         json.dumps(raw, ensure_ascii=False).encode()  # not every string that JSON can write can be printed
     except (ValueError, RecursionError, OSError) as error:  # ValueError covers JSON and UTF-8
         raise DataError(f"expected JSON in {path}, got {error}; run the audit again") from error
-    if not isinstance(raw, dict) or raw.get("schema") not in (SCHEMA, version1.SCHEMA):
+    if not isinstance(raw, dict) or raw.get("schema") not in (SCHEMA, FIRST_SCHEMA):
         found = raw.get("schema") if isinstance(raw, dict) else type(raw).__name__
         raise DataError(f"expected schema {SCHEMA!r} in {path}, got {found!r}; read it with the torpor that wrote it")
     return raw

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torpor.attacks.base import Attack
 from torpor.attacks.registry import attack_class, default_attacks
@@ -19,11 +19,13 @@ from torpor.audits.run.source import source
 from torpor.audits.run.workload import chosen_threads
 from torpor.core.errors import UsageError
 from torpor.core.space import DenseSpace
-from torpor.data.given import Given, given_inputs
 from torpor.data.sets import DataSet
 from torpor.meters.threads import Threads
 from torpor.targets.base import Target
 from torpor.targets.resolve import load_target
+
+if TYPE_CHECKING:
+    from torpor.data.given import Given
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +140,11 @@ def request(
     """
     system = _system(target, device, rule)
     named = None if inputs is None or not isinstance(inputs, Path | str) else str(inputs)
-    held = given_inputs(inputs, system.space) if inputs is not None and not isinstance(inputs, Path | str) else None
+    held: DataSet | None = None
+    if inputs is not None and not isinstance(inputs, Path | str):
+        from torpor.data.given import given_inputs
+
+        held = given_inputs(inputs, system.space)
     wanted = default_attacks(system) if attacks is None else [attacks] if isinstance(attacks, str) else attacks
     objects = [each for each in wanted if isinstance(each, Attack)]
     specs = (spec_of(each) if isinstance(each, Attack) else each for each in wanted)

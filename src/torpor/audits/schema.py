@@ -10,6 +10,7 @@ from torpor.core.measures import Catalog, Measure
 from torpor.core.rows import ROW
 
 SCHEMA = "torpor.audit/2"
+FIRST_SCHEMA = "torpor.audit/1"
 """Of the files that are written today."""
 MOST = 2**53
 """Counts beyond this are none: no number of samples, steps or passes."""

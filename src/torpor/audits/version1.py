@@ -12,7 +12,6 @@ from torpor.metrics.outputs import OBJECTS
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCHEMA = "torpor.audit/1"
 FAMILIES = {"D1": ("early-exit", (CLASS, *EXITS)), "D2": ("decoder", LOOPS), "D3": ("detector", OBJECTS)}
 """What there was: one family for each behavior."""
 COLUMNS = {
@@ -42,7 +41,8 @@ def upgraded(raw: Mapping[str, Any]) -> dict[str, Any]:
 
     Whatever is of another type than it should be is left as it is, for the check behind to refuse.
 
-    >>> old = {"schema": SCHEMA, "target": {"behavior": "D2", "units": [{"name": "step", "flops": 3, "stage": None}]}}
+    >>> units = [{"name": "step", "flops": 3, "stage": None}]
+    >>> old = {"schema": "torpor.audit/1", "target": {"behavior": "D2", "units": units}}
     >>> found = upgraded({**old, "summary": [{"attack": "pgd", "attacker": "blind", "flops_mean": 1.0}]})
     >>> found["summary"], found["units"], found["target"]["family"]
     ([{'attack': 'pgd', 'attacker': 'non-adaptive', 'cost_mean': 1.0}], \

@@ -83,7 +83,7 @@ def _print(rows: Sequence[Mapping[str, Any]], runs: Sequence[str]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from torpor.audits.verdict.gate import describe_row
+    from torpor.audits.conditions import describe_row
     from torpor.cli.console import show
     from torpor.cli.streams import say
     from torpor.reports.kit.printable import printable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,6 @@ from torpor.targets.early_exit.exit_rules import Confidence
 from torpor.targets.early_exit.sdn import ShallowDeepNetwork, build_sdn
 from torpor.targets.early_exit.target import EarlyExitTarget
 from torpor.targets.speed import fold_batch_norm
-from torpor.zoo.architectures.convnet import convnet
-from torpor.zoo.architectures.resnet import resnet56
-from torpor.zoo.architectures.vgg import vgg16
 from torpor.zoo.entry import Entry, cache_folder
 from torpor.zoo.storage import load_half
 
@@ -31,14 +29,14 @@ class EarlyExitEntry(Entry):
     """A multi-exit network that torpor can build and train.
 
     Attributes:
-        backbone: builds the plain classifier.
+        backbone: ``module:function`` that builds the plain classifier from its number of classes.
         cuts: submodules after which internal classifiers sit.
         input_shape: ``(C, H, W)`` of one image.
         num_classes: of the task.
         data: makes the data set from the user's ``--data-dir``.
     """
 
-    backbone: Callable[[int], nn.Module]
+    backbone: str
     cuts: tuple[str, ...]
     input_shape: tuple[int, int, int]
     num_classes: int
@@ -46,9 +44,8 @@ class EarlyExitEntry(Entry):
 
     def build(self) -> ShallowDeepNetwork:
         """Build the untrained network."""
-        return build_sdn(
-            self.backbone(self.num_classes), self.cuts, num_classes=self.num_classes, input_shape=self.input_shape
-        )
+        backbone: nn.Module = pkgutil.resolve_name(self.backbone)(self.num_classes)
+        return build_sdn(backbone, self.cuts, num_classes=self.num_classes, input_shape=self.input_shape)
 
     def load(self, folder: Path | None = None) -> EarlyExitTarget:
         """Load the trained target, with the exit rule that loses at most 5 % of accuracy on validation data.
@@ -99,7 +96,7 @@ EARLY_EXITS: dict[str, EarlyExitEntry] = {
     for entry in (
         EarlyExitEntry(
             "sdn-digits",
-            convnet,
+            "torpor.zoo.architectures.convnet:convnet",
             ("conv1", "conv2", "conv3", "conv4", "conv5"),
             (1, 32, 32),
             10,
@@ -107,7 +104,7 @@ EARLY_EXITS: dict[str, EarlyExitEntry] = {
         ),
         EarlyExitEntry(
             "sdn-resnet56-cifar10",
-            resnet56,
+            "torpor.zoo.architectures.resnet:resnet56",
             ("block4", "block8", "block12", "block16", "block20", "block24"),  # 15, 30, ... 90 % of the work
             (3, 32, 32),
             10,
@@ -115,7 +112,7 @@ EARLY_EXITS: dict[str, EarlyExitEntry] = {
         ),
         EarlyExitEntry(
             "sdn-vgg16-cifar10",
-            vgg16,
+            "torpor.zoo.architectures.vgg:vgg16",
             ("conv2", "conv4", "conv6", "conv7", "conv9", "conv10"),
             (3, 32, 32),
             10,

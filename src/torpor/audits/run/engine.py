@@ -26,7 +26,6 @@ from torpor.audits.run.store import Store, write_atomically
 from torpor.audits.run.summary import summarize
 from torpor.core.errors import DataError, TorporError, UsageError
 from torpor.data.sets import DataSet
-from torpor.defenses.registry import load_defense
 from torpor.meters.threads import Threads, using
 from torpor.targets.base import Target
 
@@ -125,7 +124,7 @@ def check_applies(plan: Plan, target: Target) -> None:
     for budget in plan.budgets:
         for attack in plan.attacks_at(budget):
             attack.check(target)
-    defenses = [load_defense(name) for name in plan.defenses]
+    defenses = plan.loaded_defenses()
     for defense in defenses:
         defense.check(target)
     names = [defense.name for defense in defenses]

@@ -5,18 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torpor.attacks.base import Attack
 from torpor.audits.conditions import ADAPTIVE, Condition, RowKey
 from torpor.audits.plan import Plan
-from torpor.audits.run.fitted import restored, store_state
 from torpor.audits.run.store import Store
 from torpor.core.budget import Budget
 from torpor.core.errors import DefenseError, TorporError
 from torpor.data.sets import DataSet
-from torpor.defenses.base import LEARNED, Defense
-from torpor.defenses.registry import load_defense
 from torpor.targets.base import Target
+
+if TYPE_CHECKING:
+    from torpor.defenses.base import Defense
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +60,9 @@ def fronts(
     """
     free = Front(target, [(budget, _fitted(plan, target, data, store, budget)) for budget in plan.budgets])
     found = [free]
-    for name in plan.defenses:
+    for name, defense in zip(plan.defenses, plan.loaded_defenses(), strict=True):
         tell(f"fitting {name}")
-        defended = _prepared(plan, name, free, data, store).defend(target)
+        defended = _prepared(plan, defense, name, free, data, store).defend(target)
         attacks = [(budget, _fitted(plan, defended, data, store, budget, name)) for budget in plan.budgets]
         found.append(Front(defended, attacks, name))
     if plan.defenses:
@@ -71,9 +72,12 @@ def fronts(
     return found
 
 
-def _prepared(plan: Plan, name: str, free: Front, data: DataSet, store: Store) -> Defense:
+def _prepared(plan: Plan, defense: Defense, name: str, free: Front, data: DataSet, store: Store) -> Defense:
     """Return a defense with what it must learn: attackers know of it, and it knows of them."""
-    defense, slug = load_defense(name), f"defense-{name.replace(':', '.')}"
+    from torpor.audits.run.fitted import restored, store_state
+    from torpor.defenses.base import LEARNED
+
+    slug = f"defense-{name.replace(':', '.')}"
     if (known := restored(defense, store, slug)) is not None:
         return known
     begin = time.perf_counter()
@@ -91,8 +95,13 @@ def _fitted(
     """Return the plan's attacks at one budget; those that learn are fitted on validation data, once per audit."""
     attacks = []
     for attack in plan.attacks_at(budget):
+        if not attack.learns:
+            attacks.append(attack)
+            continue
+        from torpor.audits.run.fitted import restored, store_state
+
         key = RowKey(attack.name, budget, Condition(defense, attacker=None if defense == "none" else ADAPTIVE))
-        fitted = restored(attack, store, key.slug) if attack.learns else attack
+        fitted = restored(attack, store, key.slug)
         if fitted is None:
             begin = time.perf_counter()
             fitted = attack.fitted(target, data, plan.seed)

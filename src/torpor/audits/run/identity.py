@@ -15,8 +15,6 @@ from torpor.audits.plan import Plan
 from torpor.audits.run.code import own_code, user_code
 from torpor.audits.run.environment import versions
 from torpor.data.sets import DataSet
-from torpor.defenses.base import JOINT
-from torpor.defenses.registry import load_defense
 from torpor.targets.base import Target
 from torpor.targets.weights import described, digest, modules_in, plain_state
 
@@ -66,7 +64,7 @@ def identify(plan: Plan, target: Target, data: DataSet) -> Identity:
         DataError: if the data cannot be read.
     """
     attacks = [attack for budget in plan.budgets for attack in plan.attacks_at(budget)]
-    defenses = [load_defense(part) for name in plan.defenses for part in name.split(JOINT)]
+    defenses = plan.loaded_defenses(parts=True)
     code, unknown = user_code(plan.target, [target, data, *modules_in(target)], [*attacks, *defenses])
     seen, more = _target(target)
     read, rest = _data(data, plan.limit)

@@ -25,7 +25,6 @@ from torpor.audits.schema import SCHEMA
 from torpor.core.criteria import Evidence, success_rate
 from torpor.core.space import DenseSpace
 from torpor.data.sets import DataSet
-from torpor.metrics.degradation import degradation
 from torpor.metrics.natural import benign_percentile
 from torpor.metrics.summary import COLUMNS, NULLABLE, cost_summary
 from torpor.targets.base import Target
@@ -128,6 +127,8 @@ def _degraded(key: RowKey, table: pa.Table, rejected: np.ndarray[Any, np.dtype[n
     if key.budget is not None or key.condition.defense == "none":
         return dict.fromkeys(DEGRADED)
     same, *others = (table[name].to_numpy(zero_copy_only=False).astype(np.float64) for name in COMPARED)
+    from torpor.metrics.degradation import degradation
+
     found = degradation(same * ~rejected, *others)
     return {name: getattr(found, field) for name, field in DEGRADED.items()}
 

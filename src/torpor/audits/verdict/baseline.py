@@ -6,12 +6,12 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from torpor.audits.conditions import RowKey
+from torpor.audits.conditions import RowKey, describe_row
 from torpor.audits.evidence import notes, used_flags, weakness
 from torpor.audits.integrity import doubt
 from torpor.audits.read import Audit
 from torpor.audits.settings import different_settings
-from torpor.audits.verdict.gate import CheckResult, Verdict, describe_row, doubted, row_tags, scalar
+from torpor.audits.verdict.gate import CheckResult, Verdict, doubted, row_tags, scalar
 from torpor.core.errors import DataError, UsageError
 
 MAY_NOT_GROW = ("slowdown_mean", "slowdown_p95", "slowdown_max", "headroom_mean", "cost_clean_mean")

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from torpor.audits.conditions import describe_row
 from torpor.audits.evidence import notes, used_flags, weakness
 from torpor.audits.integrity import doubt
 from torpor.audits.read import Audit
 from torpor.audits.verdict.gate_grammar import Gate
-from torpor.core.budget_text import budget_text
 from torpor.core.errors import did_you_mean
 
 LATENCY_KEYS = frozenset({"latency_s_p50", "latency_slowdown", "i_latency"})
@@ -81,22 +81,6 @@ class CheckResult:
 
     def __bool__(self) -> bool:
         return self.verdict is Verdict.PASS
-
-
-def describe_row(row: Mapping[str, Any]) -> str:
-    """Name a summary row: attack, budget, and the defense if there was one.
-
-    >>> describe_row({"attack": "deepsloth", "defense": "none", "norm": "Linf", "eps": 8 / 255})
-    'deepsloth, Linf 8/255'
-    """
-    parts = [str(row["attack"])]
-    if row.get("eps") is not None:
-        parts.append(budget_text(row))
-    if row.get("defense") not in (None, "none"):
-        parts.append(f"against {row['defense']}")
-    if row.get("attacker"):
-        parts.append(str(row["attacker"]))
-    return ", ".join(parts)
 
 
 def row_tags(row: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

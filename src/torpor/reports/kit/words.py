@@ -6,8 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from torpor.audits.verdict.gate import describe_row
-from torpor.audits.verdict.gate_grammar import KNOWN
+from torpor.audits.conditions import describe_row
 from torpor.core.measures import ELSEWHERE
 
 Row = Mapping[str, Any]
@@ -39,7 +38,6 @@ _DEFENSES = {
     **dict.fromkeys(("non_adaptive_rejected_rate", "adaptive_rejected_rate"), "this defense rejects no input"),
     "slowdown_ci95": "the audit recorded no interval; one sample has none",
 }
-_ROW = KNOWN.at("row")
 
 
 _PREFIXED = ("FLOPs", "s", "J", "B")
@@ -135,8 +133,12 @@ def reason_for(row: Row, key: str, null: str = "") -> str | None:
     'no RAPL'
     """
     own = row.get(f"{'bleu' if key == 'chrf' else key.split('_')[0]}_reason")
-    known = _ROW[key].null.replace(ELSEWHERE, "") if key in _ROW else ""
-    return str(own) if own else _DEFENSES.get(key) or known or null.replace(ELSEWHERE, "") or None
+    if own or key in _DEFENSES:
+        return str(own or _DEFENSES[key])
+    from torpor.audits.verdict.gate_grammar import KNOWN
+
+    known = KNOWN.at("row").get(key)
+    return (known.null if known and known.null else null).replace(ELSEWHERE, "") or None
 
 
 def value_text(row: Row, key: str, form: Callable[[Any], str], null: str = "") -> str:

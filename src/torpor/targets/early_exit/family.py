@@ -17,7 +17,6 @@ from torpor.core.signals import GateSignals
 from torpor.core.units import Behavior
 from torpor.core.work import Work
 from torpor.metrics.efficacy import CLASS, EXITS, efficacy_eec, efficacy_step, exit_histogram, exit_summary
-from torpor.targets.early_exit.traits import of_exits
 from torpor.targets.family import Columns, Family
 
 
@@ -86,4 +85,6 @@ class EarlyExitFamily(GateFamily):
 
     @override
     def traits(self, target: Any, signals: GateSignals) -> Tensor:
+        from torpor.targets.early_exit.traits import of_exits
+
         return of_exits(signals, target.exits(signals.work), len(target.exit_costs))

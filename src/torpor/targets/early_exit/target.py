@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import torch
 from torch import Tensor, nn
@@ -24,9 +24,11 @@ from torpor.meters.flops import count_flops
 from torpor.targets.early_exit.contract import GateTarget
 from torpor.targets.early_exit.exit_rules import ExitRule, parse_rule
 from torpor.targets.early_exit.family import EarlyExitFamily
-from torpor.targets.early_exit.module import EarlyExitModule
 from torpor.targets.speed import in_pieces, store_channels_last
 from torpor.targets.weights import digest
+
+if TYPE_CHECKING:
+    from torpor.targets.early_exit.module import EarlyExitModule
 
 LEAST = 2
 """Exits that must be left of a network: with one, there is nothing dynamic."""
