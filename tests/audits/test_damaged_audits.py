@@ -22,7 +22,7 @@ from torpor.audits.digest import KEY, seal
 from torpor.audits.evidence import WEAK_FLAGS
 from torpor.audits.integrity import doubt
 from torpor.audits.plan import Plan
-from torpor.audits.read import Audit, read_audit
+from torpor.audits.read import SavedAudit, read_audit
 from torpor.audits.run.engine import run_audit
 from torpor.audits.schema import row_kinds
 from torpor.audits.verdict.baseline import compare_baseline
@@ -88,7 +88,7 @@ def mutations(audit: dict[str, Any], each: int) -> Iterator[tuple[tuple[Any, ...
             yield at, value, put(audit, at, value)
 
 
-def readable(folder: Path, audit: dict[str, Any]) -> Audit | None:
+def readable(folder: Path, audit: dict[str, Any]) -> SavedAudit | None:
     """Return what is read, None where it is refused in one sentence."""
     (folder / "audit.json").write_text(json.dumps(audit))
     try:

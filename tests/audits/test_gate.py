@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from torpor.audits.evidence import BEHIND, WEAK_FLAGS, weakness
-from torpor.audits.read import Audit, IncompleteAudit, read_audit
+from torpor.audits.read import IncompleteAudit, SavedAudit, read_audit
 from torpor.audits.verdict.gate import CheckResult, Verdict, evaluate_gates, overall
 from torpor.audits.verdict.gate_grammar import AGGREGATES, KNOWN, OPERATORS, Gate, parse_gate
 from torpor.core.errors import DataError, UsageError
@@ -258,7 +258,7 @@ def test_other_missing_values_are_inconclusive(tmp_path: Path) -> None:
 
 
 def test_an_audit_without_attacks_is_inconclusive() -> None:
-    audit = Audit(Path("run"), {}, {"name": "toy"}, {}, None, [{"attack": "clean", "kind": "clean", "n": 2}])
+    audit = SavedAudit(Path("run"), {}, {"name": "toy"}, {}, None, [{"attack": "clean", "kind": "clean", "n": 2}])
     assert overall(evaluate_gates(audit, [parse_gate("mean(slowdown) < 9")])) is Verdict.INCONCLUSIVE
 
 

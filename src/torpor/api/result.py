@@ -17,7 +17,7 @@ from torpor.core.errors import UsageError
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Audit(read.Audit):
+class Audit(read.SavedAudit):
     """What an audit found: a table of records, rows that sum them up, gates, a report.
 
     ``torpor.audit`` and ``torpor.load_audit`` return one. What lies in its folder is described in

@@ -11,7 +11,7 @@ import typer
 from torpor.cli.options import Prices
 
 if TYPE_CHECKING:
-    from torpor.audits.read import Audit
+    from torpor.audits.read import SavedAudit
     from torpor.audits.verdict.gate import CheckResult
 
 
@@ -94,7 +94,7 @@ def _evaluate(
     accepted: Sequence[str],
     allow: bool,
     prices: str | None,
-) -> tuple[Audit | None, list[CheckResult]]:
+) -> tuple[SavedAudit | None, list[CheckResult]]:
     from torpor.audits.pricing.prices import read_priced
     from torpor.audits.read import DamagedAudit, IncompleteAudit
     from torpor.audits.settings import other_versions

@@ -10,7 +10,7 @@ import numpy as np
 
 from torpor.audits.conditions import NON_ADAPTIVE
 from torpor.audits.pricing.priced_rows import Floats, Prices, Side, counted, priced
-from torpor.audits.read import Audit
+from torpor.audits.read import SavedAudit
 from torpor.audits.verdict.gate_grammar import KNOWN
 from torpor.core.criteria import Evidence, ReachesStaticBound, parse_criterion, success_rate
 from torpor.core.measures import Measure
@@ -44,7 +44,7 @@ def may_depend(measure: Measure) -> bool:
 
 
 def repriced_row(
-    audit: Audit,
+    audit: SavedAudit,
     row: Mapping[str, Any],
     table: pa.Table,
     side: Side,
@@ -89,7 +89,7 @@ def repriced_row(
     return {**row, **new, **{key: reason for key, reason in reasons.items() if row.get(key) is None}}
 
 
-def repriced_target(audit: Audit, table: pa.Table, prices: Prices, why: str) -> dict[str, Any]:
+def repriced_target(audit: SavedAudit, table: pa.Table, prices: Prices, why: str) -> dict[str, Any]:
     """Return what an audit says of its target under other prices.
 
     Args:
@@ -107,7 +107,7 @@ def repriced_target(audit: Audit, table: pa.Table, prices: Prices, why: str) -> 
     return {**audit.target, **new}
 
 
-def exit_costs(audit: Audit, prices: Prices) -> Floats | None:
+def exit_costs(audit: SavedAudit, prices: Prices) -> Floats | None:
     """Return the cumulative cost at each exit as a share of the whole network's, ``[K]``; None if nobody knows it.
 
     It is known where the shares of the run are the sums of the units' prices, one unit to an exit.
@@ -119,7 +119,7 @@ def exit_costs(audit: Audit, prices: Prices) -> Floats | None:
     return np.asarray(new / new[-1] if new[-1] > 0 else np.full(len(new), np.nan), dtype=np.float64)
 
 
-def _static_cost(audit: Audit, table: pa.Table, prices: Prices) -> float | None:
+def _static_cost(audit: SavedAudit, table: pa.Table, prices: Prices) -> float | None:
     """Return the bound of all inputs; None unless a record has it, told by the prices of the run."""
     known = audit.target.get("static_cost")
     bare = table.filter([name == "none" for name in table["defense"].to_pylist()])
@@ -164,7 +164,7 @@ def _flags(row: Mapping[str, Any], costlier: bool) -> list[str]:
 
 
 def _of_family(
-    audit: Audit, row: Mapping[str, Any], table: pa.Table, side: Side, prices: Mapping[str, Prices]
+    audit: SavedAudit, row: Mapping[str, Any], table: pa.Table, side: Side, prices: Mapping[str, Prices]
 ) -> dict[str, Any]:
     """Return the keys of the target's family that may depend on prices, None where the records do not tell."""
     names = [each.name for each in audit.measures if each.level == "row" and may_depend(each)]

@@ -41,7 +41,7 @@ class Section:
     point of the group ``torpor.sections``, under the name of the family.
 
     Args:
-        audit: its parts, see :class:`torpor.audits.read.Audit`.
+        audit: its parts, see :class:`torpor.audits.read.SavedAudit`.
 
     Attributes:
         columns: of the records, that charts and samples draw on top of those of every audit.
