@@ -77,8 +77,8 @@ def by_hand(audit: SavedAudit, prices: Mapping[str, float]) -> list[dict[str, An
         own = [each for each in records if all(each[key] == row[key] for key in same)]
         found: dict[str, Any] = {"cost": [], "clean": [], "own": [], "static": [], "headroom": [], "met": []}
         for each in own:
-            twin, bare = clean[each["defense"], each["sample"]], clean["none", each["sample"]]
-            now, before, most = cost(each, "work"), cost(twin, "work"), cost(each, "work_static")
+            paired, bare = clean[each["defense"], each["sample"]], clean["none", each["sample"]]
+            now, before, most = cost(each, "work"), cost(paired, "work"), cost(each, "work_static")
             found["cost"].append(now)
             found["clean"].append(cost(bare, "work"))
             found["own"].append(before)

@@ -39,7 +39,7 @@ class Audit(read.SavedAudit):
 
         Args:
             *gates: what must hold for every attack, such as ``"p95(slowdown) < 1.5"``.
-            accept: reliability flags that shall not make a pass inconclusive.
+            accept: reliability flags that do not make a pass inconclusive.
 
         Returns:
             The results, which are true only if all gates passed: an inconclusive one is no pass.

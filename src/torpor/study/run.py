@@ -69,7 +69,7 @@ def run_study(
         scale: how much to run.
         limit: test samples per case other than the scale's.
         seed: of all randomness.
-        progress: told of every case, and of what it does.
+        progress: called for every case, with what it does.
 
     Raises:
         UsageError: if ``out`` holds another study, another process writes it, or an argument is out of range.

@@ -26,7 +26,7 @@ EFFICACY = ("efficacy_eec", "efficacy_step")
 STAGES = "stage_cost_mean"
 STAYS = ("identity", "text", "flag", "count", "distance", "time", "energy", "memory")
 """Dimensions of what does not depend on prices, whatever family measures it."""
-_REASON = "nobody can tell from the records how it depends on prices"
+_REASON = "the records do not say how it depends on prices"
 _NO_EFFECT = "no-effect"
 
 
@@ -61,7 +61,7 @@ def repriced_row(
         side: counts of the row.
         found: the columns that depend on prices.
         prices: of the undefended target (``"none"``) and of each defended one.
-        why: why nobody knows the static bound; empty if it is known.
+        why: why the static bound is unknown; empty if it is known.
     """
     rejected = np.zeros(len(table), dtype=bool) if side.rejected is None else side.rejected
     agrees = table["agreement"].to_numpy(zero_copy_only=False).astype(bool)
@@ -70,8 +70,8 @@ def repriced_row(
     if row.get("success_rate") is not None:
         new["success_rate"] = _success(row, was, now, rejected, why)
     if row.get("changed_cost_ratio") is not None:
-        nobody = np.full(len(table), np.nan)
-        new["changed_cost_ratio"] = degradation(agrees & ~rejected, found["cost_clean"], nobody, nobody).cost_ratio
+        unknown = np.full(len(table), np.nan)
+        new["changed_cost_ratio"] = degradation(agrees & ~rejected, found["cost_clean"], unknown, unknown).cost_ratio
     if row.get("no_headroom_rate") is not None:
         same = not why and np.array_equal(was.clean >= was.static, now.clean >= now.static)
         new["no_headroom_rate"] = row["no_headroom_rate"] if same else None
@@ -96,7 +96,7 @@ def repriced_target(audit: SavedAudit, table: pa.Table, prices: Prices, why: str
         audit: as it was run.
         table: all records.
         prices: of the undefended target.
-        why: why nobody knows the static bound; empty if it is known.
+        why: why the static bound is unknown; empty if it is known.
     """
     new: dict[str, Any] = {}
     if "static_cost" in audit.target:
@@ -108,7 +108,7 @@ def repriced_target(audit: SavedAudit, table: pa.Table, prices: Prices, why: str
 
 
 def exit_costs(audit: SavedAudit, prices: Prices) -> Floats | None:
-    """Return the cumulative cost at each exit as a share of the whole network's, ``[K]``; None if nobody knows it.
+    """Return the cumulative cost at each exit as a share of the whole network's, ``[K]``; None if it is unknown.
 
     It is known where the shares of the run are the sums of the units' prices, one unit to an exit.
     """

@@ -173,8 +173,8 @@ def evaluate_gates(audit: SavedAudit, gates: Sequence[Gate], accepted: Collectio
         )
         wanted = "an attack" if gate.selector is None else repr(gate.selector)
         wanted += "" if gate.defense is None else f" defended by {gate.defense!r}"
-        behind = {row.get("defense") or "none" for row in audit.summary}
-        near = "" if gate.defense is None or gate.defense in behind else did_you_mean(gate.defense, behind)
+        defenses = {row.get("defense") or "none" for row in audit.summary}
+        near = "" if gate.defense is None or gate.defense in defenses else did_you_mean(gate.defense, defenses)
         reason = f"no row of {wanted} in the audit; {near}it has {known}"
         results.append(undecided(gate, reason, audit.target["name"]))
     return doubted(results, doubt(audit))
