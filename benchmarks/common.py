@@ -126,14 +126,14 @@ def images(target: EarlyExitTarget, count: int, options: Options) -> tuple[Tenso
 
 
 def captioner(count: int) -> tuple[CaptionerTarget, Tensor]:
-    """Load the zoo's captioner, and test pictures in [0, 1]; they are generated."""
+    """Load the zoo's captioner, and test images in [0, 1]; they are generated."""
     target = load_target(CAPTIONER)
     assert isinstance(target, CaptionerTarget)
     return target, target.space.from_bytes(target.data(None).load("test", count).inputs)
 
 
 def detector(count: int) -> tuple[DetectorTarget, Tensor]:
-    """Load the zoo's detector, and test pictures in [0, 1]; they are generated."""
+    """Load the zoo's detector, and test images in [0, 1]; they are generated."""
     target = load_target(DETECTOR)
     assert isinstance(target, DetectorTarget)
     return target, target.space.from_bytes(target.data(None).load("test", count).inputs)
@@ -150,12 +150,12 @@ def translators(count: int, options: Options) -> list[tuple[SourceTarget, tuple[
     return found
 
 
-def caption_steps(target: CaptionerTarget, pictures: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def caption_steps(target: CaptionerTarget, inputs: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield at each step the rows that still run, what they say and its scores, by the network alone."""
     network = target.network
-    features = network.encode(pictures)
+    features = network.encode(inputs)
     state = network.start(features)
-    rows = torch.arange(len(pictures))
+    rows = torch.arange(len(inputs))
     tokens = torch.full_like(rows, network.vocabulary.start)
     for _ in range(target.cap):
         scores, state = network.step(features, tokens, state)

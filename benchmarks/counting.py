@@ -60,7 +60,7 @@ def plain_exits(target: EarlyExitTarget, inputs: Tensor) -> Tensor:
 
 @torch.no_grad()
 def plain_captions(target: CaptionerTarget, inputs: Tensor) -> list[str]:
-    """Return what is said about each picture; a caption that ended leaves."""
+    """Return what is said about each image; a caption that ended leaves."""
     ids = torch.full((len(inputs), target.cap), target.network.vocabulary.end)
     for place, (rows, tokens, _) in enumerate(caption_steps(target, inputs)):
         ids[rows, place] = tokens
@@ -137,10 +137,10 @@ def counting(
 def run(options: Options) -> list[Row]:
     """Compare at batch 1 and with large batches."""
     exits = network()
-    pictures, _ = images(exits, 256, options)
+    inputs, _ = images(exits, 256, options)
     rows = [
-        counting(exits, pictures[:32], 1, plain_exits, LOOP, options, rounds=15),
-        counting(exits, pictures, 128, plain_exits, LOOP, options, rounds=15),
+        counting(exits, inputs[:32], 1, plain_exits, LOOP, options, rounds=15),
+        counting(exits, inputs, 128, plain_exits, LOOP, options, rounds=15),
     ]
     target, scenes = captioner(128)
     rows += [

@@ -110,7 +110,7 @@ CASES = (
 
 
 def inputs_of(target: Target, count: int, seed: int, *, calm: bool = False) -> Samples:
-    """Return random inputs; ``calm`` ones are dark pictures, short texts."""
+    """Return random inputs; ``calm`` ones are dark images, short texts."""
     rng = torch.Generator().manual_seed(seed)
     space = target.space
     if isinstance(space, TextSpace):

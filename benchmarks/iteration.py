@@ -21,9 +21,9 @@ def visited(target: TargetT, search: Callable[[TargetT], object]) -> list[Tensor
     """Return the candidates that a search evaluates, in order."""
     found: list[Tensor] = []
 
-    def signals(pictures: Tensor) -> Any:  # noqa: ANN401
-        found.append(pictures.detach().clone())
-        return target.signals(pictures)
+    def signals(inputs: Tensor) -> Any:  # noqa: ANN401
+        found.append(inputs.detach().clone())
+        return target.signals(inputs)
 
     noting = copy.copy(target)
     vars(noting)["signals"] = signals
@@ -42,14 +42,14 @@ def iteration(
 ) -> Row:
     """Compare an attack of ``STEPS`` iterations, its set-up included, with the bare passes over its candidates.
 
-    ``bare`` goes over ``target`` and pictures by the network alone, ``backward`` or not. The row comes without numbers;
-    its note says what ``count`` tells of each picture.
+    ``bare`` goes over ``target`` and inputs by the network alone, ``backward`` or not. The row comes without numbers;
+    its note says what ``count`` tells of each image.
     """
     candidates = visited(target, search)
 
     def repeat() -> None:
-        for pictures in candidates[:-1]:
-            bare(target, pictures, backward=True)
+        for inputs in candidates[:-1]:
+            bare(target, inputs, backward=True)
         bare(target, candidates[-1], backward=False)
 
     times = interleave({"attack": lambda: search(target), "bare": repeat}, options, rounds=rounds, warmup=1)

@@ -1,8 +1,8 @@
 """(l) Our Overload beside that of the Adversarial Robustness Toolbox: ``python -m benchmarks.overload_peer``.
 
-Both attack the same detector and pictures within the same Linf radius: the Toolbox's with the settings of its notebook,
+Both attack the same detector and images within the same Linf radius: the Toolbox's with the settings of its notebook,
 and with five times as many iterations, since ten of its steps cannot use up the radius. It is shown the same network in
-the layout of YOLOv5 that it wants. Candidates are counted in 8-bit pictures, by the hard target.
+the layout of YOLOv5 that it wants. Candidates are counted in 8-bit images, by the hard target.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ITERATIONS = (10, 50)
 LADDER = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50)
 
 Peer = Callable[[int], Tensor]
-"""Return attacked pictures after so many iterations."""
+"""Return attacked images after so many iterations."""
 
 
 class Layout(nn.Module):
@@ -44,43 +44,43 @@ class Layout(nn.Module):
         return torch.cat(found, -1)
 
 
-def toolbox(target: DetectorTarget, pictures: Tensor) -> Peer:
+def toolbox(target: DetectorTarget, inputs: Tensor) -> Peer:
     """Return the Toolbox's attack."""
     package: Any = import_module("art.attacks.evasion")
     estimator = SimpleNamespace(model=SimpleNamespace(model=Layout(target.network)), device=target.device)
 
     def attack(iterations: int) -> Tensor:
-        settings = {"max_iter": iterations, "num_grid": GRID, "batch_size": len(pictures)}
+        settings = {"max_iter": iterations, "num_grid": GRID, "batch_size": len(inputs)}
         peer = package.OverloadPyTorch(estimator, eps=EPS, threshold=target.nms.conf, **settings)
-        return torch.from_numpy(peer.generate(pictures.numpy()))
+        return torch.from_numpy(peer.generate(inputs.numpy()))
 
     return attack
 
 
-def candidates(target: DetectorTarget, pictures: Tensor) -> float:
+def candidates(target: DetectorTarget, inputs: Tensor) -> float:
     """Return how many candidates there are in a picture, in the mean."""
-    return target.run(target.space.snap(pictures)).work.counts[:, 1].double().mean().item()
+    return target.run(target.space.snap(inputs)).work.counts[:, 1].double().mean().item()
 
 
-def ours(target: DetectorTarget, pictures: Tensor, steps: int) -> float:
+def ours(target: DetectorTarget, inputs: Tensor, steps: int) -> float:
     """Return the candidates of our attack, which verifies them itself."""
-    result = Overload(eps=EPS, steps=steps)(target, pictures)
+    result = Overload(eps=EPS, steps=steps)(target, inputs)
     return result.attacked.work.counts[:, 1].double().mean().item()
 
 
 def overload_peer(
-    target: DetectorTarget, pictures: Tensor, peer: Peer, iterations: int, options: Options, *, rounds: int = 3
+    target: DetectorTarget, inputs: Tensor, peer: Peer, iterations: int, options: Options, *, rounds: int = 3
 ) -> list[Row]:
     """Compare candidates after as many iterations, and the time to as many candidates.
 
     Ours takes the fewest steps of ``LADDER`` that reach as many candidates. Its time includes the verification on the
     hard target, the peer's does not.
     """
-    wanted, same = candidates(target, peer(iterations)), ours(target, pictures, iterations)
-    clean = candidates(target, pictures)
+    wanted, same = candidates(target, peer(iterations)), ours(target, inputs, iterations)
+    clean = candidates(target, inputs)
     reached = {}
     for steps in LADDER:
-        reached[steps] = ours(target, pictures, steps)
+        reached[steps] = ours(target, inputs, steps)
         if reached[steps] >= wanted:
             break
     steps, got = max(reached.items(), key=lambda item: item[1])
@@ -95,22 +95,22 @@ def overload_peer(
     name = f"(l) Overload, time to ART's candidates / its {iterations} iterations"
     if got < wanted:
         return [first, Row(name, None, goal=GOAL, note=f"{note}, {got:.0f} ours at most")]
-    calls = {"ART": lambda: peer(iterations), "ours": lambda: ours(target, pictures, steps)}
+    calls = {"ART": lambda: peer(iterations), "ours": lambda: ours(target, inputs, steps)}
     times = interleave(calls, options, rounds=rounds, warmup=1)
     value, ci95 = times.estimate(lambda median: median["ours"] / median["ART"])
     return [first, Row(name, value, ci95, GOAL, note=f"{got:.0f} candidates after {steps} steps{busy(times)}")]
 
 
 def run(options: Options) -> list[Row]:
-    """Compare on 16 test pictures."""
+    """Compare on 16 test images."""
     if options.peers is not None:
         sys.path.insert(0, str(options.peers))
-    target, pictures = detector(16)
+    target, inputs = detector(16)
     try:
-        peer = toolbox(target, pictures)
+        peer = toolbox(target, inputs)
     except ImportError as error:
         return [Row("(l) Overload / ART's", None, goal=GOAL, note=f"ART does not import: {error}")]
-    return [row for iterations in ITERATIONS for row in overload_peer(target, pictures, peer, iterations, options)]
+    return [row for iterations in ITERATIONS for row in overload_peer(target, inputs, peer, iterations, options)]
 
 
 if __name__ == "__main__":

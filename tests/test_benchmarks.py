@@ -163,8 +163,8 @@ def test_plain_loop_does_what_run_does(digits_target: EarlyExitTarget, digits_te
 def test_plain_decoding_says_what_run_says(
     scenes: tuple[CaptionerTarget, Tensor], speller: SourceTarget, texts: tuple[str, ...]
 ) -> None:
-    target, pictures = scenes
-    assert counting.plain_captions(target, pictures) == [output.text for output in target.run(pictures).outputs]
+    target, inputs = scenes
+    assert counting.plain_captions(target, inputs) == [output.text for output in target.run(inputs).outputs]
     answers = [output.text for output in speller.run(texts).outputs]
     assert counting.generated(speller, texts) == counting.plain_texts(speller, texts) == answers
     row = counting.counting(speller, texts, 2, counting.plain_texts, "plain loop", QUICK, rounds=1)
@@ -215,17 +215,17 @@ def test_both_ways_of_scoring_choose_the_same_candidate(
 def test_bare_passes_make_the_steps_of_the_attack(
     scenes: tuple[CaptionerTarget, Tensor], norm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target, pictures = scenes
+    target, inputs = scenes
     monkeypatch.setattr(nicg_step, "STEPS", 2)
     passes: list[tuple[Tensor, bool]] = []
     bare = nicg_step.bare
 
-    def noting(target: CaptionerTarget, pictures: Tensor, *, backward: bool) -> Tensor | None:
-        passes.append((pictures, backward))
-        return bare(target, pictures, backward=backward)
+    def noting(target: CaptionerTarget, inputs: Tensor, *, backward: bool) -> Tensor | None:
+        passes.append((inputs, backward))
+        return bare(target, inputs, backward=backward)
 
     monkeypatch.setattr(nicg_step, "bare", noting)
-    row = nicg_step.nicg_step(target, pictures, norm, QUICK, rounds=1)
+    row = nicg_step.nicg_step(target, inputs, norm, QUICK, rounds=1)
     assert row.value is not None
     assert row.value > 0
     assert [backward for _, backward in passes[:3]] == [True, True, False]
@@ -235,15 +235,15 @@ def test_bare_passes_make_the_steps_of_the_attack(
 
 
 def test_bare_gradient_is_that_of_the_signals(scenes: tuple[CaptionerTarget, Tensor]) -> None:
-    target, pictures = scenes
-    leaf = pictures.clone().requires_grad_()
+    target, inputs = scenes
+    leaf = inputs.clone().requires_grad_()
     signals = target.signals(leaf)
     ends = signals.logits.log_softmax(-1)[..., signals.eos[0]][signals.mask]
     (gradient,) = torch.autograd.grad(ends.sum(), leaf)
-    found = nicg_step.bare(target, pictures, backward=True)
+    found = nicg_step.bare(target, inputs, backward=True)
     assert found is not None
     torch.testing.assert_close(found, gradient)
-    assert nicg_step.bare(target, pictures, backward=False) is None
+    assert nicg_step.bare(target, inputs, backward=False) is None
 
 
 @pytest.mark.parametrize("norm", ["Linf", "L2", "L1"])
@@ -394,26 +394,26 @@ def proposing() -> tuple[DetectorTarget, Tensor]:
 def test_bare_passes_are_over_the_candidates_of_overload(
     proposing: tuple[DetectorTarget, Tensor], norm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target, pictures = proposing
+    target, inputs = proposing
     monkeypatch.setattr(detector_step, "STEPS", 2)
-    row = detector_step.detector_step(target, pictures, norm, QUICK, rounds=1)
+    row = detector_step.detector_step(target, inputs, norm, QUICK, rounds=1)
     assert row.value is not None
     assert row.value > 0
     attack = Overload(norm=norm, steps=2)
-    found = iteration.visited(target, lambda target: attack.search(target, pictures, (), 0))
+    found = iteration.visited(target, lambda target: attack.search(target, inputs, (), 0))
     assert len(found) == 3
-    assert found[0].equal(pictures)
+    assert found[0].equal(inputs)
     assert "signals" not in vars(target)
     leaf = found[1].clone().requires_grad_()
     loss = (target.signals(leaf).scores.amax(2) + TINY).log().sum()
     torch.testing.assert_close(detector_step.bare(target, found[1], backward=True), torch.autograd.grad(loss, leaf)[0])
-    assert detector_step.bare(target, pictures, backward=False) is None
+    assert detector_step.bare(target, inputs, backward=False) is None
 
 
 def test_the_layout_of_the_peer_holds_the_same_boxes_and_scores(proposing: tuple[DetectorTarget, Tensor]) -> None:
-    target, pictures = proposing
-    found = overload_peer.Layout(target.network)(pictures)
-    boxes, scores = target.network(pictures)
+    target, inputs = proposing
+    found = overload_peer.Layout(target.network)(inputs)
+    boxes, scores = target.network(inputs)
     torch.testing.assert_close(found[..., 4:5] * found[..., 5:], scores)
     torch.testing.assert_close(found[..., :2] - found[..., 2:4] / 2, boxes[..., :2])
     torch.testing.assert_close(found[..., :2] + found[..., 2:4] / 2, boxes[..., 2:])
@@ -422,25 +422,25 @@ def test_the_layout_of_the_peer_holds_the_same_boxes_and_scores(proposing: tuple
 def test_overload_is_compared_with_a_peer(
     proposing: tuple[DetectorTarget, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target, pictures = proposing
+    target, inputs = proposing
 
     def brighter(iterations: int) -> Tensor:
-        return (pictures + 0.001 * iterations).clamp(0, 1)
+        return (inputs + 0.001 * iterations).clamp(0, 1)
 
-    candidates, time = overload_peer.overload_peer(target, pictures, brighter, 3, QUICK, rounds=1)
+    candidates, time = overload_peer.overload_peer(target, inputs, brighter, 3, QUICK, rounds=1)
     assert candidates.value is not None
     assert candidates.value >= 1
     assert time.value is not None
-    monkeypatch.setattr(overload_peer, "ours", lambda target, pictures, steps: 0.0)
-    assert overload_peer.overload_peer(target, pictures, brighter, 3, QUICK, rounds=1)[1].verdict == "skipped"
+    monkeypatch.setattr(overload_peer, "ours", lambda target, inputs, steps: 0.0)
+    assert overload_peer.overload_peer(target, inputs, brighter, 3, QUICK, rounds=1)[1].verdict == "skipped"
 
 
 def test_the_toolbox_runs_beside_ours(proposing: tuple[DetectorTarget, Tensor]) -> None:
     pytest.importorskip("art")
-    target, pictures = proposing
-    attacked = overload_peer.toolbox(target, pictures)(2)
-    assert attacked.shape == pictures.shape
-    assert (attacked - pictures).abs().max() <= overload_peer.EPS + 1e-6
+    target, inputs = proposing
+    attacked = overload_peer.toolbox(target, inputs)(2)
+    assert attacked.shape == inputs.shape
+    assert (attacked - inputs).abs().max() <= overload_peer.EPS + 1e-6
 
 
 def test_an_absent_toolbox_is_skipped_with_a_reason(

@@ -1,4 +1,4 @@
-"""torpor: measure what inputs can make a dynamic deep-learning system cost, and bolt it down.
+"""torpor: measure what inputs can make a dynamic deep-learning system cost, and limit it.
 
 The public names load on first use, so that ``import torpor`` stays fast:
 

@@ -1,4 +1,4 @@
-"""A toy detector of bright cells, and a tracker behind it, with data whose objects are known."""
+"""A toy detector of bright cells, and a tracker that it feeds, with data of known ground truth."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class LitCells(DataSet):
     name = "lit cells"
 
     def samples(self, split: str) -> Iterator[tuple[Tensor, Objects]]:
-        """Yield ``(image uint8 [1, 16, 24], what is there)``."""
+        """Yield ``(image uint8 [1, 16, 24], ground truth)``."""
         for count in range(6):
             image, objects = lit(count)
             yield (image[0] * 255).round().to(torch.uint8), objects
@@ -35,7 +35,7 @@ class LitVideos(DataSet):
     name = "lit videos"
 
     def samples(self, split: str) -> Iterator[tuple[Tensor, Frames]]:
-        """Yield ``(video uint8 [FRAMES, 1, 16, 24], what is there in each frame)``."""
+        """Yield ``(video uint8 [FRAMES, 1, 16, 24], ground truth of each frame)``."""
         for image, objects in LitCells().samples(split):
             numbered = Objects(objects.boxes, objects.labels, ids=torch.arange(len(objects)))
             yield image.expand(FRAMES, -1, -1, -1).contiguous(), (numbered,) * FRAMES

@@ -9,15 +9,15 @@ from audit_factory import SLOWDOWNS, write_audit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torpor.audits.read import Audit, read_audit
+from torpor.audits.read import SavedAudit, read_audit
 from torpor.audits.verdict.baseline import MAY_NOT_FALL, MAY_NOT_GROW, compare_baseline
 from torpor.audits.verdict.gate import Verdict, overall
 from torpor.core.errors import DataError, UsageError
 
 
-def audit_of(**values: float | None) -> Audit:
+def audit_of(**values: float | None) -> SavedAudit:
     row: Mapping[str, Any] = {"attack": "deepsloth", "kind": "attack", "norm": "Linf", "eps": 0.1, "n": 4, **values}
-    return Audit(Path("run"), {}, {"name": "toy"}, {}, None, [row])
+    return SavedAudit(Path("run"), {}, {"name": "toy"}, {}, None, [row])
 
 
 def test_an_audit_is_no_worse_than_itself(tmp_path: Path) -> None:
@@ -91,6 +91,6 @@ def test_other_targets_tolerances_and_doubled_rows_are_refused(tmp_path: Path) -
     for tolerance in (-0.1, float("nan"), float("inf")):
         with pytest.raises(UsageError, match="tolerance"):
             compare_baseline(audit, audit, tolerance)
-    doubled = Audit(audit.folder, {}, audit.target, {}, None, [*audit.summary, audit.summary[1]])
+    doubled = SavedAudit(audit.folder, {}, audit.target, {}, None, [*audit.summary, audit.summary[1]])
     with pytest.raises(DataError, match="got two"):
         compare_baseline(doubled, audit)

@@ -22,7 +22,7 @@ from torpor.audits.digest import KEY, seal
 from torpor.audits.evidence import WEAK_FLAGS
 from torpor.audits.integrity import doubt
 from torpor.audits.plan import Plan
-from torpor.audits.read import Audit, read_audit
+from torpor.audits.read import SavedAudit, read_audit
 from torpor.audits.run.engine import run_audit
 from torpor.audits.schema import row_kinds
 from torpor.audits.verdict.baseline import compare_baseline
@@ -88,7 +88,7 @@ def mutations(audit: dict[str, Any], each: int) -> Iterator[tuple[tuple[Any, ...
             yield at, value, put(audit, at, value)
 
 
-def readable(folder: Path, audit: dict[str, Any]) -> Audit | None:
+def readable(folder: Path, audit: dict[str, Any]) -> SavedAudit | None:
     """Return what is read, None where it is refused in one sentence."""
     (folder / "audit.json").write_text(json.dumps(audit))
     try:
@@ -210,13 +210,13 @@ def test_contradictions_are_found_even_with_a_new_digest(real: Path, tmp_path: P
     audit.pop(KEY)
     records = real / "records.parquet"
     rows = audit["summary"]
-    behind = next(number for number, row in enumerate(rows) if row["defense"] != "none" and row["attack"] == "pgd")
+    defended = next(number for number, row in enumerate(rows) if row["defense"] != "none" and row["attack"] == "pgd")
     changes: list[tuple[str, list[dict[str, Any]]]] = [
         ("slowdown_mean of pgd is", [{**row, "slowdown_mean": row["slowdown_mean"] + 1} for row in rows]),
         ("of 5 samples, the audit read 6", [{**row, "n": 5} for row in rows]),
         ("is missing", [row for row in rows if row["defense"] != "none"]),
         ("is missing", [row for row in rows if row["attack"] != "clean"]),
-        ("the summary tells of", rows[:behind] + rows[behind + 1 :]),
+        ("the summary tells of", rows[:defended] + rows[defended + 1 :]),
         ("two rows are of", [*rows, rows[1]]),
     ]
     for words, summary in changes:
@@ -250,7 +250,7 @@ def test_pages_of_records_have_checksums(real: Path) -> None:
     content = bytearray(path.read_bytes())
     column = pq.read_metadata(path).row_group(0).column(pq.read_schema(path).names.index("cost"))
     first = column.dictionary_page_offset or column.data_page_offset
-    content[first + column.total_compressed_size - 1] ^= 1  # of a page's content, behind its header
+    content[first + column.total_compressed_size - 1] ^= 1  # of a page's content, after its header
     damaged = real.parent / "damaged.parquet"
     damaged.write_bytes(content)
     with pytest.raises((OSError, pa.ArrowException)):

@@ -89,14 +89,14 @@ def test_costs_are_compared_with_the_clean_input_without_defense(audited: tuple[
         assert row["cost"] == sum(unit.flops * runs for unit, runs in zip(defended.units, row["work"], strict=True))
 
 
-def test_blind_inputs_are_those_of_the_undefended_row(audited: tuple[Plan, Path]) -> None:
+def test_unaware_inputs_are_those_of_the_undefended_row(audited: tuple[Plan, Path]) -> None:
     table = records(audited[1]).to_pylist()
     distances = ("linf", "l2", "edits")
     free = [row for row in table if _is(row, "none", None)]
     sent = {row["sample"]: [row[key] for key in distances] for row in free if row["found_through"] is None}
-    blind = [row for row in table if row["attacker"] == "non-adaptive" and row["sample"] in sent]
-    assert blind
-    for row in blind:
+    unaware = [row for row in table if row["attacker"] == "non-adaptive" and row["sample"] in sent]
+    assert unaware
+    for row in unaware:
         assert [row[key] for key in distances] == sent[row["sample"]]
 
 

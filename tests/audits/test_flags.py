@@ -82,7 +82,7 @@ def test_each_flag_has_its_threshold(flag: str, over: dict[str, list[Any]], unde
 
 
 def test_samples_without_headroom_do_not_count() -> None:
-    """Sixty per cent cost the static bound from the start; the attack is blind on all others."""
+    """Sixty per cent cost the static bound from the start; the attack has no gradient on all others."""
     clean = some(3.0, 12, 1.0)
     assert flags(cost_own=clean, cost=clean, zero_gradient=some(False, 12, True)) == ["no-effect", "dead-gradients"]
     everything = some(3.0, COUNT, 3.0)
@@ -101,10 +101,10 @@ def test_nothing_is_measured_where_every_clean_output_is_at_the_cap() -> None:
 
 
 def test_a_loss_that_falls_where_a_cap_or_a_rejection_holds_the_cost_is_no_sign() -> None:
-    stuck: dict[str, list[Any]] = {"surrogate_diverged": [True] * COUNT}
-    assert flags(**stuck) == ["surrogate-not-tracking"]
-    assert flags(**stuck, capped=[True] * COUNT, cap=FAR, steps=NEAR) == []
-    assert flags(**stuck, rejected=[False] * COUNT) == []
+    diverged: dict[str, list[Any]] = {"surrogate_diverged": [True] * COUNT}
+    assert flags(**diverged) == ["surrogate-not-tracking"]
+    assert flags(**diverged, capped=[True] * COUNT, cap=FAR, steps=NEAR) == []
+    assert flags(**diverged, rejected=[False] * COUNT) == []
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from audit_factory import EPS, write_audit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torpor.audits.evidence import BEHIND, WEAK_FLAGS, weakness
-from torpor.audits.read import Audit, IncompleteAudit, read_audit
+from torpor.audits.evidence import DEFENDED, WEAK_FLAGS, weakness
+from torpor.audits.read import IncompleteAudit, SavedAudit, read_audit
 from torpor.audits.verdict.gate import CheckResult, Verdict, evaluate_gates, overall
 from torpor.audits.verdict.gate_grammar import AGGREGATES, KNOWN, OPERATORS, Gate, parse_gate
 from torpor.core.errors import DataError, UsageError
@@ -134,22 +134,22 @@ def test_a_gate_names_the_defense_that_it_is_about(tmp_path: Path) -> None:
     assert [result.row for result in gate(folder, "@none: slowdown_mean < 9", rows_alone=True)] == [
         "deepsloth, Linf 8/255"
     ]
-    (behind,) = gate(folder, "@jpeg:75: slowdown_mean < 9", rows_alone=True)
-    assert behind.row == "noise-search, Linf 8/255, against jpeg:75, adaptive"
+    (defended,) = gate(folder, "@jpeg:75: slowdown_mean < 9", rows_alone=True)
+    assert defended.row == "noise-search, Linf 8/255, against jpeg:75, adaptive"
     (missing,) = gate(folder, "deepsloth@jpeg:75: slowdown_mean < 9", rows_alone=True)
     assert missing.verdict is Verdict.INCONCLUSIVE
     assert "noise-search@jpeg:75" in missing.reason
 
 
-def test_no_effect_behind_a_defense_is_evidence_if_there_was_one_without_it(tmp_path: Path) -> None:
-    behind = {"defense": "jpeg:75", "attacker": "adaptive", "attack": "deepsloth", "flags": ["no-effect"]}
-    folder = write_audit(tmp_path / "works", edits={"noise-search": behind})
+def test_no_effect_on_a_defended_target_is_evidence_if_there_was_one_without_the_defense(tmp_path: Path) -> None:
+    defended = {"defense": "jpeg:75", "attacker": "adaptive", "attack": "deepsloth", "flags": ["no-effect"]}
+    folder = write_audit(tmp_path / "works", edits={"noise-search": defended})
     assert verdicts(folder, "@jpeg:75: slowdown_mean < 9", rows_alone=True) == ["pass"]
-    folder = write_audit(tmp_path / "lame", edits={"noise-search": behind, "deepsloth": {"flags": ["no-effect"]}})
+    folder = write_audit(tmp_path / "lame", edits={"noise-search": defended, "deepsloth": {"flags": ["no-effect"]}})
     (result,) = gate(folder, "@jpeg:75: slowdown_mean < 9", rows_alone=True)
     assert result.verdict is Verdict.INCONCLUSIVE
-    assert "without it, is flagged no-effect" in result.reason
-    dead = {**behind, "flags": ["dead-gradients"]}
+    assert "with or without the defense, is flagged no-effect" in result.reason
+    dead = {**defended, "flags": ["dead-gradients"]}
     folder = write_audit(tmp_path / "dead", edits={"noise-search": dead})
     assert verdicts(folder, "@jpeg:75: slowdown_mean < 9", rows_alone=True) == ["inconclusive"]
 
@@ -223,12 +223,12 @@ def test_a_weak_flag_spoils_a_pass_unless_it_is_accepted_by_name(tmp_path: Path,
 
 
 @pytest.mark.parametrize("flag", WEAK_FLAGS)
-def test_which_flags_behind_a_defense_count(flag: str) -> None:
-    """What an attack does not get behind a defense is the defense's merit; that it saw no gradient there is not."""
+def test_which_flags_of_a_defended_row_count(flag: str) -> None:
+    """An attack without effect is what a defense is for; an attack without a gradient shows nothing."""
     free = {"attack": "deepsloth", "norm": "Linf", "eps": 8 / 255, "defense": "none", "flags": list[str]()}
-    behind = {**free, "defense": "jpeg:75", "attacker": "adaptive"}
-    assert bool(weakness({**behind, "flags": [flag]}, [free])) == (flag in BEHIND)
-    assert flag in weakness(behind, [{**free, "flags": [flag]}])
+    defended = {**free, "defense": "jpeg:75", "attacker": "adaptive"}
+    assert bool(weakness({**defended, "flags": [flag]}, [free])) == (flag in DEFENDED)
+    assert flag in weakness(defended, [{**free, "flags": [flag]}])
 
 
 def test_the_share_of_samples_at_the_cap_is_said(tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ def test_other_missing_values_are_inconclusive(tmp_path: Path) -> None:
 
 
 def test_an_audit_without_attacks_is_inconclusive() -> None:
-    audit = Audit(Path("run"), {}, {"name": "toy"}, {}, None, [{"attack": "clean", "kind": "clean", "n": 2}])
+    audit = SavedAudit(Path("run"), {}, {"name": "toy"}, {}, None, [{"attack": "clean", "kind": "clean", "n": 2}])
     assert overall(evaluate_gates(audit, [parse_gate("mean(slowdown) < 9")])) is Verdict.INCONCLUSIVE
 
 

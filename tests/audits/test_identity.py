@@ -76,7 +76,7 @@ def test_a_finished_audit_of_other_code_is_not_shown(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "audit.json").read_bytes() == before
 
 
-def test_the_users_modules_are_followed_and_nobody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_users_modules_are_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_code(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     __import__("mine")

@@ -202,7 +202,7 @@ def test_an_estimate_counts_what_attacks_say(plan: Plan) -> None:
     target = load_target(NEEDLE)
     found = estimate(replace(plan, defenses=("bit-depth:3",)), target, source(target, plan.data_dir, None))
     assert (found.samples, found.rows, found.silent) == (9, 8, ())
-    assert found.forwards == 2 * 6  # pgd on the target and behind the defense; controls take none
+    assert found.forwards == 2 * 6  # pgd on the target with and without the defense; controls take none
     assert found.cost == (found.forwards + 2 * 2 * 5) * target.prices.cost(target.static_work()).item()
     member = [passes(each) for each in load_attack("standard").members]  # type: ignore[attr-defined]
     assert passes(load_attack("standard")) == (sum(each[0] for each in member), sum(each[1] for each in member))

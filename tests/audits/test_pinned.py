@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from version1_audits import CASES, FOLDER
 
-from torpor.audits.read import Audit, read_audit
+from torpor.audits.read import SavedAudit, read_audit
 from torpor.audits.run.engine import run_audit
 from torpor.targets.resolve import load_target
 
@@ -19,7 +19,7 @@ HARDWARE = ("torch", "platform", "processor")
 """What rounding depends on, and so the path of a search; clean inputs cost the same everywhere."""
 
 
-def columns(audit: Audit, *, clean: bool) -> pa.Table:
+def columns(audit: SavedAudit, *, clean: bool) -> pa.Table:
     """Return the records that are to be the same, columns by name."""
     table = audit.load_records()
     chosen = table.filter([name == "clean" for name in table["attack"].to_pylist()]) if clean else table

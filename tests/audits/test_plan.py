@@ -95,10 +95,10 @@ def test_slugs_name_files() -> None:
 
 def test_luck_is_a_control_where_the_target_says_so() -> None:
     plan = Plan("t", ("square",), "Linf", (0.05,))
-    lucky = plan.on(LampTarget())
+    with_search = plan.on(LampTarget())
     assert [cell.attack for cell in plan.on(needle()).keys] == [cell.attack for cell in plan.keys]
-    assert [cell.attack for cell in lucky.keys] == [*(cell.attack for cell in plan.keys), "control-best-noise"]
-    assert lucky.to_json() == plan.to_json()
+    assert [cell.attack for cell in with_search.keys] == [*(cell.attack for cell in plan.keys), "control-best-noise"]
+    assert with_search.to_json() == plan.to_json()
 
 
 def test_rows_are_named_by_the_options_of_their_attacks() -> None:

@@ -26,7 +26,7 @@ from torpor.audits.pricing.price_files import PriceFile, read_price_file
 from torpor.audits.pricing.prices import PRICES, load_prices, read_priced
 from torpor.audits.pricing.repriced import COLUMNS, repriced
 from torpor.audits.pricing.repriced_keys import may_depend
-from torpor.audits.read import Audit, read_audit
+from torpor.audits.read import SavedAudit, read_audit
 from torpor.audits.run.engine import run_audit
 from torpor.audits.verdict.baseline import compare_baseline
 from torpor.audits.verdict.gate import evaluate_gates
@@ -55,14 +55,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return found
 
 
-def uneven(audit: Audit) -> PriceFile:
+def uneven(audit: SavedAudit) -> PriceFile:
     """Return prices in seconds that have no common factor."""
     names = dict.fromkeys(unit["name"] for units in audit.units.values() for unit in units)
     prices = {name: 1e-3 * np.sqrt(2 + place) for place, name in enumerate(names)}
     return PriceFile("seconds on a toy", prices, "2026-11-28", "a test")
 
 
-def by_hand(audit: Audit, prices: Mapping[str, float]) -> list[dict[str, Any]]:
+def by_hand(audit: SavedAudit, prices: Mapping[str, float]) -> list[dict[str, Any]]:
     """Return for each summary row what its samples cost, from the records of the run, with plain loops."""
     records = audit.load_records().to_pylist()
 
@@ -77,8 +77,8 @@ def by_hand(audit: Audit, prices: Mapping[str, float]) -> list[dict[str, Any]]:
         own = [each for each in records if all(each[key] == row[key] for key in same)]
         found: dict[str, Any] = {"cost": [], "clean": [], "own": [], "static": [], "headroom": [], "met": []}
         for each in own:
-            twin, bare = clean[each["defense"], each["sample"]], clean["none", each["sample"]]
-            now, before, most = cost(each, "work"), cost(twin, "work"), cost(each, "work_static")
+            paired, bare = clean[each["defense"], each["sample"]], clean["none", each["sample"]]
+            now, before, most = cost(each, "work"), cost(paired, "work"), cost(each, "work_static")
             found["cost"].append(now)
             found["clean"].append(cost(bare, "work"))
             found["own"].append(before)

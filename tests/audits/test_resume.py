@@ -90,7 +90,7 @@ def test_killed_before_any_of_its_writes_it_goes_on_to_the_same_end(
         begun |= snapshot(folder).keys()
         run_audit(plan, target, folder)
         same(folder, undisturbed)
-    assert begun >= snapshot(undisturbed).keys() - {"audit.json"}  # it was killed behind each of its files
+    assert begun >= snapshot(undisturbed).keys() - {"audit.json"}  # it was killed after each of its files
 
 
 @pytest.mark.parametrize("at", [3, 40, 90, 140])

@@ -68,7 +68,7 @@ def test_attacked_rows_repeat_on_the_attacked_input() -> None:
     assert any(row["backwards"] > 0 for row in rows)
 
 
-def test_refusals_are_nobody_s_headroom() -> None:
+def test_rejections_are_no_headroom() -> None:
     target = needle()
     result, batch = attacked(target), clean_batch(target)
     spared, passed = torch.tensor([True, False, False, False]), torch.tensor([False, False, False, True])

@@ -6,12 +6,12 @@ import pytest
 from audit_factory import write_audit
 from toy_audits import call
 
-from torpor.audits.read import Audit
+from torpor.audits.read import SavedAudit
 from torpor.audits.settings import different_settings, other_versions
 
 
-def audit_of(config: dict[str, object] | None = None, identity: dict[str, object] | None = None) -> Audit:
-    return Audit(Path("run"), config or {}, {"name": "toy"}, {"torpor": "1"}, None, [], identity=identity)
+def audit_of(config: dict[str, object] | None = None, identity: dict[str, object] | None = None) -> SavedAudit:
+    return SavedAudit(Path("run"), config or {}, {"name": "toy"}, {"torpor": "1"}, None, [], identity=identity)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,9 @@ def test_code_and_weights_may_differ_and_data_may_not() -> None:
 
 
 def test_versions_of_libraries_are_named() -> None:
-    one, two = (Audit(Path(), {}, {"name": "toy"}, {"torch": torch, "device": torch}, None, []) for torch in ("2", "3"))
+    one, two = (
+        SavedAudit(Path(), {}, {"name": "toy"}, {"torch": torch, "device": torch}, None, []) for torch in ("2", "3")
+    )
     assert other_versions(one, two) == ["torch 3, here 2"]
 
 

@@ -28,7 +28,7 @@ class Roundabout(Attack):
     paper: ClassVar[None] = None
 
     def search(self, target: Any, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:  # noqa: ANN401
-        """Return gray images behind a defense, the clean ones without."""
+        """Return gray images with a defense, the clean ones without."""
         found = torch.full_like(inputs, 128 / 255) if target.name != "needle" else inputs
         count = torch.ones(len(inputs), dtype=torch.int64)
         return Candidates(found, count, count)
@@ -66,13 +66,13 @@ def test_inputs_that_were_found_through_a_defense_count_without_it(audited: Path
     def costs(defense: str, attacker: str | None) -> list[float]:
         return [row["cost"] for row in table if row["attack"] != "clean" and _is(row, defense, attacker)]
 
-    free, blind = costs("none", None), costs(GUARD, "non-adaptive")
+    free, unaware = costs("none", None), costs(GUARD, "non-adaptive")
     clean = [row["cost"] for row in table if row["attack"] == "clean" and _is(row, "none", None)]
     assert all(one >= other for one, other in zip(free, costs(GUARD, "adaptive"), strict=True))
     assert all(one >= other for one, other in zip(free, clean, strict=True))
     assert sum(free) > sum(clean)
     assert max(free) == target.prices.cost(target.static_work()).item()  # the guard stops one exit before
-    assert sum(blind) <= sum(clean)  # who knows of no defense has found nothing, and sends nothing else
+    assert sum(unaware) <= sum(clean)  # who knows of no defense has found nothing, and sends nothing else
     for row in table:
         through = row["found_through"]
         assert through in ((None, TRANSFORM, GUARD) if _is(row, "none", None) else (None,))

@@ -39,7 +39,7 @@ constant = 5
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with good and bad data, modules, and a file that nobody may touch."""
+    """Return a folder with good and bad data, modules, and a file that must stay as it is."""
     base = tmp_path_factory.mktemp("bad")
     write_images(base / "data", test=6, train=20)
     write_images(base / "cut", test=6, train=20, broken=0)

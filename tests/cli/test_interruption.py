@@ -202,7 +202,7 @@ def test_in_process_the_signals_come_back() -> None:
     assert ([signal.getsignal(number) for number, *_ in SIGNALS], sys.unraisablehook) == before
 
 
-def test_nobody_reads(tmp_path: Path) -> None:
+def test_a_reader_that_has_gone(tmp_path: Path) -> None:
     loud = "def run():\n    for _ in range(10000): print('much to say')\n    return 0\n"
     verbs = {
         "bare": f"{loud}app.run = run",

@@ -58,11 +58,11 @@ def test_seconds_that_were_measured_price_an_audit(run: Path, tmp_path: Path) ->
 def test_gates_and_comparisons_take_prices(run: Path, tmp_path: Path) -> None:
     path = tmp_path / "bill.toml"
     path.write_text('name = "dollars"\n[prices]\nexit0 = 1\nexit1 = 0.5\nexit2 = 0.25\nbit-depth = 10\n')
-    bound, dearest = "clean@none: max(cost) <= 1.75USD", "clean@bit-depth:4: max(cost) < 10"
+    bound, costliest = "clean@none: max(cost) <= 1.75USD", "clean@bit-depth:4: max(cost) < 10"
     code, out, _ = call("check", run, bound, "--prices", path)
     assert code == 0, out
     assert "dollars" in out
-    code, out, _ = call("check", run, dearest, "--prices", path)
+    code, out, _ = call("check", run, costliest, "--prices", path)
     assert code == 10
     code, _, err = call("check", run, "clean: max(cost) < 5ms", "--prices", path)
     assert code == 2
@@ -76,7 +76,7 @@ def test_gates_and_comparisons_take_prices(run: Path, tmp_path: Path) -> None:
     assert free["notes"] == []
 
 
-def test_prices_that_nobody_has_are_one_sentence(run: Path, tmp_path: Path) -> None:
+def test_missing_prices_are_one_sentence(run: Path, tmp_path: Path) -> None:
     (tmp_path / "wrong.toml").write_text('name = "dollars"\n[prices]\nexit0 = -1\n')
     for prices in ("joule", tmp_path / "none.toml", tmp_path / "wrong.toml", tmp_path):
         for verb in (("report", run), ("check", run, "mean(slowdown) < 2"), ("compare", run, run)):

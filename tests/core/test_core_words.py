@@ -56,7 +56,7 @@ def test_snap_is_the_nearest_stored_image(values: list[float]) -> None:
         (torch.full((1, 1, 2, 3), 255.0), "pixels in"),
     ],
 )
-def test_inputs_nobody_could_send_are_refused(inputs: torch.Tensor, message: str) -> None:
+def test_inputs_that_cannot_be_sent_are_refused(inputs: torch.Tensor, message: str) -> None:
     with pytest.raises(DataError, match=message):
         ImageSpace((1, 2, 3)).check(inputs)
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from torpor.attacks.controls.dense import Noise
+from torpor.audits import read
 from torpor.core.outcome import Outcome
 from torpor.core.work import Work
 from torpor.targets.early_exit.toys import WindowTarget
@@ -24,3 +25,10 @@ def test_outcomes_and_results_are_read_under_old_names() -> None:
     assert claimed.equal(target.attacker_cost(result.attacked))
     with pytest.warns(DeprecationWarning, match="WindowTarget.redrawn is now WindowTarget.reseeded"):
         assert target.redrawn() is target
+
+
+def test_the_class_of_saved_audits_is_found_under_its_old_name() -> None:
+    with pytest.warns(DeprecationWarning, match=r"torpor\.audits\.read\.Audit is now torpor\.audits\.read\.SavedAudit"):
+        assert read.Audit is read.SavedAudit
+    with pytest.raises(AttributeError, match="no attribute 'Audits'"):
+        read.Audits  # noqa: B018

@@ -102,13 +102,13 @@ def test_a_language_model_scores_its_own_prompts() -> None:
     assert score.tolist() == pytest.approx([wanted.item(), 0, 0])
 
 
-def test_texts_unlike_those_that_were_counted_are_suspicious() -> None:
+def test_texts_unlike_those_that_were_counted_score_higher() -> None:
     target = Translator()
     model = count_characters(["the cat sat on the mat", "the dog saw the cat"] * 5)
     known, mixed, strange = Perplexity().row_scores(target, ("the cat saw the dog", "eht tac was", "Q9#~}"), model)
     assert known < mixed < strange
-    chances = [Perplexity().row_scores(target, (f"the{letter}",), model) for letter in (" ", "x")]
-    assert chances[0] < chances[1]
+    scores = [Perplexity().row_scores(target, (f"the{letter}",), model) for letter in (" ", "x")]
+    assert scores[0] < scores[1]
 
 
 def test_a_trace_costs_less_than_a_percent_of_zoo_targets(digits_target: EarlyExitTarget) -> None:

@@ -39,7 +39,7 @@ def wrapped(target: object, name: str = "bit-depth:4") -> Wrapped:
 
 
 @pytest.mark.parametrize("name", ["bit-depth:4", "jpeg:75+bit-depth:4", "jpeg:75+median+bit-depth:4"])
-def test_a_family_that_nobody_knows_is_defended_like_any_other(name: str) -> None:
+def test_an_unknown_family_is_defended_like_any_other(name: str) -> None:
     target = SkipTarget()
     defended = wrapped(target, name)
     inputs = gray(0.0, 0.5, 1.0)

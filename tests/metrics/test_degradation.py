@@ -28,7 +28,7 @@ def test_losses_are_those_of_a_plain_loop(rows: list[tuple[bool, float, float, f
         assert found.utility_before is found.utility_after is found.cost_ratio is None
 
 
-def test_what_nobody_knows_is_none() -> None:
+def test_what_is_unknown_is_none() -> None:
     found = degradation([False, True], [1.0, 3.0], [math.nan, math.nan], [math.nan, math.nan])
     assert (found.share, found.utility_loss, found.worst_loss, found.hurt) == (0.5, None, None, None)
     assert found.cost_ratio == 0.5

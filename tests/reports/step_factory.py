@@ -74,7 +74,7 @@ def step_row(inputs: str, attack: str, kind: str, steps: np.ndarray, clean: np.n
 
 
 def step_records(row: dict[str, Any], steps: np.ndarray, clean: np.ndarray, inputs: str, attacked: list[str]) -> Any:  # noqa: ANN401
-    """Return the records behind a row, in the schema of the audit."""
+    """Return the records of a row, in the schema of the audit."""
     texts = inputs == "text"
     cost, before, static = (START + STEP * count for count in (steps, clean, np.full_like(clean, CAP)))
     nothing = [None] * SAMPLES

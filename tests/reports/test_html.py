@@ -163,7 +163,7 @@ def test_eps_curves_are_drawn_only_for_several_eps(tmp_path: Path, eps: tuple[fl
     assert {"chart-exits", "chart-slowdowns", "chart-costs"} <= page.ids()
 
 
-def test_pictures_show_the_costliest_samples_and_state_the_amplification(tmp_path: Path) -> None:
+def test_images_show_the_costliest_samples_and_state_the_amplification(tmp_path: Path) -> None:
     page = page_of(make_audit(tmp_path / "run", eps=(8 / 255,)))
     images = [attributes for tag, attributes in page.tags if tag == "img"]
     assert len(images) == 2 * 4 * 3

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torpor.audits.read import Audit
+from torpor.audits.read import SavedAudit
 from torpor.audits.verdict.gate import CheckResult, Verdict
 from torpor.reports.ci.junit import junit_xml
 from torpor.reports.ci.sarif import sarif_json
@@ -30,7 +30,7 @@ RESULTS = [
 ]
 
 
-def sarif_run(results: list[CheckResult], audit: Audit | Path = Path("run")) -> dict[str, Any]:
+def sarif_run(results: list[CheckResult], audit: SavedAudit | Path = Path("run")) -> dict[str, Any]:
     log = json.loads(sarif_json(results, audit))
     assert log["version"] == "2.1.0"
     assert log["$schema"].endswith("sarif-schema-2.1.0.json")
@@ -101,7 +101,7 @@ def test_sarif_taxa_point_into_the_taxonomies() -> None:
 
 
 def test_sarif_of_passes_has_rules_but_no_results(tmp_path: Path) -> None:
-    audit = Audit(tmp_path / "my run", {}, {"name": "toy"}, {}, None, [])
+    audit = SavedAudit(tmp_path / "my run", {}, {"name": "toy"}, {}, None, [])
     run = sarif_run([RESULTS[0]], audit)
     assert run["results"] == []
     assert "taxonomies" not in run

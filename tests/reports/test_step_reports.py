@@ -190,7 +190,7 @@ def test_texts_are_side_by_side_with_their_changes_marked(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("inputs", "attacks", "kind"), [("image", 2, "image/png"), ("wave", 1, "image/svg+xml")])
-def test_pictures_and_waves_stand_above_the_outputs(tmp_path: Path, inputs: str, attacks: int, kind: str) -> None:
+def test_images_and_waves_stand_above_the_outputs(tmp_path: Path, inputs: str, attacks: int, kind: str) -> None:
     page = page_of(make_step_audit(tmp_path / "run", inputs))
     images = [str(attributes["src"]) for tag, attributes in page.tags if tag == "img"]
     assert len(images) == attacks * 4 * 3

@@ -46,8 +46,8 @@ def test_hostile_text_is_escaped_and_written_out() -> None:
         assert "<script" not in markup
         assert "&lt;script&gt;" in markup
         assert "&amp;amp;" in markup
-        for hidden, picture in (("\u202e", "[U+202E]"), ("\0", "␀"), ("\u200b", "[U+200B]"), ("\n", "⏎")):
-            assert picture in markup
+        for hidden, symbol in (("\u202e", "[U+202E]"), ("\0", "␀"), ("\u200b", "[U+200B]"), ("\n", "⏎")):
+            assert symbol in markup
             assert hidden == "\n" or hidden not in markup
 
 

@@ -42,10 +42,10 @@ def test_the_bound_of_the_verdict_is_the_largest_of_all_rows_of_its_budget() -> 
     assert static_factor([]) is None
 
 
-def test_the_bound_of_a_defense_covers_every_row_behind_it() -> None:
-    clean, behind = row("clean", "clean", 1.0, 8.0), row("clean", "clean", 1.0, 3.0, defense="steps:4")
+def test_the_bound_of_a_defense_covers_every_row_with_it() -> None:
+    clean, capped = row("clean", "clean", 1.0, 8.0), row("clean", "clean", 1.0, 3.0, defense="steps:4")
     adaptive = row("nmtsloth-token", "attack", 3.5, 4.0, defense="steps:4", attacker="adaptive")
-    assert [each["bound"] for each in defense_rows([clean, behind, adaptive])] == [8.0, 4.0]
+    assert [each["bound"] for each in defense_rows([clean, capped, adaptive])] == [8.0, 4.0]
 
 
 def test_the_verdict_says_of_which_inputs_its_bound_is_one() -> None:

@@ -9,7 +9,7 @@ from report_factory import make_audit
 
 from torpor.audits.read import read_audit
 from torpor.reports.kit import words
-from torpor.reports.samples.pictures import difference
+from torpor.reports.samples.images import difference
 from torpor.reports.sections.early_exit import efficacy_note
 from torpor.reports.verdict import verdict
 

@@ -6,12 +6,12 @@ import html
 from collections.abc import Iterable
 
 from torpor.audits.integrity import remarks
-from torpor.audits.read import Audit
+from torpor.audits.read import SavedAudit
 from torpor.reports.console import summary_table, verdict_line
 from torpor.reports.kit.printable import printable, printable_parts
 
 
-def audit_html(audit: Audit) -> str:
+def audit_html(audit: SavedAudit) -> str:
     """Return an audit as HTML in which all text of others is escaped.
 
     Args:

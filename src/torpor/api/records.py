@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from torpor.audits.read import Audit
+from torpor.audits.read import SavedAudit
 from torpor.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class Records:
         audit: whose they are.
     """
 
-    def __init__(self, audit: Audit) -> None:
+    def __init__(self, audit: SavedAudit) -> None:
         self._audit = audit
 
     @property

@@ -17,7 +17,7 @@ from torpor.core.errors import UsageError
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Audit(read.Audit):
+class Audit(read.SavedAudit):
     """What an audit found: a table of records, rows that sum them up, gates, a report.
 
     ``torpor.audit`` and ``torpor.load_audit`` return one. What lies in its folder is described in
@@ -39,7 +39,7 @@ class Audit(read.Audit):
 
         Args:
             *gates: what must hold for every attack, such as ``"p95(slowdown) < 1.5"``.
-            accept: reliability flags that shall not make a pass inconclusive.
+            accept: reliability flags that do not make a pass inconclusive.
 
         Returns:
             The results, which are true only if all gates passed: an inconclusive one is no pass.

@@ -73,7 +73,7 @@ def audit(
         max_seconds: wall-clock after which this run attacks no more.
         max_cost: cost of all attacks at most, a number or ``"2 TFLOPs"``, over all runs of this audit.
         progress: called as ``progress(text, done, total)`` before each step: what is going on, attacks on batches that
-            are done, and in all, 0 if nobody knows.
+            are done, and in all, 0 if unknown.
 
     Returns:
         The finished audit.

@@ -1,4 +1,4 @@
-"""The one loop behind every per-sample gradient attack: objective x variable x optimizer."""
+"""The loop of every per-sample gradient attack: objective x variable x optimizer."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ def takes_steps(spec: str) -> bool:
 
 
 def default_attacks(target: Target) -> tuple[str, ...]:
-    """Return the names of the attacks that ``torpor audit`` runs on a target unless told otherwise.
+    """Return the names of the attacks that ``torpor audit`` runs on a target by default.
 
     Raises:
         UsageError: if its family names none.

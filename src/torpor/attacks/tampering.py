@@ -59,7 +59,7 @@ class Tampering(ABC):
         """Return the tampered target.
 
         Raises:
-            UsageError: if it is the very same object, of another family, or counts other units.
+            UsageError: if it is the same object, of another family, or counts other units.
         """
         tampered = self.tamper(target, train, seed)
         if tampered is target:

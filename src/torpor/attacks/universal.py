@@ -148,7 +148,7 @@ def descend(
         ball: geometry of the budget.
         eps: radius of the budget.
         optimizer: turns gradients into steps.
-        schedule: the batch of each step, and what the objective is told beside it.
+        schedule: the batch of each step, and what else the objective is given.
         steps: length of the schedule.
         start: first perturbation ``[1, C, H, W]``.
     """

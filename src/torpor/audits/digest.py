@@ -14,7 +14,7 @@ KEY = "digests"
 def seal(audit: Mapping[str, Any], records: Path) -> dict[str, Any]:
     """Return the content of ``audit.json`` with digests of itself and of the file of records.
 
-    They tell damage and careless edits, not forgery: whoever edits a file can compute them anew.
+    They detect damage and careless edits, not forgery: anyone who edits a file can recompute them.
 
     Args:
         audit: everything else that ``audit.json`` holds, ready for JSON.

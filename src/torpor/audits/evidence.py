@@ -8,20 +8,20 @@ from typing import Any
 from torpor.audits.conditions import RowKey
 from torpor.core.errors import UsageError, did_you_mean
 
-BEHIND = ("dead-gradients", "surrogate-not-tracking", "black-box-beats-white-box", "nothing-to-measure")
-"""Weak flags that count behind a defense too; that an attack has no effect there is what a defense is for."""
-WEAK_FLAGS = ("cut-off", "no-effect", "budget-unused", "control-beats-attack", *BEHIND)
+DEFENDED = ("dead-gradients", "surrogate-not-tracking", "black-box-beats-white-box", "nothing-to-measure")
+"""Weak flags that also count for a defended target, where an attack without effect is what the defense is for."""
+WEAK_FLAGS = ("cut-off", "no-effect", "budget-unused", "control-beats-attack", *DEFENDED)
 """Reliability flags of an attack that was cut off, did not work, or had nothing to do: that nothing got past a limit
 then proves nothing. A user may accept them by name."""
 CHANCE = "cap-reached-by-chance"
-"""A flag that is no doubt about a row, but must be known to whoever reads a verdict on it."""
+"""A flag that is no doubt about a row, but that readers of a verdict on it must know."""
 
 
 def weak_flags(row: Mapping[str, Any], summary: Sequence[Mapping[str, Any]] = ()) -> tuple[str, ...]:
     """Return the flags for which a pass on this row would be no evidence, in the order of :data:`WEAK_FLAGS`.
 
-    Behind a defense these are the flags of the same attack on the target without it, which is a row of ``summary``, and
-    of its own those in :data:`BEHIND`.
+    For a defended target these are the flags of the same attack on the undefended target, which is a row of
+    ``summary``, and those of the row itself that are in :data:`DEFENDED`.
 
     >>> weak_flags({"flags": ["cap-reached-by-chance", "no-effect"]})
     ('no-effect',)
@@ -30,7 +30,7 @@ def weak_flags(row: Mapping[str, Any], summary: Sequence[Mapping[str, Any]] = ()
     if row.get("defense", "none") != "none":
         free = RowKey.of(row).undefended
         same = [each for each in summary if RowKey.of(each) == free]
-        flags = flags & set(BEHIND) | {flag for each in same for flag in _flags(each)}
+        flags = flags & set(DEFENDED) | {flag for each in same for flag in _flags(each)}
     return tuple(flag for flag in WEAK_FLAGS if flag in flags)
 
 
@@ -46,8 +46,8 @@ def _flags(row: Mapping[str, Any]) -> set[str]:
 def weakness(row: Mapping[str, Any], summary: Sequence[Mapping[str, Any]] = (), accepted: Collection[str] = ()) -> str:
     """Say why a pass on this row would be no evidence; empty if it is.
 
-    Behind a defense an attack without effect is what was hoped for, if it has one on the target without the defense:
-    that row of ``summary`` tells; see :func:`weak_flags`.
+    On a defended target, an attack without effect is what the defense is for, if the same attack has an effect on the
+    undefended target; that row is in ``summary``. See :func:`weak_flags`.
 
     Args:
         row: of a summary.
@@ -64,7 +64,7 @@ def weakness(row: Mapping[str, Any], summary: Sequence[Mapping[str, Any]] = (), 
     """
     found = [flag for flag in weak_flags(row, summary) if flag not in accepted]
     free = row.get("defense", "none") == "none"
-    where = "the row is" if free else "the attack, behind the defense or without it, is"
+    where = "the row is" if free else "the attack, with or without the defense, is"
     return f"a pass is no evidence: {where} flagged {', '.join(found)}" if found else ""
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from torpor.audits.conditions import COLUMNS as KEY
 from torpor.audits.conditions import RowKey
 from torpor.audits.digest import file_digest
-from torpor.audits.read import Audit
+from torpor.audits.read import SavedAudit
 from torpor.core.errors import DataError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ CLOSE = 1e-6
 """Relative difference between what a row says and what its records say that is only rounding."""
 
 
-def doubt(audit: Audit, *, records: bool = True) -> str:
+def doubt(audit: SavedAudit, *, records: bool = True) -> str:
     """Say why nothing good should be concluded from an audit; empty if all that it holds agrees.
 
     Args:
@@ -28,7 +28,7 @@ def doubt(audit: Audit, *, records: bool = True) -> str:
         records: whether the records must be there; a baseline is compared by its rows alone.
 
     >>> from pathlib import Path
-    >>> doubt(Audit(Path("nowhere"), {}, {"name": "toy"}, {}, None, []))
+    >>> doubt(SavedAudit(Path("nowhere"), {}, {"name": "toy"}, {}, None, []))
     ''
     """
     if audit.doubt or not audit.digests:
@@ -46,7 +46,7 @@ def doubt(audit: Audit, *, records: bool = True) -> str:
         return f"the records cannot be read: {error}"
 
 
-def remarks(audit: Audit) -> list[str]:
+def remarks(audit: SavedAudit) -> list[str]:
     """Return what readers of an audit must know beside its figures: doubts, missing samples, what it does not cover."""
     said = [*audit.notes, *(f"Not to be relied on: {reason}." for reason in [doubt(audit)] if reason)]
     samples = audit.samples or {}
@@ -64,7 +64,7 @@ def remarks(audit: Audit) -> list[str]:
     return said
 
 
-def _rows(audit: Audit) -> str:
+def _rows(audit: SavedAudit) -> str:
     """Compare the rows with each other and with how many samples were read."""
     keys = [RowKey.of(row) for row in audit.summary]
     if twice := [key for key in keys if keys.count(key) > 1]:
@@ -81,7 +81,7 @@ def _rows(audit: Audit) -> str:
     return ""
 
 
-def _records(audit: Audit) -> str:
+def _records(audit: SavedAudit) -> str:
     """Compute from the records what is cheap to compute, and compare it with the rows."""
     table, counted = audit.load_records((*KEY, *FIGURES)), 0
     for row in audit.summary:

@@ -47,7 +47,7 @@ class Plan:
         given: which of ``"target"``, ``"inputs"`` and ``"attacks"`` a program handed over, so that no command line
             names them; ``target`` and ``inputs`` say what they are then.
         timed: whether latency, energy and memory are measured at the end.
-        defenses: names of defenses, such as ``"jpeg:75"``; each faces every attack twice, blind and adaptive.
+        defenses: names of defenses, such as ``"jpeg:75"``; each faces every attack twice, non-adaptive and adaptive.
 
     >>> [key.attack for key in Plan("sdn-digits", ("deepsloth",)).keys]
     ['clean', 'deepsloth', 'control-noise', 'control-flat', 'control-shuffled']
@@ -184,7 +184,7 @@ class Plan:
 
 
 def _exactly(eps: float) -> str:
-    """Return text that :func:`parse_eps` reads as the very same number."""
+    """Return text that :func:`parse_eps` reads as the same number."""
     levels = round(eps * 255)
     return f"{eps:g}" if eps == int(eps) else f"{levels}/255" if levels / 255 == eps else repr(eps)
 

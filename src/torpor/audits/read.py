@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -21,7 +22,7 @@ from torpor.core.rows import ROW
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Audit", "DamagedAudit", "IncompleteAudit", "read_audit"]
+__all__ = ["DamagedAudit", "IncompleteAudit", "SavedAudit", "read_audit"]
 
 
 class IncompleteAudit(TorporError):  # noqa: N818 - it says what the folder is, as the reports do
@@ -29,7 +30,7 @@ class IncompleteAudit(TorporError):  # noqa: N818 - it says what the folder is, 
 
 
 @dataclass(frozen=True, eq=False)
-class Audit:
+class SavedAudit:
     """What an audit wrote, as documented in ``docs/audit-format.md``.
 
     Attributes:
@@ -77,7 +78,7 @@ class Audit:
 
     def parts(self) -> dict[str, Any]:
         """Return everything but the folder, by name."""
-        return {each.name: getattr(self, each.name) for each in fields(Audit) if each.name != "folder"}
+        return {each.name: getattr(self, each.name) for each in fields(SavedAudit) if each.name != "folder"}
 
     def load_records(self, columns: Sequence[str] | None = None, row: Mapping[str, Any] | None = None) -> pa.Table:
         """Load columns of the per-sample records; nothing is read before this call.
@@ -148,7 +149,7 @@ class Audit:
         return self.folder / "examples" / f"{slug}.safetensors"
 
 
-def read_audit(folder: Path) -> Audit:
+def read_audit(folder: Path) -> SavedAudit:
     """Read the summary of a finished audit. A NaN or infinity in it is read as null: not measured.
 
     Args:
@@ -184,7 +185,7 @@ def read_audit(folder: Path) -> Audit:
         from torpor.audits import version1
 
         parts = version1.upgraded(parts)
-    return Audit(folder, **validated(parts, folder), digests=_digests(raw), doubt=_doubt(raw), schema=schema)
+    return SavedAudit(folder, **validated(parts, folder), digests=_digests(raw), doubt=_doubt(raw), schema=schema)
 
 
 def _load(path: Path) -> Mapping[str, Any]:
@@ -214,3 +215,10 @@ def _doubt(raw: Mapping[str, Any]) -> str:
     if _digests(raw).get("audit") != content_digest(raw):
         return "audit.json was edited or damaged: it does not have its own digest; run the audit again"
     return ""
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - the type is that of SavedAudit
+    if name != "Audit":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(f"{__name__}.Audit is now {__name__}.SavedAudit", DeprecationWarning, stacklevel=2)
+    return SavedAudit

@@ -30,7 +30,7 @@ class Reader:
         self._rest: Iterator[Batch] | None = None
 
     def get(self, number: int) -> Batch | None:
-        """Return batch ``number``, counted from 0; None behind the last one.
+        """Return batch ``number``, counted from 0; None after the last one.
 
         Raises:
             DataError: if the data cannot be read.

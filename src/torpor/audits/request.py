@@ -72,7 +72,7 @@ class Request:
 
         Args:
             out: its folder.
-            progress: told of every batch and attack.
+            progress: called for every batch and attack.
             executor: where batches are attacked; in this process if None.
             limits: what the attacks may spend; None for no limits.
             threads: of torch, in each worker; as many as the target gains from if None, one for each worker.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torpor.audits.read import Audit
+from torpor.audits.read import SavedAudit
 
 SETTINGS = (
     *("attacks", "defenses", "norm", "eps", "steps", "limit", "seed", "batch_size", "split", "rule"),
@@ -13,19 +13,19 @@ SETTINGS = (
 )
 """Entries of the configuration that decide what rows mean; the target itself is what a baseline is to judge."""
 PLACES = ("inputs", "data_dir")
-"""Settings that say where data lie, which matters only where nobody knows what they hold."""
+"""Settings that say where data lie, which matters only where their content has no fingerprint."""
 LIBRARIES_ASIDE = ("torpor", "platform", "processor", "threads", "device", "meters")
 """Entries of the environment that are no version of a library."""
 
 
-def different_settings(new: Audit, old: Audit) -> list[str]:
+def different_settings(new: SavedAudit, old: SavedAudit) -> list[str]:
     """Return in which settings two audits differ, each with both values in words.
 
     The same holds for the data and for torpor's version, whose attacks are others. Code and weights of the target may
     differ: to see what that changes is what baselines are for.
 
     >>> from pathlib import Path
-    >>> one, two = (Audit(Path(), {"seed": seed}, {"name": "toy"}, {}, None, []) for seed in (0, 1))
+    >>> one, two = (SavedAudit(Path(), {"seed": seed}, {"name": "toy"}, {}, None, []) for seed in (0, 1))
     >>> different_settings(one, two), different_settings(one, one)
     (['seed (1, here 0)'], [])
     """
@@ -47,7 +47,7 @@ def _given(value: object) -> object:
     return None if value in ([], "") else value
 
 
-def _bytes(audit: Audit) -> object:
+def _bytes(audit: SavedAudit) -> object:
     """Return the digest of the file that the test samples are from, if they are from one."""
     read = (audit.identity or {}).get("data_bytes")
     return read.get("test") if isinstance(read, Mapping) else None
@@ -59,7 +59,7 @@ def _said(value: Any) -> str:  # noqa: ANN401 - whatever the configuration holds
     return "none" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def other_versions(new: Audit, old: Audit) -> list[str]:
+def other_versions(new: SavedAudit, old: SavedAudit) -> list[str]:
     """Return which libraries two audits ran with in other versions, in words."""
     names = [name for name in (*new.environment, *old.environment) if name not in LIBRARIES_ASIDE]
     return [

@@ -11,7 +11,7 @@ from torpor.targets.base import Target
 
 
 class Transfer:
-    """The costliest inputs that are known for the undefended target, whoever found them.
+    """The costliest inputs that are known for the undefended target, from any search.
 
     An attack may find through a guard, which only lowers caps, what it misses without one. Such an input is within the
     same budget and can be sent to the bare target too, so the undefended figure may not be below it.

@@ -1,4 +1,4 @@
-"""Check ``audit.json`` when it is read, so that nothing behind it meets a value of another type."""
+"""Check ``audit.json`` when it is read, so that no later code meets a value of another type."""
 
 from __future__ import annotations
 

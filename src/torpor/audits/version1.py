@@ -34,12 +34,14 @@ KEYS = {
 """Keys of summary rows that have another name now."""
 WORDS = {"blind": "non-adaptive"}
 """Attackers that have another name now."""
+WORDS_OF = {"attacker": WORDS, "utility_name": {"AP@.5 per picture": "AP@.5 per image"}}
+"""Values that have another name now, by the key of a row or of the target."""
 
 
 def upgraded(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Return the content of an ``audit.json`` of version 1 as version 2 writes it.
 
-    Whatever is of another type than it should be is left as it is, for the check behind to refuse.
+    Whatever is of another type than it should be is left as it is, for the later check to refuse.
 
     >>> units = [{"name": "step", "flops": 3, "stage": None}]
     >>> old = {"schema": "torpor.audit/1", "target": {"behavior": "D2", "units": units}}
@@ -63,7 +65,7 @@ def upgraded(raw: Mapping[str, Any]) -> dict[str, Any]:
     }
     if isinstance(target, dict):
         rest = {key: value for key, value in target.items() if key != "units"}
-        changed["target"] = {"family": family, **_renamed(rest, {"static_flops": "static_cost"})}
+        changed["target"] = {"family": family, **_worded(_renamed(rest, {"static_flops": "static_cost"}))}
     return {**raw, **changed}
 
 
@@ -92,9 +94,12 @@ def stored_slug(slug: str) -> str:
 
 def _row(row: object) -> object:
     found = _renamed(row, KEYS)
-    if isinstance(found, dict) and isinstance(word := found.get("attacker"), str):
-        return {**found, "attacker": WORDS.get(word, word)}
-    return found
+    return _worded(found) if isinstance(found, dict) else found
+
+
+def _worded(found: Mapping[str, Any]) -> dict[str, Any]:
+    given = {key: words for key, words in WORDS_OF.items() if isinstance(found.get(key), str)}
+    return {**found, **{key: words.get(found[key], found[key]) for key, words in given.items()}}
 
 
 def _renamed(value: Any, names: Mapping[str, str]) -> Any:  # noqa: ANN401 - whatever JSON holds

@@ -65,7 +65,7 @@ class Bound(ABC):
         if found.shape != (len(inputs), len(target.units)):
             raise UsageError(
                 f"expected work of {len(inputs)} inputs on {len(target.units)} units from the bound {self.id}, got "
-                f"{list(found.shape)}; mend it"
+                f"{list(found.shape)}; fix it"
             )
         bound = Work(torch.minimum(found, most.cpu()))
         refuse_exceeded(self.id, target, target.prices.cost(bound), target.prices.cost(target.run(inputs).work))
@@ -101,5 +101,5 @@ def refuse_exceeded(name: str, target: Target, bound: Tensor, cost: Tensor) -> N
         row = int(over.nonzero()[0])
         raise UsageError(
             f"expected no input of {target.name} to cost more than the bound {name} says, got {cost[row]:,.12g} over "
-            f"{bound[row]:,.12g} {target.prices.currency}; the bound is wrong: mend it, or leave it out"
+            f"{bound[row]:,.12g} {target.prices.currency}; the bound is wrong: fix it, or leave it out"
         )

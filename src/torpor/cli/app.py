@@ -17,7 +17,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Measure what inputs can make a dynamic deep-learning system cost, and bolt it down.",
+    help="Measure what inputs can make a dynamic deep-learning system cost, and limit it.",
     epilog="Exit codes: 0 pass, 1 crash, 2 wrong usage, 10 gate failed, 11 inconclusive.",
 )
 
@@ -34,14 +34,14 @@ def options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Measure what inputs can make a dynamic deep-learning system cost, and bolt it down."""
+    """Measure what inputs can make a dynamic deep-learning system cost, and limit it."""
 
 
 def run() -> int:
     """Run the command line and return the exit code; what is refused becomes one sentence.
 
     Raises:
-        BaseException: what nobody foresaw.
+        BaseException: whatever was not expected.
     """
     try:
         code = app(standalone_mode=False, prog_name="torpor")

@@ -15,7 +15,7 @@ def audit(
     attacks: Annotated[
         str | None,
         typer.Option(
-            help="Names from 'torpor list attacks', separated by commas, with options if need be, as in "
+            help="Names from 'torpor list attacks', separated by commas, with options if needed, as in "
             "square:queries=500; those for this kind of target by default.",
             show_default=False,
         ),
@@ -39,8 +39,8 @@ def audit(
     defenses: Annotated[
         str | None,
         typer.Option(
-            help="Names from 'torpor list defenses', separated by commas; each faces every attack twice, blind and "
-            "adaptive.",
+            help="Names from 'torpor list defenses', separated by commas; each faces every attack twice, "
+            "non-adaptive and adaptive.",
             show_default=False,
         ),
     ] = None,

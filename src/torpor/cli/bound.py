@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torpor.bounds.static import StaticBound
     from torpor.bounds.tightness import Tightness
 
-Name = Annotated[str, typer.Option("--bound", help="A name from 'torpor list bounds', with options if need be.")]
+Name = Annotated[str, typer.Option("--bound", help="A name from 'torpor list bounds', with options if needed.")]
 BoundNorm = Annotated[str | None, typer.Option(help="Norm of the budget, for other bounds.", show_default=False)]
 BoundEps = Annotated[
     str | None,

@@ -11,7 +11,7 @@ import typer
 from torpor.cli.options import Prices
 
 if TYPE_CHECKING:
-    from torpor.audits.read import Audit
+    from torpor.audits.read import SavedAudit
     from torpor.audits.verdict.gate import CheckResult
 
 
@@ -28,17 +28,15 @@ def check(
     ] = None,
     baseline: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Older audit of the same target that RUN may not be worse than."),
+        typer.Option(metavar="FOLDER", help="Earlier audit of the same target; RUN must not be worse."),
     ] = None,
     tolerance: Annotated[
         float | None,
-        typer.Option(
-            help="Relative change against the baseline that is let through (default 0.05).", show_default=False
-        ),
+        typer.Option(help="Relative change against the baseline that still passes (default 0.05).", show_default=False),
     ] = None,
     allow_different_settings: Annotated[
         bool,
-        typer.Option("--allow-different-settings", help="Compare with a baseline that was not run in the same way."),
+        typer.Option("--allow-different-settings", help="Accept a baseline with other settings."),
     ] = False,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the verdicts as JUnit XML.")] = None,
     sarif: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the verdicts as SARIF 2.1.0.")] = None,
@@ -46,7 +44,7 @@ def check(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Reliability flag that shall not make a pass inconclusive, such as surrogate-not-tracking; may be "
+            help="Reliability flag that does not make a pass inconclusive, such as surrogate-not-tracking; may be "
             "given several times.",
             show_default=False,
         ),
@@ -94,7 +92,7 @@ def _evaluate(
     accepted: Sequence[str],
     allow: bool,
     prices: str | None,
-) -> tuple[Audit | None, list[CheckResult]]:
+) -> tuple[SavedAudit | None, list[CheckResult]]:
     from torpor.audits.pricing.prices import read_priced
     from torpor.audits.read import DamagedAudit, IncompleteAudit
     from torpor.audits.settings import other_versions

@@ -11,7 +11,7 @@ import typer
 from torpor.cli.options import Prices
 
 if TYPE_CHECKING:
-    from torpor.audits.read import Audit
+    from torpor.audits.read import SavedAudit
 
 METRICS = ("slowdown_mean", "slowdown_p95", "slowdown_max", "headroom_mean", "utility")
 """Of every audit; what the families of its targets show on the console comes on top."""
@@ -44,7 +44,7 @@ def compare(
             say(line)
 
 
-def side_by_side(audits: Sequence[Audit]) -> list[dict[str, Any]]:
+def side_by_side(audits: Sequence[SavedAudit]) -> list[dict[str, Any]]:
     """Join the summaries of audits by target, attack, defense and budget, in order of first appearance.
 
     Returns:
@@ -52,9 +52,9 @@ def side_by_side(audits: Sequence[Audit]) -> list[dict[str, Any]]:
         where it has no such row or did not measure it.
 
     >>> from pathlib import Path
-    >>> from torpor.audits.read import Audit
+    >>> from torpor.audits.read import SavedAudit
     >>> summary = [{"attack": "clean", "kind": "clean", "utility": 0.9}]
-    >>> audit = Audit(Path("run"), {}, {"name": "toy"}, {}, None, summary)
+    >>> audit = SavedAudit(Path("run"), {}, {"name": "toy"}, {}, None, summary)
     >>> row = side_by_side([audit, audit])[0]
     >>> row["target"], [run["utility"] for run in row["runs"]]
     ('toy', [0.9, 0.9])

@@ -15,7 +15,7 @@ from torpor.reports.kit.printable import printable, printable_parts
 if TYPE_CHECKING:
     from rich.status import Status
 
-    from torpor.audits.read import Audit
+    from torpor.audits.read import SavedAudit
 
 
 class SafeConsole(Console):
@@ -65,7 +65,7 @@ def status(text: str) -> Status:
     return console.status(Text(printable(text)))
 
 
-def show_audit(audit: Audit) -> None:
+def show_audit(audit: SavedAudit) -> None:
     """Print the summary table and the verdict of a finished audit."""
     from torpor.audits.integrity import remarks
     from torpor.reports.console import summary_table, verdict_line

@@ -27,7 +27,7 @@ class Interruption:
     """What signals do while a command runs: the first one unwinds, so that files are tidied up; a second one ends it.
 
     While a module is imported nothing needs tidying, and much code on the way swallows exceptions, so the first one
-    ends the process there too. Signals that whoever started the process chose to ignore, as nohup does, stay ignored.
+    ends the process there too. Signals that the parent process ignores, as nohup does, stay ignored.
 
     Args:
         words: of the command line, without the name of the program.
@@ -84,7 +84,7 @@ class Interruption:
             try:
                 print(self.sentence, file=sys.stderr, flush=True)
             except (OSError, ValueError):
-                return  # whoever could have read it has gone
+                return  # the reader has gone
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.number or _imports(frame):

@@ -1,4 +1,4 @@
-"""The ``torpor`` command: signals first, everything else behind them."""
+"""The ``torpor`` command: signals first, then everything else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def main() -> None:
     """Run the command line; what torpor refuses on purpose becomes one sentence and exit code 2."""
     # Threads that wait for work sleep: on a busy machine those that spin can make a run take thirty times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    ours = sys._getframe(1).f_globals.get("__name__") == "__main__"  # else somebody goes on behind it
+    ours = sys._getframe(1).f_globals.get("__name__") == "__main__"  # else the caller goes on after it
     interruption = Interruption(sys.argv[1:])
     try:
         interruption.install()
@@ -60,7 +60,7 @@ def _run(interruption: Interruption, ours: bool) -> int:
 
 
 def _flush() -> None:
-    """Flush what is left; if nobody takes it, nor shall the interpreter complain about that."""
+    """Flush what is left; where the reader has gone, keep the interpreter from complaining at exit."""
     for stream, descriptor in ((sys.stdout, 1), (sys.stderr, 2)):
         try:
             stream.flush()

@@ -47,7 +47,7 @@ class GuardedStream:
 
 
 def prepare() -> None:
-    """Make the standard streams take any text: what they cannot encode is escaped; if they are closed, nobody reads."""
+    """Make the standard streams take any text: what they cannot encode is escaped; closed ones are replaced."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -57,7 +57,7 @@ def prepare() -> None:
 
 
 def show_crash(error: BaseException) -> None:
-    """Print a traceback of an error that nobody foresaw, made printable as what others print."""
+    """Print a traceback of an unexpected error, made printable like all other output."""
     traceback.print_exception(error, file=GuardedStream(sys.stderr))
 
 
@@ -99,8 +99,8 @@ def guarded() -> Iterator[None]:
         sys.stdout, sys.stderr, warnings.formatwarning = before
 
 
-class ReaderGone(Exception):  # noqa: N818 - it is nobody's error
-    """Nobody reads standard output any more; no OSError, since typer would make a crash of that."""
+class ReaderGone(Exception):  # noqa: N818 - not an error of the program
+    """The reader of standard output has gone; not an OSError, which typer would report as a crash."""
 
 
 def verb(function: Callable[Given, Returned]) -> Callable[Given, Returned]:

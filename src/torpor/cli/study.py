@@ -18,7 +18,9 @@ def study(
     limit: Limit = None,
     seed: Seed = 0,
 ) -> None:
-    """Run the study's targets, attacks and defenses again, blind and adaptive, and write study.html and study.md.
+    """Run the study's targets, attacks and defenses again, and write study.html and study.md.
+
+    Attackers are non-adaptive and adaptive.
 
     A study that was interrupted goes on when the same command is given again.
     """

@@ -28,7 +28,7 @@ FOLDERS = {
     "defenses.transforms": "bit_depth jpeg jpeg_codec resize smoothing spelling text_cleaning",
     "reports.ci": "junit sarif",
     "reports.kit": "charts plots records tables words",
-    "reports.samples": "boxes pictures texts waves",
+    "reports.samples": "boxes texts waves",
     "targets.decoder": "captioner generation stops toy_steps toy_text",
     "targets.detector": "detection nms nms_pairs stage_clock toy_boxes track_work tracking",
     "targets.early_exit": "exit_rules heads module sdn thresholds toys",
@@ -45,6 +45,8 @@ NAMES = {
     "defenses.detector": "defenses.detectors.base",
     "defenses.guard": "defenses.guards.base",
     "defenses.transform": "defenses.transforms.base",
+    "reports.pictures": "reports.samples.images",
+    "reports.samples.pictures": "reports.samples.images",
     "targets.candidates": "targets.detector.contract",
     "targets.detectors": "targets.detector.adapters",
     "targets.gates": "targets.early_exit.contract",
@@ -83,7 +85,7 @@ class Moved(Loader):
     """Finds a module under its old name, once nothing else did."""
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        """Return a module that hands on what the one of today defines."""
+        """Return a module that re-exports what the module of today defines."""
         return None if new_name(fullname) is None else ModuleSpec(fullname, self, is_package=True)
 
     def create_module(self, spec: ModuleSpec) -> None:

@@ -48,7 +48,7 @@ class PriceList:
         """Price units in FLOPs (two per multiply-add).
 
         Raises:
-            UsageError: if nobody knows those of some unit.
+            UsageError: if those of some unit are unknown.
         """
         known = [unit.flops for unit in units if unit.flops is not None]
         if len(known) < len(units):

@@ -36,7 +36,7 @@ class Pricing(ABC):
 
     @property
     def origin(self) -> str:
-        """Where the prices are from, and of which day, for people to read; empty if nobody says."""
+        """Where the prices are from, and of which day, for people to read; empty if unknown."""
         return ""
 
 

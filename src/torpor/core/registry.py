@@ -114,7 +114,7 @@ def load_entry(entry: EntryPoint) -> object:
     except (Exception, SystemExit) as error:  # a plug-in may raise anything
         raise UsageError(
             f"expected plug-in {entry.name!r} ({entry.value}) to load, got {type(error).__name__}: {error}; "
-            "mend or uninstall it"
+            "fix or uninstall it"
         ) from error
     return found
 

@@ -39,7 +39,7 @@ class Codec(Protocol):
 
 
 class Characters:
-    """One token per character: for targets whose tokenizer nobody has, such as what runs behind an endpoint.
+    """One token per character: for targets whose tokenizer is not available, such as a model behind an endpoint.
 
     >>> Characters().encode("hi"), Characters().decode((104, 105))
     ((104, 105), 'hi')

@@ -25,7 +25,7 @@ class Unit:
 
     Attributes:
         name: unique within its target.
-        flops: floating-point operations of one run, two per multiply-add; None where nobody knows them, as of what runs
+        flops: floating-point operations of one run, two per multiply-add; None where they are unknown, as of a model
             behind an endpoint: then the target has prices of its own, see :meth:`torpor.targets.Target.price`.
         stage: the part of a pipeline that it belongs to; empty for targets that are one.
 

@@ -46,7 +46,7 @@ def headroom(cost: npt.ArrayLike, clean: npt.ArrayLike, static: npt.ArrayLike) -
 def taken(
     headrooms: npt.NDArray[np.float64], clean_rejected: npt.ArrayLike | None, rejected: npt.ArrayLike | None
 ) -> npt.NDArray[np.float64]:
-    """Return what attackers took where a defense rejects inputs: no less than 0, and NaN behind a false alarm.
+    """Return what attackers took where a defense rejects inputs: no less than 0, and NaN after a false alarm.
 
     What is rejected early costs less than its clean version, which is no gain to report below 0. A clean input that is
     rejected itself costs next to nothing, so that any version that passes would seem to take it all.

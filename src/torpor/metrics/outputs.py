@@ -66,7 +66,7 @@ OBJECTS: tuple[Measure, ...] = (
         title="units",
         help="How often each unit ran, mean per sample. `backbone`: the network; `candidate`: boxes above the "
         "confidence threshold; `nms_pair`: pairs of boxes that suppression compares; `object`: boxes that the model "
-        "behind the detector looks at; `track_step`: frames; `track_alive`: tracks that a frame meets; `track_update`: "
+        "after the detector looks at; `track_step`: frames; `track_alive`: tracks that a frame meets; `track_update`: "
         "detections that a track takes in; `association_pair`: pairs of a track and a detection that are compared.",
         dtype=dict,
     ),

@@ -19,7 +19,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def auroc(clean: npt.ArrayLike, attacked: npt.ArrayLike) -> float:
-    """Return the area under the ROC curve: the chance that an attacked input scores above a clean one, ties half.
+    """Return the area under the ROC curve: the probability that an attacked input scores above a clean one, ties half.
 
     Args:
         clean: scores of clean inputs.
@@ -75,9 +75,9 @@ def _areas(clean: Floats, attacked: Floats) -> Floats:
 
 
 def threshold_at(clean: npt.ArrayLike, fpr: float) -> float:
-    """Return the least score of ``clean`` above which a new clean input lies with a chance of ``fpr`` or less.
+    """Return the least score of ``clean`` above which a new clean input lies with a probability of ``fpr`` or less.
 
-    The ``ceil((n + 1) (1 - fpr))``-th smallest of ``n`` scores: the chance is over both the draw of these and of the
+    The ``ceil((n + 1) (1 - fpr))``-th smallest of ``n`` scores: the probability is over the draw of these and of the
     new one (split conformal prediction, Vovk et al., 2005).
 
     Args:

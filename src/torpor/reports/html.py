@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from torpor.audits.conditions import RowKey
 from torpor.audits.integrity import remarks
-from torpor.audits.read import Audit, read_audit
+from torpor.audits.read import SavedAudit, read_audit
 from torpor.audits.run.lock import PATIENCE_S, FolderLock
 from torpor.core.budget_text import budget_text
 from torpor.core.currency import symbol
@@ -53,7 +53,7 @@ def write_report(folder: Path) -> Path:
     return write(read_audit(folder), "report.html")
 
 
-def write(audit: Audit, name: str) -> Path:
+def write(audit: SavedAudit, name: str) -> Path:
     """Write the report of an audit into its folder, in one step, and return its path.
 
     Args:

@@ -95,7 +95,7 @@ def _limit(worst: Row, bound: float | None, audit: Row) -> str:
 
 
 def _open_sentences(worst: Row) -> list[str]:
-    """Say on how many samples there was nothing to measure, where the cost came from, and what chance did."""
+    """Say on how many samples there was nothing to measure, where the cost came from, and what random changes did."""
     said, share = [], worst.get("no_headroom_rate")
     if share == 1:
         said.append("Nothing to measure: every clean input is at the cap or the static bound from the start.")

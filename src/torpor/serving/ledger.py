@@ -46,7 +46,7 @@ def cost_of(name: str, value: float) -> Fraction:
         UsageError: if it is not a finite number of 0 or more.
     """
     if not 0 <= value < math.inf:
-        raise UsageError(f"expected a finite cost of 0 or more {name}, got {value}; mend the target's units or bound")
+        raise UsageError(f"expected a finite cost of 0 or more {name}, got {value}; fix the target's units or bound")
     return Fraction(value)
 
 

@@ -214,7 +214,7 @@ def _admit(target: Target, inputs: Samples, quotas: Sequence[Quota]) -> tuple[Ta
         booked = _book_if_it_fits(smaller, inputs, quotas)
         if booked is not None:
             return smaller, booked
-        asked = left  # others were faster; where nobody was, it was rounding, and it will not fit
+        asked = left  # another run was faster; if none was, it was rounding, and it will not fit
 
 
 def _book_if_it_fits(target: Target, inputs: Samples, quotas: Sequence[Quota]) -> Cost | None:

@@ -8,7 +8,7 @@ from enum import StrEnum
 TRANSFORMS = ("jpeg-blocks:90", "jpeg:75", "non-local-means", "median")
 """The study's two, JPEG of blocks and non-local means, and one more of each kind."""
 DETECTORS = ("svm", "jpeg-blocks:90+svm", "non-local-means+svm", "trace")
-"""The study's, raw and behind both of its transforms, and ours."""
+"""The study's, alone and after both of its transforms, and ours."""
 
 
 class Scale(StrEnum):
@@ -35,7 +35,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the study: a target under one attack, behind every defense.
+    """One row of the study: a target under one attack, with every defense.
 
     Attributes:
         name: of its folder.

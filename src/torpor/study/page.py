@@ -18,7 +18,7 @@ NOTES = (
     "it, with a transform's surrogate gradient and against a detector's alarm. A slowdown is the mean over samples "
     "of FLOPs, those of the defense included, over the FLOPs of the same clean input without any defense, and its "
     "95 % interval. Efficacy, I-Loops and tracks are those of the target alone.",
-    "Detectors in front of a target are set to reject 5 % of clean validation inputs. Behind a transform they keep "
+    "Detectors in front of a target are set to reject 5 % of clean validation inputs. After a transform they keep "
     "what they learned and their threshold from inputs that were not transformed, as in the study, so that the rate"
     " is no longer promised. Their balanced accuracy is the mean of the shares of clean inputs that pass and of "
     "inputs that a non-adaptive attacker made costlier (how many: in parentheses) that are rejected. They learn "
@@ -26,8 +26,8 @@ NOTES = (
     " Our SVM reads the target's own features, since no ImageNet weights come with torpor.",
     "Figures marked *theirs* are of the study's artifact, on other networks and data, detectors at their own "
     "threshold: who wins can be compared, the figures cannot. Their JPEG and smoothing columns of D1 are one mixed "
-    "test; their ground truth of D3 is the tracker's own clean output, ours is what is really there; none of their "
-    "attackers is adaptive.",
+    "test; their ground truth of D3 is the tracker's own clean output, ours comes from the generator of the scenes; "
+    "none of their attackers is adaptive.",
 )
 
 

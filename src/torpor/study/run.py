@@ -11,7 +11,7 @@ from typing import Any
 from torpor.attacks.registry import load_attack, takes_steps
 from torpor.audits.conditions import NON_ADAPTIVE
 from torpor.audits.plan import Plan, check_seed, default_batch_size
-from torpor.audits.read import Audit, read_audit
+from torpor.audits.read import SavedAudit, read_audit
 from torpor.audits.run.claim import claimed
 from torpor.audits.run.engine import run_audit
 from torpor.audits.run.environment import versions
@@ -69,7 +69,7 @@ def run_study(
         scale: how much to run.
         limit: test samples per case other than the scale's.
         seed: of all randomness.
-        progress: told of every case, and of what it does.
+        progress: called for every case, with what it does.
 
     Raises:
         UsageError: if ``out`` holds another study, another process writes it, or an argument is out of range.
@@ -158,7 +158,7 @@ def _audit(
             defenses = tuple(name for name in defenses if name != error.defense)
 
 
-def _caught(audit: Audit) -> dict[str, tuple[int, float]]:
+def _caught(audit: SavedAudit) -> dict[str, tuple[int, float]]:
     """Return for each input detector how many costlier inputs non-adaptive attackers sent, and the share rejected."""
     found = {}
     attacked = [row for row in audit.summary if row["kind"] == "attack"]

@@ -146,7 +146,7 @@ def _balance(clean: Row, result: Result) -> str:
 
 
 def _steps(result: Result) -> str:
-    """Say how many iterations the attack took, and how many it takes where nobody says."""
+    """Say how many iterations the attack took, and how many it takes by default."""
     assert result.audit is not None
     own = getattr(load_attack(result.case.attack, norm=result.case.norm), "steps", None)
     taken = result.audit["config"].get("steps")

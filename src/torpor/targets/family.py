@@ -32,7 +32,7 @@ class Family(ABC, Generic[TargetT]):
         behavior: which of the study's three behaviors inputs can move.
         measures: what it adds to records (level ``"sample"``) and to rows of the summary (level ``"row"``).
         signals: the type that its targets' ``signals`` returns; None if they have none, as a black box.
-        default_attacks: what ``torpor audit`` runs unless told otherwise.
+        default_attacks: what ``torpor audit`` runs by default.
         needs: capabilities that its targets must offer, since its measures ask for them.
         batch_size: samples per batch, and per shard on disk: few where attacking one takes long.
         by_chance: whether random search of as many queries is a control, since random inputs already find much.
@@ -62,7 +62,7 @@ class Family(ABC, Generic[TargetT]):
             )
 
     def attacks_on(self, target: TargetT) -> tuple[str, ...]:
-        """Return the names of the attacks that ``torpor audit`` runs on ``target`` unless told otherwise."""
+        """Return the names of the attacks that ``torpor audit`` runs on ``target`` by default."""
         return self.default_attacks
 
     def observe(self, target: TargetT, clean: Outcome, outcome: Outcome, static: Work, references: Samples) -> Columns:

@@ -16,7 +16,7 @@ def sureness(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     >>> [value.item() for value in sureness(torch.zeros(4))]
     [0.25, 1.0, 0.0]
     """
-    chances = logits.softmax(-1)
-    entropy = -(chances * chances.clamp_min(TINY).log()).sum(-1) / math.log(logits.shape[-1])
-    best = chances.topk(2, -1).values
+    probabilities = logits.softmax(-1)
+    entropy = -(probabilities * probabilities.clamp_min(TINY).log()).sum(-1) / math.log(logits.shape[-1])
+    best = probabilities.topk(2, -1).values
     return best[..., 0], entropy, best[..., 0] - best[..., 1]

@@ -40,7 +40,7 @@ def assert_cost(
         limit: samples at most.
         seed: of all randomness.
         defenses: names, such as ``"jpeg:75"``.
-        accept: reliability flags that shall not make a pass inconclusive.
+        accept: reliability flags that do not make a pass inconclusive.
         timed: whether latency, energy and memory are measured, for gates on them.
         out: folder of the audit, to look at what failed; a temporary one if None.
 

@@ -1,4 +1,4 @@
-"""The loop behind every training: resumable, the same weights for the same seed."""
+"""The loop of every training: resumable, the same weights for the same seed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torpor.core.errors import UsageError
 from torpor.training.checkpoint import Checkpoint
 
 Progress = Callable[[int, int, float], None]
-"""Is told the training steps done, the steps in all, and the loss."""
+"""Called with the training steps done, the steps in all, and the loss."""
 
 
 def silent(done: int, total: int, loss: float) -> None:
@@ -37,7 +37,7 @@ this leaves in the model are dropped.
 
 @dataclass(frozen=True, kw_only=True)
 class LoopRecipe:
-    """What the loop itself is told.
+    """Settings of the loop itself.
 
     Attributes:
         epochs: passes over the training split, or times as many samples as it holds.

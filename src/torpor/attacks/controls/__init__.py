@@ -1,4 +1,4 @@
-"""Controls: random perturbations of the same size, which show what chance finds."""
+"""Controls: random perturbations of the same size, which show what needs no optimization."""
 
 from __future__ import annotations
 

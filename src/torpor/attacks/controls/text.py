@@ -96,7 +96,7 @@ class BestOfK(TextControl):
 
 @dataclass(frozen=True, kw_only=True)
 class KeepWriting(TextControl):
-    """Ask in plain words not to stop: what a language model does anyway if told so.
+    """Ask in plain words not to stop: what a language model does anyway when asked to.
 
     The request is appended, or sent instead of the text, as far as the budget's tokens reach. It means something to
     models that follow instructions; to others, such as translators, it is a benign text of the same length.

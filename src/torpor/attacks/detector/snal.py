@@ -35,7 +35,7 @@ PAPER = Paper(
 SAMPLES = 200
 PATCHES = 256
 SIDE = 32  # of stored patches, in pixels
-EMPTY, BUSY = 0.8, 0.2  # chance of another tile where nothing is found, and where something is
+EMPTY, BUSY = 0.8, 0.2  # probability of another tile where nothing is found, and where something is
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,8 +28,8 @@ class PersistentSquare(Square):
     """Square Attack that continues while it gains, and then runs once more from the best that any attack found.
 
     After each 300 queries, a sample continues if its cost rose, or if its margins shrink fast enough to
-    vanish within the queries that are left, the paper's 10,000; and, as long as the search is a fresh one, if it is not
-    behind its rivals. So it is short where gradients are right, and long where they are not.
+    vanish within the queries that are left, the paper's 10,000; and, in the first of the two searches, unless it
+    trails its rivals. So it is short where gradients are right, and long where they are not.
 
     Attributes:
         rivals: what other attacks found for the same batch ``[B, C, H, W]``; None if there are none.
@@ -84,12 +84,12 @@ class PersistentSquare(Square):
             windows = (self.queries - end) / WINDOW
             goes &= (held.cost > cost) | ((rank - held.rank) * windows >= held.rank)
             if rival is not None:
-                goes &= ~behind(held, rival)
+                goes &= ~trails(held, rival)
             if not goes.any():
                 break
 
 
-def behind(held: Incumbent, rival: Incumbent) -> Tensor:
+def trails(held: Incumbent, rival: Incumbent) -> Tensor:
     """Tell where something costs less than another, or as much and is surer, bool ``[B]``."""
     assert held.rank is not None
     assert rival.rank is not None

@@ -52,7 +52,7 @@ def random_search(
         rank: from what came back to what decides between candidates of equal cost, ``[N]``, the least is best;
             candidates that are as good as what is held then take its place, so that plateaus are crossed.
         most: cost ``[B]`` at which a sample leaves; none does if None.
-        watch: told of each answer, with the rows that it is of.
+        watch: called with each answer and the rows that it is of.
 
     Returns:
         The costliest, and the queries.

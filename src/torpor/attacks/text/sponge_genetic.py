@@ -148,7 +148,7 @@ def breed(pool: Sequence[Genome], weights: Sequence[float], letters: int, genera
 
     Args:
         pool: genomes, fittest first.
-        weights: chance of each to be a parent.
+        weights: probability of each to be a parent.
         letters: size of the alphabet.
         generator: of the randomness.
 
@@ -157,10 +157,10 @@ def breed(pool: Sequence[Genome], weights: Sequence[float], letters: int, genera
     4
     """
     parents = list(pool[: max(2, round(ELITE * len(pool)))])
-    chances = torch.tensor(weights[: len(parents)], dtype=torch.float64).clamp_min(1e-9)
+    probabilities = torch.tensor(weights[: len(parents)], dtype=torch.float64).clamp_min(1e-9)
     following = dict.fromkeys(parents)
     for _ in range(TRIES * len(pool)):
-        first, second = torch.multinomial(chances, 2, replacement=True, generator=generator).tolist()
+        first, second = torch.multinomial(probabilities, 2, replacement=True, generator=generator).tolist()
         swap = torch.rand(len(pool[0]), generator=generator) < 0.5
         one, other = torch.tensor(parents[first]), torch.tensor(parents[second])
         for child in (torch.where(swap, one, other), torch.where(swap, other, one)):

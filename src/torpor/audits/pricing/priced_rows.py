@@ -59,7 +59,7 @@ class Side:
             where: the row in words, for messages.
 
         Raises:
-            DataError: if the counts do not explain the cost that the run recorded, so that nobody knows which units
+            DataError: if the counts do not explain the cost that the run recorded, so that it is unknown which units
                 they are of.
         """
         samples = table["sample"].to_numpy()
@@ -137,7 +137,7 @@ def costs(own: Side, clean: Side, side: Side, static: Floats | None) -> dict[str
         own: the clean inputs under the same condition.
         clean: the clean inputs without any defense.
         side: the inputs themselves.
-        static: bound of each input; None if nobody knows it in this currency.
+        static: bound of each input; None if it is unknown in this currency.
 
     Raises:
         UsageError: if a clean input costs nothing.

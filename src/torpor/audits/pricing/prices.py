@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from torpor.audits.pricing.price_files import SUFFIXES, read_price_file
-from torpor.audits.read import Audit, read_audit
+from torpor.audits.read import SavedAudit, read_audit
 from torpor.core.errors import UsageError, did_you_mean
 from torpor.core.options import MARK
 from torpor.core.pricing import Pricing
@@ -41,7 +41,7 @@ def load_prices(text: str) -> Pricing:
     return read_price_file(path)
 
 
-def read_priced(folder: Path, prices: str | None) -> Audit:
+def read_priced(folder: Path, prices: str | None) -> SavedAudit:
     """Read a finished audit, under other prices if any are given.
 
     Args:

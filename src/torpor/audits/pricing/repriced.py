@@ -14,7 +14,7 @@ from torpor.audits.conditions import RowKey
 from torpor.audits.pricing.price_files import CURRENCY
 from torpor.audits.pricing.priced_rows import Counts, Floats, Prices, Side, agrees, costs, counted, priced
 from torpor.audits.pricing.repriced_keys import may_depend, repriced_row, repriced_target
-from torpor.audits.read import Audit
+from torpor.audits.read import SavedAudit
 from torpor.audits.schema import SCHEMA
 from torpor.core.currency import symbol
 from torpor.core.errors import DataError, UsageError
@@ -32,7 +32,7 @@ UNKNOWN = "an older torpor did not record how often each unit may run at most; r
 
 
 @dataclass(frozen=True, eq=False)
-class Repriced(Audit):
+class Repriced(SavedAudit):
     """An audit whose costs, and all that follows from them, are in another currency. No file holds it.
 
     Attributes:
@@ -40,7 +40,7 @@ class Repriced(Audit):
         changed: columns of the records that have other values, in their order.
     """
 
-    run: Audit | None = None
+    run: SavedAudit | None = None
     changed: Mapping[str, pa.Array] = field(default_factory=dict)
 
     @override
@@ -54,7 +54,7 @@ class Repriced(Audit):
         return found if columns is None else found.select(list(columns))
 
 
-def repriced(audit: Audit, pricing: Pricing) -> Repriced:
+def repriced(audit: SavedAudit, pricing: Pricing) -> Repriced:
     """Return an audit under other prices: work times prices, row by row, from what the run counted.
 
     What needs a run, as the benign percentile does, is null. Flags are those of the run but ``no-effect``, which is
@@ -148,12 +148,12 @@ class _Row:
         return counted(self.table, column, len(self.prices.own.per_unit), str(self.key))
 
 
-def _which(audit: Audit) -> tuple[str, ...]:
+def _which(audit: SavedAudit) -> tuple[str, ...]:
     """Return the columns that tell which row a record is of."""
     return (*IDENTIFYING, "tampering") if audit.schema == SCHEMA else IDENTIFYING
 
 
-def _stored(audit: Audit) -> pa.Table:
+def _stored(audit: SavedAudit) -> pa.Table:
     """Return the records that prices are put to, with the place of each."""
     import pyarrow as pa
 
@@ -164,7 +164,7 @@ def _stored(audit: Audit) -> pa.Table:
     return table.append_column("place", pa.array(np.arange(len(table))))
 
 
-def _arrays(audit: Audit, columns: Mapping[str, Floats]) -> dict[str, pa.Array]:
+def _arrays(audit: SavedAudit, columns: Mapping[str, Floats]) -> dict[str, pa.Array]:
     """Return columns of records; those of a plug-in's family that may depend on prices are without values."""
     import pyarrow as pa
 
@@ -173,7 +173,7 @@ def _arrays(audit: Audit, columns: Mapping[str, Floats]) -> dict[str, pa.Array]:
     return found | {name: pa.nulls(len(columns["cost"])) for name in unknown}
 
 
-def _price_lists(audit: Audit, pricing: Pricing) -> tuple[dict[str, Prices], str]:
+def _price_lists(audit: SavedAudit, pricing: Pricing) -> tuple[dict[str, Prices], str]:
     """Return both price lists of each target, by defense, and the name of the new one."""
     if not audit.units.get("none"):
         raise DataError(
@@ -210,7 +210,7 @@ def _natural(natural: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {**natural, "slowdown_p999": None, "cost_p999": None, "slowdown_reason": reason}
 
 
-def _notes(audit: Audit, name: str, origin: str, why: str, *, same: bool) -> list[str]:
+def _notes(audit: SavedAudit, name: str, origin: str, why: str, *, same: bool) -> list[str]:
     own = symbol(audit.currency)
     said = [f"Costs are work times prices, chosen after the run: {name}{f' ({origin})' if origin else ''}."]
     if not same:

@@ -10,7 +10,7 @@ import numpy as np
 
 from torpor.audits.conditions import NON_ADAPTIVE
 from torpor.audits.pricing.priced_rows import Floats, Prices, Side, counted, priced
-from torpor.audits.read import Audit
+from torpor.audits.read import SavedAudit
 from torpor.audits.verdict.gate_grammar import KNOWN
 from torpor.core.criteria import Evidence, ReachesStaticBound, parse_criterion, success_rate
 from torpor.core.measures import Measure
@@ -26,7 +26,7 @@ EFFICACY = ("efficacy_eec", "efficacy_step")
 STAGES = "stage_cost_mean"
 STAYS = ("identity", "text", "flag", "count", "distance", "time", "energy", "memory")
 """Dimensions of what does not depend on prices, whatever family measures it."""
-_REASON = "nobody can tell from the records how it depends on prices"
+_REASON = "the records do not say how it depends on prices"
 _NO_EFFECT = "no-effect"
 
 
@@ -44,7 +44,7 @@ def may_depend(measure: Measure) -> bool:
 
 
 def repriced_row(
-    audit: Audit,
+    audit: SavedAudit,
     row: Mapping[str, Any],
     table: pa.Table,
     side: Side,
@@ -61,7 +61,7 @@ def repriced_row(
         side: counts of the row.
         found: the columns that depend on prices.
         prices: of the undefended target (``"none"``) and of each defended one.
-        why: why nobody knows the static bound; empty if it is known.
+        why: why the static bound is unknown; empty if it is known.
     """
     rejected = np.zeros(len(table), dtype=bool) if side.rejected is None else side.rejected
     agrees = table["agreement"].to_numpy(zero_copy_only=False).astype(bool)
@@ -70,8 +70,8 @@ def repriced_row(
     if row.get("success_rate") is not None:
         new["success_rate"] = _success(row, was, now, rejected, why)
     if row.get("changed_cost_ratio") is not None:
-        nobody = np.full(len(table), np.nan)
-        new["changed_cost_ratio"] = degradation(agrees & ~rejected, found["cost_clean"], nobody, nobody).cost_ratio
+        unknown = np.full(len(table), np.nan)
+        new["changed_cost_ratio"] = degradation(agrees & ~rejected, found["cost_clean"], unknown, unknown).cost_ratio
     if row.get("no_headroom_rate") is not None:
         same = not why and np.array_equal(was.clean >= was.static, now.clean >= now.static)
         new["no_headroom_rate"] = row["no_headroom_rate"] if same else None
@@ -89,14 +89,14 @@ def repriced_row(
     return {**row, **new, **{key: reason for key, reason in reasons.items() if row.get(key) is None}}
 
 
-def repriced_target(audit: Audit, table: pa.Table, prices: Prices, why: str) -> dict[str, Any]:
+def repriced_target(audit: SavedAudit, table: pa.Table, prices: Prices, why: str) -> dict[str, Any]:
     """Return what an audit says of its target under other prices.
 
     Args:
         audit: as it was run.
         table: all records.
         prices: of the undefended target.
-        why: why nobody knows the static bound; empty if it is known.
+        why: why the static bound is unknown; empty if it is known.
     """
     new: dict[str, Any] = {}
     if "static_cost" in audit.target:
@@ -107,8 +107,8 @@ def repriced_target(audit: Audit, table: pa.Table, prices: Prices, why: str) -> 
     return {**audit.target, **new}
 
 
-def exit_costs(audit: Audit, prices: Prices) -> Floats | None:
-    """Return the cumulative cost at each exit as a share of the whole network's, ``[K]``; None if nobody knows it.
+def exit_costs(audit: SavedAudit, prices: Prices) -> Floats | None:
+    """Return the cumulative cost at each exit as a share of the whole network's, ``[K]``; None if it is unknown.
 
     It is known where the shares of the run are the sums of the units' prices, one unit to an exit.
     """
@@ -119,7 +119,7 @@ def exit_costs(audit: Audit, prices: Prices) -> Floats | None:
     return np.asarray(new / new[-1] if new[-1] > 0 else np.full(len(new), np.nan), dtype=np.float64)
 
 
-def _static_cost(audit: Audit, table: pa.Table, prices: Prices) -> float | None:
+def _static_cost(audit: SavedAudit, table: pa.Table, prices: Prices) -> float | None:
     """Return the bound of all inputs; None unless a record has it, told by the prices of the run."""
     known = audit.target.get("static_cost")
     bare = table.filter([name == "none" for name in table["defense"].to_pylist()])
@@ -164,7 +164,7 @@ def _flags(row: Mapping[str, Any], costlier: bool) -> list[str]:
 
 
 def _of_family(
-    audit: Audit, row: Mapping[str, Any], table: pa.Table, side: Side, prices: Mapping[str, Prices]
+    audit: SavedAudit, row: Mapping[str, Any], table: pa.Table, side: Side, prices: Mapping[str, Prices]
 ) -> dict[str, Any]:
     """Return the keys of the target's family that may depend on prices, None where the records do not tell."""
     names = [each.name for each in audit.measures if each.level == "row" and may_depend(each)]

@@ -49,9 +49,9 @@ def attack_batch(
 
     Args:
         plan: of the audit.
-        fronts: the undefended target, then one behind each defense.
+        fronts: the undefended target, then one with each defense.
         batch: to be attacked.
-        tell: told which row is attacked, and how many of this batch are done.
+        tell: called with the row that is attacked, and how many of this batch are done.
         check: called between attacks with what the batch has taken so far; may raise.
     """
     free, *defended = fronts

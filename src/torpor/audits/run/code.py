@@ -33,7 +33,7 @@ def own_code() -> str:
 
 
 def user_code(name: str, objects: Iterable[object], plugged: Iterable[object] = ()) -> tuple[dict[str, str], list[str]]:
-    """Return digests of the user's modules behind an audit, by name, and what these do not cover, in words.
+    """Return digests of the user's modules that an audit ran, by name, and what these do not cover, in words.
 
     Args:
         name: of the target, as the user typed it.

@@ -69,7 +69,7 @@ def run_audit(
         plan: what to do.
         target: what ``plan.target`` names, on the plan's device.
         out: folder of the audit.
-        progress: told of every batch and attack.
+        progress: called for every batch and attack.
         inputs: what is attacked, if a program handed it over.
         executor: where batches are attacked; in this process if None. Others load the target by its name.
         limits: what the attacks may spend; None for no limits. An audit that reaches one sums up the batches that are

@@ -108,8 +108,8 @@ def passes(attack: Attack) -> tuple[int, int]:
 
 def _luck(plan: Plan) -> int:
     """Return the forward passes of controls that spend as many as the attacks beside them."""
-    lucky = [key.budget for key in plan.keys if key.attack in SEARCHING and key.budget]
-    return sum(max(passes(attack)[0] for attack in plan.attacks_at(budget)) for budget in lucky)
+    random = [key.budget for key in plan.keys if key.attack in SEARCHING and key.budget]
+    return sum(max(passes(attack)[0] for attack in plan.attacks_at(budget)) for budget in random)
 
 
 def _counted(data: DataSet, limit: int | None) -> int | None:

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Front:
-    """A target as the audit meets it, undefended or behind a defense, and the attacks on it.
+    """A target as the audit meets it, undefended or defended, and the attacks on it.
 
     Attributes:
         target: what is attacked.
-        attacks: those of each budget, fitted on this very target.
+        attacks: those of each budget, fitted on this target.
         defense: its name.
     """
 
@@ -43,7 +43,7 @@ class Front:
 def fronts(
     plan: Plan, target: Target, data: DataSet, store: Store, tell: Callable[[str], None] = lambda text: None
 ) -> list[Front]:
-    """Return the undefended target, then one behind each defense, with all that must learn fitted.
+    """Return the undefended target, then one with each defense, with all that must learn fitted.
 
     What was learned is kept in the folder of the audit, and nothing that lies there is fitted again.
 
@@ -52,7 +52,7 @@ def fronts(
         target: without any defense.
         data: to learn from.
         store: of the audit.
-        tell: told what is being fitted.
+        tell: called with what is being fitted.
 
     Raises:
         DataError: if a split to learn from cannot be read.

@@ -1,4 +1,4 @@
-"""What makes two audits the same: settings, weights, data, code and versions; and what of that nobody can tell."""
+"""What makes two audits the same: settings, weights, data, code and versions; and what of that cannot be known."""
 
 from __future__ import annotations
 

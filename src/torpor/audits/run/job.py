@@ -32,10 +32,10 @@ class LoadedJob:
     """A job with all that one process attacks batches with.
 
     Attributes:
-        fronts: the undefended target, then one behind each defense, all fitted.
+        fronts: the undefended target, then one with each defense, all fitted.
         reader: of the batches.
         store: where shards are written.
-        tell: told which row is attacked, and how many of the batch are done.
+        tell: called with the row that is attacked, and how many of the batch are done.
         check: called between attacks with what the batch has taken; may raise.
     """
 
@@ -79,7 +79,7 @@ class Job:
             target: what ``plan.target`` names.
             data: what is attacked, and learned from.
             store: of the folder.
-            tell: told what is being fitted.
+            tell: called with what is being fitted.
 
         Raises:
             DataError: if a split to learn from cannot be read.

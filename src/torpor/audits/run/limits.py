@@ -64,7 +64,7 @@ class Limits:
 
     Attributes:
         queries: forward passes of all attacks, those on fitting included, over all runs of the audit.
-        seconds: wall-clock of one run; whoever repeats the command allows as many again.
+        seconds: wall-clock of one run; repeating the command allows as many again.
         cost: of forward and backward passes in the target's currency, over all runs of the audit.
     """
 

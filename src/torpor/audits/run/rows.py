@@ -47,7 +47,7 @@ class Clean:
 
 
 def clean_rows(clean: Clean, target: Target, key: RowKey, own: Outcome) -> pa.Table:
-    """Return the records of the clean inputs, run on ``target``: the undefended one, or one behind a defense."""
+    """Return the records of the clean inputs, run on ``target``: the undefended or a defended one."""
     nothing = np.zeros(len(clean.batch), dtype=int)
     spent = _away(target, clean.inputs, clean.inputs, None) | {"forwards": nothing, "backwards": nothing}
     return _rows(clean, target, key, own, own, target.max_work(clean.inputs), spent)

@@ -53,10 +53,10 @@ def summarize(
 
     Args:
         plan: what was done.
-        targets: the target behind each defense by its name, and the undefended one as ``"none"``.
+        targets: the target with each defense by its name, and the undefended one as ``"none"``.
         data: what it was done with.
         store: where the merged records are.
-        tell: told the number of each row before it is timed.
+        tell: called with the number of each row before it is timed.
     """
     target = targets["none"]
     flags = {key: Flags(target.family, store.row(key), store.row(key.clean)) for key in plan.keys}
@@ -165,11 +165,11 @@ def _flags(plan: Plan, key: RowKey, flags: Mapping[RowKey, Flags]) -> list[str]:
 
 
 def _timed(plan: Plan, key: RowKey, target: Target, defended: Target, pairs: dict[str, Tensor]) -> dict[str, Any]:
-    """Measure a row; behind defenses clean inputs only, or many defenses would be timed longer than attacked."""
+    """Measure a row; of defended targets only the clean one, or many defenses would be timed longer than attacked."""
     if not plan.timed:
         return untimed("this audit measures no time")
     if key.budget is not None and key.condition.defense != "none":
-        return untimed("behind a defense only clean inputs are timed")
+        return untimed("of a defended target only clean inputs are timed")
     return time_pairs(target, defended, pairs, clean_only=key.budget is None)
 
 

@@ -26,7 +26,7 @@ def time_pairs(
 
     Args:
         target: runs the clean inputs.
-        defended: runs the attacked ones: the same target, or the one behind a defense.
+        defended: runs the attacked ones: the same target, or a defended one.
         examples: ``index``, ``clean`` and ``attacked`` of one row.
         clean_only: time the clean inputs on both, for the clean row.
 
@@ -72,9 +72,9 @@ def time_pairs(
 def untimed(reason: str) -> dict[str, Any]:
     """Return the keys of :func:`time_pairs` for a row that was not timed.
 
-    >>> found = untimed("nobody asked")
+    >>> found = untimed("not asked for")
     >>> found["latency_s_p50"], found["energy_reason"]
-    (None, 'nobody asked')
+    (None, 'not asked for')
     """
     measured = (*(f"latency_{key}" for key in ("s_p50", "ci95", "slowdown", "valid", "n")), "energy_j", "memory_bytes")
     return dict.fromkeys(measured) | {f"{meter}_reason": reason for meter in ("latency", "energy", "memory")}

@@ -9,7 +9,7 @@ from typing import Any
 from torpor.audits.conditions import RowKey, describe_row
 from torpor.audits.evidence import notes, used_flags, weakness
 from torpor.audits.integrity import doubt
-from torpor.audits.read import Audit
+from torpor.audits.read import SavedAudit
 from torpor.audits.settings import different_settings
 from torpor.audits.verdict.gate import CheckResult, Verdict, doubted, row_tags, scalar
 from torpor.core.errors import DataError, UsageError
@@ -19,8 +19,8 @@ MAY_NOT_FALL = ("utility",)
 
 
 def compare_baseline(
-    new: Audit,
-    old: Audit,
+    new: SavedAudit,
+    old: SavedAudit,
     tolerance: float = 0.05,
     accepted: Collection[str] = (),
     *,
@@ -77,7 +77,7 @@ def undecided_baseline(reason: str, target: str = "") -> CheckResult:
     return CheckResult("baseline", "baseline/row", target, "", None, "not measured", "", Verdict.INCONCLUSIVE, reason)
 
 
-def _by_key(audit: Audit) -> dict[RowKey, Mapping[str, Any]]:
+def _by_key(audit: SavedAudit) -> dict[RowKey, Mapping[str, Any]]:
     rows: dict[RowKey, Mapping[str, Any]] = {}
     for row in audit.summary:
         if RowKey.of(row) in rows:
@@ -88,8 +88,8 @@ def _by_key(audit: Audit) -> dict[RowKey, Mapping[str, Any]]:
 
 
 def _compare_rows(
-    new: Audit,
-    old: Audit,
+    new: SavedAudit,
+    old: SavedAudit,
     before: Mapping[str, Any],
     after: Mapping[str, Any] | None,
     tolerance: float,
@@ -118,7 +118,7 @@ def _compare_rows(
     return results
 
 
-def _other_samples(new: Audit, old: Audit, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+def _other_samples(new: SavedAudit, old: SavedAudit, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     was, now = (old.config.get("split"), before.get("n")), (new.config.get("split"), after.get("n"))
     if was == now:
         return ""
@@ -126,7 +126,7 @@ def _other_samples(new: Audit, old: Audit, before: Mapping[str, Any], after: Map
 
 
 def _result(
-    new: Audit,
+    new: SavedAudit,
     metric: str,
     row: Mapping[str, Any],
     value: float | None,

@@ -13,7 +13,7 @@ import numpy as np
 from torpor.audits.conditions import describe_row
 from torpor.audits.evidence import notes, used_flags, weakness
 from torpor.audits.integrity import doubt
-from torpor.audits.read import Audit
+from torpor.audits.read import SavedAudit
 from torpor.audits.verdict.gate_grammar import Gate
 from torpor.core.errors import did_you_mean
 
@@ -131,7 +131,7 @@ def undecided(gate: Gate, reason: str, target: str = "") -> CheckResult:
     return CheckResult(str(gate), rule, target, "", None, "not measured", limit, Verdict.INCONCLUSIVE, reason)
 
 
-def evaluate_gates(audit: Audit, gates: Sequence[Gate], accepted: Collection[str] = ()) -> list[CheckResult]:
+def evaluate_gates(audit: SavedAudit, gates: Sequence[Gate], accepted: Collection[str] = ()) -> list[CheckResult]:
     """Evaluate each gate on each row that it selects: every attack, or the rows of its selector.
 
     A gate is inconclusive where its value was not measured, its latency is not valid, its records are incomplete, no
@@ -157,8 +157,8 @@ def evaluate_gates(audit: Audit, gates: Sequence[Gate], accepted: Collection[str
         )
         wanted = "an attack" if gate.selector is None else repr(gate.selector)
         wanted += "" if gate.defense is None else f" defended by {gate.defense!r}"
-        behind = {row.get("defense") or "none" for row in audit.summary}
-        near = "" if gate.defense is None or gate.defense in behind else did_you_mean(gate.defense, behind)
+        defenses = {row.get("defense") or "none" for row in audit.summary}
+        near = "" if gate.defense is None or gate.defense in defenses else did_you_mean(gate.defense, defenses)
         reason = f"no row of {wanted} in the audit; {near}it has {known}"
         results.append(undecided(gate, reason, audit.target["name"]))
     return doubted(results, doubt(audit))
@@ -170,7 +170,7 @@ def _selected(gate: Gate, row: Mapping[str, Any]) -> bool:
     return bool(row["kind"] == "attack" if gate.selector is None else row["attack"] == gate.selector)
 
 
-def _evaluate(audit: Audit, gate: Gate, row: Mapping[str, Any], accepted: Collection[str]) -> CheckResult:
+def _evaluate(audit: SavedAudit, gate: Gate, row: Mapping[str, Any], accepted: Collection[str]) -> CheckResult:
     value, reason = _summarized(gate, row) if gate.aggregate is None else _aggregated(audit, gate, row)
     verdict = Verdict.INCONCLUSIVE
     if value is not None and not reason:
@@ -203,7 +203,7 @@ def _summarized(gate: Gate, row: Mapping[str, Any]) -> tuple[float | None, str]:
     return value, ""
 
 
-def _aggregated(audit: Audit, gate: Gate, row: Mapping[str, Any]) -> tuple[float | None, str]:
+def _aggregated(audit: SavedAudit, gate: Gate, row: Mapping[str, Any]) -> tuple[float | None, str]:
     column = audit.load_records([gate.metric], row).column(0)
     if row.get("n") is not None and len(column) != row["n"]:
         return None, f"the records hold {len(column)} of {row['n']} samples"

@@ -104,8 +104,8 @@ class Gate:
         return f"{value * scale.denominator / scale.numerator:.6g}{self.unit}"
 
     def __str__(self) -> str:
-        behind = "" if self.defense is None else f"@{self.defense}"
-        prefix = f"{self.selector or ''}{behind}: " if self.selector or behind else ""
+        defense = "" if self.defense is None else f"@{self.defense}"
+        prefix = f"{self.selector or ''}{defense}: " if self.selector or defense else ""
         return f"{prefix}{self.measure} {self.op} {repr(self.number).removesuffix('.0')}{self.unit}"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 import torpor
-from torpor.audits.read import Audit
+from torpor.audits.read import SavedAudit
 from torpor.audits.verdict.gate import CheckResult, Verdict
 
 SCHEMA_URI = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -18,7 +18,7 @@ TAXONOMIES = {"owasp": "OWASP", "atlas": "MITRE ATLAS", "cwe": "CWE"}
 """Names of the taxonomies that rows are tagged with."""
 
 
-def sarif_json(results: Sequence[CheckResult], audit: Audit | Path) -> str:
+def sarif_json(results: Sequence[CheckResult], audit: SavedAudit | Path) -> str:
     """Write one SARIF result per check that failed (``error``) or was inconclusive (``warning``).
 
     Checks that passed leave only their rule, since a service shows every result as a finding. A row's tags become
@@ -35,7 +35,7 @@ def sarif_json(results: Sequence[CheckResult], audit: Audit | Path) -> str:
     findings = [result for result in results if result.verdict is not Verdict.PASS]
     rules = sorted({result.rule for result in results})
     taxa = {name: _taxa(findings, name) for name in sorted({name for found in findings for name in found.tags})}
-    folder = audit.folder if isinstance(audit, Audit) else audit
+    folder = audit.folder if isinstance(audit, SavedAudit) else audit
     run: dict[str, Any] = {
         "tool": {
             "driver": {
@@ -57,7 +57,7 @@ def sarif_json(results: Sequence[CheckResult], audit: Audit | Path) -> str:
         run["taxonomies"] = [
             {"name": TAXONOMIES.get(name, name), "taxa": [{"id": tag} for tag in tags]} for name, tags in taxa.items()
         ]
-    if isinstance(audit, Audit):
+    if isinstance(audit, SavedAudit):
         run["properties"]["target"] = audit.target["name"]
     return json.dumps({"$schema": SCHEMA_URI, "version": "2.1.0", "runs": [run]}, indent=2) + "\n"
 

@@ -12,7 +12,7 @@ from torpor.reports.kit.words import Row
 if TYPE_CHECKING:
     import numpy as np
 
-    from torpor.audits.read import Audit
+    from torpor.audits.read import SavedAudit
 
 COLUMNS = (
     *("sample", "attack", "defense", "attacker", "norm", "eps", "agreement"),
@@ -20,7 +20,7 @@ COLUMNS = (
 )
 
 
-def read_records(audit: Audit, more: Sequence[str] = ()) -> dict[str, np.ndarray]:
+def read_records(audit: SavedAudit, more: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """Return the columns that a report needs.
 
     Args:

@@ -15,8 +15,8 @@ Row = Mapping[str, Any]
 FLAGS = {
     "no-effect": "The attack did not increase the cost of any sample: the target is immune, or the attack does not "
     "work on it.",
-    "dead-gradients": "The first gradient was exactly zero for most samples, so the search was blind; read the "
-    "slowdown as a lower limit.",
+    "dead-gradients": "The first gradient was exactly zero for most samples, so the search had no direction; "
+    "read the slowdown as a lower limit.",
     "cut-off": "The attacks reached a limit on what they may spend before all samples were attacked: every figure of "
     "the row is a lower limit.",
     "budget-unused": "The attack left much of its budget unspent; more or larger steps may cost the target more.",
@@ -25,7 +25,7 @@ FLAGS = {
     "black-box-beats-white-box": "For over a tenth of the samples the ensemble's gradient-free member won: the "
     "gradients mislead, and the worst case has not been found.",
     "control-beats-attack": "A control of the same budget, which optimizes nothing, costs as much in the mean or more: "
-    "the attack does worse than chance, and its figure is no measure of the worst case.",
+    "the attack does worse than random changes, and its figure is no measure of the worst case.",
     "cap-reached-by-chance": "A control of the same budget takes nine in ten samples to the cap or the static bound, "
     "as the attack does: nothing need be optimized for it.",
     "nothing-to-measure": "Every clean input is at the cap or the static bound from the start (or the defense rejects "
@@ -122,7 +122,7 @@ def is_missing(value: object) -> bool:
 
 
 def missing(reason: str | None) -> str:
-    """Return the words for a value that nobody measured."""
+    """Return the words for a value that was not measured."""
     return f"not measured: {reason or 'the audit gives no reason'}"
 
 

@@ -1,1 +1,1 @@
-"""How one sample is shown: pictures, boxes, waves, texts."""
+"""How one sample is shown: images, boxes, waves, texts."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from torpor.core.budget_text import edits_text, eps_text
 from torpor.reports.kit.words import Row, label, percent, times
-from torpor.reports.samples.pictures import feature_views, picture_views
+from torpor.reports.samples.images import feature_views, image_views
 from torpor.reports.samples.texts import Shown, marked, visible
 from torpor.reports.samples.waves import wave_views
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from markupsafe import Markup
 
-VIEWS = {"image": picture_views, "wave": wave_views, "features": feature_views}
+VIEWS = {"image": image_views, "wave": wave_views, "features": feature_views}
 """How inputs are drawn; texts are shown as they are."""
 
 

@@ -47,14 +47,14 @@ def shown(text: str) -> Shown:
     '1,500 characters'
     """
     if not text:
-        return Shown(_pictured("nothing"))
+        return Shown(_symbol("nothing"))
     if len(text) <= FOLD:
         return Shown(visible(text))
     return Shown(visible(text), visible(f"{text[:HEAD].rstrip()} …"), f"{len(text):,} characters")
 
 
 def visible(text: str) -> Markup:
-    r"""Return text as HTML in which every character can be seen: control characters as pictures, others by number.
+    r"""Return text as HTML in which every character can be seen: control characters as symbols, others by number.
 
     >>> print(visible("a<b\u202e\0"))
     a&lt;b<span class="ctl">[U+202E]</span><span class="ctl">␀</span>
@@ -107,13 +107,13 @@ def _pairs(first: Sequence[str], second: Sequence[str]) -> int:
 
 def _character(character: str) -> Markup:
     if character == "\n":
-        return _pictured("⏎") + "\n"
+        return _symbol("⏎") + "\n"
     if character < " ":
-        return _pictured("⇥" if character == "\t" else chr(0x2400 + ord(character)))
+        return _symbol("⇥" if character == "\t" else chr(0x2400 + ord(character)))
     if character != " " and (unicodedata.category(character) in _HIDDEN or _BLANK.match(character)):
-        return _pictured(f"[U+{ord(character):04X}]")
+        return _symbol(f"[U+{ord(character):04X}]")
     return Markup.escape(character)
 
 
-def _pictured(name: str) -> Markup:
+def _symbol(name: str) -> Markup:
     return Markup('<span class="ctl">{}</span>').format(name)

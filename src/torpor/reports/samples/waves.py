@@ -1,4 +1,4 @@
-"""Sounds as pictures: the envelope of a wave as an SVG data URI."""
+"""Sounds as images: the envelope of a wave as an SVG data URI."""
 
 from __future__ import annotations
 

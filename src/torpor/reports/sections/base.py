@@ -1,4 +1,4 @@
-"""What a report shows of one family of targets; of families that nobody wrote a section for, all that they measure."""
+"""What a report shows of one family of targets; of families without a section of their own, all that they measure."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Section:
     point of the group ``torpor.sections``, under the name of the family.
 
     Args:
-        audit: its parts, see :class:`torpor.audits.read.Audit`.
+        audit: its parts, see :class:`torpor.audits.read.SavedAudit`.
 
     Attributes:
         columns: of the records, that charts and samples draw on top of those of every audit.
@@ -86,7 +86,7 @@ class Section:
         return []
 
     def later_charts(self, series: Sequence[Series]) -> list[Chart]:
-        """Return charts that come behind those of cost."""
+        """Return charts that come after those of cost."""
         return []
 
     def growth(self, row: Row) -> Mapping[str, float]:
@@ -94,7 +94,7 @@ class Section:
         return {}
 
     def tiles(self, worst: Row, clean: Row | None) -> list[tuple[str, str, str]]:
-        """Return (value, title, remark) of the figures that head the report behind those of cost."""
+        """Return (value, title, remark) of the figures that head the report after those of cost."""
         own = [(_said(worst, each), each.title, f"clean {self._clean(clean, each)}") for each in self._on_console()]
         before = "not measured: no clean row" if clean is None else value_text(clean, "utility", percent)
         return [
@@ -118,7 +118,7 @@ class Section:
         ]
 
     def console_heads(self) -> tuple[str, ...]:
-        """Return the heads of the console's columns, behind the attack and before the flags."""
+        """Return the heads of the console's columns, between the attack and the flags."""
         own = tuple(each.title.replace(" ", "\n") for each in self._on_console())
         return ("slowdown", "p95 / max", "headroom", *own, self.utility, "agree")
 

@@ -1,4 +1,4 @@
-"""What a report shows of pipelines that hand objects downstream: the objects, the cost of each stage, suppression."""
+"""What a report shows of pipelines that pass objects downstream: the objects, the cost of each stage, suppression."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Detectors and trackers: targets that hand objects on."""
+"""Detectors and trackers: targets that pass objects downstream."""

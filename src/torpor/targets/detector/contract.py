@@ -1,4 +1,4 @@
-"""The contract of targets that hand on as many outputs as they find: detectors, and the pipelines that they feed."""
+"""The contract of targets that pass on as many outputs as they find: detectors, and the pipelines that they feed."""
 
 from __future__ import annotations
 

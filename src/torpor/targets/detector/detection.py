@@ -210,7 +210,7 @@ class DetectorTarget(CandidateTarget):
     @property
     def utility_name(self) -> str:
         """Name of what :meth:`utility` measures."""
-        return "AP@.5 per picture"
+        return "AP@.5 per image"
 
     def agreement(self, outputs: Sequence[Objects], clean: Sequence[Objects]) -> Tensor:
         """Tell for each image whether every clean object is still found, with its class."""

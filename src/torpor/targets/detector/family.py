@@ -1,4 +1,4 @@
-"""The family of targets that hand on as many objects as they find."""
+"""The family of targets that pass on as many objects as they find."""
 
 from __future__ import annotations
 

@@ -24,12 +24,12 @@ def of_exits(signals: GateSignals, exits: Tensor, depth: int) -> Tensor:
             at the last of them.
     """
     logits = signals.exit_logits
-    chances = logits.softmax(-1)
-    moved = (chances[:, 1:] - chances[:, :-1]).abs().sum(-1) / 2
+    probabilities = logits.softmax(-1)
+    moved = (probabilities[:, 1:] - probabilities[:, :-1]).abs().sum(-1) / 2
     first = torch.zeros_like(moved[:, :1])
     spread = (logits.var(-1) + TINY).sqrt()
     curves = (*sureness(logits), torch.cat([first, moved], 1), spread, logits.mean(-1), logits.logsumexp(-1))
-    places = torch.arange(depth, device=chances.device)
-    last = exits.to(chances.device).clamp_min(0).unsqueeze(1)
+    places = torch.arange(depth, device=probabilities.device)
+    last = exits.to(probabilities.device).clamp_min(0).unsqueeze(1)
     held = torch.minimum(places.expand(len(last), -1), last)
-    return torch.cat([*(curve.gather(1, held) for curve in curves), (places <= last).to(chances)], 1)
+    return torch.cat([*(curve.gather(1, held) for curve in curves), (places <= last).to(probabilities)], 1)

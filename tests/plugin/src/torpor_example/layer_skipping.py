@@ -107,7 +107,7 @@ class SkippingTarget(Target):
         return Work(torch.ones(len(inputs), 1 + BLOCKS, dtype=torch.int64))
 
     def layers(self, work: Work) -> Tensor:
-        """Return how many blocks ran, whatever a defense counts behind them."""
+        """Return how many blocks ran, whatever else a defense counts."""
         return work.counts[:, 1 : 1 + BLOCKS].sum(1)
 
     def labels(self, outputs: Tensor, references: Tensor | None) -> Tensor:
@@ -164,7 +164,7 @@ def images(count: int, side: int, seed: int) -> tuple[Tensor, Tensor]:
 def build(side: int = 4) -> SkippingTarget:
     """Return a small network: gates are set by quantiles of their margins, the head is fitted by least squares.
 
-    Weights are rounded, so that workers with another number of threads have the very same network.
+    Weights are rounded, so that workers with another number of threads have the same network.
     """
     torch.manual_seed(0)
     network, (pixels, labels) = SkipNetwork().double(), images(256, side, 1)

@@ -184,7 +184,7 @@ class Decoder:
             self.forward_calls.check(width, [found.steps], tally)
             if found.steps > caps[0]:
                 raise UsageError(
-                    f"expected up to {caps[0]} decoder steps, got {found.steps}; mend the model's beam search"
+                    f"expected up to {caps[0]} decoder steps, got {found.steps}; fix the model's beam search"
                 )
             return [found], [torch.inf]
         plan = Plan(caps, self.eos, self.tie, generators, fed.padding, fed.hole, stop=self.stop)

@@ -115,7 +115,7 @@ def with_new_tokens(config: Any, cap: int) -> Any:  # noqa: ANN401
 def deployed(model: Any, config: Any) -> Iterator[None]:  # noqa: ANN401
     """Let ``model`` generate by ``config`` alone: ``generate`` fills gaps in what it is given from the model's own.
 
-    What ``generate`` has to say of a config it would say at every call, so it is told to be quiet.
+    What ``generate`` has to say of a config it would say at every call, so it is silenced.
     """
     before, silent = model.generation_config, TALK.disabled
     model.generation_config, TALK.disabled = config, True

@@ -1,4 +1,4 @@
-"""Pictures of attacked inputs as PNG data URIs: clean, attacked, and their difference."""
+"""Attacked inputs as images in PNG data URIs: clean, attacked, and their difference."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 SIDE = 128
-"""Pixels that the longer side of a picture has at least; smaller images are enlarged by whole factors."""
+"""Pixels that the longer side of an image has at least; smaller images are enlarged by whole factors."""
 
 
 def png_uri(image: np.ndarray) -> str:
@@ -32,10 +32,10 @@ def png_uri(image: np.ndarray) -> str:
     return encoded(Image.fromarray(enlarged))
 
 
-def encoded(picture: Image.Image) -> str:
-    """Return a picture as a PNG data URI."""
+def encoded(image: Image.Image) -> str:
+    """Return an image as a PNG data URI."""
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
+    image.save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
@@ -68,15 +68,15 @@ def feature_views(clean: np.ndarray, attacked: np.ndarray) -> tuple[tuple[str, s
     drawn = [
         (255 * (features[None, ::-1].astype(float) - low) / max(span, 1)).round() for features in (clean, attacked)
     ]
-    return picture_views(*(image.astype(np.uint8) for image in drawn))
+    return image_views(*(image.astype(np.uint8) for image in drawn))
 
 
-def picture_views(clean: np.ndarray, attacked: np.ndarray) -> tuple[tuple[str, str], ...]:
+def image_views(clean: np.ndarray, attacked: np.ndarray) -> tuple[tuple[str, str], ...]:
     """Return (name, PNG data URI) of the clean image ``[C, H, W]``, the attacked one and the difference, in this order.
 
     >>> import numpy as np
     >>> black = np.zeros((1, 2, 2), np.uint8)
-    >>> [name for name, _ in picture_views(black, black + 1)]
+    >>> [name for name, _ in image_views(black, black + 1)]
     ['clean', 'attacked', 'difference x127']
     """
     view, factor = difference(clean, attacked)
