@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
-from safetensors.torch import load_file
 from token_server import answer, serving
 
 from plugin import ENDPOINT, installed
@@ -17,8 +17,6 @@ from plugin import ENDPOINT, installed
 sys.path.insert(0, str(Path(__file__).parents[1] / "audits"))
 
 from toy_audits import call, records
-
-from torpor.core.text import unpack
 
 pytestmark = installed
 CAP = 64
@@ -59,8 +57,8 @@ def test_costs_are_the_tokens_of_a_hand_count(folder: Path) -> None:
         assert [row["cost"] for row in clean] == [sum(tokens(seen(text))) for text in PROMPTS]
         assert [row["output_tokens"] for row in clean] == [tokens(seen(text))[1] for text in PROMPTS]
     for attack in ("example-insertion", "control-random-edits", "control-best-of-k"):
-        saved = load_file(folder / "examples" / f"{attack}-chars-3.safetensors")
-        texts = dict(zip(saved["index"].tolist(), unpack(saved["attacked"]), strict=True))
+        saved = pq.read_table(folder / "examples" / f"{attack}-chars-3.texts.parquet")
+        texts = dict(zip(saved["index"].to_pylist(), saved["attacked"].to_pylist(), strict=True))
         found = rows_of(folder, attack=attack, defense="none")
         assert [row["cost"] for row in found] == [sum(tokens(texts[row["sample"]])) for row in found]
         assert len(found) == len(PROMPTS)

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from safetensors.torch import save_file
 
+from torpor.audits.run.examples import save
 from torpor.audits.run.store import records_table
+from torpor.core.batches import Samples
 from torpor.core.text import levenshtein, pack
 from torpor.metrics.loops import LOOPS, loop_summary
 
@@ -100,10 +101,10 @@ def step_records(row: dict[str, Any], steps: np.ndarray, clean: np.ndarray, inpu
     return records_table(columns, SAMPLES, LOOPS)
 
 
-def examples_of(inputs: str, attacked: list[str], eps: float) -> tuple[torch.Tensor, torch.Tensor]:
+def examples_of(inputs: str, attacked: list[str], eps: float) -> tuple[Samples, Samples]:
     """Return the first 8 inputs, clean and attacked, as an audit stores them."""
     if inputs == "text":
-        return pack(CLEAN[:8]), pack(attacked[:8])
+        return CLEAN[:8], tuple(attacked[:8])
     rng, shape = np.random.default_rng(1), SHAPES[inputs]
     assert shape is not None
     if inputs == "wave":
@@ -124,6 +125,7 @@ def make_step_audit(
     changes: dict[str, Any] | None = None,
     attacked: dict[str, list[str]] | None = None,
     outputs: list[str] | None = None,
+    packed: bool = False,
 ) -> Path:
     """Write the folder of an audit: clean, attacks, controls.
 
@@ -133,6 +135,7 @@ def make_step_audit(
         changes: of every summary row.
         attacked: texts of each attack, in place of those above.
         outputs: of the attacked inputs, in place of repetitions.
+        packed: texts of examples are bytes among the tensors, as older versions wrote them.
     """
     rng = np.random.default_rng(0)
     clean = rng.integers(6, 24, SAMPLES)
@@ -149,11 +152,13 @@ def make_step_audit(
             (step_row(inputs, name, "attack", steps, clean, norm=norm, eps=eps, **(changes or {})), steps, texts)
         )
         before, after = examples_of(inputs, texts, eps)
-        tensors = {"index": torch.arange(8), "clean": before, "attacked": after}
-        tensors |= {"slowdown": torch.ones(8, dtype=torch.float64), "reference": pack(OUTPUTS[:8])}
-        tensors |= {"clean_steps": torch.tensor(clean[:8]), "attacked_steps": torch.tensor(steps[:8])}
-        tensors |= {"clean_output": pack(OUTPUTS[:8]), "attacked_output": pack(said)}
-        save_file(tensors, folder / "examples" / f"{name}-{norm}-{eps:.5g}.safetensors")
+        found: dict[str, Samples] = {"index": torch.arange(8), "clean": before, "attacked": after}
+        found |= {"slowdown": torch.ones(8, dtype=torch.float64), "reference": OUTPUTS[:8]}
+        found |= {"clean_steps": torch.tensor(clean[:8]), "attacked_steps": torch.tensor(steps[:8])}
+        found |= {"clean_output": OUTPUTS[:8], "attacked_output": tuple(said)}
+        if packed:
+            found = {key: pack(each) if isinstance(each, tuple) else each for key, each in found.items()}
+        save(folder / "examples" / f"{name}-{norm}-{eps:.5g}.safetensors", found)
     norm, eps = next(iter(budgets.values()))
     for name in CONTROLS[inputs]:
         steps = np.minimum(CAP, clean + rng.integers(0, 4, SAMPLES))

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from report_factory import make_audit
 from step_factory import CAP, SAMPLES, make_step_audit
@@ -213,15 +214,27 @@ def test_hostile_texts_and_outputs_do_no_harm(tmp_path: Path) -> None:
     assert '<span class="ctl">nothing</span>' in html
 
 
-def test_examples_without_outputs_are_refused(tmp_path: Path) -> None:
-    from safetensors.numpy import load_file, save_file
+@pytest.mark.parametrize("inputs", ["text", "image"])
+def test_folders_whose_texts_are_packed_are_read_as_before(tmp_path: Path, inputs: str) -> None:
+    folders = [make_step_audit(tmp_path / str(packed) / "run", inputs, packed=packed) for packed in (False, True)]
+    kinds = [{path.suffix for path in (folder / "examples").iterdir()} for folder in folders]
+    assert kinds == [{".parquet", ".safetensors"}, {".safetensors"}]
+    now, old = (write_report(folder).read_text(encoding="utf-8") for folder in folders)
+    assert now == old
 
+
+def test_examples_without_outputs_are_refused(tmp_path: Path) -> None:
     folder = make_step_audit(tmp_path / "run", "wave")
-    (path,) = (folder / "examples").iterdir()
-    tensors = load_file(path)
-    del tensors["attacked_output"]
-    save_file(tensors, path)
+    (path,) = (folder / "examples").glob("*.parquet")
+    table = pq.read_table(path)
+    pq.write_table(table.drop_columns("attacked_output"), path)
     with pytest.raises(DataError, match="attacked_output"):
+        write_report(folder)
+    path.write_bytes(b"PAR1")
+    with pytest.raises(DataError, match="audit again"):
+        write_report(folder)
+    path.unlink()
+    with pytest.raises(DataError, match="output"):
         write_report(folder)
 
 

@@ -13,7 +13,9 @@ from torpor.cli.options import DataDir, Device, Inputs, Norm, Rule, Seed, Steps,
 def attack(
     target: TargetName,
     name: Annotated[str, typer.Argument(metavar="ATTACK", help="A name from 'torpor list attacks'.")],
-    out: Annotated[Path, typer.Option(help="File for the attacked inputs (safetensors).")],
+    out: Annotated[
+        Path, typer.Option(help="File for the attacked inputs (safetensors); texts: .texts.parquet beside it.")
+    ],
     norm: Norm = None,
     eps: Annotated[str | None, typer.Option(help="Radius, or number of edits; the attack's own by default.")] = None,
     steps: Steps = None,
@@ -28,10 +30,9 @@ def attack(
     """Attack the first test samples of TARGET with one attack and write clean and attacked inputs."""
     from torpor.attacks.registry import load_attack
     from torpor.audits.plan import check_device, check_seed
-    from torpor.audits.run.examples import stored_references
+    from torpor.audits.run.examples import save, stored_references
     from torpor.audits.run.lock import beside_audit, refuse_own_files
     from torpor.audits.run.source import source
-    from torpor.audits.run.store import save_tensors
     from torpor.audits.run.workload import chosen_threads
     from torpor.cli.console import status
     from torpor.cli.streams import say
@@ -60,7 +61,7 @@ def attack(
         result = chosen(
             system, system.read(batch.inputs), references=batch.references if len(batch.references) else None, seed=seed
         )
-    tensors = {
+    examples = {
         "index": batch.index,
         **stored_references(batch.references),
         "clean": system.space.to_bytes(result.clean_inputs),
@@ -70,14 +71,15 @@ def attack(
     }
     try:
         with beside_audit(out):
-            save_tensors(out, tensors)
+            files = save(out, examples)
     except OSError as error:
         raise UsageError(f"expected a file that can be written, got {out}: {error}") from error
+    written = " and ".join(map(str, files))
     evidence = result.evidence(system)
     slowdown = evidence.cost / evidence.clean
     criterion = system.family.success
     say(
         f"{name} ({chosen.budget}) on {len(batch)} samples: mean slowdown {slowdown.mean():.2f}x, "
         f"worst {slowdown.max():.2f}x, same output on {evidence.agrees.mean():.1%}, "
-        f"{criterion} on {criterion(evidence).mean():.1%}, {result.seconds:.1f} s. Inputs: {out}"
+        f"{criterion} on {criterion(evidence).mean():.1%}, {result.seconds:.1f} s. Inputs: {written}"
     )

@@ -47,8 +47,8 @@ class InputSpace(ABC):
         """Return the nearest inputs that can be stored."""
 
     @abstractmethod
-    def to_bytes(self, inputs: Samples) -> Tensor:
-        """Return inputs as integers ``[B, ...]``, for files."""
+    def to_bytes(self, inputs: Samples) -> Samples:
+        """Return inputs as they go into files: integers ``[B, ...]``, or texts as they are."""
 
     @abstractmethod
     def from_bytes(self, stored: Samples) -> Samples:

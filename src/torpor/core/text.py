@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -15,7 +16,9 @@ from torpor.core.errors import DataError
 from torpor.core.space import InputSpace
 
 WIDTH = 4096
-"""Bytes in which a text is stored."""
+"""Bytes of UTF-8 that an input has at most."""
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""Halves of UTF-16 pairs, which Python's strings can hold alone and UTF-8 cannot."""
 
 
 class Codec(Protocol):
@@ -82,7 +85,9 @@ class TextSpace(InputSpace):
         """Return what is wrong with ``text`` as an input, or None."""
         if not isinstance(text, str) or not text.strip():
             return f"a text, got {text!r:.40}"
-        if len(text.encode("utf-8", "replace")) > WIDTH or "\0" in text:
+        if SURROGATE.search(text):
+            return f"a text that UTF-8 can hold, got {text!r:.40}"
+        if len(text.encode()) > WIDTH or "\0" in text:
             return f"texts of up to {WIDTH} bytes without NUL, got {len(text)} characters"
         if any(special in text for special in self.codec.special_texts):
             return f"a text without special tokens such as {self.codec.special_texts[0]}, got {text!r:.40}"
@@ -105,11 +110,11 @@ class TextSpace(InputSpace):
         return inputs
 
     @override
-    def to_bytes(self, inputs: tuple[str, ...]) -> Tensor:
-        return pack(inputs)
+    def to_bytes(self, inputs: tuple[str, ...]) -> tuple[str, ...]:
+        return inputs
 
     def from_bytes(self, stored: Tensor | tuple[str, ...]) -> tuple[str, ...]:
-        """See :func:`unpack`; a tuple of texts stays as it is."""
+        """Return texts as they are; older files hold them packed, see :func:`unpack`."""
         return unpack(stored) if isinstance(stored, Tensor) else stored
 
     def survives(self, text: str) -> bool:

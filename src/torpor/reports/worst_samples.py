@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torpor.audits.conditions import RowKey
 from torpor.core.errors import DataError
@@ -57,21 +57,24 @@ def _top(files: Mapping[Path, Row], attack: str) -> tuple[Path, Row]:
 
 
 def _samples(path: Path, row: Row, section: Section, records: Mapping[str, np.ndarray], limit: int) -> Iterator[Sample]:
+    import pyarrow as pa
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
+    from torpor.audits.texts import load_texts
+
     kind = str(section.target.get("inputs") or "image")
     try:
-        stored = load_file(require_file(path))
+        stored: dict[str, Any] = {**load_file(require_file(path)), **load_texts(path)}
         index = stored["index"].tolist()
         found = {int(records["sample"][place]): int(place) for place in rows_of(records, row).nonzero()[0]}
         known = [place for place, sample in enumerate(index) if sample in found]
         known.sort(key=lambda place: -float(records["slowdown"][found[index[place]]]))
         for place in known[:limit]:
             at = found[index[place]]
-            tensors = {name: tensor[place] for name, tensor in stored.items()}
-            yield section.sample(Saved(row, records, at, _clean(records, index[place]), kind, tensors))
-    except (SafetensorError, KeyError, OSError, IndexError) as error:
+            values = {name: column[place] for name, column in stored.items()}
+            yield section.sample(Saved(row, records, at, _clean(records, index[place]), kind, values))
+    except (SafetensorError, pa.ArrowException, KeyError, OSError, IndexError) as error:
         raise DataError(f"expected index, clean and attacked in {path.name}, got {error}; audit again") from error
 
 

@@ -117,8 +117,8 @@ class Family(ABC, Generic[TargetT]):
         """Tell where something other than the target's own decision ended the run, so that no gradient is at fault."""
         return None
 
-    def example(self, target: TargetT, outcome: Outcome) -> dict[str, Tensor]:
-        """Return what is stored beside a saved input, one row per sample, such as the generated text."""
+    def example(self, target: TargetT, outcome: Outcome) -> dict[str, Samples]:
+        """Return what is stored beside a saved input: a tensor ``[B, ...]`` or a tuple of texts by name."""
         return {}
 
     def profile(self, target: TargetT, work: Work, outputs: Sequence[Any]) -> dict[str, Any]:

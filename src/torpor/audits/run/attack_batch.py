@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
-from torch import Tensor
 
 from torpor.attacks.base import Attack, AttackResult, costlier, transfer
 from torpor.attacks.controls.sets import free_controls, matched_controls
@@ -17,6 +16,7 @@ from torpor.audits.run.fronts import Front
 from torpor.audits.run.limits import Spent
 from torpor.audits.run.rows import Clean, attacked_rows, clean_rows
 from torpor.audits.transfer import Transfer
+from torpor.core.batches import Samples
 from torpor.core.outcome import Outcome
 from torpor.data.sets import Batch
 
@@ -27,13 +27,13 @@ class Attacked:
 
     Attributes:
         tables: records of each row.
-        examples: ``"SLUG/FIELD"`` to tensor.
+        examples: ``"SLUG/FIELD"`` to a tensor, or a tuple of texts.
         seconds: what the attack of each row took, by its slug.
         spent: forward passes and cost of all attacks so far.
     """
 
     tables: dict[RowKey, pa.Table] = field(default_factory=dict)
-    examples: dict[str, Tensor] = field(default_factory=dict)
+    examples: dict[str, Samples] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     spent: Spent = field(default_factory=Spent)
 

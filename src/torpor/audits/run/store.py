@@ -20,6 +20,8 @@ from torch import Tensor
 
 from torpor.audits.conditions import RowKey
 from torpor.audits.run.limits import Spent
+from torpor.audits.texts import SUFFIX, save_table, text_array, texts_beside
+from torpor.core.batches import Samples
 from torpor.core.errors import DataError, UsageError
 from torpor.core.files import require_file
 from torpor.core.measures import Catalog, Measure
@@ -108,7 +110,7 @@ class Store:
         """
         try:
             table = read_table(require_file(self._path(number, "parquet")), self.schema.names)
-            load_file(require_file(self._path(number, "safetensors")))
+            self._examples(number)
             self.spent(number)
         except pa.lib.ArrowCancelled as error:  # what Arrow makes of Ctrl-C
             raise KeyboardInterrupt from error
@@ -121,7 +123,7 @@ class Store:
         self,
         number: int,
         table: pa.Table,
-        examples: dict[str, Tensor],
+        examples: Mapping[str, Samples],
         seconds: dict[str, float],
         batch: str = "",
         spent: Spent | None = None,
@@ -134,18 +136,23 @@ class Store:
         Args:
             number: of the shard.
             table: records.
-            examples: ``"SLUG/FIELD"`` to tensor.
+            examples: ``"SLUG/FIELD"`` to a tensor, or a tuple of texts.
             seconds: what each row's attack took.
             batch: digest of the samples, without any attack.
             spent: what the attacks of all rows spent.
 
         Raises:
-            UsageError: if the folder is not the one any more that this process holds.
+            UsageError: if the folder is not the one any more that this process holds, or a text cannot be written.
         """
         self.verify()
         own = uuid.uuid4().hex[:8]
-        save_tensors(self._path(number, "safetensors"), examples, own)
-        facts = {"seconds": seconds, "spent": asdict(spent or Spent())}
+        tensors = {name: values for name, values in examples.items() if isinstance(values, Tensor)}
+        save_tensors(self._path(number, "safetensors"), tensors, own)
+        if texts := {name: text_array(values) for name, values in examples.items() if name not in tensors}:
+            listed = pa.array([column.to_pylist() for column in texts.values()], pa.list_(pa.string()))
+            path = self._texts(number)
+            save_table(path, _partial(path, own), pa.table({"name": list(texts), "texts": listed}))
+        facts = {"seconds": seconds, "spent": asdict(spent or Spent()), "texts": bool(texts)}
         write_atomically(self._path(number, "json"), json.dumps(facts), own)
         partial = self._path(number, f"parquet.{own}.partial")
         pq.write_table(table.replace_schema_metadata({"batch": batch}), partial, write_page_checksum=True)
@@ -156,8 +163,7 @@ class Store:
 
     def lost(self, count: int) -> list[int]:
         """Return which of the first ``count`` shards lack a file."""
-        kinds = ("parquet", "safetensors", "json")
-        return [n for n in range(count) if not all(self._path(n, kind).is_file() for kind in kinds)]
+        return [n for n in range(count) if not self._all_there(n)]
 
     def tables(self) -> Iterator[pa.Table]:
         """Yield the records of each of the merged shards, in order."""
@@ -180,10 +186,10 @@ class Store:
         """Return what the attacks of one shard spent."""
         return Spent(**self._facts(number)["spent"])
 
-    def examples(self) -> Iterator[dict[str, Tensor]]:
+    def examples(self) -> Iterator[dict[str, Samples]]:
         """Yield the examples of each shard, in order."""
         for number in range(self._count()):
-            yield load_file(self._path(number, "safetensors"))
+            yield self._examples(number)
 
     def merge(self, count: int | None = None) -> None:
         """Write ``records.parquet`` from the first ``count`` shards (all that are there, if None), one at a time.
@@ -215,12 +221,31 @@ class Store:
                 path.unlink()
             self.shards.rmdir()
 
+    def _all_there(self, number: int) -> bool:
+        kinds = ("parquet", "safetensors", "json")
+        if not all(self._path(number, kind).is_file() for kind in kinds):
+            return False
+        return not self._facts(number)["texts"] or self._texts(number).is_file()
+
+    def _examples(self, number: int) -> dict[str, Samples]:
+        found: dict[str, Samples] = load_file(require_file(self._path(number, "safetensors")))
+        if not self._facts(number)["texts"]:
+            return found
+        texts = read_table(require_file(self._texts(number)), ("name", "texts"))
+        pairs = zip(texts["name"].to_pylist(), texts["texts"].to_pylist(), strict=True)
+        return found | {name: tuple(column) for name, column in pairs}
+
     def _facts(self, number: int) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(require_file(self._path(number, "json")).read_text(encoding="utf-8"))
         return found
 
     def _count(self) -> int:
-        return len(list(self.shards.glob("*.parquet"))) if self.count is None else self.count
+        if self.count is not None:
+            return self.count
+        return sum(not path.name.endswith(SUFFIX) for path in self.shards.glob("*.parquet"))
+
+    def _texts(self, number: int) -> Path:
+        return texts_beside(self._path(number, "safetensors"))
 
     def _path(self, number: int, suffix: str) -> Path:
         return self.shards / f"{number:06d}.{suffix}"

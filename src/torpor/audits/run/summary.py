@@ -10,18 +10,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from safetensors.torch import load_file
-from torch import Tensor
 
 from torpor.attacks.base import Attack
 from torpor.attacks.registry import ATTACKS
 from torpor.attacks.search.balls import spendable
 from torpor.audits.conditions import NON_ADAPTIVE, RowKey
 from torpor.audits.plan import Plan
+from torpor.audits.run import examples
 from torpor.audits.run.environment import environment
 from torpor.audits.run.flags import Flags
 from torpor.audits.run.store import ColumnsOf, Store
 from torpor.audits.run.timing import time_pairs, untimed
 from torpor.audits.schema import SCHEMA
+from torpor.core.batches import Samples
 from torpor.core.criteria import Evidence, success_rate
 from torpor.core.space import DenseSpace
 from torpor.data.sets import DataSet
@@ -64,7 +65,7 @@ def summarize(
     first = next(key for key in plan.keys if key.budget)
     for number, key in enumerate(plan.keys):
         tell(number)
-        pairs = load_file(store.folder / "examples" / f"{(key if key.budget else first).slug}.safetensors")
+        pairs = examples.load(store.folder / "examples" / f"{(key if key.budget else first).slug}.safetensors")
         timed = _timed(plan, key, target, targets[key.condition.defense], pairs)
         summary.append(
             {
@@ -133,7 +134,7 @@ def _degraded(key: RowKey, table: pa.Table, rejected: np.ndarray[Any, np.dtype[n
     return {name: getattr(found, field) for name, field in DEGRADED.items()}
 
 
-def _replayed(key: RowKey, target: Target, pairs: Mapping[str, Tensor]) -> Mapping[str, Any]:
+def _replayed(key: RowKey, target: Target, pairs: Mapping[str, Samples]) -> Mapping[str, Any]:
     """Return what runs of the saved inputs in another setting say; what a defense caps is not to be raised."""
     if key.condition.defense != "none":
         return {}
@@ -164,7 +165,7 @@ def _flags(plan: Plan, key: RowKey, flags: Mapping[RowKey, Flags]) -> list[str]:
     return flags[key].compute(beside)
 
 
-def _timed(plan: Plan, key: RowKey, target: Target, defended: Target, pairs: dict[str, Tensor]) -> dict[str, Any]:
+def _timed(plan: Plan, key: RowKey, target: Target, defended: Target, pairs: Mapping[str, Samples]) -> dict[str, Any]:
     """Measure a row; of defended targets only the clean one, or many defenses would be timed longer than attacked."""
     if not plan.timed:
         return untimed("this audit measures no time")

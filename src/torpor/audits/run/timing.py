@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
 from torpor.audits.run.examples import FIRST
+from torpor.core.batches import Samples
 from torpor.meters import WallClock, energy_meter, memory_meter, paired_latency
 from torpor.meters.clock import elapsed
 from torpor.meters.wall_clock import Call
@@ -20,7 +20,7 @@ ENERGY_S = 2.0  # counters tick every 20 to 100 ms, so one call would be all tic
 
 
 def time_pairs(
-    target: Target, defended: Target, examples: dict[str, Tensor], *, clean_only: bool = False
+    target: Target, defended: Target, examples: Mapping[str, Samples], *, clean_only: bool = False
 ) -> dict[str, Any]:
     """Measure the first samples of an audit at batch size 1.
 
@@ -33,13 +33,12 @@ def time_pairs(
     Returns:
         The measured keys of a summary row; None, and a reason, for what this device cannot measure.
     """
-    first = examples["index"] < FIRST
     side = "clean" if clean_only else "attacked"
     clock = WallClock(target.device)
     pairs: list[tuple[Call, Call]] = []
     ahead = 0.0
-    for clean, attacked in zip(examples["clean"][first], examples[side][first], strict=True):
-        pair = (_call(target, clean), _call(defended, attacked))
+    for row in (examples["index"] < FIRST).nonzero().flatten().tolist():
+        pair = (_call(target, examples["clean"], row), _call(defended, examples[side], row))
         ahead += REPEATS * sum(elapsed(call, clock) for call in pair)
         if ahead > TIMED_S and len(pairs) >= FEWEST:
             break
@@ -80,7 +79,7 @@ def untimed(reason: str) -> dict[str, Any]:
     return dict.fromkeys(measured) | {f"{meter}_reason": reason for meter in ("latency", "energy", "memory")}
 
 
-def _call(target: Target, stored: Tensor) -> Call:
+def _call(target: Target, stored: Samples, row: int) -> Call:
     """Return a call that runs one stored input as deployed."""
-    inputs = target.read(stored.unsqueeze(0))
+    inputs = target.read(stored[row : row + 1])
     return lambda: target.run(inputs)

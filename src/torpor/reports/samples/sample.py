@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torpor.core.budget_text import edits_text, eps_text
 from torpor.reports.kit.words import Row, label, percent, times
@@ -66,7 +66,7 @@ class Saved:
         at: place of its record.
         clean: place of the record of the clean input.
         kind: of inputs, such as ``"image"``.
-        tensors: of the file of examples, those of this sample.
+        tensors: what the files of examples hold of this sample, texts among it.
     """
 
     row: Row
@@ -74,7 +74,7 @@ class Saved:
     at: int
     clean: int
     kind: str
-    tensors: Mapping[str, np.ndarray]
+    tensors: Mapping[str, Any]
 
     @property
     def title(self) -> str:
@@ -92,7 +92,7 @@ class Saved:
         return bool(self.records["agreement"][self.at])
 
     @property
-    def pair(self) -> tuple[np.ndarray, np.ndarray]:
+    def pair(self) -> tuple[Any, Any]:
         """The clean and the attacked input as stored."""
         return self.tensors["clean"], self.tensors["attacked"]
 
@@ -137,6 +137,6 @@ class Saved:
         )
 
 
-def unpacked(packed: np.ndarray) -> str:
-    """Return the text that :func:`torpor.core.text.pack` stored."""
-    return packed.tobytes().rstrip(b"\0").decode("utf-8", "replace")
+def unpacked(stored: str | np.ndarray) -> str:
+    """Return a stored text; older audits hold what :func:`torpor.core.text.pack` made of it."""
+    return stored if isinstance(stored, str) else stored.tobytes().rstrip(b"\0").decode("utf-8", "replace")

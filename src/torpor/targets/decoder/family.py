@@ -14,7 +14,6 @@ from torpor.core.batches import Samples
 from torpor.core.measures import Measure
 from torpor.core.outcome import Generation, Outcome
 from torpor.core.signals import StepSignals
-from torpor.core.text import pack
 from torpor.core.units import Behavior
 from torpor.core.work import Work
 from torpor.metrics.loops import LOOPS, i_loops, loop_summary
@@ -93,9 +92,9 @@ class StepFamily(Family[Any]):
         """Tell which outputs a cap or a guard ended."""
         return list(columns["capped"])
 
-    def example(self, target: Any, outcome: Outcome) -> dict[str, Tensor]:  # noqa: ANN401
-        """Return the steps, int64 ``[B]``, and the packed texts, uint8 ``[B, L]``."""
-        texts = pack([output.text for output in outcome.outputs])
+    def example(self, target: Any, outcome: Outcome) -> dict[str, Samples]:  # noqa: ANN401
+        """Return the steps, int64 ``[B]``, and the generated texts."""
+        texts = tuple(output.text for output in outcome.outputs)
         return {"steps": target.iterations(outcome.work), "output": texts}
 
     @override
