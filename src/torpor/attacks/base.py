@@ -12,6 +12,8 @@ from typing import Any, ClassVar, Self, final
 import torch
 from torch import Tensor
 
+from torpor.attacks.candidates import Candidates as Candidates
+from torpor.attacks.conversations import search_each
 from torpor.attacks.search.balls import check_budget, confine
 from torpor.core.batches import Samples, choose
 from torpor.core.budget import Budget
@@ -25,27 +27,6 @@ from torpor.core.threat import Access, Stage, ThreatModel
 from torpor.core.work import Work
 from torpor.data.sets import DataSet
 from torpor.targets.base import Target
-
-
-@dataclass(frozen=True, eq=False)
-class Candidates:
-    """What a search found, one candidate per sample.
-
-    Attributes:
-        inputs: candidates: images ``[B, C, H, W]``, waves ``[B, T]`` or a tuple of texts.
-        forwards: forward passes spent on each sample, int64 ``[B]``.
-        backwards: backward passes spent on each sample, int64 ``[B]``.
-        zero_gradient: whether most of the first gradient was exactly zero, bool ``[B]``; None without gradients.
-        loss_fell: whether the loss fell by a tenth or more, bool ``[B]``; None without a surrogate loss.
-        black_box_won: whether a gradient-free member beat all others, bool ``[B]``; None outside an ensemble.
-    """
-
-    inputs: Samples
-    forwards: Tensor
-    backwards: Tensor
-    zero_gradient: Tensor | None = None
-    loss_fell: Tensor | None = None
-    black_box_won: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,7 +258,7 @@ class Attack(ABC):
         clean = target.run(clean_inputs)
         labels = target.labels(clean.outputs, references)
         begin = time.perf_counter()
-        found = self.search(target, clean_inputs, labels, seed)
+        found = search_each(self.search, target, clean_inputs, labels, seed)
         seconds = time.perf_counter() - begin
         if isinstance(found.inputs, Tensor) and not found.inputs.isfinite().all():
             raise UsageError(
