@@ -20,6 +20,7 @@ class Candidates:
         zero_gradient: whether most of the first gradient was exactly zero, bool ``[B]``; None without gradients.
         loss_fell: whether the loss fell by a tenth or more, bool ``[B]``; None without a surrogate loss.
         black_box_won: whether a gradient-free member beat all others, bool ``[B]``; None outside an ensemble.
+        cut_short: whether the search had not come to its end when its time was over.
     """
 
     inputs: Samples
@@ -28,3 +29,4 @@ class Candidates:
     zero_gradient: Tensor | None = None
     loss_fell: Tensor | None = None
     black_box_won: Tensor | None = None
+    cut_short: bool = False

@@ -46,4 +46,5 @@ def search_each(search: Search, target: Any, inputs: Samples, labels: Samples, s
 
     known = [name for name in OPTIONAL if all(getattr(part, name) is not None for part in parts)]
     plain = Candidates(tuple(found[row] for row in order.tolist()), joined("forwards"), joined("backwards"))
-    return replace(plain, **{name: joined(name) for name in known})
+    cut_short = any(part.cut_short for part in parts)
+    return replace(plain, cut_short=cut_short, **{name: joined(name) for name in known})

@@ -19,11 +19,14 @@ from torpor.targets.decoder.generation.dense import DenseGenerationTarget
 from torpor.targets.decoder.generation.fit import check_ids
 from torpor.targets.decoder.generation.foreign import quietly
 from torpor.targets.decoder.generation.library import check_library
-from torpor.targets.decoder.generation.options import Options
 from torpor.targets.decoder.generation.prompts import PromptTarget
 from torpor.targets.decoder.generation.readers import DenseReader, ImageReader, LogMelReader
 from torpor.targets.decoder.generation.saved import SavedModel
 from torpor.targets.decoder.generation.texts import SourceTarget
+from torpor.targets.model_options import Options
+
+AUDIT_S = 600.0
+"""Seconds that attacks on a saved model, which may be a large one, take by default."""
 
 if TYPE_CHECKING:
     from torpor.targets.decoder.generation.target import GenerationTarget
@@ -107,7 +110,7 @@ def load_pretrained(name: str, *, data: Callable[[Path | None], DataSet] | None 
 
     Args:
         name: of the folder or on the hub, or of a GGUF file; options may follow, as in ``NAME:cap=64:dtype=bfloat16``,
-            see :class:`~torpor.targets.decoder.generation.options.Options`.
+            see :class:`~torpor.targets.model_options.Options`.
         data: makes the data to audit on from the user's ``--data-dir`` (a path or None).
 
     Raises:
@@ -150,6 +153,7 @@ def load_pretrained(name: str, *, data: Callable[[Path | None], DataSet] | None 
             f"{lacking}: what holds is a cap of {target.cap} new tokens, as config.json or else transformers says",
             stacklevel=2,
         )
+    target.max_seconds = AUDIT_S
     target.deployment = saved.source if options.cap is None else f"{saved.source}, with a cap of the user's"
     return target
 

@@ -16,6 +16,7 @@ from torpor.core.conversation import Conversation
 from torpor.core.errors import UsageError
 from torpor.core.seeds import sample_generators
 from torpor.core.signals import StepSignals
+from torpor.core.stopwatch import Stopwatch
 from torpor.core.text import TextSpace
 from torpor.core.work import Work
 from torpor.data.sets import DataSet
@@ -44,6 +45,7 @@ class TextGenerationTarget(GenerationTarget, TextTarget):
     """
 
     space: TextSpace
+    stopwatch: Stopwatch | None = None
     left: bool
     """Whether rows are padded on the left."""
 
@@ -134,7 +136,29 @@ class TextGenerationTarget(GenerationTarget, TextTarget):
         decoded = self._decode_rows(inputs, rows, lambda chunk: self._fed([rows[number] for number in chunk]))
         return decoded, [len(row) for row in rows]
 
+    def until(self, stopwatch: Stopwatch) -> Self:
+        """Return the target for searches that may be ended at any step."""
+        other = copy.copy(self)
+        other.stopwatch, other.decoder = stopwatch, self.decoder.with_tick(stopwatch.check)
+        return other
+
     def _decode_rows(
+        self, inputs: Sequence[str], rows: list[list[int]], feed: Callable[[list[int]], Fed]
+    ) -> list[Decoded]:
+        if self.stopwatch is None:
+            return self._decode_all(inputs, rows, feed)
+        keys = [(text, tuple(row), self.cap, self.seed, self.stop) for text, row in zip(inputs, rows, strict=True)]
+        known = self.stopwatch.known
+        new = [place for place, key in enumerate(keys) if key not in known]
+        if new:
+            texts, fresh = [inputs[place] for place in new], [rows[place] for place in new]
+            found = self._decode_all(texts, fresh, lambda chunk: feed([new[number] for number in chunk]))
+            known.update(zip((keys[place] for place in new), found, strict=True))
+        for text, key in zip(inputs, keys, strict=True):
+            self.stopwatch.saw(text, known[key].steps)
+        return [known[key] for key in keys]
+
+    def _decode_all(
         self, inputs: Sequence[str], rows: list[list[int]], feed: Callable[[list[int]], Fed]
     ) -> list[Decoded]:
         def draws(chunk: list[int]) -> list[torch.Generator]:
@@ -165,6 +189,8 @@ class TextGenerationTarget(GenerationTarget, TextTarget):
     def signals(self, inputs: Sequence[str]) -> StepSignals:
         """See :meth:`StepTarget.signals`; gradients reach the embeddings of the texts."""
         decoded, lengths = self._decode(inputs)
+        if self.stopwatch is not None:
+            self.stopwatch.backwards += len(inputs)
         rows = self.reader.rows(inputs)
         ids, mask = (part.to(self.device) for part in self.reader.pad(rows))
         embeddings = self.embedding(ids).detach().requires_grad_()
