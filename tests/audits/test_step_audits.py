@@ -117,5 +117,5 @@ class Modest(ToyText):
 
 def test_a_static_bound_that_an_accepted_input_may_exceed_is_refused(texts: Path, tmp_path: Path) -> None:
     plan = Plan(TOY, ("nmtsloth-token",), inputs=str(texts))
-    with pytest.raises(UsageError, match="covers every text of up to 4,096 bytes and 128 tokens, got 200,100 FLOPs"):
+    with pytest.raises(UsageError, match="covers every text of up to 128 tokens, got 200,100 FLOPs"):
         run_audit(plan, Modest(), tmp_path / "run")

@@ -12,6 +12,9 @@ from typing import Any, ClassVar, Self, final
 import torch
 from torch import Tensor
 
+from torpor.attacks.candidates import Candidates as Candidates
+from torpor.attacks.conversations import search_each
+from torpor.attacks.deadline import Deadline
 from torpor.attacks.search.balls import check_budget, confine
 from torpor.core.batches import Samples, choose
 from torpor.core.budget import Budget
@@ -25,27 +28,6 @@ from torpor.core.threat import Access, Stage, ThreatModel
 from torpor.core.work import Work
 from torpor.data.sets import DataSet
 from torpor.targets.base import Target
-
-
-@dataclass(frozen=True, eq=False)
-class Candidates:
-    """What a search found, one candidate per sample.
-
-    Attributes:
-        inputs: candidates: images ``[B, C, H, W]``, waves ``[B, T]`` or a tuple of texts.
-        forwards: forward passes spent on each sample, int64 ``[B]``.
-        backwards: backward passes spent on each sample, int64 ``[B]``.
-        zero_gradient: whether most of the first gradient was exactly zero, bool ``[B]``; None without gradients.
-        loss_fell: whether the loss fell by a tenth or more, bool ``[B]``; None without a surrogate loss.
-        black_box_won: whether a gradient-free member beat all others, bool ``[B]``; None outside an ensemble.
-    """
-
-    inputs: Samples
-    forwards: Tensor
-    backwards: Tensor
-    zero_gradient: Tensor | None = None
-    loss_fell: Tensor | None = None
-    black_box_won: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,7 +236,13 @@ class Attack(ABC):
 
     @final
     def __call__(
-        self, target: Target, inputs: Samples, *, references: Samples | None = None, seed: int = 0
+        self,
+        target: Target,
+        inputs: Samples,
+        *,
+        references: Samples | None = None,
+        seed: int = 0,
+        deadline: Deadline | None = None,
     ) -> AttackResult:
         """Attack a batch and verify the result on the hard target, :meth:`~torpor.targets.Target.reseeded`.
 
@@ -263,12 +251,14 @@ class Attack(ABC):
             inputs: valid inputs, such as images ``[B, C, H, W]`` in [0, 1] or a tuple of texts.
             references: true classes ``[B]``, or texts.
             seed: the same seed and input give the same result in any batch.
+            deadline: when the search on the one input is ended; what it has found by then is the result.
 
         Raises:
             UsageError: if the attack must be fitted first, or the budget allows no change.
             DataError: if the inputs are not valid for the target.
         """
         self.check(target)
+        target = target if deadline is None else deadline.on(target)
         clean_inputs = target.space.snap(target.space.check(inputs))
         if isinstance(clean_inputs, Tensor):
             clean_inputs = clean_inputs.to(target.device)
@@ -277,7 +267,8 @@ class Attack(ABC):
         clean = target.run(clean_inputs)
         labels = target.labels(clean.outputs, references)
         begin = time.perf_counter()
-        found = self.search(target, clean_inputs, labels, seed)
+        search = self.search if deadline is None else deadline.limits(self.search)
+        found = search_each(search, target, clean_inputs, labels, seed)
         seconds = time.perf_counter() - begin
         if isinstance(found.inputs, Tensor) and not found.inputs.isfinite().all():
             raise UsageError(

@@ -196,7 +196,8 @@ def default_batch_size(target: Target) -> int:
     >>> default_batch_size(needle())
     128
     """
-    return 1 if target.space.kind == "video" else target.family.batch_size
+    alone = target.space.kind == "video" or target.max_seconds is not None
+    return 1 if alone else target.family.batch_size
 
 
 def parse_eps(norm: str | None, eps: str | float | Sequence[str | float] | None) -> tuple[float, ...]:

@@ -146,6 +146,14 @@ METER: Mapping[str, Kind] = {
 SAMPLES: Mapping[str, Kind] = {
     "limit": COUNT_OR_NULL,
     **dict.fromkeys(("read", "batches"), ("a whole number", is_count)),
+    "cut_short": (
+        "an object with a number of searches and one of seconds, or null",
+        maybe(
+            lambda value: (
+                isinstance(value, dict) and is_count(value.get("searches")) and is_number(value.get("seconds"))
+            )
+        ),
+    ),
     "cut_off": (
         "an object with the limit queries, seconds or cost and its value, or null",
         maybe(

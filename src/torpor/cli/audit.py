@@ -7,7 +7,23 @@ from typing import Annotated
 
 import typer
 
-from torpor.cli.options import DataDir, Device, Inputs, Limit, Norm, Rule, Seed, Steps, TargetName, ThreadCount
+from torpor.cli.options import (
+    Bits,
+    Cap,
+    DataDir,
+    Device,
+    DeviceMap,
+    DType,
+    Inputs,
+    Limit,
+    Norm,
+    Raw,
+    Rule,
+    Seed,
+    Steps,
+    TargetName,
+    ThreadCount,
+)
 
 
 def audit(
@@ -57,7 +73,12 @@ def audit(
         typer.Option(help="Forward passes of all attacks at most, over all runs of this audit.", show_default=False),
     ] = None,
     max_seconds: Annotated[
-        float | None, typer.Option(help="Seconds after which this run attacks no more.", show_default=False)
+        float | None,
+        typer.Option(
+            help="Seconds after which this run attacks no more; by default 600 for hf: targets without another limit, "
+            "none for others. Samples of hf: targets share them evenly.",
+            show_default=False,
+        ),
     ] = None,
     max_cost: Annotated[
         str | None,
@@ -66,6 +87,11 @@ def audit(
             show_default=False,
         ),
     ] = None,
+    cap: Cap = None,
+    dtype: DType = None,
+    device_map: DeviceMap = None,
+    bits: Bits = None,
+    raw: Raw = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder to write; runs/TARGET by default.", show_default=False)
     ] = None,
@@ -78,16 +104,18 @@ def audit(
     from torpor.audits.plan import check_device
     from torpor.audits.read import read_audit
     from torpor.audits.request import request
-    from torpor.audits.run.estimate import estimate
+    from torpor.audits.run.estimate import estimate, plan_of
     from torpor.audits.run.executors import load_executor
     from torpor.audits.run.limits import Limits, parse_cost
     from torpor.cli.console import show_audit
     from torpor.cli.progress import bar
     from torpor.cli.streams import note, say
     from torpor.reports.html import write_report
+    from torpor.targets.model_options import with_options
 
     check_device(device)
     workers = load_executor(executor)
+    target = with_options(target, {"cap": cap, "dtype": dtype, "device_map": device_map, "bits": bits, "raw": raw})
     asked = request(
         *(target, attacks),
         norm=norm,
@@ -104,6 +132,11 @@ def audit(
     )
     most = None if max_cost is None else parse_cost(max_cost, asked.target.prices.currency)
     limits = Limits(max_queries, max_seconds, most)
+    if limits == Limits():
+        limits = Limits(seconds=asked.target.max_seconds)
+    if "chat_template" in (told := asked.target.details()):
+        template = told["chat_template"]
+        say(f"Chat template: {template or 'none; prompts are sent as they are'}.")
     if asked.left_out:
         say(f"Without {', '.join(asked.left_out)}: there is nothing to learn from but what is audited.")
     folder = out or Path("runs") / target.replace(":", ".")
@@ -113,7 +146,7 @@ def audit(
             executor=workers,
             limits=limits,
             threads=threads,
-            begin=lambda plan, data: note(f"About to attack {estimate(plan, asked.target, data)}"),
+            begin=lambda plan, data: note(plan_of(estimate(plan, asked.target, data), limits)),
         )
     note(f"Threads: {used}" if workers.in_process else f"Threads: {used.used} for each worker of {executor}")
     report = write_report(folder)

@@ -11,8 +11,8 @@ TargetName = Annotated[
     str,
     typer.Argument(
         metavar="TARGET",
-        help="A name from 'torpor list targets', hf:FOLDER_OR_NAME, torchvision:NAME, ultralytics:NAME.yaml, or "
-        "pkg.module:factory.",
+        help="A name from 'torpor list targets', hf:FOLDER_OR_NAME (with options if need be, as in "
+        "hf:NAME:cap=64:dtype=bfloat16), torchvision:NAME, ultralytics:NAME.yaml, or pkg.module:factory.",
     ),
 ]
 Norm = Annotated[
@@ -33,7 +33,9 @@ DataDir = Annotated[
 Inputs = Annotated[
     Path | None,
     typer.Option(
-        help="Your own texts (a line or a file each), images or WAV files, a file or a folder.", show_default=False
+        help="Your own texts (a line or a file each; prompts and conversations in a .jsonl file), images or WAV files, "
+        "a file or a folder.",
+        show_default=False,
     ),
 ]
 Prices = Annotated[
@@ -56,3 +58,21 @@ ThreadCount = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Cap = Annotated[
+    int | None, typer.Option(help="Tokens that an hf: model generates at most; as it is deployed by default.")
+]
+DType = Annotated[
+    str | None,
+    typer.Option(
+        "--dtype", help="float32, bfloat16 or float16 for an hf: model; as it is saved by default.", show_default=False
+    ),
+]
+DeviceMap = Annotated[
+    str | None,
+    typer.Option(help="How accelerate lays an hf: model on devices, such as auto.", show_default=False),
+]
+Bits = Annotated[
+    int | None,
+    typer.Option(help="Weights of 4 or 8 bits, which bitsandbytes makes of an hf: model's.", show_default=False),
+]
+Raw = Annotated[bool, typer.Option("--raw", help="Leave the chat template of an hf: model out.")]

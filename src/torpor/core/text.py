@@ -12,11 +12,12 @@ from rapidfuzz.distance import Levenshtein
 from torch import Tensor
 from typing_extensions import override
 
+from torpor.core.conversation import MARK
 from torpor.core.errors import DataError
 from torpor.core.space import InputSpace
 
 WIDTH = 4096
-"""Bytes of UTF-8 that an input has at most."""
+"""Bytes in which files of torpor 0.1 hold a text."""
 SURROGATE = re.compile("[\ud800-\udfff]")
 """Halves of UTF-16 pairs, which Python's strings can hold alone and UTF-8 cannot."""
 
@@ -79,7 +80,7 @@ class TextSpace(InputSpace):
     @property
     @override
     def accepts(self) -> str:
-        return f"text of up to {WIDTH:,} bytes and {self.max_tokens:,} tokens"
+        return f"text of up to {self.max_tokens:,} tokens"
 
     def problem(self, text: Any) -> str | None:  # noqa: ANN401 - whatever a user gave
         """Return what is wrong with ``text`` as an input, or None."""
@@ -87,14 +88,18 @@ class TextSpace(InputSpace):
             return f"a text, got {text!r:.40}"
         if SURROGATE.search(text):
             return f"a text that UTF-8 can hold, got {text!r:.40}"
-        if len(text.encode()) > WIDTH or "\0" in text:
-            return f"texts of up to {WIDTH} bytes without NUL, got {len(text)} characters"
+        if text.startswith(MARK):
+            return "a text, got a conversation, which only a model with a chat template reads"
+        if "\0" in text:
+            return f"texts without NUL, got {text!r:.40}"
         if any(special in text for special in self.codec.special_texts):
             return f"a text without special tokens such as {self.codec.special_texts[0]}, got {text!r:.40}"
+        return self._misfit(text)
+
+    def _misfit(self, text: str) -> str | None:
+        """Return what is wrong with the tokens of ``text``, or None."""
         count = len(self.codec.encode(text))
-        if not 0 < count <= self.max_tokens:
-            return f"texts of 1 to {self.max_tokens} tokens, got {count}"
-        return None
+        return None if 0 < count <= self.max_tokens else f"texts of 1 to {self.max_tokens} tokens, got {count}"
 
     @override
     def check(self, inputs: tuple[str, ...]) -> tuple[str, ...]:
@@ -116,6 +121,14 @@ class TextSpace(InputSpace):
     def from_bytes(self, stored: Tensor | tuple[str, ...]) -> tuple[str, ...]:
         """Return texts as they are; older files hold them packed, see :func:`unpack`."""
         return unpack(stored) if isinstance(stored, Tensor) else stored
+
+    def fits(self, text: str) -> bool:
+        """Tell whether the target reads all tokens of ``text``."""
+        return len(self.codec.encode(text)) <= self.max_tokens
+
+    def rejoined(self, text: str, clean: str) -> str:
+        """Return ``text`` in the place of ``clean``: in the same conversation, if that was a turn of one."""
+        return text
 
     def survives(self, text: str) -> bool:
         """Tell whether ``text`` can be sent and its tokens read the same after decode and encode.

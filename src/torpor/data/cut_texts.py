@@ -8,14 +8,15 @@ from typing import Any
 
 from typing_extensions import override
 
-from torpor.core.text import WIDTH, TextSpace
+from torpor.core.conversation import stored_turn, turn_of
+from torpor.core.text import TextSpace
 from torpor.data.sets import DataSet
 
 
 class CutTexts(DataSet):
     """Texts of which each ends where the target stops to read; what is left out is counted in tokens.
 
-    Texts that no target can be sent, such as those of too many bytes, stay as they are, for the target to refuse.
+    Texts that the target refuses for something else stay as they are.
 
     Args:
         data: the whole texts.
@@ -47,19 +48,21 @@ class CutTexts(DataSet):
 
 
 def cut_text(text: str, space: TextSpace) -> tuple[str, int]:
-    """Return the longest beginning of ``text``, in whole characters, that the target reads, and the tokens left out."""
-    most = space.max_tokens
-    if len(text.encode("utf-8", "replace")) > WIDTH:
+    """Return the longest beginning of ``text``, in whole characters, that the target reads, and the tokens left out.
+
+    Of a stored conversation it is the user's turn that is cut.
+    """
+    if space.problem(text) is None:
         return text, 0
-    count = len(space.codec.encode(text))
-    if count <= most:
+    turn = turn_of(text)
+    if space.fits(turn):
         return text, 0
-    least, end = 0, len(text)
+    least, end = 0, len(turn)
     while end - least > 1:
         middle = (least + end) // 2
-        if len(space.codec.encode(text[:middle])) <= most:
+        if space.fits(space.rejoined(turn[:middle], turn)):
             least = middle
         else:
             end = middle
-    kept = text[:least]
-    return kept, count - len(space.codec.encode(kept))
+    kept = space.rejoined(turn[:least], turn)
+    return stored_turn(kept), len(space.codec.encode(turn)) - len(space.codec.encode(kept))

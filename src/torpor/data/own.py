@@ -1,4 +1,4 @@
-"""A user's own inputs: texts, a line or a file each, image files, or sound files."""
+"""A user's own inputs: texts, a line or a file each, or lines of JSON; image files, or sound files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torpor.core.text import TextSpace
 from torpor.data.files import Files
 from torpor.data.images import fitted
 from torpor.data.sets import DataSet, Shortened
-from torpor.data.texts import TextLines
+from torpor.data.texts import JsonLines, TextLines
 from torpor.data.waves import read_wav
 
 
@@ -38,7 +38,7 @@ def own_inputs(path: Path, space: InputSpace, *, letterbox: bool = False) -> Dat
     if not path.is_dir():
         require_file(path)
     if isinstance(space, TextSpace):
-        return TextLines(path)
+        return JsonLines(path) if path.suffix.lower() in JsonLines.suffixes and not path.is_dir() else TextLines(path)
     if isinstance(space, ImageSpace):
         return ImageFiles(path, space.shape, letterbox=letterbox)
     if isinstance(space, WaveSpace):

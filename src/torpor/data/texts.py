@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from typing_extensions import override
 
+from torpor.core.conversation import read_line
 from torpor.core.errors import DataError, UsageError
 from torpor.data.files import Files
 from torpor.data.sets import SPLITS, DataSet
@@ -75,6 +77,25 @@ class TextLines(Files):
             raise DataError(f"expected texts in {file}, got: {error}; pass a file or a folder of .txt") from error
         except UnicodeDecodeError as error:
             raise DataError(f"expected UTF-8, got {file}: {error}; convert it") from error
+
+
+class JsonLines(Files):
+    """The lines of one UTF-8 file of JSON: each a string, or an object with a prompt, or with messages and tools.
+
+    Args:
+        path: the file.
+    """
+
+    what, suffixes = "prompts", (".jsonl",)
+
+    def _read(self, file: Path) -> Iterator[str]:
+        for number, line in enumerate(TextLines(file)._read(file), 1):
+            try:
+                yield read_line(json.loads(line))
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"expected JSON in each line of {file}, got in text {number}: {error}") from error
+            except DataError as error:
+                raise DataError(f"{error} (text {number} of {file})") from error
 
 
 class Beginnings(DataSet):

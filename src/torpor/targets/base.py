@@ -33,6 +33,7 @@ class Target(ABC):
         units: what is counted, in the order of the columns of every :class:`~torpor.core.Work`.
         space: which inputs are valid.
         device: where the model lives.
+        max_seconds: what attacks on it may take by default; None for as long as they go on.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Target(ABC):
     units: tuple[Unit, ...]
     space: InputSpace
     device: torch.device
+    max_seconds: float | None = None
 
     @abstractmethod
     def run(self, inputs: Samples) -> Outcome:

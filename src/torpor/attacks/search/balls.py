@@ -277,7 +277,8 @@ def confine(space: InputSpace, clean: Samples, candidates: Samples, budget: Budg
         return inputs, ball.norm(inputs - clean) / ball.spendable(budget.eps, space.levels)
     assert isinstance(space, TextSpace)
     texts, shares = [], []
-    for before, after in zip(clean, candidates, strict=True):
+    for before, found in zip(clean, candidates, strict=True):
+        after = space.rejoined(found, before)
         far = space.distance(before, after, budget.norm) if space.survives(after) else None
         fits = far is not None and far <= budget.eps
         texts.append(after if fits else before)

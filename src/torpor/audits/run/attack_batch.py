@@ -15,6 +15,7 @@ from torpor.audits.run import examples
 from torpor.audits.run.fronts import Front
 from torpor.audits.run.limits import Spent
 from torpor.audits.run.rows import Clean, attacked_rows, clean_rows
+from torpor.audits.run.slices import Slices
 from torpor.audits.transfer import Transfer
 from torpor.core.batches import Samples
 from torpor.core.outcome import Outcome
@@ -44,6 +45,7 @@ def attack_batch(
     batch: Batch,
     tell: Callable[[str, int], None] = lambda text, row: None,
     check: Callable[[Spent], None] = lambda spent: None,
+    until: float | None = None,
 ) -> Attacked:
     """Attack one batch in every way.
 
@@ -53,10 +55,13 @@ def attack_batch(
         batch: to be attacked.
         tell: called with the row that is attacked, and how many of this batch are done.
         check: called between attacks with what the batch has taken so far; may raise.
+        until: when the batch's one sample should be done, in seconds since the epoch; its searches share what is left.
     """
     free, *defended = fronts
+    searched = [key for key in plan.keys if key.budget and key.condition.attacker != NON_ADAPTIVE]
+    slices = None if until is None else Slices(until, len(searched))
     inputs = free.target.space.check(free.target.read(batch.inputs))
-    clean = Clean(free.target, batch, inputs, free.target.run(inputs))
+    clean = Clean(free.target, batch, inputs, (free.target if slices is None else slices.on(free.target)).run(inputs))
     references = batch.references if len(batch.references) else None
     own: dict[str, Outcome] = {front.defense: front.target.run(inputs) for front in defended}
     own[free.defense] = clean.outcome
@@ -70,7 +75,8 @@ def attack_batch(
 
     def attack(front: Front, one: Attack, attacker: str | None = None) -> AttackResult:
         tell(RowKey(one.name, one.budget, Condition(front.defense, attacker=attacker)).slug, len(done.seconds))
-        result = one(front.target, inputs, references=references, seed=plan.seed)
+        limit = None if slices is None else slices.next()
+        result = one(front.target, inputs, references=references, seed=plan.seed, deadline=limit)
         done.spent += Spent.on(front.target, inputs, result.candidates)
         check(done.spent)
         return result

@@ -17,6 +17,7 @@ from torpor.audits.plan import Plan
 from torpor.audits.read import read_audit
 from torpor.audits.run import examples
 from torpor.audits.run.claim import claimed
+from torpor.audits.run.estimate import counted
 from torpor.audits.run.executors import Executor, Local
 from torpor.audits.run.identity import REPAIRABLE, Identity, identify
 from torpor.audits.run.job import Job, LoadedJob, deterministic
@@ -44,11 +45,13 @@ class Extent:
         batches: that are attacked in every way, from the first on.
         samples: in these.
         cut_off: name of the limit that ended it; empty if it has come to the end.
+        cut_short: searches in these that were ended before they came to their end.
     """
 
     batches: int
     samples: int
     cut_off: str = ""
+    cut_short: int = 0
 
 
 def run_audit(
@@ -101,16 +104,19 @@ def run_audit(
     with ExitStack() as stack:
         claim = stack.enter_context(claimed(plan.to_json() | identity.entries(), out, REPAIRABLE))
         store = Store(out, target.family.measures, claim.lock.verify)
-        if claim.complete and not _goes_on(store, limits):
+        anew = _goes_on(store, limits) if claim.complete else frozenset()
+        if anew is None:
             return out / "audit.json"
         begin(plan, data)
         stack.enter_context(using(Threads(number, number, "for each worker")))
         stack.enter_context(deterministic())
         deadline = None if limits.seconds is None else began + limits.seconds
-        job = Job(plan, out.resolve(), claim.lock.token, number, deadline, identity)
+        shares = deadline is not None and plan.batch_size == 1 and target.offers("until")
+        batches = counted(data, plan.limit) if shares else None
+        job = Job(plan, out.resolve(), claim.lock.token, number, deadline, batches, identity)
         stack.callback(job.release)
         loaded = job.prepare(target, data, store, lambda text: progress(text, 0, 0))
-        extent = _Run(job, loaded, executor, limits, progress).attack()
+        extent = _Run(job, loaded, executor, limits, progress, anew).attack()
         return _sum_up(job, loaded, extent, identity, limits, progress)
 
 
@@ -132,28 +138,46 @@ def check_applies(plan: Plan, target: Target) -> None:
         raise UsageError(f"expected different defenses, got {twice[0]} twice; leave one out")
 
 
-def _goes_on(store: Store, limits: Limits) -> bool:
-    """Tell whether a finished audit was cut off and may go on now; it is an unfinished one then."""
+def _goes_on(store: Store, limits: Limits) -> frozenset[int] | None:
+    """Tell whether a finished audit was cut off, or its searches were, and may go on now; it is an unfinished one then.
+
+    Returns:
+        The batches that are attacked anew, since their searches may take longer now; None if it does not go on.
+    """
     path = store.folder / "audit.json"
     try:
-        cut_off = (read_audit(store.folder).samples or {}).get("cut_off")
+        samples = read_audit(store.folder).samples or {}
     except TorporError:  # a finished audit is shown as it is, and what is wrong with it is said then
-        cut_off = None
-    if not cut_off:
+        samples = {}
+    cut_off, cut_short = samples.get("cut_off"), samples.get("cut_short")
+    if not cut_off and not cut_short:
         store.clear()
-        return False
-    if not limits.allow_more(cut_off["limit"], cut_off["value"]):
-        return False
+        return None
+    further = cut_off is not None and limits.allow_more(cut_off["limit"], cut_off["value"])
+    longer = cut_short is not None and (limits.seconds is None or limits.seconds > cut_short["seconds"])
+    if not further and not longer:
+        return None
+    count = samples.get("batches") or 0
+    there = set(range(count)) - set(store.lost(count))
     store.verify()
     path.unlink()
-    return True
+    return frozenset(number for number in there if longer and store.spent(number).cut_short)
 
 
 class _Run:
     """Attacks what is not attacked yet, for as long as the limits allow."""
 
-    def __init__(self, job: Job, loaded: LoadedJob, executor: Executor, limits: Limits, progress: Progress) -> None:
+    def __init__(
+        self,
+        job: Job,
+        loaded: LoadedJob,
+        executor: Executor,
+        limits: Limits,
+        progress: Progress,
+        anew: frozenset[int] = frozenset(),
+    ) -> None:
         self.job, self.loaded, self.executor, self.limits, self.progress = job, loaded, executor, limits, progress
+        self.anew = set(anew)
         plan = job.plan
         self.rows = len(plan.keys) - 1  # the clean one takes no time
         self.total = self.rows * (-(-plan.limit // plan.batch_size) + 1) + 1 if plan.limit else 0  # timed at the end
@@ -191,12 +215,13 @@ class _Run:
             samples = batch.index.tolist()
             self.wanted.append((samples * len(self.job.plan.keys), batch.digest()))
             del batch  # or it would live until the next one is read
-            if self._has(number):
+            if number not in self.anew and self._has(number):
                 self._count(number)
             elif self.job.deadline is not None and time.time() > self.job.deadline:
                 self.stopped = "seconds"
                 return
             else:
+                self.anew.discard(number)
                 before = self.done * self.rows
                 self.loaded.tell = lambda text, row, before=before: self.progress(text, before + row, self.total)  # type: ignore[misc]
                 yield number
@@ -226,12 +251,12 @@ class _Run:
         spent, samples, rows = self.fitting, 0, len(self.job.plan.keys)
         for number, (wanted, _) in enumerate(self.wanted):
             if self.stopped and not self._has(number):
-                return Extent(number, samples, self.stopped)
-            spent += self.loaded.store.spent(number)
+                return Extent(number, samples, self.stopped, spent.cut_short)
+            before, spent = spent, spent + self.loaded.store.spent(number)
             if name := self.limits.reached(spent):
-                return Extent(number, samples, name)
+                return Extent(number, samples, name, before.cut_short)
             samples += len(wanted) // rows
-        return Extent(len(self.wanted), samples, self.stopped)
+        return Extent(len(self.wanted), samples, self.stopped, spent.cut_short)
 
 
 def _sum_up(
@@ -257,6 +282,7 @@ def _sum_up(
         data,
         store,
         lambda row: progress("timing", extent.batches * rows + row, total if plan.limit else 0),
+        deadline=None if job.batches is None else job.deadline,
     )
     if wrong := [row for row in audit["summary"] if row["n"] != extent.samples]:
         raise DataError(
@@ -266,13 +292,16 @@ def _sum_up(
     samples: dict[str, Any] = {"limit": plan.limit, "read": extent.samples, "batches": extent.batches}
     if extent.cut_off:
         samples["cut_off"] = {"limit": extent.cut_off, "value": getattr(limits, extent.cut_off)}
-        for row in audit["summary"]:
+    if extent.cut_short:
+        samples["cut_short"] = {"searches": extent.cut_short, "seconds": limits.seconds or 0.0}
+    for row in audit["summary"]:
+        if extent.cut_off or (extent.cut_short and row["kind"] != "clean"):
             row["flags"] = [*row["flags"], CUT_OFF]
     audit |= {"samples": samples, "identity": identity.to_json()}
     path = store.folder / "audit.json"
     store.verify()
     sealed = seal(audit, store.folder / "records.parquet")
     write_atomically(path, json.dumps(sealed, indent=1, allow_nan=False) + "\n")
-    if not extent.cut_off:
+    if not extent.cut_off and not extent.cut_short:
         store.clear()
     return path

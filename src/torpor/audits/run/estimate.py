@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from torpor.attacks.base import Attack
 from torpor.audits.plan import Plan
-from torpor.audits.run.limits import BACKWARD
+from torpor.audits.run.limits import BACKWARD, Limits
 from torpor.core.currency import symbol
 from torpor.data.sets import DataSet
 from torpor.meters.threads import measured
@@ -33,6 +33,8 @@ class Estimate:
         cost: of all passes per sample, at the static bound.
         seconds: per sample.
         silent: names of attacks that do not say how many passes they take.
+        currency: of the cost.
+        one: seconds that one forward pass takes.
     """
 
     rows: int
@@ -42,12 +44,14 @@ class Estimate:
     seconds: float
     silent: tuple[str, ...]
     currency: str = "flops"
+    one: float = 0.0
 
     def __str__(self) -> str:
         """Return the estimate in a sentence.
 
         >>> print(Estimate(5, 20, 300, 4e6, 0.5, ("pgd",)))
-        20 samples in 5 rows, up to 6,000 forward passes and 80 MFLOPs, in the order of 10 s; pgd may take any number
+        20 samples in 5 rows, up to 6,000 forward passes and 80 MFLOPs, in the order of 10 s; pgd may take any number of
+        passes
         """
         count = 1 if self.samples is None else self.samples
         each = ", for each sample" if self.samples is None else ""
@@ -56,7 +60,11 @@ class Estimate:
         found += (
             f"{_scaled(self.cost * count)}{symbol(self.currency)}, in the order of {_clock(self.seconds * count)}{each}"
         )
-        return found + (f"; {', '.join(self.silent)} may take any number" if self.silent else "")
+        if not self.silent:
+            return found
+        found = found if self.forwards else f"{what} in {self.rows} rows"
+        took = f" of {_clock(self.one)} each" if self.one else ""
+        return f"{found}; {', '.join(self.silent)} may take any number of passes{took}"
 
 
 def estimate(plan: Plan, target: Target, data: DataSet) -> Estimate:
@@ -79,13 +87,25 @@ def estimate(plan: Plan, target: Target, data: DataSet) -> Estimate:
     silent = tuple(attack.name for attack, (forward, _) in zip(attacks, said, strict=True) if not forward)
     return Estimate(
         len(plan.keys),
-        _counted(data, plan.limit),
+        counted(data, plan.limit),
         forwards,
         every * price,
         every * seconds,
         tuple(dict.fromkeys(silent)),
         target.prices.currency,
+        seconds,
     )
+
+
+def plan_of(found: Estimate, limits: Limits) -> str:
+    """Return what is about to be spent, and what it may be at most, in a sentence.
+
+    >>> print(plan_of(Estimate(5, 20, 300, 4e6, 0.5, ()), Limits(seconds=60)))
+    About to attack 20 samples in 5 rows, up to 6,000 forward passes and 80 MFLOPs, in the order of 10 s; it ends after
+    --max-seconds 60
+    """
+    said = [f"--max-{name} {value:g}" for name, value in asdict(limits).items() if value is not None]
+    return f"About to attack {found}" + (f"; it ends after {' or '.join(said)}" if said else "")
 
 
 def passes(attack: Attack) -> tuple[int, int]:
@@ -112,8 +132,8 @@ def _luck(plan: Plan) -> int:
     return sum(max(passes(attack)[0] for attack in plan.attacks_at(budget)) for budget in random)
 
 
-def _counted(data: DataSet, limit: int | None) -> int | None:
-    """Count the samples; None if that takes too long."""
+def counted(data: DataSet, limit: int | None) -> int | None:
+    """Count the samples up to ``limit``; where that takes too long it is the limit itself, or None."""
     begin, count = time.monotonic(), 0
     samples: Iterator[object] = iter(data.samples("test"))
     while limit is None or count < limit:

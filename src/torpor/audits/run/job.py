@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -60,6 +61,7 @@ class Job:
         owner: token of the lock under which shards may be written.
         threads: of torch, in each worker.
         deadline: seconds since the epoch after which no further attack begins; None for never.
+        batches: how many there are, if each of them has its share of the time that is left; None if none has.
         identity: of target, data and code; a worker that finds others is of no use.
     """
 
@@ -68,6 +70,7 @@ class Job:
     owner: str = ""
     threads: int = 1
     deadline: float | None = None
+    batches: int | None = None
     identity: Identity | None = field(default=None, compare=False)
 
     def prepare(
@@ -112,14 +115,23 @@ class Job:
         if batch is None:
             raise DataError(f"expected a batch {number} in {loaded.reader.data.name}, got fewer; leave the data alone")
 
+        until = self._until(number)
+
         def check(spent: Spent) -> None:
             loaded.check(spent)
-            check_time(self.deadline)
+            check_time(self.deadline if until is None else None)  # what ends by itself is not given up
 
         with deterministic():
-            done = attack_batch(self.plan, loaded.fronts, batch, loaded.tell, check)
+            done = attack_batch(self.plan, loaded.fronts, batch, loaded.tell, check, until)
         table = pa.concat_tables(done.tables[key] for key in self.plan.keys)
         loaded.store.write(number, table, done.examples, done.seconds, batch.digest(), done.spent)
+
+    def _until(self, number: int) -> float | None:
+        """Return when a batch should be done, if it has a share of the time; batches before it have had theirs."""
+        if self.deadline is None or self.batches is None:
+            return None
+        now = time.time()
+        return now + max(0.0, self.deadline - now) / max(1, self.batches - number)
 
     def _load(self) -> LoadedJob:
         """Load the target by its name, and what was fitted from the folder: this is a worker."""

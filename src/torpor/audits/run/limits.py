@@ -31,23 +31,25 @@ class Spent:
         queries: forward passes, of one sample each.
         cost: of forward and backward passes in the target's currency, each forward pass at its sample's static bound:
             no pass costs more.
+        cut_short: searches that were ended before they came to their end.
 
-    >>> Spent(2, 10.0) + Spent(1, 5.0)
-    Spent(queries=3, cost=15.0)
+    >>> Spent(2, 10.0) + Spent(1, 5.0, cut_short=1)
+    Spent(queries=3, cost=15.0, cut_short=1)
     """
 
     queries: int = 0
     cost: float = 0.0
+    cut_short: int = 0
 
     def __add__(self, other: Spent) -> Spent:
-        return Spent(self.queries + other.queries, self.cost + other.cost)
+        return Spent(self.queries + other.queries, self.cost + other.cost, self.cut_short + other.cut_short)
 
     @classmethod
     def on(cls, target: Target, inputs: Samples, found: Candidates) -> Spent:
         """Return what the search for ``found`` spent on a batch of ``inputs``."""
         passes = (found.forwards + BACKWARD * found.backwards).cpu()
         price = target.prices.cost(target.max_work(inputs)).cpu()
-        return cls(int(found.forwards.sum()), float((passes * price).sum()))
+        return cls(int(found.forwards.sum()), float((passes * price).sum()), int(found.cut_short))
 
     @classmethod
     def on_fit(cls, target: Target, attack: Attack) -> Spent:
@@ -64,7 +66,8 @@ class Limits:
 
     Attributes:
         queries: forward passes of all attacks, those on fitting included, over all runs of the audit.
-        seconds: wall-clock of one run; repeating the command allows as many again.
+        seconds: wall-clock of one run; repeating the command allows as many again. Where samples are attacked one by
+            one and searches can be ended, each sample has its share of what is left.
         cost: of forward and backward passes in the target's currency, over all runs of the audit.
     """
 

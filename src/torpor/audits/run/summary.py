@@ -19,6 +19,7 @@ from torpor.audits.plan import Plan
 from torpor.audits.run import examples
 from torpor.audits.run.environment import environment
 from torpor.audits.run.flags import Flags
+from torpor.audits.run.spare import NO_TIME, Spare
 from torpor.audits.run.store import ColumnsOf, Store
 from torpor.audits.run.timing import time_pairs, untimed
 from torpor.audits.schema import SCHEMA
@@ -49,6 +50,8 @@ def summarize(
     data: DataSet,
     store: Store,
     tell: Callable[[int], None] = lambda row: None,
+    *,
+    deadline: float | None = None,
 ) -> dict[str, Any]:
     """Return the content of ``audit.json``.
 
@@ -58,15 +61,19 @@ def summarize(
         data: what it was done with.
         store: where the merged records are.
         tell: called with the number of each row before it is timed.
+        deadline: seconds since the epoch until which the clock may be asked; None for as long as that takes.
     """
     target = targets["none"]
     flags = {key: Flags(target.family, store.row(key), store.row(key.clean)) for key in plan.keys}
     seconds, summary = store.seconds(), []
     first = next(key for key in plan.keys if key.budget)
+    spare = Spare.of(target, data, deadline)
     for number, key in enumerate(plan.keys):
         tell(number)
         pairs = examples.load(store.folder / "examples" / f"{(key if key.budget else first).slug}.safetensors")
-        timed = _timed(plan, key, target, targets[key.condition.defense], pairs)
+        recorded = _recorded(key, target, targets[key.condition.defense], store.row(key))
+        measures = spare.allows(recorded["slowdown_mean"])
+        timed = _timed(plan, key, target, targets[key.condition.defense], pairs) if measures else untimed(NO_TIME)
         summary.append(
             {
                 "target": target.name,
@@ -74,8 +81,8 @@ def summarize(
                 "tampering": key.condition.tampering,
                 "eps_spent": spendable(key.budget, target.space) if key.budget else None,
                 **_identity(plan.kinds, key.attack, target),
-                **_recorded(key, target, targets[key.condition.defense], store.row(key)),
-                **_replayed(key, target, pairs),
+                **recorded,
+                **(_replayed(key, target, pairs) if measures else {}),
                 "attack_seconds": seconds[key.slug] if key.budget else 0.0,
                 "no_headroom_rate": flags[key].no_headroom,
                 "flags": _flags(plan, key, flags),
@@ -95,7 +102,7 @@ def summarize(
         "measures": [measure.to_json() for measure in target.family.measures],
         "environment": environment(target.device),
         "natural": natural_baseline(target, data, summary[0]["cost_mean"]),
-        "clock": _clock(target, data) if plan.timed else None,
+        "clock": _clock(target, data) if plan.timed and spare.allows(1.0) else None,
         "summary": summary,
     }
 

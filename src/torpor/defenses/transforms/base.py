@@ -139,7 +139,7 @@ class TransformLayer(Layer):
         if not isinstance(inputs, Tensor):
             assert isinstance(space, TextSpace)
             changed = self.transform.forward(inputs, self._draws(inputs))
-            pairs = zip(changed, inputs, strict=True)
+            pairs = [(space.rejoined(text, own), own) for text, own in zip(changed, inputs, strict=True)]
             return tuple(text if text == own or space.problem(text) is None else own for text, own in pairs)
         with torch.no_grad():
             return space.snap(_by_image(space, inputs, self._draws(inputs), self.transform.forward))

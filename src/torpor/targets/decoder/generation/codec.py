@@ -2,18 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Generic, TypeVar
 
 from torpor.core.errors import UsageError
+from torpor.core.text import TextSpace
 
-KNOWN = 4096
-"""Texts whose ids are remembered: a search asks about each of its candidates several times."""
+KNOWN = 2**22
+"""Characters of texts whose ids are remembered: a search asks about each of its candidates several times."""
+Key = TypeVar("Key", bound=Hashable)
+Found = TypeVar("Found")
+
+
+class Remembered(Generic[Key, Found]):
+    """A function of texts that remembers what it found for the last of them, so many characters in all.
+
+    Args:
+        function: to be remembered.
+        size: gives the characters of what it was asked.
+        most: characters.
+
+    >>> asked = []
+    >>> half = Remembered(lambda text: asked.append(text) or text[: len(text) // 2], len, most=4)
+    >>> [half(text) for text in ("abcd", "abcd", "efgh", "abcd")], asked
+    (['ab', 'ab', 'ef', 'ab'], ['abcd', 'efgh', 'abcd'])
+    """
+
+    def __init__(self, function: Callable[[Key], Found], size: Callable[[Key], int], most: int = KNOWN) -> None:
+        self.function, self.size, self.most = function, size, most
+        self._held, self._known = 0, dict[Key, Found]()
+
+    def __call__(self, key: Key) -> Found:
+        """Return what the function gives."""
+        if key not in self._known:
+            found = self.function(key)
+            self._held += self.size(key)
+            while self._known and self._held > self.most:
+                oldest = next(iter(self._known))
+                self._held -= self.size(oldest)
+                del self._known[oldest]
+            self._known[key] = found
+        return self._known[key]
 
 
 class HuggingFaceCodec:
-    """Turn texts into ids and back, without special tokens; chat templates are out of scope.
+    """Turn texts into ids and back, without special tokens, and wrap them as the tokenizer does; no chat template.
 
     Args:
         tokenizer: any of transformers' tokenizers.
@@ -35,13 +68,13 @@ class HuggingFaceCodec:
         self.special = frozenset(found)
         self.special_texts = tuple(text for _, text in sorted(found.items()))
         self.size = len(tokenizer)
-        self._encoded = lru_cache(KNOWN)(self._encode)
+        self._encoded = Remembered(self._encode, len)
         if self.size <= len(self.special) + 1:  # what transformers makes up where there is no tokenizer
             raise UsageError("expected a tokenizer with a vocabulary, got none; save the model's own beside it")
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Return the ids of ``text`` alone."""
-        return self._encoded(text)
+        return self._encoded(str(text))
 
     def _encode(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
@@ -69,8 +102,22 @@ class HuggingFaceCodec:
 
     @property
     def overhead(self) -> int:
-        """How many special tokens the model reads with every text."""
+        """How many special tokens the model reads with a text."""
         return int(self.tokenizer.num_special_tokens_to_add(pair=False))
+
+    @property
+    def least(self) -> int:
+        """How many it reads with every text at least."""
+        return self.overhead
+
+    def space(self, longest: int) -> TextSpace:
+        """Return the texts of a target that reads up to ``longest`` tokens."""
+        return TextSpace(self, longest - self.overhead)
+
+    @property
+    def template(self) -> str | None:
+        """Which chat template texts go through, in words; None for none."""
+        return None
 
     def fingerprint(self) -> str:
         """Return what changes when texts would become other ids."""

@@ -58,9 +58,11 @@ class Decoder:
         longest: tokens of a batch, padding and output included, up to which this holds.
         forward_calls: what every run is checked by; it learns from :meth:`force` until it is settled.
         stop: what else ends an output, if anything; beam search asks nothing.
+        tick: called before every step, or before every search by beams; may raise.
     """
 
     stop: Stop | None = None
+    tick: Callable[[], None] | None = None
 
     def __init__(self, model: Any, config: Any, example: Fed) -> None:  # noqa: ANN401 - transformers' own classes
         self.model, self.config, self.forward_calls = model, config, ForwardCalls(model)
@@ -132,6 +134,12 @@ class Decoder:
         other.stop = stop
         return other
 
+    def with_tick(self, tick: Callable[[], None]) -> Self:
+        """Return a decoder of the same model that calls ``tick`` before every step."""
+        other = copy.copy(self)
+        other.tick = tick
+        return other
+
     def decode(
         self, feed: Feeder, chunks: Sequence[list[int]], caps: Sequence[int], draws: Draws | None = None
     ) -> list[Decoded]:
@@ -177,7 +185,8 @@ class Decoder:
     def _run(
         self, fed: Fed, caps: list[int], generators: list[torch.Generator] | None
     ) -> tuple[list[Decoded], list[float]]:
-        config, width = with_new_tokens(self.config, max(caps)), fed.width
+        config, width, tick = with_new_tokens(self.config, max(caps)), fed.width, self.tick or _nothing
+        tick()
         if self.beams > 1:
             with self.forward_calls.counted() as tally:
                 found = self._search(fed, config, generators)
@@ -187,7 +196,7 @@ class Decoder:
                     f"expected up to {caps[0]} decoder steps, got {found.steps}; fix the model's beam search"
                 )
             return [found], [torch.inf]
-        plan = Plan(caps, self.eos, self.tie, generators, fed.padding, fed.hole, stop=self.stop)
+        plan = Plan(caps, self.eos, self.tie, generators, fed.padding, fed.hole, stop=self.stop, tick=tick)
         if self._processed and len(fed.padding) > 1:
             plan = replace(plan, by_padding=self._by_padding(fed, caps))
         with self.forward_calls.counted() as tally, self._shaped(fed) as rowwise:
@@ -264,3 +273,7 @@ class Decoder:
                 torch.manual_seed(seeds)
             self._generate(fed, config, search)
         return search.found
+
+
+def _nothing() -> None:
+    """Let the decoding go on."""

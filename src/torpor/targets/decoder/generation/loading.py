@@ -13,6 +13,7 @@ import torch
 
 from torpor.core.errors import DataError, UsageError
 from torpor.data.sets import DataSet
+from torpor.targets.decoder.generation.chat import ChatCodec
 from torpor.targets.decoder.generation.codec import HuggingFaceCodec
 from torpor.targets.decoder.generation.dense import DenseGenerationTarget
 from torpor.targets.decoder.generation.fit import check_ids
@@ -22,6 +23,10 @@ from torpor.targets.decoder.generation.prompts import PromptTarget
 from torpor.targets.decoder.generation.readers import DenseReader, ImageReader, LogMelReader
 from torpor.targets.decoder.generation.saved import SavedModel
 from torpor.targets.decoder.generation.texts import SourceTarget
+from torpor.targets.model_options import Options
+
+AUDIT_S = 600.0
+"""Seconds that attacks on a saved model, which may be a large one, take by default."""
 
 if TYPE_CHECKING:
     from torpor.targets.decoder.generation.target import GenerationTarget
@@ -33,11 +38,13 @@ def from_transformers(
     *,
     name: str | None = None,
     data: Callable[[Path | None], DataSet] | None = None,
+    raw: bool = False,
 ) -> GenerationTarget:
     """Make a target of a model that generates texts: from texts, from images, or from speech (Whisper).
 
     It is decoded as its generation config says; see :class:`~torpor.targets.decoder.generation.GenerationTarget`.
-    Prompts are taken as they are: no chat template, no task prefix.
+    Texts go through the chat template where the tokenizer has one, as user's turns; see
+    :class:`~torpor.targets.decoder.generation.chat.ChatCodec`. Else they are taken as they are: no task prefix.
 
     Args:
         model: one of transformers' models with a language head.
@@ -45,6 +52,7 @@ def from_transformers(
             and an image processor or feature extractor.
         name: shown in reports; the name that the model was loaded by if None.
         data: makes the data to audit on from the user's ``--data-dir`` (a path or None).
+        raw: leave the chat template out.
 
     Raises:
         UsageError: if the model reads something else, its deployment cannot be repeated exactly, or transformers is of
@@ -65,6 +73,8 @@ def from_transformers(
     textual = modalities in ("text", ["text"], ("text",)) or model.config.get_text_config() is model.config
     if textual and model.main_input_name == "input_ids":
         kind = SourceTarget if model.config.is_encoder_decoder else PromptTarget
+        if getattr(tokenizer, "chat_template", None) and not raw:
+            codec = ChatCodec(tokenizer)
         return kind(model, codec, name=name, data=data)
     return DenseGenerationTarget(model, codec, _reader(model, tokenizer_or_processor), name=name, data=data)
 
@@ -99,7 +109,8 @@ def load_pretrained(name: str, *, data: Callable[[Path | None], DataSet] | None 
     names is fetched. A folder whose files are damaged, contradict each other, or do not fit the model is refused.
 
     Args:
-        name: of the folder or on the hub.
+        name: of the folder or on the hub, or of a GGUF file; options may follow, as in ``NAME:cap=64:dtype=bfloat16``,
+            see :class:`~torpor.targets.model_options.Options`.
         data: makes the data to audit on from the user's ``--data-dir`` (a path or None).
 
     Raises:
@@ -112,12 +123,18 @@ def load_pretrained(name: str, *, data: Callable[[Path | None], DataSet] | None 
     except ImportError as error:
         raise UsageError(f"expected transformers for hf:{name}, got {error}; pip install 'torpor[language]'") from error
     check_library(transformers)
+    name, options = (name, Options()) if Path(name).expanduser().is_dir() else Options.split(name)
     folder = Path(name).expanduser()
     local = folder.is_dir()
     if not local and (name.startswith((".", "/", "~")) or name.count("/") > 1):
         raise UsageError(f"expected a folder with a saved model, got {name}: no such folder; check the path")
     saved = SavedModel(
-        transformers, str(folder) if local else name, local=local, online=not local and _hub_answers(name)
+        transformers,
+        str(folder) if local else name,
+        local=local,
+        online=not local and _hub_answers(name),
+        loading=options.loading(transformers),
+        gguf=options.gguf,
     )
     with quietly(transformers, offline=local):
         config = saved.config()
@@ -125,16 +142,19 @@ def load_pretrained(name: str, *, data: Callable[[Path | None], DataSet] | None 
         parts = _Parts(saved, config.model_type)
         check_ids(parts.tokenizer.get_vocab().values(), saved.vocabulary(config))
         with saved.reading():
-            target = from_transformers(model, parts, name=folder.name if local else name, data=data)
+            target = from_transformers(model, parts, name=folder.name if local else name, data=data, raw=options.raw)
+            if options.cap is not None:
+                target = target.with_cap(options.cap)
             _rehearse(target)
-    if not saved.deployment_is_saved or not saved.capped:
+    if options.cap is None and not (saved.deployment_is_saved and saved.capped):
         lacking = "a limit of new tokens in it" if saved.deployment_is_saved else "one"
         warnings.warn(
             f"expected generation_config.json in {saved.place} to say how the model is deployed, got no file with "
             f"{lacking}: what holds is a cap of {target.cap} new tokens, as config.json or else transformers says",
             stacklevel=2,
         )
-    target.deployment = saved.source
+    target.max_seconds = AUDIT_S
+    target.deployment = saved.source if options.cap is None else f"{saved.source}, with a cap of the user's"
     return target
 
 

@@ -37,6 +37,7 @@ class Plan:
         plain: ignore all processors, to make a known number of steps.
         stop: what else ends a row, if anything.
         rowwise: what computes each row in the shapes of a batch of one, if anything does.
+        tick: called before every step; may raise.
     """
 
     caps: Sequence[int]
@@ -49,6 +50,7 @@ class Plan:
     plain: bool = False
     stop: Stop | None = None
     rowwise: RowWise | None = None
+    tick: Callable[[], None] = lambda: None
 
 
 class Loop:
@@ -85,6 +87,7 @@ class Loop:
         rows, watch = torch.arange(batch, device=device), Watch(self.plan.stop, self.plan.eos)
         made: list[tuple[Tensor, ...]] = []  # put in place at the end: at every step it would cost more
         for step in range(max(self.plan.caps)):
+            self.plan.tick()
             logits, model_kwargs = _forward(model, input_ids, model_kwargs, first=step == 0)
             tokens, gaps = self._pick(logits, input_ids, rows, logits_processor)
             past = watch(tokens, logits)

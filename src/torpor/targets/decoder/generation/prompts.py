@@ -14,17 +14,18 @@ from torch.nn.utils.rnn import pad_sequence
 from typing_extensions import override
 
 from torpor.core.errors import UsageError
-from torpor.core.text import WIDTH
 from torpor.targets.decoder.generation.fed import Decoded, Fed
 from torpor.targets.decoder.generation.forcing import force_continuation, looked_up, takes
 from torpor.targets.decoder.generation.layouts import PromptLayout
 from torpor.targets.decoder.generation.library import cache_in, cache_name, empty_cache
-from torpor.targets.decoder.generation.texts import TextGenerationTarget
+from torpor.targets.decoder.generation.texts import UNLIMITED, TextGenerationTarget
 
 SHORTEST_PREFIX = 4
 """Tokens that candidates must share before it pays to compute them once."""
 
 
+WORDS = ("a", "the", "The", "1")
+"""Texts that join with white space before them into one token, where a tokenizer has such tokens."""
 SAME = 1e-2
 """How far scores of embeddings may be from those of tokens, as a share of the largest; rounding is far less."""
 
@@ -49,13 +50,14 @@ class PromptTarget(TextGenerationTarget):
         return 0 < length <= self.farthest and length + steps - 1 <= min(limits, default=length + steps)
 
     def _longest(self) -> int:
-        most = self.config.max_length or WIDTH + 1
+        most = self.config.max_length or 2**31
         if most <= self._shortest():
             raise UsageError(
                 f"expected a max_length above the shortest prompt of {self._shortest()} tokens, got {most}; raise it "
                 "in the generation config"
             )
-        return min(self._model_limit(), self.positions or WIDTH, most - 1)
+        named = min(self._model_limit(), self.positions or 2**31)
+        return min(UNLIMITED if named == 2**31 else named, most - 1)
 
     def _example(self, length: int, *, varied: bool = False) -> Fed:
         return super()._example(min(length, self._longest()), varied=varied)
@@ -138,16 +140,22 @@ class PromptTarget(TextGenerationTarget):
         """Return the tokens that every prompt begins and ends with.
 
         Raises:
-            UsageError: if others are put into the text.
+            UsageError: if others are put into the text, or reach into it.
         """
         ids, own = self.codec.wrapped("a")
         places = [place for place, mine in enumerate(own) if mine]
-        if places != list(range(min(places, default=0), max(places, default=-2) + 1)):
+        whole = places == list(range(min(places, default=0), max(places, default=-2) + 1))
+        if not whole or any(self._reaches_into(word) for word in WORDS):
             raise UsageError(
                 f"expected a tokenizer that puts tokens before and after a text, got one of {self.name} that puts "
                 "some into it; attack it with texts"
             )
         return ids[: places[0]], ids[places[-1] + 1 :]
+
+    def _reaches_into(self, text: str) -> bool:
+        """Tell whether tokens of what stands around a text are partly made of it."""
+        ids, own = self.codec.wrapped(text)
+        return [number for number, mine in zip(ids, own, strict=True) if mine] != list(self.codec.encode(text))
 
     @torch.no_grad()
     def _check_relaxed(self) -> None:

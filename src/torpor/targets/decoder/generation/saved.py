@@ -12,7 +12,7 @@ from typing import Any
 from torpor.core.errors import DataError, UsageError
 from torpor.targets.decoder.generation.configs import check_config, check_names
 from torpor.targets.decoder.generation.fit import as_large_as, check_fit
-from torpor.targets.decoder.generation.folder import read_folder
+from torpor.targets.decoder.generation.folder import LARGEST_SETTINGS, read_folder, read_object
 from torpor.targets.decoder.generation.foreign import read_by_others
 from torpor.targets.decoder.generation.reading import TOKENIZER, check_reading
 from torpor.targets.decoder.generation.settings import check_generation, check_generation_names
@@ -29,21 +29,38 @@ class SavedModel:
         place: folder, or name on the hub.
         local: whether it is a folder.
         online: whether files may be fetched.
+        loading: what the user asks for, as ``from_pretrained`` of the model takes it.
+        gguf: the file that the weights, the configuration and the tokenizer are from; None for safetensors.
 
     Raises:
         UsageError: if a folder's model is quantized or needs kernels of its own.
         DataError: if a folder's files are missing, damaged, or contradict each other.
     """
 
-    def __init__(self, transformers: Any, place: str, *, local: bool, online: bool) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        transformers: Any,  # noqa: ANN401 - the library
+        place: str,
+        *,
+        local: bool,
+        online: bool,
+        loading: Mapping[str, Any] | None = None,
+        gguf: str | None = None,
+    ) -> None:
         self.transformers, self.place, self.local, self.online = transformers, place, local, online
-        self.options = {"local_files_only": not online, "trust_remote_code": False}
+        self.options: dict[str, Any] = {"local_files_only": not online, "trust_remote_code": False}
+        self.loading, self.gguf = dict(loading or {}), gguf
         self.files: Mapping[str, Mapping[str, Any]] = {}
         self.stored: Mapping[str, Stored] | None = None
         self.deployment_is_saved = self.capped = True
         if not local:
             return
         folder = Path(place)
+        if gguf is not None:
+            self.options["gguf_file"] = gguf
+            self.deployment_is_saved = (folder / DEPLOYMENT).is_file()
+            self.files = {name: read_object(folder / name, LARGEST_SETTINGS) for name in self._named()}
+            return
         self.files = read_folder(folder)
         if "config.json" not in self.files:
             raise DataError(f"expected config.json in {folder}, got none; save the model with save_pretrained")
@@ -52,6 +69,10 @@ class SavedModel:
         check_config(self.files["config.json"], len(self.stored))
         check_reading(self.files)
         self.deployment_is_saved = DEPLOYMENT in self.files
+
+    def _named(self) -> list[str]:
+        """Return the settings beside a GGUF file that transformers reads."""
+        return [DEPLOYMENT] if self.deployment_is_saved else []
 
     @property
     def source(self) -> str:
@@ -73,7 +94,7 @@ class SavedModel:
         """
         with self._reaching():
             found = self.transformers.AutoConfig.from_pretrained(self.place, **self.options)
-        if self.local:
+        if self.local and self.gguf is None:
             check_names(self.files["config.json"], found)
         else:
             check_config(found.to_dict())
@@ -92,16 +113,19 @@ class SavedModel:
         """
         if self.local:
             file = DEPLOYMENT if self.deployment_is_saved else "config.json"
-            given = self.files[file]
+            given = self.files.get(file, {})
             check_generation(given, file, self.vocabulary(config))
             self.capped = given.get("max_new_tokens") is not None or given.get("max_length") is not None
             if self.deployment_is_saved:
                 check_generation_names(given, self._generation_names(config), _source(kind))
         with self._reaching(), nullcontext() if self.stored is None else as_large_as(self.stored):
+            safe = {"use_safetensors": True, "ignore_mismatched_sizes": True} if self.gguf is None else {}
             model, info = kind.from_pretrained(
-                self.place, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True, **self.options
+                self.place, output_loading_info=True, **safe, **self.loading, **self.options
             )
         check_fit(model, info, self.stored, self.place)
+        if self.gguf is not None and hasattr(model.config, "quantization_config"):
+            del model.config.quantization_config  # of the file: what runs are dense weights
         return model
 
     def part(self, what: str, automatic: Any, kind: type[Any]) -> Any:  # noqa: ANN401 - transformers' own classes

@@ -34,8 +34,9 @@ from torpor.targets.decoder.generation.room import ACTIVATIONS, rows_in
 from torpor.targets.decoder.stops import Stop
 from torpor.targets.weights import digest
 
-MEMORY = 2**33
-"""Bytes that one batch may need at most; larger batches are decoded in pieces."""
+MEMORY = 2**31
+"""Bytes that one batch may need at most on the CPU, where larger ones gain nothing; they are decoded in pieces."""
+ANYTHING = 2**62
 
 
 class GenerationTarget(StepTarget):
@@ -248,7 +249,8 @@ class GenerationTarget(StepTarget):
         seen = (length if self._reads_prompts else self.decoder.start) + self.cap_of(length)
         width = int(self.model.config.get_text_config(decoder=True).hidden_size) * self.model.dtype.itemsize
         kept = self.decoder.size.bytes(seen, max(1, length))
-        return rows_in(MEMORY, kept + ACTIVATIONS * max(1, length) * width + 16 * self.codec.size, self.device)
+        most = MEMORY if self.device.type == "cpu" else ANYTHING
+        return rows_in(most, kept + ACTIVATIONS * max(1, length) * width + 16 * self.codec.size, self.device)
 
     def utility(self, outputs: Sequence[Generation], references: Samples) -> Tensor:
         """Score each output against its reference text by chrF, from 0 to 1; NaN without references."""

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
+from torpor.core.conversation import Conversation
 from torpor.core.errors import UsageError
 from torpor.core.seeds import sample_generators
 from torpor.core.signals import StepSignals
-from torpor.core.text import WIDTH, TextSpace
+from torpor.core.stopwatch import Stopwatch
+from torpor.core.text import TextSpace
 from torpor.core.work import Work
 from torpor.data.sets import DataSet
 from torpor.targets.decoder.contract import TextTarget
+from torpor.targets.decoder.generation.chat import ChatCodec
 from torpor.targets.decoder.generation.codec import HuggingFaceCodec
 from torpor.targets.decoder.generation.fed import Decoded, Fed
 from torpor.targets.decoder.generation.forcing import force_decoder, looked_up, padded_ids, step_mask
@@ -25,6 +29,9 @@ from torpor.targets.decoder.generation.layouts import SourceLayout
 from torpor.targets.decoder.generation.neighbors import STEPS
 from torpor.targets.decoder.generation.readers import TextReader
 from torpor.targets.decoder.generation.target import GenerationTarget
+
+UNLIMITED = 4096
+"""Tokens that a model reads at most where neither it nor its tokenizer names a limit."""
 
 
 class TextGenerationTarget(GenerationTarget, TextTarget):
@@ -37,6 +44,8 @@ class TextGenerationTarget(GenerationTarget, TextTarget):
         data: makes the data to audit on from the user's ``--data-dir`` (a path or None).
     """
 
+    space: TextSpace
+    stopwatch: Stopwatch | None = None
     left: bool
     """Whether rows are padded on the left."""
 
@@ -49,11 +58,34 @@ class TextGenerationTarget(GenerationTarget, TextTarget):
         data: Callable[[Path | None], DataSet] | None = None,
     ) -> None:
         self.reader = TextReader(codec, left=self.left)
+        self._bounds = dict[tuple[int, int, int], Work]()
         super().__init__(model, codec, name=name, data=data)
         known = self.embedding.weight.shape[0]
         if codec.size > known:
             raise UsageError(f"expected a tokenizer of up to {known} ids, got {codec.size}; load the model's own")
-        self.space = TextSpace(codec, self._longest() - codec.overhead)
+        if codec.overhead >= self._longest():
+            raise UsageError(
+                f"expected a chat template of fewer than the {self._longest()} tokens that {name} reads, got "
+                f"{codec.overhead}; leave it out with --raw"
+            )
+        self.space = codec.space(self._longest())
+
+    @property
+    def in_conversation(self) -> Callable[[Conversation | None], Self] | None:
+        """Gives the target of texts in a conversation; None where there is no chat template."""
+        return self._within if isinstance(self.codec, ChatCodec) else None
+
+    def _within(self, conversation: Conversation | None) -> Self:
+        assert isinstance(self.codec, ChatCodec)
+        other = copy.copy(self)
+        other.codec = self.codec.within(conversation)
+        other.reader = TextReader(other.codec, left=self.left)
+        other.space = other.codec.space(self._longest())
+        return other
+
+    @override
+    def details(self) -> dict[str, Any]:
+        return {**super().details(), "chat_template": self.codec.template}
 
     @property
     @abstractmethod
@@ -97,14 +129,36 @@ class TextGenerationTarget(GenerationTarget, TextTarget):
         return [len(row) for row in self.reader.rows(inputs)]
 
     def _shortest(self) -> int:
-        return 1 + self.codec.overhead
+        return 1 + self.codec.least
 
     def _decode(self, inputs: Sequence[str]) -> tuple[list[Decoded], list[int]]:
         rows = self.reader.rows(inputs)
         decoded = self._decode_rows(inputs, rows, lambda chunk: self._fed([rows[number] for number in chunk]))
         return decoded, [len(row) for row in rows]
 
+    def until(self, stopwatch: Stopwatch) -> Self:
+        """Return the target for searches that may be ended at any step."""
+        other = copy.copy(self)
+        other.stopwatch, other.decoder = stopwatch, self.decoder.with_tick(stopwatch.check)
+        return other
+
     def _decode_rows(
+        self, inputs: Sequence[str], rows: list[list[int]], feed: Callable[[list[int]], Fed]
+    ) -> list[Decoded]:
+        if self.stopwatch is None:
+            return self._decode_all(inputs, rows, feed)
+        keys = [(text, tuple(row), self.cap, self.seed, self.stop) for text, row in zip(inputs, rows, strict=True)]
+        known = self.stopwatch.known
+        new = [place for place, key in enumerate(keys) if key not in known]
+        if new:
+            texts, fresh = [inputs[place] for place in new], [rows[place] for place in new]
+            found = self._decode_all(texts, fresh, lambda chunk: feed([new[number] for number in chunk]))
+            known.update(zip((keys[place] for place in new), found, strict=True))
+        for text, key in zip(inputs, keys, strict=True):
+            self.stopwatch.saw(text, known[key].steps)
+        return [known[key] for key in keys]
+
+    def _decode_all(
         self, inputs: Sequence[str], rows: list[list[int]], feed: Callable[[list[int]], Fed]
     ) -> list[Decoded]:
         def draws(chunk: list[int]) -> list[torch.Generator]:
@@ -121,11 +175,12 @@ class TextGenerationTarget(GenerationTarget, TextTarget):
 
     def score(self, texts: Sequence[str]) -> Tensor:
         """See :meth:`TextTarget.score`; equal texts are decoded once."""
-        different = tuple(dict.fromkeys(texts))
-        rows = self.reader.rows(different)
-        decoded = self._decode_rows(different, rows, self._candidates(rows))
-        steps = {text: one.steps for text, one in zip(different, decoded, strict=True)}
-        return torch.tensor([steps[text] for text in texts], dtype=torch.int64)
+        each = [(text, tuple(row)) for text, row in zip(texts, self.reader.rows(texts), strict=True)]
+        different = tuple(dict.fromkeys(each))  # equal texts may be turns of different conversations
+        rows = [list(row) for _, row in different]
+        decoded = self._decode_rows([text for text, _ in different], rows, self._candidates(rows))
+        steps = {one: found.steps for one, found in zip(different, decoded, strict=True)}
+        return torch.tensor([steps[one] for one in each], dtype=torch.int64)
 
     def _candidates(self, rows: list[list[int]]) -> Callable[[list[int]], Fed]:
         """Return what feeds texts that resemble each other."""
@@ -134,6 +189,8 @@ class TextGenerationTarget(GenerationTarget, TextTarget):
     def signals(self, inputs: Sequence[str]) -> StepSignals:
         """See :meth:`StepTarget.signals`; gradients reach the embeddings of the texts."""
         decoded, lengths = self._decode(inputs)
+        if self.stopwatch is not None:
+            self.stopwatch.backwards += len(inputs)
         rows = self.reader.rows(inputs)
         ids, mask = (part.to(self.device) for part in self.reader.pad(rows))
         embeddings = self.embedding(ids).detach().requires_grad_()
@@ -152,8 +209,12 @@ class TextGenerationTarget(GenerationTarget, TextTarget):
 
     def static_work(self) -> Work:
         """See :meth:`Target.static_work`: of each unit the most that any length allows."""
-        lengths = range(self._shortest(), self._longest() + 1)
-        return Work(self._work(lengths, [self.cap_of(length) for length in lengths]).counts.amax(0, keepdim=True))
+        key = self.cap, self._shortest(), self._longest()
+        if key not in self._bounds:
+            lengths = range(key[1], key[2] + 1)
+            every = self._work(lengths, [self.cap_of(length) for length in lengths])
+            self._bounds[key] = Work(every.counts.amax(0, keepdim=True))
+        return self._bounds[key]
 
     def _probe_lengths(self, inputs: Sequence[str]) -> Iterable[int]:
         length = min(max(8, *self._lengths(inputs)), self._longest())
@@ -166,7 +227,7 @@ class TextGenerationTarget(GenerationTarget, TextTarget):
 
     def _model_limit(self) -> int:
         """Return how many tokens the tokenizer says that the model reads."""
-        return min(int(self.codec.tokenizer.model_max_length), WIDTH)
+        return min(int(self.codec.tokenizer.model_max_length), 2**31)
 
 
 class SourceTarget(TextGenerationTarget):
@@ -183,7 +244,8 @@ class SourceTarget(TextGenerationTarget):
         return 0 < length <= self._longest() and steps <= self.most
 
     def _longest(self) -> int:
-        return min(self._model_limit(), getattr(self.model.config, "max_position_embeddings", None) or WIDTH)
+        named = min(self._model_limit(), getattr(self.model.config, "max_position_embeddings", None) or 2**31)
+        return UNLIMITED if named == 2**31 else named
 
     @property
     @override

@@ -1,0 +1,56 @@
+"""Searches that end when their time is over, with the best that they have found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+
+from torpor.attacks.candidates import Candidates
+from torpor.core.batches import Samples
+from torpor.core.stopwatch import OutOfTime, Stopwatch
+
+Search = Callable[[Any, Samples, Samples, int], Candidates]
+AnyTarget = TypeVar("AnyTarget", bound=Any)
+
+
+@dataclass(frozen=True, eq=False)
+class Deadline:
+    """When the search on one sample is ended.
+
+    Attributes:
+        until: seconds since the epoch.
+        stopwatch: that the target looks at; whoever attacks one sample several times lends the same one each time, so
+            that nothing is computed twice.
+    """
+
+    until: float
+    stopwatch: Stopwatch
+
+    def on(self, target: AnyTarget) -> AnyTarget:
+        """Return the target that looks at the stopwatch.
+
+        Args:
+            target: which offers ``until``.
+        """
+        found: AnyTarget = target.until(self.stopwatch)
+        return found
+
+    def limits(self, search: Search) -> Search:
+        """Return a search for one sample that is ended in time."""
+
+        def limited(target: Any, inputs: Samples, labels: Samples, seed: int) -> Candidates:  # noqa: ANN401
+            watch = self.stopwatch
+            watch.begin(self.until)
+            try:
+                return search(target, inputs, labels, seed)
+            except OutOfTime:
+                best = tuple(inputs) if watch.best is None else (watch.best,)
+                forwards, backwards = (torch.tensor([count]) for count in (watch.forwards, watch.backwards))
+                return Candidates(best, forwards, backwards, cut_short=True)
+            finally:
+                watch.end()
+
+        return limited

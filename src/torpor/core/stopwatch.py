@@ -1,0 +1,64 @@
+"""A search on one sample that may be ended at any step: what it has found by then is not lost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class OutOfTime(Exception):  # noqa: N818 - no error: the search hands over the best that it has found
+    """The time of a search is over."""
+
+
+@dataclass(eq=False)
+class Stopwatch:
+    """Lent to a target that is searched for the sake of one sample; the target tells it what it ran.
+
+    Attributes:
+        until: seconds since the epoch after which the search is ended; infinite while nothing is searched.
+        forwards: candidates that were run since the search began.
+        backwards: of these, how many were differentiated.
+        best: the costliest candidate since then; None for none.
+        steps: how long it made the target run.
+        known: what the target found, for candidates that come again: whatever it computes from equal ones is equal.
+
+    >>> watch = Stopwatch()
+    >>> watch.begin(time.time() + 60)
+    >>> watch.saw("a", 3); watch.saw("b", 5); watch.saw("c", 5)
+    >>> watch.check(); watch.best, watch.forwards
+    ('b', 3)
+    """
+
+    until: float = float("inf")
+    forwards: int = 0
+    backwards: int = 0
+    best: Any = None
+    steps: int = -1
+    known: dict[Hashable, Any] = field(default_factory=dict)
+
+    def begin(self, until: float) -> None:
+        """Begin a search that ends at ``until``."""
+        self.until, self.forwards, self.backwards, self.best, self.steps = until, 0, 0, None, -1
+
+    def end(self) -> None:
+        """Stop asking for the time."""
+        self.until = float("inf")
+
+    def check(self) -> None:
+        """End the search if its time is over.
+
+        Raises:
+            OutOfTime: if so.
+        """
+        if time.time() > self.until:
+            raise OutOfTime
+
+    def saw(self, candidate: Any, steps: int) -> None:  # noqa: ANN401 - an input of any kind
+        """Take note of a candidate that the target ran, if that was for a search."""
+        if self.until == float("inf"):
+            return
+        self.forwards += 1
+        if steps > self.steps:
+            self.best, self.steps = candidate, steps

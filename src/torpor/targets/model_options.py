@@ -1,0 +1,112 @@
+"""How a saved model is to be loaded and deployed, other than its files say: ``hf:NAME:cap=64:dtype=bfloat16``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from torpor.core.errors import UsageError
+from torpor.core.options import MARK, Spec, typed
+
+BITS = (4, 8)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user asks for beside the files of a saved model; None for what these say.
+
+    Attributes:
+        cap: tokens that are generated at most.
+        dtype: type that weights are computed in.
+        raw: leave the chat template out.
+        device_map: how accelerate lays the model's parts on devices, such as ``auto``.
+        bits: of weights that bitsandbytes quantizes, 4 or 8.
+        gguf: the file of GGUF in the folder that the weights are from.
+
+    Raises:
+        UsageError: if one cannot be, or needs a package that is not installed.
+
+    >>> Options.split("model:cap=64:raw=true")
+    ('model', Options(cap=64, dtype=None, raw=True, device_map=None, bits=None, gguf=None))
+    """
+
+    cap: int | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    raw: bool = False
+    device_map: str | None = None
+    bits: int | None = None
+    gguf: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.cap is not None and self.cap < 1:
+            raise UsageError(f"expected a cap of 1 token or more, got {self.cap}")
+        if self.bits not in (None, *BITS):
+            raise UsageError(f"expected weights of 4 or 8 bits, got bits={self.bits}")
+        if self.bits is not None and self.gguf is not None:
+            raise UsageError("expected bits or gguf, got both; GGUF files are quantized already, leave bits out")
+        for name, wanted, package in (
+            ("device_map", self.device_map, "accelerate"),
+            ("bits", self.bits, "bitsandbytes"),
+            ("gguf", self.gguf, "gguf"),
+            ("gguf", self.gguf, "accelerate"),
+        ):
+            if wanted is not None and find_spec(package) is None:
+                raise UsageError(f"expected {package} for {name}={wanted}, got none; pip install {package}")
+
+    @classmethod
+    def split(cls, text: str) -> tuple[str, Self]:
+        """Return the name of a model and the options behind it; a file of GGUF is one in its folder.
+
+        Raises:
+            UsageError: on an option that there is none of, or a value that it cannot have.
+        """
+        parts = text.split(MARK)
+        given = next((at for at in range(1, len(parts)) if all(map(_is_option, parts[at:]))), len(parts))
+        name = MARK.join(parts[:given])
+        options = dict(Spec.of("hf", MARK.join(parts[given:])).options)
+        path = Path(name).expanduser()
+        if path.suffix == ".gguf" and path.is_file():
+            name, options = str(path.parent), {"gguf": path.name} | options
+        elif path.is_dir() and "gguf" not in options and not (path / "config.json").exists():
+            found = sorted(each.name for each in path.glob("*.gguf"))
+            if len(found) > 1:
+                raise UsageError(
+                    f"expected one GGUF file in {name}, got {len(found)}; name one, as in hf:{path / found[0]}"
+                )
+            options |= {"gguf": found[0]} if found else {}
+        return name, cls(**typed(cls, options, "hf"))
+
+    def loading(self, transformers: Any) -> Mapping[str, Any]:  # noqa: ANN401 - the library
+        """Return what ``from_pretrained`` of the model takes for these."""
+        found: dict[str, Any] = {}
+        if self.dtype is not None:
+            found["dtype"] = self.dtype
+        if self.device_map is not None:
+            found["device_map"] = self.device_map
+        if self.bits is not None:
+            found["quantization_config"] = transformers.BitsAndBytesConfig(**{f"load_in_{self.bits}bit": True})
+        return found
+
+
+def with_options(name: str, given: Mapping[str, object]) -> str:
+    """Return the name of a target with options behind it; those that are None or False are left out.
+
+    Raises:
+        UsageError: if there are options, and the target is no model of transformers.
+
+    >>> with_options("hf:model", {"cap": 64, "raw": True, "dtype": None})
+    'hf:model:cap=64:raw=true'
+    """
+    asked = {key: str(value).lower() if value is True else value for key, value in given.items() if value}
+    if asked and not name.startswith("hf:"):
+        option = next(iter(asked)).replace("_", "-")
+        raise UsageError(f"expected a model of transformers, hf:NAME, with --{option}, got {name}; leave it out")
+    return MARK.join([name, *(f"{key}={value}" for key, value in asked.items())])
+
+
+def _is_option(part: str) -> bool:
+    key, equals, _ = part.partition("=")
+    return bool(equals) and key.isidentifier()

@@ -1,0 +1,136 @@
+"""--max-seconds on targets whose searches can be ended: every sample has its share, and nothing found is lost."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "targets"))
+from chat_models import chat, turn, write_prompts
+from generation_models import loaded, sentences
+
+from torpor.attacks.deadline import Deadline
+from torpor.attacks.registry import load_attack
+from torpor.audits.integrity import remarks
+from torpor.audits.plan import default_batch_size
+from torpor.audits.read import read_audit
+from torpor.audits.request import request
+from torpor.audits.run.limits import Limits, Spent
+from torpor.audits.run.spare import Spare
+from torpor.core.stopwatch import OutOfTime, Stopwatch
+from torpor.data.given import GivenInputs
+from torpor.defenses.registry import load_defense
+from torpor.targets.decoder.generation.texts import TextGenerationTarget
+from torpor.targets.early_exit.toys import needle
+
+
+class Ticks(Stopwatch):
+    """A stopwatch that goes by steps of the decoder instead of by the clock."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.most = steps
+
+    def check(self) -> None:
+        if self.until == float("inf"):
+            return
+        self.most -= 1
+        if self.most < 0:
+            raise OutOfTime
+
+
+def llama() -> TextGenerationTarget:
+    found = loaded("llama")
+    assert isinstance(found, TextGenerationTarget)
+    return found
+
+
+@pytest.mark.parametrize("steps", [0, 1, 30])
+def test_a_search_that_is_ended_hands_over_the_best_that_it_has_run(steps: int) -> None:
+    target, text = llama(), sentences(1)
+    attack = load_attack("nmtsloth-char", norm="chars", eps=2, steps=None)
+    watch = Ticks(steps)
+    result = attack(target, text, deadline=Deadline(time.time(), watch))
+    assert result.candidates.cut_short
+    assert result.candidates.forwards.item() == watch.forwards
+    assert target.run(result.inputs).work.counts.equal(result.attacked.work.counts)
+    assert (result.attacked.work.counts >= result.clean.work.counts).all()
+    assert Spent.on(target, text, result.candidates).cut_short == 1
+    if steps == 30:
+        assert watch.steps == target.iterations(result.attacked.work).item() > 1
+
+
+def test_a_search_with_enough_time_is_the_same_as_without_a_deadline() -> None:
+    target, text = chat(), (turn("system"),)
+    attack = load_attack("nmtsloth-char", norm="chars", eps=1, steps=None)
+    free, limited = attack(target, text), attack(target, text, deadline=Deadline(time.time() + 1e6, Stopwatch()))
+    assert not limited.candidates.cut_short
+    assert limited.inputs == free.inputs
+    assert limited.attacked.work.counts.equal(free.attacked.work.counts)
+    assert limited.candidates.forwards.equal(free.candidates.forwards)
+
+
+def test_what_was_run_for_a_sample_is_not_run_again() -> None:
+    target, watch, calls = llama(), Stopwatch(), 0
+
+    def count(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    handle = target.model.register_forward_pre_hook(count)
+    first = target.until(watch).run(sentences(2))
+    before = calls
+    again = target.until(watch).run(sentences(2))
+    handle.remove()
+    assert calls == before > 0
+    assert again.outputs == first.outputs == target.run(sentences(2)).outputs
+    assert again.work.counts.equal(first.work.counts)
+    assert target.with_cap(2).until(watch).run(sentences(2)).outputs != first.outputs  # another cap is another run
+
+
+def test_defended_targets_are_ended_too() -> None:
+    watch = Stopwatch()
+    defended = load_defense("normalize").defend(llama()).until(watch)  # type: ignore[attr-defined]
+    watch.begin(0.0)
+    with pytest.raises(OutOfTime):
+        defended.run(sentences(1))
+
+
+def test_the_clock_is_asked_only_as_long_as_there_is_time() -> None:
+    free, late = (Spare.of(needle(), GivenInputs(("never read",), "texts"), deadline) for deadline in (None, 0.0))
+    assert free.allows(1e9)
+    assert not late.allows(1.0)
+    soon = Spare(time.time() + 60, one=0.1)
+    assert soon.allows(1.0)
+    assert not soon.allows(100.0)
+
+
+def audited(out: Path, prompts: Path, seconds: float | None) -> dict[str, Any]:
+    asked = request(chat(), "nmtsloth-char", inputs=prompts, limit=3, eps=1, timed=False)
+    asked.run(out, limits=Limits(seconds=seconds), threads=1)
+    found: dict[str, Any] = json.loads((out / "audit.json").read_text())
+    return found
+
+
+def test_every_sample_has_its_share_and_more_seconds_search_longer(tmp_path: Path) -> None:
+    prompts = write_prompts(tmp_path / "prompts.jsonl")
+    assert default_batch_size(chat()) == 1
+    assert default_batch_size(needle()) == 128
+    found = audited(tmp_path / "run", prompts, 1.5)
+    assert found["samples"]["read"] > 0
+    assert found["samples"]["cut_short"]["seconds"] == 1.5
+    cut = [row for row in found["summary"] if row["kind"] != "clean"]
+    assert all("cut-off" in row["flags"] for row in cut)
+    said = remarks(read_audit(tmp_path / "run"))
+    assert any("were ended at their sample's share of --max-seconds 1.5" in line for line in said)
+    longer = audited(tmp_path / "run", prompts, 3600)
+    assert longer["samples"]["read"] == 3
+    assert "cut_short" not in longer["samples"]
+    assert not any("cut-off" in row["flags"] for row in longer["summary"])
+    free = audited(tmp_path / "free", prompts, None)
+    assert [row["cost_mean"] for row in longer["summary"]] == [row["cost_mean"] for row in free["summary"]]
