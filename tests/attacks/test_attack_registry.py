@@ -19,9 +19,19 @@ from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.early_exit.deepsloth import DeepSloth
 from torpor.attacks.early_exit.deepsloth_universal import DeepSlothUniversal
 from torpor.attacks.early_exit.square import Square
-from torpor.attacks.registry import ATTACKS, attack_class, attack_ids, default_attacks, load_attack, takes_steps
+from torpor.attacks.registry import (
+    ATTACKS,
+    attack_class,
+    attack_for,
+    attack_ids,
+    default_attacks,
+    load_attack,
+    takes_steps,
+)
+from torpor.audits.request import request
 from torpor.core import registry
 from torpor.core.errors import UsageError
+from torpor.targets.decoder.toy_text import ToyText
 from torpor.targets.detector.toy_boxes import LampTarget
 from torpor.targets.early_exit.toys import needle
 
@@ -143,6 +153,15 @@ def test_steps_go_to_those_that_do_not_say_them() -> None:
 def test_families_choose_the_attacks_of_their_targets() -> None:
     assert default_attacks(needle()) == ("standard",)
     assert default_attacks(LampTarget()) == ("overload", "phantom-sponges")
+    assert default_attacks(ToyText()) == ("standard-text",)
+
+
+def test_standard_is_the_ensemble_of_the_targets_family() -> None:
+    assert attack_for("standard", needle()) == "standard"
+    assert attack_for("standard", ToyText()) == "standard-text"
+    assert attack_for("evolution:queries=5", ToyText()) == "evolution:queries=5"
+    plan = request("torpor.targets.decoder.toy_text:ToyText", "standard,evolution", norm="tokens", eps=2).plan
+    assert plan.attacks == ("standard-text", "evolution")
 
 
 def test_what_was_learned_is_handed_over_as_tensors() -> None:

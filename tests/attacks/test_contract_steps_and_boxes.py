@@ -47,6 +47,13 @@ table = pytest.mark.parametrize(NAMES, TABLE)
 ATTACKED = [row for row in TABLE if not ATTACKS.find(row[2]).is_control]
 
 
+@pytest.fixture(autouse=True)
+def few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the table fast, and let each member have its turn."""
+    monkeypatch.setattr("torpor.attacks.text.standard.QUERIES", 60)
+    monkeypatch.setattr("torpor.attacks.text.standard.PATIENCE", 10)
+
+
 @cache
 def case(target_name: str, norm: str, name: str) -> tuple[Kind, bytes, Attack, Samples, AttackResult]:
     """Attack all inputs; the bytes are all that the target was before."""

@@ -20,10 +20,12 @@ from torpor.attacks.text.llmeffichecker import LLMEffiCheckerChar, LLMEffiChecke
 from torpor.attacks.text.loopllm import LoopLLM
 from torpor.attacks.text.nmtsloth import NMTSlothChar, NMTSlothStructure, NMTSlothToken
 from torpor.attacks.text.search import (
+    Move,
     Sendable,
     Tally,
     TokenGradient,
     decoder_steps,
+    drive,
     first_order,
     greedy,
     insertable,
@@ -332,6 +334,13 @@ def scripted(rounds: list[list[str]]) -> Callable[[int, str, Tally], Iterator[st
     return lambda row, text, tally: iter(next(pages))
 
 
+def climbed(target: TextTarget, move: Move, fits: Sendable, *, rounds: int, most: int | None = None) -> Tally:
+    """Return what greedy rounds from one text found."""
+    tally = Tally.start(target, ("a 3",))
+    drive(target, {0: greedy(0, "a 3", move, fits, tally, rounds=rounds, most=most)}, tally)
+    return tally
+
+
 def test_the_search_goes_on_from_worse_texts_and_returns_the_best() -> None:
     target = ToyText()
     seen: list[str] = []
@@ -341,21 +350,21 @@ def test_the_search_goes_on_from_worse_texts_and_returns_the_best() -> None:
         seen.append(text)
         return iter(next(pages))
 
-    tally = greedy(target, ("a 3",), move, Sendable(target.space, Budget("chars", 3)), rounds=3)
+    tally = climbed(target, move, Sendable(target.space, Budget("chars", 3)), rounds=3)
     assert seen == ["a 3", "a 9", "a 7"]
     assert tally.candidates(white=False).inputs == ("a 9",)
-    assert tally.steps == [10]
+    assert tally.best(0) == ("a 9", 10)
     assert tally.forwards == [1 + 2 + 2 + 1]  # the repeated proposal asks nothing
 
 
 def test_the_search_drops_what_may_not_be_sent_and_stops_at_the_cap() -> None:
     target = ToyText(cap=10)
     fits = Sendable(target.space, Budget("chars", 1))
-    none = greedy(target, ("a 3",), scripted([["a 3", "a 99999", "a 3</s>", "", "a 3\0"]]), fits, rounds=3)
+    none = climbed(target, scripted([["a 3", "a 99999", "a 3</s>", "", "a 3\0"]]), fits, rounds=3)
     assert (none.held.inputs, none.forwards) == (["a 3"], [1])
-    capped = greedy(target, ("a 3",), scripted([["a 39", "a 4"]]), fits, rounds=3)
-    assert (capped.held.inputs, capped.steps, capped.forwards) == (["a 39"], [10], [3])
-    first = greedy(target, ("a 3",), scripted([["a 4", "a 5", "a 6"]] * 3), fits, rounds=1, most=2)
+    capped = climbed(target, scripted([["a 39", "a 4"]]), fits, rounds=3)
+    assert (*capped.best(0), capped.forwards) == ("a 39", 10, [3])
+    first = climbed(target, scripted([["a 4", "a 5", "a 6"]] * 3), fits, rounds=1, most=2)
     assert (first.held.inputs, first.forwards) == (["a 5"], [3])
 
 

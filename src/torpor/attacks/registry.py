@@ -7,7 +7,7 @@ from typing import Any
 
 from torpor.attacks.base import Attack
 from torpor.core.errors import UsageError
-from torpor.core.options import typed
+from torpor.core.options import MARK, typed
 from torpor.core.registry import Registry
 from torpor.targets.base import Target
 
@@ -33,6 +33,8 @@ ATTACKS: Registry[Attack] = Registry(
         "llmeffichecker-token": "torpor.attacks.text.llmeffichecker:LLMEffiCheckerToken",
         "engorgio": "torpor.attacks.text.engorgio:Engorgio",
         "loopllm": "torpor.attacks.text.loopllm:LoopLLM",
+        "evolution": "torpor.attacks.text.evolution.evolution:Evolution",
+        "standard-text": "torpor.attacks.text.standard:StandardText",
         "sponge-genetic": "torpor.attacks.text.sponge_genetic:SpongeGenetic",
         "slothspeech": "torpor.attacks.decoder.slothspeech:SlothSpeech",
         "overload": "torpor.attacks.detector.overload:Overload",
@@ -139,6 +141,21 @@ def takes_steps(spec: str) -> bool:
     """
     said = ATTACKS.spec(spec)
     return "steps" not in said.options and any(each.name == "steps" for each in fields(ATTACKS.find(said.name)))
+
+
+STANDARD = "standard"
+"""What users call the standard ensemble of any target; its family knows which one that is."""
+
+
+def attack_for(spec: str, target: Target) -> str:
+    """Return a specification in which ``standard`` is the ensemble of the target's own family.
+
+    >>> from torpor.targets.decoder.toy_text import ToyText
+    >>> attack_for("standard", ToyText()), attack_for("nmtsloth-char", ToyText())
+    ('standard-text', 'nmtsloth-char')
+    """
+    name, *options = spec.split(MARK)
+    return MARK.join((target.family.standard_on(target), *options)) if name == STANDARD else spec
 
 
 def default_attacks(target: Target) -> tuple[str, ...]:

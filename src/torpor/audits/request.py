@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torpor.attacks.base import Attack
-from torpor.attacks.registry import attack_class, default_attacks
+from torpor.attacks.registry import attack_class, attack_for, default_attacks
 from torpor.attacks.specs import spec_of
 from torpor.audits.plan import Plan, check_device, default_batch_size, parse_eps
 from torpor.audits.run.engine import Progress, run_audit
@@ -148,7 +148,7 @@ def request(
     wanted = default_attacks(system) if attacks is None else [attacks] if isinstance(attacks, str) else attacks
     objects = [each for each in wanted if isinstance(each, Attack)]
     specs = (spec_of(each) if isinstance(each, Attack) else each for each in wanted)
-    chosen = [part.strip() for spec in specs for part in spec.split(",")]
+    chosen = [attack_for(part.strip(), system) for spec in specs for part in spec.split(",")]
     left_out: tuple[str, ...] = ()
     learners = [name for name in chosen if attack_class(name).learns] if attacks is None else []
     if learners and not source(system, data_dir, held or named).has("validation"):

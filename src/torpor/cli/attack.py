@@ -28,7 +28,7 @@ def attack(
     threads: ThreadCount = None,
 ) -> None:
     """Attack the first test samples of TARGET with one attack and write clean and attacked inputs."""
-    from torpor.attacks.registry import load_attack
+    from torpor.attacks.registry import attack_for, load_attack
     from torpor.audits.plan import check_device, check_seed
     from torpor.audits.run.examples import save, stored_references
     from torpor.audits.run.lock import beside_audit, refuse_own_files
@@ -49,7 +49,7 @@ def attack(
     check_device(device)
     system = load_target(target, device=device, rule=rule)
     shape = system.space.shape if isinstance(system.space, DenseSpace) else None
-    chosen = load_attack(name, norm=norm, eps=eps, steps=steps, shape=shape)
+    chosen = load_attack(attack_for(name, system), norm=norm, eps=eps, steps=steps, shape=shape)
     chosen.check(system)
     data = source(system, data_dir, inputs)
     batch = data.load("test", limit)

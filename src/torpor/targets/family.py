@@ -65,6 +65,10 @@ class Family(ABC, Generic[TargetT]):
         """Return the names of the attacks that ``torpor audit`` runs on ``target`` by default."""
         return self.default_attacks
 
+    def standard_on(self, target: TargetT) -> str:
+        """Return the name of the ensemble that users mean by ``standard`` on ``target``."""
+        return "standard"
+
     def observe(self, target: TargetT, clean: Outcome, outcome: Outcome, static: Work, references: Samples) -> Columns:
         """Return the family's columns of a batch: one value per sample for each measure of level ``"sample"``.
 

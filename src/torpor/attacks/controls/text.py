@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -12,17 +12,14 @@ from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.controls.dense import check_queries
-from torpor.attacks.text.search.constraints import Sendable, insertable
+from torpor.attacks.text.search.constraints import Sendable
 from torpor.attacks.text.search.goal import decoder_steps
-from torpor.attacks.text.search.transformations import PRINTABLE, core, replace_span, word_spans
-from torpor.attacks.text.search.words import vocabulary_words
+from torpor.attacks.text.search.random_edits import RandomEditor
 from torpor.core.budget import COUNTS, GROWING
 from torpor.core.paper import Paper
 from torpor.core.seeds import sample_generators
 from torpor.core.threat import Access
 from torpor.targets.decoder.contract import TextTarget
-
-TRIES = 30  # random edits that may fail before the text stays as it is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,76 +125,9 @@ class KeepWriting(TextControl):
         return text
 
 
-class RandomEditor:
-    """Draws random texts within a budget.
-
-    Args:
-        fits: what may be sent.
-    """
-
-    def __init__(self, fits: Sendable) -> None:
-        self.fits = fits
-        codec = fits.space.codec
-        self._ids = insertable(codec).nonzero().flatten().tolist()
-        self._words = vocabulary_words(codec) if fits.budget.norm == "words" else ()
-        self._one: dict[str, Callable[[str, torch.Generator], str | None]] = {
-            "chars": self._character,
-            "tokens": self._token,
-            "words": self._word,
-        }
-
-    def edit(self, clean: str, edits: int, generator: torch.Generator) -> str:
-        """Return a text that is ``edits`` random edits away from ``clean``, fewer where it does not take them."""
-        if self.fits.budget.norm in GROWING:
-            return self._grown(clean, edits, generator)
-        text = clean
-        for done in range(edits):
-            for _ in range(TRIES):
-                new = self._one[self.fits.budget.norm](text, generator)
-                if new and self.fits(clean, new) and self.fits.distance(clean, new) == done + 1:
-                    text = new
-                    break
-        return text
-
-    def _grown(self, clean: str, edits: int, generator: torch.Generator) -> str:
-        """Append random tokens one by one, each of which the tokenizer reads as drawn."""
-        space = self.fits.space
-        ids = tuple(space.codec.encode(clean)) if self.fits.budget.norm == "suffix" else ()
-        text = clean
-        for _ in range(min(edits, space.max_tokens - len(ids))):
-            for _ in range(TRIES):
-                longer = (*ids, self._ids[_below(len(self._ids), generator)])
-                new = space.codec.decode(longer)
-                if tuple(space.codec.encode(new)) == longer and self.fits(clean, new):
-                    ids, text = longer, new
-                    break
-        return text
-
-    def _character(self, text: str, generator: torch.Generator) -> str:
-        kind, place = _below(3, generator), _below(len(text), generator)
-        new = PRINTABLE[_below(len(PRINTABLE), generator)] if kind < 2 else ""
-        return text[:place] + new + text[place + (kind > 0) :]
-
-    def _token(self, text: str, generator: torch.Generator) -> str:
-        ids = tuple(self.fits.space.codec.encode(text))
-        kind, place = _below(3, generator), _below(len(ids), generator)
-        new = (self._ids[_below(len(self._ids), generator)],) if kind < 2 else ()
-        return self.fits.space.codec.decode((*ids[:place], *new, *ids[place + (kind > 0) :]))
-
-    def _word(self, text: str, generator: torch.Generator) -> str:
-        spans = word_spans(text)
-        words = self._words or tuple(text[slice(*core(text, span))] for span in spans)
-        place = core(text, spans[_below(len(spans), generator)])
-        return replace_span(text, place, words[_below(len(words), generator)])
-
-
 def _claims(target: Any, texts: Sequence[str]) -> Sequence[float]:  # noqa: ANN401 - any target of texts
     """Return what each text makes the target do: decoder steps where it scores candidates, else the cost of a run."""
     if target.offers("score"):
         return decoder_steps(target, texts)
     costs: list[float] = target.attacker_cost(target.run(tuple(texts))).tolist()
     return costs
-
-
-def _below(limit: int, generator: torch.Generator) -> int:
-    return int(torch.randint(limit, (), generator=generator))

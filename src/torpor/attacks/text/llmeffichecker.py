@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from typing_extensions import override
 
-from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.text.search.constraints import Sendable, insertable
+from torpor.attacks.text.search.driver import Search, TextSearch
 from torpor.attacks.text.search.goal import decoder_steps
-from torpor.attacks.text.search.search import Tally, greedy
+from torpor.attacks.text.search.search import greedy
+from torpor.attacks.text.search.tally import Tally
 from torpor.attacks.text.search.transformations import (
     case_flips,
     core,
@@ -38,16 +39,11 @@ SUBSTITUTES = 50  # random tokens per position
 
 
 @dataclass(frozen=True, kw_only=True)
-class LLMEffiChecker(Attack):
+class LLMEffiChecker(TextSearch):
     """Base: ``eps`` rounds of one edit each; the attacker sees how many tokens are generated, and nothing else."""
 
     paper: ClassVar[Paper | None] = PAPER
     access: ClassVar[Access] = Access.DECISION
-    kinds: ClassVar[tuple[str, ...]] = ("text",)
-    needs: ClassVar[tuple[str, ...]] = ("score", "cap")
-    radii: ClassVar[Mapping[str, float]] = {}
-
-    eps: float = 3
 
     @abstractmethod
     def neighbors(
@@ -56,10 +52,10 @@ class LLMEffiChecker(Attack):
         """Return what proposes texts one edit away; see :data:`torpor.attacks.text.search.Move`."""
 
     @override
-    def search(self, target: TextTarget, inputs: Sequence[str], labels: object, seed: int) -> Candidates:
+    def begin(self, target: TextTarget, inputs: Sequence[str], seed: int, tally: Tally) -> Callable[[int], Search]:
         move = self.neighbors(target, sample_generators(inputs, seed, self.id))
         fits = Sendable(target.space, self.budget)
-        return greedy(target, inputs, move, fits, rounds=int(self.eps)).candidates(white=False)
+        return lambda row: greedy(row, inputs[row], move, fits, tally, rounds=int(self.eps))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -12,12 +12,11 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.decoder.objectives import masked_mean
 from torpor.attacks.text.search.constraints import Sendable, insertable
-from torpor.attacks.text.search.goal import decoder_steps
+from torpor.attacks.text.search.driver import Search, TextSearch
 from torpor.attacks.text.search.gradients import TokenGradient, first_order, token_gradient
-from torpor.attacks.text.search.search import Tally
+from torpor.attacks.text.search.tally import Tally
 from torpor.core.errors import UsageError
 from torpor.core.paper import Paper
 from torpor.core.seeds import sample_generators
@@ -27,8 +26,6 @@ from torpor.targets.decoder.contract import TextTarget
 STARTS = 1000  # random segments that are tried until one survives the tokenizer
 
 Segment = tuple[int, ...]
-Suffixed = dict[int, tuple[Segment, str]]
-"""Each sample's segment, and its text with it."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class Loop:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoopLLM(Attack):
+class LoopLLM(TextSearch):
     """Append one segment, repeated to ``eps`` tokens, and improve it by greedy coordinate gradient.
 
     Each step differentiates the loss along the answer that the current suffix really gets, sums the gradients of a
@@ -79,8 +76,6 @@ class LoopLLM(Attack):
         "arXiv:2511.07876",
     )
     norms: ClassVar[tuple[str, ...]] = ("suffix",)
-    radii: ClassVar[Mapping[str, float]] = {}
-    kinds: ClassVar[tuple[str, ...]] = ("text",)
     reads: ClassVar[type | None] = StepSignals
     needs: ClassVar[tuple[str, ...]] = ("embedding_matrix", "score", "cap")
 
@@ -100,33 +95,30 @@ class LoopLLM(Attack):
             )
 
     @override
-    def search(self, target: TextTarget, inputs: Sequence[str], labels: object, seed: int) -> Candidates:
-        tally = Tally.start(target, inputs)
+    def begin(self, target: TextTarget, inputs: Sequence[str], seed: int, tally: Tally) -> Callable[[int], Search]:
         append = partial(appended, Sendable(target.space, self.budget))
         matrix = target.embedding_matrix().detach()
         allowed = insertable(target.space.codec, len(matrix))
         generators = sample_generators(inputs, seed, self.id)
-        current: Suffixed = {}
-        rows = [row for row, steps in enumerate(tally.steps) if steps < target.cap]
-        for _ in range(self.steps + 1):
-            tried = {}
-            for row in rows:
-                text = inputs[row]
-                segments: Iterable[Segment] = self._random(allowed, generators[row])
-                if row in current:
-                    gradient = token_gradient(target, current[row][1], Loop(current[row][0]))
-                    tally.note(row, gradient)
-                    start = len(target.space.codec.encode(text))
-                    changes = per_slot(gradient, start, current[row][0], matrix, allowed)
-                    segments = self._better(changes, current[row][0], generators[row])
-                pairs = ((segment, append(text, segment)) for segment in segments)
-                sendable = ((segment, longer) for segment, longer in pairs if longer is not None)
-                tried[row] = list(sendable if row in current else islice(sendable, 1))
-            current = _longest(target, tried, tally)
-            rows = [row for row in current if tally.steps[row] < target.cap]
-            if not rows:
-                break
-        return tally.candidates(white=True)
+
+        def climb(row: int) -> Search:
+            clean, generator = inputs[row], generators[row]
+            starts = ((segment, append(clean, segment)) for segment in self._random(allowed, generator))
+            tried = list(islice(((segment, text) for segment, text in starts if text is not None), 1))
+            for left in range(self.steps, -1, -1):
+                if not tried:
+                    return
+                steps = yield [text for _, text in tried]
+                segment, current = tried[steps.index(max(steps))]
+                if left == 0 or max(steps) >= tally.cap:
+                    return
+                gradient = token_gradient(target, current, Loop(segment))
+                tally.note(row, gradient)
+                changes = per_slot(gradient, len(target.space.codec.encode(clean)), segment, matrix, allowed)
+                pairs = ((better, append(clean, better)) for better in self._better(changes, segment, generator))
+                tried = [(better, text) for better, text in pairs if text is not None]
+
+        return climb
 
     def _random(self, allowed: Tensor, generator: torch.Generator) -> Iterator[Segment]:
         """Draw segments to start from."""
@@ -184,15 +176,3 @@ def per_slot(gradient: TokenGradient, start: int, segment: Segment, matrix: Tens
     changes = first_order(TokenGradient(ids, summed, gradient.loss), matrix, allowed)
     size: Tensor = torch.linalg.vector_norm(changes.where(changes < torch.inf, 0), dim=1, keepdim=True)
     return changes / size.clamp_min(torch.finfo(changes.dtype).tiny)
-
-
-def _longest(target: TextTarget, tried: dict[int, list[tuple[Segment, str]]], tally: Tally) -> Suffixed:
-    """Generate for all candidates and return each sample's longest, the first of them among equals."""
-    scores = iter(decoder_steps(target, [text for pairs in tried.values() for _, text in pairs]))
-    longest: Suffixed = {}
-    for row, pairs in tried.items():
-        tally.forwards[row] += len(pairs)
-        if pairs:
-            steps, longest[row] = max(((next(scores), pair) for pair in pairs), key=lambda found: found[0])
-            tally.offer(row, longest[row][1], steps)
-    return longest

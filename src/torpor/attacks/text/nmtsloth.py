@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, Self
 
@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.decoder.objectives import masked_mean, without, without_end
 from torpor.attacks.text.search.constraints import Sendable, insertable
+from torpor.attacks.text.search.driver import Search, TextSearch
 from torpor.attacks.text.search.gradients import TokenGradient, first_order, token_gradient
-from torpor.attacks.text.search.search import Tally, greedy
+from torpor.attacks.text.search.search import greedy
+from torpor.attacks.text.search.tally import Tally
 from torpor.attacks.text.search.transformations import (
     case_flips,
     core,
@@ -70,7 +71,7 @@ class LateEnd:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NMTSloth(Attack):
+class NMTSloth(TextSearch):
     """Base: ``eps`` rounds of one edit each, candidates from the gradient, chosen by the length that is generated.
 
     Attributes:
@@ -79,13 +80,10 @@ class NMTSloth(Attack):
 
     paper: ClassVar[Paper | None] = PAPER
     norms: ClassVar[tuple[str, ...]] = COUNTS[:1]
-    kinds: ClassVar[tuple[str, ...]] = ("text",)
     reads: ClassVar[type | None] = StepSignals
     needs: ClassVar[tuple[str, ...]] = ("embedding_matrix", "score", "cap")
-    radii: ClassVar[Mapping[str, float]] = {}
     most: ClassVar[int | None] = None
 
-    eps: float = 3
     loss: Literal["end-and-chosen", "end"] = "end-and-chosen"
 
     @abstractmethod
@@ -93,7 +91,7 @@ class NMTSloth(Attack):
         """Return what proposes texts one edit away from a text, likeliest places first."""
 
     @override
-    def search(self, target: TextTarget, inputs: Sequence[str], labels: object, seed: int) -> Candidates:
+    def begin(self, target: TextTarget, inputs: Sequence[str], seed: int, tally: Tally) -> Callable[[int], Search]:
         objective = LateEnd(chosen=self.loss == "end-and-chosen")
         propose = self.neighbors(target)
 
@@ -103,7 +101,7 @@ class NMTSloth(Attack):
             return propose(text, gradient)
 
         fits = Sendable(target.space, self.budget)
-        return greedy(target, inputs, move, fits, rounds=int(self.eps), most=self.most).candidates(white=True)
+        return lambda row: greedy(row, inputs[row], move, fits, tally, rounds=int(self.eps), most=self.most)
 
 
 def importance(gradient: TokenGradient) -> list[int]:

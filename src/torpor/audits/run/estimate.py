@@ -115,15 +115,15 @@ def passes(attack: Attack) -> tuple[int, int]:
     >>> passes(load_attack("pgd", steps=10)), passes(load_attack("square"))
     ((11, 10), (300, 0))
     """
+    queries = getattr(attack, "queries", None)
+    if isinstance(queries, int):
+        return queries, 0
     members: tuple[Attack, ...] = getattr(attack, "members", ())
     if members:
         found = [passes(member) for member in members]
         return sum(forward for forward, _ in found), sum(backward for _, backward in found)
     steps = getattr(attack, "iterations", None)
-    if isinstance(steps, int):
-        return steps + 1, steps
-    queries = getattr(attack, "queries", None)
-    return (queries, 0) if isinstance(queries, int) else (0, 0)
+    return (steps + 1, steps) if isinstance(steps, int) else (0, 0)
 
 
 def _luck(plan: Plan) -> int:

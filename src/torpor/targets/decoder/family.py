@@ -24,7 +24,7 @@ from torpor.targets.family import Columns, Family
 
 ATTACKS = {
     "image": ("nicg-slowdown",),
-    "text": ("nmtsloth-char", "nmtsloth-token"),
+    "text": ("standard-text",),
     "wave": ("slothspeech",),
     "features": ("slothspeech",),
 }
@@ -43,6 +43,10 @@ class StepFamily(Family[Any]):
     def attacks_on(self, target: Any) -> tuple[str, ...]:  # noqa: ANN401 - any target that iterates
         """See :meth:`Family.attacks_on`; by the kind of input."""
         return ATTACKS[target.space.kind]
+
+    @override
+    def standard_on(self, target: Any) -> str:
+        return "standard-text" if target.space.kind == "text" else super().standard_on(target)
 
     @override
     def observe(self, target: Any, clean: Outcome, outcome: Outcome, static: Work, references: Samples) -> Columns:

@@ -1,0 +1,125 @@
+"""Evolutionary search over edits: the strongest single search on texts, with and without gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+from typing import Any, ClassVar
+
+import torch
+from typing_extensions import override
+
+from torpor.attacks.text.evolution.edits import EditVariation, in_characters, in_tokens, in_words
+from torpor.attacks.text.evolution.new_tokens import TokenVariation
+from torpor.attacks.text.evolution.population import Population
+from torpor.attacks.text.evolution.variation import Variation
+from torpor.attacks.text.nmtsloth import LateEnd
+from torpor.attacks.text.search.constraints import Sendable, insertable
+from torpor.attacks.text.search.driver import Search, TextSearch
+from torpor.attacks.text.search.gradients import first_order, token_gradient
+from torpor.attacks.text.search.tally import Tally
+from torpor.attacks.text.search.words import vocabulary_words
+from torpor.core.budget import COUNTS
+from torpor.core.errors import UsageError
+from torpor.core.paper import Paper
+from torpor.core.seeds import sample_generators
+from torpor.core.signals import StepSignals
+from torpor.targets.decoder.contract import TextTarget
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evolution(TextSearch):
+    """Keep the texts that generate longest, and vary them: exchange, move, add, repeat, copy and mix their edits.
+
+    Characters, tokens and words are replaced, deleted and put in; suffixes and prompts grow token by token and segment
+    by segment. A tenth of all candidates is drawn anew. Where a budget counts tokens, a few candidates of each
+    generation are the substitutions of the fittest text that lower NMTSloth's loss most, to first order. What other
+    searches of an ensemble found becomes a parent too.
+
+    From no one paper: genetic search over edits is what "Generating Natural Language Adversarial Examples" (Alzantot
+    et al., EMNLP 2018) does to classifiers.
+
+    Attributes:
+        queries: forward and backward passes per sample at most.
+        gradients: whether gradients propose candidates.
+    """
+
+    id: ClassVar[str] = "evolution"
+    paper: ClassVar[Paper | None] = None
+    norms: ClassVar[tuple[str, ...]] = COUNTS
+    reads: ClassVar[type | None] = StepSignals
+    needs: ClassVar[tuple[str, ...]] = ("embedding_matrix", "score", "cap")
+
+    norm: str = "chars"
+    queries: int = 1000
+    gradients: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.queries < 1:
+            raise UsageError(f"expected 1 query or more, got {self.queries}")
+
+    @override
+    def begin(self, target: TextTarget, inputs: Sequence[str], seed: int, tally: Tally) -> Callable[[int], Search]:
+        fits = Sendable(target.space, self.budget)
+        vary = variations(fits)
+        advise = substitutions(target) if self.gradients and self.norm in WITH_GRADIENTS else None
+        generators = sample_generators(inputs, seed, self.id)
+
+        def evolve(row: int) -> Search:
+            rng, clean = Random(generators[row].initial_seed()), inputs[row]  # noqa: S311 - no secret
+            near = partial(advise, fits, row, clean, tally) if advise else None
+            population = Population(vary(clean), clean, rng, near)
+            while (left := self.queries - tally.spent(row)) > 0 and tally.best(row)[1] < tally.cap:
+                if tally.best(row)[1] > population.steps:
+                    population.learn(*tally.best(row))
+                if not (texts := population.generation()[:left]):
+                    return
+                for text, steps in zip(texts, (yield texts), strict=True):
+                    population.learn(text, steps)
+
+        return evolve
+
+
+WITH_GRADIENTS = ("tokens", "suffix", "prompt")
+"""Budgets of tokens, which gradients with respect to embeddings rank."""
+
+
+def variations(fits: Sendable) -> Callable[[str], Variation[Any]]:
+    """Return what makes the variation of a text's candidates within a budget."""
+    codec, norm = fits.space.codec, fits.budget.norm
+    if norm == "chars":
+        return lambda text: EditVariation(fits, text, in_characters(text))
+    if norm == "words":
+        words = vocabulary_words(codec)
+        return lambda text: EditVariation(fits, text, in_words(text, words))
+    pool = insertable(codec).nonzero().flatten().tolist()
+    if norm == "tokens":
+        return lambda text: EditVariation(fits, text, in_tokens(text, codec, pool))
+    return lambda text: TokenVariation(fits, text, pool)
+
+
+def substitutions(target: TextTarget) -> Callable[[Sendable, int, str, Tally, str], Iterator[str]]:
+    """Return what proposes sendable texts with one token exchanged, lowest first-order loss first."""
+    codec, matrix = target.space.codec, target.embedding_matrix().detach()
+    allowed = insertable(codec, len(matrix))
+
+    def propose(fits: Sendable, row: int, clean: str, tally: Tally, text: str) -> Iterator[str]:
+        gradient = token_gradient(target, text, LateEnd())
+        tally.note(row, gradient)
+        changes, ids = first_order(gradient, matrix, allowed).flatten(), gradient.ids.tolist()
+        best = changes.topk(min(TOP, len(changes)), largest=False)
+        for change, place in zip(best.values.tolist(), best.indices.tolist(), strict=True):
+            if change < torch.inf:
+                where, token = divmod(place, len(matrix))
+                changed = codec.decode((*ids[:where], token, *ids[where + 1 :]))
+                if fits(clean, changed):
+                    yield changed
+
+    return propose
+
+
+TOP = 400
+"""Substitutions of one text that gradients propose at most."""

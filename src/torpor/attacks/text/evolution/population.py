@@ -1,0 +1,80 @@
+"""The candidates of one sample: elites, their children, what is drawn anew, and what gradients propose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from random import Random
+from typing import Generic
+
+from torpor.attacks.text.evolution.variation import GenomeT, Variation
+
+ELITES = 8
+"""Candidates that have children."""
+CHILDREN = 24
+"""Candidates of a generation."""
+ADVISED = 4
+"""Of them, how many gradients propose at most."""
+FRESH = 0.1
+"""Share of the children that are drawn anew."""
+TRIES = 10
+"""Children that may be rejected, times their number."""
+RATE = 0.5
+"""How fast the chance to be a parent falls from one elite to the next: by ``exp(-RATE)``."""
+
+Advise = Callable[[str], Iterable[str]]
+"""From the fittest text to texts that are worth a try, best first."""
+
+
+class Population(Generic[GenomeT]):
+    """The candidates of one sample, by the decoder steps that each runs.
+
+    No text is proposed twice.
+
+    Args:
+        variation: how candidates are drawn and changed.
+        clean: the text that they are edits of.
+        rng: of all randomness.
+        advise: what else proposes texts, if anything.
+    """
+
+    def __init__(self, variation: Variation[GenomeT], clean: str, rng: Random, advise: Advise | None = None) -> None:
+        self.variation, self.rng, self.advise = variation, rng, advise
+        self.elites: list[tuple[int, GenomeT]] = []
+        self.fittest, self.steps = clean, 0
+        self._known = {clean}
+        self._advice: tuple[str, Iterator[str]] = ("", iter(()))
+
+    def learn(self, text: str, steps: int) -> None:
+        """Take a text in; among equals the newest is fittest, so that plateaus are crossed."""
+        self._known.add(text)
+        genome = self.variation.read(text)
+        if genome:
+            self.elites.insert(0, (steps, genome))
+            self.elites.sort(key=lambda elite: -elite[0])
+            del self.elites[ELITES:]
+        if steps > self.steps:
+            self.fittest, self.steps = text, steps
+
+    def generation(self) -> list[str]:
+        """Return texts that may be sent and were not known before; none if there are no more."""
+        children = list(islice(self._fresh(self._advised()), ADVISED))
+        spelled = (self.variation.spell(self._child()) for _ in range(TRIES * CHILDREN))
+        return [*children, *islice(self._fresh(spelled), CHILDREN - len(children))]
+
+    def _fresh(self, texts: Iterable[str | None]) -> Iterator[str]:
+        for text in texts:
+            if text is not None and text not in self._known:
+                self._known.add(text)
+                yield text
+
+    def _advised(self) -> Iterator[str]:
+        if self.advise is not None and self._advice[0] != self.fittest:
+            self._advice = self.fittest, iter(self.advise(self.fittest))
+        return self._advice[1]
+
+    def _child(self) -> GenomeT:
+        if not self.elites or self.rng.random() < FRESH:
+            return self.variation.draw(self.rng)
+        place = min(int(self.rng.expovariate(RATE)), len(self.elites) - 1)
+        return self.variation.vary(self.elites[place][1], [genome for _, genome in self.elites], self.rng)

@@ -1,0 +1,25 @@
+"""What an evolutionary search needs to know of its candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+from typing import Generic, Protocol, TypeVar
+
+GenomeT = TypeVar("GenomeT")
+
+
+class Variation(Protocol, Generic[GenomeT]):
+    """Candidates of one sample as genomes, which are drawn, changed and mixed; each is spelled as one text."""
+
+    def draw(self, rng: Random) -> GenomeT:
+        """Return a genome that owes nothing to any other."""
+
+    def vary(self, parent: GenomeT, others: Sequence[GenomeT], rng: Random) -> GenomeT:
+        """Return a child of ``parent``, perhaps with pieces of ``others``, the fittest so far."""
+
+    def read(self, text: str) -> GenomeT | None:
+        """Return the genome of a text that another search found; None if it has none."""
+
+    def spell(self, genome: GenomeT) -> str | None:
+        """Return the text of a genome; None if it may not be sent."""

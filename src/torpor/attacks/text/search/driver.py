@@ -1,0 +1,76 @@
+"""Searches that ask and are answered, one per sample, so that candidates of all samples are decoded together."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from typing_extensions import override
+
+from torpor.attacks.base import Attack, Candidates
+from torpor.attacks.text.search.goal import decoder_steps
+from torpor.attacks.text.search.tally import Tally
+from torpor.targets.decoder.contract import TextTarget
+
+Search = Generator[Sequence[str], list[int], None]
+"""Yields texts that may be sent, is given the decoder steps of each, and ends when it has nothing left to ask."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextSearch(Attack):
+    """Base of attacks that keep the longest of many candidates: they say what to ask for one sample."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("text",)
+    needs: ClassVar[tuple[str, ...]] = ("score", "cap")
+    radii: ClassVar[Mapping[str, float]] = {}
+
+    eps: float = 3
+
+    @abstractmethod
+    def begin(self, target: TextTarget, inputs: Sequence[str], seed: int, tally: Tally) -> Callable[[int], Search]:
+        """Return what makes the search of each sample, told by its row.
+
+        Args:
+            target: what to attack.
+            inputs: clean texts.
+            seed: of all randomness, to be drawn per sample.
+            tally: what is found and spent; whatever a search is answered is in it already.
+        """
+
+    @override
+    def search(self, target: TextTarget, inputs: Sequence[str], labels: object, seed: int) -> Candidates:
+        tally = Tally.start(target, inputs)
+        search = self.begin(target, inputs, seed, tally)
+        drive(target, {row: search(row) for row in tally.open}, tally)
+        return tally.candidates(white=self.reads is not None)
+
+
+def drive(target: TextTarget, searches: Mapping[int, Search], tally: Tally) -> None:
+    """Answer the searches of some rows until they end; what they ask at the same time is decoded together.
+
+    >>> from torpor.targets.decoder.toy_text import ToyText
+    >>> heard = []
+    >>> def ask(*texts):
+    ...     heard.extend((yield texts))
+    >>> tally = Tally.start(ToyText(), ("a", "a"))
+    >>> drive(ToyText(), {0: ask("9", "a"), 1: ask("z")}, tally)
+    >>> heard, tally.best(0), tally.forwards
+    ([10, 1, 2], ('9', 10), [3, 2])
+    """
+    asked = {row: texts for row, search in searches.items() if (texts := next(search, None)) is not None}
+    while asked:
+        steps = iter(decoder_steps(target, [text for texts in asked.values() for text in texts]))
+        answers = {row: [next(steps) for _ in texts] for row, texts in asked.items()}
+        for row, answer in answers.items():
+            tally.answer(row, asked[row], answer)
+        asked = {row: texts for row, answer in answers.items() if (texts := told(searches[row], answer)) is not None}
+
+
+def told(search: Search, answer: list[int]) -> Sequence[str] | None:
+    """Give a search its answer, and return what it asks next; None if that was all."""
+    try:
+        return search.send(answer)
+    except StopIteration:
+        return None

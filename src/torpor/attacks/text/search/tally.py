@@ -1,0 +1,76 @@
+"""What a search over texts has found so far, and what it has spent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from torpor.attacks.base import Candidates
+from torpor.attacks.search.incumbent import Incumbent
+from torpor.attacks.text.search.goal import decoder_steps
+from torpor.attacks.text.search.gradients import TokenGradient
+from torpor.targets.decoder.contract import TextTarget
+
+
+@dataclass
+class Tally:
+    """The costliest text of each sample so far, and what was spent on it.
+
+    Attributes:
+        held: the texts, by the decoder steps that each runs; the clean ones at first.
+        forwards: texts that the target was given, signals included, for each sample.
+        backwards: backward passes for each sample.
+        zero_gradient: whether most of each sample's first gradient was exactly zero.
+        cap: decoder steps than which no text runs more.
+    """
+
+    held: Incumbent
+    forwards: list[int]
+    backwards: list[int]
+    zero_gradient: list[bool]
+    cap: int
+
+    @staticmethod
+    def start(target: TextTarget, clean: Sequence[str]) -> Tally:
+        """Return what is known once the clean texts have run."""
+        count, held = len(clean), Incumbent.begin(clean)
+        held.offer(torch.arange(count), clean, torch.tensor(decoder_steps(target, clean)))
+        return Tally(held, [1] * count, [0] * count, [False] * count, target.cap)
+
+    @property
+    def open(self) -> list[int]:
+        """Samples whose output can still become longer."""
+        return [row for row, steps in enumerate(self.held.cost.tolist()) if steps < self.cap]
+
+    def best(self, row: int) -> tuple[str, int]:
+        """Return the costliest text of a sample, and the decoder steps that it runs."""
+        return self.held.inputs[row], int(self.held.cost[row])
+
+    def spent(self, row: int) -> int:
+        """Return the passes spent on a sample, forward and backward."""
+        return self.forwards[row] + self.backwards[row]
+
+    def answer(self, row: int, texts: Sequence[str], steps: Sequence[int]) -> None:
+        """Count what was asked, and take the first of the costliest texts if it is costlier."""
+        self.forwards[row] += len(texts)
+        if texts and max(steps) > self.held.cost[row]:
+            place = steps.index(max(steps))
+            self.held.offer(torch.tensor([row]), (texts[place],), torch.tensor([steps[place]]))
+
+    def note(self, row: int, gradient: TokenGradient) -> None:
+        """Count one forward and one backward pass."""
+        if self.backwards[row] == 0:
+            self.zero_gradient[row] = gradient.is_zero
+        self.forwards[row] += 1
+        self.backwards[row] += 1
+
+    def candidates(self, *, white: bool) -> Candidates:
+        """Return what :meth:`torpor.attacks.base.Attack.search` must return; ``white`` if it took gradients."""
+        return Candidates(
+            tuple(self.held.inputs),
+            forwards=torch.tensor(self.forwards),
+            backwards=torch.tensor(self.backwards),
+            zero_gradient=torch.tensor(self.zero_gradient) if white else None,
+        )

@@ -1,0 +1,154 @@
+"""Evolutionary search on texts and the ensemble that holds it, on the toy whose worst case is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import ClassVar
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from torpor.attacks.base import Attack
+from torpor.attacks.text.evolution import population
+from torpor.attacks.text.evolution.edits import DELETE, Edit, EditVariation, in_characters, in_tokens, in_words
+from torpor.attacks.text.evolution.evolution import Evolution, variations
+from torpor.attacks.text.evolution.new_tokens import TokenVariation
+from torpor.attacks.text.evolution.population import Population
+from torpor.attacks.text.search import Search, Sendable, Tally, TextSearch
+from torpor.attacks.text.standard import StandardText
+from torpor.core.budget import COUNTS, Budget
+from torpor.core.errors import UsageError
+from torpor.core.paper import Paper
+from torpor.targets.decoder.contract import TextTarget
+from torpor.targets.decoder.toy_text import ToyText
+
+TEXTS = ("the cat sat", "my dog 3~")
+BUDGETS = [("chars", 2), ("tokens", 2), ("words", 2), ("suffix", 3), ("prompt", 3)]
+sentences = st.text(st.sampled_from("a9z~ Z"), min_size=1, max_size=8).filter(str.strip)
+
+
+@pytest.mark.parametrize("attack", [Evolution, StandardText])
+@pytest.mark.parametrize(("norm", "eps"), BUDGETS)
+def test_the_worst_case_is_reached(attack: type[TextSearch], norm: str, eps: int) -> None:
+    target = ToyText()
+    result = attack(norm=norm, eps=eps)(target, TEXTS)
+    worst = [target.worst_steps(text, norm, eps) for text in TEXTS]
+    assert target.iterations(result.attacked.work).tolist() == worst
+
+
+@pytest.mark.parametrize("norm", COUNTS)
+@given(text=sentences, seed=st.integers(0, 1000))
+def test_children_stay_within_the_budget(norm: str, text: str, seed: int) -> None:
+    fits = Sendable(ToyText().space, Budget(norm, 2))
+    variation, rng = variations(fits)(text), Random(seed)
+    pool = [variation.draw(rng) for _ in range(4)]
+    for _ in range(20):
+        pool.append(variation.vary(rng.choice(pool), pool[:3], rng))
+    spelled = {genome: variation.spell(genome) for genome in pool}
+    assert all(len(genome) <= 2 for genome in pool)
+    for found in filter(None, spelled.values()):
+        assert fits(text, found)
+        genome = variation.read(found)
+        assert genome is not None
+        assert variation.spell(genome) == found
+
+
+def test_edits_are_made_at_their_places() -> None:
+    fits = Sendable(ToyText().space, Budget("chars", 9))
+    edits = EditVariation(fits, "a cat", in_characters("a cat"))
+    assert edits.spell((Edit(0, DELETE, ""), Edit(1, "insert", "z"), Edit(1, "insert", "9"), Edit(5, "insert", "!")))
+    assert edits.spell((Edit(0, "replace", "b"), Edit(5, "insert", "s"))) == "b cats"
+    codec = fits.space.codec
+    tokens = EditVariation(Sendable(fits.space, Budget("tokens", 1)), "a cat", in_tokens("a cat", codec, [5]))
+    assert tokens.spell((Edit(1, "replace", codec.encode(" dog")[0]),)) == "a dog"
+    words = EditVariation(Sendable(fits.space, Budget("words", 1)), "a cat ", in_words("a cat ", ("dog",)))
+    assert words.spell((Edit(0, "replace", " dog"),)) == "dog cat "
+    assert words.spell((Edit(2, "insert", " dog"),)) == "a cat dog "
+
+
+def test_no_text_is_asked_twice_and_plateaus_are_crossed() -> None:
+    fits = Sendable(ToyText().space, Budget("suffix", 2))
+    variation = TokenVariation(fits, "a", ToyText().codec.encode("zZ"))
+    searched = Population(variation, "a", Random(0))
+    seen: list[str] = []
+    while texts := searched.generation():
+        seen += texts
+        for text in texts:
+            searched.learn(text, 1)
+        assert variation.spell(searched.elites[0][1]) == texts[-1]
+    assert sorted(seen) == ["aZ", "aZZ", "aZa", "aZz", "aa", "aaZ", "aaa", "aaz", "az", "azZ", "aza", "azz"]
+
+
+def test_gradients_only_propose() -> None:
+    target = ToyText()
+    with_, without = (
+        Evolution(norm="tokens", eps=2, queries=40, gradients=use)(target, TEXTS) for use in (True, False)
+    )
+    assert (with_.candidates.backwards > 0).all()
+    assert not without.candidates.backwards.any()
+    assert (with_.candidates.forwards + with_.candidates.backwards <= 42).all()
+    assert (target.iterations(with_.attacked.work) >= target.iterations(without.attacked.work)).all()
+
+
+def test_queries_are_refused_where_there_are_none() -> None:
+    with pytest.raises(UsageError, match="1 query or more"):
+        Evolution(queries=0)
+
+
+class Oracle(TextSearch):
+    """A member that knows the answer, and asks for it once."""
+
+    id: ClassVar[str] = "oracle"
+    paper: ClassVar[Paper | None] = None
+    norms: ClassVar[tuple[str, ...]] = COUNTS
+
+    def begin(self, target: TextTarget, inputs: Sequence[str], seed: int, tally: Tally) -> Callable[[int], Search]:
+        def ask(row: int) -> Search:
+            yield [f"{inputs[row]}{'9' * (int(self.eps) - 1)}"]
+
+        return ask
+
+
+def test_what_one_member_finds_the_evolution_goes_on_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The toy ends at once unless a text ends in three nines, which nobody finds by chance."""
+
+    class Needle(ToyText):
+        def score(self, texts: Sequence[str]) -> torch.Tensor:
+            return torch.tensor([len(text) if text.endswith("9999") else 1 for text in texts])
+
+    monkeypatch.setattr("torpor.attacks.text.standard.MEMBERS", {"chars": (Oracle,)})
+    tally = _searched(StandardText(norm="chars", eps=5), Needle(), ("abc",))
+    assert tally.held.inputs[0].endswith("9999")
+    assert tally.best(0)[1] == len("abc") + 5
+    assert tally.spent(0) == StandardText().queries
+    monkeypatch.setattr("torpor.attacks.text.standard.MEMBERS", {"chars": ()})
+    assert _searched(StandardText(norm="chars", eps=5), Needle(), ("abc",)).best(0) == ("abc", 1)
+
+
+def _searched(attack: Attack, target: TextTarget, texts: Sequence[str]) -> Tally:
+    from torpor.attacks.text.search import drive
+
+    assert isinstance(attack, TextSearch)
+    tally = Tally.start(target, texts)
+    search = attack.begin(target, texts, 0, tally)
+    drive(target, {row: search(row) for row in tally.open}, tally)
+    return tally
+
+
+def test_members_take_turns_when_they_find_nothing_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torpor.attacks.text.standard.PATIENCE", population.CHILDREN)
+    asked: list[str] = []
+
+    class Deaf(ToyText):
+        def score(self, texts: Sequence[str]) -> torch.Tensor:
+            asked.extend(texts)
+            return torch.ones(len(texts), dtype=torch.int64)
+
+    tally = _searched(StandardText(norm="chars", eps=2), Deaf(), ("a cat sat",))
+    assert tally.best(0) == ("a cat sat", 1)
+    assert tally.backwards[0] == 2  # NMTSloth's rounds
+    assert "a cat" in asked  # LLMEffiChecker leaves words out
+    assert len(asked) + 2 == tally.forwards[0]
