@@ -18,7 +18,7 @@ from torpor.targets.early_exit.toys import needle
 
 
 class Darkroom(Layer):
-    """Turn away what is brighter than ``most`` in the mean, before the target sees it."""
+    """Reject what is brighter than ``most`` on average, before the target sees it."""
 
     units = (Unit("look", 5, STAGE),)
 

@@ -95,7 +95,7 @@ def test_verdict_says_what_the_cap_holds_back(tmp_path: Path) -> None:
     worst = next(row for row in audit["summary"] if row["attack"] == "engorgio")
     cost, _, steps, score = verdict(audit)
     assert "by engorgio, prompt of at most 32 tokens;" in cost
-    assert steps.startswith(f"Decoder steps {worst['steps_clean_mean']:.1f} to {worst['steps_mean']:.1f} in the mean")
+    assert steps.startswith(f"Decoder steps {worst['steps_clean_mean']:.1f} to {worst['steps_mean']:.1f} on average")
     assert f"I-Loops {worst['i_loops_mean']:.0f} % under the cap of {CAP} steps" in steps
     assert f"which allows {worst['i_loops_limit']:.0f} %" in steps
     assert f"the cap ended {100 * worst['cap_hit_rate']:.1f} % of the outputs (clean 0.0 %)" in steps

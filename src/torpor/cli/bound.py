@@ -99,7 +99,7 @@ def _show_tightness(found: Tightness) -> None:
     near = "any input" if found.eps is None else f"any input within {found.norm} eps={found.eps:.4g}"
     say(
         f"Over {found.n} test samples of {printable(found.target)}, {near} costs at most {found.slowdown_mean:.2f} "
-        f"times its clean cost in the mean, {found.slowdown_max:.2f} times at most, says the bound {name}. Mean cost: "
+        f"times its clean cost on average, {found.slowdown_max:.2f} times at most, says the bound {name}. Mean cost: "
         f"clean {found.clean:,.6g} {unit}, bound {found.certified:,.6g} {unit}, static bound {found.static:,.6g} "
         f"{unit}."
     )

@@ -13,7 +13,7 @@ from torpor.cli.options import Prices
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished audit.")], prices: Prices = None
 ) -> None:
-    """Print the table of a finished audit and write its HTML report anew.
+    """Print the table of a finished audit and rewrite its HTML report.
 
     With --prices, costs are those of the price list, and the report is report-CURRENCY.html; nothing else is written.
     """

@@ -42,7 +42,7 @@ def verdict(audit: Row) -> list[str]:
     if low := [flag for flag in worst["flags"] if flag not in NOT_LOW]:
         said.append(f"Lower limit, not the worst case: this row is flagged {', '.join(low)}.")
     if cut := next((row["cut_n"] for row in rows if row.get("cut_n")), None):
-        said.append(f"{cut} of {worst['n']} inputs are longer than the target reads; their rest was not read.")
+        said.append(f"{cut} of {worst['n']} inputs are longer than the target reads; the rest of each was cut.")
     return [*said, *sentences]
 
 
@@ -61,7 +61,7 @@ def _cost_sentence(worst: Row, control: Row | None, where: str) -> str:
     figures += [f"95 % CI {ci95.strip('[]')}"] if (ci95 := bracket(worst)) else []
     against = "no control was run"
     if control is not None:
-        against = f"strongest control {times(control['slowdown_mean'])} in the mean"
+        against = f"strongest control {times(control['slowdown_mean'])} on average"
     tops = value_text(worst, "slowdown_max", times)
     start = "No attack raised the mean cost. " if worst["slowdown_mean"] <= 1 else ""
     return f"{start}Worst slowdown{where} {tops} ({', '.join(figures)}) by {label(worst)}; {against}."
@@ -106,6 +106,6 @@ def _open_sentences(worst: Row) -> list[str]:
         said.append(f"Of these inputs the attack found {named}; sent to the target without it, they cost more.")
     if "cap-reached-by-chance" in worst["flags"]:
         said.append(
-            "A control of the same budget takes nine in ten samples there too: nothing need be optimized for it."
+            "A control of the same budget takes nine in ten samples there too: it takes no optimization to get there."
         )
     return said

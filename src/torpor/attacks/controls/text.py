@@ -43,7 +43,7 @@ class TextControl(Attack):
 
 @dataclass(frozen=True, kw_only=True)
 class RandomEdits(TextControl):
-    """Random edits that spend the whole budget, wherever the text takes them.
+    """Random edits that spend the whole budget, at random positions of the text.
 
     Characters and tokens are inserted, replaced and deleted; words are replaced by others of the tokenizer, or of the
     text itself where it has none; suffixes and prompts are random tokens.
@@ -61,7 +61,7 @@ class RandomEdits(TextControl):
 
 @dataclass(frozen=True, kw_only=True)
 class BestOfK(TextControl):
-    """The costliest of as many randomly edited texts as another attack asked the target about: random search.
+    """The costliest of as many randomly edited texts as another attack made queries: random search.
 
     Attributes:
         queries: texts to try for each sample of the same batch, int64 ``[B]``: what the costliest attack spent.
@@ -93,7 +93,7 @@ class BestOfK(TextControl):
 
 @dataclass(frozen=True, kw_only=True)
 class KeepWriting(TextControl):
-    """Ask in plain words not to stop: what a language model does anyway when asked to.
+    """Ask in plain words not to stop: what a language model does without any attack.
 
     The request is appended, or sent instead of the text, as far as the budget's tokens reach. It means something to
     models that follow instructions; to others, such as translators, it is a benign text of the same length.

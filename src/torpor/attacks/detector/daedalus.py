@@ -56,7 +56,7 @@ class SureAndSmall(IterateObjective[CandidateSignals]):
 
 @dataclass(frozen=True, kw_only=True)
 class Daedalus(CandidateAttack):
-    """Make every box sure and small, whatever its class: Adam on a tanh reparametrization.
+    """Make every box confident and small, whatever its class: Adam on a tanh reparametrization.
 
     The paper looks for the smallest L2 change that lowers the loss by a given share. Here the budget is given: a change
     costs nothing within it, and every candidate is projected into it. A penalty on the part of the norm beyond it pulls

@@ -77,7 +77,7 @@ class Flags:
         return [name for name, holds in found.items() if holds]
 
     def _loses(self, name: str, control: Flags) -> bool:
-        """Tell whether a control costs as much in the mean, unless both have got all that there is.
+        """Tell whether a control costs as much on average, unless both used up the headroom.
 
         The attack's own perturbation, shuffled, must cost more: a flat one stays what it was.
         """

@@ -27,7 +27,7 @@ PAPER = Paper(
 
 @dataclass(frozen=True)
 class SVM(Detector):
-    """Flag inputs by an RBF machine on the features of a frozen network, as the study does.
+    """Flag inputs by an RBF SVM on the features of a frozen network, as the study does.
 
     The study's features are those of a ResNet50 trained on ImageNet. Here they are those of the target's own network,
     which attacks bend most, so this should do better than the study's: see

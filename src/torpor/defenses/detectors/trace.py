@@ -24,7 +24,7 @@ from torpor.targets.base import Target
 
 @dataclass(frozen=True)
 class Trace(Detector):
-    """Flag inputs by logistic regression on what the run itself computed: the family's :meth:`~Family.traits`.
+    """Flag inputs by logistic regression on what the run itself computed, as the target's family defines it.
 
     The target runs first, so the attack's cost is spent, but its output is withheld and its sender is known. The
     detector reads numbers that are there already, and adds one product of vectors. Here they are computed a second

@@ -72,7 +72,7 @@ class BoxCap(Cap):
 
 @dataclass(frozen=True)
 class TrackCap(BoxCap):
-    """A tracker is handed at most N boxes of a frame, ``tracks:N``, and keeps at most N tracks alive after it.
+    """A tracker receives at most N boxes of a frame, ``tracks:N``, and keeps at most N tracks alive after it.
 
     Without a setting, 99.9 % of clean frames have no more candidates, kept boxes and tracks.
 

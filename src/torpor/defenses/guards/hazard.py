@@ -26,7 +26,7 @@ LEAST = 1e-6
 
 @dataclass(frozen=True)
 class HazardMonitor(StepBudget):
-    """A step budget, and an output ends sooner if its end token was likely for longer than clean outputs bear.
+    """A step budget, and an output ends sooner if its end token was likely for longer than in clean outputs.
 
     Decoders that were trained to end are sure at every step whether they do. An attack that leaves doubt is cut; one
     that makes the end token unlikely enough at every step is not, and meets the budget.

@@ -19,7 +19,7 @@ from torpor.targets.resolve import HARDENED_SUFFIX, load_target, target_names
 
 @dataclass(frozen=True)
 class Hardened(Defense):
-    """Put the network of the same architecture in the target's place that was trained on attacked samples.
+    """Replace the target by a network of the same architecture that was trained on attacked samples.
 
     It is the target called as this one and ``-hardened``, the zoo's or a plug-in's. A rule of the target that has a
     name becomes the hardened one's rule of that name, whose threshold was chosen for it; any other rule stays.

@@ -27,7 +27,7 @@ LETTERS = 5
 
 @dataclass(frozen=True)
 class Spelling(Transform):
-    """Replace each unknown word by the commonest word of the language that is one edit away, if there is one.
+    """Replace each unknown word by the most common word of the language one edit away, if there is one.
 
     Words and how common they are come from pyspellchecker. Case stays: words are repaired that are in small letters, in
     capitals, or begin with one; others, words with digits and words of less than 4 or more than 24 letters stay.

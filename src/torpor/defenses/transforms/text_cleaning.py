@@ -66,7 +66,7 @@ class Cleaning(Transform):
 
 @dataclass(frozen=True)
 class Normalize(Cleaning):
-    r"""Write what looks the same in the same way.
+    r"""Normalize texts, so that what looks the same is the same.
 
     Control and format characters, such as zero-width spaces, go; compatibility forms become plain ones (Unicode NFKC);
     in words with a Latin letter, so do Cyrillic and Greek letters that look Latin; white space becomes one space, or
@@ -94,7 +94,7 @@ def _latin(word: str) -> str:
 
 @dataclass(frozen=True)
 class Strip(Cleaning):
-    """Take out special tokens spelled as text, and shorten what repeats itself.
+    """Remove special tokens spelled as text, and shorten repetitions.
 
     A piece of up to 8 characters other than digits stays 3 times in a row, a phrase of up to 5 words twice.
 

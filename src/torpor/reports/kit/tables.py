@@ -102,7 +102,7 @@ def cost_table(audit: Row, own: Sequence[Column]) -> Table:
 
 
 def clock_table(audit: Row) -> Table:
-    """Return what the device's meters say."""
+    """Return what was measured on the device."""
     says = "batch of 1, clean and attacked interleaved"
     columns = [
         Column("latency, median [95 % CI]", says, only=_latency),

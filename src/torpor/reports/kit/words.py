@@ -21,15 +21,15 @@ FLAGS = {
     "the row is a lower limit.",
     "budget-unused": "The attack left much of its budget unspent; more or larger steps may cost the target more.",
     "surrogate-not-tracking": "For over a tenth of the samples the attack's objective fell but the cost did not rise: "
-    "what it climbs is not what is billed, and an attack with another objective may cost the target more.",
+    "the objective does not track the cost, and an attack with another objective may cost the target more.",
     "black-box-beats-white-box": "For over a tenth of the samples the ensemble's gradient-free member won: the "
-    "gradients mislead, and the worst case has not been found.",
-    "control-beats-attack": "A control of the same budget, which optimizes nothing, costs as much in the mean or more: "
-    "the attack does worse than random changes, and its figure is no measure of the worst case.",
+    "gradients are misleading, and the worst case has not been found.",
+    "control-beats-attack": "A control of the same budget, which optimizes nothing, costs as much on average or more: "
+    "the attack is no better than random changes, and its figure does not measure the worst case.",
     "cap-reached-by-chance": "A control of the same budget takes nine in ten samples to the cap or the static bound, "
-    "as the attack does: nothing need be optimized for it.",
+    "as the attack does: it takes no optimization to get there.",
     "nothing-to-measure": "Every clean input is at the cap or the static bound from the start (or the defense rejects "
-    "it), so no attack could raise its cost: the row says what the cap holds, and nothing of the target below it.",
+    "it), so no attack could raise its cost: the row shows that the cap holds, and nothing about the target below it.",
 }
 NOT_LOW = ("nothing-to-measure", "cap-reached-by-chance")
 """Flags that do not say that an attack may have missed the worst case."""

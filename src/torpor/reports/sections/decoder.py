@@ -225,7 +225,7 @@ def _steps_sentence(worst: Row) -> str:
     """Say what became of the decoder steps, under which cap, and what the cap holds back."""
     steps = [value_text(worst, key, steps_text) for key in ("steps_clean_mean", "steps_mean")]
     said = (
-        f"Decoder steps {' to '.join(steps)} in the mean: I-Loops {value_text(worst, 'i_loops_mean', loops_text)} "
+        f"Decoder steps {' to '.join(steps)} on average: I-Loops {value_text(worst, 'i_loops_mean', loops_text)} "
         f"under the cap of {worst.get('cap')} steps, which allows {value_text(worst, 'i_loops_limit', loops_text)}; "
         f"the cap ended {value_text(worst, 'cap_hit_rate', percent)} of the outputs "
         f"(clean {value_text(worst, 'cap_hit_rate_clean', percent)})"

@@ -235,7 +235,7 @@ def _objects_sentence(worst: Row, clean: Row | None) -> str:
     left = "the clean inputs have none"
     if recall is not None and not is_missing(recall):
         left = f"{percent(recall)} of the clean ones are still found"
-    said = f"Objects handed downstream per sample: {kept} in the mean; {left}"
+    said = f"Objects handed downstream per sample: {kept} on average; {left}"
     scores = (("mAP@.5", "map50"), ("MOTA", "mota"), ("IDF1", "idf1"))
     known = [(name, key) for name, key in scores if not is_missing(worst.get(key))]
     if not known:
