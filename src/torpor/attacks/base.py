@@ -83,7 +83,7 @@ class Attack(ABC):
         paper: where it was published; None if it comes from no paper.
         stage: when it strikes.
         access: what it sees of the target.
-        is_control: whether it stands beside attacks, to show what does not take one.
+        is_control: whether it is a control, which shows what takes no attack.
         learns: whether it must be fitted before it attacks.
         reads: type of the signals that it follows; None for a black box, which runs the target and nothing else.
         needs: capabilities that the target must offer, such as ``"embedding_matrix"``.

@@ -89,7 +89,7 @@ def load_attack(
     """Build an attack by its specification; controls that need another attack's result are made by the audit.
 
     Args:
-        spec: one of :func:`attack_ids` or ``pkg.module:Class``, with options if need be: ``"square:queries=500"``. The
+        spec: one of :func:`attack_ids` or ``pkg.module:Class``, with options if needed: ``"square:queries=500"``. The
             options that are typed here are part of the attack's name.
         norm: of the budget; the attack's own if None.
         eps: radius, a number or a fraction such as ``"8/255"``, or a number of edits; the attack's own if None.

@@ -82,7 +82,9 @@ class Plan:
         for budget in self.budgets:
             self.attacks_at(budget)
         if "none" in self.defenses:
-            raise UsageError("expected names of defenses, got 'none'; leave it out: the bare target always comes first")
+            raise UsageError(
+                "expected names of defenses, got 'none'; leave it out: the undefended target always comes first"
+            )
         for named, what in ((self.attacks, "attacks"), (self.defenses, "defenses")):
             if twice := [name for name in named if named.count(name) > 1]:
                 raise UsageError(f"expected different {what}, got {twice[0]} twice; leave one out")

@@ -140,7 +140,7 @@ class SavedAudit:
         return version1.COLUMNS.get(name, name)
 
     def examples(self, row: Mapping[str, Any]) -> Path:
-        """Return the file of the saved inputs of a row of the summary; there need be none."""
+        """Return the file of the saved inputs of a row of the summary; it may not exist."""
         slug = RowKey.of(row).slug
         if self.schema != SCHEMA:
             from torpor.audits import version1

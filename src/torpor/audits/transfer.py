@@ -1,4 +1,4 @@
-"""What was crafted through a defense, sent to the target without it: no defense makes the bare target cheaper."""
+"""What was crafted through a defense, sent to the target without it: no defense makes the undefended target cheaper."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Transfer:
     """The costliest inputs that are known for the undefended target, from any search.
 
     An attack may find through a guard, which only lowers caps, what it misses without one. Such an input is within the
-    same budget and can be sent to the bare target too, so the undefended figure may not be below it.
+    same budget and can be sent to the undefended target too, so the undefended figure may not be below it.
 
     Args:
         target: without any defense.

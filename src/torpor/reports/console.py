@@ -29,7 +29,7 @@ def verdict_line(audit: Mapping[str, Any]) -> str:
 def summary_table(audit: Mapping[str, Any]) -> Table:
     """Return the summary as a table, two lines per row: attack over budget, mean over its interval, p95 over maximum.
 
-    What stands beside cost is the family's own. Values that were not measured are ``n/a``; the caption below the table
+    Columns other than cost are the family's. Values that were not measured are ``n/a``; the caption below the table
     gives the reasons and explains the flags.
 
     >>> summary_table({"summary": []}).row_count

@@ -1,4 +1,4 @@
-"""Which controls stand beside attacks of a budget: each spends as much as they may, or as they did, at random."""
+"""Which controls run with the attacks of a budget: each spends as much as they may, or as they did, at random."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def control_ids(budget: Budget, *, by_chance: bool) -> tuple[str, ...]:
     """Return the names of all controls of a budget.
 
     Args:
-        budget: of the attacks that they stand beside.
+        budget: of the attacks that they run with.
         by_chance: whether any change may change how many outputs the target has, so that random search may do so.
 
     >>> control_ids(Budget("Linf", 0.1), by_chance=False)

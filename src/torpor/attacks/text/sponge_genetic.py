@@ -21,7 +21,7 @@ from torpor.core.threat import Access
 from torpor.targets.decoder.contract import TextTarget
 
 ELITE = 0.1  # share of the pool that survives and has children
-MUTATION = 0.1  # share of a child's genes that are drawn anew
+MUTATION = 0.1  # share of a child's genes that are redrawn
 FIRST = ord("!")
 TRIES = 100  # children that may be rejected as duplicates, times the pool
 
@@ -34,7 +34,7 @@ class SpongeGenetic(Attack):
     """Evolve texts of single characters, joined by spaces, under a limit of ``eps`` tokens.
 
     The fittest tenth of the pool survives and has children: each gene from either parent, then a tenth of the genes,
-    but at least one, drawn anew, and half of the children reversed. The published code mutates no gene at all in texts
+    but at least one, redrawn, and half of the children reversed. The published code mutates no gene at all in texts
     of fewer than ten, and mixes genes as if they were numbers, which draws them to the middle of the alphabet.
 
     Fitness is the cost in FLOPs, which the paper simulates in joules; among equals the shorter text is fitter. Rare
@@ -171,7 +171,7 @@ def breed(pool: Sequence[Genome], weights: Sequence[float], letters: int, genera
 
 
 def mutate(genome: Tensor, letters: int, generator: torch.Generator) -> Genome:
-    """Return a genome with a tenth of its genes, one at least, drawn anew, and reversed half of the time."""
+    """Return a genome with a tenth of its genes, one at least, redrawn, and reversed half of the time."""
     count = max(1, round(MUTATION * len(genome)))
     places = torch.randperm(len(genome), generator=generator)[:count]
     genome[places] = torch.randint(letters, (count,), generator=generator)

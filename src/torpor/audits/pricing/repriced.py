@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 COLUMNS = (*PRICED, "cost_own")
-"""Columns of records that are computed anew."""
+"""Columns of records that are recomputed."""
 NEEDED = ("sample", "work", "cost", "cost_own", "cost_static", "agreement", "rejected")
 UNKNOWN = "an older torpor did not record how often each unit may run at most; run the audit again"
 
@@ -58,7 +58,7 @@ def repriced(audit: SavedAudit, pricing: Pricing) -> Repriced:
     """Return an audit under other prices: work times prices, row by row, from what the run counted.
 
     What needs a run, as the benign percentile does, is null. Flags are those of the run but ``no-effect``, which is
-    computed anew.
+    recomputed.
 
     Args:
         audit: what was read; nothing in its folder is changed.

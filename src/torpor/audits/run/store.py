@@ -101,7 +101,7 @@ class Store:
         self.count: int | None = None
 
     def has(self, number: int, samples: Sequence[int] = (), batch: str = "") -> bool:
-        """Tell whether shard ``number`` is complete and can be read; one that was damaged is to be written anew.
+        """Tell whether shard ``number`` is complete and can be read; a damaged one must be rewritten.
 
         Args:
             number: of the shard, from 0.

@@ -52,7 +52,7 @@ class ForwardCalls:
         self._rule: tuple[Tensor, Tensor] | None = None
 
     def _parts(self) -> list[nn.Module]:
-        """Return the parts; found anew for every run, for parts may be replaced."""
+        """Return the parts; looked up in every run, because parts may be replaced."""
         model = self.model
         parts: list[Any] = [model, model.get_encoder(), model.get_decoder(), model.get_output_embeddings()]
         lists: list[str] = []

@@ -104,7 +104,7 @@ class PromptLayout(Layout):
 
     Attributes:
         once: whether something runs once for a prompt, such as a convolution's margin.
-        expands: whether each step computes keys anew from what is cached of them.
+        expands: whether each step recomputes keys from a compressed cache.
         reread: tokens after which the model forgets its cache and reads everything once more, if it does.
 
     >>> PromptLayout().counts(3, 2), PromptLayout(windows=(2,)).counts(3, 2), PromptLayout(reread=3).counts(3, 2)
