@@ -2,7 +2,7 @@
 
 The denominator is what any implementation has to do at each iteration: a forward pass over the candidate images, and
 back from the sum of the log scores to the pixels, by the network alone, for exactly the candidates that the attack
-visited. The attack suppresses the boxes of each candidate picture too, to know its work. Both sides end with one more
+visited. The attack suppresses the boxes of each candidate image too, to know its work. Both sides end with one more
 pass without gradients, over the last candidates.
 """
 

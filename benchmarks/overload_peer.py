@@ -58,7 +58,7 @@ def toolbox(target: DetectorTarget, inputs: Tensor) -> Peer:
 
 
 def candidates(target: DetectorTarget, inputs: Tensor) -> float:
-    """Return how many candidates there are in a picture, in the mean."""
+    """Return the mean number of candidates per image."""
     return target.run(target.space.snap(inputs)).work.counts[:, 1].double().mean().item()
 
 

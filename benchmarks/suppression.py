@@ -74,7 +74,7 @@ def torchvision() -> Suppress:
 
 
 def proposals(count: int, *, crowded: bool) -> tuple[Tensor, Tensor]:
-    """Return boxes and scores: forty to an object, as of a clean picture, or all apart, as attacks want them."""
+    """Return boxes and scores: forty to an object, as in a clean image, or all apart, as attacks want them."""
     rng = torch.Generator().manual_seed(0)
     scores = 1 - torch.rand(count, generator=rng)
     if not crowded:
