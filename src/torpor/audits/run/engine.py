@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from torpor.audits.digest import seal
+from torpor.audits.evidence import CUT_OFF
 from torpor.audits.plan import Plan
 from torpor.audits.read import read_audit
 from torpor.audits.run import examples
@@ -20,10 +21,11 @@ from torpor.audits.run.claim import claimed
 from torpor.audits.run.executors import Executor, Local
 from torpor.audits.run.identity import REPAIRABLE, Identity, identify
 from torpor.audits.run.job import Job, LoadedJob, deterministic
-from torpor.audits.run.limits import CUT_OFF, LimitReached, Limits, Spent
+from torpor.audits.run.limits import LimitReached, Limits, Spent
 from torpor.audits.run.source import source
 from torpor.audits.run.store import Store, write_atomically
 from torpor.audits.run.summary import summarize
+from torpor.bounds.registry import load_bound
 from torpor.core.errors import DataError, TorporError, UsageError
 from torpor.data.sets import DataSet
 from torpor.defenses.registry import load_defense
@@ -101,7 +103,7 @@ def run_audit(
     identity = identify(plan, target, data)
     with ExitStack() as stack:
         claim = stack.enter_context(claimed(plan.to_json() | identity.entries(), out, REPAIRABLE))
-        store = Store(out, target.family.measures, claim.lock.verify)
+        store = Store(out, plan.measures(target), claim.lock.verify)
         if claim.complete and not _goes_on(store, limits):
             return out / "audit.json"
         begin(plan, data)
@@ -116,7 +118,7 @@ def run_audit(
 
 
 def check_applies(plan: Plan, target: Target) -> None:
-    """Refuse a target that is none of its family, and a plan whose attacks or defenses do not apply to ``target``.
+    """Refuse a target that is none of its family, and a plan whose attacks, defenses or bounds do not apply to it.
 
     Raises:
         UsageError: if so.
@@ -125,6 +127,8 @@ def check_applies(plan: Plan, target: Target) -> None:
     for budget in plan.budgets:
         for attack in plan.attacks_at(budget):
             attack.check(target)
+    for name in plan.bounds:
+        load_bound(name).check(target)
     defenses = [load_defense(name) for name in plan.defenses]
     for defense in defenses:
         defense.check(target)

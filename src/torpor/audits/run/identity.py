@@ -14,6 +14,7 @@ from torpor.audits.digest import file_digest
 from torpor.audits.plan import Plan
 from torpor.audits.run.code import own_code, user_code
 from torpor.audits.run.environment import versions
+from torpor.bounds.registry import load_bound
 from torpor.data.sets import DataSet
 from torpor.defenses.base import JOINT
 from torpor.defenses.registry import load_defense
@@ -67,7 +68,8 @@ def identify(plan: Plan, target: Target, data: DataSet) -> Identity:
     """
     attacks = [attack for budget in plan.budgets for attack in plan.attacks_at(budget)]
     defenses = [load_defense(part) for name in plan.defenses for part in name.split(JOINT)]
-    code, unknown = user_code(plan.target, [target, data, *modules_in(target)], [*attacks, *defenses])
+    plugged = [*attacks, *defenses, *map(load_bound, plan.bounds)]
+    code, unknown = user_code(plan.target, [target, data, *modules_in(target)], plugged)
     seen, more = _target(target)
     read, rest = _data(data, plan.limit)
     uncovered = tuple(dict.fromkeys((*unknown, *more, *rest)))

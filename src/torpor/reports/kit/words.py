@@ -29,10 +29,12 @@ FLAGS = {
     "the attack does worse than chance, and its figure is no measure of the worst case.",
     "cap-reached-by-chance": "A control of the same budget takes nine in ten samples to the cap or the static bound, "
     "as the attack does: nothing need be optimized for it.",
+    "bound-exceeded": "Some input costs more than a bound says: that bound is wrong, whatever it was proven from, so "
+    "nothing is certified in this audit. What the attack found is right.",
     "nothing-to-measure": "Every clean input is at the cap or the static bound from the start (or the defense rejects "
     "it), so no attack could raise its cost: the row says what the cap holds, and nothing of the target below it.",
 }
-NOT_LOW = ("nothing-to-measure", "cap-reached-by-chance")
+NOT_LOW = ("nothing-to-measure", "cap-reached-by-chance", "bound-exceeded")
 """Flags that do not say that an attack may have missed the worst case."""
 
 _DEFENSES = {
@@ -168,6 +170,16 @@ def over_clean(row: Row, key: str = "cost_mean") -> float | None:
     if cost is None or is_missing(cost) or not clean or is_missing(clean):
         return None
     return float(cost) / float(clean)
+
+
+def at_most(row: Row) -> str | None:
+    """Return the certified mean slowdown in words; None where no bound was asked for, or none covers the row.
+
+    >>> at_most({"certified_slowdown_mean": 2.5}), at_most({})
+    ('at most 2.50x', None)
+    """
+    most = row.get("certified_slowdown_mean")
+    return None if most is None or is_missing(most) else f"at most {times(most)}"
 
 
 def natural_factor(audit: Row) -> float | None:
