@@ -171,7 +171,7 @@ def test_an_audit_puts_the_worst_of_all_inputs_between_what_is_found_and_the_int
 
     target = build(side=2)
     found = torpor.audit(
-        target, "pgd:steps=10", norm="Linf", eps="2/255", limit=16, bounds="example-intervals", timed=False
+        target, "square:queries=60", norm="Linf", eps="2/255", limit=16, bounds="example-intervals", timed=False
     )
     batch = target.data(None).load("test", 16)
     changes = torch.cartesian_prod(*[torch.arange(-2, 3)] * 4).view(-1, 1, 2, 2) / 255
