@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from torpor.core.measures import Measure
-from torpor.core.records import RECORD
+from torpor.core.records import CERTIFIED, RECORD
 from torpor.core.rows import ROW
 from torpor.metrics.efficacy import CLASS, EXITS
 from torpor.metrics.loops import LOOPS
@@ -45,7 +45,7 @@ def columns(measures: Iterable[Measure]) -> str:
 
 def tables() -> dict[str, str]:
     """Return every generated table by its name in the page."""
-    found = {"rows": rows(ROW), "columns": columns(RECORD)}
+    found = {"rows": rows(ROW), "columns": columns(RECORD), "columns of bounds": columns(CERTIFIED)}
     for family, measures in FAMILIES.items():
         found |= {f"rows of {family}": rows(measures), f"columns of {family}": columns(measures)}
     return found

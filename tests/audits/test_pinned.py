@@ -10,10 +10,11 @@ from version1_audits import CASES, FOLDER
 
 from torpor.audits.read import SavedAudit, read_audit
 from torpor.audits.run.engine import run_audit
+from torpor.core.rows import CERTIFIED
 from torpor.targets.resolve import load_target
 
 CLOCKED = ("attack_seconds", "fit_seconds")
-NEW = {"tampering"}
+NEW = {"tampering", *(each.name for each in CERTIFIED), "certified_reason"}
 """Keys that version 1 did not write."""
 HARDWARE = ("torch", "platform", "processor")
 """What rounding depends on, and so the path of a search; clean inputs cost the same everywhere."""

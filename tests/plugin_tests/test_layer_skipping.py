@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "audits"))
 
 from toy_audits import call, records
 
+import torpor
 from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
 from torpor.targets.early_exit.family import EarlyExitFamily, GateFamily
@@ -163,6 +164,28 @@ def test_no_input_at_all_exceeds_the_interval_bound(levels: int) -> None:
     assert (bound == worst).all(1).float().mean() > 0.5  # and it is worth something
     assert (bound < target.max_work(images).counts).any(1).float().mean() > 0.5
     assert (bound > target.run(images).work.counts).any()
+
+
+def test_an_audit_puts_the_worst_of_all_inputs_between_what_is_found_and_the_interval_bound() -> None:
+    from torpor_example.layer_skipping import build
+
+    target = build(side=2)
+    found = torpor.audit(
+        target, "square:queries=60", norm="Linf", eps="2/255", limit=16, bounds="example-intervals", timed=False
+    )
+    batch = target.data(None).load("test", 16)
+    changes = torch.cartesian_prod(*[torch.arange(-2, 3)] * 4).view(-1, 1, 2, 2) / 255
+    images = target.space.from_bytes(batch.inputs)
+    worst = [target.prices.cost(target.run((image + changes).clamp(0, 1)).work).max().item() for image in images]
+    row = next(each for each in found.rows if each["kind"] == "attack")
+    columns = ("cost", "certified_cost", "cost_static")
+    cost, most, static = (found.records.to_arrow(columns, row)[name].to_numpy() for name in columns)
+    assert (cost <= worst).all()
+    assert (worst <= most).all()
+    assert (most < static).any()
+    assert row["certified_gap"] == pytest.approx(most.mean() / cost.mean())
+    assert row["certified_gap"] >= np.mean(worst) / cost.mean()
+    assert row["certified_by"] == {"example-intervals": 16}
 
 
 def test_the_command_prints_the_interval_bound() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from torpor.api.result import Audit, load_audit
 from torpor.attacks.base import Attack
+from torpor.audits.contradiction import refuse_refuted
 from torpor.audits.request import request
 from torpor.audits.run.engine import Progress
 from torpor.audits.run.executors import Executor, load_executor
@@ -26,6 +27,7 @@ def audit(
     norm: str | None = None,
     inputs: str | Path | Given | None = None,
     defenses: str | Sequence[str] | None = None,
+    bounds: str | Sequence[str] | None = None,
     limit: int | None = None,
     steps: int | None = None,
     seed: int = 0,
@@ -56,6 +58,7 @@ def audit(
             [0, 1], which are rounded to 8 bits) or other dense inputs, or a list of texts; the target's own data if
             None.
         defenses: names such as ``"jpeg:75"``; each faces every attack twice, non-adaptive and adaptive.
+        bounds: specifications such as ``"static"``: what no attack of a row's budget exceeds, beside what was found.
         limit: samples at most; all if None.
         steps: iterations, for attacks that take them.
         seed: of all randomness; equal arguments give equal records.
@@ -81,6 +84,7 @@ def audit(
     Raises:
         UsageError: if something does not exist, does not apply, or is not allowed.
         DataError: if the data cannot be read; what was computed before stays in ``out``.
+        BoundExceeded: if an attack has refuted a bound; the finished audit is the error's ``audit``.
 
     Warns:
         UserWarning: if default attacks are left out that have to learn, since there is nothing to learn from.
@@ -105,6 +109,7 @@ def audit(
         inputs=inputs,
         rule=rule,
         defenses=defenses,
+        bounds=bounds,
         timed=timed,
     )
     own = asked.target.prices.currency
@@ -116,7 +121,9 @@ def audit(
     told = progress or (lambda text, done, total: None)
     if out is not None:
         asked.run(Path(out), told, executor=workers, limits=limits, threads=threads)
-        return load_audit(out)
+        finished = load_audit(out)
+        refuse_refuted(finished)
+        return finished
     temporary = tempfile.TemporaryDirectory(prefix="torpor-")
     try:
         asked.run(Path(temporary.name), told, executor=workers, limits=limits, threads=threads)
@@ -125,4 +132,5 @@ def audit(
         temporary.cleanup()
         raise
     weakref.finalize(found, temporary.cleanup)
+    refuse_refuted(found)
     return found

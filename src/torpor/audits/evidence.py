@@ -6,32 +6,42 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from torpor.audits.conditions import RowKey
+from torpor.core import records, rows
 from torpor.core.errors import UsageError, did_you_mean
 
 DEFENDED = ("dead-gradients", "surrogate-not-tracking", "black-box-beats-white-box", "nothing-to-measure")
 """Weak flags that also count for a defended target, where an attack without effect is what the defense is for."""
-WEAK_FLAGS = ("cut-off", "no-effect", "budget-unused", "control-beats-attack", *DEFENDED)
+CUT_OFF = "cut-off"
+"""The flag of rows over the samples that were attacked before a limit was reached: what they tell is a lower limit."""
+WEAK_FLAGS = (CUT_OFF, "no-effect", "budget-unused", "control-beats-attack", *DEFENDED)
 """Reliability flags of an attack that was cut off, did not work, or had nothing to do: that nothing got past a limit
 then proves nothing. A user may accept them by name."""
+PROVEN = tuple(
+    each.name for each in (*records.CERTIFIED, *rows.CERTIFIED) if each.numeric and each.name != "certified_gap"
+)
+"""Measures that do not depend on how good the attack was."""
 CHANCE = "cap-reached-by-chance"
 """A flag that is no doubt about a row, but that readers of a verdict on it must know."""
 
 
-def weak_flags(row: Mapping[str, Any], summary: Sequence[Mapping[str, Any]] = ()) -> tuple[str, ...]:
+def weak_flags(row: Mapping[str, Any], summary: Sequence[Mapping[str, Any]] = (), metric: str = "") -> tuple[str, ...]:
     """Return the flags for which a pass on this row would be no evidence, in the order of :data:`WEAK_FLAGS`.
 
     For a defended target these are the flags of the same attack on the undefended target, which is a row of
-    ``summary``, and those of the row itself that are in :data:`DEFENDED`.
+    ``summary``, and those of the row itself that are in :data:`DEFENDED`. What is proven holds whatever the attack is
+    worth, if all samples are there.
 
     >>> weak_flags({"flags": ["cap-reached-by-chance", "no-effect"]})
     ('no-effect',)
+    >>> weak_flags({"flags": ["cut-off", "no-effect"]}, metric="certified_slowdown_mean")
+    ('cut-off',)
     """
     flags = _flags(row)
     if row.get("defense", "none") != "none":
         free = RowKey.of(row).undefended
         same = [each for each in summary if RowKey.of(each) == free]
         flags = flags & set(DEFENDED) | {flag for each in same for flag in _flags(each)}
-    return tuple(flag for flag in WEAK_FLAGS if flag in flags)
+    return tuple(flag for flag in ((CUT_OFF,) if metric in PROVEN else WEAK_FLAGS) if flag in flags)
 
 
 def _flags(row: Mapping[str, Any]) -> set[str]:
@@ -43,7 +53,12 @@ def _flags(row: Mapping[str, Any]) -> set[str]:
     return flags | ({"nothing-to-measure"} if row.get("kind") == "attack" and (full or closed) else set())
 
 
-def weakness(row: Mapping[str, Any], summary: Sequence[Mapping[str, Any]] = (), accepted: Collection[str] = ()) -> str:
+def weakness(
+    row: Mapping[str, Any],
+    summary: Sequence[Mapping[str, Any]] = (),
+    accepted: Collection[str] = (),
+    metric: str = "",
+) -> str:
     """Say why a pass on this row would be no evidence; empty if it is.
 
     On a defended target, an attack without effect is what the defense is for, if the same attack has an effect on the
@@ -53,6 +68,7 @@ def weakness(row: Mapping[str, Any], summary: Sequence[Mapping[str, Any]] = (), 
         row: of a summary.
         summary: all of its rows.
         accepted: flags that the user accepts.
+        metric: what the pass is on.
 
     >>> weakness({"flags": ["dead-gradients"]})
     'a pass is no evidence: the row is flagged dead-gradients'
@@ -62,21 +78,21 @@ def weakness(row: Mapping[str, Any], summary: Sequence[Mapping[str, Any]] = (), 
     >>> weakness({**free, "defense": "jpeg", "flags": ["no-effect"]}, [free])
     ''
     """
-    found = [flag for flag in weak_flags(row, summary) if flag not in accepted]
+    found = [flag for flag in weak_flags(row, summary, metric) if flag not in accepted]
     free = row.get("defense", "none") == "none"
     where = "the row is" if free else "the attack, with or without the defense, is"
     return f"a pass is no evidence: {where} flagged {', '.join(found)}" if found else ""
 
 
 def used_flags(
-    row: Mapping[str, Any], summary: Sequence[Mapping[str, Any]], accepted: Collection[str]
+    row: Mapping[str, Any], summary: Sequence[Mapping[str, Any]], accepted: Collection[str], metric: str = ""
 ) -> tuple[str, ...]:
     """Return the accepted flags without which a pass on this row would be inconclusive.
 
     >>> used_flags({"flags": ["no-effect"]}, [], ["no-effect", "dead-gradients"])
     ('no-effect',)
     """
-    return tuple(flag for flag in weak_flags(row, summary) if flag in accepted)
+    return tuple(flag for flag in weak_flags(row, summary, metric) if flag in accepted)
 
 
 def notes(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -90,6 +106,12 @@ def notes(row: Mapping[str, Any]) -> tuple[str, ...]:
         said.append(
             f"{100 * share:.1f} % of the clean inputs are at the cap or the static bound from the start: nothing is "
             "measured on them"
+        )
+    most, gap = row.get("certified_slowdown_mean"), row.get("certified_gap")
+    if isinstance(most, float) and isinstance(gap, float):
+        said.append(
+            f"found {row['slowdown_mean']:.3g}x in the mean, at most {most:.3g}x is certified: at most {gap:.3g} times "
+            "the cost that was found"
         )
     if CHANCE in (row.get("flags") or ()):
         said.append(f"{CHANCE}: a control of the same budget reaches the cap too")

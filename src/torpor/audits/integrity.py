@@ -11,11 +11,13 @@ from torpor.audits.conditions import RowKey
 from torpor.audits.digest import file_digest
 from torpor.audits.read import SavedAudit
 from torpor.core.errors import DataError
+from torpor.metrics.certified import certified_summary
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 FIGURES = ("slowdown", "cost", "cost_clean", "headroom")
+BOUNDED = ("certified_cost", "certified_slowdown")
 CLOSE = 1e-6
 """Relative difference between what a row says and what its records say that is only rounding."""
 
@@ -89,7 +91,8 @@ def _rows(audit: SavedAudit) -> str:
 
 def _records(audit: SavedAudit) -> str:
     """Compute from the records what is cheap to compute, and compare it with the rows."""
-    table, counted = audit.load_records((*KEY, *FIGURES)), 0
+    bounded = [name for name in BOUNDED if name in audit.columns]
+    table, counted = audit.load_records((*KEY, *FIGURES, *bounded)), 0
     for row in audit.summary:
         own = table.filter(RowKey.of(row).matches())
         counted += len(own)
@@ -115,4 +118,7 @@ def _figures(table: pa.Table) -> Mapping[str, float]:
     found["slowdown_max"] = slowdown.max()
     if not np.isnan(headroom).all():
         found["headroom_mean"] = np.nanmean(headroom)
+    if BOUNDED[0] in table.column_names and not table[BOUNDED[0]].null_count:
+        certified, at_most = (table[name].to_numpy() for name in BOUNDED)
+        found |= certified_summary(certified, at_most, cost)
     return {name: float(value) for name, value in found.items() if not math.isnan(value)}

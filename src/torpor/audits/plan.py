@@ -18,9 +18,12 @@ from torpor.attacks.registry import load_attack, takes_steps
 from torpor.audits.conditions import ADAPTIVE, NON_ADAPTIVE, Condition, RowKey
 from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
+from torpor.core.measures import Measure
+from torpor.core.records import CERTIFIED
 from torpor.targets.base import Target
 
 if TYPE_CHECKING:
+    from torpor.bounds.base import Bound
     from torpor.defenses.base import Defense
 
 
@@ -44,10 +47,11 @@ class Plan:
         shape: of one input, for attacks whose own radius grows with it; None for texts.
         by_chance: whether random search finds much on the target's family, so that it is a control; the target says so
             once it is known, see :meth:`on`.
-        given: which of ``"target"``, ``"inputs"`` and ``"attacks"`` a program handed over, so that no command line
-            names them; ``target`` and ``inputs`` say what they are then.
+        given: which of ``"target"``, ``"inputs"``, ``"attacks"`` and ``"bounds"`` a program handed over, so that no
+            command line names them; ``target`` and ``inputs`` say what they are then.
         timed: whether latency, energy and memory are measured at the end.
         defenses: names of defenses, such as ``"jpeg:75"``; each faces every attack twice, non-adaptive and adaptive.
+        bounds: specifications of bounds; the tightest of them certifies what no input within a budget exceeds.
 
     >>> [key.attack for key in Plan("sdn-digits", ("deepsloth",)).keys]
     ['clean', 'deepsloth', 'control-noise', 'control-flat', 'control-shuffled']
@@ -67,6 +71,7 @@ class Plan:
     rule: str | None = None
     shape: tuple[int, ...] | None = None
     defenses: tuple[str, ...] = ()
+    bounds: tuple[str, ...] = ()
     timed: bool = True
     by_chance: bool = False
     given: tuple[str, ...] = ()
@@ -85,7 +90,7 @@ class Plan:
             raise UsageError(
                 "expected names of defenses, got 'none'; leave it out: the undefended target always comes first"
             )
-        for named, what in ((self.attacks, "attacks"), (self.defenses, "defenses")):
+        for named, what in ((self.attacks, "attacks"), (self.defenses, "defenses"), (self.bounds, "bounds")):
             if twice := [name for name in named if named.count(name) > 1]:
                 raise UsageError(f"expected different {what}, got {twice[0]} twice; leave one out")
         names = [key.slug for key in self.keys]
@@ -95,6 +100,10 @@ class Plan:
     def on(self, target: Target) -> Plan:
         """Return the plan for this target, which its name stands for."""
         return replace(self, by_chance=target.family.by_chance)
+
+    def measures(self, target: Target) -> tuple[Measure, ...]:
+        """Return what is recorded on top of the columns of every audit: of the target's family, and of bounds."""
+        return (*target.family.measures, *(CERTIFIED if self.bounds else ()))
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
@@ -109,6 +118,14 @@ class Plan:
         from torpor.defenses.registry import load_defense
 
         return [load_defense(each) for name in self.defenses for each in (name.split(JOINT) if parts else [name])]
+
+    def loaded_bounds(self) -> list[Bound]:
+        """Return the bounds, in the order of their names."""
+        if not self.bounds:
+            return []
+        from torpor.bounds.registry import load_bound
+
+        return [load_bound(name) for name in self.bounds]
 
     def attacks_at(self, budget: Budget) -> list[Attack]:
         """Return the attacks with this budget, without controls."""
@@ -179,6 +196,7 @@ class Plan:
             ("--inputs", self.inputs),
             ("--rule", self.rule),
             ("--defenses", ",".join(self.defenses) or None),
+            ("--bounds", ",".join(self.bounds) or None),
         ):
             words += [] if value is None else [option, str(value)]
         words += ["--seed", str(self.seed), "--batch-size", str(self.batch_size), "--device", self.device]

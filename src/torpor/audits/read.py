@@ -16,7 +16,7 @@ from torpor.audits.schema import FIRST_SCHEMA, SCHEMA, finite
 from torpor.audits.validate import DamagedAudit, validated
 from torpor.core.errors import DataError, TorporError
 from torpor.core.measures import Catalog, Measure
-from torpor.core.records import RECORD
+from torpor.core.records import CERTIFIED, RECORD
 from torpor.core.rows import ROW
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class SavedAudit:
     @property
     def catalog(self) -> Catalog:
         """Every measure of its records and rows."""
-        return Catalog((*RECORD, *ROW, *self.measures))
+        return Catalog((*RECORD, *CERTIFIED, *ROW, *self.measures))
 
     def parts(self) -> dict[str, Any]:
         """Return everything but the folder, by name."""

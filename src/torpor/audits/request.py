@@ -110,6 +110,7 @@ def request(
     inputs: Path | str | Given | None = None,
     rule: str | None = None,
     defenses: str | Sequence[str] | None = None,
+    bounds: str | Sequence[str] | None = None,
     timed: bool = True,
 ) -> Request:
     """Return the audit that a user asks for; nothing is attacked yet.
@@ -129,6 +130,7 @@ def request(
         inputs: file or folder, or what :func:`~torpor.data.given.given_inputs` takes; the target's own data if None.
         rule: exit rule other than the target's own; for a target by name.
         defenses: names, also in one text and separated by commas.
+        bounds: specifications, also in one text and separated by commas.
         timed: whether latency, energy and memory are measured at the end.
 
     Raises:
@@ -156,9 +158,10 @@ def request(
     names = [name for name in dict.fromkeys(chosen) if name and name not in left_out]
     if norm is None and eps is None and len(same := {each.budget for each in objects}) == 1:
         norm, eps = next((budget.norm, budget.eps) for budget in same)
-    guards = defenses.split(",") if isinstance(defenses, str) else defenses or ()
+    guards, proofs = _listed(defenses), _listed(bounds)
     given = {"target": isinstance(target, Target), "inputs": held is not None}
     given["attacks"] = any(name.startswith("__main__:") for name in names)
+    given["bounds"] = any(name.startswith("__main__:") for name in proofs)
     plan = Plan(
         target=system.name if isinstance(target, Target) else target,
         attacks=tuple(name for name in names if not attack_class(name).is_control),
@@ -173,12 +176,14 @@ def request(
         inputs=named if held is None else held.fingerprint(),
         rule=rule,
         shape=system.space.shape if isinstance(system.space, DenseSpace) else None,
-        defenses=tuple(name.strip() for name in guards if name.strip()),
+        defenses=guards,
+        bounds=proofs,
         timed=timed,
         given=tuple(name for name, handed_over in given.items() if handed_over),
     )
-    if isinstance(defenses, str) and not plan.defenses:
-        raise UsageError("expected names of defenses, got none; see: torpor list defenses")
+    for asked, found, what in ((defenses, guards, "defenses"), (bounds, proofs, "bounds")):
+        if isinstance(asked, str) and not found:
+            raise UsageError(f"expected names of {what}, got none; see: torpor list {what}")
     for each in objects:
         if not each.is_control and each not in plan.attacks_at(each.budget):
             raise UsageError(
@@ -186,6 +191,12 @@ def request(
                 "own, or build every attack with the same"
             )
     return Request(plan, system, held, left_out)
+
+
+def _listed(names: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return names that were given one by one, or in one text and separated by commas."""
+    parts = names.split(",") if isinstance(names, str) else names or ()
+    return tuple(part.strip() for part in parts if part.strip())
 
 
 def _system(target: str | Target, device: str | None, rule: str | None) -> Target:

@@ -94,7 +94,7 @@ _SPECIAL: Mapping[str, Kind] = {
         maybe(lambda value: is_number(value) and isinstance(value, int | float) and 0 < value <= MOST_EPS),
     ),
     **dict.fromkeys(("slowdown_ci95", "latency_ci95"), PAIR_OR_NULL),
-    "found_through": ("an object of whole numbers or null", maybe(is_map(is_count))),
+    **dict.fromkeys(("found_through", "certified_by"), ("an object of whole numbers or null", maybe(is_map(is_count)))),
     "tags": ("an object of lists of texts or null", maybe(is_map(is_list(is_text)))),
     "flags": ("a list of texts", is_list(is_text)),
 }

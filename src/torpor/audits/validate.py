@@ -22,7 +22,7 @@ from torpor.audits.schema import (
 )
 from torpor.core.errors import DataError, UsageError
 from torpor.core.measures import Catalog, Measure
-from torpor.core.records import RECORD
+from torpor.core.records import CERTIFIED, RECORD
 from torpor.core.rows import ROW
 
 SIDES = {"text": 0, "wave": 1, "features": 2, "image": 3, "video": 4}
@@ -90,7 +90,7 @@ def _measures(raw: object, where: Path) -> tuple[Measure, ...]:
     assert isinstance(raw, list)
     try:
         found = tuple(map(Measure.of, raw))
-        Catalog((*RECORD, *ROW, *found))
+        Catalog((*RECORD, *CERTIFIED, *ROW, *found))
     except UsageError as error:
         raise DamagedAudit(f"{error}, in {where}") from error
     return found

@@ -31,11 +31,14 @@ class Bound(ABC):
         id: what the command line calls it.
         paper: where it is from; None if it is no paper's.
         local: whether it depends on the input and its budget; else it is the same for all inputs.
+        covers_defended: whether it also holds of a defended target, whose layers may change what the target inside
+            sees and have units of their own; audits ask only then for bounds of defended rows.
     """
 
     id: ClassVar[str]
     paper: ClassVar[Paper | None] = None
     local: ClassVar[bool] = True
+    covers_defended: ClassVar[bool] = False
 
     @classmethod
     def applies_to(cls, target: Target) -> bool:
@@ -59,6 +62,17 @@ class Bound(ABC):
         Raises:
             UsageError: if the bound does not apply, or is not one: some clean input costs more.
         """
+        bound = self.unchecked(target, inputs, budget)
+        refuse_exceeded(self.id, target, target.prices.cost(bound), target.prices.cost(target.run(inputs).work))
+        return bound
+
+    @final
+    def unchecked(self, target: Target, inputs: Samples, budget: Budget | None) -> Work:
+        """Return the same as a call, for callers that compare it with what they ran themselves.
+
+        Raises:
+            UsageError: if the bound does not apply, or counts other units.
+        """
         self.check(target)
         most = target.static_work().counts
         found = self.work(target, inputs, budget).counts.cpu()
@@ -67,9 +81,7 @@ class Bound(ABC):
                 f"expected work of {len(inputs)} inputs on {len(target.units)} units from the bound {self.id}, got "
                 f"{list(found.shape)}; fix it"
             )
-        bound = Work(torch.minimum(found, most.cpu()))
-        refuse_exceeded(self.id, target, target.prices.cost(bound), target.prices.cost(target.run(inputs).work))
-        return bound
+        return Work(torch.minimum(found, most.cpu()))
 
     def check(self, target: Target) -> None:
         """Refuse targets that this bound does not apply to.

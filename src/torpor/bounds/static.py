@@ -27,6 +27,7 @@ class Static(Bound):
 
     id: ClassVar[str] = "static"
     local: ClassVar[bool] = False
+    covers_defended: ClassVar[bool] = True
 
     def work(self, target: Target, inputs: Samples, budget: Budget | None) -> Work:
         """Return the same for each input."""

@@ -60,6 +60,14 @@ def audit(
             show_default=False,
         ),
     ] = None,
+    bounds: Annotated[
+        str | None,
+        typer.Option(
+            help="Names from 'torpor list bounds', separated by commas, with options if need be: what no attack of a "
+            "row's budget exceeds, beside what was found.",
+            show_default=False,
+        ),
+    ] = None,
     threads: ThreadCount = None,
     executor: Annotated[
         str,
@@ -101,6 +109,7 @@ def audit(
     An interrupted audit goes on when the same command is given again, one that a limit cut off when it is given with a
     higher one.
     """
+    from torpor.audits.contradiction import refuse_refuted
     from torpor.audits.plan import check_device
     from torpor.audits.read import read_audit
     from torpor.audits.request import request
@@ -129,6 +138,7 @@ def audit(
         inputs=inputs,
         rule=rule,
         defenses=defenses,
+        bounds=bounds,
     )
     most = None if max_cost is None else parse_cost(max_cost, asked.target.prices.currency)
     limits = Limits(max_queries, max_seconds, most)
@@ -150,5 +160,7 @@ def audit(
         )
     note(f"Threads: {used}" if workers.in_process else f"Threads: {used.used} for each worker of {executor}")
     report = write_report(folder)
-    show_audit(read_audit(folder))
+    found = read_audit(folder)
+    show_audit(found)
     say(f"Report: {report}")
+    refuse_refuted(found)

@@ -204,3 +204,41 @@ RECORD: tuple[Measure, ...] = (
     ),
 )
 """In the order of the columns; ``torpor.targets.Family.measures`` of level ``"sample"`` come on top."""
+
+_ASKED = "no bound was asked for, the clean input, or a bound that does not cover the defense"
+
+CERTIFIED: tuple[Measure, ...] = (
+    _column(
+        "certified_work",
+        dimension="object",
+        title="certified work",
+        help="How often each unit runs at most on any input within the row's budget of this clean input.",
+        null=_ASKED,
+        dtype=list,
+    ),
+    _column(
+        "certified_cost",
+        dimension="cost",
+        title="certified cost",
+        help="Cost of that work, which no input within the budget exceeds.",
+        better="low",
+        null=_ASKED,
+    ),
+    _column(
+        "certified_slowdown",
+        dimension="ratio",
+        title="certified slowdown",
+        help="`certified_cost / cost_clean`.",
+        better="low",
+        null=_ASKED,
+    ),
+    _column(
+        "certified_by",
+        dimension="text",
+        title="certified by",
+        help="Which of the bounds says so: of several, the one that allows this sample the least cost.",
+        null=_ASKED,
+        dtype=str,
+    ),
+)
+"""Columns behind all others, in the records of audits that were given ``--bounds`` and in no others."""

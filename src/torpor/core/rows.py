@@ -13,6 +13,54 @@ _words = partial(_key, dimension="text", dtype=str)
 
 _CLEAN_ROW = "only clean rows of defenses say what the defense does to clean inputs"
 _TEXTS, _DENSE = "only texts have edits", "texts have no such distance"
+UNBOUND = "no bound was asked for: see --bounds"
+"""Why nothing is certified in most audits."""
+
+CERTIFIED: tuple[Measure, ...] = (
+    _cost(
+        "certified_cost_mean",
+        title="mean certified cost",
+        help="Mean over samples of the cost that no input within the budget exceeds.",
+        null=UNBOUND,
+    ),
+    _ratio(
+        "certified_slowdown_mean",
+        title="slowdown at most",
+        help="Mean of certified cost over the same sample's clean cost: no attack of this budget reaches more.",
+        better="low",
+        null=UNBOUND,
+    ),
+    _ratio(
+        "certified_slowdown_p95",
+        title="slowdown at most, p95",
+        help="95th percentile of the certified slowdown.",
+        better="low",
+        null=UNBOUND,
+    ),
+    _ratio(
+        "certified_slowdown_max",
+        title="slowdown at most, max",
+        help="Largest certified slowdown of a sample.",
+        better="low",
+        null=UNBOUND,
+    ),
+    _ratio(
+        "certified_gap",
+        title="at most over found",
+        help="Mean certified cost over mean cost: 1 where the attack reaches the bound.",
+        better="low",
+        null=UNBOUND,
+    ),
+    _key(
+        "certified_by",
+        dimension="object",
+        title="certified by",
+        help="For how many samples each bound was the tightest.",
+        null=UNBOUND,
+        dtype=dict,
+    ),
+)
+"""What bounds say of a row; ``certified_reason`` says why they do not."""
 
 ROW: tuple[Measure, ...] = (
     _key("target", dimension="identity", title="target", help="Name of the target.", dtype=str, null="an older audit"),
@@ -78,6 +126,8 @@ ROW: tuple[Measure, ...] = (
         better="low",
         null="no sample had headroom: the clean cost equals the static bound",
     ),
+    *CERTIFIED,
+    _words("certified_reason", title="certified: why not", help="Why nothing is certified.", null="something is"),
     _ratio("utility", title="utility", help="Mean utility.", better="high", null="the data have no references"),
     _ratio("agreement", title="agreement", help="Share of outputs that say the same as the clean one.", better="high"),
     _key("linf_max", dimension="distance", title="Linf max", help="Largest Linf distance.", null=_DENSE),

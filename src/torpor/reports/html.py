@@ -155,9 +155,13 @@ def _tiles(summary: Sequence[Row], section: Section) -> list[tuple[str, str, str
     clean = next(same, None)
     p95 = words.value_text(worst, "slowdown_p95", times)
     ci95 = words.bracket(worst).strip("[]")
+    certified = ""
+    if (most := words.at_most(worst)) is not None:
+        certified = f"; {most} is certified, {times(worst['certified_gap'])} what was found"
+    mean = f"95 % CI {ci95}" if ci95 else words.missing("no interval")
     found = [
         (words.value_text(worst, "slowdown_max", times), "worst slowdown", f"one sample; p95 {p95}"),
-        (times(worst["slowdown_mean"]), "mean slowdown", f"95 % CI {ci95}" if ci95 else words.missing("no interval")),
+        (times(worst["slowdown_mean"]), "mean slowdown", f"{mean}{certified}"),
         (words.value_text(worst, "headroom_mean", percent), "headroom used", "0 % clean, 100 % static bound"),
     ]
     return found + section.tiles(worst, clean)

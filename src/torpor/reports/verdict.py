@@ -8,6 +8,7 @@ from torpor.reports.defended import ATTACKERS, defense_rows, undefended
 from torpor.reports.kit.words import (
     NOT_LOW,
     Row,
+    at_most,
     beside,
     bracket,
     costliest,
@@ -36,6 +37,7 @@ def verdict(audit: Row) -> list[str]:
     said = [
         _cost_sentence(worst, control, " without a defense" if sentences else ""),
         _reference_sentence(worst, [*([clean] if clean else []), *beside(rows, worst)], audit),
+        *_certified_sentences(worst, audit),
         *_open_sentences(worst),
     ]
     said += section_of(audit).sentences(worst, clean)
@@ -71,11 +73,26 @@ def _reference_sentence(worst: Row, rows: Sequence[Row], audit: Row) -> str:
     """Name the reference costs; the static bound is that of the costliest of all rows of this budget."""
     costs = (
         ("attacked", over_clean(worst), "no mean cost was recorded"),
+        *((("certified bound", over_clean(worst, "certified_cost_mean"), ""),) if at_most(worst) else ()),
         ("costliest natural input (99.9th percentile)", natural_factor(audit), _unprofiled(audit)),
         ("static bound", static_factor(rows), "no static bound was recorded"),
     )
     said = [f"{name} {missing(reason) if value is None else times(value)}" for name, value, reason in costs]
     return f"In units of the mean clean cost: {', '.join(said)}{_limit(worst, static_factor(rows), audit)}."
+
+
+def _certified_sentences(worst: Row, audit: Row) -> list[str]:
+    """Say what bounds allow beside what was found, or why they allow nothing; nothing if no bound was asked for."""
+    if not (audit.get("config") or {}).get("bounds"):
+        return []
+    most = at_most(worst)
+    if most is None:
+        return [f"At most: {missing(reason_for(worst, 'certified_slowdown_mean'))}."]
+    names = " and ".join(f"{name} on {count}" for name, count in worst["certified_by"].items())
+    return [
+        f"Found {times(worst['slowdown_mean'])} in the mean, {most} is certified (by {names} of {worst['n']} samples): "
+        f"whatever attack of this budget comes, it costs at most {times(worst['certified_gap'])} what was found."
+    ]
 
 
 def _unprofiled(audit: Row) -> str:

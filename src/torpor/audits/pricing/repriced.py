@@ -11,8 +11,10 @@ from typing_extensions import override
 
 from torpor.audits.conditions import COLUMNS as IDENTIFYING
 from torpor.audits.conditions import RowKey
+from torpor.audits.pricing import repriced_bounds
 from torpor.audits.pricing.price_files import CURRENCY
 from torpor.audits.pricing.priced_rows import Counts, Floats, Prices, Side, agrees, costs, counted, priced
+from torpor.audits.pricing.repriced_bounds import certified_costs, certified_keys
 from torpor.audits.pricing.repriced_keys import may_depend, repriced_row, repriced_target
 from torpor.audits.read import SavedAudit
 from torpor.audits.schema import SCHEMA
@@ -73,14 +75,17 @@ def repriced(audit: SavedAudit, pricing: Pricing) -> Repriced:
     rows = [_Row(row, RowKey.of(row), table.filter(RowKey.of(row).matches()), lists) for row in audit.summary]
     why = next(filter(None, (row.unbounded() for row in rows)), "")
     clean = {row.key: row.side() for row in rows if row.key.attack == "clean"}
-    columns, summary = {key: np.full(len(table), np.nan) for key in COLUMNS}, []
+    bounded = repriced_bounds.COLUMNS if "certified_work" in table.column_names else ()
+    columns, summary = {key: np.full(len(table), np.nan) for key in (*COLUMNS, *bounded)}, []
     for row in rows:
         side = row.side()
         before, bare = (_clean(clean, key, side) for key in (row.key.clean, row.key.clean.undefended))
         found = costs(before, bare, side, None if why else row.static())
-        for column, values in found.items():
+        proven = certified_costs(row.table, found["cost_clean"], side, row.prices, str(row.key))
+        for column, values in (found | proven).items():
             columns[column][row.table["place"].to_numpy()] = values
-        summary.append(repriced_row(audit, row.said, row.table, side, found, lists, why))
+        said = repriced_row(audit, row.said, row.table, side, found, lists, why)
+        summary.append(said | certified_keys(row.said, proven, found["cost"]))
     if np.isnan(columns["cost"]).any():
         raise DataError(f"expected records of the rows of the summary alone in {audit.folder}; run the audit again")
     same = all(each.own.per_unit == each.new.per_unit for each in lists.values())
@@ -158,6 +163,7 @@ def _stored(audit: SavedAudit) -> pa.Table:
     import pyarrow as pa
 
     wanted = [*_which(audit), *NEEDED, *(["work_static"] if audit.schema == SCHEMA else [])]
+    wanted += [name for name in repriced_bounds.NEEDED if name in audit.columns]
     if "exit" in audit.catalog.at("sample"):
         wanted.append("exit")
     table = audit.load_records(wanted)

@@ -12,6 +12,7 @@ from torpor.attacks.controls.sets import free_controls, matched_controls
 from torpor.audits.conditions import ADAPTIVE, NON_ADAPTIVE, Condition, RowKey
 from torpor.audits.plan import Plan
 from torpor.audits.run import examples
+from torpor.audits.run.certify import certificates, certified
 from torpor.audits.run.fronts import Front
 from torpor.audits.run.limits import Spent
 from torpor.audits.run.rows import Clean, attacked_rows, clean_rows
@@ -65,6 +66,7 @@ def attack_batch(
     references = batch.references if len(batch.references) else None
     own: dict[str, Outcome] = {front.defense: front.target.run(inputs) for front in defended}
     own[free.defense] = clean.outcome
+    proven = certificates(plan, fronts, inputs)  # first, so that a bound that fails wastes no attack
     done = Attacked({RowKey("clean"): clean_rows(clean, free.target, RowKey("clean"), clean.outcome)})
 
     def keep(front: Front, key: RowKey, result: AttackResult, through: Sequence[str | None] = ()) -> None:
@@ -102,4 +104,5 @@ def attack_batch(
             known.offer(crafted, front.defense)
     for key, known in best.items():
         keep(free, key, known.result, known.through)
+    done.tables = certified(proven, done.tables) if plan.bounds else done.tables
     return done

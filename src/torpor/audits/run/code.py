@@ -38,7 +38,7 @@ def user_code(name: str, objects: Iterable[object], plugged: Iterable[object] = 
     Args:
         name: of the target, as the user typed it.
         objects: the target, its data and its networks, whose classes may be of the user's own.
-        plugged: attacks and defenses, whose classes may be of the user's own or of an installed plug-in.
+        plugged: attacks, defenses and bounds, whose classes may be of the user's own or of an installed plug-in.
     """
     roots = [_module(name)] if not name.startswith(tuple(LIBRARIES)) else []
     for each in objects:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from torpor.audits.digest import seal
+from torpor.audits.evidence import CUT_OFF
 from torpor.audits.plan import Plan
 from torpor.audits.read import read_audit
 from torpor.audits.run import examples
@@ -21,7 +22,7 @@ from torpor.audits.run.estimate import counted
 from torpor.audits.run.executors import Executor, Local
 from torpor.audits.run.identity import REPAIRABLE, Identity, identify
 from torpor.audits.run.job import Job, LoadedJob, deterministic
-from torpor.audits.run.limits import CUT_OFF, LimitReached, Limits, Spent
+from torpor.audits.run.limits import LimitReached, Limits, Spent
 from torpor.audits.run.source import source
 from torpor.audits.run.store import Store, write_atomically
 from torpor.audits.run.summary import summarize
@@ -103,7 +104,7 @@ def run_audit(
     identity = identify(plan, target, data)
     with ExitStack() as stack:
         claim = stack.enter_context(claimed(plan.to_json() | identity.entries(), out, REPAIRABLE))
-        store = Store(out, target.family.measures, claim.lock.verify)
+        store = Store(out, plan.measures(target), claim.lock.verify)
         anew = _goes_on(store, limits) if claim.complete else frozenset()
         if anew is None:
             return out / "audit.json"
@@ -121,7 +122,7 @@ def run_audit(
 
 
 def check_applies(plan: Plan, target: Target) -> None:
-    """Refuse a target that is none of its family, and a plan whose attacks or defenses do not apply to ``target``.
+    """Refuse a target that is none of its family, and a plan whose attacks, defenses or bounds do not apply to it.
 
     Raises:
         UsageError: if so.
@@ -130,6 +131,8 @@ def check_applies(plan: Plan, target: Target) -> None:
     for budget in plan.budgets:
         for attack in plan.attacks_at(budget):
             attack.check(target)
+    for bound in plan.loaded_bounds():
+        bound.check(target)
     defenses = plan.loaded_defenses()
     for defense in defenses:
         defense.check(target)

@@ -64,8 +64,8 @@ def identify(plan: Plan, target: Target, data: DataSet) -> Identity:
         DataError: if the data cannot be read.
     """
     attacks = [attack for budget in plan.budgets for attack in plan.attacks_at(budget)]
-    defenses = plan.loaded_defenses(parts=True)
-    code, unknown = user_code(plan.target, [target, data, *modules_in(target)], [*attacks, *defenses])
+    plugged = [*attacks, *plan.loaded_defenses(parts=True), *plan.loaded_bounds()]
+    code, unknown = user_code(plan.target, [target, data, *modules_in(target)], plugged)
     seen, more = _target(target)
     read, rest = _data(data, plan.limit)
     uncovered = tuple(dict.fromkeys((*unknown, *more, *rest)))

@@ -152,7 +152,7 @@ class Job:
                 f"expected a worker that loads the same target, data and code by the name {plan.target}, got others "
                 f"({names}); install the same everywhere, or use the local executor"
             )
-        store = Store(self.folder, target.family.measures, partial(verify_owner, self.folder, self.owner))
+        store = Store(self.folder, plan.measures(target), partial(verify_owner, self.folder, self.owner))
         return self.prepare(target, data, store)
 
 

@@ -17,8 +17,6 @@ from torpor.targets.base import Target
 
 BACKWARD = 2
 """A backward pass costs about as much as so many forward passes."""
-CUT_OFF = "cut-off"
-"""The flag of rows over the samples that were attacked before a limit was reached: what they tell is a lower limit."""
 _AMOUNT = re.compile(r"([+-]?[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]*)")
 _SCALES = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
 

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -37,9 +37,13 @@ _ARROW: dict[type, pa.DataType] = {
 
 
 def records_schema(measures: Sequence[Measure]) -> pa.Schema:
-    """Return the columns of the records of a family with these measures; those without a ``null`` hold no null."""
-    found = Catalog((*RECORD, *measures)).at("sample").values()
-    return pa.schema([pa.field(each.name, _ARROW[each.dtype], nullable=bool(each.null)) for each in found])
+    """Return the columns of records with these measures on top of those of every audit."""
+    return schema_of(Catalog((*RECORD, *measures)).at("sample").values())
+
+
+def schema_of(measures: Iterable[Measure]) -> pa.Schema:
+    """Return a column for each measure, which may hold null if the measure says what that means."""
+    return pa.schema([pa.field(each.name, _ARROW[each.dtype], nullable=bool(each.null)) for each in measures])
 
 
 def write_atomically(path: Path, text: str, own: str = "") -> None:
@@ -85,7 +89,7 @@ class Store:
 
     Args:
         folder: of the audit.
-        measures: of the target's family.
+        measures: on top of those of every audit.
         verify: raises if the folder is not to be written any more; called before each write.
 
     Attributes:
@@ -272,7 +276,11 @@ def records_table(columns: Mapping[str, Any], count: int, measures: Sequence[Mea
     Raises:
         UsageError: if a column is no measure, has another number of samples, or holds null where none may be.
     """
-    schema = records_schema(measures)
+    return table_of(columns, count, records_schema(measures))
+
+
+def table_of(columns: Mapping[str, Any], count: int, schema: pa.Schema) -> pa.Table:
+    """Build a table of ``count`` samples; see :func:`records_table`."""
     if unknown := columns.keys() - set(schema.names):
         raise UsageError(f"expected columns that the target's family measures, got {', '.join(sorted(unknown))}")
     arrays = []

@@ -17,6 +17,7 @@ from torpor.attacks.search.balls import spendable
 from torpor.audits.conditions import NON_ADAPTIVE, RowKey
 from torpor.audits.plan import Plan
 from torpor.audits.run import examples
+from torpor.audits.run.certified_rows import CertifiedRows
 from torpor.audits.run.environment import environment
 from torpor.audits.run.flags import Flags
 from torpor.audits.run.spare import NO_TIME, Spare
@@ -65,6 +66,7 @@ def summarize(
     """
     target = targets["none"]
     flags = {key: Flags(target.family, store.row(key), store.row(key.clean)) for key in plan.keys}
+    proven = CertifiedRows(plan, store, target.prices.currency)
     seconds, summary = store.seconds(), []
     first = next(key for key in plan.keys if key.budget)
     spare = Spare.of(target, data, deadline)
@@ -82,10 +84,11 @@ def summarize(
                 "eps_spent": spendable(key.budget, target.space) if key.budget else None,
                 **_identity(plan.kinds, key.attack, target),
                 **recorded,
+                **proven.of(key),
                 **(_replayed(key, target, pairs) if measures else {}),
                 "attack_seconds": seconds[key.slug] if key.budget else 0.0,
                 "no_headroom_rate": flags[key].no_headroom,
-                "flags": _flags(plan, key, flags),
+                "flags": [*_flags(plan, key, flags), *proven.flags(key)],
                 **(_fit_cost(store.folder / "fitted" / f"{key.slug}.safetensors")),
                 **timed,
                 **target.family.from_clock(timed["latency_slowdown"]),

@@ -15,7 +15,9 @@ from torpor.audits.evidence import notes, used_flags, weakness
 from torpor.audits.integrity import doubt
 from torpor.audits.read import SavedAudit
 from torpor.audits.verdict.gate_grammar import Gate
+from torpor.core import records, rows
 from torpor.core.errors import did_you_mean
+from torpor.core.rows import UNBOUND
 
 LATENCY_KEYS = frozenset({"latency_s_p50", "latency_slowdown", "i_latency"})
 _REASONS = {
@@ -25,6 +27,9 @@ _REASONS = {
     "energy_j": "energy_reason",
     "memory_bytes": "memory_reason",
 }
+
+
+CERTIFIED = frozenset(each.name for each in (*records.CERTIFIED, *rows.CERTIFIED))
 
 
 class Verdict(StrEnum):
@@ -175,7 +180,7 @@ def _evaluate(audit: SavedAudit, gate: Gate, row: Mapping[str, Any], accepted: C
     verdict = Verdict.INCONCLUSIVE
     if value is not None and not reason:
         verdict = Verdict.PASS if gate.holds(value) else Verdict.FAIL
-        if verdict is Verdict.PASS and (reason := weakness(row, audit.summary, accepted)):
+        if verdict is Verdict.PASS and (reason := weakness(row, audit.summary, accepted, gate.metric)):
             verdict = Verdict.INCONCLUSIVE
     return CheckResult(
         check=str(gate),
@@ -188,14 +193,14 @@ def _evaluate(audit: SavedAudit, gate: Gate, row: Mapping[str, Any], accepted: C
         verdict=verdict,
         reason=reason,
         tags=row_tags(row),
-        accepted=used_flags(row, audit.summary, accepted) if verdict is Verdict.PASS else (),
+        accepted=used_flags(row, audit.summary, accepted, gate.metric) if verdict is Verdict.PASS else (),
         notes=notes(row),
     )
 
 
 def _summarized(gate: Gate, row: Mapping[str, Any]) -> tuple[float | None, str]:
     value = scalar(row, gate.metric)
-    why = row.get(_REASONS.get(gate.metric, "")) or ""
+    why = _uncertified(row) if gate.metric in CERTIFIED else row.get(_REASONS.get(gate.metric, "")) or ""
     if value is None:
         return None, f"{gate.metric} was not measured" + (f": {why}" if why else "")
     if gate.metric in LATENCY_KEYS and row.get("latency_valid") is not True:
@@ -203,7 +208,14 @@ def _summarized(gate: Gate, row: Mapping[str, Any]) -> tuple[float | None, str]:
     return value, ""
 
 
+def _uncertified(row: Mapping[str, Any]) -> str:
+    """Say why nothing is certified in a row; empty if something is."""
+    return "" if row.get("certified_cost_mean") is not None else str(row.get("certified_reason") or UNBOUND)
+
+
 def _aggregated(audit: SavedAudit, gate: Gate, row: Mapping[str, Any]) -> tuple[float | None, str]:
+    if gate.metric in CERTIFIED and (why := _uncertified(row)):
+        return None, f"{gate.metric} was not measured: {why}"
     column = audit.load_records([gate.metric], row).column(0)
     if row.get("n") is not None and len(column) != row["n"]:
         return None, f"the records hold {len(column)} of {row['n']} samples"

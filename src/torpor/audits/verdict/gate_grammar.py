@@ -14,7 +14,7 @@ from torpor.audits import version1
 from torpor.core.currency import SCALES, scales
 from torpor.core.errors import UsageError
 from torpor.core.measures import Catalog
-from torpor.core.records import RECORD
+from torpor.core.records import CERTIFIED, RECORD
 from torpor.core.rows import ROW
 from torpor.metrics.efficacy import CLASS, EXITS
 from torpor.metrics.loops import LOOPS
@@ -38,7 +38,7 @@ UNITS: Mapping[str, Mapping[str, Fraction]] = {
     **{name: {"": Fraction(1)} for name in ("count", "distance", "number")},
 }
 """Units of each dimension; those of a cost are its currency's."""
-KNOWN = Catalog(dict.fromkeys((*RECORD, *ROW, CLASS, *EXITS, *LOOPS, *OBJECTS)))
+KNOWN = Catalog(dict.fromkeys((*RECORD, *CERTIFIED, *ROW, CLASS, *EXITS, *LOOPS, *OBJECTS)))
 """Measures of every audit and of the package's own families."""
 
 

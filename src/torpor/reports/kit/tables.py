@@ -9,6 +9,7 @@ from typing import Any
 from torpor.core.budget_text import eps_text, scale_of
 from torpor.core.currency import symbol
 from torpor.core.measures import Measure
+from torpor.core.rows import UNBOUND
 from torpor.reports.kit import words
 from torpor.reports.kit.words import Row, loops_text, percent, quantity, steps_text, times
 
@@ -95,10 +96,23 @@ def cost_table(audit: Row, own: Sequence[Column]) -> Table:
         *(Column(name, f"slowdown, {name}", f"slowdown_{name}", times) for name in ("p50", "p95", "p99", "max")),
         Column("headroom", "(cost - clean) / (static bound - clean)", "headroom_mean", percent),
         Column("mean cost", says, "cost_mean", lambda value: quantity(value, unit)),
+        *(_certified_columns(summary)),
         *own,
         Column("flags", "numbers of the list below", only=lambda _, row: _numbers(row, flags)),
     ]
     return filled(columns, summary)
+
+
+def _certified_columns(summary: Sequence[Row]) -> list[Column]:
+    """Return what bounds allow beside what was found; nothing where no bound was asked for."""
+    if all(row.get("certified_reason") in (None, UNBOUND) and words.at_most(row) is None for row in summary):
+        return []
+    says = "what no attack of the row's budget exceeds, proven by a bound"
+    return [
+        Column("mean slowdown, at most", says, "certified_slowdown_mean", times),
+        Column("slowdown max, at most", says, "certified_slowdown_max", times),
+        Column("at most over found", "mean certified cost over mean cost; 1 is the worst case", "certified_gap", times),
+    ]
 
 
 def clock_table(audit: Row) -> Table:

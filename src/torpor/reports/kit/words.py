@@ -28,10 +28,12 @@ FLAGS = {
     "the attack is no better than random changes, and its figure does not measure the worst case.",
     "cap-reached-by-chance": "A control of the same budget takes nine in ten samples to the cap or the static bound, "
     "as the attack does: it takes no optimization to get there.",
+    "bound-exceeded": "Some input costs more than a bound says: that bound is wrong, whatever it was proven from, so "
+    "nothing is certified in this audit. What the attack found is right.",
     "nothing-to-measure": "Every clean input is at the cap or the static bound from the start (or the defense rejects "
     "it), so no attack could raise its cost: the row shows that the cap holds, and nothing about the target below it.",
 }
-NOT_LOW = ("nothing-to-measure", "cap-reached-by-chance")
+NOT_LOW = ("nothing-to-measure", "cap-reached-by-chance", "bound-exceeded")
 """Flags that do not say that an attack may have missed the worst case."""
 
 _DEFENSES = {
@@ -170,6 +172,16 @@ def over_clean(row: Row, key: str = "cost_mean") -> float | None:
     if cost is None or is_missing(cost) or not clean or is_missing(clean):
         return None
     return float(cost) / float(clean)
+
+
+def at_most(row: Row) -> str | None:
+    """Return the certified mean slowdown in words; None where no bound was asked for, or none covers the row.
+
+    >>> at_most({"certified_slowdown_mean": 2.5}), at_most({})
+    ('at most 2.50x', None)
+    """
+    most = row.get("certified_slowdown_mean")
+    return None if most is None or is_missing(most) else f"at most {times(most)}"
 
 
 def natural_factor(audit: Row) -> float | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torpor.core.measures import Measure
 from torpor.reports.kit.plots import Chart, Series
 from torpor.reports.kit.tables import Column, Table, filled, form_of
-from torpor.reports.kit.words import Row, bracket, percent, times, titled, value_text
+from torpor.reports.kit.words import Row, at_most, bracket, percent, times, titled, value_text
 from torpor.reports.samples.sample import Sample, Saved
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def _column(measure: Measure) -> Column:
 
 
 def cost_cells(row: Mapping[str, Any], cell: Cell) -> list[str]:
-    """Return mean slowdown over its interval, p95 over maximum, and headroom."""
-    mean = f"{cell('slowdown_mean', times)}\n{bracket(row)}".strip()
+    """Return mean slowdown over its interval and what is certified, p95 over maximum, and headroom."""
+    mean = "\n".join(filter(None, (cell("slowdown_mean", times), bracket(row), at_most(row))))
     tail = f"{cell('slowdown_p95', times)}\n{cell('slowdown_max', times)}"
     return [mean, tail, cell("headroom_mean", percent)]

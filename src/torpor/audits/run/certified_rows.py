@@ -1,0 +1,63 @@
+"""What bounds certify, row by row of the summary, and whether an attack has refuted one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from torpor.audits.conditions import RowKey
+from torpor.audits.contradiction import EXCEEDED
+from torpor.audits.plan import Plan
+from torpor.audits.run.store import Store
+from torpor.core.currency import symbol
+from torpor.core.rows import CERTIFIED, UNBOUND
+from torpor.metrics.certified import certified_summary, exceeding
+
+NEEDED = ("sample", "cost", "certified_cost", "certified_slowdown", "certified_by")
+
+
+class CertifiedRows:
+    """The bounds of an audit beside what its attacks found.
+
+    A bound that one input exceeds is wrong, whatever it was proven from, so that then nothing is certified in any row;
+    the records keep what the bounds said.
+
+    Args:
+        plan: what was done.
+        store: where the merged records are.
+        currency: that costs are in.
+    """
+
+    def __init__(self, plan: Plan, store: Store, currency: str) -> None:
+        self._rows, self._refuted = dict[RowKey, dict[str, Any]](), dict[RowKey, str]()
+        for key in plan.keys if plan.bounds else ():
+            table = store.row(key)
+            samples, cost, most, slowdown, by = (table[name].to_pylist() for name in NEEDED)
+            if None in by:
+                continue
+            if (place := exceeding(most, cost)) is not None:
+                self._refuted[key] = (
+                    f"the bound {by[place]} is wrong: {key} costs {cost[place]:,.12g} {symbol(currency)} on sample "
+                    f"{samples[place]}, over the {most[place]:,.12g} that no input should cost more than"
+                )
+            self._rows[key] = {**certified_summary(most, slowdown, cost), "certified_by": dict(Counter(by))}
+        self._asked = bool(plan.bounds)
+
+    def of(self, key: RowKey) -> dict[str, Any]:
+        """Return the keys of one row; null and a reason where nothing is certified."""
+        if key in self._rows and not self._refuted:
+            return {**self._rows[key], "certified_reason": None}
+        return {**dict.fromkeys(each.name for each in CERTIFIED), "certified_reason": self._reason(key)}
+
+    def flags(self, key: RowKey) -> list[str]:
+        """Return the flag of a row that exceeds its bound."""
+        return [EXCEEDED] if key in self._refuted else []
+
+    def _reason(self, key: RowKey) -> str:
+        if not self._asked:
+            return UNBOUND
+        if key.budget is None:
+            return "clean inputs have no budget that a bound could be of"
+        if key not in self._rows:
+            return f"no bound that was asked for covers the target defended by {key.condition.defense}"
+        return self._refuted.get(key) or next(iter(self._refuted.values()))
