@@ -12,6 +12,8 @@ from torpor.audits.read import SavedAudit, read_audit
 from torpor.audits.run.engine import run_audit
 from torpor.targets.resolve import load_target
 
+pytestmark = pytest.mark.slow
+
 CLOCKED = ("attack_seconds", "fit_seconds")
 NEW = {"tampering"}
 """Keys that version 1 did not write."""
