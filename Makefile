@@ -10,7 +10,7 @@ PYTHONS ?= $(PYTHON) python3.13
 DETECTORS := .venv-detectors
 DETECTORS_PIP := $(DETECTORS)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: audit test test-detectors test-versions study lint docs clean
+.PHONY: audit test test-fast test-detectors test-versions study lint docs clean
 
 audit: $(VENV)/.stamp-core  ## audit the small target that ships with torpor
 	$(BIN)/torpor audit sdn-digits --attacks standard --norm Linf --eps 8/255,16/255 --limit 200 --out runs/sdn-digits
@@ -27,8 +27,11 @@ test: $(VENV)/.stamp-dev lint  ## ruff, type checker, imports, doctests and test
 test-detectors: $(DETECTORS)/.stamp  ## adapters, against torchvision and ultralytics
 	$(DETECTORS)/bin/python -m pytest tests/detectors
 
+test-fast: $(VENV)/.stamp-dev  ## a quick answer: no linters, and no test that is marked as slow
+	$(BIN)/python -m pytest --numprocesses 2 -m 'not slow'
+
 test-versions: $(VENV)/.stamp-dev  ## generation, with the oldest and newest transformers of pyproject.toml on each of PYTHONS
-	$(BIN)/python tests/versions.py $(PYTHONS)
+	$(BIN)/python tests/versions.py $(if $(FEW),--few) $(PYTHONS)
 
 lint: $(VENV)/.stamp-dev
 	$(BIN)/ruff check .

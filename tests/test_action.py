@@ -67,6 +67,7 @@ def test_options_that_cannot_be_split_fail(tmp_path: Path) -> None:
     assert found.stdout == ""
 
 
+@pytest.mark.slow
 def test_audit_and_check(tmp_path: Path) -> None:
     """A gate that holds passes, one that does not exits with 10 and leaves the finding for code scanning."""
     program(

@@ -314,6 +314,7 @@ def test_foolbox_runs_beside_ours(digits_target: EarlyExitTarget, inputs: Tensor
     assert rows[1].value is not None
 
 
+@pytest.mark.slow
 def test_peak_memory_is_that_of_a_whole_audit() -> None:
     row = memory.memory(4, 8, repeats=1)
     assert row.value is not None

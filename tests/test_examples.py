@@ -87,6 +87,7 @@ def test_the_own_network_can_be_audited_from_python(own: EarlyExitTarget, tmp_pa
     assert rows["deepsloth"]["linf_max"] <= 32 / 255 + 1e-6
 
 
+@pytest.mark.slow
 def test_the_own_network_can_be_audited_from_its_folder(tmp_path: Path) -> None:
     command = "from torpor.cli.main import main; main()"
     arguments = ["audit", "own_early_exit:build", "--limit", "16", "--attacks", "pgd", "--out", str(tmp_path / "run")]

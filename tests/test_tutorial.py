@@ -36,6 +36,7 @@ def test_stored_outputs_are_whole_and_small() -> None:
     assert TUTORIAL.stat().st_size < LARGEST
 
 
+@pytest.mark.slow
 def test_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No cell raises, and each puts out what is stored; figures may differ by what a machine rounds otherwise."""
     nbformat = pytest.importorskip("nbformat", reason="the tutorial needs nbclient and ipykernel (extra dev)")

@@ -18,6 +18,8 @@ from torpor.attacks.search.balls import spendable
 from torpor.attacks.universal import Universal
 from torpor.targets.early_exit.target import EarlyExitTarget
 
+pytestmark = pytest.mark.slow
+
 TABLE = rows_of(TARGETS)
 schedule = deepsloth_universal._schedule
 

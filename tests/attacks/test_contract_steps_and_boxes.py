@@ -24,6 +24,8 @@ from torpor.core.text import TextSpace
 from torpor.core.units import Unit
 from torpor.targets.decoder.contract import STEP, StepTarget
 
+pytestmark = pytest.mark.slow
+
 TABLE = rows_of(BOTH)
 ALL = slice(None)
 NETWORKS = ("captioner", "detector", "video")

@@ -78,6 +78,7 @@ def locally(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return (folder / "records.parquet").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["processes:2", RAY], indirect=True)
 def test_records_are_the_same_byte_for_byte(executor: Executor, plan: Plan, locally: bytes, tmp_path: Path) -> None:
     said: list[tuple[int, int]] = []
@@ -105,6 +106,7 @@ def deadly(folder: Path, lives: int) -> Plan:
     return Plan("deadly:target", ("pgd",), "Linf", (0.2,), steps=3, batch_size=2, data_dir=str(data), timed=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["processes:2", RAY], indirect=True)
 def test_a_worker_that_is_killed_is_replaced_and_its_batch_attacked_again(
     executor: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -119,6 +121,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_batch_attacked_again(
     ).read_bytes()
 
 
+@pytest.mark.slow
 def test_workers_that_keep_dying_end_in_one_sentence_and_the_rest_can_be_done_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +135,7 @@ def test_workers_that_keep_dying_end_in_one_sentence_and_the_rest_can_be_done_el
     assert (tmp_path / "run" / "audit.json").is_file()
 
 
+@pytest.mark.slow
 def test_kill_9_of_the_driver_leaves_finished_batches_and_no_worker(tmp_path: Path) -> None:
     write_images(tmp_path / "data", test=12, train=20)
     (tmp_path / "slow.py").write_text(SLOW)

@@ -61,6 +61,7 @@ def write_code(place: Path) -> None:
     (place / "unrelated.py").write_text("x = 1\n")
 
 
+@pytest.mark.slow
 def test_a_finished_audit_of_other_code_is_not_shown(tmp_path: Path) -> None:
     write_code(tmp_path)
     words = ("audit", "mine:build", "--attacks", "pgd", "--steps", "1", "--eps", "64/255", "--out", "run")
@@ -133,6 +134,7 @@ class Scaled(nn.Module):
         return x
 
 
+@pytest.mark.slow
 def test_plain_attributes_buffers_and_layers_settings_are_in_the_digest() -> None:
     def plus(more: float) -> object:
         return lambda x: x + more
@@ -195,6 +197,7 @@ class Shifted(TensorImages):
             yield image + self.shift, label
 
 
+@pytest.mark.slow
 def test_data_without_a_fingerprint_are_told_by_what_they_yield() -> None:
     plan, target = Plan("torpor.targets.early_exit.toys:needle", ("pgd",), limit=3), needle()
     one, same, other = (identify(plan, target, Yields(shift)) for shift in (0, 0, 1))

@@ -79,6 +79,7 @@ def test_a_limit_keeps_the_batches_that_fit_into_it_to_the_last_pass(
     assert [text for text in remarks(found) if text.startswith(f"Cut off by --max-{kind}")]
 
 
+@pytest.mark.slow
 def test_the_same_limit_gives_the_same_audit_whoever_attacks(plan: Plan, whole: Path, tmp_path: Path) -> None:
     limits = Limits(queries=taken(whole, 2).queries)
     run_audit(plan, load_target(NEEDLE), tmp_path / "here", limits=limits, threads=1)

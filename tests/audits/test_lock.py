@@ -158,6 +158,7 @@ def test_attack_does_not_write_over_an_audit(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "audit.json").read_text() == "{}"
 
 
+@pytest.mark.slow
 def test_a_second_command_is_refused_and_the_sleeper_finishes_its_audit(tmp_path: Path) -> None:
     write_images(tmp_path / "data", test=6, train=8)
     (tmp_path / "slow.py").write_text(SLOW)

@@ -13,6 +13,8 @@ from torpor.audits.run.engine import run_audit
 from torpor.core.rows import CERTIFIED
 from torpor.targets.resolve import load_target
 
+pytestmark = pytest.mark.slow
+
 CLOCKED = ("attack_seconds", "fit_seconds")
 NEW = {"tampering", *(each.name for each in CERTIFIED), "certified_reason"}
 """Keys that version 1 did not write."""

@@ -37,6 +37,8 @@ from torpor.core.prices import PriceList
 from torpor.core.pricing import Pricing
 from torpor.targets.resolve import load_target
 
+pytestmark = pytest.mark.slow
+
 DEFENDED = ("windows", "texts", "lamps")
 """Toy audits with defenses, one of each family."""
 

@@ -72,6 +72,7 @@ def dying(call: Callable[..., object], at: int) -> Callable[..., object]:
     return replacement
 
 
+@pytest.mark.slow
 def test_killed_before_any_of_its_writes_it_goes_on_to_the_same_end(
     plan: Plan, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +215,7 @@ def test_a_corrupt_row_stops_the_audit_and_keeps_what_came_before(plan: Plan, tm
     assert done.count("pgd-Linf-0.2") == 1  # only the last of three batches was left to attack
 
 
+@pytest.mark.slow
 def test_kill_9_of_the_real_command(tmp_path: Path) -> None:
     write_images(tmp_path / "data", test=12, train=20)
     (tmp_path / "slow.py").write_text(SLOW)

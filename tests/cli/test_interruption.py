@@ -168,6 +168,7 @@ def test_signals_that_are_to_be_ignored_stay_ignored(tmp_path: Path) -> None:
     assert child.returncode == 7
 
 
+@pytest.mark.slow
 def test_an_audit_goes_on_where_a_signal_stopped_it(tmp_path: Path) -> None:
     data = write_images(tmp_path / "data", test=24, train=2)
     words = ["audit", NEEDLE, "--attacks", "pgd", "--eps", "0.2", "--steps", "3", "--batch-size", "2"]

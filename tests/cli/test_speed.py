@@ -41,6 +41,7 @@ def test_the_check_can_fail() -> None:
     assert "numpy" in loaded("import numpy")
 
 
+@pytest.mark.slow
 def test_an_audit_opens_what_it_uses() -> None:
     words = [sys.executable, "-m", "benchmarks.imports"]
     done = subprocess.run(words, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)

@@ -33,6 +33,8 @@ from torpor.targets.decoder.generation.target import GenerationTarget
 from torpor.targets.decoder.generation.texts import TextGenerationTarget
 from torpor.targets.decoder.stops import EndHazard
 
+pytestmark = pytest.mark.slow
+
 HALVES = [torch.bfloat16, torch.float16]
 
 

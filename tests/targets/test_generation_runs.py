@@ -23,6 +23,8 @@ from torpor.targets.decoder.generation.picking import pick
 from torpor.targets.decoder.generation.target import GenerationTarget
 from torpor.targets.decoder.generation.texts import TextGenerationTarget
 
+pytestmark = pytest.mark.slow
+
 COUNT = 10
 
 

@@ -17,6 +17,8 @@ from torpor.targets.decoder.generation.lengths import cache_windows, named_lengt
 from torpor.targets.decoder.generation.pricing import forwards_counted
 from torpor.targets.decoder.generation.target import GenerationTarget
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ("t", "the c", "the dog sat", "cat on the mat and it rained")
 
 

@@ -39,6 +39,7 @@ def test_an_unknown_name_is_no_entry() -> None:
         ZOO["nope"]
 
 
+@pytest.mark.slow
 def test_loading_imports_no_attack_and_no_training() -> None:
     names = sorted(name for name in OF_ENTRIES if name not in ZOO or ZOO[name].ships)
     assert len(names) > 10

@@ -18,7 +18,10 @@ from torch import Tensor
 from torpor.core.errors import MeterError, UsageError
 
 TESTED = ">=5.23,<5.25"
-"""Versions of transformers that torpor's tests have passed with, as pyproject.toml has them."""
+"""Versions of transformers that torpor's tests have passed with, as pyproject.toml has them.
+
+None of 5.20.2, 5.21.0 and 5.22.0: RecurrentGemma fails there, in attention of its own.
+"""
 TALK = logging.getLogger("transformers.generation.utils")
 """Where ``generate`` says what it thinks of a configuration."""
 ORIGIN = ("_name_or_path", "transformers_version")
