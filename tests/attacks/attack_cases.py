@@ -14,7 +14,7 @@ from torpor.attacks.base import Attack, AttackResult
 from torpor.attacks.controls.dense import Shuffled
 from torpor.attacks.early_exit.deepsloth import DeepSloth
 from torpor.attacks.early_exit.square import Square
-from torpor.attacks.early_exit.standard import AutoGates, AutoUniform, Standard
+from torpor.attacks.early_exit.standard import AutoGates, Standard
 from torpor.attacks.registry import ATTACKS
 from torpor.attacks.search.balls import BALLS
 from torpor.core.outcome import Outcome
@@ -100,7 +100,7 @@ def few_members(self: Standard) -> tuple[Attack, ...]:
     return (
         DeepSloth(norm=self.norm, eps=self.eps, steps=40),
         AutoGates(norm=self.norm, eps=self.eps, steps=20),
-        AutoUniform(norm=self.norm, eps=self.eps, steps=20),
+        AutoGates(norm=self.norm, eps=self.eps, steps=20, decay=0.5),
         Square(norm=self.norm, eps=self.eps, queries=40),
     )
 

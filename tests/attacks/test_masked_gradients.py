@@ -29,7 +29,7 @@ from torpor.targets.early_exit.toys import needle
 from torpor.zoo.registry import sdn_digits
 
 MASKS = (*FRONTS, *HEADS, "detached-heads", "detached-bodies", "saturated", "in-place")
-DEAD = ("detached", "no-grad", "four-bits", "floored", "nan", "infinite", "unable")
+DEAD = ("detached", "no-grad", "four-bits", "floored", "nan", "infinite", "unable", "outside")
 GRADIENT_ATTACKS = ("deepsloth", "pgd", "pgd-avg", "pgd-max", "deepsloth-universal", "uap")
 EPS = 16 / 255
 
@@ -71,14 +71,34 @@ def digits() -> tuple[EarlyExitTarget, Tensor, Tensor]:
     return target, *images(target, 6)
 
 
-@pytest.mark.parametrize("how", ["reversed"])
-def test_no_less_is_found_than_by_three_thousand_queries(how: str) -> None:
+@cache
+def unmasked_headroom() -> float:
+    target, inputs, labels = digits()
+    return headroom(target, Standard(eps=EPS)(target, inputs, references=labels))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["reversed", "detached", "rounded-logits"])
+def test_as_much_is_found_as_without_the_masking(how: str) -> None:
     target, inputs, labels = digits()
     hidden = masked(target, how)
     found = Standard(eps=EPS)(hidden, inputs, references=labels)
+    assert headroom(hidden, found) >= unmasked_headroom() - 0.03
+    assert found.candidates.zero_gradient is not None
+    assert not found.candidates.zero_gradient.any()
+
+
+@pytest.mark.slow
+def test_what_leaves_torch_is_searched_as_well_as_by_three_thousand_queries_and_flagged() -> None:
+    target, inputs, labels = digits()
+    hidden = masked(target, "outside")
+    found = Standard(eps=EPS)(hidden, inputs, references=labels)
     assert headroom(hidden, found) >= headroom(hidden, Square(eps=EPS, queries=3000)(hidden, inputs)) - 0.02
-    assert found.candidates.black_box_won is not None
-    assert found.candidates.black_box_won.to(torch.float32).mean() > 0.3
+    flags = found.candidates
+    assert flags.zero_gradient is not None
+    assert flags.black_box_won is not None
+    assert flags.zero_gradient[found.attacked.work.counts.sum(1) < 6].all()
+    assert flags.black_box_won.to(torch.float32).mean() > 0.3
 
 
 def test_the_search_without_gradients_is_short_where_gradients_are_right() -> None:

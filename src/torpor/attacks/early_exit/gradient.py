@@ -10,7 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
-from torpor.attacks.iterative import IterativeAttack, amplify
+from torpor.attacks.iterative import Amplifiable, IterativeAttack, amplify
 from torpor.attacks.search.balls import BALLS
 from torpor.attacks.search.objectives import Labeled, Objective
 from torpor.attacks.search.optimizers import Optimizer
@@ -40,19 +40,27 @@ class GradientAttack(IterativeAttack):
         """Return the radius of the random start."""
         return self.optimizer().radius(0, self.eps)
 
+    def start(self, target: Target, inputs: Tensor, seed: int) -> Tensor:
+        """Return where the search starts, ``[B, C, H, W]``: a random point of the ball."""
+        generators = sample_generators(inputs, seed, self.id)
+        return inputs + BALLS[self.norm].random(generators, self.start_radius(), inputs)
+
     @override
     def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
-        space, ball = target.space, BALLS[self.norm]
+        return self.follow(target, inputs, labels, self.start(target, inputs, seed))
+
+    def follow(self, signaling: Amplifiable, inputs: Tensor, labels: Tensor, start: Tensor) -> Candidates:
+        """Follow the gradients of ``signaling``, the target or what stands for it, from ``start``."""
+        space = signaling.space
         assert isinstance(space, DenseSpace)
-        start = ball.random(sample_generators(inputs, seed, self.id), self.start_radius(), inputs)
         return amplify(
-            target,
+            signaling,
             inputs,
             objective=Labeled(self.objective(), labels),
-            ball=ball,
+            ball=BALLS[self.norm],
             eps=self.eps,
             optimizer=self.optimizer(),
             steps=self.iterations,
             variable=Change(),
-            start=space.clamp(inputs + start) - inputs,
+            start=space.clamp(start) - inputs,
         )

@@ -17,7 +17,7 @@ from torpor.core.errors import UsageError
 from torpor.core.seeds import sample_generators
 from torpor.targets.base import Target
 
-WINDOW = 300
+WINDOW = 150
 """Queries after which a search is judged."""
 POLISH = 200
 """Query of the schedule at which the search around what is known begins: with squares of a hundredth of the pixels."""
@@ -27,7 +27,7 @@ POLISH = 200
 class PersistentSquare(Square):
     """Square Attack that continues while it gains, and then runs once more from the best that any attack found.
 
-    After each 300 queries, a sample continues if its cost rose, or if its margins shrink fast enough to
+    After each 150 queries, a sample continues if its cost rose, or if its margins shrink fast enough to
     vanish within the queries that are left, the paper's 10,000; and, in the first of the two searches, unless it
     trails its rivals. So it is short where gradients are right, and long where they are not.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
@@ -10,22 +10,20 @@ from torch import Tensor
 from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
-from torpor.attacks.early_exit.deepsloth import DeepSloth
+from torpor.attacks.early_exit.corners import Corners
 from torpor.attacks.early_exit.gradient import GradientAttack
 from torpor.attacks.early_exit.persistent_square import PersistentSquare
-from torpor.attacks.early_exit.square import Square
 from torpor.attacks.search.incumbent import Incumbent
 from torpor.attacks.search.objectives import (
     EXITS,
     CloseGates,
     CostliestGate,
     NearestGate,
-    NextGate,
     Objective,
     PricedGates,
-    UniformExits,
 )
 from torpor.attacks.search.optimizers import AutoSteps, Optimizer
+from torpor.attacks.unmasked import Unmasked
 from torpor.core.paper import Paper
 from torpor.core.signals import GateSignals
 from torpor.targets.base import Target
@@ -41,43 +39,38 @@ CROCE = Paper(
 
 @dataclass(frozen=True, kw_only=True)
 class AutoGates(GradientAttack):
-    """APGD on the gates' own margins, whatever the rule."""
+    """APGD on the gates' own margins in log-odds, whatever the rule.
+
+    Attributes:
+        decay: weight of a gate behind an open one; see :class:`~torpor.attacks.search.objectives.CloseGates`.
+        unmasked: whether to follow the derivatives of what ran instead of the network's own.
+        rivals: where to start, ``[B, C, H, W]``, such as what other attacks found; a random point of the ball if None.
+    """
 
     id: ClassVar[str] = "apgd-gates"
     paper: ClassVar[Paper | None] = CROCE
     paper_steps: ClassVar[int] = 100
 
+    decay: float = 1.0
+    unmasked: bool = False
+    rivals: Tensor | None = field(default=None, compare=False, repr=False)
+
     @override
     def objective(self) -> Objective:
-        return CloseGates()
+        return CloseGates(decay=self.decay)
 
     @override
     def optimizer(self) -> Optimizer:
         return AutoSteps(self.iterations, self.eps)
 
-
-@dataclass(frozen=True, kw_only=True)
-class AutoUniform(AutoGates):
-    """DeepSloth's objective with APGD instead of a fixed schedule."""
-
-    id: ClassVar[str] = "apgd-uniform"
-    needs: ClassVar[tuple[str, ...]] = (EXITS,)
+    @override
+    def start(self, target: Target, inputs: Tensor, seed: int) -> Tensor:
+        return super().start(target, inputs, seed) if self.rivals is None else self.rivals
 
     @override
-    def objective(self) -> Objective:
-        return UniformExits()
-
-
-@dataclass(frozen=True, kw_only=True)
-class AutoNext(AutoGates):
-    """APGD on the margin of the first gate that is still open: after an exit that is taken, nothing runs."""
-
-    id: ClassVar[str] = "apgd-next"
-    needs: ClassVar[tuple[str, ...]] = (EXITS,)
-
-    @override
-    def objective(self) -> Objective:
-        return NextGate()
+    def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
+        signaling = Unmasked(target) if self.unmasked else target
+        return self.follow(signaling, inputs, labels, self.start(target, inputs, seed))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,17 +106,17 @@ class AutoNearest(AutoGates):
         return NearestGate()
 
 
-QUERIES_ON_GATES = 1000
-"""Of Square on gates that are not exits."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Standard(Attack):
-    """DeepSloth, APGD on three objectives, and Square for as long as it pays.
+    """APGD on the margins of all gates, those that come first the most; then random search for as long as it pays.
 
-    A sample is retired only at the static bound. Where gates are not exits, so that each saves a unit of its own, the
-    members are APGD on four objectives of the gates' margins, and Square twice: on a schedule of its own, and for
-    as long as it pays. A gate moves what later gates see, so that margins lead astray more often than those of exits.
+    A sample is retired only at the static bound. Where gates are exits, the members are APGD with four weights of the
+    gates behind an open one, the last from the best that is known, and Square. Where gates are not exits, so that each
+    saves a unit of its own, they are APGD on four objectives of the gates' margins, Square, and a search of corners of
+    the budget: a gate moves what later gates see, so that margins lead astray more often than those of exits.
+
+    Where a network's gradient is not that of what it computed, since it is cut, replaced or rounded away, the members
+    that follow gradients also follow those of :class:`~torpor.attacks.unmasked.Unmasked`.
 
     After AutoAttack (Croce and Hein, ICML 2020), whose rule "drop a sample once it is broken" does not carry over: cost
     is continuous, so every member sees every sample that could still cost more.
@@ -136,45 +129,44 @@ class Standard(Attack):
     @classmethod
     @override
     def covered(cls) -> tuple[str, ...]:
-        return tuple(member.id for member in cls().members)
+        return tuple(dict.fromkeys(member.id for member in cls().members))
 
     @property
     def members(self) -> tuple[Attack, ...]:
         """The attacks of the ensemble on exits, in the order in which they run."""
-        return (
-            DeepSloth(norm=self.norm, eps=self.eps),
-            AutoGates(norm=self.norm, eps=self.eps),
-            AutoNext(norm=self.norm, eps=self.eps),
-            AutoUniform(norm=self.norm, eps=self.eps),
-            PersistentSquare(norm=self.norm, eps=self.eps),
-        )
+        plan = ((0.5, 100), (0.2, 300), (1.0, 100), (0.0, 100))
+        gradients = (AutoGates(norm=self.norm, eps=self.eps, decay=decay, steps=steps) for decay, steps in plan)
+        return (*gradients, PersistentSquare(norm=self.norm, eps=self.eps))
 
     @property
     def members_on_gates(self) -> tuple[Attack, ...]:
         """The attacks of the ensemble on gates that are not exits, in the order in which they run."""
         gradients = (kind(norm=self.norm, eps=self.eps) for kind in (AutoGates, AutoPriced, AutoCostliest, AutoNearest))
-        fixed = Square(norm=self.norm, eps=self.eps, queries=QUERIES_ON_GATES)
-        return (*gradients, fixed, PersistentSquare(norm=self.norm, eps=self.eps))
+        return (*gradients, *(kind(norm=self.norm, eps=self.eps) for kind in (Corners, PersistentSquare)))
 
     @override
     def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
         static = target.prices.cost(target.max_work(inputs))
         best, everyone = Incumbent.begin(inputs), torch.arange(len(inputs))
         best.offer(everyone, inputs, target.attacker_cost(target.run(inputs)))
-        backwards = torch.zeros(len(inputs), dtype=torch.int64)
+        backwards = torch.full((len(inputs),), 2)  # of the comparison of gradients
+        best.queries += 2
+        masked, dead = (each.cpu() for each in Unmasked(target).differs(inputs))
         zero_gradient = best.cost.cpu() < static.cpu()  # until a member's gradient was not zero
         fell, black_box_won = torch.zeros_like(zero_gradient), torch.zeros_like(zero_gradient)
-        for place, member in enumerate(self.members if target.offers(EXITS) else self.members_on_gates):
-            rows = (best.cost.cpu() < static.cpu()).nonzero().flatten()
+        tried = torch.zeros_like(zero_gradient)
+        for member, applies in self._plan(target, masked, dead):
+            rows = ((best.cost.cpu() < static.cpu()) & applies).nonzero().flatten()
             if len(rows) == 0:
-                break
+                continue
             there = rows.to(inputs.device)
-            if isinstance(member, PersistentSquare):
+            if isinstance(member, PersistentSquare | Corners) or (isinstance(member, AutoGates) and member.decay == 0):
                 member = replace(member, rivals=best.inputs[there])
             result = member(target, inputs[there], references=labels[there], seed=seed)
             found, price = result.candidates, target.attacker_cost(result.attacked)
-            if place == 0:  # what the first member tried stands until a costlier one is found
-                best.inputs[there] = found.inputs.to(best.inputs)
+            first = ~tried[rows]  # what the first member tried stands until a costlier one is found
+            best.inputs[there[first]] = found.inputs[first].to(best.inputs)
+            tried[rows] = True
             spent = found.forwards.to(there.device) + 2  # and the member's own verification on the hard target
             better = best.offer(there, result.inputs, price, queries=spent).cpu()
             backwards[rows] += found.backwards.cpu()
@@ -186,3 +178,14 @@ class Standard(Attack):
             else:
                 black_box_won[rows[better]] = found.zero_gradient is None
         return Candidates(best.inputs, best.queries, backwards, zero_gradient, fell, black_box_won)
+
+    def _plan(self, target: Target, masked: Tensor, dead: Tensor) -> list[tuple[Attack, Tensor]]:
+        """Return the members in the order in which they run, and the samples that each is for, bool ``[B]``."""
+        plan: list[tuple[Attack, Tensor]] = []
+        for member in self.members if target.offers(EXITS) else self.members_on_gates:
+            if not isinstance(member, AutoGates):
+                plan.append((member, torch.ones_like(masked)))
+                continue
+            plan.append((replace(member, unmasked=True), masked))
+            plan.append((member, ~(masked & dead)))
+        return plan

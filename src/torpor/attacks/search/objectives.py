@@ -84,42 +84,30 @@ class UniformExits:
 
 @dataclass(frozen=True)
 class CloseGates:
-    """Push every gate below its threshold by ``slack``: the sum of ``relu(margin + slack)`` (any exit rule).
+    """Push open gates below their thresholds by ``slack``, those that come first the most (any exit rule).
+
+    The loss is the sum of ``relu(margin + slack)``, each weighted by ``decay`` to the number of open gates before it.
+    The plain sum, ``decay`` 1, gives one gate up where others gain more, though nothing runs after an exit that is
+    taken; ``decay`` 0 closes the first open gate at the expense of all others. What lies between finds most.
 
     Attributes:
         slack: how far below, in what margins are measured in, log-odds for exit rules of this package; keeps the
             gradient alive at the threshold.
+        decay: weight of a gate after an open one, from 0 to 1.
 
     >>> import torch
-    >>> open_gate = GateSignals(torch.zeros(1, 2, 2), torch.tensor([[0.1]]), None)
-    >>> round(CloseGates(0.1)(open_gate, torch.tensor([0])).item(), 3)
-    0.2
+    >>> open_gates = GateSignals(torch.zeros(1, 4, 2), torch.tensor([[-1.0, 0.2, 0.6]]), None)
+    >>> [round(CloseGates(0.1, decay)(open_gates, torch.tensor([0])).item(), 3) for decay in (1, 0.5, 0)]
+    [1.0, 0.65, 0.3]
     """
 
     slack: float = 0.05
+    decay: float = 1.0
 
     def __call__(self, signals: GateSignals, labels: Tensor) -> Tensor:
         """Return the loss of each sample, ``[B]``."""
-        return (signals.margins + self.slack).relu().sum(1)
-
-
-@dataclass(frozen=True)
-class NextGate(CloseGates):
-    """Push the first open gate below its threshold, and keep those before it there: cost rises a gate at a time.
-
-    The sum over all gates gives one up where another gains more; this finds what can be had before that.
-
-    >>> import torch
-    >>> second_open = GateSignals(torch.zeros(1, 4, 2), torch.tensor([[-1.0, 0.2, 5.0]]), None)
-    >>> round(NextGate(0.1)(second_open, torch.tensor([0])).item(), 3)
-    0.3
-    """
-
-    @override
-    def __call__(self, signals: GateSignals, labels: Tensor) -> Tensor:
         opens = (signals.margins.detach() >= 0).to(signals.margins)
-        upto = opens.cumsum(1) - opens == 0
-        return ((signals.margins + self.slack).relu() * upto).sum(1)
+        return ((signals.margins + self.slack).relu() * self.decay ** (opens.cumsum(1) - opens)).sum(1)
 
 
 @dataclass(frozen=True)

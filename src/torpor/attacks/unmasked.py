@@ -1,0 +1,162 @@
+"""Derivatives of what a network computed, whatever it says about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map
+from typing_extensions import override
+
+from torpor.attacks.derivatives import gradient_of
+from torpor.core.prices import PriceList
+from torpor.core.signals import GateSignals
+from torpor.core.space import InputSpace
+from torpor.core.work import Work
+from torpor.targets.base import Target
+
+MASKED = 0.01
+"""Gradients that differ by more than this share of the longer one are not those of the same function."""
+
+Operator = Callable[..., Any]
+SMOOTH: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "aten::round": lambda values: values,
+    "aten::floor": lambda values: values - 0.5,
+    "aten::ceil": lambda values: values + 0.5,
+    "aten::trunc": lambda values: values - 0.5 * values.detach().sign(),
+    "aten::sign": torch.tanh,
+    "aten::detach": lambda values: values,
+}
+"""What rounds or cuts gradients, and the smooth function that it is close to: its mean over one level."""
+CASTS = ("aten::_to_copy", "aten::to")
+
+
+class Tape(TorchDispatchMode):
+    """Record every operator that runs, with its arguments and results, also those behind a custom backward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.operations: list[tuple[Operator, tuple[Any, ...], dict[str, Any], Any]] = []
+
+    @override
+    def __torch_dispatch__(
+        self, func: Operator, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.operations.append((func, args, kwargs or {}, result))
+        return result
+
+    def replay(self, known: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """Run what was recorded once more on other tensors, with smooth functions in place of those that round.
+
+        Args:
+            known: what replaces a tensor, by its ``id``.
+
+        Returns:
+            What replaces each recorded result that depends on them.
+        """
+        shadows = dict(known)
+
+        def shadow(value: object) -> object:
+            return shadows.get(id(value), value.detach()) if isinstance(value, Tensor) else value
+
+        for operator, args, kwargs, result in self.operations:
+            inputs, outputs = (
+                [each for each in tree_flatten(part)[0] if isinstance(each, Tensor)]
+                for part in ((args, kwargs), result)
+            )
+            if not any(id(each) in shadows for each in inputs):
+                continue
+            try:
+                if result is args[0] and id(result) not in shadows:
+                    shadows[id(result)] = result.detach().clone()  # a constant that values are written into
+                again = _smooth(operator, shadow(args[0]), result)
+                if again is None:
+                    again = operator(*tree_map(shadow, args), **tree_map(shadow, kwargs))
+            except torch.OutOfMemoryError:
+                raise
+            except (RuntimeError, TypeError, IndexError):  # it takes no smooth values, so its result is a constant
+                continue
+            found = [each for each in tree_flatten(again)[0] if isinstance(each, Tensor)]
+            for before, after in zip(outputs, found, strict=True):
+                if after.is_floating_point():
+                    shadows[id(before)] = after
+        return shadows
+
+
+def _smooth(operator: Operator, values: object, result: object) -> Tensor | None:
+    """Return what stands for the result of an operator that rounds or cuts gradients; None for any other."""
+    if not isinstance(values, Tensor):
+        return None
+    name: str = operator.name().split(".")[0].removesuffix("_")  # type: ignore[attr-defined]
+    if name in SMOOTH:
+        return SMOOTH[name](values)
+    if name in CASTS and isinstance(result, Tensor) and not result.is_floating_point() and values.is_floating_point():
+        return None if result.dtype == torch.bool else SMOOTH["aten::trunc"](values)
+    return None
+
+
+@dataclass(frozen=True)
+class Unmasked:
+    """A target's signals with the derivatives of the operators that ran.
+
+    A network may cut its gradients, replace them by a backward pass of its own, or round: the *forward* pass of each
+    input is recorded, and differentiated operator by operator, with smooth functions in place of those that round
+    (after BPDA: Athalye et al., "Obfuscated Gradients Give a False Sense of Security", ICML 2018). Work is that of the
+    target itself. What leaves torch has no derivative here either.
+
+    Attributes:
+        target: whose signals they are.
+
+    >>> from torpor.targets.early_exit.toys import needle
+    >>> point = torch.full((1, 1, 4, 4), 0.71).requires_grad_()
+    >>> honest, replayed = (each.signals(point).margins.sum() for each in (needle(), Unmasked(needle())))
+    >>> torch.autograd.grad(honest, point)[0].allclose(torch.autograd.grad(replayed, point)[0])
+    True
+    """
+
+    target: Target
+
+    @property
+    def space(self) -> InputSpace:
+        """See :class:`~torpor.attacks.iterative.Amplifiable`."""
+        return self.target.space
+
+    @property
+    def prices(self) -> PriceList:
+        """See :class:`~torpor.attacks.iterative.Amplifiable`."""
+        return self.target.prices
+
+    def max_work(self, inputs: Tensor) -> Work:
+        """See :class:`~torpor.attacks.iterative.Amplifiable`."""
+        return self.target.max_work(inputs)
+
+    def signals(self, inputs: Tensor) -> GateSignals:
+        """Return the target's signals; tensors that depend on ``inputs`` have the derivatives of what ran."""
+        with torch.no_grad(), Tape() as tape:
+            sent = inputs.clone()
+            signals = cast(GateSignals, self.target.signals(sent))
+        shadows = tape.replay({id(sent): inputs.clone()})
+        values = {each.name: getattr(signals, each.name) for each in fields(signals)}
+        smooth = {name: shadows[id(value)] for name, value in values.items() if id(value) in shadows}
+        if signals.alarm is not None and "alarm" in smooth:  # what is rejected is decided by the detector itself
+            smooth["alarm"] = signals.alarm + (smooth["alarm"] - smooth["alarm"].detach())
+        return replace(signals, **smooth)
+
+    def differs(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Tell where the target's own gradient is not the one of what ran, and where it is zero, bool ``[B]`` each."""
+        own, replayed = (_slope(each, inputs) for each in (self.target, self))
+        lengths = torch.stack([own.norm(dim=1), replayed.norm(dim=1)])
+        apart = (own - replayed).norm(dim=1) > MASKED * lengths.amax(0)
+        return apart, lengths[0] == 0
+
+
+def _slope(target: Target | Unmasked, inputs: Tensor) -> Tensor:
+    """Return the gradient of the sum of all margins, ``[B, pixels]``."""
+    point = inputs.clone().requires_grad_()
+    signals = cast(GateSignals, target.signals(point))
+    return gradient_of(signals.margins.sum(), point).flatten(1)
