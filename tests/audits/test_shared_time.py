@@ -50,7 +50,7 @@ def llama() -> TextGenerationTarget:
     return found
 
 
-@pytest.mark.parametrize("steps", [0, 1, 30])
+@pytest.mark.parametrize("steps", [0, 1, 20])
 def test_a_search_that_is_ended_hands_over_the_best_that_it_has_run(steps: int) -> None:
     target, text = llama(), sentences(1)
     attack = load_attack("nmtsloth-char", norm="chars", eps=2, steps=None)
@@ -61,8 +61,9 @@ def test_a_search_that_is_ended_hands_over_the_best_that_it_has_run(steps: int) 
     assert target.run(result.inputs).work.counts.equal(result.attacked.work.counts)
     assert (result.attacked.work.counts >= result.clean.work.counts).all()
     assert Spent.on(target, text, result.candidates).cut_short == 1
-    if steps == 30:
-        assert watch.steps == target.iterations(result.attacked.work).item() > 1
+    if steps == 20:  # in the middle of the first round: what is still running then outlasts the clean input
+        assert target.iterations(result.clean.work).item() < watch.steps == 19
+        assert target.iterations(result.attacked.work).item() >= watch.steps
 
 
 def test_a_search_with_enough_time_is_the_same_as_without_a_deadline() -> None:

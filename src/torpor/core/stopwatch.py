@@ -9,7 +9,16 @@ from typing import Any
 
 
 class OutOfTime(Exception):  # noqa: N818 - no error: the search hands over the best that it has found
-    """The time of a search is over."""
+    """The time of a search is over.
+
+    Attributes:
+        ran: how many steps each candidate of the run that was ended had run by then, by its number; candidates that
+            were still running, or had come to their end, as far as that is known.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ran: dict[int, int] = {}
 
 
 @dataclass(eq=False)
@@ -54,6 +63,10 @@ class Stopwatch:
         """
         if time.time() > self.until:
             raise OutOfTime
+
+    def missed(self, count: int) -> None:
+        """Take note of candidates whose run was ended before anything is known of them."""
+        self.forwards += count if self.until < float("inf") else 0
 
     def saw(self, candidate: Any, steps: int) -> None:  # noqa: ANN401 - an input of any kind
         """Take note of a candidate that the target ran, if that was for a search."""

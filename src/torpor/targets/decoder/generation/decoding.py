@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from torpor.core.errors import UsageError
+from torpor.core.stopwatch import OutOfTime
 from torpor.targets.decoder.generation.beams import BeamSearch
 from torpor.targets.decoder.generation.calls import ForwardCalls
 from torpor.targets.decoder.generation.deployment import (
@@ -157,19 +158,27 @@ class Decoder:
             UsageError: if the model returns no numbers.
         """
         found: list[Decoded | None] = [None] * len(caps)
+
+        def run(fed: Fed, numbers: list[int]) -> tuple[list[Decoded], list[float]]:
+            try:
+                return self._run(fed, [caps[number] for number in numbers], draws(numbers) if draws else None)
+            except OutOfTime as over:
+                before = {number: one.steps for number, one in enumerate(found) if one is not None}
+                over.ran = {numbers[row]: steps for row, steps in over.ran.items()} | before
+                raise
+
         waiting = list(reversed(chunks)) if self.together else [[number] for number in reversed(range(len(caps)))]
         while waiting:
             chunk = waiting.pop()
-            fed, limits = feed(chunk), [caps[number] for number in chunk]
-            if len(chunk) > 1 and fed.whole + max(limits) > self.longest:
+            fed, most = feed(chunk), max(caps[number] for number in chunk)
+            if len(chunk) > 1 and fed.whole + most > self.longest:
                 waiting += [[number] for number in reversed(chunk)]
                 continue
-            decoded, gaps = self._run(fed, limits, draws(chunk) if draws else None)
+            decoded, gaps = run(fed, chunk)
             for place, number in enumerate(chunk):
                 found[number] = decoded[place]
                 if gaps[place] < 1:
-                    alone = feed([number])
-                    found[number] = self._run(alone, [caps[number]], draws([number]) if draws else None)[0][0]
+                    found[number] = run(feed([number]), [number])[0][0]
         return [one for one in found if one is not None]
 
     def force(self, fed: Fed, steps: int) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from torpor.core.errors import UsageError
+from torpor.core.stopwatch import OutOfTime
 from torpor.targets.decoder.generation import library
 from torpor.targets.decoder.generation.picking import pick
 from torpor.targets.decoder.generation.rowwise import RowWise
@@ -87,7 +88,7 @@ class Loop:
         rows, watch = torch.arange(batch, device=device), Watch(self.plan.stop, self.plan.eos)
         made: list[tuple[Tensor, ...]] = []  # put in place at the end: at every step it would cost more
         for step in range(max(self.plan.caps)):
-            self.plan.tick()
+            self._tick(rows, step)
             logits, model_kwargs = _forward(model, input_ids, model_kwargs, first=step == 0)
             tokens, gaps = self._pick(logits, input_ids, rows, logits_processor)
             past = watch(tokens, logits)
@@ -115,6 +116,14 @@ class Loop:
         counts = rows.bincount(minlength=batch)
         self.tokens = [row[:length] for row, length in zip(ids.tolist(), counts.tolist(), strict=True)]
         return torch.cat([self.start, ids], 1)
+
+    def _tick(self, rows: Tensor, step: int) -> None:
+        """Ask whether to go on; rows that are still there have outlasted all others."""
+        try:
+            self.plan.tick()
+        except OutOfTime as over:
+            over.ran = dict.fromkeys(rows.tolist(), step)
+            raise
 
     def _pick(self, logits: Tensor, input_ids: Tensor, rows: Tensor, given: Processors) -> tuple[Tensor, Tensor]:
         """Choose each row's next token."""

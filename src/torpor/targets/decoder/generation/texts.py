@@ -16,7 +16,7 @@ from torpor.core.conversation import Conversation
 from torpor.core.errors import UsageError
 from torpor.core.seeds import sample_generators
 from torpor.core.signals import StepSignals
-from torpor.core.stopwatch import Stopwatch
+from torpor.core.stopwatch import OutOfTime, Stopwatch
 from torpor.core.text import TextSpace
 from torpor.core.work import Work
 from torpor.data.sets import DataSet
@@ -152,7 +152,13 @@ class TextGenerationTarget(GenerationTarget, TextTarget):
         new = [place for place, key in enumerate(keys) if key not in known]
         if new:
             texts, fresh = [inputs[place] for place in new], [rows[place] for place in new]
-            found = self._decode_all(texts, fresh, lambda chunk: feed([new[number] for number in chunk]))
+            try:
+                found = self._decode_all(texts, fresh, lambda chunk: feed([new[number] for number in chunk]))
+            except OutOfTime as over:
+                for number, steps in over.ran.items():
+                    self.stopwatch.saw(texts[number], steps)
+                self.stopwatch.missed(len(inputs) - len(over.ran))
+                raise
             known.update(zip((keys[place] for place in new), found, strict=True))
         for text, key in zip(inputs, keys, strict=True):
             self.stopwatch.saw(text, known[key].steps)
