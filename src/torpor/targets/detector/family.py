@@ -29,7 +29,7 @@ class CandidateFamily(Family[Any]):
     behavior: ClassVar[Behavior] = Behavior.OUTPUT
     measures: ClassVar[tuple[Measure, ...]] = OBJECTS
     signals: ClassVar[type | None] = CandidateSignals
-    default_attacks: ClassVar[tuple[str, ...]] = ("overload", "phantom-sponges")
+    default_attacks: ClassVar[tuple[str, ...]] = ("standard-detector", "phantom-sponges")
     batch_size: ClassVar[int] = 16
     by_chance: ClassVar[bool] = True
 
