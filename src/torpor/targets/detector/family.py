@@ -10,6 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from torpor.core.batches import Samples
+from torpor.core.headlines import COST, Headline
 from torpor.core.measures import Measure
 from torpor.core.objects import Objects, clean_recall, frames_of, to_json
 from torpor.core.outcome import Outcome
@@ -20,6 +21,12 @@ from torpor.metrics.outputs import OBJECTS, output_summary
 from torpor.targets.detector.stage_clock import stage_clock
 from torpor.targets.detector.traits import of_candidates
 from torpor.targets.family import Columns, Family
+
+HANDED_ON = Headline("kept_mean", "objects handed on")
+FOLLOWED = {"track_alive": "live tracks", "association_pair": "association pairs"}
+"""What a tracker's work consists of, by its units."""
+OWN_STAGES = ("detector", "nms", "tracker", "defense")
+"""Stages that find and follow objects; others look at what was found, or stand for what does."""
 
 
 class CandidateFamily(Family[Any]):
@@ -32,6 +39,18 @@ class CandidateFamily(Family[Any]):
     default_attacks: ClassVar[tuple[str, ...]] = ("standard-detector", "phantom-sponges")
     batch_size: ClassVar[int] = 16
     by_chance: ClassVar[bool] = True
+
+    def headlines(self, target: Any) -> tuple[Headline, ...]:  # noqa: ANN401 - any target that finds objects
+        """See :meth:`Family.headlines`.
+
+        Cost counts where something looks at each object, or objects have a price; behind a bare detector nothing does,
+        so that the objects themselves are the headline. Trackers have their tracks and pairs beside, whose work a
+        network in front can hide.
+        """
+        names = {unit.name for unit in target.units}
+        followed = tuple(Headline("units_mean", title, name) for name, title in FOLLOWED.items() if name in names)
+        own = (COST,) if any(unit.stage not in OWN_STAGES for unit in target.units) else ()
+        return (*own, *followed) or (HANDED_ON,)
 
     def observe(self, target: Any, clean: Outcome, outcome: Outcome, static: Work, references: Samples) -> Columns:  # noqa: ANN401 - any target that finds objects
         """Return what was found, in an image, or is followed through the frames of a video."""
