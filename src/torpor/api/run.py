@@ -26,6 +26,7 @@ def audit(
     norm: str | None = None,
     inputs: str | Path | Given | None = None,
     defenses: str | Sequence[str] | None = None,
+    downstream: str | float | None = None,
     limit: int | None = None,
     steps: int | None = None,
     seed: int = 0,
@@ -56,6 +57,8 @@ def audit(
             [0, 1], which are rounded to 8 bits) or other dense inputs, or a list of texts; the target's own data if
             None.
         defenses: names such as ``"jpeg:75"``; each faces every attack twice, non-adaptive and adaptive.
+        downstream: what each object that a detector or tracker hands on costs, such as ``"2 GFLOPs"`` or a number in
+            the target's currency; nothing if None.
         limit: samples at most; all if None.
         steps: iterations, for attacks that take them.
         seed: of all randomness; equal arguments give equal records.
@@ -105,6 +108,7 @@ def audit(
         inputs=inputs,
         rule=rule,
         defenses=defenses,
+        downstream=downstream,
         timed=timed,
     )
     own = asked.target.prices.currency

@@ -14,7 +14,7 @@ from torpor.audits.plan import Plan, check_device, default_batch_size, parse_eps
 from torpor.audits.run.engine import Progress, run_audit
 from torpor.audits.run.executors import Executor, Local
 from torpor.audits.run.identity import identify
-from torpor.audits.run.limits import Limits
+from torpor.audits.run.limits import Limits, parse_cost
 from torpor.audits.run.source import source
 from torpor.audits.run.workload import chosen_threads
 from torpor.core.errors import UsageError
@@ -22,7 +22,7 @@ from torpor.core.space import DenseSpace
 from torpor.data.sets import DataSet
 from torpor.meters.threads import Threads
 from torpor.targets.base import Target
-from torpor.targets.resolve import load_target
+from torpor.targets.resolve import load_target, with_downstream
 
 if TYPE_CHECKING:
     from torpor.data.given import Given
@@ -110,6 +110,7 @@ def request(
     inputs: Path | str | Given | None = None,
     rule: str | None = None,
     defenses: str | Sequence[str] | None = None,
+    downstream: str | float | None = None,
     timed: bool = True,
 ) -> Request:
     """Return the audit that a user asks for; nothing is attacked yet.
@@ -129,6 +130,7 @@ def request(
         inputs: file or folder, or what :func:`~torpor.data.given.given_inputs` takes; the target's own data if None.
         rule: exit rule other than the target's own; for a target by name.
         defenses: names, also in one text and separated by commas.
+        downstream: what each object that the target hands on costs, in its currency, such as ``"2 GFLOPs"``.
         timed: whether latency, energy and memory are measured at the end.
 
     Raises:
@@ -138,7 +140,9 @@ def request(
     >>> request("torpor.targets.early_exit.toys:needle").plan.attacks
     ('standard',)
     """
-    system = _system(target, device, rule)
+    bare = _system(target, device, rule)
+    price = parse_cost(downstream, bare.prices.currency) if isinstance(downstream, str) else downstream
+    system = with_downstream(bare, price)
     named = None if inputs is None or not isinstance(inputs, Path | str) else str(inputs)
     held: DataSet | None = None
     if inputs is not None and not isinstance(inputs, Path | str):
@@ -175,6 +179,7 @@ def request(
         shape=system.space.shape if isinstance(system.space, DenseSpace) else None,
         defenses=tuple(name.strip() for name in guards if name.strip()),
         timed=timed,
+        downstream=price,
         given=tuple(name for name, handed_over in given.items() if handed_over),
     )
     if isinstance(defenses, str) and not plan.defenses:

@@ -60,6 +60,15 @@ def audit(
             show_default=False,
         ),
     ] = None,
+    downstream: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COST",
+            help="Cost of each object that a detector or tracker hands on, such as '2 GFLOPs' or 2e9: what it costs "
+            "those who take it.",
+            show_default=False,
+        ),
+    ] = None,
     threads: ThreadCount = None,
     executor: Annotated[
         str,
@@ -129,6 +138,7 @@ def audit(
         inputs=inputs,
         rule=rule,
         defenses=defenses,
+        downstream=downstream,
     )
     most = None if max_cost is None else parse_cost(max_cost, asked.target.prices.currency)
     limits = Limits(max_queries, max_seconds, most)
