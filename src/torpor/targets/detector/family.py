@@ -84,6 +84,10 @@ class CandidateFamily(Family[Any]):
         return (*self.default_attacks, "slowtrack") if keeps else self.default_attacks
 
     @override
+    def standard_on(self, target: Any) -> str:
+        return "standard-detector"
+
+    @override
     def profile_rows(self, profile: Mapping[str, Any]) -> list[tuple[str, str]]:
         return [(f"{unit}, mean", f"{count:,.1f}") for unit, count in profile["units_mean"].items()]
 
