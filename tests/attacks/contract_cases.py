@@ -37,6 +37,7 @@ FEW: dict[str, dict[str, Any]] = {
     "loopllm": {"steps": 3, "candidates": 20},
     "evolution": {"queries": 60},
     "sponge-genetic": {"pool": 10, "epochs": 4, "alphabet": 94},
+    "standard-detector": {"passes": 60},
     "overload": {"steps": 10},
     "slowtrack": {"steps": 10},
     "slowtrack-unbounded": {"steps": 60},

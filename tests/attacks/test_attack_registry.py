@@ -159,6 +159,7 @@ def test_families_choose_the_attacks_of_their_targets() -> None:
 def test_standard_is_the_ensemble_of_the_targets_family() -> None:
     assert attack_for("standard", needle()) == "standard"
     assert attack_for("standard", ToyText()) == "standard-text"
+    assert attack_for("standard:passes=80", LampTarget()) == "standard-detector:passes=80"
     assert attack_for("evolution:queries=5", ToyText()) == "evolution:queries=5"
     plan = request("torpor.targets.decoder.toy_text:ToyText", "standard,evolution", norm="tokens", eps=2).plan
     assert plan.attacks == ("standard-text", "evolution")

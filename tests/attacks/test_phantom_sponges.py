@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from candidate_targets import BoxTracker, inputs_of, random_detector
+from torch import nn
 
 from torpor.attacks.detector.phantom_sponges import MARGIN, Phantoms, PhantomSponges, SignedSteps
 from torpor.attacks.search.balls import BALLS
@@ -14,8 +15,9 @@ from torpor.core.errors import UsageError
 from torpor.core.objects import Objects
 from torpor.core.signals import CandidateSignals
 from torpor.core.work import Work
+from torpor.targets.detector.detection import DetectorTarget
 from torpor.targets.detector.nms import NMS
-from torpor.targets.detector.toy_boxes import LampTarget
+from torpor.targets.detector.toy_boxes import Lamps, LampTarget
 
 NOTHING = Work(torch.zeros(1, 3, dtype=torch.int64))
 NONE = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
@@ -35,6 +37,46 @@ def test_scores_of_the_label_rise_where_no_class_has_passed() -> None:
     assert gradient[0, :, 0].tolist() == [-0.25, 0, -0.25, 0]  # still alive just above the threshold of 0.25
     assert not gradient[..., 1].any()
     assert MARGIN > 0.02
+
+
+def test_without_a_label_the_likeliest_class_of_each_box_rises() -> None:
+    found = signals([[0.1, 0.2], [0.1, 0.9], [0.27, 0.0], [0.4, 0.0]])
+    loss = replace(TERMS, label=None)(found, [NONE])
+    assert loss.item() == pytest.approx((0.1 + 0.03) / 4)
+    (gradient,) = torch.autograd.grad(loss.sum(), found.scores)
+    assert gradient[0].tolist() == [[0, -0.25], [0, 0], [-0.25, 0], [0, 0]]
+    assert PhantomSponges().label is None
+
+
+class Timid(nn.Module):
+    """Scores next to nothing but in the first of six cells; all boxes shrink as the image brightens."""
+
+    first: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("first", torch.tensor([[2.0], *[[-4.0]] * 5]))
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        boxes, mean = Lamps()(images)
+        score = torch.sigmoid(100 * (mean - 0.5) + self.first)
+        sides = 40 * (images.mean((1, 2, 3)) - 0.5).view(-1, 1, 1)
+        return torch.cat([boxes[..., :2], boxes[..., 2:] - sides], 2), torch.cat([score, score / 2], 2)
+
+
+def test_the_defaults_find_boxes_where_scores_are_next_to_nothing() -> None:
+    """The weight of 0.75 lets the overlap decide: what is there stays, and nothing appears."""
+    target = DetectorTarget(Timid(), input_shape=(1, 8, 12), nms=NMS())
+    known = torch.full((4, 1, 8, 12), 128 / 255)
+    found = {
+        weight: int(
+            PhantomSponges(confidence=weight, epochs=10)
+            .fit(target, known)(target, known[:1])
+            .attacked.work.counts[0, 1]
+        )
+        for weight in (PhantomSponges().confidence, 0.75)
+    }
+    assert found == {1.0: 6, 0.75: 1}
 
 
 def test_area_is_that_of_candidates_and_zero_without_any() -> None:

@@ -6,12 +6,14 @@ from candidate_targets import BoxTracker, random_detector
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torpor.attacks.detector.slowtrack import Light, SlowTrack, regions, schedule
+from torpor.attacks.detector.slowtrack import Light, LitGroups, SlowTrack, regions, schedule
 from torpor.attacks.registry import load_attack
 from torpor.core.errors import UsageError
 from torpor.core.signals import CandidateSignals
+from torpor.core.space import VideoSpace
 from torpor.core.work import Work
-from torpor.targets.detector.toy_boxes import LampTarget
+from torpor.targets.detector.nms import NMS
+from torpor.targets.detector.toy_boxes import LampTarget, lit
 
 
 @pytest.mark.parametrize("buffer", [6, 8, 15, 30])
@@ -102,6 +104,28 @@ def test_two_frames_of_a_new_region_are_changed_alike_and_the_others_alone() -> 
         assert change[start].equal(change[start + 1])
     assert not change[4].equal(change[5])
     assert change.abs().amax((1, 2, 3)).tolist() == [25] * 6
+
+
+def test_groups_that_are_kept_by_their_region_cost_its_candidates() -> None:
+    target = LampTarget(8, 12)  # six cells, of which the first four shine
+    frames = lit(4, 8, 12)[0].expand(1, 2, -1, -1, -1)
+    region = torch.tensor([[False, True, False, True, True, False] * 2])
+    groups = LitGroups(target, VideoSpace((2, 1, 8, 12)), region)
+    assert groups.prices.cost(groups.signals(frames).work).tolist() == [4]  # cells 1 and 3 of both frames
+    assert groups.prices.cost(groups.max_work(frames)).tolist() == [6]
+    assert load_attack("slowtrack:keep=region", eps=0.1).keep == "region"  # type: ignore[attr-defined]
+    with pytest.raises(UsageError, match="cost or region"):
+        SlowTrack(keep="last")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("keep", ["cost", "region"])
+def test_both_ways_to_keep_an_iterate_keep_tracks_alive(keep: str) -> None:
+    target = BoxTracker(LampTarget(nms=NMS(max_det=4)), frames=30, buffer=6)
+    video = target.space.snap(
+        0.2 + 0.02 * torch.rand(1, *target.space.shape, generator=torch.Generator().manual_seed(3))
+    )
+    attack = load_attack(f"slowtrack:keep={keep}", norm="L2", eps=0.8, steps=60)
+    assert target.alive(attack(target, video).attacked.outputs[0])[-5:] == [24] * 5
 
 
 def test_it_takes_a_tracker_with_a_buffer() -> None:

@@ -28,6 +28,7 @@ def audit(
     inputs: str | Path | Given | None = None,
     defenses: str | Sequence[str] | None = None,
     bounds: str | Sequence[str] | None = None,
+    downstream: str | float | None = None,
     limit: int | None = None,
     steps: int | None = None,
     seed: int = 0,
@@ -59,6 +60,8 @@ def audit(
             None.
         defenses: names such as ``"jpeg:75"``; each faces every attack twice, non-adaptive and adaptive.
         bounds: specifications such as ``"static"``: what no attack of a row's budget exceeds, beside what was found.
+        downstream: what each object that a detector or tracker hands on costs, such as ``"2 GFLOPs"`` or a number in
+            the target's currency; nothing if None.
         limit: samples at most; all if None.
         steps: iterations, for attacks that take them.
         seed: of all randomness; equal arguments give equal records.
@@ -110,6 +113,7 @@ def audit(
         rule=rule,
         defenses=defenses,
         bounds=bounds,
+        downstream=downstream,
         timed=timed,
     )
     own = asked.target.prices.currency

@@ -37,6 +37,7 @@ ATTACKS: Registry[Attack] = Registry(
         "standard-text": "torpor.attacks.text.standard:StandardText",
         "sponge-genetic": "torpor.attacks.text.sponge_genetic:SpongeGenetic",
         "slothspeech": "torpor.attacks.decoder.slothspeech:SlothSpeech",
+        "standard-detector": "torpor.attacks.detector.standard:StandardObjects",
         "overload": "torpor.attacks.detector.overload:Overload",
         "phantom-sponges": "torpor.attacks.detector.phantom_sponges:PhantomSponges",
         "slowtrack": "torpor.attacks.detector.slowtrack:SlowTrack",

@@ -50,6 +50,7 @@ class Plan:
         given: which of ``"target"``, ``"inputs"``, ``"attacks"`` and ``"bounds"`` a program handed over, so that no
             command line names them; ``target`` and ``inputs`` say what they are then.
         timed: whether latency, energy and memory are measured at the end.
+        downstream: what each object that the target hands on costs, in its currency; None if nobody says.
         defenses: names of defenses, such as ``"jpeg:75"``; each faces every attack twice, non-adaptive and adaptive.
         bounds: specifications of bounds; the tightest of them certifies what no input within a budget exceeds.
 
@@ -75,6 +76,7 @@ class Plan:
     timed: bool = True
     by_chance: bool = False
     given: tuple[str, ...] = ()
+    downstream: float | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("limit", self.limit), ("batch size", self.batch_size)):
@@ -180,6 +182,8 @@ class Plan:
         own: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         del own["by_chance"]  # of the target, not of the plan
         del own["given"]  # what was handed over is identified by what it is
+        if self.downstream is None:
+            del own["downstream"]  # only what hands objects on can have it
         return {"torpor": __version__, **own}
 
     def command(self, out: str) -> str | None:
@@ -195,6 +199,7 @@ class Plan:
             ("--data-dir", self.data_dir),
             ("--inputs", self.inputs),
             ("--rule", self.rule),
+            ("--downstream", None if self.downstream is None else repr(self.downstream)),
             ("--defenses", ",".join(self.defenses) or None),
             ("--bounds", ",".join(self.bounds) or None),
         ):

@@ -15,6 +15,7 @@ from torpor.audits.digest import KEY, content_digest
 from torpor.audits.schema import FIRST_SCHEMA, SCHEMA, finite
 from torpor.audits.validate import DamagedAudit, validated
 from torpor.core.errors import DataError, TorporError
+from torpor.core.headlines import COST, Headline
 from torpor.core.measures import Catalog, Measure
 from torpor.core.records import CERTIFIED, RECORD
 from torpor.core.rows import ROW
@@ -42,6 +43,7 @@ class SavedAudit:
         summary: one row per attack, condition and budget.
         currency: what costs are in, such as ``"flops"``.
         measures: of the target's family, on top of those of every audit.
+        headlines: figures that a report may begin with; it begins with the one that moved most.
         units: of the target by defense, each with name, price and stage.
         command: the command line that repeats it, or None.
         clock: seconds per unit of a pipeline, and of its suppression; None for other targets.
@@ -61,6 +63,7 @@ class SavedAudit:
     summary: Sequence[Mapping[str, Any]]
     currency: str = "flops"
     measures: tuple[Measure, ...] = ()
+    headlines: tuple[Headline, ...] = (COST,)
     units: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     command: str | None = None
     clock: Mapping[str, Any] | None = None

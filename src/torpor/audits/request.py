@@ -14,7 +14,7 @@ from torpor.audits.plan import Plan, check_device, default_batch_size, parse_eps
 from torpor.audits.run.engine import Progress, run_audit
 from torpor.audits.run.executors import Executor, Local
 from torpor.audits.run.identity import identify
-from torpor.audits.run.limits import Limits
+from torpor.audits.run.limits import Limits, parse_cost
 from torpor.audits.run.source import source
 from torpor.audits.run.workload import chosen_threads
 from torpor.core.errors import UsageError
@@ -22,7 +22,7 @@ from torpor.core.space import DenseSpace
 from torpor.data.sets import DataSet
 from torpor.meters.threads import Threads
 from torpor.targets.base import Target
-from torpor.targets.resolve import load_target
+from torpor.targets.resolve import load_target, with_downstream
 
 if TYPE_CHECKING:
     from torpor.data.given import Given
@@ -111,6 +111,7 @@ def request(
     rule: str | None = None,
     defenses: str | Sequence[str] | None = None,
     bounds: str | Sequence[str] | None = None,
+    downstream: str | float | None = None,
     timed: bool = True,
 ) -> Request:
     """Return the audit that a user asks for; nothing is attacked yet.
@@ -131,6 +132,7 @@ def request(
         rule: exit rule other than the target's own; for a target by name.
         defenses: names, also in one text and separated by commas.
         bounds: specifications, also in one text and separated by commas.
+        downstream: what each object that the target hands on costs, in its currency, such as ``"2 GFLOPs"``.
         timed: whether latency, energy and memory are measured at the end.
 
     Raises:
@@ -140,7 +142,9 @@ def request(
     >>> request("torpor.targets.early_exit.toys:needle").plan.attacks
     ('standard',)
     """
-    system = _system(target, device, rule)
+    bare = _system(target, device, rule)
+    price = parse_cost(downstream, bare.prices.currency) if isinstance(downstream, str) else downstream
+    system = with_downstream(bare, price)
     named = None if inputs is None or not isinstance(inputs, Path | str) else str(inputs)
     held: DataSet | None = None
     if inputs is not None and not isinstance(inputs, Path | str):
@@ -179,6 +183,7 @@ def request(
         defenses=guards,
         bounds=proofs,
         timed=timed,
+        downstream=price,
         given=tuple(name for name, handed_over in given.items() if handed_over),
     )
     for asked, found, what in ((defenses, guards, "defenses"), (bounds, proofs, "bounds")):

@@ -21,6 +21,7 @@ from torpor.audits.schema import (
     row_kinds,
 )
 from torpor.core.errors import DataError, UsageError
+from torpor.core.headlines import COST, Headline
 from torpor.core.measures import Catalog, Measure
 from torpor.core.records import CERTIFIED, RECORD
 from torpor.core.rows import ROW
@@ -78,7 +79,8 @@ def validated(raw: Mapping[str, Any], where: Path) -> dict[str, Any]:
     currency = raw.get("currency")
     _expect(is_text(currency) and currency != "", "the name of a currency", currency, where)
     parts = ("config", "natural", "command", "samples", "identity", "currency")
-    own = {"measures": measures, "units": units, "summary": rows, "clock": clock}
+    headlines = _headlines(raw.get("headlines"), where)
+    own = {"measures": measures, "headlines": headlines, "units": units, "summary": rows, "clock": clock}
     whole = {**dict.fromkeys(("behavior", "mechanism", "rule")), **target}
     shared = {"target": whole, "environment": {"meters": None, **environment}}
     return {**{part: raw.get(part) for part in parts}, **own, **shared}
@@ -94,6 +96,18 @@ def _measures(raw: object, where: Path) -> tuple[Measure, ...]:
     except UsageError as error:
         raise DamagedAudit(f"{error}, in {where}") from error
     return found
+
+
+def _headlines(raw: object, where: Path) -> tuple[Headline, ...]:
+    """Return the figures that a report may begin with; older audits have cost alone."""
+    if raw is None:
+        return (COST,)
+    _expect(isinstance(raw, list) and raw != [], "a list 'headlines'", raw, where)
+    assert isinstance(raw, list)
+    try:
+        return tuple(map(Headline.of, raw))
+    except UsageError as error:
+        raise DamagedAudit(f"{error}, in {where}") from error
 
 
 def _units(raw: object, where: Path) -> dict[str, list[dict[str, Any]]]:

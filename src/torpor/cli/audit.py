@@ -63,8 +63,17 @@ def audit(
     bounds: Annotated[
         str | None,
         typer.Option(
-            help="Names from 'torpor list bounds', separated by commas, with options if need be: what no attack of a "
+            help="Names from 'torpor list bounds', separated by commas, with options if needed: what no attack of a "
             "row's budget exceeds, beside what was found.",
+            show_default=False,
+        ),
+    ] = None,
+    downstream: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COST",
+            help="Cost of each object that a detector or tracker hands on, such as '2 GFLOPs' or 2e9: what it costs "
+            "those who take it.",
             show_default=False,
         ),
     ] = None,
@@ -139,6 +148,7 @@ def audit(
         rule=rule,
         defenses=defenses,
         bounds=bounds,
+        downstream=downstream,
     )
     most = None if max_cost is None else parse_cost(max_cost, asked.target.prices.currency)
     limits = Limits(max_queries, max_seconds, most)

@@ -14,7 +14,9 @@ from torpor.audits.read import SavedAudit, read_audit
 from torpor.audits.run.lock import PATIENCE_S, FolderLock
 from torpor.core.budget_text import budget_text
 from torpor.core.currency import symbol
+from torpor.core.headlines import COST
 from torpor.reports import defended
+from torpor.reports.headlines import Moved, moved
 from torpor.reports.kit import charts, tables, words
 from torpor.reports.kit.plots import plotly_script
 from torpor.reports.kit.records import read_records
@@ -120,7 +122,7 @@ def render(
         audit=audit,
         target_facts=[(name, value) for name, value in target.items() if value is not None],
         verdict=[*verdict(audit), *remarks],
-        tiles=_tiles(summary, section),
+        tiles=_tiles(summary, section, moved(audit)),
         section=section,
         parts=section.parts(),
         unit=unit,
@@ -146,8 +148,8 @@ def render(
     )
 
 
-def _tiles(summary: Sequence[Row], section: Section) -> list[tuple[str, str, str]]:
-    """Return (value, title, remark) of the figures that head the report."""
+def _tiles(summary: Sequence[Row], section: Section, ranked: Sequence[Moved]) -> list[tuple[str, str, str]]:
+    """Return (value, title, remark) of the figures that head the report, the one that moved most first."""
     worst = words.costliest(summary, "attack")
     if worst is None:
         return []
@@ -159,12 +161,22 @@ def _tiles(summary: Sequence[Row], section: Section) -> list[tuple[str, str, str
     if (most := words.at_most(worst)) is not None:
         certified = f"; {most} is certified, {times(worst['certified_gap'])} what was found"
     mean = f"95 % CI {ci95}" if ci95 else words.missing("no interval")
-    found = [
+    cost = [
         (words.value_text(worst, "slowdown_max", times), "worst slowdown", f"one sample; p95 {p95}"),
         (times(worst["slowdown_mean"]), "mean slowdown", f"{mean}{certified}"),
         (words.value_text(worst, "headroom_mean", percent), "headroom used", "0 % clean, 100 % static bound"),
     ]
-    return found + section.tiles(worst, clean)
+    found = [tile for each in ranked for tile in (cost if each.headline == COST else [_moved_tile(each)])]
+    found += [] if any(each.headline == COST for each in ranked) else cost
+    return found + section.tiles(ranked[0].row if ranked else worst, clean)
+
+
+def _moved_tile(each: Moved) -> tuple[str, str, str]:
+    """Return a headline other than cost; where none became some there is no factor."""
+    factor = each.factor
+    if factor is None or factor == float("inf"):
+        return each.figures, each.headline.title, f"mean per input, by {words.label(each.row)}"
+    return times(factor), each.headline.title, f"{each.figures} in the mean, by {words.label(each.row)}"
 
 
 def _benign(natural: Row | None) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torpor.core.headlines import COST
 from torpor.reports.defended import ATTACKERS, defense_rows, undefended
+from torpor.reports.headlines import moved
 from torpor.reports.kit.words import (
     NOT_LOW,
     Row,
@@ -26,23 +28,28 @@ from torpor.reports.sections import section_of
 
 
 def verdict(audit: Row) -> list[str]:
-    """Say what an audit found, one sentence per point: cost, reference costs, utility, caveats; then each defense."""
+    """Say what an audit found, one sentence per point: headlines, reference costs, utility, caveats; each defense."""
     sentences = [_defense_sentence(row) for row in defense_rows(audit["summary"]) if row["defense"] != "none"]
     rows = undefended(audit["summary"])
-    worst = costliest(rows, "attack")
+    worst, ranked = costliest(rows, "attack"), moved(audit)
     if worst is None:
         return [f"Worst slowdown {missing('no attack was run')}.", *sentences]
     clean = next((row for row in rows if row["kind"] == "clean"), None)
     control = costliest(beside(rows, worst), "control")
-    said = [
-        _cost_sentence(worst, control, " without a defense" if sentences else ""),
+    cost = _cost_sentence(worst, control, " without a defense" if sentences else "")
+    said = [cost if each.headline == COST else each.sentence for each in ranked]
+    said += [
+        *([] if cost in said else [cost]),
         _reference_sentence(worst, [*([clean] if clean else []), *beside(rows, worst)], audit),
         *_certified_sentences(worst, audit),
         *_open_sentences(worst),
     ]
-    said += section_of(audit).sentences(worst, clean)
-    if low := [flag for flag in worst["flags"] if flag not in NOT_LOW]:
-        said.append(f"Lower limit, not the worst case: this row is flagged {', '.join(low)}.")
+    top = ranked[0].row if ranked else worst
+    said += section_of(audit).sentences(top, clean)
+    for row in [worst] if top is worst else [worst, top]:
+        if low := [flag for flag in row["flags"] if flag not in NOT_LOW]:
+            name = "this row" if top is worst else label(row)
+            said.append(f"Lower limit, not the worst case: {name} is flagged {', '.join(low)}.")
     if cut := next((row["cut_n"] for row in rows if row.get("cut_n")), None):
         said.append(f"{cut} of {worst['n']} inputs are longer than the target reads; the rest of each was cut.")
     return [*said, *sentences]

@@ -11,6 +11,7 @@ from torch import Tensor
 from torpor.core.batches import Samples
 from torpor.core.criteria import Criterion, Slowdown
 from torpor.core.errors import UsageError
+from torpor.core.headlines import COST, Headline
 from torpor.core.measures import Measure
 from torpor.core.outcome import Outcome
 from torpor.core.units import Behavior
@@ -68,6 +69,14 @@ class Family(ABC, Generic[TargetT]):
     def standard_on(self, target: TargetT) -> str:
         """Return the name of the ensemble that users mean by ``standard`` on ``target``."""
         return "standard"
+
+    def headlines(self, target: TargetT) -> tuple[Headline, ...]:
+        """Return the figures that a report may begin with: it begins with the one that attacks moved most.
+
+        By default cost, in the target's currency. A family says so where other figures tell more of its targets, such
+        as sequential steps, or the objects that a detector hands on to what the audit does not see.
+        """
+        return (COST,)
 
     def observe(self, target: TargetT, clean: Outcome, outcome: Outcome, static: Work, references: Samples) -> Columns:
         """Return the family's columns of a batch: one value per sample for each measure of level ``"sample"``.

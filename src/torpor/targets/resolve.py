@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from importlib.metadata import entry_points
+from typing import Any
 
 import torch
 
@@ -29,7 +30,9 @@ def target_names() -> list[str]:
     return sorted({entry.name for entry in entry_points(group=GROUP)})
 
 
-def load_target(name: str, *, device: str | torch.device = "cpu", rule: str | None = None) -> Target:
+def load_target(
+    name: str, *, device: str | torch.device = "cpu", rule: str | None = None, downstream: float | None = None
+) -> Target:
     """Load a target.
 
     Args:
@@ -38,19 +41,38 @@ def load_target(name: str, *, device: str | torch.device = "cpu", rule: str | No
             ``pkg.module:factory``, a callable without arguments, whose module is also looked for in the current folder.
         device: where it runs.
         rule: exit rule other than its own, such as ``"entropy:0.3"`` or ``"drop:0.15"``.
+        downstream: what each object that it hands on costs, see :func:`with_downstream`.
 
     Raises:
-        UsageError: if there is no such target, its factory fails to give one, or the rule does not apply.
+        UsageError: if there is no such target, its factory fails to give one, or the rule or the cost does not apply.
 
     >>> load_target("torpor.targets.early_exit.toys:needle").name
     'toy-needle'
     """
-    target = _make(name).to(torch.device(device))
+    target = with_downstream(_make(name).to(torch.device(device)), downstream)
     if rule is None:
         return target
     if not isinstance(target, EarlyExitTarget):
         raise UsageError(f"expected an early-exit target with --rule, got {name}; leave --rule out")
     return target.with_rule(rule)
+
+
+def with_downstream(target: Target, cost_per_object: float | None) -> Target:
+    """Return a target whose every object that it hands on costs so much in its currency; the target itself if None.
+
+    Raises:
+        UsageError: if it hands no objects on.
+    """
+    if cost_per_object is None:
+        return target
+    if not target.offers("with_downstream"):
+        raise UsageError(
+            f"expected a target that hands objects on for a cost per object, got {target.name} ({target.mechanism}); "
+            "leave --downstream out"
+        )
+    handing_on: Any = target
+    priced: Target = handing_on.with_downstream(cost_per_object)
+    return priced
 
 
 def _make(name: str) -> Target:

@@ -58,7 +58,7 @@ class Groups:
         return Work(work.counts.view(-1, self.space.shape[0], work.counts.shape[1]).sum(1))
 
 
-SEEN = ("forwards", "backwards", "zero_gradient", "loss_fell")
+SEEN = ("forwards", "backwards", "zero_gradient", "loss_fell", "black_box_won")
 """What a search tells of each group, besides what it found."""
 
 Search = Callable[[Groups, Tensor, Tensor], Candidates]
@@ -87,15 +87,27 @@ def attack_groups(target: CandidateTarget, inputs: Tensor, frames: Sequence[Tens
         chunks = zip(rows.split(at_once), numbers.split(at_once), strict=True)
         found = [search(whole, chunk, number) for chunk, number in chunks]
         attacked[:, index.to(videos.device)] = torch.cat([part.inputs for part in found]).view_as(groups)
-        columns = [torch.cat([getattr(part, name) for part in found]).to(torch.int64) for name in SEEN]
+        columns = [_column(found, name) for name in SEEN]
         seen.append(torch.stack(columns, 1).view(len(videos), -1, len(SEEN)))
-    forwards, backwards, zero_gradient, fell = torch.cat(seen, 1).unbind(2)
+    forwards, backwards, zero_gradient, fell, won = torch.cat(seen, 1).unbind(2)
     return Candidates(
         attacked.view_as(inputs),
         forwards.amax(1),
         backwards.amax(1),
         zero_gradient=zero_gradient.bool().all(1),
         loss_fell=fell.bool().any(1),
+        black_box_won=None if (won < 0).any() else won.to(torch.float32).mean(1) > 0.5,
+    )
+
+
+def _column(found: Sequence[Candidates], name: str) -> Tensor:
+    """Return what searches tell of each group, int64 ``[P]``; -1 for what they do not tell."""
+    values = [getattr(part, name) for part in found]
+    return torch.cat(
+        [
+            torch.full_like(part.forwards, -1) if value is None else value.to(part.forwards)
+            for part, value in zip(found, values, strict=True)
+        ]
     )
 
 

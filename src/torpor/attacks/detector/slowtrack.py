@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,8 +17,11 @@ from torpor.attacks.iterative import amplify
 from torpor.attacks.search.balls import ball_of
 from torpor.attacks.search.objectives import IterateObjective
 from torpor.attacks.search.optimizers import State, Steps
+from torpor.core.errors import UsageError
 from torpor.core.paper import Paper
+from torpor.core.prices import PriceList
 from torpor.core.signals import CandidateSignals
+from torpor.core.work import Work
 
 PAPER = Paper(
     "SlowTrack: Increasing the Latency of Camera-Based Perception in Autonomous Driving Using Adversarial Examples",
@@ -120,6 +123,32 @@ class Light(IterateObjective[CandidateSignals]):
         return (weights * (1 - signals.scores.amax(2)).square()).sum(1)
 
 
+@dataclass(frozen=True, eq=False)
+class LitGroups(Groups):
+    """Groups that cost what an attack on tracks wants: the candidates of the lit region.
+
+    Attributes:
+        lit: which boxes of each group are in its region, bool ``[P, N]``.
+    """
+
+    lit: Tensor
+
+    @property
+    @override
+    def prices(self) -> PriceList:
+        return PriceList("boxes", (1.0,))
+
+    @override
+    def max_work(self, inputs: Tensor) -> Work:
+        return Work(self.lit.sum(1, keepdim=True).cpu())
+
+    @override
+    def signals(self, inputs: Tensor) -> CandidateSignals:
+        found = super().signals(inputs)
+        passed = (found.scores.detach().amax(2) > self.detector.nms.conf) & self.lit
+        return replace(found, work=Work(passed.sum(1, keepdim=True).cpu()))
+
+
 @dataclass(frozen=True, kw_only=True)
 class SlowTrack(CandidateAttack):
     """Light one region of the image after the other, and again just before its tracks die.
@@ -130,9 +159,14 @@ class SlowTrack(CandidateAttack):
 
     The paper bounds nothing but the range of pixels; :class:`UnboundedSlowTrack` does that. Here, changes stay within
     ``eps``: Linf 8/255, or L2 as in the Overload paper, both ours, by 220 steepest steps of a sixteenth of ``eps``, or
-    larger ones with fewer ``steps``. Any class may be lit, where the released code has one, and of all iterates the one
-    is kept that costs the detector most, where it takes the last. The released code divides the boxes of images of
+    larger ones with fewer ``steps``. Any class may be lit, where the released code has one. Of all iterates the one is
+    kept that costs the detector most, or that has most candidates in its region, where the released code takes the
+    last: what a tracker does has hardly a share in the FLOPs of a pipeline, and its work is known only of whole videos.
+    Read what it did in the live tracks and the pairs of association. The released code divides the boxes of images of
     one size only; here, boxes are divided by where they are.
+
+    Attributes:
+        keep: the iterate of each group of frames by its ``"cost"`` or by the candidates of its ``"region"``.
     """
 
     id: ClassVar[str] = "slowtrack"
@@ -140,6 +174,13 @@ class SlowTrack(CandidateAttack):
     paper_steps: ClassVar[int] = 220
     kinds: ClassVar[tuple[str, ...]] = ("video",)
     needs: ClassVar[tuple[str, ...]] = ("detector", "buffer", "confirm")
+
+    keep: Literal["cost", "region"] = "cost"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.keep not in ("cost", "region"):
+            raise UsageError(f"expected cost or region to keep iterates by, got {self.keep!r}")
 
     @classmethod
     def applies_to(cls, target: Any) -> bool:  # noqa: ANN401 - one that follows objects
@@ -165,11 +206,12 @@ class SlowTrack(CandidateAttack):
 
         def search(groups: Groups, clean: Tensor, numbers: Tensor) -> Candidates:
             frames = groups.space.shape[0]
-            lit = torch.tensor([light.region for light in lights if light.frames == frames])[numbers]
+            region = torch.tensor([light.region for light in lights if light.frames == frames])[numbers]
+            lit = (of_box == region.to(of_box.device).unsqueeze(1)).repeat(1, frames)
             return amplify(
-                groups,
+                groups if self.keep == "cost" else LitGroups(groups.detector, groups.space, lit),
                 clean,
-                objective=Light((of_box == lit.to(of_box.device).unsqueeze(1)).repeat(1, frames)),
+                objective=Light(lit),
                 ball=ball_of(self.norm, groups.space),
                 eps=self.eps,
                 optimizer=Steps(self.stride(inputs)),

@@ -138,7 +138,7 @@ class Job:
         torch.set_num_threads(self.threads)
         plan = self.plan
         try:
-            target = load_target(plan.target, device=plan.device, rule=plan.rule)
+            target = load_target(plan.target, device=plan.device, rule=plan.rule, downstream=plan.downstream)
         except TorporError as error:
             raise UsageError(
                 f"expected a target that a worker can load by its name, got {plan.target!r}: {error}; name it "

@@ -103,6 +103,7 @@ def summarize(
         "target": describe_target(target),
         "units": {name: _units(each) for name, each in targets.items()},
         "measures": [measure.to_json() for measure in target.family.measures],
+        "headlines": [headline.to_json() for headline in target.family.headlines(target)],
         "environment": environment(target.device),
         "natural": natural_baseline(target, data, summary[0]["cost_mean"]),
         "clock": _clock(target, data) if plan.timed and spare.allows(1.0) else None,

@@ -28,6 +28,8 @@ from torpor.reports.sections.base import Cell, Part, Section, cost_cells
 
 STAGE_COLORS = ("#9ca3af", "#0072b2", "#009e73", "#d55e00", "#c05f96")
 """Of the stages, in their order; the network first, which costs the same for every input."""
+TRACKER = "tracker"
+"""Stage of the units of a tracker."""
 GROWING = ("candidate", "track_alive")
 """Units that an attack on what is found multiplies."""
 NOTE = (
@@ -114,7 +116,7 @@ class DetectorSection(Section):
 
     @override
     def sentences(self, worst: Row, clean: Row | None) -> list[str]:
-        return [_objects_sentence(worst, clean)]
+        return [_objects_sentence(worst, clean), *_seconds_sentence(self.audit, worst, clean)]
 
     @override
     def console_heads(self) -> tuple[str, ...]:
@@ -170,18 +172,34 @@ def stage_bars(audit: Row, series: Sequence[Series]) -> list[Chart]:
     unit = symbol(str(audit.get("currency") or "flops"))
     says = "FLOPs are exact." if unit == "FLOPs" else f"Counts are exact, their prices in {unit} need not be."
     charts = [_stacked("stage-cost", "Cost of each stage", note + says, drawn, costs, unit)]
-    seconds = (audit.get("clock") or {}).get("seconds_per_unit")
-    if seconds:
-        stages = {unit["name"]: unit.get("stage") or "" for unit in (audit.get("units") or {}).get("none", ())}
-        times = []
-        for s in drawn:
-            taken = dict.fromkeys(stages.values(), 0.0)
-            for name, count in s.rows[0]["units_mean"].items():
-                taken[stages[name]] += count * seconds[name]
-            times.append(taken)
+    times = [taken for s in drawn if (taken := stage_seconds(audit, s.rows[0]))]
+    if times:
         said = note + f"Counts times calibrated prices ({audit['clock']['price_list']}): advisory."
         charts.append(_stacked("stage-seconds", "Time of each stage on this device", said, drawn, times, "s"))
     return charts
+
+
+def stage_seconds(audit: Row, row: Row) -> dict[str, float] | None:
+    """Return what each stage takes per sample by the calibrated prices of this device; None without them."""
+    seconds = (audit.get("clock") or {}).get("seconds_per_unit")
+    if not seconds or not row.get("units_mean"):
+        return None
+    stages = {unit["name"]: unit.get("stage") or "" for unit in (audit.get("units") or {}).get("none", ())}
+    taken = dict.fromkeys(stages.values(), 0.0)
+    for name, count in row["units_mean"].items():
+        taken[stages[name]] += count * seconds[name]
+    return taken
+
+
+def _seconds_sentence(audit: Row, worst: Row, clean: Row | None) -> list[str]:
+    """Say what tracking takes, whose work a network in front can hide; nothing without calibrated prices."""
+    found = [stage_seconds(audit, row or {}) for row in (clean, worst)]
+    if not all(taken and TRACKER in taken for taken in found):
+        return []
+    known = [taken for taken in found if taken]
+    tracking = " to ".join(quantity(taken[TRACKER], "s") for taken in known)
+    whole = " to ".join(quantity(sum(taken.values()), "s") for taken in known)
+    return [f"By the calibrated prices of this device, tracking takes {tracking} of {whole} per video."]
 
 
 def _stacked(

@@ -68,7 +68,8 @@ class DetectorTarget(CandidateTarget):
     """A detector as deployed: images one by one, as a camera sends them, so work never depends on neighbors.
 
     Units: ``backbone``, the whole network, once per image; ``candidate``, each box above the confidence threshold;
-    ``nms_pair``, each comparison of two boxes; and ``object``, each kept box, if something looks at it.
+    ``nms_pair``, each comparison of two boxes; ``object``, each kept box, if something looks at it; and ``downstream``,
+    each kept box, if it has a price.
 
     Args:
         network: maps images ``[B, C, H, W]`` in [0, 1] to boxes ``[B, N, 4]`` (left, top, right, bottom, in pixels)
@@ -178,14 +179,19 @@ class DetectorTarget(CandidateTarget):
         return Objects(objects.boxes.cpu(), labels.cpu(), objects.scores.cpu())
 
     def _counts(self, kept: Kept) -> list[int]:
-        counts = [1, kept.candidates, kept.pairs]
-        return counts if self.per_object is None else [*counts, len(kept.objects)]
+        return [1, kept.candidates, kept.pairs, *[len(kept.objects)] * self._counting]
+
+    @property
+    def _counting(self) -> int:
+        """How many units count kept boxes: what looks at each, and what each costs downstream."""
+        return (self.per_object is not None) + (self.downstream is not None)
 
     def signals(self, inputs: Tensor) -> CandidateSignals:
         """Return everything that the network proposes for images in one batch, and the work that follows."""
         boxes, scores = self._propose(self.space.check(inputs))
         counts = torch.from_numpy(suppress_all(boxes.detach(), scores.detach(), self.nms).counts)
-        work = torch.cat([torch.ones_like(counts[:, :1]), counts[:, : len(self.units) - 1]], 1)
+        kept = counts[:, 2:].expand(-1, self._counting)
+        work = torch.cat([torch.ones_like(counts[:, :1]), counts[:, :2], kept], 1)
         return CandidateSignals(boxes, scores, Work(work))
 
     def features(self, inputs: Tensor) -> Tensor:
@@ -197,7 +203,8 @@ class DetectorTarget(CandidateTarget):
 
     def max_work(self, inputs: Tensor) -> Work:
         """Return the work where every box is a candidate, all are compared with all, and as many are kept as may be."""
-        most = torch.tensor([1, *self.nms.most(self.anchors, len(self.classes))])[: len(self.units)]
+        candidates, pairs, kept = self.nms.most(self.anchors, len(self.classes))
+        most = torch.tensor([1, candidates, pairs, *[kept] * self._counting])
         return Work(most.expand(len(inputs), -1).clone())
 
     def utility(self, outputs: Sequence[Objects], references: Sequence[Objects]) -> Tensor:
@@ -232,14 +239,14 @@ class DetectorTarget(CandidateTarget):
                 boxes = (corner + torch.tensor([0.0, 0, 1, 1], device=self.device)).to(torch.float32)
                 scores = torch.linspace(1, (1 + self.nms.conf) / 2, count, device=self.device)[:, None]
                 kept = suppress(boxes, scores, self.nms)
-                work = [0, kept.candidates, kept.pairs, 0][: len(self.units)]
+                work = [0, kept.candidates, kept.pairs, *[0] * self._counting]
                 yield Work(torch.tensor([work])), lambda boxes=boxes, scores=scores: suppress(boxes, scores, self.nms)  # type: ignore[misc]
         if self.per_object is not None:
             for count in sorted({1, self.nms.max_det // 2, self.nms.max_det} - {0}):
                 box = torch.tensor([[0.0, 0, *self.space.shape[:0:-1]]], device=self.device).expand(count, -1)
                 objects = Objects(box, torch.zeros(count, dtype=torch.int64), torch.ones(count))
                 looked = torch.no_grad()(lambda objects=objects: self._look(inputs[0].to(self.device), objects))
-                yield Work(torch.tensor([[0, 0, 0, count]])), looked
+                yield Work(torch.tensor([[0, 0, 0, count, *rest[3:]]])), looked
 
     def to(self, device: torch.device) -> Self:
         """Move the networks and return this target."""

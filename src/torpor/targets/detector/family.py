@@ -10,6 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from torpor.core.batches import Samples
+from torpor.core.headlines import COST, Headline
 from torpor.core.measures import Measure
 from torpor.core.objects import Objects, clean_recall, frames_of, to_json
 from torpor.core.outcome import Outcome
@@ -21,6 +22,12 @@ from torpor.targets.detector.stage_clock import stage_clock
 from torpor.targets.detector.traits import of_candidates
 from torpor.targets.family import Columns, Family
 
+HANDED_ON = Headline("kept_mean", "objects handed on")
+FOLLOWED = {"track_alive": "live tracks", "association_pair": "association pairs"}
+"""What a tracker's work consists of, by its units."""
+OWN_STAGES = ("detector", "nms", "tracker", "defense")
+"""Stages that find and follow objects; others look at what was found, or stand for what does."""
+
 
 class CandidateFamily(Family[Any]):
     """Detectors, and the pipelines that they feed."""
@@ -29,9 +36,21 @@ class CandidateFamily(Family[Any]):
     behavior: ClassVar[Behavior] = Behavior.OUTPUT
     measures: ClassVar[tuple[Measure, ...]] = OBJECTS
     signals: ClassVar[type | None] = CandidateSignals
-    default_attacks: ClassVar[tuple[str, ...]] = ("overload", "phantom-sponges")
+    default_attacks: ClassVar[tuple[str, ...]] = ("standard-detector", "phantom-sponges")
     batch_size: ClassVar[int] = 16
     by_chance: ClassVar[bool] = True
+
+    def headlines(self, target: Any) -> tuple[Headline, ...]:  # noqa: ANN401 - any target that finds objects
+        """See :meth:`Family.headlines`.
+
+        Cost counts where something looks at each object, or objects have a price; behind a bare detector nothing does,
+        so that the objects themselves are the headline. Trackers have their tracks and pairs beside, whose work a
+        network in front can hide.
+        """
+        names = {unit.name for unit in target.units}
+        followed = tuple(Headline("units_mean", title, name) for name, title in FOLLOWED.items() if name in names)
+        own = (COST,) if any(unit.stage not in OWN_STAGES for unit in target.units) else ()
+        return (*own, *followed) or (HANDED_ON,)
 
     def observe(self, target: Any, clean: Outcome, outcome: Outcome, static: Work, references: Samples) -> Columns:  # noqa: ANN401 - any target that finds objects
         """Return what was found, in an image, or is followed through the frames of a video."""
@@ -63,6 +82,10 @@ class CandidateFamily(Family[Any]):
         """See :meth:`Family.attacks_on`; a tracker that keeps lost tracks for a while also meets SlowTrack."""
         keeps = target.offers("buffer") and target.buffer > 0
         return (*self.default_attacks, "slowtrack") if keeps else self.default_attacks
+
+    @override
+    def standard_on(self, target: Any) -> str:
+        return "standard-detector"
 
     @override
     def profile_rows(self, profile: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -44,9 +44,9 @@ class TrackerTarget(CandidateTarget):
     numbers of their tracks, :data:`~torpor.core.objects.UNTRACKED` where no confirmed track follows them.
 
     Units: those of the detector, then of the tracker ``track_step``, each frame; ``track_alive``, each track that a
-    frame meets; ``track_update``, each detection that a track takes in; and ``association_pair``, each pair of a track
-    and a detection that is compared. The solver that assigns one to the other has no unit: the time that it takes goes
-    into the price of a pair.
+    frame meets; ``track_update``, each detection that a track takes in; ``association_pair``, each pair of a track and
+    a detection that is compared; and ``downstream``, each object that a track follows, if it has a price. The solver
+    that assigns one to the other has no unit: the time that it takes goes into the price of a pair.
 
     Args:
         detector: what looks at each frame; it is shared, not copied.
@@ -93,8 +93,8 @@ class TrackerTarget(CandidateTarget):
 
     @property
     def detector(self) -> DetectorTarget:
-        """The part that looks at one frame at a time."""
-        return self._detector
+        """The part that looks at one frame at a time; with a price per object, so that attacks on frames heed it."""
+        return self._detector if self.downstream is None else self._detector.with_downstream(self.downstream)
 
     @property
     def buffer(self) -> int:
@@ -123,7 +123,8 @@ class TrackerTarget(CandidateTarget):
             objects, seen = self._detector.see(image)
             objects, followed = tracker.step(objects)
             frames.append(objects)
-            work = [before + now for before, now in zip(work, (*seen, 1, *followed), strict=True)]
+            on = [] if self.downstream is None else [len(objects.followed())]
+            work = [before + now for before, now in zip(work, (*seen, 1, *followed, *on), strict=True)]
         return tuple(frames), work
 
     def signals(self, inputs: Tensor) -> CandidateSignals:
@@ -145,7 +146,8 @@ class TrackerTarget(CandidateTarget):
         See :meth:`torpor.targets.detector.track_work.Tracking.most_alive`.
         """
         seen = self._detector.max_work(inputs[:, 0]).counts * self.frames
-        most = torch.tensor([self.frames, *self.tracker.most(self.frames, self._most_kept)])
+        on = [] if self.downstream is None else [self.frames * self._most_kept]
+        most = torch.tensor([self.frames, *self.tracker.most(self.frames, self._most_kept), *on])
         return Work(torch.cat([seen, most.expand(len(inputs), -1)], 1))
 
     @property
@@ -187,8 +189,9 @@ class TrackerTarget(CandidateTarget):
 
     def probes(self, inputs: Tensor) -> Iterator[tuple[Work, Callable[[], object]]]:
         """Yield the detector's probes, and the tracker alone on frames that are empty, the same, or end."""
+        own = len(self.units) - len(self._detector.units)
         for work, call in self._detector.probes(inputs[:, 0]):
-            yield Work(torch.cat([work.counts, work.counts.new_zeros(len(work), 4)], 1)), call
+            yield Work(torch.cat([work.counts, work.counts.new_zeros(len(work), own)], 1)), call
         nothing, twice = _apart(0), self.tracker.confirm + 1
         videos = [[nothing] * 8]
         for count in sorted({1, math.ceil(self._most_kept / 2), self._most_kept}):
@@ -196,7 +199,7 @@ class TrackerTarget(CandidateTarget):
             lost = [nothing] * min(self.tracker.buffer + 1, 8)
             videos += [[objects], [objects] * twice, [objects] * twice + lost]
         for video in videos:
-            counts = [0] * len(self._detector.units) + [len(video), *follow(video, self.tracker)[1]]
+            counts = [0] * len(self._detector.units) + [len(video), *follow(video, self.tracker)[1]] + [0] * (own - 4)
             yield Work(torch.tensor([counts])), lambda video=video: follow(video, self.tracker)  # type: ignore[misc]
 
     def to(self, device: torch.device) -> Self:

@@ -1,0 +1,74 @@
+"""What an audit's attacks moved: its headlines, the one that moved most first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torpor.core.headlines import COST, Headline
+from torpor.reports.defended import undefended
+from torpor.reports.kit.words import Row, beside, costliest, label, steps_text, times, titled
+
+
+@dataclass(frozen=True)
+class Moved:
+    """How far attacks moved one headline of an undefended target.
+
+    Attributes:
+        headline: what is counted.
+        row: of the attack that moved it most.
+        clean: the row of the clean inputs.
+        control: the row of the control of the same budget that moved it most; None if none ran.
+    """
+
+    headline: Headline
+    row: Row
+    clean: Row
+    control: Row | None
+
+    @property
+    def factor(self) -> float | None:
+        """Attacked over clean; None where either is unknown."""
+        return self.headline.moved(self.row, self.clean)
+
+    @property
+    def figures(self) -> str:
+        """Clean and attacked mean."""
+        return " to ".join(steps_text(self.headline.value(row) or 0.0) for row in (self.clean, self.row))
+
+    @property
+    def sentence(self) -> str:
+        """Say how far, by what, and what a control does."""
+        factor, other = self.factor, None if self.control is None else self.headline.moved(self.control, self.clean)
+        by = "" if factor is None or factor == float("inf") else f" ({times(factor)})"
+        against = "no control was run" if self.control is None else "the strongest control found none"
+        if self.control is not None and other is not None:
+            against = f"strongest control {steps_text(self.headline.value(self.control) or 0.0)}"
+        start = titled(self.headline.title)
+        return f"{start} per input {self.figures} in the mean{by} by {label(self.row)}; {against}."
+
+
+def moved(audit: Row) -> list[Moved]:
+    """Return the headlines of an audit, the one that attacks moved most first; those that nobody measured are left out.
+
+    >>> clean = {"attack": "clean", "kind": "clean", "cost_mean": 2.0, "steps_mean": 3.0}
+    >>> attack = {"attack": "long", "kind": "attack", "slowdown_mean": 1.5, "cost_mean": 3.0, "steps_mean": 9.0}
+    >>> audit = {"summary": [clean, attack], "headlines": (COST, Headline("steps_mean", "decoder steps"))}
+    >>> [each.headline.title for each in moved(audit)]
+    ['decoder steps', 'cost']
+    """
+    rows = undefended(audit["summary"])
+    clean = next((row for row in rows if row["kind"] == "clean"), {})
+    found = []
+    for headline in audit.get("headlines") or (COST,):
+        row = _most(rows, headline, "attack")
+        if row is not None and (headline == COST or headline.moved(row, clean) is not None):
+            found.append(Moved(headline, row, clean, _most(beside(rows, row), headline, "control")))
+    return sorted(found, key=lambda each: -(each.factor or 0.0))
+
+
+def _most(rows: list[Row], headline: Headline, kind: str) -> Row | None:
+    """Return the row of a kind with the largest figure; that of cost is the costliest, sample by sample."""
+    if headline == COST:
+        return costliest(rows, kind)
+    known = [row for row in rows if row["kind"] == kind and headline.value(row) is not None]
+    return max(known, key=lambda row: headline.value(row) or 0.0, default=None)
