@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torpor.audits.read import Audit
+from torpor.audits.read import SavedAudit
 from torpor.core.errors import UsageError
 
 EXCEEDED = "bound-exceeded"
@@ -16,12 +16,12 @@ class BoundExceeded(UsageError):  # noqa: N818 - says what happened, as LimitRea
         audit: that found it; its records hold both figures, and nothing in it counts as certified.
     """
 
-    def __init__(self, message: str, audit: Audit) -> None:
+    def __init__(self, message: str, audit: SavedAudit) -> None:
         super().__init__(message)
         self.audit = audit
 
 
-def refuse_refuted(audit: Audit) -> None:
+def refuse_refuted(audit: SavedAudit) -> None:
     """Refuse a finished audit whose attacks cost more than one of its bounds says.
 
     Raises:
@@ -29,7 +29,7 @@ def refuse_refuted(audit: Audit) -> None:
 
     >>> from pathlib import Path
     >>> row = {"attack": "pgd", "flags": [EXCEEDED], "certified_reason": "the bound guess is wrong"}
-    >>> refuse_refuted(Audit(Path("run"), {}, {"name": "toy"}, {}, None, [row]))
+    >>> refuse_refuted(SavedAudit(Path("run"), {}, {"name": "toy"}, {}, None, [row]))
     Traceback (most recent call last):
     torpor.audits.contradiction.BoundExceeded: expected bounds that no input of toy exceeds, got one: the bound guess \
 is wrong; mend it, or leave it out of --bounds. What the attacks found is right, and lies in run
