@@ -18,6 +18,8 @@ pytestmark = pytest.mark.slow
 CLOCKED = ("attack_seconds", "fit_seconds")
 NEW = {"tampering", *(each.name for each in CERTIFIED), "certified_reason"}
 """Keys that version 1 did not write."""
+MENDED = {"standard", "square"}
+"""Attacks that search in another way since then: ``standard`` has other members, Square begins as published."""
 HARDWARE = ("torch", "platform", "processor")
 """What rounding depends on, and so the path of a search; clean inputs cost the same everywhere."""
 
@@ -25,7 +27,8 @@ HARDWARE = ("torch", "platform", "processor")
 def columns(audit: SavedAudit, *, clean: bool) -> pa.Table:
     """Return the records that are to be the same, columns by name."""
     table = audit.load_records()
-    chosen = table.filter([name == "clean" for name in table["attack"].to_pylist()]) if clean else table
+    names = table["attack"].to_pylist()
+    chosen = table.filter([name == "clean" if clean else name not in MENDED for name in names])
     return chosen.select(sorted(set(chosen.column_names) - {"tampering", "work_static"}))
 
 
@@ -42,6 +45,9 @@ def test_the_same_plan_gives_the_values_that_version_1_wrote(
     assert columns(found, clean=not alike).to_pylist() == columns(wanted, clean=not alike).to_pylist()
     for row, known in zip(found.summary, wanted.summary, strict=True):
         if not (alike or row["attack"] == "clean"):
+            continue
+        if row["attack"] in MENDED:
+            assert row["attack"] != "standard" or row["headroom_mean"] >= known["headroom_mean"]
             continue
         assert not row.keys() - known.keys() - NEW
         for key in known.keys() - set(CLOCKED):  # version 1 also wrote null for what only early exits have

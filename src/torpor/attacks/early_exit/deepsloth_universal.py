@@ -60,7 +60,11 @@ class DeepSlothUniversal(Universal):
 
 @dataclass(frozen=True, kw_only=True)
 class DeepSlothClassUniversal(DeepSlothUniversal):
-    """Push every internal classifier to the uniform distribution with one perturbation per true class."""
+    """Push every internal classifier to the uniform distribution with one perturbation per true class.
+
+    The released code takes the steps of 5 batches per epoch for each class in L2, though inputs of one class rarely
+    fill more than one. Here each batch that there is has its own 50 steps, so that schedule and ball end with them.
+    """
 
     id: ClassVar[str] = "deepsloth-class-universal"
 

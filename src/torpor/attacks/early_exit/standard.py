@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.early_exit.corners import Corners
+from torpor.attacks.early_exit.deepsloth import DeepSloth
 from torpor.attacks.early_exit.gradient import GradientAttack
 from torpor.attacks.early_exit.persistent_square import PersistentSquare
 from torpor.attacks.search.incumbent import Incumbent
@@ -129,7 +130,8 @@ class Standard(Attack):
     @classmethod
     @override
     def covered(cls) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(member.id for member in cls().members))
+        members = dict.fromkeys(member.id for member in cls().members)
+        return (DeepSloth.id, *members)  # they do what DeepSloth does, and its tags are theirs
 
     @property
     def members(self) -> tuple[Attack, ...]:

@@ -27,7 +27,11 @@ CLASSES = 10
 
 @dataclass(frozen=True, kw_only=True)
 class UAP(Universal):
-    """Add up DeepFool steps of 100 single samples, projected onto the ball, until 80 % of them change their class."""
+    """Add up DeepFool steps of 100 single samples, projected onto the ball, until 80 % of them change their class.
+
+    A sample whose class the perturbation changes already costs one pass and adds nothing, as in the paper. The search
+    ends after 10 epochs, where the paper has no end: on networks that resist, the rate may never be reached.
+    """
 
     id: ClassVar[str] = "uap"
     paper: ClassVar[Paper | None] = Paper(

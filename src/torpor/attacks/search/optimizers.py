@@ -89,6 +89,10 @@ class ShrinkingBall(Optimizer):
 class AutoSteps(Optimizer):
     """APGD: momentum, and a step that halves where progress stalls (Croce and Hein, ICML 2020). No parameters to tune.
 
+    In L1 its steps move a fixed share of the pixels, that of :class:`~torpor.attacks.search.balls.L1`, and projection
+    ends at the ball before it ends at the pixel range. Croce and Hein ("Mind the Box", ICML 2021) adapt the share and
+    project onto both at once; that is not done here.
+
     Attributes:
         steps: iterations in all.
         eps: radius of the ball; the first step is twice as long.
