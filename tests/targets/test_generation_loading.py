@@ -124,7 +124,7 @@ def test_a_missing_transformers_names_the_extra(monkeypatch: pytest.MonkeyPatch)
     ("config", "message"),
     [
         ({"max_time": 1.0}, "without max_time"),
-        ({"stop_strings": ["a"]}, "without stop_strings"),
+        ({"stop_strings": ["a"], "num_beams": 2}, "without stop_strings where outputs are searched by beams"),
         ({"penalty_alpha": 0.5, "top_k": 4}, "greedy search, sampling or beam search, got contrastive"),
         ({"prompt_lookup_num_tokens": 3}, "got assisted"),
         ({"use_cache": False}, "with use_cache and one output"),

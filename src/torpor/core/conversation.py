@@ -122,6 +122,14 @@ def turn_of(stored: str) -> str:
     return Conversation.of(found.get("messages"), found.get("tools"))
 
 
+def shown_turn(stored: str) -> str:
+    """Return what people are to see of a stored input: the turn of a conversation, or the text."""
+    try:
+        return str(turn_of(stored))
+    except DataError:
+        return stored
+
+
 def stored_turn(text: str) -> str:
     """Return a text as files hold it: with its conversation, if it has one."""
     conversation = conversation_of(text)

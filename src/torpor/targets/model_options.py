@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from torpor.core.errors import UsageError
 from torpor.core.options import MARK, Spec, typed
 
 BITS = (4, 8)
+DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Options:
     """
 
     cap: int | None = None
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    dtype: str | None = None
     raw: bool = False
     device_map: str | None = None
     bits: int | None = None
@@ -43,6 +44,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.cap is not None and self.cap < 1:
             raise UsageError(f"expected a cap of 1 token or more, got {self.cap}")
+        if self.dtype not in (None, *DTYPES):
+            raise UsageError(f"expected weights in {' or '.join(DTYPES)}, got dtype={self.dtype}")
         if self.bits not in (None, *BITS):
             raise UsageError(f"expected weights of 4 or 8 bits, got bits={self.bits}")
         if self.bits is not None and self.gguf is not None:

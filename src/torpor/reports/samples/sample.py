@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torpor.core.budget_text import edits_text, eps_text
+from torpor.core.conversation import shown_turn
 from torpor.reports.kit.words import Row, label, percent, times
 from torpor.reports.samples.images import feature_views, image_views
 from torpor.reports.samples.texts import Shown, marked, visible
@@ -127,7 +128,7 @@ class Saved:
         """
         if self.kind != "text":
             return None
-        clean, attacked = map(unpacked, self.pair)
+        clean, attacked = (shown_turn(unpacked(each)) for each in self.pair)
         return (visible(clean), visible(attacked)) if self.row["norm"] == "prompt" else marked(clean, attacked)
 
     def input_sides(self) -> tuple[Side, ...]:

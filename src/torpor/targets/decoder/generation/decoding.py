@@ -28,6 +28,7 @@ from torpor.targets.decoder.generation.loop import Loop, Plan, Processors
 from torpor.targets.decoder.generation.neighbors import Recorder, compared
 from torpor.targets.decoder.generation.room import CacheSize, cache_size, switch_length
 from torpor.targets.decoder.generation.rowwise import RowWise
+from torpor.targets.decoder.generation.strings import StopStrings
 from torpor.targets.decoder.stops import Stop
 
 TIES = {torch.float64: 1e-9, torch.float32: 2e-5}
@@ -49,6 +50,7 @@ class Decoder:
         config: its checked generation config, see
             :func:`~torpor.targets.decoder.generation.deployment.deployed_config`.
         example: a batch of one, to learn from what ``generate`` prepares for it.
+        strings: that end an output, if there are any.
 
     Attributes:
         start: tokens that the decoder has before its first step.
@@ -65,7 +67,14 @@ class Decoder:
     stop: Stop | None = None
     tick: Callable[[], None] | None = None
 
-    def __init__(self, model: Any, config: Any, example: Fed) -> None:  # noqa: ANN401 - transformers' own classes
+    def __init__(
+        self,
+        model: Any,  # noqa: ANN401 - transformers' own classes
+        config: Any,  # noqa: ANN401
+        example: Fed,
+        strings: StopStrings | None = None,
+    ) -> None:
+        self.strings = strings
         self.model, self.config, self.forward_calls = model, config, ForwardCalls(model)
         self.eos = end_tokens(config)
         self.beams = config.num_beams or 1
@@ -205,7 +214,9 @@ class Decoder:
                     f"expected up to {caps[0]} decoder steps, got {found.steps}; fix the model's beam search"
                 )
             return [found], [torch.inf]
-        plan = Plan(caps, self.eos, self.tie, generators, fed.padding, fed.hole, stop=self.stop, tick=tick)
+        plan = Plan(
+            caps, self.eos, self.tie, generators, fed.padding, fed.hole, stop=self.stop, strings=self.strings, tick=tick
+        )
         if self._processed and len(fed.padding) > 1:
             plan = replace(plan, by_padding=self._by_padding(fed, caps))
         with self.forward_calls.counted() as tally, self._shaped(fed) as rowwise:
@@ -215,7 +226,10 @@ class Decoder:
         if loop.broken:
             raise UsageError(f"expected numbers from {type(self.model).__name__}, got NaN logits; check its weights")
         starts = [tuple(row) for row in loop.start.tolist()]
-        decoded = [Decoded(start, tuple(ids), len(ids)) for start, ids in zip(starts, loop.tokens, strict=True)]
+        decoded = [
+            Decoded(start, tuple(ids), len(ids), row in loop.stopped)
+            for row, (start, ids) in enumerate(zip(starts, loop.tokens, strict=True))
+        ]
         return decoded, loop.gaps.tolist()
 
     def _generate(self, fed: Fed, config: Any, method: Callable[..., Tensor]) -> None:  # noqa: ANN401

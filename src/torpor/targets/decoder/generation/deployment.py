@@ -15,7 +15,6 @@ MODES = ("greedy_search", "sample", "beam_search", "beam_sample")
 
 REFUSED = {
     "max_time": "a stop by the clock is another one each time",
-    "stop_strings": "end tokens alone may stop a run",
     "token_healing": "it changes the prompt",
     "cache_implementation": "rows that are done must be able to leave the cache",
     "prefill_chunk_size": "the prompt is read at once",

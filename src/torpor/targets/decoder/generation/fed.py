@@ -48,11 +48,13 @@ class Decoded:
         start: tokens that the decoder had before its first step.
         ids: tokens that it generated.
         steps: its forward calls.
+        stopped: whether a stop string ended it.
     """
 
     start: tuple[int, ...]
     ids: tuple[int, ...]
     steps: int
+    stopped: bool = False
 
 
 Feeder = Callable[[list[int]], Fed]

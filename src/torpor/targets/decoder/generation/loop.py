@@ -14,6 +14,7 @@ from torpor.core.stopwatch import OutOfTime
 from torpor.targets.decoder.generation import library
 from torpor.targets.decoder.generation.picking import pick
 from torpor.targets.decoder.generation.rowwise import RowWise
+from torpor.targets.decoder.generation.strings import StopStrings
 from torpor.targets.decoder.stops import Stop, Watch
 
 Processors = Callable[[Tensor, Tensor], Tensor]
@@ -38,6 +39,7 @@ class Plan:
         plain: ignore all processors, to make a known number of steps.
         stop: what else ends a row, if anything.
         rowwise: what computes each row in the shapes of a batch of one, if anything does.
+        strings: what else ends an output as deployed, if anything.
         tick: called before every step; may raise.
     """
 
@@ -51,6 +53,7 @@ class Plan:
     plain: bool = False
     stop: Stop | None = None
     rowwise: RowWise | None = None
+    strings: StopStrings | None = None
     tick: Callable[[], None] = lambda: None
 
 
@@ -69,7 +72,7 @@ class Loop:
         self.plan = plan
         self.start = self.gaps = torch.empty(0)
         self.tokens: list[list[int]] = []
-        self.broken = False
+        self.broken, self.stopped = False, set[int]()
 
     def __call__(
         self,
@@ -95,8 +98,9 @@ class Loop:
             if self.plan.stop is not None and batch > 1 and self.plan.tie is not None:
                 gaps = torch.minimum(gaps, past.abs().to(gaps) / (SCALE * self.plan.tie))
             made.append((rows, tokens, gaps, logits.amax(-1)))
-            stays = ~torch.isin(tokens, eos) & (caps > step + 1) & (past < 0) & ~(gaps < 1)
             input_ids = torch.cat([input_ids, tokens.unsqueeze(1)], 1)
+            stopped = self._stopped(input_ids, rows)
+            stays = ~torch.isin(tokens, eos) & (caps > step + 1) & (past < 0) & ~(gaps < 1) & ~stopped
             if not stays.all():
                 kept = stays.nonzero().flatten()
                 if len(kept) == 0:
@@ -116,6 +120,16 @@ class Loop:
         counts = rows.bincount(minlength=batch)
         self.tokens = [row[:length] for row, length in zip(ids.tolist(), counts.tolist(), strict=True)]
         return torch.cat([self.start, ids], 1)
+
+    def _stopped(self, input_ids: Tensor, rows: Tensor) -> Tensor:
+        """Tell which rows have just written a stop string, and remember them."""
+        plan = self.plan
+        if plan.strings is None:
+            return torch.zeros_like(rows, dtype=torch.bool)
+        padding = [plan.padding[row] for row in rows.tolist()] if plan.padding else ()
+        found = plan.strings(input_ids, padding, plan.hole)
+        self.stopped.update(rows[found].tolist())
+        return found
 
     def _tick(self, rows: Tensor, step: int) -> None:
         """Ask whether to go on; rows that are still there have outlasted all others."""

@@ -68,6 +68,9 @@ def _wanted(name: str, value: Any, vocabulary: int | None) -> str | None:  # noq
     if name == "early_stopping":
         return None if type(value) is bool or value == "never" else "true, false or never"
     known = vocabulary or LARGEST
+    if name == "stop_strings":
+        texts = value if isinstance(value, list) else [value]
+        return None if texts and all(isinstance(one, str) and one for one in texts) else "a text, or a list of texts"
     if name in IDS or name == "pad_token_id":  # -1 says in older configurations that there is no padding
         least = -1 if name == "pad_token_id" else 0
         return None if type(value) is int and least <= value < known else f"an id from 0 to {known - 1}"

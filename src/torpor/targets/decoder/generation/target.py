@@ -31,6 +31,7 @@ from torpor.targets.decoder.generation.library import ORIGIN
 from torpor.targets.decoder.generation.neighbors import STEPS, VARIED
 from torpor.targets.decoder.generation.pricing import priced_units
 from torpor.targets.decoder.generation.room import ACTIVATIONS, rows_in
+from torpor.targets.decoder.generation.strings import stop_strings
 from torpor.targets.decoder.stops import Stop
 from torpor.targets.weights import digest
 
@@ -78,7 +79,8 @@ class GenerationTarget(StepTarget):
         self.codec, self.seed = codec, 0
         self._windows, self._limit = cache_windows(model), None
         self.config = deployed_config(model)
-        self.decoder = Decoder(model, self.config, self._example(3))
+        self.strings = stop_strings(self.config, codec.tokenizer)
+        self.decoder = Decoder(model, self.config, self._example(3), self.strings)
         self.eos, self.stoppable = self.decoder.eos, self.decoder.beams == 1
         self._limit = min((size for size in self._windows if size > self.farthest), default=None)
         self.cap = self._first_cap()
@@ -235,7 +237,7 @@ class GenerationTarget(StepTarget):
         count, capped = generated_length(decoded.ids, self.eos, self.cap_of(length))
         forced = self.config.forced_eos_token_id is not None and count == self.cap_of(length)
         ids = decoded.ids[:count]
-        return Generation(ids, self.codec.decode(ids), capped or forced)
+        return Generation(ids, self.codec.decode(ids), (capped and not decoded.stopped) or forced)
 
     def _work(self, lengths: Sequence[int], steps: Sequence[int]) -> Work:
         beams = self.decoder.beams
@@ -283,8 +285,13 @@ class GenerationTarget(StepTarget):
     def details(self) -> dict[str, Any]:
         """Return the cap, the context and the whole decoding configuration; see :meth:`Target.details`."""
         decoding = json.loads(self.config.to_json_string(use_diff=True))
-        told = {"context": self.positions, "seed": self.seed, "deployment": self.deployment}
+        told: dict[str, Any] = {"context": self.positions, "seed": self.seed, "deployment": self.deployment}
+        told["stop_strings"] = self._stop_strings
         return {**super().details(), **told, "generation_config": decoding}
+
+    @property
+    def _stop_strings(self) -> list[str]:
+        return [] if self.strings is None else list(self.strings.strings)
 
     def _reading(self) -> dict[str, Any]:
         """Return what, beside the tokenizer, decides how inputs are read."""
@@ -297,6 +304,7 @@ class GenerationTarget(StepTarget):
             for key in ORIGIN:
                 part.pop(key, None)
         settings |= {"tokenizer": self.codec.fingerprint(), "reader": self._reading()}
+        settings |= {"stop_strings": self._stop_strings} if self.strings else {}
         text = f"{super().fingerprint()} {json.dumps(settings, sort_keys=True, default=str)}"
         return digest(text, [self.model])
 
