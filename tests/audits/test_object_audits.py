@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,10 @@ from lamp_audits import FOLLOWED, FRAMES, LAMPS, followed, lamps
 from PIL import Image
 from toy_audits import call, records
 
+import torpor
 from torpor.audits.plan import Plan
 from torpor.audits.run.engine import run_audit
+from torpor.core.errors import UsageError
 from torpor.core.objects import frames_of, from_json
 from torpor.targets.detector.contract import CandidateTarget
 from torpor.targets.resolve import load_target
@@ -136,3 +140,51 @@ def test_defaults_leave_out_what_has_nothing_to_learn_from(tmp_path: Path) -> No
     )
     assert code == 2
     assert "none to fit on" in said
+
+
+@pytest.mark.parametrize("name", [LAMPS, FOLLOWED])
+def test_each_object_costs_what_the_audit_is_given(name: str, tmp_path: Path) -> None:
+    ask = partial(torpor.audit, name, "overload", norm="Linf", eps=0.3, steps=3, limit=2, timed=False)
+    ask(downstream="2 MFLOPs", out=tmp_path / "run")
+    raw = json.loads((tmp_path / "run" / "audit.json").read_text())
+    assert raw["config"]["downstream"] == raw["target"]["downstream"] == 2e6
+    assert raw["units"]["none"][-1] == {"name": "downstream", "price": 2e6, "stage": "downstream"}
+    assert raw["headlines"][0]["title"] == "cost"
+    prices = [unit["price"] for unit in raw["units"]["none"]]
+    for kept in records(tmp_path / "run").to_pylist():
+        assert kept["work"][-1] == kept["kept"]
+        assert kept["cost"] == pytest.approx(
+            sum(count * price for count, price in zip(kept["work"], prices, strict=True))
+        )
+    command = shlex.split(raw["command"])
+    assert command[command.index("--downstream") + 1] == "2000000.0"
+    with pytest.raises(UsageError, match="downstream"):
+        ask(downstream=3e6, out=tmp_path / "run")  # another audit
+    ask(out=tmp_path / "bare")
+    bare = json.loads((tmp_path / "bare" / "audit.json").read_text())
+    assert "downstream" not in bare["config"]
+    assert "cost" not in [each["title"] for each in bare["headlines"]]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [("much", "expected a cost"), ("-1", "greater than 0"), ("2 s", "expected a cost")]
+)
+def test_a_cost_per_object_that_is_none_is_refused(value: str, said: str, tmp_path: Path) -> None:
+    code, _, error = call("audit", LAMPS, f"--downstream={value}", "--out", tmp_path / "run")
+    assert code == 2
+    assert said in error
+
+
+def test_what_hands_nothing_on_has_no_cost_per_object(tmp_path: Path) -> None:
+    code, _, said = call(
+        "audit", "torpor.targets.early_exit.toys:needle", "--downstream", "1e6", "--out", tmp_path / "run"
+    )
+    assert code == 2
+    assert "leave --downstream out" in said
+
+
+def test_workers_price_objects_too(tmp_path: Path) -> None:
+    ask = partial(torpor.audit, LAMPS, "overload", norm="Linf", eps=0.3, steps=3, limit=4, batch_size=2, timed=False)
+    for executor in ("local", "processes:2"):
+        ask(downstream=5e5, threads=1, executor=executor, out=tmp_path / executor[:5])
+    assert records(tmp_path / "local").equals(records(tmp_path / "proce"))

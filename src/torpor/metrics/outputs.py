@@ -67,7 +67,8 @@ OBJECTS: tuple[Measure, ...] = (
         help="How often each unit ran, mean per sample. `backbone`: the network; `candidate`: boxes above the "
         "confidence threshold; `nms_pair`: pairs of boxes that suppression compares; `object`: boxes that the model "
         "after the detector looks at; `track_step`: frames; `track_alive`: tracks that a frame meets; `track_update`: "
-        "detections that a track takes in; `association_pair`: pairs of a track and a detection that are compared.",
+        "detections that a track takes in; `association_pair`: pairs of a track and a detection that are compared; "
+        "`downstream`: objects that are handed on, where they have a price.",
         dtype=dict,
     ),
     _key("stage_cost_mean", dimension="object", title="stages", help="Mean cost of each stage.", dtype=dict),

@@ -193,12 +193,11 @@ def stage_seconds(audit: Row, row: Row) -> dict[str, float] | None:
 
 def _seconds_sentence(audit: Row, worst: Row, clean: Row | None) -> list[str]:
     """Say what tracking takes, whose work a network in front can hide; nothing without calibrated prices."""
-    found = [stage_seconds(audit, row or {}) for row in (clean, worst)]
-    if not all(taken and TRACKER in taken for taken in found):
+    taken = [each for row in (clean, worst) if (each := stage_seconds(audit, row or {})) and TRACKER in each]
+    if len(taken) < 2:
         return []
-    known = [taken for taken in found if taken]
-    tracking = " to ".join(quantity(taken[TRACKER], "s") for taken in known)
-    whole = " to ".join(quantity(sum(taken.values()), "s") for taken in known)
+    tracking = " to ".join(quantity(each[TRACKER], "s") for each in taken)
+    whole = " to ".join(quantity(sum(each.values()), "s") for each in taken)
     return [f"By the calibrated prices of this device, tracking takes {tracking} of {whole} per video."]
 
 

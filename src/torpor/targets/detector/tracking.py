@@ -230,7 +230,7 @@ class TrackerTarget(CandidateTarget):
     def details(self) -> dict[str, Any]:
         """Return the caps of the detector and the tracker; see :meth:`Target.details`."""
         tracker = {"name": self.tracker.name, **asdict(self.tracker)}
-        return {**self._detector.details(), "tracker": tracker, "frames": self.frames}
+        return {**super().details(), "tracker": tracker, "frames": self.frames}
 
     def fingerprint(self) -> str:
         """See :meth:`Target.fingerprint`; the tracker's settings and all that the detector's has count."""
