@@ -338,3 +338,23 @@ def test_a_loop_pads_with_the_padding_token() -> None:
     found = target.model.generate(**fed.arguments, custom_generate=loop)
     theirs = target.model.generate(**fed.arguments)
     assert found.equal(theirs)
+
+
+def test_candidates_that_begin_alike_are_decoded_with_what_they_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = loaded("llama")
+    assert isinstance(target, TextGenerationTarget)
+    endings = [f"{first}{second}" for first in "abcd" for second in "xyz"]
+    texts = [f"{begin * 12}{end}" for end in endings for begin in ("one ", "to ", "a cat ")]
+    fed: list[int] = []
+
+    def note(_: object, args: tuple[torch.Tensor, ...], kwargs: dict[str, Any]) -> None:
+        fed.append((args[0] if args else kwargs["input_ids"]).numel())
+
+    handle = target.model.register_forward_pre_hook(note, with_kwargs=True)
+    steps = target.score(texts)
+    shared, fed[:] = sum(fed), []
+    monkeypatch.setattr(type(target), "_groups", TextGenerationTarget._groups)
+    assert target.score(texts).equal(steps)
+    assert shared < 0.5 * sum(fed)
+    handle.remove()
+    assert steps.equal(target.iterations(target.run(tuple(texts)).work))

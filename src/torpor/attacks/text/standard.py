@@ -25,7 +25,7 @@ from torpor.targets.decoder.contract import TextTarget
 
 QUERIES = 1000
 """Passes on a sample, forward and backward, of all members together."""
-PATIENCE = 150
+PATIENCE = 250
 """Queries without a longer output after which the next member's turn comes."""
 AT_ONCE = 24
 """Random texts that are decoded at once."""
@@ -65,7 +65,7 @@ MEMBERS: dict[str, tuple[type[TextSearch], ...]] = {
 class StandardText(TextSearch):
     """Evolution, the published searches within the same budget, and random search, in turns under one budget of passes.
 
-    A member's turn ends when it has not found a longer output for 150 queries, so that passes go to what still finds.
+    A member's turn ends when it has not found a longer output for 250 queries, so that passes go to what still finds.
     Whatever one finds is a parent of the evolution's next generation.
     """
 

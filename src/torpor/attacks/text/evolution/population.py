@@ -14,7 +14,8 @@ ELITES = 8
 CHILDREN = 24
 """Candidates of a generation."""
 ADVISED = 4
-"""Of them, how many gradients propose at most."""
+"""Of them, how many gradients propose at most, after a generation that found nothing: a gradient costs as much time as
+many candidates."""
 FRESH = 0.1
 """Share of the children that are drawn anew."""
 TRIES = 10
@@ -43,6 +44,7 @@ class Population(Generic[GenomeT]):
         self.elites: list[tuple[int, GenomeT]] = []
         self.fittest, self.steps = clean, 0
         self._known = {clean}
+        self._before = -1  # steps of the fittest text at the last generation
         self._advice: tuple[str, Iterator[str]] = ("", iter(()))
 
     def learn(self, text: str, steps: int) -> None:
@@ -58,7 +60,8 @@ class Population(Generic[GenomeT]):
 
     def generation(self) -> list[str]:
         """Return texts that may be sent and were not known before; none if there are no more."""
-        children = list(islice(self._fresh(self._advised()), ADVISED))
+        stalls, self._before = self.steps == self._before, self.steps
+        children = list(islice(self._fresh(self._advised()), ADVISED)) if stalls else []
         spelled = (self.variation.spell(self._child()) for _ in range(TRIES * CHILDREN))
         return [*children, *islice(self._fresh(spelled), CHILDREN - len(children))]
 

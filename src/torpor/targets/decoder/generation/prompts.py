@@ -18,6 +18,7 @@ from torpor.targets.decoder.generation.fed import Decoded, Fed
 from torpor.targets.decoder.generation.forcing import force_continuation, looked_up, takes
 from torpor.targets.decoder.generation.layouts import PromptLayout
 from torpor.targets.decoder.generation.library import cache_in, cache_name, empty_cache
+from torpor.targets.decoder.generation.prefixes import alike
 from torpor.targets.decoder.generation.texts import UNLIMITED, TextGenerationTarget
 
 SHORTEST_PREFIX = 4
@@ -172,12 +173,21 @@ class PromptTarget(TextGenerationTarget):
                 "it with texts"
             )
 
+    @override
+    def _groups(self, rows: list[list[int]]) -> list[list[int]]:
+        cheap = self.device.type == "cpu"  # elsewhere a large batch takes no longer than a small one
+        return alike(rows) if cheap and self._shares else super()._groups(rows)
+
+    @property
+    def _shares(self) -> bool:
+        """Whether what prompts begin with may be computed once."""
+        return self.decoder.together and not self.decoder.rowwise and takes(self.model, "position_ids")
+
     def _candidates(self, rows: list[list[int]]) -> Callable[[list[int]], Fed]:
         """Compute what all prompts begin with once, and lend each batch a copy of its keys and values."""
         same = takewhile(lambda column: len(set(column)) == 1, zip(*rows, strict=False))
         hole = min(len(list(same)), min((len(row) for row in rows), default=0) - 1)
-        able = self.decoder.together and not self.decoder.rowwise and takes(self.model, "position_ids")
-        cache = self._prefix(rows[0][:hole]) if able and len(rows) > 1 and hole >= SHORTEST_PREFIX else None
+        cache = self._prefix(rows[0][:hole]) if self._shares and len(rows) > 1 and hole >= SHORTEST_PREFIX else None
         if cache is None:
             return super()._candidates(rows)
 

@@ -183,10 +183,17 @@ class TextGenerationTarget(GenerationTarget, TextTarget):
         """See :meth:`TextTarget.score`; equal texts are decoded once."""
         each = [(text, tuple(row)) for text, row in zip(texts, self.reader.rows(texts), strict=True)]
         different = tuple(dict.fromkeys(each))  # equal texts may be turns of different conversations
-        rows = [list(row) for _, row in different]
-        decoded = self._decode_rows([text for text, _ in different], rows, self._candidates(rows))
-        steps = {one: found.steps for one, found in zip(different, decoded, strict=True)}
+        steps: dict[tuple[str, tuple[int, ...]], int] = {}
+        for group in self._groups([list(row) for _, row in different]):
+            alike = [different[number] for number in group]
+            rows = [list(row) for _, row in alike]
+            decoded = self._decode_rows([text for text, _ in alike], rows, self._candidates(rows))
+            steps |= {one: found.steps for one, found in zip(alike, decoded, strict=True)}
         return torch.tensor([steps[one] for one in each], dtype=torch.int64)
+
+    def _groups(self, rows: list[list[int]]) -> list[list[int]]:
+        """Return the numbers of the texts that are decoded together."""
+        return [list(range(len(rows)))] if rows else []
 
     def _candidates(self, rows: list[list[int]]) -> Callable[[list[int]], Fed]:
         """Return what feeds texts that resemble each other."""
