@@ -225,10 +225,13 @@ def test_bounds_that_do_not_exist_are_refused(bounds: str, data: Path, tmp_path:
 
 
 def test_a_bound_of_another_kind_of_target_is_refused_before_anything_is_attacked(tmp_path: Path) -> None:
-    toy = "torpor.targets.decoder.toy_text:chatter"
-    code, _, err = call("audit", toy, "--bounds", EXACT, "--out", tmp_path / "run", "--limit", "1")
+    toy, lines = "torpor.targets.decoder.toy_text:ToyText", tmp_path / "lines.txt"
+    lines.write_text("who is it\n")
+    words = ("audit", toy, "--attacks", "control-best-of-k,sponge-genetic", "--inputs", lines)
+    code, _, err = call(*words, "--bounds", EXACT, "--out", tmp_path / "run")
     assert code == 2
-    assert not (tmp_path / "run").exists(), err
+    assert "got windows; see: torpor list bounds" in " ".join(err.split())
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_is_certified_has_other_prices_too(bounded: tuple[Path, str], tmp_path: Path) -> None:

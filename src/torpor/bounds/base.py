@@ -52,7 +52,8 @@ class Bound(ABC):
         Args:
             target: it :meth:`applies_to` it.
             inputs: clean inputs, valid, on the target's device if they are tensors.
-            budget: how far inputs may be from these; None for any input at all that the target accepts.
+            budget: how far inputs may be from these, of a video each frame; None for any input at all that the target
+                accepts.
         """
 
     @final

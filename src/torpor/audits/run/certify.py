@@ -14,7 +14,6 @@ from torpor.audits.plan import Plan
 from torpor.audits.run.fronts import Front
 from torpor.audits.run.store import schema_of, table_of
 from torpor.bounds.base import SLACK, Bound
-from torpor.bounds.registry import load_bound
 from torpor.core.batches import Samples
 from torpor.core.budget import Budget
 from torpor.core.records import CERTIFIED
@@ -53,7 +52,7 @@ def certificates(plan: Plan, fronts: Sequence[Front], inputs: Samples) -> Certif
     Raises:
         UsageError: if a bound counts other units than the target has.
     """
-    bounds = {name: load_bound(name) for name in plan.bounds}
+    bounds = dict(zip(plan.bounds, plan.loaded_bounds(), strict=True))
     found = dict[tuple[str, Budget | None], Certificate]()
     for front in fronts:
         bare = front.defense == "none"
