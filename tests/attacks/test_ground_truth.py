@@ -10,6 +10,7 @@ from attack_cases import images, noise, random_net
 from contract_rows import own_attacks
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from masked import outside
 from torch import Tensor
 
 from torpor.attacks.base import Attack, Candidates
@@ -92,11 +93,11 @@ def test_attacks_move_pixels_both_up_and_down(mean: float, name: str) -> None:
 
 
 def test_square_finds_what_gradients_hide() -> None:
-    """A target whose signals carry no gradient: only the attack that needs none makes progress."""
+    """Signals of inputs that left torch carry no gradient: only the attack that needs none makes progress."""
 
     class Masked(WindowTarget):
         def signals(self, inputs: Tensor):  # type: ignore[no-untyped-def]  # noqa: ANN202
-            return super().signals(inputs.detach() + 0 * inputs)
+            return super().signals(outside(inputs) + 0 * inputs)
 
     target = Masked([0.5, 0.5], [0.2, 0.1])
     inputs = target.space.snap(torch.full((3, 1, 4, 4), 0.74))
