@@ -29,6 +29,7 @@ from benchmarks import (
     overload_peer,
     pgd_peers,
     saving,
+    strength_text,
     suppression,
     teacher_forced,
 )
@@ -55,6 +56,7 @@ from torpor.audits.run.executors import Local
 from torpor.core.signals import GateSignals
 from torpor.targets.decoder.captioner import CaptionerTarget
 from torpor.targets.decoder.generation.texts import SourceTarget
+from torpor.targets.decoder.toy_text import ToyText
 from torpor.targets.detector.detection import DetectorTarget
 from torpor.targets.detector.nms import NMS
 from torpor.targets.detector.toy_boxes import LampTarget
@@ -489,3 +491,16 @@ def test_damage_is_repeatable_and_changes_something(tmp_path: Path) -> None:
         damaged.append({each.name: each.read_bytes() for each in (tmp_path / copy).iterdir() if each.is_file()})
     assert damaged[0] == damaged[1]
     assert sum(content != b'{"a": [1, {"b": 2}]}' for content in damaged[0].values()) > 30
+
+
+def test_attacks_on_texts_are_compared_at_equal_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    target, texts = ToyText(), ("a 3", "my dog")
+    monkeypatch.setattr(strength_text, "cases", lambda *_: iter([(target, texts, "chars", 1.0)]))
+    (row,) = strength_text.rows_for_texts(QUICK)
+    worst = [target.worst_steps(text, "chars", 1) for text in texts]
+    clean = target.score(texts).tolist()
+    most = sum(100 * (steps - before) / before for steps, before in zip(worst, clean, strict=True)) / len(texts)
+    assert row.value == 1
+    assert row.verdict == "met"
+    assert f"standard-text {most:.0f} %" in row.note
+    assert "control-best-of-k" in row.note

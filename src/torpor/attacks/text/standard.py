@@ -25,8 +25,10 @@ from torpor.targets.decoder.contract import TextTarget
 
 QUERIES = 1000
 """Passes on a sample, forward and backward, of all members together."""
-PATIENCE = 250
-"""Queries without a longer output after which the next member's turn comes."""
+PATIENCE = 400
+"""Queries without a longer output after which the evolution's turn ends."""
+TRIAL = 64
+"""The same for the turns of the others, which find less on most targets."""
 AT_ONCE = 24
 """Random texts that are decoded at once."""
 
@@ -65,7 +67,8 @@ MEMBERS: dict[str, tuple[type[TextSearch], ...]] = {
 class StandardText(TextSearch):
     """Evolution, the published searches within the same budget, and random search, in turns under one budget of passes.
 
-    A member's turn ends when it has not found a longer output for 250 queries, so that passes go to what still finds.
+    The evolution's turn ends when it has not found a longer output for 400 queries, that of another member after 64, so
+    that passes go to what still finds.
     Whatever one finds is a parent of the evolution's next generation.
     """
 
@@ -99,7 +102,7 @@ class StandardText(TextSearch):
 
         def take_turns(row: int) -> Search:
             searches = deque(member(row) for member in members)
-            waiting: dict[Search, Sequence[str] | None] = {}
+            evolution, waiting = searches[0], dict[Search, Sequence[str] | None]()
             idle = 0
             while searches and tally.best(row)[1] < tally.cap:
                 search, before = searches[0], tally.best(row)[1]
@@ -116,7 +119,7 @@ class StandardText(TextSearch):
                     return
                 waiting[search] = told(search, steps)
                 idle = 0 if tally.best(row)[1] > before else idle + len(texts)
-                if idle >= PATIENCE:
+                if idle >= (PATIENCE if search is evolution else TRIAL):
                     searches.rotate(-1)
                     idle = 0
 
