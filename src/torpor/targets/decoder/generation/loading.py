@@ -123,7 +123,7 @@ def load_pretrained(name: str, *, data: Callable[[Path | None], DataSet] | None 
     except ImportError as error:
         raise UsageError(f"expected transformers for hf:{name}, got {error}; pip install 'torpor[language]'") from error
     check_library(transformers)
-    name, options = (name, Options()) if Path(name).expanduser().is_dir() else Options.split(name)
+    name, options = Options.split(name)
     folder = Path(name).expanduser()
     local = folder.is_dir()
     if not local and (name.startswith((".", "/", "~")) or name.count("/") > 1):
