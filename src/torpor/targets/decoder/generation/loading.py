@@ -25,8 +25,8 @@ from torpor.targets.decoder.generation.saved import SavedModel
 from torpor.targets.decoder.generation.texts import SourceTarget
 from torpor.targets.model_options import Options
 
-AUDIT_S = 600.0
-"""Seconds that attacks on a saved model, which may be a large one, take by default."""
+AUDIT_S = 570.0
+"""Seconds that attacks on a saved model, which may be a large one, take by default: 10 minutes with all else."""
 
 if TYPE_CHECKING:
     from torpor.targets.decoder.generation.target import GenerationTarget
