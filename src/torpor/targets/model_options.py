@@ -66,7 +66,7 @@ class Options:
         Raises:
             UsageError: on an option that there is none of, or a value that it cannot have.
         """
-        parts = text.split(MARK)
+        parts = [text] if Path(text).expanduser().is_dir() else text.split(MARK)
         given = next((at for at in range(1, len(parts)) if all(map(_is_option, parts[at:]))), len(parts))
         name = MARK.join(parts[:given])
         options = dict(Spec.of("hf", MARK.join(parts[given:])).options)

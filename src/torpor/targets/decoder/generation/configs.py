@@ -79,7 +79,7 @@ def _check_code(path: str, key: str, value: object) -> None:
 
 def _entries(raw: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in raw.items():
-        yield prefix + key, value
+        yield f"{prefix}{key}", value
         if isinstance(value, dict):
             yield from _entries(value, f"{prefix}{key}.")
 

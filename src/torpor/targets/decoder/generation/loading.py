@@ -25,8 +25,8 @@ from torpor.targets.decoder.generation.saved import SavedModel
 from torpor.targets.decoder.generation.texts import SourceTarget
 from torpor.targets.model_options import Options
 
-AUDIT_S = 600.0
-"""Seconds that attacks on a saved model, which may be a large one, take by default."""
+AUDIT_S = 570.0
+"""Seconds that attacks on a saved model, which may be a large one, take by default: 10 minutes with all else."""
 
 if TYPE_CHECKING:
     from torpor.targets.decoder.generation.target import GenerationTarget
@@ -123,7 +123,7 @@ def load_pretrained(name: str, *, data: Callable[[Path | None], DataSet] | None 
     except ImportError as error:
         raise UsageError(f"expected transformers for hf:{name}, got {error}; pip install 'torpor[language]'") from error
     check_library(transformers)
-    name, options = (name, Options()) if Path(name).expanduser().is_dir() else Options.split(name)
+    name, options = Options.split(name)
     folder = Path(name).expanduser()
     local = folder.is_dir()
     if not local and (name.startswith((".", "/", "~")) or name.count("/") > 1):

@@ -77,7 +77,7 @@ class SavedModel:
     @property
     def source(self) -> str:
         """Where the settings of generation are from."""
-        named = "generation_config.json" if self.deployment_is_saved else "config.json"
+        named = DEPLOYMENT if self.deployment_is_saved else self.gguf or "config.json"
         return named if self.capped else f"{named}, with transformers' own cap"
 
     def reading(self) -> AbstractContextManager[None]:
