@@ -152,7 +152,7 @@ def test_steps_go_to_those_that_do_not_say_them() -> None:
 
 def test_families_choose_the_attacks_of_their_targets() -> None:
     assert default_attacks(needle()) == ("standard",)
-    assert default_attacks(LampTarget()) == ("overload", "phantom-sponges")
+    assert default_attacks(LampTarget()) == ("standard-detector", "phantom-sponges")
     assert default_attacks(ToyText()) == ("standard-text",)
 
 
