@@ -36,7 +36,7 @@ def test_a_bare_detector_begins_with_its_objects() -> None:
     noise = row("control-noise", "control", 100.0, kept_mean=2.0)
     said = verdict(audit_of(clean, attack, noise, headlines=(OBJECTS,)))
     assert (
-        said[0] == "Objects handed on per input 1.0 to 109 in the mean (109x) by overload, L2 1; strongest control 2.0."
+        said[0] == "Objects handed on per input 1.0 to 109 on average (109x) by overload, L2 1; strongest control 2.0."
     )
     assert said[1].startswith("Worst slowdown 1.00x")
 
@@ -45,7 +45,7 @@ def test_where_nothing_was_there_is_no_factor() -> None:
     clean, attack = row("clean", "clean", 100.0, kept_mean=0.0), row("overload", "attack", 101.0, kept_mean=3.0)
     (found,) = moved(audit_of(clean, attack, headlines=(OBJECTS,)))
     assert found.factor == float("inf")
-    assert found.sentence == "Objects handed on per input 0.0 to 3.0 in the mean by overload, L2 1; no control was run."
+    assert found.sentence == "Objects handed on per input 0.0 to 3.0 on average by overload, L2 1; no control was run."
     still = row("overload", "attack", 100.0, kept_mean=0.0)
     assert moved(audit_of(clean, still, headlines=(OBJECTS,))) == []
     assert verdict(audit_of(clean, still, headlines=(OBJECTS,)))[0].startswith("No attack raised the mean cost.")
@@ -69,7 +69,7 @@ def test_each_headline_has_the_attack_that_moved_it_most_and_both_are_flagged() 
         ("cost", "overload"),
     ]
     text = " ".join(verdict(audit))
-    assert "Live tracks per input 10.0 to 90.0 in the mean (9.00x) by slowtrack" in text
+    assert "Live tracks per input 10.0 to 90.0 on average (9.00x) by slowtrack" in text
     assert "Worst slowdown 3.00x" in text
     assert "overload, L2 1 is flagged budget-unused" in text
     assert "slowtrack, L2 1 is flagged no-effect" in text

@@ -44,7 +44,7 @@ class Moved:
         if self.control is not None and other is not None:
             against = f"strongest control {steps_text(self.headline.value(self.control) or 0.0)}"
         start = titled(self.headline.title)
-        return f"{start} per input {self.figures} in the mean{by} by {label(self.row)}; {against}."
+        return f"{start} per input {self.figures} on average{by} by {label(self.row)}; {against}."
 
 
 def moved(audit: Row) -> list[Moved]:

@@ -176,7 +176,7 @@ def _moved_tile(each: Moved) -> tuple[str, str, str]:
     factor = each.factor
     if factor is None or factor == float("inf"):
         return each.figures, each.headline.title, f"mean per input, by {words.label(each.row)}"
-    return times(factor), each.headline.title, f"{each.figures} in the mean, by {words.label(each.row)}"
+    return times(factor), each.headline.title, f"{each.figures} on average, by {words.label(each.row)}"
 
 
 def _benign(natural: Row | None) -> str:
