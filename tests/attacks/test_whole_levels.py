@@ -8,8 +8,7 @@ from attack_cases import images
 
 from torpor.attacks.early_exit.deepsloth import DeepSloth
 from torpor.attacks.search.balls import BALLS, spendable
-from torpor.core.budget import Budget, whole_levels
-from torpor.core.budget_text import budget_text
+from torpor.core.budget import Budget, budget_text, whole_levels
 from torpor.core.space import ImageSpace, WaveSpace
 from torpor.targets.early_exit.toys import needle
 

@@ -17,11 +17,11 @@ import torch
 from toy_audits import NEEDLE, SLOW, command, snapshot, spawn, write_images
 from typing_extensions import override
 
+from torpor.audits.lock import FolderLock, verify_owner
 from torpor.audits.plan import Plan
 from torpor.audits.run.engine import run_audit
 from torpor.audits.run.executors import Executor, load_executor
 from torpor.audits.run.job import Job
-from torpor.audits.run.lock import FolderLock, verify_owner
 from torpor.audits.run.processes import Processes
 from torpor.core.errors import UsageError
 from torpor.targets.resolve import load_target

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from torpor.audits.evidence import DEFENDED, WEAK_FLAGS, weakness
 from torpor.audits.read import IncompleteAudit, SavedAudit, read_audit
 from torpor.audits.verdict.gate import CheckResult, Verdict, evaluate_gates, overall
-from torpor.audits.verdict.gate_grammar import AGGREGATES, KNOWN, OPERATORS, Gate, parse_gate
+from torpor.audits.verdict.gate_grammar import AGGREGATES, OPERATORS, Gate, known, parse_gate
 from torpor.core.errors import DataError, UsageError
 
 
@@ -35,7 +35,7 @@ def verdicts(folder: Path, text: str, *, rows_alone: bool = False) -> list[str]:
 @st.composite
 def gates(draw: st.DrawFn) -> Gate:
     aggregate = draw(st.none() | st.sampled_from(AGGREGATES))
-    metrics = KNOWN.at("row" if aggregate is None else "sample")
+    metrics = known().at("row" if aggregate is None else "sample")
     metric = draw(st.sampled_from([each for each in metrics.values() if each.numeric]))
     units = Gate("", "<", 0, dimension=metric.dimension).units
     return Gate(

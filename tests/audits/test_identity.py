@@ -10,8 +10,7 @@ from torch import nn
 from toy_audits import spawn, write_images
 
 from torpor.audits.plan import Plan
-from torpor.audits.run.code import own_code, user_code
-from torpor.audits.run.identity import identify
+from torpor.audits.run.identity import identify, own_code, user_code
 from torpor.data.digits import Digits
 from torpor.data.sets import Batch, DataSet
 from torpor.data.tensors import TensorImages

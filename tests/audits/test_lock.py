@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from toy_audits import NEEDLE, SLOW, call, command, records, write_images
 
+from torpor.audits import lock as locks
+from torpor.audits.lock import NAME, FolderLock, beside_audit, refuse_own_files
 from torpor.audits.plan import Plan
-from torpor.audits.run import lock as locks
 from torpor.audits.run.engine import run_audit
-from torpor.audits.run.lock import NAME, FolderLock, beside_audit, refuse_own_files
 from torpor.core.errors import UsageError
 from torpor.targets.resolve import load_target
 
@@ -38,7 +38,7 @@ WORDS = (
 HOLD = """
 import sys, time
 from pathlib import Path
-from torpor.audits.run.lock import FolderLock
+from torpor.audits.lock import FolderLock
 with FolderLock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

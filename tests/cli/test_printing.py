@@ -235,7 +235,7 @@ def test_crashes_are_printed_without_harm(place: Path) -> None:
 
 
 def test_the_progress_bar_says_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    from torpor.cli.progress import bar
+    from torpor.cli.console import bar
 
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")

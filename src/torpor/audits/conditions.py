@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from torpor.core.budget import Budget
-from torpor.core.budget_text import budget_text
+from torpor.core.budget import Budget, budget_text
 from torpor.core.errors import DataError, UsageError
 
 if TYPE_CHECKING:

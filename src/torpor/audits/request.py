@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from torpor.attacks.base import Attack
 from torpor.attacks.registry import attack_class, attack_for, default_attacks
-from torpor.attacks.specs import spec_of
 from torpor.audits.plan import Plan, check_device, default_batch_size, parse_eps
 from torpor.audits.run.engine import Progress, run_audit
 from torpor.audits.run.executors import Executor, Local
@@ -153,7 +152,7 @@ def request(
         held = given_inputs(inputs, system.space)
     wanted = default_attacks(system) if attacks is None else [attacks] if isinstance(attacks, str) else attacks
     objects = [each for each in wanted if isinstance(each, Attack)]
-    specs = (spec_of(each) if isinstance(each, Attack) else each for each in wanted)
+    specs = (_spec(each) if isinstance(each, Attack) else each for each in wanted)
     chosen = [attack_for(part.strip(), system) for spec in specs for part in spec.split(",")]
     left_out: tuple[str, ...] = ()
     learners = [name for name in chosen if attack_class(name).learns] if attacks is None else []
@@ -202,6 +201,12 @@ def _listed(names: str | Sequence[str] | None) -> tuple[str, ...]:
     """Return names that were given one by one, or in one text and separated by commas."""
     parts = names.split(",") if isinstance(names, str) else names or ()
     return tuple(part.strip() for part in parts if part.strip())
+
+
+def _spec(attack: Attack) -> str:
+    from torpor.attacks.specs import spec_of
+
+    return spec_of(attack)
 
 
 def _system(target: str | Target, device: str | None, rule: str | None) -> Target:

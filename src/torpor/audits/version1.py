@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from torpor.metrics.efficacy import CLASS, EXITS
-from torpor.metrics.loops import LOOPS
-from torpor.metrics.outputs import OBJECTS
-
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FAMILIES = {"D1": ("early-exit", (CLASS, *EXITS)), "D2": ("decoder", LOOPS), "D3": ("detector", OBJECTS)}
-"""What there was: one family for each behavior."""
+    from torpor.core.measures import Measure
+
 COLUMNS = {
     "flops_clean": "cost_clean",
     "flops_own": "cost_own",
@@ -52,7 +48,7 @@ def upgraded(raw: Mapping[str, Any]) -> dict[str, Any]:
     """
     target = raw.get("target")
     known = target if isinstance(target, dict) else {}
-    family, measures = FAMILIES.get(str(known.get("behavior")), ("unknown", ()))
+    family, measures = _family(str(known.get("behavior")))
     units = [_renamed(unit, {"flops": "price"}) for unit in _list(known.get("units"))]
     changed: dict[str, Any] = {
         "currency": "flops",
@@ -90,6 +86,16 @@ def stored_slug(slug: str) -> str:
     for old, new in WORDS.items():
         slug = f"{slug.removesuffix(f'-{new}')}-{old}" if slug.endswith(f"-{new}") else slug
     return slug
+
+
+def _family(behavior: str) -> tuple[str, tuple[Measure, ...]]:
+    """Return the family of targets that there was for a behavior, and what it measured."""
+    from torpor.metrics.efficacy import CLASS, EXITS
+    from torpor.metrics.loops import LOOPS
+    from torpor.metrics.outputs import OBJECTS
+
+    families = {"D1": ("early-exit", (CLASS, *EXITS)), "D2": ("decoder", LOOPS), "D3": ("detector", OBJECTS)}
+    return families.get(behavior, ("unknown", ()))
 
 
 def _row(row: object) -> object:

@@ -29,9 +29,9 @@ def attack(
 ) -> None:
     """Attack the first test samples of TARGET with one attack and write clean and attacked inputs."""
     from torpor.attacks.registry import attack_for, load_attack
+    from torpor.audits.lock import beside_audit, refuse_own_files
     from torpor.audits.plan import check_device, check_seed
     from torpor.audits.run.examples import save, stored_references
-    from torpor.audits.run.lock import beside_audit, refuse_own_files
     from torpor.audits.run.source import source
     from torpor.audits.run.workload import chosen_threads
     from torpor.cli.console import status

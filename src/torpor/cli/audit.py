@@ -125,8 +125,7 @@ def audit(
     from torpor.audits.run.estimate import estimate, plan_of
     from torpor.audits.run.executors import load_executor
     from torpor.audits.run.limits import Limits, parse_cost
-    from torpor.cli.console import show_audit
-    from torpor.cli.progress import bar
+    from torpor.cli.console import bar, show_audit
     from torpor.cli.streams import note, say
     from torpor.reports.html import write_report
     from torpor.targets.model_options import with_options

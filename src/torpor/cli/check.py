@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from torpor.cli.options import Prices
+from torpor.cli.options import Prices, read_run
 
 if TYPE_CHECKING:
     from torpor.audits.read import SavedAudit
@@ -93,20 +93,21 @@ def _evaluate(
     allow: bool,
     prices: str | None,
 ) -> tuple[SavedAudit | None, list[CheckResult]]:
-    from torpor.audits.pricing.prices import read_priced
     from torpor.audits.read import DamagedAudit, IncompleteAudit
-    from torpor.audits.settings import other_versions
-    from torpor.audits.verdict.baseline import compare_baseline, undecided_baseline
     from torpor.audits.verdict.gate import evaluate_gates, undecided
     from torpor.audits.verdict.gate_grammar import parse_gate
     from torpor.cli.streams import say
     from torpor.core.errors import DataError
 
     try:
-        audit = read_priced(run, prices)
+        audit = read_run(run, prices)
     except (IncompleteAudit, DamagedAudit) as error:
         reason = str(error)
-        return None, [undecided(parse_gate(text), reason) for text in gates] or [undecided_baseline(reason)]
+        if gates:
+            return None, [undecided(parse_gate(text), reason) for text in gates]
+        from torpor.audits.verdict.baseline import undecided_baseline
+
+        return None, [undecided_baseline(reason)]
     except DataError:
         for text in gates:
             parse_gate(text)  # what is wrong with the gate comes first
@@ -114,8 +115,11 @@ def _evaluate(
     parsed = [parse_gate(text, audit.catalog, audit.currency) for text in gates]
     results = evaluate_gates(audit, parsed, accepted)
     if baseline is not None:
+        from torpor.audits.settings import other_versions
+        from torpor.audits.verdict.baseline import compare_baseline, undecided_baseline
+
         try:
-            old = read_priced(baseline, prices)
+            old = read_run(baseline, prices)
             results += compare_baseline(audit, old, tolerance, accepted, allow_different_settings=allow)
         except (IncompleteAudit, DamagedAudit) as error:
             results.append(undecided_baseline(str(error), audit.target["name"]))

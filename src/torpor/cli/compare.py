@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from torpor.cli.options import Prices
+from torpor.cli.options import Prices, read_run
 
 if TYPE_CHECKING:
     from torpor.audits.read import SavedAudit
@@ -27,13 +27,12 @@ def compare(
     prices: Prices = None,
 ) -> None:
     """Put finished audits side by side: one line per row and run, a dash where a run has no such row or value."""
-    from torpor.audits.pricing.prices import read_priced
     from torpor.cli.streams import print_json, say
     from torpor.core.errors import UsageError
 
     if len(runs) < 2:
         raise UsageError("expected two or more audits to compare, got one; use torpor report for a single one")
-    audits = [read_priced(run, prices) for run in runs]
+    audits = [read_run(run, prices) for run in runs]
     rows = side_by_side(audits)
     notes = list(dict.fromkeys(line for audit in audits for line in audit.notes))
     if as_json:

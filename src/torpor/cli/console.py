@@ -1,9 +1,10 @@
-"""Printing of tables: the only console, on which nothing that came from elsewhere is markup or a control sequence."""
+"""Tables and a progress bar: the only console, on which nothing from elsewhere is markup or a control sequence."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -74,3 +75,32 @@ def show_audit(audit: SavedAudit) -> None:
     console.print(printable(verdict_line(audit.parts())))
     for remark in remarks(audit):
         console.print(printable(remark))
+
+
+@contextmanager
+def bar() -> Iterator[Callable[[str, int, int], None]]:
+    """Show a bar, if anybody watches; call what it yields with a text, steps done, and steps in all (0 if unknown)."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description:30.30}", markup=False),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    errors = SafeConsole(stderr=True)
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
+        task = progress.add_task("starting", total=None)
+
+        def update(text: str, done: int, total: int) -> None:
+            progress.update(task, description=printable(text), completed=done, total=total or None)
+
+        yield update

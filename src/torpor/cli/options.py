@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from torpor.audits.read import SavedAudit
 
 TargetName = Annotated[
     str,
@@ -76,3 +79,20 @@ Bits = Annotated[
     typer.Option(help="Weights of 4 or 8 bits, which bitsandbytes makes of an hf: model's.", show_default=False),
 ]
 Raw = Annotated[bool, typer.Option("--raw", help="Leave the chat template of an hf: model out.")]
+
+
+def read_run(run: Path, prices: str | None) -> SavedAudit:
+    """Read a finished audit, under the prices that were asked for.
+
+    Raises:
+        UsageError: if there are no such prices, or some unit has none.
+        DataError: if the audit cannot be read.
+        IncompleteAudit: if it was interrupted.
+    """
+    if prices is None:
+        from torpor.audits.read import read_audit
+
+        return read_audit(run)
+    from torpor.audits.pricing.prices import read_priced
+
+    return read_priced(run, prices)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from torpor.cli.options import Prices
+from torpor.cli.options import Prices, read_run
 
 
 def report(
@@ -17,12 +17,11 @@ def report(
 
     With --prices, costs are those of the price list, and the report is report-CURRENCY.html; nothing else is written.
     """
-    from torpor.audits.pricing.prices import read_priced
     from torpor.cli.console import show_audit
     from torpor.cli.streams import say
     from torpor.reports.html import write
 
-    audit = read_priced(run, prices)
+    audit = read_run(run, prices)
     path = write(audit, "report.html" if prices is None else f"report-{audit.currency}.html")
     show_audit(audit)
     say(f"Report: {path}")

@@ -24,7 +24,7 @@ def study(
 
     A study that was interrupted goes on when the same command is given again.
     """
-    from torpor.cli.progress import bar
+    from torpor.cli.console import bar
     from torpor.cli.streams import say
     from torpor.core.errors import UsageError
     from torpor.study.cases import Scale

@@ -53,7 +53,7 @@ def train(
     Thresholds are chosen on validation data, never on test data.
     """
     from torpor.audits.plan import check_device, check_seed
-    from torpor.cli.progress import bar
+    from torpor.cli.console import bar
     from torpor.cli.streams import say
     from torpor.core.errors import UsageError
     from torpor.training.registry import TRAINERS

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from torpor.core.budget_text import budget_text
+from torpor.core.budget import budget_text
 from torpor.reports.kit import words
 from torpor.reports.kit.printable import printable
 from torpor.reports.sections import section_of

@@ -7,22 +7,13 @@ from collections.abc import Sequence
 from torpor.reports.kit import plots, words
 from torpor.reports.kit.plots import COLORS, REFERENCE, Chart, Key
 from torpor.reports.kit.tables import Column, Table, filled
-from torpor.reports.kit.words import Row, percent, times
+from torpor.reports.kit.words import Row, percent, times, value_text
 
 ATTACKERS = {"non-adaptive": "non_adaptive", "adaptive": "adaptive"}
 """Attackers, and how the keys of :func:`defense_rows` that are theirs begin."""
 CLEAN = ("utility", "utility_name", "rejected_rate", "latency_slowdown", "latency_valid", "n")
 """Keys of a clean row that are said of its defense."""
 DEGRADED = ("changed_rate", "changed_cost_ratio", "hurt", "utility_loss_mean", "utility_loss_max")
-
-
-def undefended(summary: Sequence[Row]) -> list[Row]:
-    """Return the rows without any defense.
-
-    >>> len(undefended([{"defense": "none"}, {"defense": "jpeg"}]))
-    1
-    """
-    return [row for row in summary if row.get("defense", "none") == "none"]
 
 
 def defense_rows(summary: Sequence[Row]) -> list[dict[str, object]]:
@@ -56,6 +47,21 @@ def defense_rows(summary: Sequence[Row]) -> list[dict[str, object]]:
                 said[f"{begin}_attack"] = words.label({**worst, "defense": "none", "attacker": None})
         found.append(said)
     return found
+
+
+def sentences(summary: Sequence[Row]) -> list[str]:
+    """Say of each defense what both attackers get of the defended target, and what it costs clean inputs."""
+    return [_sentence(row) for row in defense_rows(summary) if row["defense"] != "none"]
+
+
+def _sentence(row: Row) -> str:
+    """Say what both attackers get of a defended target, and what the defense costs clean inputs."""
+    name = str(row.get("utility_name") or "utility")
+    found = [f"{who} {value_text(row, f'{key}_slowdown_mean', times)}" for who, key in ATTACKERS.items()]
+    return (
+        f"Defended by {row['defense']}, mean slowdown {', '.join(found)}, of clean inputs "
+        f"{value_text(row, 'overhead', times)}; their {name} {value_text(row, 'utility', percent)}."
+    )
 
 
 def defense_table(summary: Sequence[Row]) -> Table | None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torpor.core.headlines import COST, Headline
-from torpor.reports.defended import undefended
-from torpor.reports.kit.words import Row, beside, costliest, label, steps_text, times, titled
+from torpor.reports.kit.words import Row, beside, costliest, label, steps_text, times, titled, undefended
 
 
 @dataclass(frozen=True)

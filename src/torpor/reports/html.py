@@ -6,16 +6,15 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torpor.audits.conditions import RowKey
 from torpor.audits.integrity import remarks
+from torpor.audits.lock import PATIENCE_S, FolderLock
 from torpor.audits.read import SavedAudit, read_audit
-from torpor.audits.run.lock import PATIENCE_S, FolderLock
-from torpor.core.budget_text import budget_text
+from torpor.core.budget import budget_text
 from torpor.core.currency import symbol
 from torpor.core.headlines import COST
-from torpor.reports import defended
 from torpor.reports.headlines import Moved, moved
 from torpor.reports.kit import charts, tables, words
 from torpor.reports.kit.plots import plotly_script
@@ -104,13 +103,14 @@ def render(
         lstrip_blocks=True,
     )
     whole = audit["summary"]
-    summary = defended.undefended(whole)
+    summary = words.undefended(whole)
+    defenses = _defenses(whole) if len(summary) < len(whole) else {}
     free = {**audit, "summary": summary}
     section = section_of(audit)
     bare = section_of(free)
     series, unit = charts.headline_series(summary), symbol(str(audit.get("currency") or "flops"))
     figures = [
-        defended.pareto(whole),
+        defenses.get("chart"),
         *bare.charts(series, records),
         charts.slowdown_distribution(series, records, unit),
         charts.cost_distribution(free, series, records, unit),
@@ -128,8 +128,8 @@ def render(
         unit=unit,
         tables={
             "cost": tables.cost_table(audit, section.main_columns()),
-            "defenses": defended.defense_table(whole),
-            "degraded": defended.degraded_table(whole),
+            "defenses": defenses.get("table"),
+            "degraded": defenses.get("degraded"),
             "clock": tables.clock_table(audit),
             "effort": tables.effort_table(audit),
         },
@@ -146,6 +146,13 @@ def render(
         budget_text=budget_text,
         said=_said,
     )
+
+
+def _defenses(summary: Sequence[Row]) -> dict[str, Any]:
+    """Return what the page shows of defenses."""
+    from torpor.reports.defended import defense_table, degraded_table, pareto
+
+    return {"chart": pareto(summary), "table": defense_table(summary), "degraded": degraded_table(summary)}
 
 
 def _tiles(summary: Sequence[Row], section: Section, ranked: Sequence[Moved]) -> list[tuple[str, str, str]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torpor.core.headlines import COST
-from torpor.reports.defended import ATTACKERS, defense_rows, undefended
 from torpor.reports.headlines import moved
 from torpor.reports.kit.words import (
     NOT_LOW,
@@ -22,6 +21,7 @@ from torpor.reports.kit.words import (
     reason_for,
     static_factor,
     times,
+    undefended,
     value_text,
 )
 from torpor.reports.sections import section_of
@@ -29,8 +29,8 @@ from torpor.reports.sections import section_of
 
 def verdict(audit: Row) -> list[str]:
     """Say what an audit found, one sentence per point: headlines, reference costs, utility, caveats; each defense."""
-    sentences = [_defense_sentence(row) for row in defense_rows(audit["summary"]) if row["defense"] != "none"]
     rows = undefended(audit["summary"])
+    sentences = _defense_sentences(audit["summary"]) if len(rows) < len(audit["summary"]) else []
     worst, ranked = costliest(rows, "attack"), moved(audit)
     if worst is None:
         return [f"Worst slowdown {missing('no attack was run')}.", *sentences]
@@ -53,16 +53,6 @@ def verdict(audit: Row) -> list[str]:
     if cut := next((row["cut_n"] for row in rows if row.get("cut_n")), None):
         said.append(f"{cut} of {worst['n']} inputs are longer than the target reads; the rest of each was cut.")
     return [*said, *sentences]
-
-
-def _defense_sentence(row: Row) -> str:
-    """Say what both attackers get of a defended target, and what the defense costs clean inputs."""
-    name = str(row.get("utility_name") or "utility")
-    found = [f"{who} {value_text(row, f'{key}_slowdown_mean', times)}" for who, key in ATTACKERS.items()]
-    return (
-        f"Defended by {row['defense']}, mean slowdown {', '.join(found)}, of clean inputs "
-        f"{value_text(row, 'overhead', times)}; their {name} {value_text(row, 'utility', percent)}."
-    )
 
 
 def _cost_sentence(worst: Row, control: Row | None, where: str) -> str:
@@ -104,7 +94,14 @@ def _certified_sentences(worst: Row, audit: Row) -> list[str]:
 
 def _unprofiled(audit: Row) -> str:
     """Say why there is no benign percentile."""
-    return reason_for(audit.get("natural") or {}, "slowdown_p999") or "no benign inputs were profiled"
+    return str((audit.get("natural") or {}).get("slowdown_reason") or "no benign inputs were profiled")
+
+
+def _defense_sentences(summary: Sequence[Row]) -> list[str]:
+    """Say of each defense what it holds."""
+    from torpor.reports.defended import sentences
+
+    return sentences(summary)
 
 
 def _limit(worst: Row, bound: float | None, audit: Row) -> str:

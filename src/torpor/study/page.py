@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torpor.audits.run.lock import PATIENCE_S, FolderLock
+from torpor.audits.lock import PATIENCE_S, FolderLock
 from torpor.audits.run.store import write_atomically
 from torpor.study.run import Result
 from torpor.study.tables import Table, case_table, detector_table, missing_table

@@ -10,12 +10,12 @@ from typing import Any
 
 from torpor.attacks.registry import load_attack, takes_steps
 from torpor.audits.conditions import NON_ADAPTIVE
+from torpor.audits.lock import PATIENCE_S, FolderLock
 from torpor.audits.plan import Plan, check_seed, default_batch_size
 from torpor.audits.read import SavedAudit, read_audit
 from torpor.audits.run.claim import claimed
 from torpor.audits.run.engine import run_audit
 from torpor.audits.run.environment import versions
-from torpor.audits.run.lock import PATIENCE_S, FolderLock
 from torpor.audits.run.store import write_atomically
 from torpor.audits.run.workload import chosen_threads
 from torpor.core.errors import DefenseError, TorporError, UsageError

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torpor.attacks.registry import load_attack
-from torpor.core.budget_text import budget_text
+from torpor.core.budget import budget_text
 from torpor.reports.defended import ATTACKERS, pareto
 from torpor.reports.kit.plots import Chart
 from torpor.reports.kit.words import Row, bracket, costliest, is_missing, percent, times

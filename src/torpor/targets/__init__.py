@@ -11,9 +11,8 @@ if TYPE_CHECKING:
     from torpor.targets.decoder.generation import GenerationTarget, from_transformers
     from torpor.targets.detector.adapters import from_torchvision, from_ultralytics
     from torpor.targets.early_exit.exit_rules import Confidence, Entropy, ExitRule, Patience, parse_rule
-    from torpor.targets.early_exit.heads import InternalClassifier, MixPool
     from torpor.targets.early_exit.module import EarlyExitModule
-    from torpor.targets.early_exit.sdn import ShallowDeepNetwork, build_sdn
+    from torpor.targets.early_exit.sdn import InternalClassifier, MixPool, ShallowDeepNetwork, build_sdn
     from torpor.targets.early_exit.target import EarlyExitTarget
     from torpor.targets.early_exit.thresholds import ThresholdRow, choose_threshold, threshold_table
 else:
@@ -25,9 +24,8 @@ else:
             "early_exit.target": ["EarlyExitTarget"],
             "early_exit.exit_rules": ["Confidence", "Entropy", "ExitRule", "Patience", "parse_rule"],
             "decoder.generation": ["GenerationTarget", "from_transformers"],
-            "early_exit.heads": ["InternalClassifier", "MixPool"],
             "early_exit.module": ["EarlyExitModule"],
-            "early_exit.sdn": ["ShallowDeepNetwork", "build_sdn"],
+            "early_exit.sdn": ["InternalClassifier", "MixPool", "ShallowDeepNetwork", "build_sdn"],
             "early_exit.thresholds": ["ThresholdRow", "choose_threshold", "threshold_table"],
         },
     )

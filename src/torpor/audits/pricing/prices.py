@@ -41,22 +41,19 @@ def load_prices(text: str) -> Pricing:
     return read_price_file(path)
 
 
-def read_priced(folder: Path, prices: str | None) -> SavedAudit:
-    """Read a finished audit, under other prices if any are given.
+def read_priced(folder: Path, prices: str) -> SavedAudit:
+    """Read a finished audit, under other prices.
 
     Args:
         folder: of the audit.
-        prices: what :func:`load_prices` takes; None for those of the run.
+        prices: what :func:`load_prices` takes.
 
     Raises:
         UsageError: if there are no such prices, or some unit has none.
         DataError: if the audit cannot be read.
         IncompleteAudit: if it was interrupted.
     """
-    pricing = None if prices is None else load_prices(prices)
-    audit = read_audit(folder)
-    if pricing is None:
-        return audit
     from torpor.audits.pricing.repriced import repriced
 
-    return repriced(audit, pricing)
+    pricing = load_prices(prices)
+    return repriced(read_audit(folder), pricing)

@@ -11,7 +11,7 @@ import numpy as np
 from torpor.audits.conditions import NON_ADAPTIVE
 from torpor.audits.pricing.priced_rows import Floats, Prices, Side, counted, priced
 from torpor.audits.read import SavedAudit
-from torpor.audits.verdict.gate_grammar import KNOWN
+from torpor.audits.verdict.gate_grammar import known
 from torpor.core.criteria import Evidence, ReachesStaticBound, parse_criterion, success_rate
 from torpor.core.measures import Measure
 from torpor.metrics.degradation import degradation
@@ -38,8 +38,8 @@ def may_depend(measure: Measure) -> bool:
     """
     if measure.name in (*EFFICACY, STAGES):
         return True
-    known = KNOWN.at(measure.level).get(measure.name)
-    own = known is not None and (known.dimension, known.dtype) == (measure.dimension, measure.dtype)
+    ours = known().at(measure.level).get(measure.name)
+    own = ours is not None and (ours.dimension, ours.dtype) == (measure.dimension, measure.dtype)
     return not own and measure.dimension not in STAYS
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torpor.audits.run.lock import NAME, FolderLock
+from torpor.audits.lock import NAME, FolderLock
 from torpor.audits.run.store import write_atomically
 from torpor.core.errors import UsageError
 

@@ -12,15 +12,14 @@ from pathlib import Path
 import pyarrow as pa
 import torch
 
+from torpor.audits.lock import verify_owner
 from torpor.audits.plan import Plan
-from torpor.audits.reader import Reader
 from torpor.audits.run.attack_batch import attack_batch
 from torpor.audits.run.claim import differing
 from torpor.audits.run.fronts import Front, fronts
 from torpor.audits.run.identity import Identity, identify
 from torpor.audits.run.limits import Spent, check_time
-from torpor.audits.run.lock import verify_owner
-from torpor.audits.run.source import source
+from torpor.audits.run.source import Reader, source
 from torpor.audits.run.store import Store
 from torpor.core.errors import DataError, TorporError, UsageError
 from torpor.data.sets import DataSet

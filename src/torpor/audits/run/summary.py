@@ -28,8 +28,8 @@ from torpor.core.batches import Samples
 from torpor.core.criteria import Evidence, success_rate
 from torpor.core.space import DenseSpace
 from torpor.data.sets import DataSet
-from torpor.metrics.natural import benign_percentile
 from torpor.metrics.summary import COLUMNS, NULLABLE, cost_summary
+from torpor.metrics.tails import benign_percentile
 from torpor.targets.base import Target
 from torpor.taxonomy import tags_for
 

@@ -9,16 +9,13 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 
-from torpor.audits import version1
 from torpor.core.currency import SCALES, scales
 from torpor.core.errors import UsageError
-from torpor.core.measures import Catalog
+from torpor.core.measures import Catalog, Level
 from torpor.core.records import CERTIFIED, RECORD
 from torpor.core.rows import ROW
-from torpor.metrics.efficacy import CLASS, EXITS
-from torpor.metrics.loops import LOOPS
-from torpor.metrics.outputs import OBJECTS
 
 AGGREGATES = ("mean", "p50", "p90", "p95", "p99", "max", "min")
 OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
@@ -38,10 +35,6 @@ UNITS: Mapping[str, Mapping[str, Fraction]] = {
     **{name: {"": Fraction(1)} for name in ("count", "distance", "number")},
 }
 """Units of each dimension; those of a cost are its currency's."""
-KNOWN = Catalog(dict.fromkeys((*RECORD, *CERTIFIED, *ROW, CLASS, *EXITS, *LOOPS, *OBJECTS)))
-"""Measures of every audit and of the package's own families."""
-
-
 _GATE = re.compile(
     r"""\s*+(?:(?=[^\s:])(?P<selector>[^\s:()<>=!@]++)?(?:@(?P<defense>[^\s()<>=!@]+?))?\s*+:)?
         \s*+(?:(?P<aggregate>\w++)\s*+\(\s*+(?P<column>\w++)\s*+\)|(?P<key>\w++))
@@ -50,6 +43,20 @@ _GATE = re.compile(
         \s*+(?P<unit>[^\W\d_]++|%|)\s*+""",  # possessive: nothing is tried twice, so time is linear
     re.VERBOSE,
 )
+
+
+@cache
+def known() -> Catalog:
+    """Return the measures of every audit and of the package's own families; an audit carries those of its own.
+
+    >>> known().at("row")["slowdown_mean"].title
+    'slowdown'
+    """
+    from torpor.metrics.efficacy import CLASS, EXITS
+    from torpor.metrics.loops import LOOPS
+    from torpor.metrics.outputs import OBJECTS
+
+    return Catalog(dict.fromkeys((*RECORD, *CERTIFIED, *ROW, CLASS, *EXITS, *LOOPS, *OBJECTS)))
 
 
 @dataclass(frozen=True)
@@ -109,13 +116,13 @@ class Gate:
         return f"{prefix}{self.measure} {self.op} {repr(self.number).removesuffix('.0')}{self.unit}"
 
 
-def parse_gate(text: str, catalog: Catalog = KNOWN, currency: str = "flops") -> Gate:
+def parse_gate(text: str, catalog: Catalog | None = None, currency: str = "flops") -> Gate:
     """Parse one gate.
 
     Args:
         text: such as ``"p95(slowdown) < 1.5"``, ``"latency_s_p50 < 10ms"``, ``"clean: mean(cost) < 20MFLOPs"`` or
             ``"@jpeg:75: p95(slowdown) < 1.5"``. Names of version 1 of the format, such as ``flops``, are understood.
-        catalog: of what can be gated.
+        catalog: of what can be gated; :func:`known` if None.
         currency: that costs are in.
 
     Raises:
@@ -132,14 +139,15 @@ def parse_gate(text: str, catalog: Catalog = KNOWN, currency: str = "flops") -> 
             f"AGG(METRIC) OP NUMBER[UNIT] with AGG in {', '.join(AGGREGATES)} and OP in {' '.join(OPERATORS)}"
         )
     aggregate, written = found["aggregate"], found["column"] or found["key"]
-    columns, keys = ({name: each for name, each in catalog.at(at).items() if each.numeric} for at in ("sample", "row"))
+    every = known() if catalog is None else catalog
+    columns, keys = ({name: each for name, each in every.at(at).items() if each.numeric} for at in ("sample", "row"))
     if aggregate is None:
-        metric = written if written in keys else version1.KEYS.get(written, written)
+        metric = written if written in keys else _today("row", written)
         _check_key(metric, keys, columns, text)
         dimension = keys[metric].dimension
     else:
         _check_known("an aggregate", aggregate, AGGREGATES, text)
-        metric = written if written in columns else version1.COLUMNS.get(written, written)
+        metric = written if written in columns else _today("sample", written)
         _check_known("a per-sample metric", metric, columns, text)
         dimension = columns[metric].dimension
     rows = found["selector"], found["defense"]
@@ -152,6 +160,13 @@ def parse_gate(text: str, catalog: Catalog = KNOWN, currency: str = "flops") -> 
     if not math.isfinite(gate.limit):
         raise UsageError(f"expected a finite limit, got {found['number']} in {text!r}; write a smaller number")
     return gate
+
+
+def _today(level: Level, name: str) -> str:
+    """Return what a measure of version 1 of the format is called today."""
+    from torpor.audits.version1 import COLUMNS, KEYS
+
+    return (KEYS if level == "row" else COLUMNS).get(name, name)
 
 
 def _check_key(key: str, keys: Iterable[str], columns: Iterable[str], text: str) -> None:

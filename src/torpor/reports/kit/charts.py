@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from torpor.audits.conditions import RowKey
-from torpor.core.budget_text import eps_axis
+from torpor.core.budget import eps_axis
 from torpor.reports.kit import plots
 from torpor.reports.kit.plots import CLEAN, COLORS, CONTROL, Chart, Key, Series
 from torpor.reports.kit.records import rows_of

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torpor.core.budget_text import eps_text
+from torpor.core.budget import eps_text
 from torpor.core.errors import UsageError
 from torpor.reports.kit.words import Row
 

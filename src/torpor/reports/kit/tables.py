@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from torpor.core.budget_text import eps_text, scale_of
+from torpor.core.budget import eps_text, scale_of
 from torpor.core.currency import symbol
 from torpor.core.measures import Measure
 from torpor.core.rows import UNBOUND

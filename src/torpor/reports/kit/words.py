@@ -8,6 +8,7 @@ from typing import Any
 
 from torpor.audits.conditions import describe_row
 from torpor.core.measures import ELSEWHERE
+from torpor.core.rows import ROW
 
 Row = Mapping[str, Any]
 """One row of an audit's summary; docs/audit-format.md lists the keys."""
@@ -40,7 +41,7 @@ _DEFENSES = {
     **dict.fromkeys(("non_adaptive_rejected_rate", "adaptive_rejected_rate"), "this defense rejects no input"),
     "slowdown_ci95": "the audit recorded no interval; one sample has none",
 }
-
+_NULLS = {measure.name: measure.null.replace(ELSEWHERE, "") for measure in ROW}
 
 _PREFIXED = ("FLOPs", "s", "J", "B")
 """Units that take metric prefixes."""
@@ -109,6 +110,15 @@ def titled(name: str) -> str:
     return name.capitalize() if name.islower() else name
 
 
+def undefended(summary: Sequence[Row]) -> list[Row]:
+    """Return the rows without any defense.
+
+    >>> len(undefended([{"defense": "none"}, {"defense": "jpeg"}]))
+    1
+    """
+    return [row for row in summary if row.get("defense", "none") == "none"]
+
+
 def label(row: Row, *, budget: bool = True) -> str:
     """Return what a row ran: attack, budget, and the defense if there was one.
 
@@ -137,10 +147,13 @@ def reason_for(row: Row, key: str, null: str = "") -> str | None:
     own = row.get(f"{'bleu' if key == 'chrf' else key.split('_')[0]}_reason")
     if own or key in _DEFENSES:
         return str(own or _DEFENSES[key])
-    from torpor.audits.verdict.gate_grammar import KNOWN
+    said = _NULLS.get(key) or null.replace(ELSEWHERE, "")
+    if not said and key not in _NULLS:
+        from torpor.audits.verdict.gate_grammar import known
 
-    known = KNOWN.at("row").get(key)
-    return (known.null if known and known.null else null).replace(ELSEWHERE, "") or None
+        measure = known().at("row").get(key)
+        said = "" if measure is None else measure.null.replace(ELSEWHERE, "")
+    return said or None
 
 
 def value_text(row: Row, key: str, form: Callable[[Any], str], null: str = "") -> str:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from torpor.core.budget_text import edits_text, eps_text
+from torpor.core.budget import edits_text, eps_text
 from torpor.core.conversation import shown_turn
 from torpor.reports.kit.words import Row, label, percent, times
-from torpor.reports.samples.images import feature_views, image_views
-from torpor.reports.samples.texts import Shown, marked, visible
-from torpor.reports.samples.waves import wave_views
 
 if TYPE_CHECKING:
     import numpy as np
     from markupsafe import Markup
 
-VIEWS = {"image": image_views, "wave": wave_views, "features": feature_views}
-"""How inputs are drawn; texts are shown as they are."""
+    from torpor.reports.samples.texts import Shown
+
+VIEWS = {
+    "image": "torpor.reports.samples.images:image_views",
+    "wave": "torpor.reports.samples.waves:wave_views",
+    "features": "torpor.reports.samples.images:feature_views",
+}
+"""What draws each kind of input; texts are shown as they are."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,10 @@ class Saved:
     @property
     def views(self) -> tuple[tuple[str, str], ...]:
         """Drawings of the clean input, the attacked one and the difference; none of texts."""
-        return VIEWS[self.kind](*self.pair) if self.kind in VIEWS else ()
+        if self.kind not in VIEWS:
+            return ()
+        drawn: tuple[tuple[str, str], ...] = pkgutil.resolve_name(VIEWS[self.kind])(*self.pair)
+        return drawn
 
     @property
     def distance(self) -> str:
@@ -128,6 +135,8 @@ class Saved:
         """
         if self.kind != "text":
             return None
+        from torpor.reports.samples.texts import marked, visible
+
         clean, attacked = (shown_turn(unpacked(each)) for each in self.pair)
         return (visible(clean), visible(attacked)) if self.row["norm"] == "prompt" else marked(clean, attacked)
 

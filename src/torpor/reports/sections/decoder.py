@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from torpor.core.budget_text import counted
+from torpor.core.budget import counted
 from torpor.reports.kit import plots
 from torpor.reports.kit.plots import Chart, Series
 from torpor.reports.kit.records import rows_of
