@@ -11,7 +11,6 @@ from torpor.audits.conditions import RowKey
 from torpor.audits.digest import file_digest
 from torpor.audits.read import SavedAudit
 from torpor.core.errors import DataError
-from torpor.metrics.certified import certified_summary
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -119,6 +118,8 @@ def _figures(table: pa.Table) -> Mapping[str, float]:
     if not np.isnan(headroom).all():
         found["headroom_mean"] = np.nanmean(headroom)
     if BOUNDED[0] in table.column_names and not table[BOUNDED[0]].null_count:
+        from torpor.metrics.certified import certified_summary
+
         certified, at_most = (table[name].to_numpy() for name in BOUNDED)
         found |= certified_summary(certified, at_most, cost)
     return {name: float(value) for name, value in found.items() if not math.isnan(value)}
