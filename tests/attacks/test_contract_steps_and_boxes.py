@@ -132,8 +132,8 @@ def test_some_outputs_become_longer(target_name: str, norm: str, name: str) -> N
 def test_more_candidates_pass(target_name: str, norm: str, name: str) -> None:
     result = case(target_name, norm, name)[-1]
     attacked, clean = (one.work.counts[:, 1] for one in (result.attacked, result.clean))
-    assert (attacked > clean).sum() >= 2
     found = result.candidates
+    assert (attacked > clean).sum() >= (1 if found.zero_gradient is None else 2)  # few queries are not many
     assert found.zero_gradient is None or not found.zero_gradient.any()
 
 
