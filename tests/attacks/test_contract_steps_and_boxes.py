@@ -43,6 +43,8 @@ DETERMINISTIC = (
     "control-flat",
     "control-keep-writing",
 )
+ONE_END = {(toy, "Linf", "standard-decoder") for toy in ("peak", "sound")}
+"""Rows whose searches, wherever they begin, end at the one corner of the budget that is best."""
 
 NAMES = ("target_name", "norm", "name")
 table = pytest.mark.parametrize(NAMES, TABLE)
@@ -54,6 +56,7 @@ def few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the table fast, and let each member have its turn."""
     monkeypatch.setattr("torpor.attacks.text.standard.QUERIES", 60)
     monkeypatch.setattr("torpor.attacks.text.standard.PATIENCE", 10)
+    monkeypatch.setattr("torpor.attacks.decoder.standard.PASSES", 120)
 
 
 @cache
@@ -205,7 +208,8 @@ def test_passes_are_counted_as_they_happen(
 def test_another_seed_draws_other_randomness(target_name: str, norm: str, name: str) -> None:
     target, _, _, inputs, first = case(target_name, norm, name)
     other = attack_rows(build(name, norm, target, seed=4), target, inputs, ALL, seed=4)
-    assert same(first.candidates.inputs, other.candidates.inputs) is (name in DETERMINISTIC)
+    alike = name in DETERMINISTIC or (target_name, norm, name) in ONE_END
+    assert same(first.candidates.inputs, other.candidates.inputs) is alike
 
 
 @table
