@@ -18,6 +18,7 @@ from benchmarks.strength import SEED, Column, Strength, column, headroom, per_sa
 from torpor.attacks.base import Attack
 from torpor.attacks.controls.dense import BestNoise
 from torpor.attacks.decoder.standard import PASSES, StandardDecoder
+from torpor.attacks.early_exit.square import Square
 from torpor.attacks.iterative import IterativeAttack
 from torpor.core.batches import take
 from torpor.targets.base import Target
@@ -64,7 +65,12 @@ def strength_dense(
 def rivals(target: Target, norm: str, eps: float, spent: torch.Tensor) -> Iterator[Attack]:
     """Yield the attacks of papers with as many iterations as ``standard`` may have, and noise, ``spent`` times each."""
     for attack in per_sample_attacks(target, norm, eps):
-        yield replace(attack, steps=PASSES // 2) if isinstance(attack, IterativeAttack) else attack
+        if isinstance(attack, IterativeAttack):
+            yield replace(attack, steps=PASSES // 2)
+        elif isinstance(attack, Square):
+            yield replace(attack, queries=PASSES)
+        else:
+            yield attack
     yield BestNoise(norm=norm, eps=eps, queries=spent)
 
 
