@@ -87,11 +87,12 @@ class AutoDecoder(StepAttack):
 
 @dataclass(frozen=True, kw_only=True)
 class StandardDecoder(Attack):
-    """APGD on five objectives and random search, in turns, each sample until it is at its static bound.
+    """Random search and APGD on five objectives, in turns, each sample until it is at its static bound.
 
     The objectives are the end token's probability, its score, that of it and of the likeliest token, the probability of
     what was said before, and entropy with hidden states that differ. Each member has a turn from a random point, and
     one from the costliest input that any of them found. All of it takes at most 1,000 passes, forward and backward.
+    Random search comes first, since some decoders talk up to their cap about noise, at a fraction of a gradient's time.
     """
 
     id: ClassVar[str] = "standard-decoder"
@@ -131,7 +132,7 @@ class StandardDecoder(Attack):
         members: list[AutoDecoder | MixedNoise] = [
             AutoDecoder(norm=self.norm, eps=self.eps, steps=steps, objective=name) for name in OBJECTIVES
         ]
-        return (*members, MixedNoise(norm=self.norm, eps=self.eps, queries=queries)) * ROUNDS
+        return (MixedNoise(norm=self.norm, eps=self.eps, queries=queries), *members) * ROUNDS
 
     @override
     def search(self, target: StepTarget, inputs: Tensor, labels: object, seed: int) -> Candidates:
@@ -149,11 +150,15 @@ class StandardDecoder(Attack):
             price = target.attacker_cost(target.run(found.inputs))
             better = best.offer(rows, found.inputs, price, queries=found.forwards.to(rows.device) + 1)
             backwards[rows] += found.backwards.to(rows.device)
-            by_chance[rows[better]] = isinstance(member, MixedNoise)
+            random, fresh = isinstance(member, MixedNoise), turn <= len(OBJECTIVES)
+            if not random and fresh:  # from a random point: what it finds as well took no chance
+                by_chance[rows] &= price.to(best.cost) < best.cost[rows]
+            by_chance[rows[better]] = random
             if found.zero_gradient is not None and found.loss_fell is not None:
                 dead[rows] &= found.zero_gradient.to(rows.device)
                 fell[rows] |= found.loss_fell.to(rows.device)
-        return Candidates(best.inputs, best.queries, backwards, dead, fell, by_chance)
+        followed = backwards > 0  # no flag says anything of a sample that noise took to its static bound
+        return Candidates(best.inputs, best.queries, backwards, dead & followed, fell, by_chance & followed)
 
     def _turn(
         self,
@@ -166,7 +171,7 @@ class StandardDecoder(Attack):
     ) -> Candidates:
         """Let one member search some samples, of which ``held`` are the costliest inputs so far."""
         if isinstance(member, MixedNoise):
-            return replace(member, rivals=held).search(target, inputs, (), seed + turn)
+            return replace(member, rivals=held if turn else None).search(target, inputs, (), seed + turn)
         if turn > len(OBJECTIVES):
             member = replace(member, nearby=held)
         return member.search(target, inputs, (), seed)
