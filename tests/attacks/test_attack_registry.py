@@ -31,6 +31,8 @@ from torpor.attacks.registry import (
 from torpor.audits.request import request
 from torpor.core import registry
 from torpor.core.errors import UsageError
+from torpor.core.space import WaveSpace
+from torpor.targets.decoder.toy_steps import PeakTarget
 from torpor.targets.decoder.toy_text import ToyText
 from torpor.targets.detector.toy_boxes import LampTarget
 from torpor.targets.early_exit.toys import needle
@@ -85,7 +87,7 @@ def test_options_are_read_as_their_types_and_name_the_attack() -> None:
     assert load_attack("square").name == Square().name == "square"
     assert load_attack("square", queries=50).name == "square"
     assert load_attack("deepsloth:steps=60") == DeepSloth(steps=60)
-    assert load_attack("nicg-slowdown:terms=end:squared=true", norm="L2").terms == "end"  # type: ignore[attr-defined]
+    assert load_attack("nicg-slowdown:terms=end", norm="L2").terms == "end"  # type: ignore[attr-defined]
     assert load_attack("engorgio:tail=none").tail is None  # type: ignore[attr-defined]
 
 
@@ -154,11 +156,14 @@ def test_families_choose_the_attacks_of_their_targets() -> None:
     assert default_attacks(needle()) == ("standard",)
     assert default_attacks(LampTarget()) == ("standard-detector", "phantom-sponges")
     assert default_attacks(ToyText()) == ("standard-text",)
+    assert default_attacks(PeakTarget()) == ("standard-decoder",)
+    assert default_attacks(PeakTarget(space=WaveSpace((64,)))) == ("standard-decoder",)
 
 
 def test_standard_is_the_ensemble_of_the_targets_family() -> None:
     assert attack_for("standard", needle()) == "standard"
     assert attack_for("standard", ToyText()) == "standard-text"
+    assert attack_for("standard", PeakTarget()) == "standard-decoder"
     assert attack_for("standard:passes=80", LampTarget()) == "standard-detector:passes=80"
     assert attack_for("evolution:queries=5", ToyText()) == "evolution:queries=5"
     plan = request("torpor.targets.decoder.toy_text:ToyText", "standard,evolution", norm="tokens", eps=2).plan

@@ -54,6 +54,7 @@ def few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the table fast, and let each member have its turn."""
     monkeypatch.setattr("torpor.attacks.text.standard.QUERIES", 60)
     monkeypatch.setattr("torpor.attacks.text.standard.PATIENCE", 10)
+    monkeypatch.setattr("torpor.attacks.decoder.standard.PASSES", 120)
 
 
 @cache

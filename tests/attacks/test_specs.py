@@ -37,7 +37,7 @@ def test_settings_are_options_and_the_budget_is_not() -> None:
     square = load_attack("square:queries=50", eps=0.1, share=0.25)
     assert spec_of(square) == "square:queries=50:share=0.25"
     assert load_attack(spec_of(square), eps=0.1) == square
-    assert spec_of(load_attack("nicg-slowdown", norm="L2", squared=True)) == "nicg-slowdown:squared=true"
+    assert spec_of(load_attack("nicg-slowdown", norm="L2", terms="end")) == "nicg-slowdown:terms=end"
 
 
 def test_a_class_of_a_module_is_named_by_it() -> None:

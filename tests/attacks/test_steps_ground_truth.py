@@ -25,7 +25,6 @@ from torpor.targets.early_exit.toys import needle
 ATTACKS: dict[str, Attack] = {
     "nicg-linf": NICGSlowDown(eps=0.1, steps=40),
     "nicg-l2": NICGSlowDown(norm="L2", eps=0.4, steps=30),
-    "nicg-squared": NICGSlowDown(norm="L2", eps=0.4, steps=30, squared=True),
     "verbose": VerboseImages(eps=0.1, steps=20),
     "sloth-linf": SlothSpeech(eps=0.05, steps=20),
     "sloth-l2": SlothSpeech(norm="L2", eps=0.4, steps=20),

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "targets"))
 from chat_models import chat, turn, write_prompts
-from generation_models import loaded, sentences
+from generation_models import examples, loaded, sentences
 
 from torpor.attacks.deadline import Deadline
 from torpor.attacks.registry import load_attack
@@ -64,6 +65,24 @@ def test_a_search_that_is_ended_hands_over_the_best_that_it_has_run(steps: int) 
     if steps == 20:  # in the middle of the first round: what is still running then outlasts the clean input
         assert target.iterations(result.clean.work).item() < watch.steps == 19
         assert target.iterations(result.attacked.work).item() >= watch.steps
+
+
+@pytest.mark.parametrize("steps", [0, 40])
+def test_a_search_on_a_sound_that_is_ended_hands_over_what_it_has_run(steps: int) -> None:
+    target, sound = loaded("whisper"), examples("whisper", 12)[4:5]  # of 5 steps
+    watch = Ticks(steps)
+    result = load_attack("standard-decoder", eps=0.01)(target, sound, deadline=Deadline(time.time(), watch))
+    found = result.candidates
+    assert found.cut_short
+    assert (found.forwards.item(), found.backwards.item()) == (watch.forwards, watch.backwards)
+    assert isinstance(found.inputs, torch.Tensor)
+    assert found.inputs.shape == sound.shape
+    assert (steps > 0) is (found.backwards.item() > 0)
+    assert (result.attacked.work.counts >= result.clean.work.counts).all()
+    free = load_attack("slothspeech", eps=0.01, steps=2)
+    limited = free(target, sound, deadline=Deadline(time.time() + 1e6, Stopwatch()))
+    assert not limited.candidates.cut_short
+    assert limited.inputs.equal(free(target, sound).inputs)
 
 
 def test_a_search_with_enough_time_is_the_same_as_without_a_deadline() -> None:

@@ -125,6 +125,16 @@ def test_deployments_that_cannot_be_what_they_say_are_refused(
         load_pretrained(str(place))
 
 
+def test_settings_that_only_a_logits_processor_of_the_model_reads_are_known(tmp_path: Path) -> None:
+    """Whisper's own deployments have this one."""
+    place = copied("whisper", tmp_path)
+    edit(place / "generation_config.json", max_initial_timestamp_index=50)
+    assert load_pretrained(str(place)).model.generation_config.max_initial_timestamp_index == 50
+    edit(place / "generation_config.json", max_initial_timestamps=50)
+    with pytest.raises(UsageError, match="got 'max_initial_timestamps'"):
+        load_pretrained(str(place))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -47,7 +47,8 @@ class Deadline:
             try:
                 return search(target, inputs, labels, seed)
             except OutOfTime:
-                best = tuple(inputs) if watch.best is None else (watch.best,)
+                found = watch.best if isinstance(inputs, torch.Tensor) else (watch.best,)
+                best = inputs if watch.best is None else found
                 forwards, backwards = (torch.tensor([count]) for count in (watch.forwards, watch.backwards))
                 return Candidates(best, forwards, backwards, cut_short=True)
             finally:

@@ -36,6 +36,7 @@ ATTACKS: Registry[Attack] = Registry(
         "evolution": "torpor.attacks.text.evolution.evolution:Evolution",
         "standard-text": "torpor.attacks.text.standard:StandardText",
         "sponge-genetic": "torpor.attacks.text.sponge_genetic:SpongeGenetic",
+        "standard-decoder": "torpor.attacks.decoder.standard:StandardDecoder",
         "slothspeech": "torpor.attacks.decoder.slothspeech:SlothSpeech",
         "standard-detector": "torpor.attacks.detector.standard:StandardObjects",
         "overload": "torpor.attacks.detector.overload:Overload",
@@ -96,7 +97,7 @@ def load_attack(
         eps: radius, a number or a fraction such as ``"8/255"``, or a number of edits; the attack's own if None.
         steps: iterations, for attacks that iterate; the attack's own if None.
         shape: of one input, for attacks whose own radius grows with it.
-        **options: what else the attack's class takes, such as ``squared=True`` for ``nicg-slowdown``.
+        **options: what else the attack's class takes, such as ``terms="end"`` for ``nicg-slowdown``.
 
     Raises:
         UsageError: on an unknown name, or settings that the attack does not have.

@@ -29,7 +29,7 @@ class Stopwatch:
         until: seconds since the epoch after which the search is ended; infinite while nothing is searched.
         forwards: candidates that were run since the search began.
         backwards: of these, how many were differentiated.
-        best: the costliest candidate since then; None for none.
+        best: the costliest candidate since then, a text or a tensor ``[1, ...]``; None for none.
         steps: how long it made the target run.
         known: what the target found, for candidates that come again: whatever it computes from equal ones is equal.
 

@@ -153,6 +153,45 @@ class Verbose(StepObjective):
         return masked_mean(end_probability(signals), signals).detach()
 
 
+@dataclass(frozen=True)
+class SayAgain(StepObjective):
+    """Make what was said before likely at every step, so that the output repeats itself: ``mean_t -log(p_t(said))``.
+
+    An output of nothing but the end token has said nothing; there, all other tokens count.
+    """
+
+    @override
+    def __call__(self, signals: StepSignals, step: int, state: State) -> Tensor:
+        logits = signals.logits
+        said = torch.zeros(len(logits), logits.shape[-1], dtype=torch.int64, device=logits.device)
+        said = said.scatter_add(1, signals.ids, signals.mask.to(torch.int64)) > 0
+        said[:, list(signals.eos)] = False
+        said |= ~said.any(1, keepdim=True)
+        again = without_end(signals).masked_fill(~said.unsqueeze(1), -torch.inf).logsumexp(-1)
+        return -masked_mean(again - logits.logsumexp(-1), signals)
+
+
+@dataclass(frozen=True)
+class Wander(StepObjective):
+    """Delay the end, make every token uncertain, and make steps differ in what the decoder remembers.
+
+    The terms of :class:`Verbose` in sizes that stay: the mean of ``-log(1 - p_t(end))``, minus the mean entropy as a
+    share of the largest, and minus the nuclear norm of the hidden states, each scaled to length 1, over their number.
+    Without hidden states, the last one is left out.
+    """
+
+    @override
+    def __call__(self, signals: StepSignals, step: int, state: State) -> Tensor:
+        logs = signals.logits.log_softmax(-1)
+        entropy = -torch.where(logs.isfinite(), logs.exp() * logs, 0).sum(-1) / math.log(logs.shape[-1])
+        loss = DelayAndDiverge("end")(signals, step, state) - masked_mean(entropy, signals)
+        if signals.hidden is None:
+            return loss
+        units = signals.hidden / signals.hidden.norm(dim=-1, keepdim=True).clamp_min(TINY)
+        varied = [nuclear_norm(states[ran]) / len(states[ran]) for states, ran in zip(units, signals.mask, strict=True)]
+        return loss - torch.stack(varied)
+
+
 def nuclear_norm(matrix: Tensor) -> Tensor:
     """Return the sum of the singular values, as the inner product with its own gradient ``U V^T``: one decomposition.
 

@@ -23,13 +23,6 @@ from torpor.metrics.translation import CorpusScores
 from torpor.targets.decoder.traits import of_steps
 from torpor.targets.family import Columns, Family
 
-ATTACKS = {
-    "image": ("nicg-slowdown",),
-    "text": ("standard-text",),
-    "wave": ("slothspeech",),
-    "features": ("slothspeech",),
-}
-
 
 class StepFamily(Family[Any]):
     """Captioners, translators, language models, speech recognition."""
@@ -48,11 +41,11 @@ class StepFamily(Family[Any]):
 
     def attacks_on(self, target: Any) -> tuple[str, ...]:  # noqa: ANN401 - any target that iterates
         """See :meth:`Family.attacks_on`; by the kind of input."""
-        return ATTACKS[target.space.kind]
+        return (self.standard_on(target),)
 
     @override
     def standard_on(self, target: Any) -> str:
-        return "standard-text" if target.space.kind == "text" else super().standard_on(target)
+        return "standard-text" if target.space.kind == "text" else "standard-decoder"
 
     @override
     def observe(self, target: Any, clean: Outcome, outcome: Outcome, static: Work, references: Samples) -> Columns:

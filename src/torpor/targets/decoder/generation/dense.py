@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import copy
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from torpor.core.batches import take
 from torpor.core.seeds import sample_generators
 from torpor.core.signals import StepSignals
+from torpor.core.stopwatch import OutOfTime, Stopwatch
 from torpor.data.sets import DataSet
 from torpor.targets.decoder.generation.codec import HuggingFaceCodec
 from torpor.targets.decoder.generation.fed import Decoded, Fed
@@ -31,6 +33,8 @@ class DenseGenerationTarget(GenerationTarget):
         name: shown in reports.
         data: makes the data to audit on from the user's ``--data-dir`` (a path or None).
     """
+
+    stopwatch: Stopwatch | None = None
 
     def __init__(
         self,
@@ -90,17 +94,38 @@ class DenseGenerationTarget(GenerationTarget):
         def draws(rows: list[int]) -> list[torch.Generator]:
             return sample_generators(take(inputs, torch.tensor(rows)), self.seed, "generate")
 
-        decoded = self.decoder.decode(
-            lambda rows: self._fed(take(inputs, torch.tensor(rows))),
-            [rows.tolist() for rows in torch.arange(len(inputs)).split(self.rows_at_once(0))],
-            [self.cap] * len(inputs),
-            draws if self.decoder.samples else None,
-        )
+        watch = self.stopwatch
+        try:
+            decoded = self.decoder.decode(
+                lambda rows: self._fed(take(inputs, torch.tensor(rows))),
+                [rows.tolist() for rows in torch.arange(len(inputs)).split(self.rows_at_once(0))],
+                [self.cap] * len(inputs),
+                draws if self.decoder.samples else None,
+            )
+        except OutOfTime as over:
+            if watch is not None:
+                self._saw(watch, inputs, over.ran)
+                watch.missed(len(inputs) - len(over.ran))
+            raise
+        if watch is not None:
+            self._saw(watch, inputs, {number: one.steps for number, one in enumerate(decoded)})
         return decoded, self._lengths(inputs)
+
+    def _saw(self, watch: Stopwatch, inputs: Tensor, ran: Mapping[int, int]) -> None:
+        for number, steps in ran.items():
+            watch.saw(inputs[number : number + 1].clone(), steps)
+
+    def until(self, stopwatch: Stopwatch) -> Self:
+        """Return the target for searches that may be ended at any step."""
+        other = copy.copy(self)
+        other.stopwatch, other.decoder = stopwatch, self.decoder.with_tick(stopwatch.check)
+        return other
 
     def signals(self, inputs: Tensor) -> StepSignals:
         """See :meth:`StepTarget.signals`; gradients reach ``inputs``."""
         decoded, lengths = self._decode(inputs.detach())
+        if self.stopwatch is not None and inputs.requires_grad:
+            self.stopwatch.backwards += len(inputs)
         logits, hidden = force_decoder(self.model, self._read(inputs), decoded)
         return StepSignals(
             logits=logits,

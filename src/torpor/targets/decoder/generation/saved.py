@@ -188,6 +188,11 @@ class _Unreachable(AbstractContextManager[None]):
 
 
 def _source(kind: Any) -> str:  # noqa: ANN401
-    """Return the code of a model's class and its parents, which may read settings of their own."""
+    """Return the code of a model's class, its parents and the logits processors that these name.
+
+    All of them may read settings of their own.
+    """
     modules = {base.__module__ for base in kind.__mro__ if base.__module__.startswith("transformers.models.")}
-    return "\n".join(inspect.getsource(sys.modules[module]) for module in sorted(modules))
+    parts = [sys.modules[module] for module in sorted(modules)]
+    named = {name: value for part in parts for name, value in vars(part).items() if name.endswith("LogitsProcessor")}
+    return "\n".join(inspect.getsource(part) for part in (*parts, *named.values()))
