@@ -11,14 +11,14 @@ from torch import Tensor
 from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
-from torpor.attacks.search.balls import apply, ball_of
+from torpor.attacks.search.balls import apply, spent_noise
 from torpor.attacks.search.incumbent import Incumbent
 from torpor.attacks.search.random_search import random_search
 from torpor.core.batches import Samples
 from torpor.core.errors import UsageError
 from torpor.core.paper import Paper
 from torpor.core.seeds import draw, sample_generators
-from torpor.core.space import DenseSpace, InputSpace
+from torpor.core.space import DenseSpace
 from torpor.core.threat import Access
 from torpor.targets.base import Target
 
@@ -45,13 +45,9 @@ class Noise(Control):
 
     @override
     def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
-        return self._free(inputs + spent_noise(self, target.space, sample_generators(inputs, seed, self.id), inputs))
-
-
-def spent_noise(attack: Attack, space: InputSpace, generators: list[torch.Generator], like: Tensor) -> Tensor:
-    """Return one random perturbation per generator that spends the whole budget of ``attack``, in every frame."""
-    noise = ball_of(attack.norm, space).random(generators, attack.eps, like)
-    return noise.sign() * attack.eps if attack.norm == "Linf" else noise
+        return self._free(
+            inputs + spent_noise(self.budget, target.space, sample_generators(inputs, seed, self.id), inputs)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +78,7 @@ class BestNoise(Control):
         generators = sample_generators(inputs, seed, self.id)
 
         def propose(query: int, rows: Tensor, held: Incumbent) -> Tensor:
-            noise = spent_noise(self, space, [generators[row] for row in rows.tolist()], inputs[rows])
+            noise = spent_noise(self.budget, space, [generators[row] for row in rows.tolist()], inputs[rows])
             return apply(inputs[rows], noise, ball, self.eps, space)
 
         held = random_search(target, inputs, propose, self.queries)

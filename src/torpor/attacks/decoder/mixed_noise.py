@@ -10,8 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
-from torpor.attacks.controls.dense import spent_noise
-from torpor.attacks.search.balls import apply, ball_of
+from torpor.attacks.search.balls import apply, ball_of, spent_noise
 from torpor.attacks.search.incumbent import Incumbent
 from torpor.attacks.search.random_search import random_search
 from torpor.core.batches import Samples
@@ -52,7 +51,7 @@ class MixedNoise(Attack):
             if query == 0 and self.rivals is not None:
                 return self.rivals[rows]
             near, own = inputs[rows], [generators[row] for row in rows.tolist()]
-            delta = spent_noise(self, space, own, near)
+            delta = spent_noise(self.budget, space, own, near)
             if query % 2 == 1:
                 anew = draw(own, lambda g: _mask(near[0].shape, g), near).bool()
                 delta = torch.where(anew, delta, held.inputs[rows] - near)

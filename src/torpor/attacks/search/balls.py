@@ -284,3 +284,9 @@ def confine(space: InputSpace, clean: Samples, candidates: Samples, budget: Budg
         texts.append(after if fits else before)
         shares.append(far / budget.eps if far is not None and fits else 0.0)
     return tuple(texts), torch.tensor(shares)
+
+
+def spent_noise(budget: Budget, space: InputSpace, generators: list[torch.Generator], like: Tensor) -> Tensor:
+    """Return one random perturbation per generator that spends the whole budget, in every frame."""
+    noise = ball_of(budget.norm, space).random(generators, budget.eps, like)
+    return noise.sign() * budget.eps if budget.norm == "Linf" else noise
