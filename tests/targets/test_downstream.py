@@ -74,6 +74,7 @@ def test_another_price_is_another_target() -> None:
     prints = {LampTarget().fingerprint(), *(LampTarget().with_downstream(price).fingerprint() for price in (1.0, 2.0))}
     assert len(prints) == 3
     assert LampTarget().with_downstream(2.0).details()["downstream"] == 2
+    assert LampTarget().with_downstream(2).fingerprint() == LampTarget().with_downstream(2.0).fingerprint()
 
 
 class Tolls(LampTarget):

@@ -44,7 +44,7 @@ class StaticBound:
         units: ``(name, cost of one run, most runs per sample)`` of each unit.
         cost: most per sample.
         cost_least: of the cheapest path through the units; see :meth:`Target.least_work`.
-        inputs: of which inputs it is a bound, such as ``"text of up to 4,096 bytes and 128 tokens"``; of
+        inputs: of which inputs it is a bound, such as ``"text of up to 128 tokens"``; of
             others it says nothing.
     """
 

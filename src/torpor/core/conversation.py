@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -12,6 +13,8 @@ from torpor.core.errors import DataError
 MARK = "\x1e"
 """What a stored conversation begins with: the record separator of JSON text sequences (RFC 7464)."""
 KEYS = ("messages", "tools")
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""Halves of UTF-16 pairs, which Python's strings can hold alone and UTF-8 cannot."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,8 @@ def read_line(found: Any, known: Sequence[str] = (*KEYS, "prompt")) -> str:  # n
     >>> read_line("Hi"), read_line({"prompt": "Ho"})
     ('Hi', 'Ho')
     """
+    if SURROGATE.search(json.dumps(found, ensure_ascii=False)):
+        raise DataError(f"expected text that UTF-8 can hold, got {found!r:.60}; remove halves of surrogate pairs")
     if isinstance(found, Mapping):
         if unknown := [name for name in found if name not in known]:
             raise DataError(f"expected prompt, or messages and tools, got {unknown[0]!r:.60}; leave it out")

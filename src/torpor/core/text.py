@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -12,14 +11,12 @@ from rapidfuzz.distance import Levenshtein
 from torch import Tensor
 from typing_extensions import override
 
-from torpor.core.conversation import MARK
+from torpor.core.conversation import MARK, SURROGATE
 from torpor.core.errors import DataError
 from torpor.core.space import InputSpace
 
 WIDTH = 4096
 """Bytes in which files of torpor 0.1 hold a text."""
-SURROGATE = re.compile("[\ud800-\udfff]")
-"""Halves of UTF-16 pairs, which Python's strings can hold alone and UTF-8 cannot."""
 
 
 class Codec(Protocol):

@@ -8,7 +8,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from torpor.core.conversation import stored_turn, turn_of
+from torpor.core.conversation import SURROGATE, conversation_of, stored_turn, turn_of
 from torpor.core.text import TextSpace
 from torpor.data.sets import DataSet
 
@@ -55,7 +55,8 @@ def cut_text(text: str, space: TextSpace) -> tuple[str, int]:
     if space.problem(text) is None:
         return text, 0
     turn = turn_of(text)
-    if space.fits(turn):
+    unread = conversation_of(turn) is not None and conversation_of(space.rejoined(str(turn), turn)) is None
+    if unread or SURROGATE.search(turn) or space.fits(turn):
         return text, 0
     least, end = 0, len(turn)
     while end - least > 1:

@@ -102,8 +102,11 @@ def with_options(name: str, given: Mapping[str, object]) -> str:
 
     >>> with_options("hf:model", {"cap": 64, "raw": True, "dtype": None})
     'hf:model:cap=64:raw=true'
+    >>> with_options("hf:model", {"cap": 0})
+    'hf:model:cap=0'
     """
-    asked = {key: str(value).lower() if value is True else value for key, value in given.items() if value}
+    said = {key: value for key, value in given.items() if value is not None and value is not False}  # 0 is refused
+    asked = {key: str(value).lower() if value is True else value for key, value in said.items()}
     if asked and not name.startswith("hf:"):
         option = next(iter(asked)).replace("_", "-")
         raise UsageError(f"expected a model of transformers, hf:NAME, with --{option}, got {name}; leave it out")

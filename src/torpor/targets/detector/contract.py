@@ -70,7 +70,7 @@ class CandidateTarget(Target):
         if self.downstream is not None:
             raise UsageError(f"expected {self.name} without a price per object, got one with {self.downstream:g}")
         other = copy.copy(self)
-        other.downstream = cost_per_object
+        other.downstream = float(cost_per_object)  # so that 2 and 2.0 are the same audit
         other.units = (*self.units, Unit(DOWNSTREAM, None, DOWNSTREAM))
         if other.prices.per_unit[-1] != cost_per_object:
             raise UsageError(
