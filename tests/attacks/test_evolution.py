@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torpor.attacks.base import Attack
+from torpor.attacks.text import standard
 from torpor.attacks.text.evolution import population
 from torpor.attacks.text.evolution.edits import DELETE, Edit, EditVariation, in_characters, in_tokens, in_words
 from torpor.attacks.text.evolution.evolution import Evolution, variations
@@ -123,9 +124,21 @@ def test_what_one_member_finds_the_evolution_goes_on_from(monkeypatch: pytest.Mo
     tally = _searched(StandardText(norm="chars", eps=5), Needle(), ("abc",))
     assert tally.held.inputs[0].endswith("9999")
     assert tally.best(0)[1] == len("abc") + 5
-    assert tally.spent(0) == StandardText().queries
     monkeypatch.setattr("torpor.attacks.text.standard.MEMBERS", {"chars": ()})
     assert _searched(StandardText(norm="chars", eps=5), Needle(), ("abc",)).best(0) == ("abc", 1)
+
+
+def test_a_sample_ends_when_no_member_found_anything() -> None:
+    class Deaf(ToyText):
+        def score(self, texts: Sequence[str]) -> torch.Tensor:
+            return torch.ones(len(texts), dtype=torch.int64)
+
+    texts = ("a cat sat on a mat",)
+    tally = _searched(StandardText(norm="chars", eps=3), Deaf(), texts)
+    least = standard.PATIENCE + 2 * standard.TRIAL  # two members beside the evolution
+    assert least < tally.spent(0) < least + population.CHILDREN + standard.TRIAL < standard.QUERIES
+    alone = _searched(Evolution(norm="chars", eps=3, queries=standard.PATIENCE), ToyText(), texts)
+    assert _searched(StandardText(norm="chars", eps=3), ToyText(), texts).best(0)[1] >= alone.best(0)[1]
 
 
 def _searched(attack: Attack, target: TextTarget, texts: Sequence[str]) -> Tally:
@@ -149,6 +162,6 @@ def test_members_take_turns_when_they_find_nothing_for_a_while(monkeypatch: pyte
 
     tally = _searched(StandardText(norm="chars", eps=2), Deaf(), ("a cat sat",))
     assert tally.best(0) == ("a cat sat", 1)
-    assert tally.backwards[0] == 2  # NMTSloth's rounds
+    assert tally.backwards[0] == 1  # the first round of NMTSloth
     assert "a cat" in asked  # LLMEffiChecker leaves words out
-    assert len(asked) + 2 == tally.forwards[0]
+    assert len(asked) + 1 == tally.forwards[0]

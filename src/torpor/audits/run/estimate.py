@@ -35,6 +35,7 @@ class Estimate:
         silent: names of attacks that do not say how many passes they take.
         currency: of the cost.
         one: seconds that one forward pass takes.
+        upper: whether an attack may end before it has taken all the passes that it says.
     """
 
     rows: int
@@ -45,6 +46,7 @@ class Estimate:
     silent: tuple[str, ...]
     currency: str = "flops"
     one: float = 0.0
+    upper: bool = False
 
     def __str__(self) -> str:
         """Return the estimate in a sentence.
@@ -52,14 +54,15 @@ class Estimate:
         >>> print(Estimate(5, 20, 300, 4e6, 0.5, ("pgd",)))
         20 samples in 5 rows, up to 6,000 forward passes and 80 MFLOPs, in the order of 10 s; pgd may take any number of
         passes
+        >>> print(Estimate(5, 20, 300, 4e6, 0.5, (), upper=True))
+        20 samples in 5 rows, up to 6,000 forward passes and 80 MFLOPs, at most about 10 s
         """
         count = 1 if self.samples is None else self.samples
         each = ", for each sample" if self.samples is None else ""
         what = "Many samples" if self.samples is None else f"{count} sample{'s' * (count != 1)}"
         found = f"{what} in {self.rows} rows, up to {self.forwards * count:,} forward passes and "
-        found += (
-            f"{_scaled(self.cost * count)}{symbol(self.currency)}, in the order of {_clock(self.seconds * count)}{each}"
-        )
+        about = "at most about" if self.upper else "in the order of"
+        found += f"{_scaled(self.cost * count)}{symbol(self.currency)}, {about} {_clock(self.seconds * count)}{each}"
         if not self.silent:
             return found
         found = found if self.forwards else f"{what} in {self.rows} rows"
@@ -94,6 +97,7 @@ def estimate(plan: Plan, target: Target, data: DataSet) -> Estimate:
         tuple(dict.fromkeys(silent)),
         target.prices.currency,
         seconds,
+        any(map(may_end_early, attacks)),
     )
 
 
@@ -124,6 +128,17 @@ def passes(attack: Attack) -> tuple[int, int]:
         return sum(forward for forward, _ in found), sum(backward for _, backward in found)
     steps = getattr(attack, "iterations", None)
     return (steps + 1, steps) if isinstance(steps, int) else (0, 0)
+
+
+def may_end_early(attack: Attack) -> bool:
+    """Return whether what :func:`passes` returns is an upper number: the queries of a search, its own or a member's.
+
+    >>> from torpor.attacks.registry import load_attack
+    >>> may_end_early(load_attack("pgd")), may_end_early(load_attack("square")), may_end_early(load_attack("standard"))
+    (False, True, True)
+    """
+    members: tuple[Attack, ...] = getattr(attack, "members", ())
+    return isinstance(getattr(attack, "queries", None), int) or any(map(may_end_early, members))
 
 
 def _luck(plan: Plan) -> int:
