@@ -11,7 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
-from torpor.attacks.search.balls import apply, spent_noise
+from torpor.attacks.search.balls import apply, ball_of, spent_noise
 from torpor.attacks.search.incumbent import Incumbent
 from torpor.attacks.search.random_search import random_search
 from torpor.core.batches import Samples
