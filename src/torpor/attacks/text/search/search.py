@@ -9,7 +9,7 @@ from torpor.attacks.text.search.constraints import Sendable
 from torpor.attacks.text.search.driver import Search
 from torpor.attacks.text.search.tally import Tally
 
-AT_ONCE = 64  # candidates of one sample that are scored together
+AT_ONCE = 128  # candidates of one sample that are scored together
 Move = Callable[[int, str, Tally], Iterable[str]]
 """From a sample's row and current text to the texts that the next round may try; what it spends goes into the tally."""
 
