@@ -93,7 +93,7 @@ def test_what_leaves_torch_is_searched_as_well_as_by_three_thousand_queries_and_
     target, inputs, labels = digits()
     hidden = masked(target, "outside")
     found = Standard(eps=EPS)(hidden, inputs, references=labels)
-    assert headroom(hidden, found) >= headroom(hidden, Square(eps=EPS, queries=3000)(hidden, inputs)) - 0.02
+    assert headroom(hidden, found) >= headroom(hidden, Square(eps=EPS, queries=3000)(hidden, inputs)) - 0.03
     flags = found.candidates
     assert flags.zero_gradient is not None
     assert flags.black_box_won is not None
