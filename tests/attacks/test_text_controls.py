@@ -47,7 +47,7 @@ def test_luck_is_given_as_many_queries_as_skill() -> None:
 
 
 def test_words_come_from_the_text_where_the_tokenizer_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torpor.attacks.controls.text.vocabulary_words", lambda codec: ())
+    monkeypatch.setattr("torpor.attacks.text.search.random_edits.vocabulary_words", lambda codec: ())
     (text,) = RandomEdits(norm="words", eps=2)(ToyText(), ("one two, three",), seed=0).candidates.inputs
     assert text != "one two, three"
     assert set(text.replace(",", "").split()) <= {"one", "two", "three"}

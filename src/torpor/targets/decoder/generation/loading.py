@@ -153,8 +153,18 @@ def load_pretrained(name: str, *, data: Callable[[Path | None], DataSet] | None 
             f"{lacking}: what holds is a cap of {target.cap} new tokens, as config.json or else transformers says",
             stacklevel=2,
         )
-    target.max_seconds = AUDIT_S
     target.deployment = saved.source if options.cap is None else f"{saved.source}, with a cap of the user's"
+    return target
+
+
+def load_large(name: str) -> GenerationTarget:
+    """Load a saved model of the user's, which may be large: audits of it end after :data:`AUDIT_S` by default.
+
+    Args:
+        name: see :func:`load_pretrained`.
+    """
+    target = load_pretrained(name)
+    target.max_seconds = AUDIT_S
     return target
 
 
