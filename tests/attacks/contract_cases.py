@@ -35,6 +35,7 @@ FEW: dict[str, dict[str, Any]] = {
     "slothspeech": {"steps": 10},
     "engorgio": {"steps": 40, "tail": 20},
     "loopllm": {"steps": 3, "candidates": 20},
+    "coercing-llms": {"steps": 3, "candidates": 20},
     "evolution": {"queries": 60},
     "sponge-genetic": {"pool": 10, "epochs": 4, "alphabet": 94},
     "standard-detector": {"passes": 60},

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from torpor.attacks.base import Attack, AttackResult, Candidates
 from torpor.attacks.controls.text import BestOfK, KeepWriting, RandomEdits
+from torpor.attacks.text.coercing_llms import CoercingLLMs
 from torpor.attacks.text.engorgio import Engorgio
 from torpor.attacks.text.llmeffichecker import LLMEffiCheckerChar, LLMEffiCheckerToken
 from torpor.attacks.text.loopllm import LoopLLM
@@ -56,6 +57,7 @@ ATTACKS: dict[str, Callable[[], Attack]] = {
     "engorgio": lambda: Engorgio(eps=6, steps=30, tail=20),
     "loopllm": lambda: LoopLLM(eps=4, steps=3),
     "loopllm-segment": lambda: LoopLLM(eps=5, segment=2, steps=3, candidates=20),
+    "coercing-llms": lambda: CoercingLLMs(eps=4, steps=3, candidates=20),
     "sponge-genetic": lambda: SpongeGenetic(eps=6, pool=8, epochs=5, alphabet=94),
     **{f"control-random-{norm}": partial(RandomEdits, norm=norm, eps=3) for norm in COUNTS},
     **{f"control-best-{norm}": partial(BestOfK, norm=norm, eps=3, queries=QUERIES) for norm in COUNTS},
@@ -152,7 +154,7 @@ def test_failures_count_as_clean(name: str) -> None:
     full = ToyText(cap=3)
     at_cap = fitted(name)(full, ("9 cats",) * len(TEXTS), seed=0)
     assert (full.iterations(at_cap.attacked.work) == 3).all()
-    if "sloth" in name or "checker" in name or name.startswith("loopllm"):
+    if "sloth" in name or "checker" in name or name.startswith(("loopllm", "coercing")):
         assert at_cap.inputs == at_cap.clean_inputs
         assert at_cap.candidates.forwards.tolist() == [1] * len(TEXTS)
 

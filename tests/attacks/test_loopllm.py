@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import torch
 
-from torpor.attacks.text.loopllm import Loop, LoopLLM, appended, per_slot
+from torpor.attacks.text.loopllm import Loop, LoopLLM, repeated
 from torpor.attacks.text.search import Sendable, TokenGradient, insertable
+from torpor.attacks.text.search.coordinates import per_slot
 from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
 from torpor.core.signals import StepSignals
@@ -71,10 +72,10 @@ def test_suffixes_that_would_be_read_otherwise_are_refused() -> None:
     target = ToyText(max_tokens=8)
     fits = Sendable(target.space, Budget("suffix", 4))
     (nine,) = target.codec.encode("9")
-    assert appended(fits, "a cat", (nine,)) is None  # 9999 is two tokens
-    assert appended(fits, "a", target.codec.encode("<")) == "a<<<<"
-    assert appended(fits, "abcdef", target.codec.encode("<")) == "abcdef<<"  # the room that there is
-    assert appended(fits, "abcdefgh", target.codec.encode("<")) is None
+    assert repeated(fits, "a cat", (nine,)) is None  # 9999 is two tokens
+    assert repeated(fits, "a", target.codec.encode("<")) == "a<<<<"
+    assert repeated(fits, "abcdef", target.codec.encode("<")) == "abcdef<<"  # the room that there is
+    assert repeated(fits, "abcdefgh", target.codec.encode("<")) is None
     assert insertable(target.codec)[nine]
     full = LoopLLM(eps=4)(target, ("abcdefgh",))
     assert full.inputs == ("abcdefgh",)
@@ -83,5 +84,5 @@ def test_suffixes_that_would_be_read_otherwise_are_refused() -> None:
 
 @pytest.mark.parametrize("wrong", [{"segment": 0}, {"steps": 0}, {"top_k": 0}, {"candidates": 0}, {"segment": 31}])
 def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="expected segment"):
+    with pytest.raises(UsageError, match=r"expected (steps|a segment)"):
         LoopLLM(**wrong)

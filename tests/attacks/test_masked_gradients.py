@@ -166,9 +166,9 @@ class StopGradientLamps(LampTarget):
         return CandidateSignals(signals.boxes.detach(), signals.scores.detach(), signals.work)
 
 
-@pytest.mark.parametrize("name", ["nmtsloth-token", "loopllm"])
+@pytest.mark.parametrize("name", ["nmtsloth-token", "loopllm", "coercing-llms"])
 def test_texts_are_searched_without_gradients_too(name: str) -> None:
-    few: dict[str, Any] = {"loopllm": {"steps": 2, "candidates": 5}}.get(name, {})
+    few: dict[str, Any] = {} if name == "nmtsloth-token" else {"steps": 2, "candidates": 5}
     target, texts = StopGradientText(), ("a cat", "two dogs run")
     found = ATTACKS.find(name)(norm=ATTACKS.find(name).norms[0], eps=2, **few)(target, texts).candidates
     assert found.zero_gradient is not None

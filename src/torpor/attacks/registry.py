@@ -33,6 +33,7 @@ ATTACKS: Registry[Attack] = Registry(
         "llmeffichecker-token": "torpor.attacks.text.llmeffichecker:LLMEffiCheckerToken",
         "engorgio": "torpor.attacks.text.engorgio:Engorgio",
         "loopllm": "torpor.attacks.text.loopllm:LoopLLM",
+        "coercing-llms": "torpor.attacks.text.coercing_llms:CoercingLLMs",
         "evolution": "torpor.attacks.text.evolution.evolution:Evolution",
         "standard-text": "torpor.attacks.text.standard:StandardText",
         "sponge-genetic": "torpor.attacks.text.sponge_genetic:SpongeGenetic",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
 from torpor.attacks.text.search.constraints import Sendable, insertable
 from torpor.attacks.text.search.transformations import PRINTABLE, core, replace_span, word_spans
@@ -19,12 +20,13 @@ class RandomEditor:
 
     Args:
         fits: what may be sent.
+        allowed: which ids may be put in, bool ``[V]``; all that are insertable if None.
     """
 
-    def __init__(self, fits: Sendable) -> None:
+    def __init__(self, fits: Sendable, allowed: Tensor | None = None) -> None:
         self.fits = fits
         codec = fits.space.codec
-        self._ids = insertable(codec).nonzero().flatten().tolist()
+        self._ids = (insertable(codec) if allowed is None else allowed).nonzero().flatten().tolist()
         self._words = vocabulary_words(codec) if fits.budget.norm == "words" else ()
         self._one: dict[str, Callable[[str, torch.Generator], str | None]] = {
             "chars": self._character,

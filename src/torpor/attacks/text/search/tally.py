@@ -59,11 +59,11 @@ class Tally:
             place = steps.index(max(steps))
             self.held.offer(torch.tensor([row]), (texts[place],), torch.tensor([steps[place]]))
 
-    def note(self, row: int, gradient: TokenGradient) -> None:
-        """Count one forward and one backward pass."""
+    def note(self, row: int, gradient: TokenGradient, forwards: int = 1) -> None:
+        """Count one backward pass, and the forward passes that its gradient took."""
         if self.backwards[row] == 0:
             self.zero_gradient[row] = gradient.is_zero
-        self.forwards[row] += 1
+        self.forwards[row] += forwards
         self.backwards[row] += 1
 
     def candidates(self, *, white: bool) -> Candidates:
