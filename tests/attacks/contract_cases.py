@@ -21,7 +21,7 @@ from torpor.attacks.search.balls import ball_of
 from torpor.core.batches import Samples
 from torpor.core.outcome import Outcome
 from torpor.core.signals import CandidateSignals, StepSignals
-from torpor.targets.decoder.contract import StepTarget
+from torpor.targets.decoder.contract import StepTarget, TextTarget
 from torpor.targets.detector.contract import CandidateTarget
 
 Kind = StepTarget | CandidateTarget
@@ -36,6 +36,7 @@ FEW: dict[str, dict[str, Any]] = {
     "engorgio": {"steps": 40, "tail": 20},
     "loopllm": {"steps": 3, "candidates": 20},
     "coercing-llms": {"steps": 3, "candidates": 20},
+    "excessive-reasoning": {"steps": 3, "candidates": 20},
     "evolution": {"queries": 60},
     "sponge-genetic": {"pool": 10, "epochs": 4, "alphabet": 94},
     "standard-detector": {"passes": 60},
@@ -104,6 +105,14 @@ def watch(target: Kind, monkeypatch: pytest.MonkeyPatch) -> Passes:
             scores.register_hook(lambda gradient: passes.backwards.append(len(gradient)))
         return found
 
+    if isinstance(part, TextTarget):
+        soft_logits = part.soft_logits
+
+        def noting_soft_logits(embeddings: torch.Tensor) -> torch.Tensor:
+            passes.forwards.append(len(embeddings))
+            return soft_logits(embeddings)
+
+        monkeypatch.setattr(part, "soft_logits", noting_soft_logits)
     monkeypatch.setattr(part, "run", noting_run)
     monkeypatch.setattr(part, "signals", noting_signals)
     return passes

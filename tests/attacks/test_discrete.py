@@ -17,6 +17,7 @@ from torpor.attacks.base import Attack, AttackResult, Candidates
 from torpor.attacks.controls.text import BestOfK, KeepWriting, RandomEdits
 from torpor.attacks.text.coercing_llms import CoercingLLMs
 from torpor.attacks.text.engorgio import Engorgio
+from torpor.attacks.text.excessive_reasoning import ExcessiveReasoning
 from torpor.attacks.text.llmeffichecker import LLMEffiCheckerChar, LLMEffiCheckerToken
 from torpor.attacks.text.loopllm import LoopLLM
 from torpor.attacks.text.nmtsloth import NMTSlothChar, NMTSlothStructure, NMTSlothToken
@@ -58,6 +59,7 @@ ATTACKS: dict[str, Callable[[], Attack]] = {
     "loopllm": lambda: LoopLLM(eps=4, steps=3),
     "loopllm-segment": lambda: LoopLLM(eps=5, segment=2, steps=3, candidates=20),
     "coercing-llms": lambda: CoercingLLMs(eps=4, steps=3, candidates=20),
+    "excessive-reasoning": lambda: ExcessiveReasoning(eps=4, steps=3, candidates=20),
     "sponge-genetic": lambda: SpongeGenetic(eps=6, pool=8, epochs=5, alphabet=94),
     **{f"control-random-{norm}": partial(RandomEdits, norm=norm, eps=3) for norm in COUNTS},
     **{f"control-best-{norm}": partial(BestOfK, norm=norm, eps=3, queries=QUERIES) for norm in COUNTS},
@@ -76,6 +78,10 @@ class Counting(ToyText):
     def run(self, inputs: Sequence[str]) -> Outcome:
         self.given += len(inputs)
         return super().run(inputs)
+
+    def soft_logits(self, embeddings: torch.Tensor) -> torch.Tensor:
+        self.given += len(embeddings)
+        return super().soft_logits(embeddings)
 
     def signals(self, inputs: Sequence[str]) -> StepSignals:
         self.given += len(inputs)
@@ -154,7 +160,7 @@ def test_failures_count_as_clean(name: str) -> None:
     full = ToyText(cap=3)
     at_cap = fitted(name)(full, ("9 cats",) * len(TEXTS), seed=0)
     assert (full.iterations(at_cap.attacked.work) == 3).all()
-    if "sloth" in name or "checker" in name or name.startswith(("loopllm", "coercing")):
+    if "sloth" in name or "checker" in name or name.startswith(("loopllm", "coercing", "excessive")):
         assert at_cap.inputs == at_cap.clean_inputs
         assert at_cap.candidates.forwards.tolist() == [1] * len(TEXTS)
 

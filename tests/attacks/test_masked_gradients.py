@@ -166,7 +166,7 @@ class StopGradientLamps(LampTarget):
         return CandidateSignals(signals.boxes.detach(), signals.scores.detach(), signals.work)
 
 
-@pytest.mark.parametrize("name", ["nmtsloth-token", "loopllm", "coercing-llms"])
+@pytest.mark.parametrize("name", ["nmtsloth-token", "loopllm", "coercing-llms", "excessive-reasoning"])
 def test_texts_are_searched_without_gradients_too(name: str) -> None:
     few: dict[str, Any] = {} if name == "nmtsloth-token" else {"steps": 2, "candidates": 5}
     target, texts = StopGradientText(), ("a cat", "two dogs run")
