@@ -110,7 +110,10 @@ def watch(target: Kind, monkeypatch: pytest.MonkeyPatch) -> Passes:
 
         def noting_soft_logits(embeddings: torch.Tensor) -> torch.Tensor:
             passes.forwards.append(len(embeddings))
-            return soft_logits(embeddings)
+            scores = soft_logits(embeddings)
+            if scores.requires_grad:
+                scores.register_hook(lambda gradient: passes.backwards.append(len(gradient)))
+            return scores
 
         monkeypatch.setattr(part, "soft_logits", noting_soft_logits)
     monkeypatch.setattr(part, "run", noting_run)

@@ -35,6 +35,7 @@ DETERMINISTIC = (
     "nmtsloth-token",
     "nmtsloth-structure",
     "llmeffichecker-char",
+    "dgslow",
     "overload",
     "phantom-sponges",
     "slowtrack",

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from torpor.attacks.base import Attack, AttackResult, Candidates
 from torpor.attacks.controls.text import BestOfK, KeepWriting, RandomEdits
 from torpor.attacks.text.coercing_llms import CoercingLLMs
+from torpor.attacks.text.dgslow import DGSlow
 from torpor.attacks.text.engorgio import Engorgio
 from torpor.attacks.text.excessive_reasoning import ExcessiveReasoning
 from torpor.attacks.text.llmeffichecker import LLMEffiCheckerChar, LLMEffiCheckerToken
@@ -60,6 +61,7 @@ ATTACKS: dict[str, Callable[[], Attack]] = {
     "loopllm-segment": lambda: LoopLLM(eps=5, segment=2, steps=3, candidates=20),
     "coercing-llms": lambda: CoercingLLMs(eps=4, steps=3, candidates=20),
     "excessive-reasoning": lambda: ExcessiveReasoning(eps=4, steps=3, candidates=20),
+    "dgslow": DGSlow,
     "sponge-genetic": lambda: SpongeGenetic(eps=6, pool=8, epochs=5, alphabet=94),
     **{f"control-random-{norm}": partial(RandomEdits, norm=norm, eps=3) for norm in COUNTS},
     **{f"control-best-{norm}": partial(BestOfK, norm=norm, eps=3, queries=QUERIES) for norm in COUNTS},
@@ -81,7 +83,10 @@ class Counting(ToyText):
 
     def soft_logits(self, embeddings: torch.Tensor) -> torch.Tensor:
         self.given += len(embeddings)
-        return super().soft_logits(embeddings)
+        scores = super().soft_logits(embeddings)
+        if scores.requires_grad:
+            scores.register_hook(lambda gradient: setattr(self, "backwards", self.backwards + len(gradient)))
+        return scores
 
     def signals(self, inputs: Sequence[str]) -> StepSignals:
         self.given += len(inputs)
@@ -160,7 +165,7 @@ def test_failures_count_as_clean(name: str) -> None:
     full = ToyText(cap=3)
     at_cap = fitted(name)(full, ("9 cats",) * len(TEXTS), seed=0)
     assert (full.iterations(at_cap.attacked.work) == 3).all()
-    if "sloth" in name or "checker" in name or name.startswith(("loopllm", "coercing", "excessive")):
+    if "sloth" in name or "checker" in name or name.startswith(("loopllm", "coercing", "excessive", "dgslow")):
         assert at_cap.inputs == at_cap.clean_inputs
         assert at_cap.candidates.forwards.tolist() == [1] * len(TEXTS)
 

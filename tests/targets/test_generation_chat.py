@@ -151,11 +151,20 @@ def test_gradients_are_those_of_the_turn_in_its_conversation(name: str) -> None:
     assert signals.embeddings.grad[0][signals.input_mask[0]].abs().sum() > 0
 
 
-@pytest.mark.parametrize("name", ["nmtsloth-char", "nmtsloth-token"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nmtsloth-char",
+        "nmtsloth-token",
+        "dgslow",
+        "coercing-llms:steps=2:candidates=4",
+        "excessive-reasoning:steps=2:candidates=4",
+    ],
+)
 def test_attacks_edit_the_turn_alone_and_do_not_mind_their_neighbors(name: str) -> None:
     target = chat()
     inputs = tuple(turn(each) for each in ("alone", "system", "called"))
-    attack = load_attack(name, norm="tokens" if "token" in name else "chars", eps=2, steps=None)
+    attack = load_attack(name, norm=None, eps=2, steps=None)
     result = attack(target, inputs)
     for clean, text, work in zip(inputs, result.inputs, result.attacked.work.counts, strict=True):
         assert conversation_of(text) == conversation_of(clean)

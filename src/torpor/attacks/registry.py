@@ -35,6 +35,7 @@ ATTACKS: Registry[Attack] = Registry(
         "loopllm": "torpor.attacks.text.loopllm:LoopLLM",
         "coercing-llms": "torpor.attacks.text.coercing_llms:CoercingLLMs",
         "excessive-reasoning": "torpor.attacks.text.excessive_reasoning:ExcessiveReasoning",
+        "dgslow": "torpor.attacks.text.dgslow:DGSlow",
         "evolution": "torpor.attacks.text.evolution.evolution:Evolution",
         "standard-text": "torpor.attacks.text.standard:StandardText",
         "sponge-genetic": "torpor.attacks.text.sponge_genetic:SpongeGenetic",
