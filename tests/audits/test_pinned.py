@@ -16,7 +16,7 @@ from torpor.targets.resolve import load_target
 pytestmark = pytest.mark.slow
 
 CLOCKED = ("attack_seconds", "fit_seconds")
-NEW = {"tampering", *(each.name for each in CERTIFIED), "certified_reason"}
+NEW = {"tampering", *(each.name for each in CERTIFIED), "certified_reason", "latency_modeled_s"}
 """Keys that version 1 did not write."""
 MENDED = {"standard", "square", "control-shuffled"}
 """What searches in another way since then: ``standard`` has other members, Square begins as published; and the control

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from torpor.core import MeterError, PriceList, Unit, UsageError, Work
-from torpor.meters import Clock, RecordedClock, WallClock, calibrate
+from torpor.meters import Clock, RecordedClock, WallClock, calibrate, calibration
 from torpor.targets import Confidence, EarlyExitTarget, ShallowDeepNetwork, Target
 
 ONE = torch.zeros(1, 1, 1, 1)
@@ -139,3 +139,32 @@ def test_prices_from_a_crowded_machine_say_so_in_their_name() -> None:
     found = price(target, clock=CrowdedClock())
     assert found.name == "seconds on cpu, CrowdedClock, busy machine"
     assert found.per_unit == pytest.approx((1.0, 2.0))
+
+
+def test_times_that_prices_explain_have_no_error() -> None:
+    target = Priced([1.0, 2.0], [[1, 0], [1, 1], [1, 4]])
+    found = calibration(cast(Target, target), ONE, target)
+    assert (found.valid, found.reason) == (True, None)
+    assert found.error == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(("seconds", "valid"), [(3.0, True), (3.3, True), (4.5, False), (1.5, False)])
+def test_a_call_that_prices_were_not_fitted_to_tells_their_error(seconds: float, valid: bool) -> None:
+    target = Priced([1.0, 2.0], [[1, 0], [1, 1]])
+
+    def call() -> None:
+        target.time += seconds
+
+    found = calibration(cast(Target, target), ONE, target, check=[(Work(torch.tensor([[1, 1]])), call)])
+    assert found.prices.per_unit == pytest.approx((1.0, 2.0))
+    assert found.error == pytest.approx(abs(seconds / 3 - 1), abs=1e-9)
+    assert found.valid == valid
+    assert valid or str(found.reason).startswith("prices miss the time of a call by 50%")
+
+
+def test_prices_of_a_noisy_clock_are_not_valid() -> None:
+    found = calibration(cast(Target, Priced([1.0, 2.0], [[1, 0], [1, 1]], noise=0.5)), ONE, RecordedClock.of_durations(
+        [1.0, 3.0, 6.0, 2.0, 1.0, 3.0, 9.0, 3.0, 1.0, 3.0]
+    ), warmup=0)  # fmt: skip
+    assert not found.valid
+    assert "repeats of the same call spread by" in str(found.reason)

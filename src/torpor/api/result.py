@@ -53,6 +53,20 @@ class Audit(read.SavedAudit):
         parsed = [parse_gate(gate, self.catalog, self.currency) for gate in gates]
         return Checks(tuple(evaluate_gates(self, parsed, check_flags(accept))))
 
+    def priced(self, prices: str) -> Audit:
+        """Return the audit with costs, and all that follows from them, under other prices; nothing is run again.
+
+        Args:
+            prices: a name from ``torpor list prices``, such as ``"seconds"`` or ``"steps"``, or a price file.
+
+        Raises:
+            UsageError: if there are no such prices, some unit has none, or the audit calibrated no valid seconds.
+            DataError: if the records are missing or corrupt.
+        """
+        from torpor.api.priced import priced
+
+        return priced(self, prices)
+
     def report(self) -> Path:
         """Write ``report.html`` into the audit's folder and return its path.
 

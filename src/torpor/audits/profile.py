@@ -15,7 +15,7 @@ from torpor.core.batches import Samples
 from torpor.core.errors import DataError
 from torpor.core.work import Work
 from torpor.data.sets import DataSet
-from torpor.meters import WallClock, calibrate, latency
+from torpor.meters import WallClock, calibration, latency
 from torpor.metrics import benign_percentile, tails
 from torpor.targets.base import Target
 
@@ -78,9 +78,16 @@ def clean_profile(
     }
     profile |= target.family.profile(target, counts, outputs)
     if seconds:
-        prices = calibrate(target, first[0], clock)
+        check = [(target.run(first[0]).work, lambda: target.run(first[0]))]
+        found = calibration(target, first[0], clock, check=check)
         names = [unit.name for unit in target.units]
-        profile |= {"price_list": prices.name, "seconds_per_unit": dict(zip(names, prices.per_unit, strict=True))}
+        profile |= {
+            "price_list": found.prices.name,
+            "seconds_per_unit": dict(zip(names, found.prices.per_unit, strict=True)),
+            "seconds_error": found.error,
+            "seconds_valid": found.valid,
+            "seconds_reason": found.reason,
+        }
     return profile
 
 

@@ -46,7 +46,7 @@ class SavedAudit:
         headlines: figures that a report may begin with; it begins with the one that moved most.
         units: of the target by defense, each with name, price and stage.
         command: the command line that repeats it, or None.
-        clock: seconds per unit of a pipeline, and of its suppression; None for other targets.
+        clock: calibrated seconds per unit, and of a pipeline's suppression; None if nothing was timed.
         samples: how many were asked for and read, in how many batches; None in older audits.
         identity: fingerprints of target, data and code, and what they do not cover; None in older audits.
         digests: of the records and of all else; empty for older audits, and for those that no file holds.

@@ -132,6 +132,8 @@ NATURAL: Mapping[str, Kind] = {
 }
 CLOCK: Mapping[str, Kind] = {
     "seconds_per_unit": NUMBERS_BY_NAME,
+    "valid": ("true, false or null", maybe(lambda value: isinstance(value, bool))),
+    "error": NUMBER_OR_NULL,
     **dict.fromkeys(("price_list", "reason"), TEXT_OR_NULL),
     "nms": ("an object or null", maybe(lambda value: isinstance(value, dict))),
 }

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torpor.audits.conditions import RowKey
 from torpor.audits.schema import (
     CLOCK,
     METER,
@@ -129,6 +130,10 @@ def _row(row: object, kinds: Mapping[str, Kind], name: str, where: Path) -> dict
     budget = (whole["norm"] is None) + (whole["eps"] is None)
     right = {"attack": (0,), "clean": (2,), "control": (0, 2)}[whole["kind"]]
     _expect(budget in right, f"a budget that fits the kind {whole['kind']!r} in {name}", whole["eps"], where)
+    try:
+        RowKey.of(whole)
+    except DataError as error:
+        raise DamagedAudit(f"{error}, in {where}") from error
     for key in ("slowdown_ci95", "latency_ci95"):
         if None in (whole.get(key) or ()):
             whole[key] = None

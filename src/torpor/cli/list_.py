@@ -18,11 +18,12 @@ class What(StrEnum):
     DEFENSES = "defenses"
     BOUNDS = "bounds"
     EXECUTORS = "executors"
+    PRICES = "prices"
     TAXONOMY = "taxonomy"
 
 
 def list_(
-    what: Annotated[What, typer.Argument(help="targets, attacks, defenses, bounds, executors or taxonomy.")],
+    what: Annotated[What, typer.Argument(help="targets, attacks, defenses, bounds, executors, prices or taxonomy.")],
     kind: Annotated[str | None, typer.Option(help="Taxonomy: attack or defense.", show_default=False)] = None,
     behavior: Annotated[str | None, typer.Option(help="Taxonomy: D1, D2 or D3.", show_default=False)] = None,
     mechanism: Annotated[str | None, typer.Option(help="Taxonomy: part of its name.", show_default=False)] = None,
@@ -34,7 +35,7 @@ def list_(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List targets, attacks, defenses, bounds, executors, or the taxonomy of published attacks and defenses."""
+    """List targets, attacks, defenses, bounds, executors, prices, or the taxonomy of published attacks and defenses."""
     if what is What.TAXONOMY:
         from torpor.cli.list_taxonomy import print_taxonomy
 
@@ -60,6 +61,7 @@ def list_(
         What.DEFENSES: _defenses,
         What.BOUNDS: _bounds,
         What.EXECUTORS: _executors,
+        What.PRICES: _prices,
     }
     rows = listed[what]()
     short = {} if as_json else {What.ATTACKS: _short, What.DEFENSES: _bounding}
@@ -112,6 +114,12 @@ def _executors() -> list[dict[str, str]]:
     from torpor.audits.run.executors import EXECUTORS
 
     return [{"name": name, "what it does": _does(EXECUTORS.find(name))} for name in EXECUTORS.names()]
+
+
+def _prices() -> list[dict[str, str]]:
+    from torpor.audits.pricing.prices import PRICES
+
+    return [{"name": name, "what it does": _does(PRICES.find(name))} for name in PRICES.names()]
 
 
 def _does(kind: type) -> str:

@@ -45,8 +45,9 @@ Prices = Annotated[
     str | None,
     typer.Option(
         "--prices",
-        metavar="FILE",
-        help="What one run of each unit costs, in any currency: a TOML or JSON file, flops, or a plug-in's name.",
+        metavar="PRICES",
+        help="What one run of each unit costs, in any currency: a TOML or JSON file, or a name from 'torpor list "
+        "prices'.",
         show_default=False,
     ),
 ]

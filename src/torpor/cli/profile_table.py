@@ -33,4 +33,7 @@ def profile_table(profile: Mapping[str, Any], own: Sequence[tuple[str, str]] = (
     table.add_row("latency, batch 1", f"{profile['latency_s_p50'] * 1e3:.2f} ms{doubt}")
     for unit, price in profile.get("seconds_per_unit", {}).items():
         table.add_row(f"{unit}, {profile['price_list']}", f"{price * 1e3:.3f} ms")
+    if "seconds_error" in profile:
+        doubt = "" if profile["seconds_valid"] else f" (INVALID: {profile['seconds_reason']})"
+        table.add_row("error of seconds per unit", f"{profile['seconds_error']:.1%}{doubt}")
     return table

@@ -19,6 +19,8 @@ class Headline:
         key: of the summary row.
         title: of what is counted, such as ``"decoder steps"``.
         item: name within the value, where that is numbers by name; empty for a number.
+        unit: of the figure, such as ``"s"``; empty for a count.
+        valid: key that must be true for the figure to be believed, such as ``"latency_valid"``; empty for none.
 
     >>> tracks = Headline("units_mean", "live tracks", "track_alive")
     >>> clean, attacked = ({"units_mean": {"track_alive": count}} for count in (4.0, 12.0))
@@ -29,13 +31,17 @@ class Headline:
     key: str
     title: str
     item: str = ""
+    unit: str = ""
+    valid: str = ""
 
     def __post_init__(self) -> None:
-        if not (all(isinstance(text, str) for text in (self.key, self.title, self.item)) and self.key and self.title):
+        if not (all(isinstance(text, str) for text in asdict(self).values()) and self.key and self.title):
             raise UsageError(f"expected a headline with a key and a title, got {self!r:.120}; correct it")
 
     def value(self, row: Row) -> float | None:
-        """Return the figure of a row; None if it was not measured."""
+        """Return the figure of a row; None if it was not measured, or is not valid."""
+        if self.valid and row.get(self.valid) is not True:
+            return None
         found = row.get(self.key)
         if self.item:
             found = found.get(self.item) if isinstance(found, Mapping) else None
@@ -67,3 +73,8 @@ class Headline:
 
 COST = Headline("cost_mean", "cost")
 """What every audit measures, in its currency."""
+LATENCY = (
+    Headline("latency_modeled_s", "modeled latency", unit="s"),
+    Headline("latency_s_p50", "latency", unit="s", valid="latency_valid"),
+)
+"""Seconds: counts times calibrated prices, of all inputs; and by the clock, of those that were timed."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 from torpor.core.errors import UsageError
 from torpor.core.prices import PriceList
@@ -33,6 +34,17 @@ class Pricing(ABC):
         Raises:
             UsageError: if some unit has no price.
         """
+
+    def with_clock(self, clock: Mapping[str, Any] | None) -> Self:
+        """Return the pricing of an audit that calibrated this; the same unless prices are those of the audit's clock.
+
+        Args:
+            clock: of the audit: ``seconds_per_unit`` and how far to believe them, or None.
+
+        Raises:
+            UsageError: if the audit's clock gives no prices.
+        """
+        return self
 
     @property
     def origin(self) -> str:

@@ -7,6 +7,9 @@ from enum import StrEnum
 
 from torpor.core.errors import UsageError
 
+STEP = "decoder_step"
+"""Name of the unit that runs once per generated token."""
+
 
 class Behavior(StrEnum):
     """What an input can move, after the USENIX Security 2025 study of dynamic deep-learning systems."""

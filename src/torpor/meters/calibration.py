@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -15,9 +16,36 @@ from torpor.core.prices import PriceList
 from torpor.core.units import Unit
 from torpor.core.work import Work
 from torpor.meters.clock import BUSY_LIMIT, Clock, timed
+from torpor.meters.wall_clock import doubt, noise_of
 
 NULL = 1e-9
 """Singular values below this share of the largest one, and entries below it, count as zero."""
+ERROR_LIMIT = 0.25
+"""Largest error of prices that are still to be believed."""
+
+Probe = tuple[Work, Callable[[], object]]
+"""A call on one input, and the work that it does."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Seconds per unit, and whether to believe them.
+
+    Attributes:
+        prices: of one run of each unit, seconds.
+        error: how far a typical run of a timed call is from what its work costs by these prices, as a share of the
+            latter; of the call with the largest such error.
+        reason: why not valid, in words; None if the clock was quiet and the error is at most ``ERROR_LIMIT``.
+    """
+
+    prices: PriceList
+    error: float
+    reason: str | None
+
+    @property
+    def valid(self) -> bool:
+        """Whether the prices are to be believed."""
+        return self.reason is None
 
 
 class Probed(Protocol):
@@ -36,19 +64,36 @@ class Probed(Protocol):
 
 
 def calibrate(target: Probed, inputs: Tensor, clock: Clock, *, repeats: int = 5, warmup: int = 3) -> PriceList:
-    """Price every unit in seconds per run.
+    """Price every unit in seconds per run: the prices of :func:`calibration`, whether they are valid or not."""
+    return calibration(target, inputs, clock, repeats=repeats, warmup=warmup).prices
+
+
+def calibration(
+    target: Probed,
+    inputs: Tensor,
+    clock: Clock,
+    *,
+    check: Sequence[Probe] = (),
+    repeats: int = 5,
+    warmup: int = 3,
+) -> Calibration:
+    """Price every unit in seconds per run, and say how far these prices are from the times.
 
     The target's probes, whose work is known, run in turns, forth and back; each one's time is the median over repeats.
     Prices are the non-negative ones that explain all times with the least squared *relative* error. What every call
     costs beside its units is part of the price of the units that every call runs.
 
-    The name of the list says on which device and by which clock, and ``busy machine`` if the typical probe waited for a
-    processor for more than ``BUSY_LIMIT`` of its time: such prices are too high.
+    Valid if the clock was as quiet as :func:`torpor.meters.latency` asks of it, and if the prices explain the time of
+    every call, those of ``check`` included. The name of the list says on which device and by which clock, and ``busy
+    machine`` if the typical probe waited for a processor for more than ``BUSY_LIMIT`` of its time: such prices are too
+    high.
 
     Args:
         target: what to price, on the device that ``clock`` waits for.
         inputs: a few typical inputs ``[B, ...]``; probes run on one at a time.
         clock: where to read the time.
+        check: calls that are timed with the probes, but that prices are not fitted to: as many probes as units are
+            explained by some prices whatever they take.
         repeats: timed runs of each probe.
         warmup: untimed runs of each probe.
 
@@ -61,15 +106,23 @@ def calibrate(target: Probed, inputs: Tensor, clock: Clock, *, repeats: int = 5,
             f"expected at least 1 input, 1 repeat and 0 warm-up runs, got {len(inputs)}, {repeats} and {warmup}"
         )
     probes = [probe for row in range(len(inputs)) for probe in target.probes(inputs[row : row + 1])]
-    width = len(target.units)
+    fitted, width = len(probes), len(target.units)
+    probes += check
     counts = np.array([work.counts[0].tolist() for work, _ in probes], dtype=np.float64).reshape(len(probes), width)
-    hidden = _not_identifiable(counts)
+    hidden = _not_identifiable(counts[:fitted])
     if len(hidden):
         names = ", ".join(target.units[unit].name for unit in hidden)
         raise MeterError(f"expected probes that single out every unit, got none for {names}; vary their counts alone")
-    times, wait = _times([call for _, call in probes], clock, repeats, warmup)
+    seconds, waits = _times([call for _, call in probes], clock, repeats, warmup)
+    wait = float(np.median(waits))
     name = f"seconds on {target.device}, {type(clock).__name__}{', busy machine' if wait > BUSY_LIMIT else ''}"
-    return PriceList(name, tuple(_solve(counts, times).tolist()))
+    per_unit = _solve(counts[:fitted], np.median(seconds[:fitted], axis=1))
+    error = _error(counts @ per_unit, seconds)
+    noise = noise_of(seconds, np.broadcast_to(np.arange(repeats) % 2 == 0, seconds.shape))
+    reason = doubt(seconds[None], waits[None], noise)
+    if reason is None and not error <= ERROR_LIMIT:
+        reason = f"prices miss the time of a call by {error:.0%}, more than {ERROR_LIMIT:.0%}"
+    return Calibration(PriceList(name, tuple(per_unit.tolist())), error, reason)
 
 
 def _not_identifiable(counts: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -90,8 +143,8 @@ def _scale(counts: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _times(
     calls: Sequence[Callable[[], object]], clock: Clock, repeats: int, warmup: int
-) -> tuple[NDArray[np.float64], float]:
-    """Return the median seconds of each call, and the typical wait for a processor as a share."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the seconds of each run of each call ``[C, R]``, and the wait for a processor as a share of each."""
     for _ in range(warmup):
         for call in calls:
             call()
@@ -100,10 +153,16 @@ def _times(
     for repeat in range(repeats):
         for probe in order if repeat % 2 == 0 else reversed(order):
             seconds[probe, repeat], waits[probe, repeat] = timed(calls[probe], clock)
-    medians: NDArray[np.float64] = np.median(seconds, axis=1)
-    if not medians.min() > 0:
-        raise MeterError(f"expected probes that take time, got {medians.min():g} s; use a finer clock")
-    return medians, float(np.median(waits))
+    if not (least := np.median(seconds, axis=1).min()) > 0:
+        raise MeterError(f"expected probes that take time, got {least:g} s; use a finer clock")
+    return seconds, waits
+
+
+def _error(explained: NDArray[np.float64], seconds: NDArray[np.float64]) -> float:
+    """Return the largest, over calls, of the median, over runs, of the relative difference from what is explained."""
+    if not explained.min() > 0:
+        return float("inf")
+    return float(np.median(np.abs(seconds / explained[:, None] - 1), axis=1).max())
 
 
 def _solve(counts: NDArray[np.float64], times: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -85,8 +85,8 @@ def latency(calls: Sequence[Call], clock: Clock, *, warmup: int = 3, repeats: in
         calls[turn % len(calls)]()
     times, waits = np.moveaxis(np.array([[timed(call, clock) for _ in range(repeats)] for call in calls]), -1, 0)
     medians = _medians(times)
-    noise = _noise(times, np.broadcast_to(np.arange(repeats) % 2 == 0, times.shape))
-    reason = _doubt(times[None], waits[None], noise)
+    noise = noise_of(times, np.broadcast_to(np.arange(repeats) % 2 == 0, times.shape))
+    reason = doubt(times[None], waits[None], noise)
     return Latency(float(np.median(medians)), interval95(medians, np.median), reason is None, reason, len(calls))
 
 
@@ -127,7 +127,7 @@ def paired_latency(
             for side in (0, 1) if clean_first[row, repeat] else (1, 0):
                 times[side, row, repeat], waits[side, row, repeat] = timed(calls[side], clock)
     clean, attacked = _medians(times[0]), _medians(times[1])
-    reason = _doubt(times, waits, _noise(times[0], clean_first))
+    reason = doubt(times, waits, noise_of(times[0], clean_first))
     return LatencyPair(
         clean_s_p50=float(np.median(clean)),
         attacked_s_p50=float(np.median(attacked)),
@@ -156,14 +156,14 @@ def _medians(times: NDArray[np.float64]) -> NDArray[np.float64]:
     return medians
 
 
-def _noise(times: NDArray[np.float64], ones: NDArray[np.bool_]) -> float:
+def noise_of(times: NDArray[np.float64], ones: NDArray[np.bool_]) -> float:
     """Return how much two halves of the same repeats differ: abs(median ratio - 1), NaN if a half is empty."""
     halves = [[row[mask] for row, mask in zip(times, masks, strict=True)] for masks in (ones, ~ones)]
     ratios = [np.median(a) / np.median(b) for a, b in zip(*halves, strict=True) if len(a) and len(b)]
     return abs(float(np.median(ratios)) - 1) if ratios else float("nan")
 
 
-def _doubt(times: NDArray[np.float64], waits: NDArray[np.float64], noise: float) -> str | None:
+def doubt(times: NDArray[np.float64], waits: NDArray[np.float64], noise: float) -> str | None:
     """Return why times ``[side, sample, repeat]`` are not to be believed, or None."""
     repeats = times.shape[-1]
     if repeats < MIN_REPEATS:

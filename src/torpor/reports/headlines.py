@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torpor.core.headlines import COST, Headline
-from torpor.reports.kit.words import Row, beside, costliest, label, steps_text, times, titled, undefended
+from torpor.core.headlines import COST, LATENCY, Headline
+from torpor.reports.kit.words import (
+    Row,
+    beside,
+    costliest,
+    label,
+    percent,
+    quantity,
+    steps_text,
+    times,
+    titled,
+    undefended,
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +43,12 @@ class Moved:
     @property
     def figures(self) -> str:
         """Clean and attacked mean."""
-        return " to ".join(steps_text(self.headline.value(row) or 0.0) for row in (self.clean, self.row))
+        return " to ".join(self._text(row) for row in (self.clean, self.row))
+
+    @property
+    def typical(self) -> str:
+        """Which mean the figures are."""
+        return "in the median" if self.headline.key.endswith("_p50") else "on average"
 
     @property
     def sentence(self) -> str:
@@ -41,9 +57,13 @@ class Moved:
         by = "" if factor is None or factor == float("inf") else f" ({times(factor)})"
         against = "no control was run" if self.control is None else "the strongest control found none"
         if self.control is not None and other is not None:
-            against = f"strongest control {steps_text(self.headline.value(self.control) or 0.0)}"
+            against = f"strongest control {self._text(self.control)}"
         start = titled(self.headline.title)
-        return f"{start} per input {self.figures} on average{by} by {label(self.row)}; {against}."
+        return f"{start} per input {self.figures} {self.typical}{by} by {label(self.row)}; {against}."
+
+    def _text(self, row: Row) -> str:
+        figure = self.headline.value(row) or 0.0
+        return quantity(figure, self.headline.unit) if self.headline.unit else steps_text(figure)
 
 
 def moved(audit: Row) -> list[Moved]:
@@ -63,6 +83,24 @@ def moved(audit: Row) -> list[Moved]:
         if row is not None and (headline == COST or headline.moved(row, clean) is not None):
             found.append(Moved(headline, row, clean, _most(beside(rows, row), headline, "control")))
     return sorted(found, key=lambda each: -(each.factor or 0.0))
+
+
+def calibrated(audit: Row) -> list[str]:
+    """Say by what seconds per unit a headline models latency, and how far they are from the clock.
+
+    >>> clock = {"price_list": "seconds on cpu, WallClock", "error": 0.031, "valid": True}
+    >>> row = {"attack": "clean", "kind": "clean", "latency_modeled_s": 0.25}
+    >>> calibrated({"summary": [row, row | {"attack": "long", "kind": "attack"}], "clock": clock, "headlines": LATENCY})
+    ['Modeled latency is counts times seconds per unit (seconds on cpu, WallClock), which differ from the time of a \
+call by up to 3.1 %.']
+    """
+    clock, keys = audit.get("clock") or {}, [each.headline.key for each in moved(audit)]
+    if LATENCY[0].key not in keys or clock.get("error") is None:
+        return []
+    return [
+        f"Modeled latency is counts times seconds per unit ({clock['price_list']}), which differ from the time of a "
+        f"call by up to {percent(clock['error'])}."
+    ]
 
 
 def _most(rows: list[Row], headline: Headline, kind: str) -> Row | None:

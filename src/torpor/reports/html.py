@@ -166,11 +166,11 @@ def _tiles(summary: Sequence[Row], section: Section, ranked: Sequence[Moved]) ->
     ci95 = words.bracket(worst).strip("[]")
     certified = ""
     if (most := words.at_most(worst)) is not None:
-        certified = f"; {most} is certified, {times(worst['certified_gap'])} what was found"
+        certified = f"; {most} is certified, {words.value_text(worst, 'certified_gap', times)} what was found"
     mean = f"95 % CI {ci95}" if ci95 else words.missing("no interval")
     cost = [
         (words.value_text(worst, "slowdown_max", times), "worst slowdown", f"one sample; p95 {p95}"),
-        (times(worst["slowdown_mean"]), "mean slowdown", f"{mean}{certified}"),
+        (words.value_text(worst, "slowdown_mean", times), "mean slowdown", f"{mean}{certified}"),
         (words.value_text(worst, "headroom_mean", percent), "headroom used", "0 % clean, 100 % static bound"),
     ]
     found = [tile for each in ranked for tile in (cost if each.headline == COST else [_moved_tile(each)])]
@@ -183,7 +183,7 @@ def _moved_tile(each: Moved) -> tuple[str, str, str]:
     factor = each.factor
     if factor is None or factor == float("inf"):
         return each.figures, each.headline.title, f"mean per input, by {words.label(each.row)}"
-    return times(factor), each.headline.title, f"{each.figures} on average, by {words.label(each.row)}"
+    return times(factor), each.headline.title, f"{each.figures} {each.typical}, by {words.label(each.row)}"
 
 
 def _benign(natural: Row | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torpor.core.headlines import COST
-from torpor.reports.headlines import moved
+from torpor.reports.headlines import calibrated, moved
 from torpor.reports.kit.words import (
     NOT_LOW,
     Row,
@@ -40,6 +40,7 @@ def verdict(audit: Row) -> list[str]:
     said = [cost if each.headline == COST else each.sentence for each in ranked]
     said += [
         *([] if cost in said else [cost]),
+        *calibrated(audit),
         _reference_sentence(worst, [*([clean] if clean else []), *beside(rows, worst)], audit),
         *_certified_sentences(worst, audit),
         *_open_sentences(worst),
@@ -88,7 +89,8 @@ def _certified_sentences(worst: Row, audit: Row) -> list[str]:
     names = " and ".join(f"{name} on {count}" for name, count in worst["certified_by"].items())
     return [
         f"Found {times(worst['slowdown_mean'])} in the mean, {most} is certified (by {names} of {worst['n']} samples): "
-        f"whatever attack of this budget comes, it costs at most {times(worst['certified_gap'])} what was found."
+        f"whatever attack of this budget comes, it costs at most {value_text(worst, 'certified_gap', times)} what was "
+        "found."
     ]
 
 

@@ -109,13 +109,15 @@ class Family(ABC, Generic[TargetT]):
         return {}
 
     def clock(self, target: TargetT, inputs: Samples) -> dict[str, Any] | None:
-        """Return what a pipeline's stages take by the clock of this device; None for targets without stages.
+        """Return what the units take by the clock of this device; see :func:`torpor.targets.unit_clock.unit_clock`.
 
         Args:
             target: without any defense.
             inputs: one clean input.
         """
-        return None
+        from torpor.targets.unit_clock import unit_clock
+
+        return unit_clock(target, inputs)
 
     def exhausted(self, columns: Columns, caps: Columns) -> list[bool] | None:
         """Tell which samples ran up to a cap of their own below the static bound; None where there is no such cap.

@@ -14,14 +14,18 @@ from torpor.core.registry import Registry, is_path
 PRICES: Registry[Pricing] = Registry(
     "torpor.prices",
     Pricing,  # type: ignore[type-abstract]
-    {"flops": "torpor.core.pricing:Flops"},
+    {
+        "flops": "torpor.core.pricing:Flops",
+        "seconds": "torpor.core.time_prices:Seconds",
+        "steps": "torpor.core.time_prices:Steps",
+    },
     "price",
 )
 """Every pricing that has a name; plug-ins add theirs as entry points of the group ``torpor.prices``."""
 
 
 def load_prices(text: str) -> Pricing:
-    """Return a pricing: ``flops``, a plug-in's by name, ``pkg.module:Class``, or else what a price file says.
+    """Return a pricing: one by name, such as ``flops`` or a plug-in's, ``pkg.module:Class``, or what a price file says.
 
     Raises:
         UsageError: if there is none.

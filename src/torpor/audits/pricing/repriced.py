@@ -67,9 +67,11 @@ def repriced(audit: SavedAudit, pricing: Pricing) -> Repriced:
         pricing: what one run of each unit costs.
 
     Raises:
-        UsageError: if a unit has no price, or clean inputs cost nothing under these prices.
+        UsageError: if a unit has no price, clean inputs cost nothing under these prices, or they are those of the
+            audit's clock, which has no valid ones.
         DataError: if the records cannot be read, or hold other counts than they should.
     """
+    pricing = pricing.with_clock(audit.clock)
     lists, name = _price_lists(audit, pricing)
     table = _stored(audit)
     rows = [_Row(row, RowKey.of(row), table.filter(RowKey.of(row).matches()), lists) for row in audit.summary]

@@ -35,6 +35,14 @@ class Spare:
         inputs = target.read(data.load("test", 1).inputs)
         return cls(deadline, measured(lambda: target.run(inputs))[0])
 
+    def leaves(self, seconds: float) -> bool:
+        """Tell whether so many seconds are left.
+
+        >>> Spare().leaves(9.0), Spare(deadline=0.0).leaves(9.0)
+        (True, False)
+        """
+        return self.deadline is None or time.time() + seconds <= self.deadline
+
     def allows(self, slowdown: float) -> bool:
         """Tell whether a row can be measured whose samples take ``slowdown`` times as long as clean ones.
 

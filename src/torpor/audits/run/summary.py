@@ -20,6 +20,7 @@ from torpor.audits.run import examples
 from torpor.audits.run.certified_rows import CertifiedRows
 from torpor.audits.run.environment import environment
 from torpor.audits.run.flags import Flags
+from torpor.audits.run.modeled import modeled_latency
 from torpor.audits.run.spare import NO_TIME, Spare
 from torpor.audits.run.store import ColumnsOf, Store
 from torpor.audits.run.timing import time_pairs, untimed
@@ -31,6 +32,7 @@ from torpor.data.sets import DataSet
 from torpor.metrics.summary import COLUMNS, NULLABLE, cost_summary
 from torpor.metrics.tails import benign_percentile
 from torpor.targets.base import Target
+from torpor.targets.unit_clock import MOST_S
 from torpor.taxonomy import tags_for
 
 COMPARED = ("agreement", "cost_clean", "utility_clean", "utility")
@@ -94,6 +96,10 @@ def summarize(
                 **target.family.from_clock(timed["latency_slowdown"]),
             }
         )
+    clock = _clock(target, data) if plan.timed and spare.leaves(MOST_S) else None
+    for key, row in zip(plan.keys, summary, strict=True):
+        units = [unit.name for unit in targets[key.condition.defense].units]
+        row["latency_modeled_s"] = modeled_latency(clock, units, store.row(key)["work"])
     config = {key: value for key, value in plan.to_json().items() if key != "torpor"}
     return {
         "schema": SCHEMA,
@@ -106,7 +112,7 @@ def summarize(
         "headlines": [headline.to_json() for headline in target.family.headlines(target)],
         "environment": environment(target.device),
         "natural": natural_baseline(target, data, summary[0]["cost_mean"]),
-        "clock": _clock(target, data) if plan.timed and spare.allows(1.0) else None,
+        "clock": clock,
         "summary": summary,
     }
 

@@ -15,13 +15,11 @@ from torpor.core.errors import UsageError
 from torpor.core.outcome import Generation
 from torpor.core.signals import StepSignals
 from torpor.core.text import TextSpace
+from torpor.core.units import STEP as STEP
 from torpor.core.work import Work
 from torpor.targets.base import Target
 from torpor.targets.decoder.family import StepFamily
 from torpor.targets.decoder.stops import Stop
-
-STEP = "decoder_step"
-"""Name of the unit that runs once per generated token."""
 
 
 class StepTarget(Target):

@@ -11,7 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from torpor.core.batches import Samples
-from torpor.core.headlines import COST, Headline
+from torpor.core.headlines import COST, LATENCY, Headline
 from torpor.core.measures import Measure
 from torpor.core.outcome import Generation, Outcome
 from torpor.core.signals import StepSignals
@@ -36,8 +36,8 @@ class StepFamily(Family[Any]):
 
     @override
     def headlines(self, target: Any) -> tuple[Headline, ...]:
-        """See :meth:`Family.headlines`; steps run one after the other, so latency may follow them, not FLOPs."""
-        return COST, Headline("steps_mean", "decoder steps")
+        """See :meth:`Family.headlines`; steps run one after the other, so latency follows them rather than FLOPs."""
+        return COST, Headline("steps_mean", "decoder steps"), *LATENCY
 
     def attacks_on(self, target: Any) -> tuple[str, ...]:  # noqa: ANN401 - any target that iterates
         """See :meth:`Family.attacks_on`; by the kind of input."""

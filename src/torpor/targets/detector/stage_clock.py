@@ -11,8 +11,8 @@ from scipy.optimize import nnls
 from torpor.core.batches import Samples
 from torpor.core.errors import MeterError
 from torpor.meters import WallClock, latency
-from torpor.meters.calibration import calibrate
 from torpor.targets.detector.nms import NMS, suppress
+from torpor.targets.unit_clock import unit_clock
 
 SIZES = (0, 64, 128, 256, 512, 1024, 2048)
 """Candidates of the boxes that suppression is timed on."""
@@ -28,14 +28,11 @@ def stage_clock(target: Any, inputs: Samples) -> dict[str, Any]:  # noqa: ANN401
         target: with settings of suppression, ``nms``.
         inputs: one clean input.
     """
-    clock: dict[str, Any] = {"nms": None}
     try:
-        clock["nms"] = fit_suppression(target.nms, target.device)
-        prices = calibrate(target, inputs, WallClock(target.device), repeats=REPEATS)
-    except MeterError as error:
-        return clock | {"seconds_per_unit": None, "price_list": None, "reason": str(error)}
-    per_unit = dict(zip((unit.name for unit in target.units), prices.per_unit, strict=True))
-    return clock | {"seconds_per_unit": per_unit, "price_list": prices.name, "reason": None}
+        nms = fit_suppression(target.nms, target.device)
+    except MeterError:
+        nms = None
+    return {"nms": nms, **unit_clock(target, inputs)}
 
 
 def fit_suppression(settings: NMS, device: torch.device) -> dict[str, Any]:
