@@ -1,4 +1,4 @@
-"""Bounds of the toy targets: one that is exact, and one that is wrong."""
+"""Bounds of the toy targets: one that is exact, and wrong ones."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.bounds.base import Bound
 from torpor.core.budget import Budget
@@ -40,3 +41,14 @@ class Wrong(Windows):
 
     def work(self, target: WindowTarget, inputs: Tensor, budget: Budget | None) -> Work:
         return Work((torch.arange(len(target.units)) < 1).to(torch.int64).expand(len(inputs), -1))
+
+
+class Narrow(Wrong):
+    """Exact within a radius of 0.1, and too little beyond it."""
+
+    id: ClassVar[str] = "narrow"
+
+    @override
+    def work(self, target: WindowTarget, inputs: Tensor, budget: Budget | None) -> Work:
+        assert budget is not None
+        return Windows.work(self, target, inputs, budget) if budget.eps <= 0.1 else super().work(target, inputs, budget)

@@ -209,6 +209,16 @@ def test_a_bound_that_an_attack_beats_is_refused_and_nothing_is_lost(
     assert audit(data, folder, "--bounds", f"{WRONG},static")[0] == 2  # said again, not forgotten
 
 
+def test_a_bound_must_hold_of_what_a_smaller_budget_found(data: Path) -> None:
+    narrow = "bounds_of_toys:Narrow"
+    with pytest.raises(BoundExceeded, match=f"pgd:steps=2 Linf {EPS} costs") as caught:
+        torpor.audit(
+            NEEDLE, "pgd:steps=2", norm="Linf", eps=[EPS, 1.5 * EPS], data_dir=data, bounds=narrow, timed=False
+        )
+    flagged = {row["eps"] for row in caught.value.audit.summary if EXCEEDED in row["flags"]}
+    assert flagged == {1.5 * EPS}
+
+
 def test_a_program_is_told_of_a_wrong_bound_and_keeps_the_audit() -> None:
     images = torch.full((2, 1, 4, 4), 128 / 255)  # these never leave early
     with pytest.raises(BoundExceeded, match="is wrong") as caught:

@@ -61,6 +61,14 @@ class Budget:
     def __str__(self) -> str:
         return f"{self.norm} eps={self.eps:.4g}"
 
+    def contains(self, other: Budget) -> bool:
+        """Tell whether all inputs within another budget are within this one, as far as norms of one kind tell.
+
+        >>> Budget("L2", 0.5).contains(Budget("L2", 0.25)), Budget("L2", 0.5).contains(Budget("Linf", 0.01))
+        (True, False)
+        """
+        return self.norm == other.norm and self.eps >= other.eps
+
     @staticmethod
     def parse(norm: str, eps: str | float) -> Budget:
         """Build a budget from ``"8/255"``, ``"0.03125"`` or a number.

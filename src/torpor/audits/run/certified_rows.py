@@ -20,7 +20,8 @@ class CertifiedRows:
     """The bounds of an audit beside what its attacks found.
 
     A bound that one input exceeds is wrong, whatever it was proven from, so that then nothing is certified in any row;
-    the records keep what the bounds said.
+    the records keep what the bounds said. What smaller budgets found lies within a larger one, so its bound must hold
+    of that too.
 
     Args:
         plan: what was done.
@@ -35,11 +36,14 @@ class CertifiedRows:
             samples, cost, most, slowdown, by = (table[name].to_pylist() for name in NEEDED)
             if None in by:
                 continue
-            if (place := exceeding(most, cost)) is not None:
-                self._refuted[key] = (
-                    f"the bound {by[place]} is wrong: {key} costs {cost[place]:,.12g} {symbol(currency)} on sample "
-                    f"{samples[place]}, over the {most[place]:,.12g} that no input should cost more than"
-                )
+            for other in (each for each in plan.keys if _within(each, key)):
+                found = cost if other == key else store.row(other)["cost"].to_pylist()
+                if (place := exceeding(most, found)) is not None:
+                    self._refuted[key] = (
+                        f"the bound {by[place]} is wrong: {other} costs {found[place]:,.12g} {symbol(currency)} on "
+                        f"sample {samples[place]}, over the {most[place]:,.12g} that no input should cost more than"
+                    )
+                    break
             self._rows[key] = {**certified_summary(most, slowdown, cost), "certified_by": dict(Counter(by))}
         self._asked = bool(plan.bounds)
 
@@ -61,3 +65,10 @@ class CertifiedRows:
         if key not in self._rows:
             return f"no bound that was asked for covers the target defended by {key.condition.defense}"
         return self._refuted.get(key) or next(iter(self._refuted.values()))
+
+
+def _within(other: RowKey, key: RowKey) -> bool:
+    """Tell whether what a row found lies within the budget of another row of the same condition."""
+    if other.budget is None or key.budget is None or other.clean != key.clean:
+        return False
+    return key.budget.contains(other.budget)
