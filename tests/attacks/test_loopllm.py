@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from torpor.attacks.text.loopllm import Loop, LoopLLM, repeated
+from torpor.attacks.text.loopllm import LoopLLM, RepeatedSegment, repeated
 from torpor.attacks.text.search import Sendable, TokenGradient, insertable
 from torpor.attacks.text.search.coordinates import per_slot
 from torpor.core.budget import Budget
@@ -50,7 +50,9 @@ def test_candidates_are_limited_and_paid_for() -> None:
 def test_the_loss_is_the_papers() -> None:
     logits = torch.randn(1, 4, 6, generator=torch.Generator().manual_seed(0))
     mask = torch.tensor([[True, True, True, False]])
-    loss = Loop((2, 5, 2))(StepSignals(logits, torch.zeros(1, 4).long(), mask, (0,), Work(torch.ones(1, 1).long())))
+    loss = RepeatedSegment((2, 5, 2))(
+        StepSignals(logits, torch.zeros(1, 4).long(), mask, (0,), Work(torch.ones(1, 1).long()))
+    )
     p = logits[0, :3].softmax(-1)
     assert loss.item() == pytest.approx(-(p[:, 2] + p[:, 5]).log().mean().item())
 

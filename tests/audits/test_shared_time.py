@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "targets"))
 from chat_models import chat, turn, write_prompts
 from generation_models import examples, loaded, sentences
 
-from torpor.attacks.deadline import Deadline
+from torpor.attacks.deadline import TimeLimit
 from torpor.attacks.registry import load_attack
 from torpor.audits.integrity import remarks
 from torpor.audits.plan import default_batch_size
@@ -57,7 +57,7 @@ def test_a_search_that_is_ended_hands_over_the_best_that_it_has_run(steps: int) 
     target, text = llama(), sentences(1)
     attack = load_attack("nmtsloth-char", norm="chars", eps=2, steps=None)
     watch = Ticks(steps)
-    result = attack(target, text, deadline=Deadline(time.time(), watch))
+    result = attack(target, text, deadline=TimeLimit(time.time(), watch))
     assert result.candidates.cut_short
     assert result.candidates.forwards.item() == watch.forwards
     assert target.run(result.inputs).work.counts.equal(result.attacked.work.counts)
@@ -72,7 +72,7 @@ def test_a_search_that_is_ended_hands_over_the_best_that_it_has_run(steps: int) 
 def test_a_search_on_a_sound_that_is_ended_hands_over_what_it_has_run(steps: int) -> None:
     target, sound = loaded("whisper"), examples("whisper", 12)[4:5]  # of 5 steps
     watch = Ticks(steps)
-    result = load_attack("standard-decoder", eps=0.01)(target, sound, deadline=Deadline(time.time(), watch))
+    result = load_attack("standard-decoder", eps=0.01)(target, sound, deadline=TimeLimit(time.time(), watch))
     found = result.candidates
     assert found.cut_short
     assert (found.forwards.item(), found.backwards.item()) == (watch.forwards, watch.backwards)
@@ -81,7 +81,7 @@ def test_a_search_on_a_sound_that_is_ended_hands_over_what_it_has_run(steps: int
     assert (steps > 0) is (found.backwards.item() > 0)
     assert (result.attacked.work.counts >= result.clean.work.counts).all()
     free = load_attack("slothspeech", eps=0.01, steps=2)
-    limited = free(target, sound, deadline=Deadline(time.time() + 1e6, Stopwatch()))
+    limited = free(target, sound, deadline=TimeLimit(time.time() + 1e6, Stopwatch()))
     assert not limited.candidates.cut_short
     assert limited.inputs.equal(free(target, sound).inputs)
 
@@ -89,7 +89,7 @@ def test_a_search_on_a_sound_that_is_ended_hands_over_what_it_has_run(steps: int
 def test_a_search_with_enough_time_is_the_same_as_without_a_deadline() -> None:
     target, text = chat(), (turn("system"),)
     attack = load_attack("nmtsloth-char", norm="chars", eps=1, steps=None)
-    free, limited = attack(target, text), attack(target, text, deadline=Deadline(time.time() + 1e6, Stopwatch()))
+    free, limited = attack(target, text), attack(target, text, deadline=TimeLimit(time.time() + 1e6, Stopwatch()))
     assert not limited.candidates.cut_short
     assert limited.inputs == free.inputs
     assert limited.attacked.work.counts.equal(free.attacked.work.counts)

@@ -43,6 +43,6 @@ def test_names_of_packages_that_were_modules() -> None:
 
 def test_no_other_name_is_found() -> None:
     find_moved()
-    assert sum(isinstance(finder, moved.Moved) for finder in sys.meta_path) == 1
+    assert sum(isinstance(finder, moved.MovedModule) for finder in sys.meta_path) == 1
     with pytest.raises(ModuleNotFoundError, match=r"torpor\.targets\.nope"):
         importlib.import_module("torpor.targets.nope")

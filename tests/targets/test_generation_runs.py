@@ -18,7 +18,7 @@ from torpor.targets import from_transformers
 from torpor.targets.decoder.generation import decoding
 from torpor.targets.decoder.generation import target as targets
 from torpor.targets.decoder.generation.fed import Decoded, Fed
-from torpor.targets.decoder.generation.loop import Loop, Plan
+from torpor.targets.decoder.generation.loop import DecodingLoop, DecodingPlan
 from torpor.targets.decoder.generation.picking import pick
 from torpor.targets.decoder.generation.target import GenerationTarget
 from torpor.targets.decoder.generation.texts import TextGenerationTarget
@@ -334,7 +334,7 @@ def test_wrong_inputs_and_broken_models_are_refused() -> None:
 def test_a_loop_pads_with_the_padding_token() -> None:
     target, inputs = loaded("gpt2"), examples("gpt2", 3)
     fed = target._fed(target.reader.rows(inputs))  # type: ignore[attr-defined]
-    loop = Loop(Plan([CAP] * 3, target.eos, 1e-5))
+    loop = DecodingLoop(DecodingPlan([CAP] * 3, target.eos, 1e-5))
     found = target.model.generate(**fed.arguments, custom_generate=loop)
     theirs = target.model.generate(**fed.arguments)
     assert found.equal(theirs)

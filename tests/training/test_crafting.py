@@ -17,7 +17,7 @@ from torpor.training.captioning import to_ids
 from torpor.training.crafting import Hardening, as_deployed, delayed_end, many_boxes, uniform_exits
 from torpor.zoo.captioning.captioner import Captioner
 from torpor.zoo.captioning.vocabulary import Vocabulary
-from torpor.zoo.detection.network import Detector
+from torpor.zoo.detection.network import PyramidDetector
 
 HARD = Hardening(eps=8 / 255, attack_steps=3)
 VOCABULARY = Vocabulary.of(WORDS)
@@ -36,9 +36,9 @@ def captioner() -> Captioner:
     return Captioner(encoder, "lstm", VOCABULARY, width=4, positions=16, hidden=8, attention=6, embedding=5)
 
 
-def detector() -> Detector:
+def detector() -> PyramidDetector:
     torch.manual_seed(0)
-    return Detector(3, (8, 8, 8, 8, 8), 8)
+    return PyramidDetector(3, (8, 8, 8, 8, 8), 8)
 
 
 def digits(count: int) -> tuple[Tensor, Tensor]:

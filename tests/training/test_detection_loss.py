@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from torpor.core.objects import Objects, box_iou
 from torpor.training.detection_loss import GroundTruth, assign, detection_loss, paired_iou
-from torpor.zoo.detection.network import Detector
+from torpor.zoo.detection.network import PyramidDetector
 
 SIZE = (32, 48)
 NOTHING = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
@@ -102,7 +102,7 @@ def test_a_right_answer_costs_nothing() -> None:
 
 def test_a_tiny_detector_learns_two_images_by_heart() -> None:
     torch.manual_seed(0)
-    model = Detector(2, (4, 4, 8, 8, 8), 8).train()
+    model = PyramidDetector(2, (4, 4, 8, 8, 8), 8).train()
     images = torch.zeros(2, 3, *SIZE)
     images[0, 0, 4:20, 6:26] = 1
     images[1, 1, 10:28, 20:36] = 1

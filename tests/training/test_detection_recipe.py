@@ -17,7 +17,7 @@ from torpor.data.sprite_sets import HEIGHT, WIDTH
 from torpor.targets.detector.detection import PerObject
 from torpor.training.detection import JITTER, DetectionRecipe, DetectorTrainer, box_loss, crop_loss, train
 from torpor.zoo.detection.classifier import SIDE, classifier
-from torpor.zoo.detection.network import Detector
+from torpor.zoo.detection.network import PyramidDetector
 from torpor.zoo.detection.registry import DetectorEntry
 
 RECIPE = DetectionRecipe(epochs=2, batch_size=2, autocast=False, seed=7)
@@ -28,12 +28,12 @@ class InterruptionError(Exception):
     pass
 
 
-def tiny() -> Detector:
-    return Detector(20, (16, 16, 16, 16, 16), 16)
+def tiny() -> PyramidDetector:
+    return PyramidDetector(20, (16, 16, 16, 16, 16), 16)
 
 
 class TinyEntry(DetectorEntry):
-    def build(self) -> Detector:
+    def build(self) -> PyramidDetector:
         return tiny()
 
     def data(self, folder: Path | None) -> ObjectScenes:

@@ -11,7 +11,7 @@ from torpor.data.object_scenes import ObjectScenes
 from torpor.data.object_videos import LENGTH, ObjectVideos
 from torpor.training.detection import DetectionRecipe, DetectorTrainer
 from torpor.training.tracking import TrackerTrainer
-from torpor.zoo.detection.network import Detector
+from torpor.zoo.detection.network import PyramidDetector
 from torpor.zoo.detection.registry import DetectorEntry
 from torpor.zoo.tracking.registry import TrackerEntry
 
@@ -19,8 +19,8 @@ RECIPE = DetectionRecipe(epochs=1, batch_size=2, autocast=False)
 
 
 class TinyDetector(DetectorEntry):
-    def build(self) -> Detector:
-        return Detector(20, (16, 16, 16, 16, 16), 16)
+    def build(self) -> PyramidDetector:
+        return PyramidDetector(20, (16, 16, 16, 16, 16), 16)
 
     def data(self, folder: Path | None) -> ObjectScenes:
         return ObjectScenes(train=4, held_out=2)

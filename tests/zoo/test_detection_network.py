@@ -6,18 +6,18 @@ import torch
 from torpor.data.sprite_sets import HEIGHT, WIDTH
 from torpor.targets.detector.detection import DetectorTarget, PerObject
 from torpor.zoo.detection.classifier import SIDE, classifier
-from torpor.zoo.detection.network import STRIDES, Detector
+from torpor.zoo.detection.network import STRIDES, PyramidDetector
 
 
 @pytest.fixture(scope="module")
-def network() -> Detector:
+def network() -> PyramidDetector:
     torch.manual_seed(0)
-    return Detector(20).eval()
+    return PyramidDetector(20).eval()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (33, 17), (8, 200), (HEIGHT, WIDTH)])
 @torch.no_grad()
-def test_images_of_any_size_are_searched(network: Detector, size: tuple[int, int]) -> None:
+def test_images_of_any_size_are_searched(network: PyramidDetector, size: tuple[int, int]) -> None:
     boxes, scores = network(torch.rand(2, 3, *size))
     cells = sum(-(-size[0] // stride) * -(-size[1] // stride) for stride in STRIDES)
     assert boxes.shape == (2, cells, 4)
@@ -27,7 +27,7 @@ def test_images_of_any_size_are_searched(network: Detector, size: tuple[int, int
     assert 0 < scores.min() <= scores.max() < 0.01
 
 
-def test_cells_are_where_their_features_are(network: Detector) -> None:
+def test_cells_are_where_their_features_are(network: PyramidDetector) -> None:
     image = torch.rand(1, 3, 64, 96, requires_grad=True)
     _, objectness, _, cells = network.propose(image)
     assert cells[0].tolist() == [4, 4, 8]
@@ -42,7 +42,7 @@ def test_cells_are_where_their_features_are(network: Detector) -> None:
 
 
 @torch.no_grad()
-def test_rows_do_not_meet(network: Detector) -> None:
+def test_rows_do_not_meet(network: PyramidDetector) -> None:
     images = torch.rand(3, 3, 40, 24)
     boxes, scores = network(images)
     for row in range(3):
@@ -51,7 +51,7 @@ def test_rows_do_not_meet(network: Detector) -> None:
         assert torch.allclose(alone[1][0], scores[row], atol=1e-6)
 
 
-def test_the_detector_and_what_looks_at_its_boxes_are_small(network: Detector) -> None:
+def test_the_detector_and_what_looks_at_its_boxes_are_small(network: PyramidDetector) -> None:
     assert 500_000 < sum(value.numel() for value in network.parameters()) < 1_000_000
     look = PerObject(classifier(20), SIDE)
     target = DetectorTarget(network, input_shape=(3, HEIGHT, WIDTH), per_object=look)

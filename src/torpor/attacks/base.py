@@ -14,7 +14,7 @@ from torch import Tensor
 
 from torpor.attacks.candidates import Candidates as Candidates
 from torpor.attacks.conversations import search_each
-from torpor.attacks.deadline import Deadline
+from torpor.attacks.deadline import TimeLimit
 from torpor.attacks.search.balls import check_budget, confine
 from torpor.core.batches import Samples, choose
 from torpor.core.budget import Budget
@@ -242,7 +242,7 @@ class Attack(ABC):
         *,
         references: Samples | None = None,
         seed: int = 0,
-        deadline: Deadline | None = None,
+        deadline: TimeLimit | None = None,
     ) -> AttackResult:
         """Attack a batch and verify the result on the hard target, :meth:`~torpor.targets.Target.reseeded`.
 

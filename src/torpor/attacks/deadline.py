@@ -17,7 +17,7 @@ AnyTarget = TypeVar("AnyTarget", bound=Any)
 
 
 @dataclass(frozen=True, eq=False)
-class Deadline:
+class TimeLimit:
     """When the search on one sample is ended.
 
     Attributes:

@@ -11,7 +11,7 @@ from torpor.cli.options import DataDir, Device, Json
 from torpor.cli.streams import verb
 
 if TYPE_CHECKING:
-    from torpor.zoo.entry import Entry
+    from torpor.zoo.entry import ZooEntry
 
 zoo = typer.Typer(no_args_is_help=True, help="Train the zoo's targets, and read their model cards.")
 
@@ -83,7 +83,7 @@ def train(
         say("Audits go on using the weights that ship with torpor, not these.")
 
 
-def _entry(name: str) -> Entry:
+def _entry(name: str) -> ZooEntry:
     from torpor.core.errors import UsageError, did_you_mean
     from torpor.zoo.registry import ZOO
 

@@ -90,7 +90,7 @@ def _homes() -> dict[str, str]:
     return NAMES | moved
 
 
-class Moved(Loader):
+class MovedModule(Loader):
     """Finds a module under its old name, once nothing else did."""
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
@@ -111,5 +111,5 @@ class Moved(Loader):
 
 def find_moved() -> None:
     """Find modules under their old names from now on."""
-    if not any(isinstance(finder, Moved) for finder in sys.meta_path):
-        sys.meta_path.append(Moved())
+    if not any(isinstance(finder, MovedModule) for finder in sys.meta_path):
+        sys.meta_path.append(MovedModule())

@@ -15,10 +15,10 @@ from torpor.core.units import STEP
 
 
 @dataclass(frozen=True)
-class Steps(Pricing):
+class SequentialSteps(Pricing):
     """Decoder steps, which run one after the other; everything else is free.
 
-    >>> Steps().price_list(["encoder", "decoder_step"], PriceList("flops", (9.0, 4.0))).per_unit
+    >>> SequentialSteps().price_list(["encoder", "decoder_step"], PriceList("flops", (9.0, 4.0))).per_unit
     (0.0, 1.0)
     """
 

@@ -35,7 +35,7 @@ class ImageSet(DataSet):
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedImage:
     """An image as a target reads it.
 
     Attributes:
@@ -49,7 +49,7 @@ class Fitted:
     size: tuple[int, int]
 
 
-def fitted(image: Image, shape: tuple[int, int, int], *, letterbox: bool) -> Fitted:
+def fitted(image: Image, shape: tuple[int, int, int], *, letterbox: bool) -> FittedImage:
     """Scale an image to the size that a target reads.
 
     Args:
@@ -72,7 +72,7 @@ def fitted(image: Image, shape: tuple[int, int, int], *, letterbox: bool) -> Fit
     canvas = Image.new(image.mode, (width, height), GRAY if channels == 1 else (GRAY, GRAY, GRAY))
     canvas.paste(image.resize(size), corner)
     pixels = torch.from_numpy(np.array(canvas)).view(height, width, channels).permute(2, 0, 1)
-    return Fitted(pixels, corner, size)
+    return FittedImage(pixels, corner, size)
 
 
 def to_unit(images: Tensor) -> Tensor:

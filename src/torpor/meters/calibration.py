@@ -48,7 +48,7 @@ class Calibration:
         return self.reason is None
 
 
-class Probed(Protocol):
+class Calibratable(Protocol):
     """What can be priced by the clock; every :class:`torpor.targets.base.Target` can."""
 
     @property
@@ -63,13 +63,13 @@ class Probed(Protocol):
         """Yield calls that do a known work on the one given input, enough of them to price every unit."""
 
 
-def calibrate(target: Probed, inputs: Tensor, clock: Clock, *, repeats: int = 5, warmup: int = 3) -> PriceList:
+def calibrate(target: Calibratable, inputs: Tensor, clock: Clock, *, repeats: int = 5, warmup: int = 3) -> PriceList:
     """Price every unit in seconds per run: the prices of :func:`calibration`, whether they are valid or not."""
     return calibration(target, inputs, clock, repeats=repeats, warmup=warmup).prices
 
 
 def calibration(
-    target: Probed,
+    target: Calibratable,
     inputs: Tensor,
     clock: Clock,
     *,

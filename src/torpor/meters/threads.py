@@ -21,7 +21,7 @@ FEWEST_REPEATS, MOST_REPEATS = 5, 30
 """How many turns are a few, and how many are enough however short a call is."""
 
 
-class Stopwatch(Protocol):
+class Timer(Protocol):
     """Measures one call."""
 
     def __call__(self, call: Callable[[], object]) -> tuple[float, float]:
@@ -61,7 +61,7 @@ def measured(call: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - processor
 
 
-def gainful_threads(call: Callable[[], object], most: int, stopwatch: Stopwatch = measured) -> int:
+def gainful_threads(call: Callable[[], object], most: int, stopwatch: Timer = measured) -> int:
     """Return how many threads shorten ``call`` without burning processor time, from 1 to ``most``.
 
     One thread is compared with two, two with four, and so on, as long as that is worth it; where other processes keep
@@ -86,7 +86,7 @@ def gainful_threads(call: Callable[[], object], most: int, stopwatch: Stopwatch 
     return chosen
 
 
-def _ratios(call: Callable[[], object], fewer: int, more: int, stopwatch: Stopwatch) -> tuple[float, float]:
+def _ratios(call: Callable[[], object], fewer: int, more: int, stopwatch: Timer) -> tuple[float, float]:
     """Return what ``more`` threads take of the seconds of ``fewer``, and of the processor seconds of one: medians."""
     ratios: list[tuple[float, float]] = []
     spent = 0.0

@@ -20,7 +20,7 @@ from torpor.reports.kit.words import (
 
 
 @dataclass(frozen=True)
-class Moved:
+class HeadlineChange:
     """How far attacks moved one headline of an undefended target.
 
     Attributes:
@@ -66,7 +66,7 @@ class Moved:
         return quantity(figure, self.headline.unit) if self.headline.unit else steps_text(figure)
 
 
-def moved(audit: Row) -> list[Moved]:
+def moved(audit: Row) -> list[HeadlineChange]:
     """Return the headlines of an audit, the one that attacks moved most first; those that nobody measured are left out.
 
     >>> clean = {"attack": "clean", "kind": "clean", "cost_mean": 2.0, "steps_mean": 3.0}
@@ -81,7 +81,7 @@ def moved(audit: Row) -> list[Moved]:
     for headline in audit.get("headlines") or (COST,):
         row = _most(rows, headline, "attack")
         if row is not None and (headline == COST or headline.moved(row, clean) is not None):
-            found.append(Moved(headline, row, clean, _most(beside(rows, row), headline, "control")))
+            found.append(HeadlineChange(headline, row, clean, _most(beside(rows, row), headline, "control")))
     return sorted(found, key=lambda each: -(each.factor or 0.0))
 
 

@@ -15,7 +15,7 @@ from torpor.audits.read import SavedAudit, read_audit
 from torpor.core.budget import budget_text
 from torpor.core.currency import symbol
 from torpor.core.headlines import COST
-from torpor.reports.headlines import Moved, moved
+from torpor.reports.headlines import HeadlineChange, moved
 from torpor.reports.kit import charts, tables, words
 from torpor.reports.kit.plots import plotly_script
 from torpor.reports.kit.records import read_records
@@ -155,7 +155,7 @@ def _defenses(summary: Sequence[Row]) -> dict[str, Any]:
     return {"chart": pareto(summary), "table": defense_table(summary), "degraded": degraded_table(summary)}
 
 
-def _tiles(summary: Sequence[Row], section: Section, ranked: Sequence[Moved]) -> list[tuple[str, str, str]]:
+def _tiles(summary: Sequence[Row], section: Section, ranked: Sequence[HeadlineChange]) -> list[tuple[str, str, str]]:
     """Return (value, title, remark) of the figures that head the report, the one that moved most first."""
     worst = words.costliest(summary, "attack")
     if worst is None:
@@ -178,7 +178,7 @@ def _tiles(summary: Sequence[Row], section: Section, ranked: Sequence[Moved]) ->
     return found + section.tiles(ranked[0].row if ranked else worst, clean)
 
 
-def _moved_tile(each: Moved) -> tuple[str, str, str]:
+def _moved_tile(each: HeadlineChange) -> tuple[str, str, str]:
     """Return a headline other than cost; where none became some there is no factor."""
     factor = each.factor
     if factor is None or factor == float("inf"):

@@ -10,7 +10,7 @@ from typing import Any
 from torpor.audits.lock import PATIENCE_S, FolderLock
 from torpor.audits.run.store import write_atomically
 from torpor.study.run import Result
-from torpor.study.tables import Table, case_table, detector_table, missing_table
+from torpor.study.tables import StudyTable, case_table, detector_table, missing_table
 
 HERE = Path(__file__).parent
 NOTES = (
@@ -64,7 +64,7 @@ def write_pages(results: Sequence[Result], out: Path, command: str) -> tuple[Pat
     return markdown, html
 
 
-def _markdown(tables: Sequence[Table], facts: Mapping[str, str]) -> str:
+def _markdown(tables: Sequence[StudyTable], facts: Mapping[str, str]) -> str:
     lines = ["# The study, run again", "", *(f"- {name}: {value}" for name, value in facts.items()), ""]
     for note in NOTES:
         lines += [note, ""]

@@ -18,7 +18,7 @@ NONE = "n/a"
 
 
 @dataclass(frozen=True)
-class Table:
+class StudyTable:
     """A table of the page.
 
     Attributes:
@@ -37,7 +37,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Measure:
+class FieldMeasure:
     """What the field measures a family of targets by, beside work.
 
     Attributes:
@@ -49,15 +49,17 @@ class Measure:
     of: Callable[[Row], str]
 
 
-MEASURES: Mapping[str, Measure] = {
-    "early-exit": Measure("efficacy", lambda row: _form(row.get("efficacy_step"), lambda value: f"{value:.3f}")),
-    "decoder": Measure("I-Loops", lambda row: _form(row.get("i_loops_mean"), lambda value: f"{value:.0f} %")),
-    "detector": Measure("tracks", lambda row: _form((row.get("units_mean") or {}).get("track_alive"), "{:.0f}".format)),
+MEASURES: Mapping[str, FieldMeasure] = {
+    "early-exit": FieldMeasure("efficacy", lambda row: _form(row.get("efficacy_step"), lambda value: f"{value:.3f}")),
+    "decoder": FieldMeasure("I-Loops", lambda row: _form(row.get("i_loops_mean"), lambda value: f"{value:.0f} %")),
+    "detector": FieldMeasure(
+        "tracks", lambda row: _form((row.get("units_mean") or {}).get("track_alive"), "{:.0f}".format)
+    ),
 }
 """Efficacy is 1 - the mean share of the network that runs; tracks are those alive, over all frames of a video."""
 
 
-def case_table(result: Result, theirs: Mapping[str, Any]) -> Table | None:
+def case_table(result: Result, theirs: Mapping[str, Any]) -> StudyTable | None:
     """Return a row for each defense of a case; None if the case was not run."""
     if result.audit is None:
         return None
@@ -80,10 +82,12 @@ def case_table(result: Result, theirs: Mapping[str, Any]) -> Table | None:
             cells += _cells(worst or {}, measure)
         rows.append([*cells, _balance(clean, result), _their_figure(result, first, str(name), theirs)])
     remark = f"{first['attack']}, {budget_text(first)}, {_steps(result)}, n = {first['n']}"
-    return Table(f"{result.case.name}: {result.case.target}", remark, heads, rows, pareto(summary, result.case.name))
+    return StudyTable(
+        f"{result.case.name}: {result.case.target}", remark, heads, rows, pareto(summary, result.case.name)
+    )
 
 
-def detector_table(results: Sequence[Result], theirs: Mapping[str, Any]) -> Table:
+def detector_table(results: Sequence[Result], theirs: Mapping[str, Any]) -> StudyTable:
     """Return a row for each case and detector."""
     heads = (
         *("case", "detector", "pairs", "balanced accuracy", "AUROC [95 % CI]", "TPR at 1 % FPR", "TPR at 5 % FPR"),
@@ -113,20 +117,20 @@ def detector_table(results: Sequence[Result], theirs: Mapping[str, Any]) -> Tabl
         "Fitted and judged by themselves on pairs of the case's attack; the balanced accuracy is that of the machine's "
         "own threshold, of squeeze and perplexity, which learn from no attack, at the best one on validation pairs"
     )
-    return Table("Detectors, judged on their own", remark, heads, rows)
+    return StudyTable("Detectors, judged on their own", remark, heads, rows)
 
 
-def missing_table(results: Sequence[Result]) -> Table:
+def missing_table(results: Sequence[Result]) -> StudyTable:
     """Return a row for everything that could not be run, with the reason."""
     rows = [
         [result.case.name, name or ("all" if result.audit is None else "anew"), why]
         for result in results
         for name, why in result.missing.items()
     ]
-    return Table("Cells that are empty, and why", "", ("case", "defense", "reason"), rows)
+    return StudyTable("Cells that are empty, and why", "", ("case", "defense", "reason"), rows)
 
 
-def _cells(row: Row, measure: Measure) -> Cells:
+def _cells(row: Row, measure: FieldMeasure) -> Cells:
     """Return cost, the field's measure, utility and rejections of a summary row."""
     slowdown = _form(row.get("slowdown_mean"), times)
     return [

@@ -30,7 +30,7 @@ from torpor.core.work import Work
 from torpor.targets.detector.nms import NMS
 from torpor.targets.early_exit.sdn import ShallowDeepNetwork
 from torpor.zoo.captioning.captioner import Captioner
-from torpor.zoo.detection.network import Detector
+from torpor.zoo.detection.network import PyramidDetector
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -178,10 +178,10 @@ def delayed_end(hardening: Hardening) -> BatchAttack[Captioner]:
     return attack
 
 
-def many_boxes(hardening: Hardening) -> BatchAttack[Detector]:
+def many_boxes(hardening: Hardening) -> BatchAttack[PyramidDetector]:
     """Return Overload's attack on the first rows of a batch: raise the scores of all boxes; all pixels at one pace."""
 
-    def attack(model: Detector, images: Tensor, objects: object, rng: torch.Generator) -> Tensor:
+    def attack(model: PyramidDetector, images: Tensor, objects: object, rng: torch.Generator) -> Tensor:
         count = round(hardening.attacked * len(images))
         objective = ManyBoxes(NMS().conf, (images.shape[2], images.shape[3]), 1, "log")
 

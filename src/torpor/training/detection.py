@@ -23,7 +23,7 @@ from torpor.training.image_recipe import ImageRecipe, with_noise
 from torpor.training.loop import Model, Progress, begin, decayed, run_epochs, silent
 from torpor.training.trainer import Trainer
 from torpor.zoo.detection.classifier import SIDE
-from torpor.zoo.detection.network import Detector
+from torpor.zoo.detection.network import PyramidDetector
 from torpor.zoo.detection.registry import DetectorEntry
 from torpor.zoo.storage import save_half
 
@@ -84,7 +84,7 @@ def train(
     return model, run_epochs(model, state, recipe, draw, loss, progress=progress)
 
 
-def box_loss(model: Detector, images: Tensor, objects: Sequence[Objects], rng: torch.Generator) -> Tensor:
+def box_loss(model: PyramidDetector, images: Tensor, objects: Sequence[Objects], rng: torch.Generator) -> Tensor:
     """Return the loss of a detector; see :func:`torpor.training.detection_loss.detection_loss`."""
     proposed = model.propose(images)
     with torch.autocast(images.device.type, enabled=False):
@@ -110,11 +110,11 @@ class DetectorTrainer(Trainer):
     entry: DetectorEntry
     recipe: DetectionRecipe
 
-    def start(self) -> Detector:
+    def start(self) -> PyramidDetector:
         """Build the network that training starts from."""
         return self.entry.build()
 
-    def attack(self) -> BatchAttack[Detector]:
+    def attack(self) -> BatchAttack[PyramidDetector]:
         """Return what changes each batch before it is learned from."""
         return unattacked
 

@@ -18,10 +18,10 @@ from torpor.training.loop import Model
 from torpor.zoo.captioning.captioner import Captioner
 from torpor.zoo.captioning.registry import CAPTIONERS, CaptionEntry
 from torpor.zoo.captioning.vocabulary import Vocabulary
-from torpor.zoo.detection.network import Detector
+from torpor.zoo.detection.network import PyramidDetector
 from torpor.zoo.detection.registry import DETECTORS, DetectorEntry
 from torpor.zoo.early_exits import EARLY_EXITS, EarlyExitEntry
-from torpor.zoo.entry import Entry
+from torpor.zoo.entry import ZooEntry
 from torpor.zoo.hardened import hardened
 from torpor.zoo.storage import load_half
 
@@ -95,15 +95,15 @@ class DetectorHardener(DetectorTrainer):
     base: DetectorEntry = field(kw_only=True)
 
     @override
-    def start(self) -> Detector:
+    def start(self) -> PyramidDetector:
         return with_weights_of(self.base, super().start())
 
     @override
-    def attack(self) -> BatchAttack[Detector]:
+    def attack(self) -> BatchAttack[PyramidDetector]:
         return many_boxes(self.recipe)
 
 
-def with_weights_of(base: Entry, model: Model) -> Model:
+def with_weights_of(base: ZooEntry, model: Model) -> Model:
     """Return ``model`` with the trained weights of ``base``.
 
     Raises:

@@ -9,7 +9,7 @@ from pathlib import Path
 from torpor.attacks.base import Attack
 from torpor.training.loop import LoopRecipe, Progress, silent
 from torpor.training.residual import add_residual
-from torpor.zoo.entry import Entry
+from torpor.zoo.entry import ZooEntry
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Trainer(ABC):
         limit: test samples that these attack.
     """
 
-    entry: Entry
+    entry: ZooEntry
     recipe: LoopRecipe
     judges: tuple[Attack, ...] = field(default=(), kw_only=True)
     limit: int = field(default=500, kw_only=True)

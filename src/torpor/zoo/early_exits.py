@@ -17,7 +17,7 @@ from torpor.targets.early_exit.exit_rules import Confidence
 from torpor.targets.early_exit.sdn import ShallowDeepNetwork, build_sdn
 from torpor.targets.early_exit.target import EarlyExitTarget
 from torpor.targets.speed import fold_batch_norm
-from torpor.zoo.entry import Entry, cache_folder
+from torpor.zoo.entry import ZooEntry, cache_folder
 from torpor.zoo.storage import load_half
 
 DROPS = (0.05, 0.15)
@@ -25,7 +25,7 @@ DEFAULT_RULE = "drop:0.05"
 
 
 @dataclass(frozen=True)
-class EarlyExitEntry(Entry):
+class EarlyExitEntry(ZooEntry):
     """A multi-exit network that torpor can build and train.
 
     Attributes:

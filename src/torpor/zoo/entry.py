@@ -16,7 +16,7 @@ SHIPPED = Path(__file__).parent / "weights"
 
 
 @dataclass(frozen=True)
-class Entry(ABC):
+class ZooEntry(ABC):
     """A target whose weights torpor ships or trains; how is :mod:`torpor.training`'s business.
 
     Attributes:

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from torpor.targets.base import Target
-from torpor.zoo.entry import Entry
+from torpor.zoo.entry import ZooEntry
 
 if TYPE_CHECKING:
     from torpor.targets.early_exit.target import EarlyExitTarget
 
 
-class Zoo(Mapping[str, Entry]):
+class Zoo(Mapping[str, ZooEntry]):
     """Entries by name, each imported when it is asked for.
 
     Args:
@@ -26,10 +26,10 @@ class Zoo(Mapping[str, Entry]):
     def __init__(self, homes: Mapping[str, str]) -> None:
         self._homes = homes
 
-    def __getitem__(self, name: str) -> Entry:
+    def __getitem__(self, name: str) -> ZooEntry:
         module, _, variable = self._homes[name].partition(":")
         entry = getattr(importlib.import_module(module), variable)[name]
-        assert isinstance(entry, Entry)
+        assert isinstance(entry, ZooEntry)
         return entry
 
     def __iter__(self) -> Iterator[str]:

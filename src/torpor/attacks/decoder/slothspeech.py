@@ -29,7 +29,7 @@ PAPER = Paper(
     2023,
     "arXiv:2306.00794",
 )
-STEP = 0.1
+STEP_SIZE = 0.1
 WEIGHT = 0.1
 START = 0.5
 FEATURE_EPS = 0.25
@@ -69,8 +69,8 @@ class SlothSpeech(StepAttack):
     def rate(self, inputs: Tensor) -> float:
         """Return Adam's learning rate: the paper's for features, a tenth of ``eps``, in its norm, for sounds."""
         if inputs.ndim == 3:
-            return STEP
-        size = self.eps * max(STEP, 2 / self.iterations)
+            return STEP_SIZE
+        size = self.eps * max(STEP_SIZE, 2 / self.iterations)
         return size / math.sqrt(inputs[0].numel()) if self.norm == "L2" else size
 
     def penalty(self, change: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ PAPER = Paper(
     2024,
     "arXiv:2401.11170",
 )
-STEP = 1 / 8  # of eps: 1/255 where eps is 8/255
+STEP_SIZE = 1 / 8  # of eps: 1/255 where eps is 8/255
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class VerboseImages(StepAttack):
             objective=Verbose(reverse=self.reverse),
             ball=self.ball,
             eps=self.eps,
-            optimizer=Momentum(self.eps * max(STEP, 2 / self.iterations)),
+            optimizer=Momentum(self.eps * max(STEP_SIZE, 2 / self.iterations)),
             steps=self.iterations,
             variable=Change(),
             start=self.ball.random(sample_generators(inputs, seed, self.id), self.eps, inputs),

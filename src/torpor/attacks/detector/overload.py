@@ -24,7 +24,7 @@ from torpor.targets.detector.contract import CandidateTarget
 PAPER = Paper(
     "Overload: Latency Attacks on Object Detection for Edge Devices", "Chen et al.", "CVPR", 2024, "arXiv:2304.05370"
 )
-STEP = 1 / 16  # of eps: 1/255 where eps is 16/255
+STEP_SIZE = 1 / 16  # of eps: 1/255 where eps is 16/255
 SLOWEST = 0.5  # pace of the cell with the most boxes
 TINY = 1e-6  # keeps the logarithm finite
 
@@ -150,7 +150,7 @@ class Overload(CandidateAttack):
                 objective=objective,
                 ball=ball_of(self.norm, groups.space),
                 eps=self.eps,
-                optimizer=PacedSteps(self.eps * max(STEP, 1 / SLOWEST / self.iterations)),
+                optimizer=PacedSteps(self.eps * max(STEP_SIZE, 1 / SLOWEST / self.iterations)),
                 steps=self.iterations,
                 variable=variable_of(groups),
                 start=torch.zeros_like(clean[:, :1]),

@@ -29,7 +29,7 @@ PAPER = Paper(
     "arXiv:2205.13618",
 )
 BATCH = 8
-STEP = 0.0005
+STEP_SIZE = 0.0005
 SAMPLES = 100
 MARGIN = 0.05  # how far above the threshold scores should go
 FAINT = 0.001  # what counts as found where objects are to be kept
@@ -173,7 +173,7 @@ class PhantomSponges(Universal):
             objective=Phantoms(target.nms, images.shape[-2:].numel(), self.label, self.confidence, self.area),
             ball=BALLS[self.norm],
             eps=self.eps,
-            optimizer=SignedSteps(max(STEP, 2 * level / steps)),
+            optimizer=SignedSteps(max(STEP_SIZE, 2 * level / steps)),
             schedule=self._schedule(detector, batches),
             steps=steps,
             start=torch.zeros_like(images[:1], device=target.device),

@@ -33,7 +33,7 @@ PAPER = Paper(
 REGION_WEIGHT = 10.0
 PAPER_SHAPE = (3, 608, 1088)
 PAPER_STEP = 1.5
-STEP = 1 / 16  # of eps
+STEP_SIZE = 1 / 16  # of eps
 
 
 class Lighting(NamedTuple):
@@ -228,7 +228,7 @@ class SlowTrack(CandidateAttack):
 
     def stride(self, inputs: Tensor) -> float:
         """Return the norm of each step."""
-        return self.eps * max(STEP, 2 / self.iterations)
+        return self.eps * max(STEP_SIZE, 2 / self.iterations)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ STARTS = 1000  # random segments that are tried until one survives the tokenizer
 
 
 @dataclass(frozen=True)
-class Loop:
+class RepeatedSegment:
     """Make a segment's tokens likely at every step: the mean of ``-log(sum of their probabilities)``.
 
     Attributes:
@@ -31,7 +31,8 @@ class Loop:
 
     >>> from torpor.core.work import Work
     >>> work, mask = Work(torch.tensor([[1]])), torch.ones(1, 1, dtype=torch.bool)
-    >>> Loop((1, 2))(StepSignals(torch.zeros(1, 1, 4), torch.zeros(1, 1).long(), mask, (0,), work)).exp().item()
+    >>> signals = StepSignals(torch.zeros(1, 1, 4), torch.zeros(1, 1).long(), mask, (0,), work)
+    >>> RepeatedSegment((1, 2))(signals).exp().item()
     2.0
     """
 
@@ -80,7 +81,7 @@ class LoopLLM(CoordinateSearch):
 
     @override
     def objective(self, target: TextTarget) -> Callable[[Segment], Loss]:
-        return Loop
+        return RepeatedSegment
 
     @override
     def starts(self, fits: Sendable, clean: str, allowed: Tensor, generator: torch.Generator) -> Iterator[Segment]:

@@ -17,7 +17,7 @@ PRICES: Registry[Pricing] = Registry(
     {
         "flops": "torpor.core.pricing:Flops",
         "seconds": "torpor.core.time_prices:Seconds",
-        "steps": "torpor.core.time_prices:Steps",
+        "steps": "torpor.core.time_prices:SequentialSteps",
     },
     "price",
 )

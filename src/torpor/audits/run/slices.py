@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TypeVar
 
-from torpor.attacks.deadline import Deadline
+from torpor.attacks.deadline import TimeLimit
 from torpor.core.stopwatch import Stopwatch
 from torpor.targets.base import Target
 
@@ -23,13 +23,13 @@ class Slices:
     def __init__(self, until: float, searches: int) -> None:
         self.until, self.left, self.stopwatch = until, searches, Stopwatch()
 
-    def next(self) -> Deadline:
+    def next(self) -> TimeLimit:
         """Return the deadline of the search that begins now."""
         now = time.time()
         share = max(0.0, self.until - now) / max(1, self.left)
         self.left -= 1
-        return Deadline(now + share, self.stopwatch)
+        return TimeLimit(now + share, self.stopwatch)
 
     def on(self, target: AnyTarget) -> AnyTarget:
         """Return the target that remembers what it ran for this sample."""
-        return Deadline(self.until, self.stopwatch).on(target)
+        return TimeLimit(self.until, self.stopwatch).on(target)

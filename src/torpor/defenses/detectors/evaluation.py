@@ -38,7 +38,7 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class DetectorScore:
     """How well a detector that learned from one attack does against another one. None means "not defined here".
 
     Attributes:
@@ -98,7 +98,7 @@ def evaluate_detectors(
         number of pairs and their slowdown;
         ``"detectors"``: for each kind where it looks and its FLOPs per input, also as a share of
         the mean clean input's;
-        ``"verdicts"``: one :class:`Verdict` as a dict for each detector, attack that it learned from, and attack.
+        ``"verdicts"``: one :class:`DetectorScore` as a dict for each detector, attack that it learned from, and attack.
 
     Raises:
         DataError: if no attack found a costlier input in some split.
@@ -137,7 +137,7 @@ def judge_detectors(
     """Fit and judge detectors on the pairs of :func:`craft_pairs`; see :func:`evaluate_detectors`."""
     if len({detector.id for detector in detectors}) < len(detectors):
         raise UsageError("expected detectors of different kinds, got one twice; leave one out")
-    verdicts: list[Verdict] = []
+    verdicts: list[DetectorScore] = []
     costs = {}
     for detector in detectors:
         for attack in pairs["train"].attacked if detector.contrasts else (None,):
@@ -170,7 +170,7 @@ def _fitted(detector: Detector, target: Target, pairs: Mapping[str, Pairs], atta
     return any_rate.fit(target, clean, strange, pairs["validation"].clean, seed)
 
 
-def _judge(detector: Detector, target: Target, pairs: Mapping[str, Pairs], attack: str | None) -> list[Verdict]:
+def _judge(detector: Detector, target: Target, pairs: Mapping[str, Pairs], attack: str | None) -> list[DetectorScore]:
     validation, test = pairs["validation"], pairs["test"]
     calibration, clean = detector.score(target, validation.clean), detector.score(target, test.clean)
     found = []
@@ -181,7 +181,7 @@ def _judge(detector: Detector, target: Target, pairs: Mapping[str, Pairs], attac
         chosen = validation.attacked[attack or name]
         best = best_threshold(calibration, detector.score(target, chosen)) if len(chosen) else None
         found.append(
-            Verdict(
+            DetectorScore(
                 detector.id,
                 attack,
                 name,

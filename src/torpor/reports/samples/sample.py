@@ -26,7 +26,7 @@ VIEWS = {
 
 
 @dataclass(frozen=True)
-class Side:
+class Half:
     """The clean or the attacked half of a sample whose input or output is text.
 
     Attributes:
@@ -57,7 +57,7 @@ class Sample:
     title: str
     caption: str
     views: tuple[tuple[str, str], ...]
-    sides: tuple[Side, ...] = ()
+    sides: tuple[Half, ...] = ()
     reference: Shown | None = None
 
 
@@ -140,10 +140,10 @@ class Saved:
         clean, attacked = (shown_turn(unpacked(each)) for each in self.pair)
         return (visible(clean), visible(attacked)) if self.row["norm"] == "prompt" else marked(clean, attacked)
 
-    def input_sides(self) -> tuple[Side, ...]:
+    def input_sides(self) -> tuple[Half, ...]:
         """Return both texts without any output; nothing of other inputs."""
         return tuple(
-            Side(name, "", text, None) for name, text in zip(("clean", "attacked"), self.texts() or (), strict=False)
+            Half(name, "", text, None) for name, text in zip(("clean", "attacked"), self.texts() or (), strict=False)
         )
 
 

@@ -27,7 +27,7 @@ from torpor.reports.kit.words import (
     titled,
     value_text,
 )
-from torpor.reports.samples.sample import Sample, Saved, Side, unpacked
+from torpor.reports.samples.sample import Half, Sample, Saved, unpacked
 from torpor.reports.samples.texts import shown
 from torpor.reports.sections.base import Cell, Part, Section
 
@@ -173,7 +173,7 @@ class DecoderSection(Section):
         inputs = saved.texts() or (None, None)
         names = (("clean", "steps_clean", "capped_clean"), ("attacked", "steps", "capped"))
         sides = tuple(
-            Side(name, self._length(saved, steps, capped), text, shown(unpacked(saved.tensors[f"{name}_output"])))
+            Half(name, self._length(saved, steps, capped), text, shown(unpacked(saved.tensors[f"{name}_output"])))
             for (name, steps, capped), text in zip(names, inputs, strict=True)
         )
         return Sample(saved.title, ", ".join(said), saved.views, sides, right)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 
-class Normalize(nn.Module):
+class PixelNormalization(nn.Module):
     """Map pixels in [0, 1] to ``(x - mean) / std`` per channel.
 
-    >>> Normalize([0.5], [0.25])(torch.ones(1, 1, 1, 1)).item()
+    >>> PixelNormalization([0.5], [0.25])(torch.ones(1, 1, 1, 1)).item()
     2.0
     """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from torpor.zoo.architectures.normalize import Normalize
+from torpor.zoo.architectures.normalize import PixelNormalization
 
 
 class BasicBlock(nn.Module):
@@ -36,7 +36,7 @@ def resnet56(num_classes: int = 10) -> nn.Sequential:
     855770
     """
     layers: dict[str, nn.Module] = {
-        "normalize": Normalize((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+        "normalize": PixelNormalization((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
         "conv": nn.Conv2d(3, 16, 3, 1, 1, bias=False),
         "bn": nn.BatchNorm2d(16),
         "relu": nn.ReLU(),

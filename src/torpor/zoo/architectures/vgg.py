@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from torpor.zoo.architectures.normalize import Normalize
+from torpor.zoo.architectures.normalize import PixelNormalization
 
 CHANNELS = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0)  # 0 is a 2 x 2 max-pool
 
@@ -16,7 +16,7 @@ def vgg16(num_classes: int = 10) -> nn.Sequential:
     14724042
     """
     model = nn.Sequential()
-    model.add_module("normalize", Normalize((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)))
+    model.add_module("normalize", PixelNormalization((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)))
     channels_in, convs, pools = 3, 0, 0
     for channels in CHANNELS:
         if channels == 0:

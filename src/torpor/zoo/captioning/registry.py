@@ -13,14 +13,14 @@ from torpor.targets.decoder.captioner import CaptionerTarget
 from torpor.targets.speed import fold_batch_norm
 from torpor.zoo.captioning.captioner import Captioner, captioner_gru, captioner_lstm
 from torpor.zoo.captioning.vocabulary import Vocabulary
-from torpor.zoo.entry import Entry
+from torpor.zoo.entry import ZooEntry
 from torpor.zoo.storage import load_half
 
 IMAGE_SHAPE = (3, SIDE, SIDE)
 
 
 @dataclass(frozen=True)
-class CaptionEntry(Entry):
+class CaptionEntry(ZooEntry):
     """A captioner of generated scenes that torpor can build and train.
 
     Attributes:
@@ -32,7 +32,7 @@ class CaptionEntry(Entry):
     data: Callable[[], DataSet]
 
     def load(self, folder: Path | None = None) -> CaptionerTarget:
-        """See :meth:`Entry.load`; batch norm is folded into convolutions."""
+        """See :meth:`ZooEntry.load`; batch norm is folded into convolutions."""
         words = self.card(folder).get("vocabulary")
         if not isinstance(words, list):
             raise UsageError(f"expected a vocabulary in the card of {self.name}, got {words!r}; train it again")

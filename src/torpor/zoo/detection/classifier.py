@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from torpor.zoo.architectures.normalize import Normalize
+from torpor.zoo.architectures.normalize import PixelNormalization
 from torpor.zoo.detection.network import conv
 
 SIDE = 32
@@ -18,7 +18,7 @@ def classifier(classes: int) -> nn.Sequential:
     71268
     """
     return nn.Sequential(
-        Normalize([0.3] * 3, [0.25] * 3),
+        PixelNormalization([0.3] * 3, [0.25] * 3),
         conv(3, 16, stride=2),
         conv(16, 32, stride=2),
         conv(32, 32),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torpor.zoo.architectures.normalize import Normalize
+from torpor.zoo.architectures.normalize import PixelNormalization
 from torpor.zoo.architectures.resnet import BasicBlock
 
 STRIDES = (8, 16, 32)
@@ -35,7 +35,7 @@ class Pyramid(nn.Module):
     def __init__(self, widths: Sequence[int], neck: int) -> None:
         super().__init__()
         first, second, *rest = widths
-        self.normalize = Normalize([0.3] * 3, [0.25] * 3)
+        self.normalize = PixelNormalization([0.3] * 3, [0.25] * 3)
         self.stem = nn.Sequential(conv(3, first, 3, 2), BasicBlock(first, second, 2))
         self.stages = nn.ModuleList([BasicBlock(*pair, 2) for pair in zip(widths[1:], rest, strict=False)])
         self.lateral = nn.ModuleList([conv(width, neck, 1) for width in rest])
@@ -79,7 +79,7 @@ class Head(nn.Module):
         return torch.cat([self.where(features), self.what(features)], 1)
 
 
-class Detector(nn.Module):
+class PyramidDetector(nn.Module):
     """One box for each cell of three feature maps.
 
     Args:
@@ -87,7 +87,7 @@ class Detector(nn.Module):
         widths: see :class:`Pyramid`.
         neck: see :class:`Pyramid`.
 
-    >>> boxes, scores = Detector(20).eval()(torch.zeros(1, 3, 128, 192))
+    >>> boxes, scores = PyramidDetector(20).eval()(torch.zeros(1, 3, 128, 192))
     >>> boxes.shape, scores.shape  # 16 * 24 + 8 * 12 + 4 * 6 cells
     (torch.Size([1, 504, 4]), torch.Size([1, 504, 20]))
     """

@@ -13,28 +13,28 @@ from torpor.data.sprite_sets import HEIGHT, WIDTH
 from torpor.data.sprites import CLASSES
 from torpor.targets.detector.detection import DetectorTarget
 from torpor.targets.speed import fold_batch_norm
-from torpor.zoo.detection.network import Detector
-from torpor.zoo.entry import Entry
+from torpor.zoo.detection.network import PyramidDetector
+from torpor.zoo.entry import ZooEntry
 from torpor.zoo.storage import load_half
 
 IMAGE_SHAPE = (3, HEIGHT, WIDTH)
 
 
 @dataclass(frozen=True)
-class DetectorEntry(Entry):
+class DetectorEntry(ZooEntry):
     """A detector of digits and CIFAR-10 objects in generated scenes."""
 
-    def build(self) -> Detector:
+    def build(self) -> PyramidDetector:
         """Build the untrained network."""
-        return Detector(len(CLASSES))
+        return PyramidDetector(len(CLASSES))
 
     def load(self, folder: Path | None = None) -> DetectorTarget:
-        """See :meth:`Entry.load`; batch norm is folded into convolutions."""
+        """See :meth:`ZooEntry.load`; batch norm is folded into convolutions."""
         network = self.network(folder)
         return DetectorTarget(network, input_shape=IMAGE_SHAPE, classes=CLASSES, name=self.name, data=self.data)
 
-    def network(self, folder: Path | None = None) -> Detector:
-        """Load the trained network; see :meth:`Entry.load`."""
+    def network(self, folder: Path | None = None) -> PyramidDetector:
+        """Load the trained network; see :meth:`ZooEntry.load`."""
         self.card(folder)
         network = load_half(self.build(), (folder or self.folder()) / f"{self.name}.safetensors", self.name)
         network.pyramid = fold_batch_norm(network.pyramid)

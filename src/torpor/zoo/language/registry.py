@@ -12,7 +12,7 @@ from torpor.core.errors import DataError
 from torpor.data.sets import DataSet
 from torpor.data.texts import Beginnings, ParquetTexts
 from torpor.targets.decoder.generation import GenerationTarget, load_pretrained
-from torpor.zoo.entry import Entry
+from torpor.zoo.entry import ZooEntry
 from torpor.zoo.language.architectures import Builder, language_model, speller, translator
 from torpor.zoo.language.numbers import Spellings
 from torpor.zoo.language.tokenizer import Kind
@@ -21,7 +21,7 @@ PROMPT_WORDS = 4
 
 
 @dataclass(frozen=True)
-class LanguageEntry(Entry):
+class LanguageEntry(ZooEntry):
     """A language model that torpor can build and train.
 
     Attributes:

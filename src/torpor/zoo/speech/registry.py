@@ -10,12 +10,12 @@ from typing_extensions import override
 from torpor.core.errors import DataError
 from torpor.data.speech import SpokenDigits
 from torpor.targets.decoder.generation import GenerationTarget, load_pretrained
-from torpor.zoo.entry import Entry
+from torpor.zoo.entry import ZooEntry
 from torpor.zoo.speech.architectures import Builder, recognizer
 
 
 @dataclass(frozen=True)
-class SpeechEntry(Entry):
+class SpeechEntry(ZooEntry):
     """A recognizer of spoken digits that torpor can build and train.
 
     Attributes:

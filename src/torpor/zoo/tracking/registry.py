@@ -17,7 +17,7 @@ from torpor.targets.detector.tracking import TrackerTarget
 from torpor.targets.speed import fold_batch_norm
 from torpor.zoo.detection.classifier import SIDE, classifier
 from torpor.zoo.detection.registry import DETECTORS, IMAGE_SHAPE, DetectorEntry
-from torpor.zoo.entry import Entry
+from torpor.zoo.entry import ZooEntry
 from torpor.zoo.storage import load_half
 
 SUPPRESSION = NMS(conf=0.1, agnostic=True)
@@ -28,7 +28,7 @@ TRACKING = ByteTrack(activation=0.5, high=0.5)
 
 
 @dataclass(frozen=True)
-class TrackerEntry(Entry):
+class TrackerEntry(ZooEntry):
     """A detector, a classifier that looks at each of its boxes again, and ByteTrack, on generated videos.
 
     Attributes:
@@ -42,7 +42,7 @@ class TrackerEntry(Entry):
         return classifier(len(CLASSES))
 
     def load(self, folder: Path | None = None) -> TrackerTarget:
-        """See :meth:`Entry.load`; batch norm is folded into convolutions."""
+        """See :meth:`ZooEntry.load`; batch norm is folded into convolutions."""
         self.card(folder)
         looks = load_half(self.build(), (folder or self.folder()) / f"{self.name}.safetensors", self.name)
         detector = DetectorTarget(

@@ -22,7 +22,7 @@ READ = ("decoder_input_ids", "input_ids", "decoder_inputs_embeds", "inputs_embed
 
 
 @dataclass
-class Tally:
+class CallCounts:
     """What ran.
 
     Attributes:
@@ -48,7 +48,7 @@ class ForwardCalls:
 
     def __init__(self, model: Any) -> None:  # noqa: ANN401 - transformers' own classes
         self.model = model
-        self._seen: list[tuple[tuple[int, int, int], Tally]] = []
+        self._seen: list[tuple[tuple[int, int, int], CallCounts]] = []
         self._rule: tuple[Tensor, Tensor] | None = None
 
     def _parts(self) -> list[nn.Module]:
@@ -63,7 +63,7 @@ class ForwardCalls:
         return list({id(part): part for part in parts if part is not None}.values())
 
     @contextmanager
-    def counted(self) -> Iterator[Tally]:
+    def counted(self) -> Iterator[CallCounts]:
         """Count what this thread runs."""
         parts = self._parts()
         count = _Counter(len(parts), [self.model, self.model.get_encoder()])
@@ -77,7 +77,7 @@ class ForwardCalls:
                 hooks.callback(part.register_forward_pre_hook(partial(count.note, place), with_kwargs=True).remove)
             yield count.tally
 
-    def learn(self, length: int, steps: int, tally: Tally) -> None:
+    def learn(self, length: int, steps: int, tally: CallCounts) -> None:
         """Remember a run of one sample; check it, once the function is settled.
 
         Args:
@@ -97,7 +97,7 @@ class ForwardCalls:
             _fit(runs, [tally.tokens for _, tally in self._seen]),
         )
 
-    def check(self, width: int, steps: Sequence[int], tally: Tally) -> None:
+    def check(self, width: int, steps: Sequence[int], tally: CallCounts) -> None:
         """Compare what ran with what decoding some samples at once takes.
 
         Args:
@@ -139,7 +139,7 @@ class _Counter:
     """
 
     def __init__(self, parts: int, entries: Sequence[nn.Module | None]) -> None:
-        self.tally = Tally([0] * (parts + 1), [0] * (parts + 1))
+        self.tally = CallCounts([0] * (parts + 1), [0] * (parts + 1))
         self.entries = {id(entry) for entry in entries if entry is not None}
         self.thread, self.depth = threading.get_ident(), 0
         self._global: RemovableHandle | None = None

@@ -24,7 +24,7 @@ from torpor.targets.decoder.generation.deployment import (
     with_new_tokens,
 )
 from torpor.targets.decoder.generation.fed import Decoded, Draws, Fed, Feeder
-from torpor.targets.decoder.generation.loop import Loop, Plan, Processors
+from torpor.targets.decoder.generation.loop import DecodingLoop, DecodingPlan, Processors
 from torpor.targets.decoder.generation.neighbors import Recorder, compared
 from torpor.targets.decoder.generation.room import CacheSize, cache_size, switch_length
 from torpor.targets.decoder.generation.rowwise import RowWise
@@ -197,7 +197,7 @@ class Decoder:
             if self.beams > 1:
                 self._search(fed, config, None, plain=True)
             else:
-                self._generate(fed, config, Loop(Plan([steps], (), 0.0, plain=True)))
+                self._generate(fed, config, DecodingLoop(DecodingPlan([steps], (), 0.0, plain=True)))
         self.forward_calls.learn(fed.width, steps, tally)
 
     def _run(
@@ -214,13 +214,13 @@ class Decoder:
                     f"expected up to {caps[0]} decoder steps, got {found.steps}; fix the model's beam search"
                 )
             return [found], [torch.inf]
-        plan = Plan(
+        plan = DecodingPlan(
             caps, self.eos, self.tie, generators, fed.padding, fed.hole, stop=self.stop, strings=self.strings, tick=tick
         )
         if self._processed and len(fed.padding) > 1:
             plan = replace(plan, by_padding=self._by_padding(fed, caps))
         with self.forward_calls.counted() as tally, self._shaped(fed) as rowwise:
-            loop = Loop(replace(plan, rowwise=rowwise))
+            loop = DecodingLoop(replace(plan, rowwise=rowwise))
             self._generate(fed, config, loop)
         self.forward_calls.check(width, [len(ids) for ids in loop.tokens], tally)
         if loop.broken:

@@ -24,7 +24,7 @@ SCALE = 50
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class DecodingPlan:
     """What a batch is to be decoded with, beside what ``generate`` prepares.
 
     Attributes:
@@ -57,7 +57,7 @@ class Plan:
     tick: Callable[[], None] = lambda: None
 
 
-class Loop:
+class DecodingLoop:
     """A decoding method for ``generate(custom_generate=...)`` that keeps what it did.
 
     Attributes:
@@ -68,7 +68,7 @@ class Loop:
         broken: whether some logit was NaN.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: DecodingPlan) -> None:
         self.plan = plan
         self.start = self.gaps = torch.empty(0)
         self.tokens: list[list[int]] = []

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from typing_extensions import override
 
 from torpor.targets.decoder.generation.library import cache_in
-from torpor.targets.decoder.generation.loop import Loop, Plan, Processors
+from torpor.targets.decoder.generation.loop import DecodingLoop, DecodingPlan, Processors
 
 VARIED = 3
 """Examples that are compared."""
@@ -22,8 +22,8 @@ SUMS = ("mm", "mv", "dot", "attention", "conv", "linear", "einsum")
 """Parts of the names of operators that add up products."""
 
 
-class Recorder(Loop):
-    """A :class:`Loop` that forces a number of steps and keeps the logits of each.
+class Recorder(DecodingLoop):
+    """A :class:`DecodingLoop` that forces a number of steps and keeps the logits of each.
 
     Attributes:
         logits: ``[B, V]`` of each step.
@@ -31,7 +31,7 @@ class Recorder(Loop):
     """
 
     def __init__(self, rows: int, steps: int) -> None:
-        super().__init__(Plan([steps] * rows, (), None, plain=True))
+        super().__init__(DecodingPlan([steps] * rows, (), None, plain=True))
         self.logits: list[Tensor] = []
         self.cache: Any = None
 
