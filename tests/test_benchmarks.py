@@ -11,10 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from benchmarks import (
     attack_step,
     candidate_scoring,
@@ -49,6 +45,7 @@ from benchmarks.common import (
     with_rule,
 )
 from benchmarks.damage import damage_file
+from torch import Tensor, nn
 
 from torpor.attacks.base import Candidates
 from torpor.attacks.detector.overload import TINY, Overload

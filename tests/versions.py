@@ -107,7 +107,9 @@ def install(python: str, version: str) -> bool:
 
 def passes(python: str, names: Iterable[str]) -> bool:
     """Run generation tests, by the end of their files' names; tell whether all passed."""
-    files = sorted(path for name in names for path in ROOT.glob(f"tests/targets/test_generation_{name}.py"))
+    files = sorted(
+        path for name in names for path in ROOT.glob(f"tests/targets/decoder/generation/test_generation_{name}.py")
+    )
     command = (python, "-m", "pytest", "--numprocesses", "2", "-p", "no:cacheprovider", *map(str, files))
     return not subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": ""}).returncode
 

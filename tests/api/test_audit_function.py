@@ -11,16 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from toy_audits import NEEDLE, call, records, write_images
 
 import torpor
 from torpor.core.errors import UsageError
 from torpor.core.text import TextSpace
 from torpor.data.given import given_inputs
 from torpor.targets.early_exit.toys import needle
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "audits"))
-
-from toy_audits import NEEDLE, call, records, write_images
 
 BRIGHT = torch.full((3, 1, 4, 4), 0.8)
 """Within Linf 0.35 of these, some input closes every exit of the needle; they themselves close none."""

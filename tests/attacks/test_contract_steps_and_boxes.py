@@ -11,10 +11,10 @@ import torch
 from candidate_targets import CANDIDATE_TARGETS, same
 from contract_cases import BOTH, Kind, attack_rows, build, inputs_of, watch
 from contract_rows import rows_of
+from edit_distance import edits
 from step_targets import STEP_TARGETS
 from torch import Tensor
 
-from edit_distance import edits
 from torpor.attacks.base import Attack, AttackResult
 from torpor.attacks.registry import ATTACKS
 from torpor.attacks.search.balls import spendable

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from generation_models import KINDS, TEXTS, loaded
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "audits"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "targets"))
-
-from generation_models import KINDS, TEXTS, loaded
 from lamp_audits import followed, lamps
+from torch import Tensor
 
 from torpor.bounds.static import static_bound
 from torpor.core.batches import Samples

@@ -4,9 +4,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "audits"))
-
 from toy_audits import NEEDLE, call, snapshot, spawn, write_images
 
 FACTORIES = """

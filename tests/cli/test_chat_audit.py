@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "audits"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "targets"))
-
 from chat_models import TALKS, chat, chat_folder, sent, write_prompts
 from toy_audits import call
 

@@ -8,11 +8,8 @@ from pathlib import Path
 
 import pytest
 import typer
-from typer.testing import CliRunner
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "audits"))
-
 from audit_factory import SLOWDOWNS, write_audit
+from typer.testing import CliRunner
 
 from torpor.cli.check import check
 from torpor.cli.compare import compare

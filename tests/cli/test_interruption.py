@@ -10,9 +10,6 @@ import time
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "audits"))
-
 from toy_audits import NEEDLE, command, records, spawn, write_images
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="other signals")

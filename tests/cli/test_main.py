@@ -5,9 +5,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "audits"))
-
 from toy_audits import call, spawn, write_images
 
 from torpor import __version__

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "audits"))
-
 from toy_audits import TUG, call, snapshot, write_images
 
 from torpor.audits.plan import Plan

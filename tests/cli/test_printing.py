@@ -15,9 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "audits"))
-
 from audit_factory import write_audit
 from toy_audits import NEEDLE, call, spawn, write_images
 

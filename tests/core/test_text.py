@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from edit_distance import edits, least_edits
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edit_distance import edits, least_edits
 from torpor.core.budget import COUNTS
 from torpor.core.text import levenshtein
 from torpor.targets.decoder.toy_text import ToyText

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-
 from spoken import wav
+
 from torpor.core.errors import DataError, UsageError
 from torpor.core.space import ImageSpace, WaveSpace
 from torpor.data.images import GRAY

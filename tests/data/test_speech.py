@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
 from spoken import recordings, tone, wav, write
+
 from torpor.core.errors import DataError
 from torpor.core.space import WaveSpace
 from torpor.data.scenes import NUMBERS

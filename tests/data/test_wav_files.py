@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from spoken import tone, wav
+
 from torpor.core.errors import DataError
 from torpor.data.waves import read_wav
 

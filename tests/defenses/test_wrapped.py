@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 from detector_cases import fitted, inputs_of
+from plugged import LAYERS, SilentTarget, SkipTarget
 from torch import Tensor
 
 import torpor.defenses
-from plugged import LAYERS, SilentTarget, SkipTarget
 from torpor.core.errors import UsageError
 from torpor.core.work import Work
 from torpor.defenses.detectors.base import Detector

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from token_server import answer, serving
+from toy_audits import call, records
 
 from plugin import ENDPOINT, installed
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "audits"))
-
-from toy_audits import call, records
 
 pytestmark = installed
 CAP = 64

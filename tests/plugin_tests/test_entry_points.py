@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
+from toy_audits import call
 
 from plugin import installed
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "audits"))
-
-from toy_audits import call
 
 pytestmark = installed
 

@@ -14,14 +14,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
-
-from plugin import SKIPPING, installed
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "audits"))
-
 from toy_audits import call, records
 
 import torpor
+from plugin import SKIPPING, installed
 from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
 from torpor.targets.early_exit.family import EarlyExitFamily, GateFamily

@@ -3,13 +3,13 @@ from __future__ import annotations
 import io
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import plotly.graph_objects as go
 import pytest
 from plotly.offline import get_plotlyjs_version
 from report_factory import make_audit
+from report_pages import SECTIONS, Elements, page_of
 from rich.console import Console
 
 from torpor.audits.plan import Plan
@@ -21,42 +21,7 @@ from torpor.reports.html import write_report
 from torpor.reports.kit.plots import chart, plotly_script
 from torpor.targets.resolve import load_target
 
-SECTIONS = ("verdict", "results", "charts", "samples", "clock", "threat", "environment", "reproduce")
 HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
-
-
-class Elements(HTMLParser):
-    """The elements of a page, its text outside scripts and styles, and its scripts."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.scripts: list[str] = []
-        self._inside = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self._inside = tag
-        if tag == "script":
-            self.scripts.append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        self._inside = ""
-
-    def handle_data(self, data: str) -> None:
-        if self._inside == "script":
-            self.scripts[-1] += data
-        elif self._inside != "style":
-            self.text += data
-
-    def ids(self) -> set[str | None]:
-        return {attributes.get("id") for _, attributes in self.tags}
-
-
-def page_of(folder: Path) -> Elements:
-    return Elements(write_report(folder).read_text(encoding="utf-8"))
 
 
 def change_rows(folder: Path, **values: object) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from report_factory import make_audit
+from report_pages import SECTIONS, Elements, page_of
 from step_factory import CAP, SAMPLES, make_step_audit
 from test_console import printed
-from test_html import SECTIONS, Elements, page_of
 
 from torpor.audits.read import read_audit
 from torpor.core import DataError

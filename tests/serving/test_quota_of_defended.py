@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from plugged import LAYERS, SkipTarget
 from torch import Tensor
 
-from plugged import LAYERS, SkipTarget
 from torpor.core.errors import UsageError
 from torpor.defenses.registry import load_defense
 from torpor.serving import ClientQuotas, Quota, QuotaError, TokenBucket, metered

@@ -8,21 +8,16 @@ import copy
 import multiprocessing
 import os
 import pickle
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing.queues import Queue
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 from benchmarks.quota_schedules import run_schedule
 from torch import Tensor
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
 griffe = pytest.importorskip("griffe", reason="the site needs the extra docs")
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tools.docstrings import MarkdownDocstrings  # noqa: E402
 

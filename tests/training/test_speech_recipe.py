@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from safetensors import safe_open
-
 from spoken import recordings
+
 from torpor.attacks.decoder.slothspeech import SlothSpeech
 from torpor.core.errors import UsageError
 from torpor.data.speech import SpokenDigits

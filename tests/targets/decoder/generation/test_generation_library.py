@@ -18,7 +18,7 @@ from torpor.targets.decoder.generation.library import METHODS, TESTED, cache_nam
 from torpor.targets.resolve import load_target
 
 SOURCE = Path(torpor.__file__).parent
-PROJECT = Path(__file__).parents[2] / "pyproject.toml"
+PROJECT = Path(__file__).parents[4] / "pyproject.toml"
 
 
 def refused(message: str) -> None:

@@ -6,8 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-
 from spoken import recordings
+
 from torpor.core.errors import DataError, UsageError
 from torpor.data.scenes import NUMBERS
 from torpor.data.speech import MOST_DIGITS

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "targets"))
 from chat_models import chat, turn, write_prompts
 from generation_models import examples, loaded, sentences
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from generation_models import BOS, CAP, EOS, KINDS, PAD, Part, examples, hub, loaded, random_decoder, tokenizer
+from step_targets import random_captioner
 from torch import Tensor, nn
 
 from torpor.attacks.text.engorgio import Engorgio
@@ -21,9 +20,6 @@ from torpor.targets.decoder.generation.forcing import takes
 from torpor.targets.decoder.generation.prompts import PromptTarget
 from torpor.targets.decoder.generation.texts import TextGenerationTarget
 from torpor.targets.decoder.toy_text import ToyText
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "attacks"))
-from step_targets import random_captioner
 
 FRAMES = {
     "bare": "$A",

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from benchmarks import guards
+from benchmarks.guards import CASES, Case, inputs_of, judge
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from benchmarks import guards
-from benchmarks.guards import CASES, Case, inputs_of, judge
 
 from torpor.attacks.registry import load_attack
 from torpor.core.errors import UsageError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,13 +13,11 @@ import torch
 from generation_models import CAP, KINDS, Part, again, changed, examples, hub, loaded, tokenizer
 from test_generation_runs import check_alone, check_as_transformers
 from torch import Tensor, nn
+from toy_audits import call
 
 from torpor.core.errors import UsageError
 from torpor.targets.decoder.generation.pricing import forwards_counted
 from torpor.targets.decoder.generation.target import GenerationTarget
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "audits"))
-from toy_audits import call
 
 
 @pytest.mark.parametrize("beams", [1, 2])

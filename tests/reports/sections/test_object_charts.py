@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from report_factory import EPS, make_audit
-from test_html import page_of
+from report_pages import page_of
 
 from torpor.audits.read import read_audit
 from torpor.reports.kit.charts import eps_curves

@@ -13,7 +13,7 @@ from toy_audits import NEEDLE, TUG, write_images
 
 from torpor.audits.plan import Plan
 
-FOLDER = Path(__file__).parent / "version1"
+FOLDER = Path(__file__).parents[1] / "audits" / "version1"
 TEXT = "torpor.targets.decoder.toy_text:ToyText"
 
 

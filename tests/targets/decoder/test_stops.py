@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from step_targets import STEP_TARGETS, inputs_of
 from torch import Tensor
 
 from torpor.core.errors import UsageError
 from torpor.targets.decoder.contract import StepTarget
 from torpor.targets.decoder.stops import EndHazard, Repetition, Stop, Watch, most_repeats
 from torpor.targets.decoder.toy_steps import PeakTarget
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "attacks"))
-
-from step_targets import STEP_TARGETS, inputs_of
 
 LANGUAGE = ("gpt2", "marian", "captioner")
 
