@@ -10,7 +10,7 @@ The public names load on first use, so that ``import torpor`` stays fast:
 from __future__ import annotations
 
 from torpor.core.lazy import lazy
-from torpor.core.moved import find_moved
+from torpor.core.renamed import find_moved
 
 TYPE_CHECKING = False  # typing takes longer to import than all else here, and a signal in the meantime cannot be caught
 if TYPE_CHECKING:

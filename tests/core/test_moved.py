@@ -9,7 +9,8 @@ import warnings
 import pytest
 
 import torpor.core.moved as moved
-from torpor.core.moved import find_moved, new_name
+from torpor.core.moved import new_name
+from torpor.core.renamed import MovedModule, find_moved
 
 
 @pytest.mark.parametrize("old", [f"torpor.{name}" for name in moved._homes()])
@@ -43,6 +44,6 @@ def test_names_of_packages_that_were_modules() -> None:
 
 def test_no_other_name_is_found() -> None:
     find_moved()
-    assert sum(isinstance(finder, moved.MovedModule) for finder in sys.meta_path) == 1
+    assert sum(isinstance(finder, MovedModule) for finder in sys.meta_path) == 1
     with pytest.raises(ModuleNotFoundError, match=r"torpor\.targets\.nope"):
         importlib.import_module("torpor.targets.nope")

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from torpor.core import MeterError, PriceList, Unit, UsageError, Work
-from torpor.meters import Clock, RecordedClock, WallClock, calibrate, calibration
+from torpor.meters import Clock, RecordedClock, WallClock, calibrate
+from torpor.meters.calibration import calibration
 from torpor.targets import Confidence, EarlyExitTarget, ShallowDeepNetwork, Target
 
 ONE = torch.zeros(1, 1, 1, 1)

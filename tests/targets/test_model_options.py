@@ -10,7 +10,7 @@ from chat_models import chat, chat_folder
 
 from torpor.core.errors import UsageError
 from torpor.targets import model_options
-from torpor.targets.model_options import Options, with_options
+from torpor.targets.model_options import Options
 from torpor.targets.resolve import load_target
 
 TEXT = ("the dog sat",)
@@ -54,9 +54,6 @@ def test_options_that_cannot_be_are_refused(option: str, error: str) -> None:
 def test_names_with_colons_are_names() -> None:
     assert Options.split("a:b:cap=3") == ("a:b", Options(cap=3))
     assert Options.split("org/model") == ("org/model", Options())
-    with pytest.raises(UsageError, match="hf:NAME, with --cap, got speller"):
-        with_options("speller", {"cap": 3, "raw": False})
-    assert with_options("speller", {"cap": None}) == "speller"
 
 
 def test_a_folder_of_gguf_files_is_one_only_if_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,14 +7,12 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self, final
+from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
 import torch
 from torch import Tensor
 
 from torpor.attacks.candidates import Candidates as Candidates
-from torpor.attacks.conversations import search_each
-from torpor.attacks.deadline import TimeLimit
 from torpor.attacks.search.balls import check_budget, confine
 from torpor.core.batches import Samples, choose
 from torpor.core.budget import Budget
@@ -28,6 +26,9 @@ from torpor.core.threat import Access, Stage, ThreatModel
 from torpor.core.work import Work
 from torpor.data.sets import DataSet
 from torpor.targets.base import Target
+
+if TYPE_CHECKING:
+    from torpor.attacks.deadline import TimeLimit
 
 
 @dataclass(frozen=True, eq=False)
@@ -268,7 +269,12 @@ class Attack(ABC):
         labels = target.labels(clean.outputs, references)
         begin = time.perf_counter()
         search = self.search if deadline is None else deadline.limits(self.search)
-        found = search_each(search, target, clean_inputs, labels, seed)
+        if target.offers("in_conversation"):
+            from torpor.attacks.conversations import search_each
+
+            found = search_each(search, target, clean_inputs, labels, seed)
+        else:
+            found = search(target, clean_inputs, labels, seed)
         seconds = time.perf_counter() - begin
         if isinstance(found.inputs, Tensor) and not found.inputs.isfinite().all():
             raise UsageError(

@@ -22,13 +22,11 @@ def search_each(search: Search, target: Any, inputs: Samples, labels: Samples, s
 
     Args:
         search: of an attack.
-        target: which may offer ``in_conversation``.
+        target: which offers ``in_conversation``.
         inputs: as :meth:`~torpor.attacks.base.Attack.search` takes them.
         labels: of the same.
         seed: of the same.
     """
-    if not target.offers("in_conversation"):
-        return search(target, inputs, labels, seed)
     each = [conversation_of(text) for text in inputs]
     groups = list(dict.fromkeys(each))
     if groups == [None]:

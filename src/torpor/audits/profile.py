@@ -15,7 +15,8 @@ from torpor.core.batches import Samples
 from torpor.core.errors import DataError
 from torpor.core.work import Work
 from torpor.data.sets import DataSet
-from torpor.meters import WallClock, calibration, latency
+from torpor.meters import WallClock, latency
+from torpor.meters.calibration import calibration
 from torpor.metrics import benign_percentile, tails
 from torpor.targets.base import Target
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torpor.audits.read import SavedAudit
 
 TargetName = Annotated[
@@ -80,6 +82,28 @@ Bits = Annotated[
     typer.Option(help="Weights of 4 or 8 bits, which bitsandbytes makes of an hf: model's.", show_default=False),
 ]
 Raw = Annotated[bool, typer.Option("--raw", help="Leave the chat template of an hf: model out.")]
+
+
+def with_options(name: str, given: Mapping[str, object]) -> str:
+    """Return the name of a target with options behind it; those that are None or False are left out.
+
+    Raises:
+        UsageError: if there are options, and the target is no model of transformers.
+
+    >>> with_options("hf:model", {"cap": 64, "raw": True, "dtype": None})
+    'hf:model:cap=64:raw=true'
+    >>> with_options("hf:model", {"cap": 0})
+    'hf:model:cap=0'
+    """
+    from torpor.core.errors import UsageError
+    from torpor.core.options import MARK
+
+    said = {key: value for key, value in given.items() if value is not None and value is not False}  # 0 is refused
+    asked = {key: str(value).lower() if value is True else value for key, value in said.items()}
+    if asked and not name.startswith("hf:"):
+        option = next(iter(asked)).replace("_", "-")
+        raise UsageError(f"expected a model of transformers, hf:NAME, with --{option}, got {name}; leave it out")
+    return MARK.join([name, *(f"{key}={value}" for key, value in asked.items())])
 
 
 def read_run(run: Path, prices: str | None) -> SavedAudit:

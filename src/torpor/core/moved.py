@@ -1,18 +1,6 @@
-"""Old names of modules: an import warns, and gives what today's module defines; they go in the next release but one."""
+"""Old names of modules, and where each is today; they go in the next release but one."""
 
 from __future__ import annotations
-
-import importlib
-import sys
-import warnings
-from importlib.machinery import ModuleSpec
-
-TYPE_CHECKING = False  # `import torpor` loads this file
-if TYPE_CHECKING:
-    from importlib.abc import Loader
-    from types import ModuleType
-else:
-    Loader = object  # importlib.abc takes longer to import than this file
 
 FOLDERS = {
     "attacks.decoder": "nicg_slowdown slothspeech steps verbose_images",
@@ -88,28 +76,3 @@ def _homes() -> dict[str, str]:
         for name in names.split()
     }
     return NAMES | moved
-
-
-class MovedModule(Loader):
-    """Finds a module under its old name, once nothing else did."""
-
-    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        """Return a module that re-exports what the module of today defines."""
-        return None if new_name(fullname) is None else ModuleSpec(fullname, self, is_package=True)
-
-    def create_module(self, spec: ModuleSpec) -> None:
-        """Leave it to Python to make the module."""
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Let ``module`` look up its names in the module of today."""
-        old = module.__name__
-        new = new_name(old)
-        assert new is not None
-        warnings.warn(f"{old} is now {new}; import from there", DeprecationWarning, stacklevel=2)
-        vars(module)["__getattr__"] = lambda name: getattr(importlib.import_module(new), name)
-
-
-def find_moved() -> None:
-    """Find modules under their old names from now on."""
-    if not any(isinstance(finder, MovedModule) for finder in sys.meta_path):
-        sys.meta_path.append(MovedModule())

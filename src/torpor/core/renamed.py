@@ -1,14 +1,54 @@
-"""Old names of attributes and arguments: each warns, and goes in the next release but one."""
+"""Old names of modules, attributes and arguments: each warns, and goes in the next release but one."""
 
 from __future__ import annotations
 
+import importlib
+import sys
 import warnings
-from collections.abc import Callable
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from importlib.machinery import ModuleSpec
 
-Given = ParamSpec("Given")
-Result = TypeVar("Result")
+TYPE_CHECKING = False  # `import torpor` loads this file
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from importlib.abc import Loader
+    from types import ModuleType
+    from typing import Any, ParamSpec, TypeVar
+
+    Given = ParamSpec("Given")
+    Result = TypeVar("Result")
+else:
+    Loader = object  # importlib.abc takes longer to import than this file
+
+
+class MovedModule(Loader):
+    """Finds a module under its old name, once nothing else did."""
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """Return a module that re-exports what the module of today defines."""
+        if not fullname.startswith("torpor."):
+            return None
+        from torpor.core.moved import new_name
+
+        return None if new_name(fullname) is None else ModuleSpec(fullname, self, is_package=True)
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """Leave it to Python to make the module."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Let ``module`` look up its names in the module of today."""
+        from torpor.core.moved import new_name
+
+        old = module.__name__
+        new = new_name(old)
+        assert new is not None
+        warnings.warn(f"{old} is now {new}; import from there", DeprecationWarning, stacklevel=2)
+        vars(module)["__getattr__"] = lambda name: getattr(importlib.import_module(new), name)
+
+
+def find_moved() -> None:
+    """Find modules under their old names from now on."""
+    if not any(isinstance(finder, MovedModule) for finder in sys.meta_path):
+        sys.meta_path.append(MovedModule())
 
 
 class Renamed:
@@ -54,6 +94,8 @@ def renamed_argument(old: str, new: str) -> Callable[[Callable[Given, Result]], 
     """
 
     def decorated(function: Callable[Given, Result]) -> Callable[Given, Result]:
+        from functools import wraps
+
         @wraps(function)
         def taking(*args: Given.args, **named: Given.kwargs) -> Result:
             if old in named:

@@ -61,6 +61,8 @@ CERTIFIED: tuple[Measure, ...] = (
     ),
 )
 """What bounds say of a row; ``certified_reason`` says why they do not."""
+UNCERTIFIED = {**dict.fromkeys(each.name for each in CERTIFIED), "certified_reason": UNBOUND}
+"""The same of a row of an audit without bounds."""
 
 ROW: tuple[Measure, ...] = (
     _key("target", dimension="identity", title="target", help="Name of the target.", dtype=str, null="an older audit"),

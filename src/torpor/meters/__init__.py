@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torpor.core.lazy import lazy
 
 if TYPE_CHECKING:
-    from torpor.meters.calibration import Calibration, calibrate, calibration
+    from torpor.meters.calibration import Calibration, calibrate
     from torpor.meters.clock import Clock, RecordedClock, WallClock, elapsed, timed
     from torpor.meters.energy import EnergyMeter, NullEnergyMeter, NvmlMeter, RaplMeter, energy_meter
     from torpor.meters.flops import count_flops, counting
@@ -17,7 +17,7 @@ else:
     __getattr__, __dir__ = lazy(
         __name__,
         {
-            "calibration": ["Calibration", "calibrate", "calibration"],
+            "calibration": ["Calibration", "calibrate"],
             "clock": ["Clock", "RecordedClock", "WallClock", "elapsed", "timed"],
             "energy": ["EnergyMeter", "NullEnergyMeter", "NvmlMeter", "RaplMeter", "energy_meter"],
             "flops": ["count_flops", "counting"],
@@ -41,7 +41,6 @@ __all__ = [
     "RecordedClock",
     "WallClock",
     "calibrate",
-    "calibration",
     "count_flops",
     "counting",
     "elapsed",

@@ -94,25 +94,6 @@ class Options:
         return found
 
 
-def with_options(name: str, given: Mapping[str, object]) -> str:
-    """Return the name of a target with options behind it; those that are None or False are left out.
-
-    Raises:
-        UsageError: if there are options, and the target is no model of transformers.
-
-    >>> with_options("hf:model", {"cap": 64, "raw": True, "dtype": None})
-    'hf:model:cap=64:raw=true'
-    >>> with_options("hf:model", {"cap": 0})
-    'hf:model:cap=0'
-    """
-    said = {key: value for key, value in given.items() if value is not None and value is not False}  # 0 is refused
-    asked = {key: str(value).lower() if value is True else value for key, value in said.items()}
-    if asked and not name.startswith("hf:"):
-        option = next(iter(asked)).replace("_", "-")
-        raise UsageError(f"expected a model of transformers, hf:NAME, with --{option}, got {name}; leave it out")
-    return MARK.join([name, *(f"{key}={value}" for key, value in asked.items())])
-
-
 def _is_option(part: str) -> bool:
     key, equals, _ = part.partition("=")
     return bool(equals) and key.isidentifier()

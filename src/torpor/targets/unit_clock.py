@@ -7,7 +7,8 @@ from typing import Any
 
 from torpor.core.batches import Samples
 from torpor.core.errors import MeterError, TorporError
-from torpor.meters import Clock, WallClock, calibration
+from torpor.meters import Clock, WallClock
+from torpor.meters.calibration import calibration
 
 REPEATS = 5
 MOST_S = 30.0

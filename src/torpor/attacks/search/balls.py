@@ -17,7 +17,6 @@ from torpor.core.budget import Budget, whole_levels
 from torpor.core.errors import UsageError
 from torpor.core.seeds import draw
 from torpor.core.space import DenseSpace, InputSpace, VideoSpace
-from torpor.core.text import TextSpace
 
 SLACK = 1e-6
 """Rounding room, relative to the radius, when a norm is compared with it."""
@@ -275,6 +274,8 @@ def confine(space: InputSpace, clean: Samples, candidates: Samples, budget: Budg
         ball = ball_of(budget.norm, space)
         inputs = apply(clean, candidates.to(clean) - clean, ball, budget.eps, space)
         return inputs, ball.norm(inputs - clean) / ball.spendable(budget.eps, space.levels)
+    from torpor.core.text import TextSpace
+
     assert isinstance(space, TextSpace)
     texts, shares = [], []
     for before, found in zip(clean, candidates, strict=True):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import torch
@@ -14,15 +16,18 @@ from torpor.attacks.controls.sets import free_controls, matched_controls
 from torpor.audits.conditions import ADAPTIVE, NON_ADAPTIVE, Condition, RowKey
 from torpor.audits.plan import Plan
 from torpor.audits.run import examples
-from torpor.audits.run.certify import certificates, certified
 from torpor.audits.run.fronts import Front
 from torpor.audits.run.limits import Spent
 from torpor.audits.run.rows import Clean, attacked_rows, clean_rows
-from torpor.audits.run.slices import Slices
 from torpor.core.batches import Samples
 from torpor.core.outcome import Outcome
 from torpor.data.sets import Batch
 from torpor.targets.base import Target
+
+if TYPE_CHECKING:
+    from torpor.audits.run.slices import Slices
+
+Tables = dict[RowKey, pa.Table]
 
 
 class Transfer:
@@ -74,7 +79,7 @@ class Attacked:
         spent: forward passes and cost of all attacks so far.
     """
 
-    tables: dict[RowKey, pa.Table] = field(default_factory=dict)
+    tables: Tables = field(default_factory=dict)
     examples: dict[str, Samples] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     spent: Spent = field(default_factory=Spent)
@@ -100,13 +105,13 @@ def attack_batch(
     """
     free, *defended = fronts
     searched = [key for key in plan.keys if key.budget and key.condition.attacker != NON_ADAPTIVE]
-    slices = None if until is None else Slices(until, len(searched))
+    slices = _slices(until, len(searched))
     inputs = free.target.space.check(free.target.read(batch.inputs))
     clean = Clean(free.target, batch, inputs, (free.target if slices is None else slices.on(free.target)).run(inputs))
     references = batch.references if len(batch.references) else None
     own: dict[str, Outcome] = {front.defense: front.target.run(inputs) for front in defended}
     own[free.defense] = clean.outcome
-    proven = certificates(plan, fronts, inputs)  # first, so that a bound that fails wastes no attack
+    certified = _bounded(plan, fronts, inputs)  # first, so that a bound that fails wastes no attack
     done = Attacked({RowKey("clean"): clean_rows(clean, free.target, RowKey("clean"), clean.outcome)})
 
     def keep(front: Front, key: RowKey, result: AttackResult, through: Sequence[str | None] = ()) -> None:
@@ -144,5 +149,22 @@ def attack_batch(
             known.offer(crafted, front.defense)
     for key, known in best.items():
         keep(free, key, known.result, known.through)
-    done.tables = certified(proven, done.tables) if plan.bounds else done.tables
+    done.tables = certified(done.tables)
     return done
+
+
+def _slices(until: float | None, searches: int) -> Slices | None:
+    if until is None:
+        return None
+    from torpor.audits.run.slices import Slices
+
+    return Slices(until, searches)
+
+
+def _bounded(plan: Plan, fronts: Sequence[Front], inputs: Samples) -> Callable[[Tables], Tables]:
+    """Return what adds to the records of a batch what the plan's bounds certify of it; nothing without bounds."""
+    if not plan.bounds:
+        return lambda tables: tables
+    from torpor.audits.run.certify import certificates, certified
+
+    return partial(certified, certificates(plan, fronts, inputs))

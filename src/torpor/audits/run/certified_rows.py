@@ -10,7 +10,7 @@ from torpor.audits.contradiction import EXCEEDED
 from torpor.audits.plan import Plan
 from torpor.audits.run.store import Store
 from torpor.core.currency import symbol
-from torpor.core.rows import CERTIFIED, UNBOUND
+from torpor.core.rows import CERTIFIED
 from torpor.metrics.certified import certified_summary, exceeding
 
 NEEDED = ("sample", "cost", "certified_cost", "certified_slowdown", "certified_by")
@@ -24,14 +24,14 @@ class CertifiedRows:
     of that too.
 
     Args:
-        plan: what was done.
+        plan: what was done; it has bounds.
         store: where the merged records are.
         currency: that costs are in.
     """
 
     def __init__(self, plan: Plan, store: Store, currency: str) -> None:
         self._rows, self._refuted = dict[RowKey, dict[str, Any]](), dict[RowKey, str]()
-        for key in plan.keys if plan.bounds else ():
+        for key in plan.keys:
             table = store.row(key)
             samples, cost, most, slowdown, by = (table[name].to_pylist() for name in NEEDED)
             if None in by:
@@ -45,7 +45,6 @@ class CertifiedRows:
                     )
                     break
             self._rows[key] = {**certified_summary(most, slowdown, cost), "certified_by": dict(Counter(by))}
-        self._asked = bool(plan.bounds)
 
     def of(self, key: RowKey) -> dict[str, Any]:
         """Return the keys of one row; null and a reason where nothing is certified."""
@@ -58,8 +57,6 @@ class CertifiedRows:
         return [EXCEEDED] if key in self._refuted else []
 
     def _reason(self, key: RowKey) -> str:
-        if not self._asked:
-            return UNBOUND
         if key.budget is None:
             return "clean inputs have no budget that a bound could be of"
         if key not in self._rows:

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from torpor.audits.digest import seal
-from torpor.audits.evidence import CUT_OFF
 from torpor.audits.plan import Plan
 from torpor.audits.read import read_audit
 from torpor.audits.run import examples
@@ -297,9 +296,12 @@ def _sum_up(
         samples["cut_off"] = {"limit": extent.cut_off, "value": getattr(limits, extent.cut_off)}
     if extent.cut_short:
         samples["cut_short"] = {"searches": extent.cut_short, "seconds": limits.seconds or 0.0}
-    for row in audit["summary"]:
-        if extent.cut_off or (extent.cut_short and row["kind"] != "clean"):
-            row["flags"] = [*row["flags"], CUT_OFF]
+    if extent.cut_off or extent.cut_short:
+        from torpor.audits.evidence import CUT_OFF
+
+        for row in audit["summary"]:
+            if extent.cut_off or row["kind"] != "clean":
+                row["flags"] = [*row["flags"], CUT_OFF]
     audit |= {"samples": samples, "identity": identity.to_json()}
     path = store.folder / "audit.json"
     store.verify()

@@ -19,8 +19,7 @@ from torpor.core.budget import Budget
 from torpor.core.currency import symbol
 from torpor.core.errors import UsageError
 from torpor.core.outcome import Outcome
-from torpor.core.space import VideoSpace
-from torpor.core.text import TextSpace, levenshtein
+from torpor.core.space import DenseSpace, VideoSpace
 from torpor.core.work import Work
 from torpor.data.sets import Batch
 from torpor.metrics.distances import distances
@@ -87,9 +86,12 @@ def _flags(values: Tensor | None) -> list[bool] | None:
 def _away(target: Target, clean: Samples, inputs: Samples, budget: Budget | None) -> dict[str, Any]:
     """Return how far each input is from its clean version, in the measures of its space."""
     space = target.space
-    if not isinstance(space, TextSpace):
+    if isinstance(space, DenseSpace):
         away = distances(clean, inputs, per_frame=isinstance(space, VideoSpace))
         return {name: getattr(away, name).cpu().numpy() for name in ("linf", "l2", "l1")}
+    from torpor.core.text import TextSpace, levenshtein
+
+    assert isinstance(space, TextSpace)
     pairs = list(zip(clean, inputs, strict=True))
     norm = budget.norm if budget else "chars"
     alike = [1 - levenshtein(one, other) / max(len(one), len(other)) for one, other in pairs]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from torpor.core.errors import DataError
-from torpor.core.text import TextSpace
+from torpor.core.space import DenseSpace
 from torpor.data.sets import Batch, DataSet
 from torpor.targets.base import Target
 
@@ -64,10 +64,12 @@ def source(target: Target, data_dir: Path | str | None, inputs: Path | str | Dat
         from torpor.data.own import own_inputs
 
         data = own_inputs(Path(inputs), target.space, letterbox=getattr(target, "letterbox", False))
-    if not isinstance(target.space, TextSpace):
+    if isinstance(target.space, DenseSpace):
         return data
+    from torpor.core.text import TextSpace
     from torpor.data.cut_texts import CutTexts
 
+    assert isinstance(target.space, TextSpace)
     data = CutTexts(data, target.space)
     if inputs is not None:
         place = data.name if isinstance(inputs, DataSet) else inputs

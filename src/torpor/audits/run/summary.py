@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,6 @@ from torpor.attacks.search.balls import spendable
 from torpor.audits.conditions import NON_ADAPTIVE, RowKey
 from torpor.audits.plan import Plan
 from torpor.audits.run import examples
-from torpor.audits.run.certified_rows import CertifiedRows
 from torpor.audits.run.environment import environment
 from torpor.audits.run.flags import Flags
 from torpor.audits.run.modeled import modeled_latency
@@ -27,6 +26,7 @@ from torpor.audits.run.timing import time_pairs, untimed
 from torpor.audits.schema import SCHEMA
 from torpor.core.batches import Samples
 from torpor.core.criteria import Evidence, success_rate
+from torpor.core.rows import UNCERTIFIED
 from torpor.core.space import DenseSpace
 from torpor.data.sets import DataSet
 from torpor.metrics.summary import COLUMNS, NULLABLE, cost_summary
@@ -34,6 +34,9 @@ from torpor.metrics.tails import benign_percentile
 from torpor.targets.base import Target
 from torpor.targets.unit_clock import MOST_S
 from torpor.taxonomy import tags_for
+
+if TYPE_CHECKING:
+    from torpor.audits.run.certified_rows import CertifiedRows
 
 COMPARED = ("agreement", "cost_clean", "utility_clean", "utility")
 """Columns that tell what a defense did to clean inputs."""
@@ -68,7 +71,7 @@ def summarize(
     """
     target = targets["none"]
     flags = {key: Flags(target.family, store.row(key), store.row(key.clean)) for key in plan.keys}
-    proven = CertifiedRows(plan, store, target.prices.currency)
+    proven = _proven(plan, store, target.prices.currency)
     seconds, summary = store.seconds(), []
     first = next(key for key in plan.keys if key.budget)
     spare = Spare.of(target, data, deadline)
@@ -86,11 +89,11 @@ def summarize(
                 "eps_spent": spendable(key.budget, target.space) if key.budget else None,
                 **_identity(plan.kinds, key.attack, target),
                 **recorded,
-                **proven.of(key),
+                **(proven.of(key) if proven else UNCERTIFIED),
                 **(_replayed(key, target, pairs) if measures else {}),
                 "attack_seconds": seconds[key.slug] if key.budget else 0.0,
                 "no_headroom_rate": flags[key].no_headroom,
-                "flags": [*_flags(plan, key, flags), *proven.flags(key)],
+                "flags": [*_flags(plan, key, flags), *(proven.flags(key) if proven else ())],
                 **(_fit_cost(store.folder / "fitted" / f"{key.slug}.safetensors")),
                 **timed,
                 **target.family.from_clock(timed["latency_slowdown"]),
@@ -115,6 +118,15 @@ def summarize(
         "clock": clock,
         "summary": summary,
     }
+
+
+def _proven(plan: Plan, store: Store, currency: str) -> CertifiedRows | None:
+    """Return what bounds certify; None if the plan has none."""
+    if not plan.bounds:
+        return None
+    from torpor.audits.run.certified_rows import CertifiedRows
+
+    return CertifiedRows(plan, store, currency)
 
 
 def _recorded(key: RowKey, target: Target, defended: Target, table: pa.Table) -> dict[str, Any]:
