@@ -24,8 +24,7 @@ import torch
 from torch import Tensor
 
 from torpor.core.batches import Samples
-from torpor.core.outcome import Outcome
-from torpor.core.work import Work
+from torpor.core.work import Outcome, Work
 from torpor.defenses.chain import Chain
 from torpor.defenses.guards.deadline import Deadline
 from torpor.defenses.guards.step_budget import StepBudget

@@ -23,10 +23,9 @@ from torpor.attacks.registry import ATTACKS, attack_ids
 from torpor.attacks.search.balls import BALLS, apply
 from torpor.attacks.search.incumbent import Incumbent
 from torpor.attacks.search.random_search import random_search
-from torpor.core.batches import Samples
-from torpor.core.paper import Paper
-from torpor.core.seeds import draw, sample_generators
+from torpor.core.batches import Samples, draw, sample_generators
 from torpor.core.space import DenseSpace
+from torpor.core.threat import Paper
 from torpor.targets.base import Target
 from torpor.targets.resolve import load_target
 

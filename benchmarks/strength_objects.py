@@ -24,8 +24,8 @@ from torpor.attacks.detector.slowtrack import SlowTrack
 from torpor.attacks.detector.snal import SNAL
 from torpor.attacks.detector.standard import StandardObjects
 from torpor.core.objects import frames_of
-from torpor.core.outcome import Outcome
 from torpor.core.space import VideoSpace
+from torpor.core.work import Outcome
 from torpor.targets.base import Target
 from torpor.targets.detector.family import FOLLOWED
 from torpor.targets.resolve import load_target

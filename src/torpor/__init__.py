@@ -9,8 +9,7 @@ The public names load on first use, so that ``import torpor`` stays fast:
 
 from __future__ import annotations
 
-from torpor.core.lazy import lazy
-from torpor.core.renamed import find_moved
+from torpor.core.lazy import find_moved, lazy
 
 TYPE_CHECKING = False  # typing takes longer to import than all else here, and a signal in the meantime cannot be caught
 if TYPE_CHECKING:
@@ -22,9 +21,8 @@ if TYPE_CHECKING:
     from torpor.core.budget import Budget
     from torpor.core.errors import TorporError
     from torpor.core.measures import Measure
-    from torpor.core.outcome import Outcome
     from torpor.core.units import Behavior, Unit
-    from torpor.core.work import Work
+    from torpor.core.work import Outcome, Work
     from torpor.data.sets import DataSet
     from torpor.defenses.base import Defense
     from torpor.defenses.registry import load_defense
@@ -46,9 +44,8 @@ else:
             "core.budget": ["Budget"],
             "core.errors": ["TorporError"],
             "core.measures": ["Measure"],
-            "core.outcome": ["Outcome"],
             "core.units": ["Behavior", "Unit"],
-            "core.work": ["Work"],
+            "core.work": ["Outcome", "Work"],
             "data.sets": ["DataSet"],
             "defenses.base": ["Defense"],
             "defenses.registry": ["load_defense"],

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torpor.core import Access, Budget, DataError, ImageSpace, PriceList, Stage, ThreatModel, Unit, UsageError, Work
-from torpor.core.seeds import sample_generators
+from torpor.core.batches import sample_generators
 
 
 @pytest.mark.parametrize(("text", "eps"), [("8/255", 8 / 255), ("0.03125", 0.03125), (0.5, 0.5), (" 1/4 ", 0.25)])

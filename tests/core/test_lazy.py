@@ -36,7 +36,6 @@ def test_a_name_loads_its_module_and_what_that_needs_only() -> None:
     assert loaded("from torpor.core import UsageError") == {
         "torpor.core",
         "torpor.core.lazy",
-        "torpor.core.renamed",
         "torpor.core.errors",
     }
     flops = loaded("from torpor.meters import count_flops")

@@ -9,8 +9,8 @@ import warnings
 import pytest
 
 import torpor.core.moved as moved
+from torpor.core.lazy import MovedModule, find_moved
 from torpor.core.moved import new_name
-from torpor.core.renamed import MovedModule, find_moved
 
 
 @pytest.mark.parametrize("old", [f"torpor.{name}" for name in moved._homes()])

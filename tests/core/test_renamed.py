@@ -7,8 +7,7 @@ import torch
 
 from torpor.attacks.controls.dense import Noise
 from torpor.audits import read
-from torpor.core.outcome import Outcome
-from torpor.core.work import Work
+from torpor.core.work import Outcome, Work
 from torpor.targets.early_exit.toys import WindowTarget
 
 

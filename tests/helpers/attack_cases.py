@@ -17,9 +17,8 @@ from torpor.attacks.early_exit.square import Square
 from torpor.attacks.early_exit.standard import AutoGates, Standard
 from torpor.attacks.registry import ATTACKS
 from torpor.attacks.search.balls import BALLS
-from torpor.core.outcome import Outcome
 from torpor.core.signals import GateSignals
-from torpor.core.work import Work
+from torpor.core.work import Outcome, Work
 from torpor.data.digits import Digits
 from torpor.data.images import to_unit
 from torpor.data.sets import DataSet

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from torpor.core.objects import Frames, Objects
-from torpor.core.outcome import Outcome
 from torpor.core.signals import CandidateSignals
 from torpor.core.space import DenseSpace, VideoSpace
 from torpor.core.units import Unit
-from torpor.core.work import Work
+from torpor.core.work import Outcome, Work
 from torpor.targets.detector.contract import CandidateTarget
 from torpor.targets.detector.detection import DetectorTarget
 from torpor.targets.detector.nms import NMS

@@ -19,8 +19,8 @@ from torpor.attacks.controls.text import BestOfK
 from torpor.attacks.registry import ATTACKS
 from torpor.attacks.search.balls import ball_of
 from torpor.core.batches import Samples
-from torpor.core.outcome import Outcome
 from torpor.core.signals import CandidateSignals, StepSignals
+from torpor.core.work import Outcome
 from torpor.targets.decoder.contract import StepTarget, TextTarget
 from torpor.targets.detector.contract import CandidateTarget
 

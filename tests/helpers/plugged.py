@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from torpor.core.batches import Samples
-from torpor.core.outcome import Outcome
 from torpor.core.space import ImageSpace
 from torpor.core.units import Behavior, Unit
-from torpor.core.work import Work
+from torpor.core.work import Outcome, Work
 from torpor.targets.base import Target
 from torpor.targets.family import Family
 

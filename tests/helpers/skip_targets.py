@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from torpor.core.budget import whole_levels
-from torpor.core.outcome import Outcome
 from torpor.core.signals import GateSignals
 from torpor.core.space import ImageSpace
 from torpor.core.units import Unit
-from torpor.core.work import Work
+from torpor.core.work import Outcome, Work
 from torpor.targets.base import Target
 from torpor.targets.early_exit.family import GateFamily
 

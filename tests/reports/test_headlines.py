@@ -9,7 +9,7 @@ import pytest
 from report_factory import make_audit
 
 from torpor.audits.read import DamagedAudit, read_audit
-from torpor.core.headlines import COST, Headline
+from torpor.core.measures import COST, Headline
 from torpor.reports.headlines import moved
 from torpor.reports.html import write_report
 from torpor.reports.verdict import verdict

@@ -22,8 +22,7 @@ from benchmarks.quota_schedules import run_schedule
 from torch import Tensor
 
 from torpor.core.errors import UsageError
-from torpor.core.outcome import Outcome
-from torpor.core.work import Work
+from torpor.core.work import Outcome, Work
 from torpor.defenses.wrapped import Wrapped
 from torpor.serving import ClientQuotas, Quota, QuotaError, TokenBucket, metered
 from torpor.serving import quota as quotas_of_work

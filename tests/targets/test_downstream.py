@@ -9,9 +9,9 @@ import torch
 from typing_extensions import override
 
 from torpor.core.errors import UsageError
-from torpor.core.headlines import COST
-from torpor.core.prices import PriceList
+from torpor.core.measures import COST
 from torpor.core.units import Unit
+from torpor.core.work import PriceList
 from torpor.defenses.registry import load_defense
 from torpor.targets.decoder.toy_text import ToyText
 from torpor.targets.detector.family import HANDED_ON

@@ -18,12 +18,10 @@ from torpor.core.batches import Samples, choose
 from torpor.core.budget import Budget
 from torpor.core.criteria import Evidence
 from torpor.core.errors import UsageError
+from torpor.core.lazy import Renamed
 from torpor.core.options import MARK
-from torpor.core.outcome import Outcome
-from torpor.core.paper import Paper
-from torpor.core.renamed import Renamed
-from torpor.core.threat import Access, Stage, ThreatModel
-from torpor.core.work import Work
+from torpor.core.threat import Access, Paper, Stage, ThreatModel
+from torpor.core.work import Outcome, Work
 from torpor.data.sets import DataSet
 from torpor.targets.base import Target
 

@@ -16,10 +16,9 @@ from torpor.attacks.search.objectives import IterateObjective
 from torpor.attacks.search.optimizers import Optimizer, State
 from torpor.attacks.search.variables import Penalty, Variable
 from torpor.core.errors import UsageError
-from torpor.core.prices import PriceList
 from torpor.core.signals import Signals, allowed, evading
 from torpor.core.space import DenseSpace, InputSpace
-from torpor.core.work import Work
+from torpor.core.work import PriceList, Work
 
 
 class Amplifiable(Protocol):

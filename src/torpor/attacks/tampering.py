@@ -8,8 +8,7 @@ from typing import Any, ClassVar, final
 
 from torpor.core.batches import Samples
 from torpor.core.errors import UsageError
-from torpor.core.paper import Paper
-from torpor.core.threat import Stage
+from torpor.core.threat import Paper, Stage
 from torpor.data.sets import DataSet
 from torpor.targets.base import Target
 

@@ -13,10 +13,9 @@ from torch.utils._pytree import tree_flatten, tree_map
 from typing_extensions import override
 
 from torpor.attacks.derivatives import gradient_of
-from torpor.core.prices import PriceList
 from torpor.core.signals import GateSignals
 from torpor.core.space import InputSpace
-from torpor.core.work import Work
+from torpor.core.work import PriceList, Work
 from torpor.targets.base import Target
 
 MASKED = 0.01

@@ -15,8 +15,7 @@ from torpor.audits.digest import KEY, content_digest
 from torpor.audits.schema import FIRST_SCHEMA, SCHEMA, finite
 from torpor.audits.validate import DamagedAudit, validated
 from torpor.core.errors import DataError, TorporError
-from torpor.core.headlines import COST, Headline
-from torpor.core.measures import Catalog, Measure
+from torpor.core.measures import COST, Catalog, Headline, Measure
 from torpor.core.records import CERTIFIED, RECORD
 from torpor.core.rows import ROW
 

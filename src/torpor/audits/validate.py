@@ -22,8 +22,7 @@ from torpor.audits.schema import (
     row_kinds,
 )
 from torpor.core.errors import DataError, UsageError
-from torpor.core.headlines import COST, Headline
-from torpor.core.measures import Catalog, Measure
+from torpor.core.measures import COST, Catalog, Headline, Measure
 from torpor.core.records import CERTIFIED, RECORD
 from torpor.core.rows import ROW
 

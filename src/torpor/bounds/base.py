@@ -12,7 +12,7 @@ from torch import Tensor
 from torpor.core.batches import Samples
 from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
-from torpor.core.paper import Paper
+from torpor.core.threat import Paper
 from torpor.core.work import Work
 from torpor.targets.base import Target
 

@@ -8,8 +8,8 @@ from typing import ClassVar
 from torpor.bounds.base import Bound
 from torpor.core.batches import Samples
 from torpor.core.budget import Budget
-from torpor.core.currency import symbol
 from torpor.core.errors import UsageError
+from torpor.core.units import symbol
 from torpor.core.work import Work
 from torpor.targets.base import Target
 

@@ -74,7 +74,7 @@ def _show(found: StaticBound) -> None:
 
     from torpor.cli.console import show
     from torpor.cli.streams import say
-    from torpor.core.currency import symbol
+    from torpor.core.units import symbol
     from torpor.reports.kit.printable import printable
 
     unit = printable(symbol(found.currency))
@@ -92,7 +92,7 @@ def _show(found: StaticBound) -> None:
 
 def _show_tightness(found: Tightness) -> None:
     from torpor.cli.streams import say
-    from torpor.core.currency import symbol
+    from torpor.core.units import symbol
     from torpor.reports.kit.printable import printable
 
     unit, name = printable(symbol(found.currency)), printable(found.bound)

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from torpor.core.currency import symbol
+from torpor.core.units import symbol
 
 
 def profile_table(profile: Mapping[str, Any], own: Sequence[tuple[str, str]] = ()) -> Table:

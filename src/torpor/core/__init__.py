@@ -10,15 +10,12 @@ if TYPE_CHECKING:
     from torpor.core.criteria import Criterion, Evidence, PreservesPrediction, ReachesStaticBound, Slowdown
     from torpor.core.errors import DataError, MeterError, TorporError, UsageError
     from torpor.core.measures import Catalog, Measure
-    from torpor.core.outcome import Outcome
-    from torpor.core.paper import Paper
-    from torpor.core.prices import PriceList
     from torpor.core.pricing import Pricing
     from torpor.core.signals import GateSignals
     from torpor.core.space import ImageSpace
-    from torpor.core.threat import Access, Stage, ThreatModel
+    from torpor.core.threat import Access, Paper, Stage, ThreatModel
     from torpor.core.units import Behavior, Unit
-    from torpor.core.work import Work
+    from torpor.core.work import Outcome, PriceList, Work
 else:
     __getattr__, __dir__ = lazy(
         __name__,
@@ -27,15 +24,12 @@ else:
             "criteria": ["Criterion", "Evidence", "PreservesPrediction", "ReachesStaticBound", "Slowdown"],
             "errors": ["DataError", "MeterError", "TorporError", "UsageError"],
             "measures": ["Catalog", "Measure"],
-            "outcome": ["Outcome"],
-            "paper": ["Paper"],
-            "prices": ["PriceList"],
             "pricing": ["Pricing"],
             "signals": ["GateSignals"],
             "space": ["ImageSpace"],
-            "threat": ["Access", "Stage", "ThreatModel"],
+            "threat": ["Access", "Paper", "Stage", "ThreatModel"],
             "units": ["Behavior", "Unit"],
-            "work": ["Work"],
+            "work": ["Outcome", "PriceList", "Work"],
         },
     )
 

@@ -24,6 +24,13 @@ FOLDERS = {
 """Folders, and the modules that moved there from the package above under the name that they had."""
 
 NAMES = {
+    "core.renamed": "core.lazy",
+    "core.currency": "core.units",
+    "core.seeds": "core.batches",
+    "core.headlines": "core.measures",
+    "core.paper": "core.threat",
+    "core.outcome": "core.work",
+    "core.prices": "core.work",
     "attacks.control_sets": "attacks.controls.sets",
     "attacks.discrete": "attacks.text.search",
     "attacks.loop": "attacks.iterative",

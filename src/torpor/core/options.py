@@ -65,7 +65,7 @@ def typed(kind: type, options: Mapping[str, str], name: str) -> dict[str, Any]:
     Raises:
         UsageError: on an option that ``kind`` does not have, or a text that is not a value of its field.
 
-    >>> from torpor.core.paper import Paper
+    >>> from torpor.core.threat import Paper
     >>> typed(Paper, {"year": "2021"}, "paper")
     {'year': 2021}
     """

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from torpor.core.errors import UsageError
-from torpor.core.prices import PriceList
+from torpor.core.work import PriceList
 
 
 class Pricing(ABC):

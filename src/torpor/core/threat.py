@@ -1,4 +1,4 @@
-"""Threat models: when the attacker acts, what they see, how far they may go, and what they know."""
+"""Where a method was published, and threat models: when the attacker acts, what they see, how far they may go."""
 
 from __future__ import annotations
 
@@ -52,3 +52,28 @@ class ThreatModel:
         """Return the threat model in a few words."""
         access = {"white": "white-box", "none": "no access"}.get(self.access, f"{self.access} access")
         return f"{self.stage}, {access}, {self.budget}"
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A publication.
+
+    Attributes:
+        title: as published.
+        authors: first author and "et al.".
+        venue: where it appeared.
+        year: when.
+        identifier: arXiv number, DOI or URL.
+
+    >>> print(Paper("A Panda?", "Hong et al.", "ICLR", 2021, "arXiv:2010.02432"))
+    Hong et al., "A Panda?", ICLR 2021 (arXiv:2010.02432)
+    """
+
+    title: str
+    authors: str
+    venue: str
+    year: int
+    identifier: str
+
+    def __str__(self) -> str:
+        return f'{self.authors}, "{self.title}", {self.venue} {self.year} ({self.identifier})'

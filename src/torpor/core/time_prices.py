@@ -9,9 +9,9 @@ from typing import Any, Self
 from typing_extensions import override
 
 from torpor.core.errors import UsageError
-from torpor.core.prices import PriceList
 from torpor.core.pricing import Pricing
 from torpor.core.units import STEP
+from torpor.core.work import PriceList
 
 
 @dataclass(frozen=True)

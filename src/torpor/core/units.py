@@ -1,9 +1,11 @@
-"""Units: the pieces of computation whose counts are a sample's work."""
+"""Units: the pieces of computation whose counts are a sample's work, and the currencies that they are priced in."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from fractions import Fraction
 
 from torpor.core.errors import UsageError
 
@@ -43,3 +45,42 @@ class Unit:
     def __post_init__(self) -> None:
         if self.flops is not None and self.flops < 0:
             raise UsageError(f"expected a unit's FLOPs to be 0 or more, got {self.flops} for {self.name!r}")
+
+
+_ONE = Fraction(1)
+SCALES: Mapping[str, Mapping[str, Fraction]] = {
+    "flops": {
+        "": _ONE,
+        "FLOP": _ONE,
+        "FLOPs": _ONE,
+        "KFLOPs": Fraction(10**3),
+        "MFLOPs": Fraction(10**6),
+        "GFLOPs": Fraction(10**9),
+        "TFLOPs": Fraction(10**12),
+    },
+    "seconds": {"s": _ONE, "ms": Fraction(1, 10**3), "us": Fraction(1, 10**6)},
+    "joules": {"J": _ONE, "mJ": Fraction(1, 10**3)},
+    "bytes": {"B": _ONE, "KiB": Fraction(2**10), "MiB": Fraction(2**20), "GiB": Fraction(2**30)},
+    "dollars": {"": _ONE, "USD": _ONE},
+    "tokens": {"": _ONE, "tokens": _ONE},
+}
+"""Units that amounts of a currency may be written in. Where "" is missing, the unit must be written."""
+_SYMBOLS = {"flops": "FLOPs", "seconds": "s", "joules": "J", "bytes": "B"}
+
+
+def scales(currency: str) -> Mapping[str, Fraction]:
+    """Return the units that amounts of ``currency`` may be written in; of an unknown one, plain numbers.
+
+    >>> sorted(scales("seconds")), scales("requests")
+    (['ms', 's', 'us'], {'': Fraction(1, 1), 'requests': Fraction(1, 1)})
+    """
+    return SCALES.get(currency, {"": _ONE, currency: _ONE})
+
+
+def symbol(currency: str) -> str:
+    """Return the symbol that follows an amount of a currency.
+
+    >>> symbol("flops"), symbol("tokens")
+    ('FLOPs', 'tokens')
+    """
+    return _SYMBOLS.get(currency, currency)

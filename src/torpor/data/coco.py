@@ -13,8 +13,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from torpor.core.errors import DataError
+from torpor.core.lazy import renamed_argument
 from torpor.core.objects import Objects
-from torpor.core.renamed import renamed_argument
 from torpor.data.images import fitted
 from torpor.data.parquet import held_out, open_image
 from torpor.data.sets import SPLITS, DataSet

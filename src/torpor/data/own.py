@@ -11,7 +11,7 @@ from torch import Tensor
 
 from torpor.core.errors import DataError, UsageError
 from torpor.core.files import require_file
-from torpor.core.renamed import renamed_argument
+from torpor.core.lazy import renamed_argument
 from torpor.core.space import ImageSpace, InputSpace, WaveSpace
 from torpor.core.text import TextSpace
 from torpor.data.files import Files

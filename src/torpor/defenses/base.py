@@ -11,7 +11,7 @@ from torch import Tensor
 
 from torpor.attacks.base import Attack
 from torpor.core.errors import DataError, UsageError
-from torpor.core.paper import Paper
+from torpor.core.threat import Paper
 from torpor.data.sets import DataSet
 from torpor.defenses.settings import whole
 from torpor.targets.base import Target

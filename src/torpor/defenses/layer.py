@@ -9,11 +9,10 @@ from typing import Self
 import torch
 
 from torpor.core.batches import Samples
-from torpor.core.outcome import Outcome
 from torpor.core.signals import Signals
 from torpor.core.space import InputSpace, VideoSpace
 from torpor.core.units import Unit
-from torpor.core.work import Work
+from torpor.core.work import Outcome, Work
 from torpor.targets.base import Target
 
 STAGE = "defense"

@@ -14,10 +14,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from torpor.core.batches import Samples
-from torpor.core.outcome import Outcome
-from torpor.core.prices import PriceList
 from torpor.core.units import Unit
-from torpor.core.work import Work
+from torpor.core.work import Outcome, PriceList, Work
 from torpor.data.sets import DataSet
 from torpor.defenses.layer import Layer
 from torpor.targets.base import Target

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from torpor.core.errors import MeterError, UsageError
-from torpor.core.prices import PriceList
 from torpor.core.units import Unit
-from torpor.core.work import Work
+from torpor.core.work import PriceList, Work
 from torpor.meters.clock import BUSY_LIMIT, Clock, timed
 from torpor.meters.wall_clock import doubt, noise_of
 

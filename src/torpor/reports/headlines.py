@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torpor.core.headlines import COST, LATENCY, Headline
+from torpor.core.measures import COST, LATENCY, Headline
 from torpor.reports.kit.words import (
     Row,
     beside,

@@ -13,8 +13,8 @@ from torpor.audits.integrity import remarks
 from torpor.audits.lock import PATIENCE_S, FolderLock
 from torpor.audits.read import SavedAudit, read_audit
 from torpor.core.budget import budget_text
-from torpor.core.currency import symbol
-from torpor.core.headlines import COST
+from torpor.core.measures import COST
+from torpor.core.units import symbol
 from torpor.reports.headlines import HeadlineChange, moved
 from torpor.reports.kit import charts, tables, words
 from torpor.reports.kit.plots import plotly_script

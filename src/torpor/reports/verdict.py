@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torpor.core.headlines import COST
+from torpor.core.measures import COST
 from torpor.reports.headlines import calibrated, moved
 from torpor.reports.kit.words import (
     NOT_LOW,

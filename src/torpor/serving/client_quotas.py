@@ -12,7 +12,7 @@ from typing import Any, NoReturn, Self
 
 from torpor.core.batches import Samples
 from torpor.core.errors import UsageError
-from torpor.core.outcome import Outcome
+from torpor.core.work import Outcome
 from torpor.serving.affordable import affordable, bound_of, smallest
 from torpor.serving.ledger import QuotaError, cost_of, limit_of
 from torpor.serving.this_process import this_process

@@ -14,9 +14,8 @@ from typing_extensions import override
 
 from torpor.core.batches import Samples
 from torpor.core.errors import UsageError
-from torpor.core.outcome import Outcome
 from torpor.core.signals import Signals
-from torpor.core.work import Work
+from torpor.core.work import Outcome, Work
 from torpor.defenses.layer import Layer
 from torpor.defenses.wrapped import Wrapped
 from torpor.serving.affordable import affordable, bound_of, steps_of

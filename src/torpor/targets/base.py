@@ -12,13 +12,11 @@ from torch import Tensor
 
 from torpor.core.batches import Samples
 from torpor.core.errors import DataError, MeterError, UsageError
-from torpor.core.outcome import Outcome
-from torpor.core.prices import PriceList
-from torpor.core.renamed import Renamed
+from torpor.core.lazy import Renamed
 from torpor.core.signals import Signals
 from torpor.core.space import DenseSpace, ImageSpace, InputSpace
 from torpor.core.units import Behavior, Unit
-from torpor.core.work import Work
+from torpor.core.work import Outcome, PriceList, Work
 from torpor.data.sets import DataSet
 from torpor.targets.family import Family
 

@@ -11,11 +11,9 @@ from torch import Tensor
 from torpor.core.batches import Samples
 from torpor.core.criteria import Criterion, Slowdown
 from torpor.core.errors import UsageError
-from torpor.core.headlines import COST, Headline
-from torpor.core.measures import Measure
-from torpor.core.outcome import Outcome
+from torpor.core.measures import COST, Headline, Measure
 from torpor.core.units import Behavior
-from torpor.core.work import Work
+from torpor.core.work import Outcome, Work
 
 TargetT = TypeVar("TargetT")
 Columns = Mapping[str, Any]

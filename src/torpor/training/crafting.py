@@ -23,10 +23,9 @@ from torpor.attacks.search.balls import BALLS
 from torpor.attacks.search.objectives import IterateObjective, Labeled, UniformExits
 from torpor.attacks.search.optimizers import Steps
 from torpor.attacks.search.variables import Change
-from torpor.core.prices import PriceList
 from torpor.core.signals import CandidateSignals, GateSignals, Signals, StepSignals
 from torpor.core.space import ImageSpace
-from torpor.core.work import Work
+from torpor.core.work import PriceList, Work
 from torpor.targets.detector.nms import NMS
 from torpor.targets.early_exit.sdn import ShallowDeepNetwork
 from torpor.zoo.captioning.captioner import Captioner

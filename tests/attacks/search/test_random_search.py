@@ -9,7 +9,7 @@ from torch import Tensor
 
 from torpor.attacks.search.incumbent import Incumbent
 from torpor.attacks.search.random_search import random_search
-from torpor.core.outcome import Outcome
+from torpor.core.work import Outcome
 from torpor.targets.decoder.toy_text import ToyText
 from torpor.targets.early_exit.toys import needle
 

@@ -7,7 +7,7 @@ import torch
 
 from torpor.attacks.early_exit.square import Square
 from torpor.attacks.search.squares import bump, moved, tiled
-from torpor.core.seeds import sample_generators
+from torpor.core.batches import sample_generators
 from torpor.targets.early_exit.toys import needle
 
 IMAGES = torch.rand(3, 2, 9, 7, generator=torch.Generator().manual_seed(0))

@@ -39,11 +39,10 @@ from torpor.attacks.text.search.transformations import case_flips, insertions, t
 from torpor.attacks.text.sponge_genetic import SpongeGenetic
 from torpor.core.budget import COUNTS, Budget
 from torpor.core.errors import UsageError
-from torpor.core.outcome import Outcome
-from torpor.core.paper import Paper
 from torpor.core.signals import StepSignals
 from torpor.core.text import levenshtein
-from torpor.core.work import Work
+from torpor.core.threat import Paper
+from torpor.core.work import Outcome, Work
 from torpor.targets.decoder.contract import TextTarget
 from torpor.targets.decoder.toy_text import CHARACTERS, EOS, ToyText
 

@@ -33,8 +33,8 @@ from torpor.audits.verdict.gate import evaluate_gates
 from torpor.audits.verdict.gate_grammar import parse_gate
 from torpor.core.errors import DataError, UsageError
 from torpor.core.measures import Measure
-from torpor.core.prices import PriceList
 from torpor.core.pricing import Pricing
+from torpor.core.work import PriceList
 from torpor.targets.resolve import load_target
 
 pytestmark = pytest.mark.slow

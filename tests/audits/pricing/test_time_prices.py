@@ -16,7 +16,7 @@ from torpor.audits.pricing.prices import PRICES, read_priced
 from torpor.audits.read import SavedAudit, read_audit
 from torpor.audits.run.engine import run_audit
 from torpor.core.errors import UsageError
-from torpor.core.prices import PriceList
+from torpor.core.work import PriceList
 from torpor.meters import RecordedClock
 from torpor.reports.headlines import moved
 from torpor.reports.verdict import verdict

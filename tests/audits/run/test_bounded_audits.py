@@ -265,7 +265,7 @@ def test_what_could_turn_around_in_another_currency_is_not_said(data: Path) -> N
 
     from torpor.audits.pricing.priced_rows import Prices, Side
     from torpor.audits.pricing.repriced_bounds import certified_costs, certified_keys
-    from torpor.core.prices import PriceList
+    from torpor.core.work import PriceList
 
     table = pa.table({"certified_work": [[1, 0]], "certified_cost": [10.0]})
     prices = Prices(PriceList("flops", (10.0, 5.0)), PriceList("tokens", (1.0, 5.0)))

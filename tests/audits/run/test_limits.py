@@ -29,8 +29,8 @@ from torpor.audits.run.source import source
 from torpor.audits.verdict.gate import Verdict, evaluate_gates
 from torpor.audits.verdict.gate_grammar import parse_gate
 from torpor.core.errors import DataError, UsageError
-from torpor.core.prices import PriceList
 from torpor.core.units import Unit
+from torpor.core.work import PriceList
 from torpor.targets.decoder.toy_text import ToyText
 from torpor.targets.resolve import load_target
 

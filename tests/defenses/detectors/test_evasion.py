@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from torpor.attacks.registry import load_attack
-from torpor.core.outcome import Outcome
 from torpor.core.signals import GateSignals
 from torpor.core.units import Unit
+from torpor.core.work import Outcome
 from torpor.defenses.detectors.rejection import run_passed
 from torpor.defenses.layer import STAGE, Layer
 from torpor.defenses.wrapped import Wrapped

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torpor.attacks.registry import load_attack
 from torpor.core.batches import Samples, take
 from torpor.core.errors import UsageError
-from torpor.core.outcome import Outcome
 from torpor.core.signals import CandidateSignals, GateSignals, StepSignals
 from torpor.core.space import InputSpace, VideoSpace
+from torpor.core.work import Outcome
 from torpor.defenses.layer import frames_of
 from torpor.defenses.registry import load_defense
 from torpor.defenses.transforms.base import Transform, TransformLayer

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torpor.attacks.decoder.nicg_slowdown import NICGSlowDown
 from torpor.attacks.decoder.verbose_images import VerboseImages
 from torpor.core.errors import DataError, UsageError
-from torpor.core.outcome import Generation
+from torpor.core.work import Generation
 from torpor.meters.calibration import _not_identifiable
 from torpor.targets.decoder import captioner
 from torpor.targets.decoder.captioner import CaptionerTarget, rouge_l

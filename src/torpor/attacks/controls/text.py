@@ -15,10 +15,9 @@ from torpor.attacks.controls.dense import check_queries
 from torpor.attacks.text.search.constraints import Sendable
 from torpor.attacks.text.search.goal import decoder_steps
 from torpor.attacks.text.search.random_edits import RandomEditor
+from torpor.core.batches import sample_generators
 from torpor.core.budget import COUNTS, GROWING
-from torpor.core.paper import Paper
-from torpor.core.seeds import sample_generators
-from torpor.core.threat import Access
+from torpor.core.threat import Access, Paper
 from torpor.targets.decoder.contract import TextTarget
 
 

@@ -15,7 +15,7 @@ from torpor.attacks.decoder.steps import StepAttack
 from torpor.attacks.iterative import amplify
 from torpor.attacks.search.optimizers import Adam
 from torpor.attacks.search.variables import Tanh
-from torpor.core.paper import Paper
+from torpor.core.threat import Paper
 from torpor.targets.decoder.contract import StepTarget
 
 PAPER = Paper(

@@ -17,9 +17,9 @@ from torpor.attacks.decoder.steps import StepAttack
 from torpor.attacks.iterative import amplify
 from torpor.attacks.search.optimizers import Adam
 from torpor.attacks.search.variables import Change
+from torpor.core.batches import sample_generators
 from torpor.core.budget import Budget
-from torpor.core.paper import Paper
-from torpor.core.seeds import sample_generators
+from torpor.core.threat import Paper
 from torpor.targets.decoder.contract import StepTarget
 
 PAPER = Paper(

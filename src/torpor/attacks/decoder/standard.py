@@ -20,10 +20,10 @@ from torpor.attacks.iterative import amplify
 from torpor.attacks.search.incumbent import Incumbent
 from torpor.attacks.search.optimizers import AutoSteps
 from torpor.attacks.search.variables import Change
+from torpor.core.batches import sample_generators
 from torpor.core.budget import Budget
-from torpor.core.paper import Paper
-from torpor.core.seeds import sample_generators
 from torpor.core.signals import StepSignals
+from torpor.core.threat import Paper
 from torpor.targets.decoder.contract import StepTarget
 
 PASSES = 1000

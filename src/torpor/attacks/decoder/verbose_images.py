@@ -17,8 +17,8 @@ from torpor.attacks.iterative import amplify
 from torpor.attacks.search.balls import Ball, per_sample
 from torpor.attacks.search.optimizers import Optimizer, Project, State
 from torpor.attacks.search.variables import Change
-from torpor.core.paper import Paper
-from torpor.core.seeds import sample_generators
+from torpor.core.batches import sample_generators
+from torpor.core.threat import Paper
 from torpor.targets.decoder.contract import StepTarget
 
 PAPER = Paper(

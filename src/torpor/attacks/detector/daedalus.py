@@ -16,8 +16,8 @@ from torpor.attacks.search.objectives import IterateObjective
 from torpor.attacks.search.optimizers import Adam, State
 from torpor.attacks.search.variables import Tanh
 from torpor.core.objects import box_area
-from torpor.core.paper import Paper
 from torpor.core.signals import CandidateSignals
+from torpor.core.threat import Paper
 from torpor.targets.detector.contract import CandidateTarget
 
 PAPER = Paper(

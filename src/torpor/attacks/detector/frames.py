@@ -12,10 +12,9 @@ from torch import Tensor
 from torpor.attacks.base import Candidates
 from torpor.attacks.iterative import IterativeAttack
 from torpor.attacks.search.variables import Change, Shared, Variable
-from torpor.core.prices import PriceList
 from torpor.core.signals import CandidateSignals
 from torpor.core.space import VideoSpace
-from torpor.core.work import Work
+from torpor.core.work import PriceList, Work
 from torpor.targets.detector.contract import CandidateTarget
 
 MOST = 64

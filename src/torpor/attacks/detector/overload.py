@@ -17,8 +17,8 @@ from torpor.attacks.search.balls import Ball, ball_of
 from torpor.attacks.search.objectives import IterateObjective
 from torpor.attacks.search.optimizers import Optimizer, Project, State
 from torpor.core.errors import UsageError
-from torpor.core.paper import Paper
 from torpor.core.signals import CandidateSignals
+from torpor.core.threat import Paper
 from torpor.targets.detector.contract import CandidateTarget
 
 PAPER = Paper(

@@ -16,8 +16,8 @@ from torpor.attacks.search.optimizers import Optimizer, Project, State
 from torpor.attacks.universal import Learned, Universal, descend
 from torpor.core.errors import UsageError
 from torpor.core.objects import Objects, box_area, box_iou
-from torpor.core.paper import Paper
 from torpor.core.signals import CandidateSignals
+from torpor.core.threat import Paper
 from torpor.targets.detector.contract import CandidateTarget
 from torpor.targets.detector.nms import NMS, suppress
 

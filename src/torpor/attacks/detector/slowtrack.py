@@ -18,10 +18,9 @@ from torpor.attacks.search.balls import ball_of
 from torpor.attacks.search.objectives import IterateObjective
 from torpor.attacks.search.optimizers import State, Steps
 from torpor.core.errors import UsageError
-from torpor.core.paper import Paper
-from torpor.core.prices import PriceList
 from torpor.core.signals import CandidateSignals
-from torpor.core.work import Work
+from torpor.core.threat import Paper
+from torpor.core.work import PriceList, Work
 
 PAPER = Paper(
     "SlowTrack: Increasing the Latency of Camera-Based Perception in Autonomous Driving Using Adversarial Examples",

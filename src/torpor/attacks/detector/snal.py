@@ -16,13 +16,12 @@ from torpor.attacks.search.balls import BALLS, apply
 from torpor.attacks.search.incumbent import Incumbent
 from torpor.attacks.search.random_search import random_search
 from torpor.attacks.universal import Learned, Universal
+from torpor.core.batches import draw, sample_generators
 from torpor.core.errors import UsageError
 from torpor.core.objects import Objects
-from torpor.core.outcome import Outcome
-from torpor.core.paper import Paper
-from torpor.core.seeds import draw, sample_generators
 from torpor.core.space import DenseSpace
-from torpor.core.threat import Access, Stage
+from torpor.core.threat import Access, Paper, Stage
+from torpor.core.work import Outcome
 from torpor.targets.detector.contract import CandidateTarget
 
 PAPER = Paper(

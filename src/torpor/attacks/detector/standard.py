@@ -22,11 +22,11 @@ from torpor.attacks.search.incumbent import Incumbent
 from torpor.attacks.search.objectives import IterateObjective
 from torpor.attacks.search.optimizers import AutoSteps
 from torpor.attacks.search.random_search import random_search
+from torpor.core.batches import sample_generators
 from torpor.core.errors import UsageError
-from torpor.core.outcome import Outcome
-from torpor.core.paper import Paper
-from torpor.core.seeds import sample_generators
 from torpor.core.signals import CandidateSignals
+from torpor.core.threat import Paper
+from torpor.core.work import Outcome
 from torpor.targets.detector.contract import CandidateTarget
 
 Raise = IterateObjective[CandidateSignals]

@@ -13,13 +13,12 @@ from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.search.balls import BALLS, apply
 from torpor.attacks.search.incumbent import Incumbent
 from torpor.attacks.search.random_search import Proposal, random_search
-from torpor.core.batches import Samples
+from torpor.core.batches import Samples, draw, sample_generators
 from torpor.core.errors import UsageError
-from torpor.core.outcome import Outcome
-from torpor.core.paper import Paper
-from torpor.core.seeds import draw, sample_generators
 from torpor.core.signals import GateSignals, allowed
 from torpor.core.space import DenseSpace
+from torpor.core.threat import Paper
+from torpor.core.work import Outcome
 from torpor.targets.base import Target
 
 DRAWS, FLIPS = 50, 200

@@ -10,7 +10,7 @@ from typing_extensions import override
 from torpor.attacks.early_exit.gradient import GradientAttack
 from torpor.attacks.search.objectives import EXITS, Objective, UniformExits
 from torpor.attacks.search.optimizers import Optimizer, ShrinkingBall, Steps
-from torpor.core.paper import Paper
+from torpor.core.threat import Paper
 
 PAPER = Paper(
     "A Panda? No, It's a Sloth: Slowdown Attacks on Adaptive Multi-Exit Neural Network Inference",

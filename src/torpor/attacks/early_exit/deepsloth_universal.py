@@ -16,8 +16,8 @@ from torpor.attacks.search.objectives import EXITS, UniformExits
 from torpor.attacks.search.optimizers import Optimizer, ShrinkingBall, Steps
 from torpor.attacks.universal import BATCH, Learned, Universal, descend
 from torpor.core.errors import UsageError
-from torpor.core.paper import Paper
 from torpor.core.signals import GateSignals
+from torpor.core.threat import Paper
 from torpor.targets.early_exit.contract import GateTarget
 
 

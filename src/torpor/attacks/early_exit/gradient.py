@@ -15,7 +15,7 @@ from torpor.attacks.search.balls import BALLS
 from torpor.attacks.search.objectives import Labeled, Objective
 from torpor.attacks.search.optimizers import Optimizer
 from torpor.attacks.search.variables import Change
-from torpor.core.seeds import sample_generators
+from torpor.core.batches import sample_generators
 from torpor.core.signals import GateSignals
 from torpor.core.space import DenseSpace
 from torpor.targets.base import Target

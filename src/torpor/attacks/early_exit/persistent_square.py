@@ -12,9 +12,8 @@ from torpor.attacks.base import Candidates
 from torpor.attacks.early_exit.square import Square
 from torpor.attacks.search.incumbent import Incumbent
 from torpor.attacks.search.random_search import Proposal
-from torpor.core.batches import Samples
+from torpor.core.batches import Samples, sample_generators
 from torpor.core.errors import UsageError
-from torpor.core.seeds import sample_generators
 from torpor.targets.base import Target
 
 WINDOW = 150

@@ -10,7 +10,7 @@ from typing_extensions import override
 from torpor.attacks.early_exit.gradient import GradientAttack
 from torpor.attacks.search.objectives import EXITS, Objective, WrongClass
 from torpor.attacks.search.optimizers import Optimizer, Steps
-from torpor.core.paper import Paper
+from torpor.core.threat import Paper
 
 MADRY = Paper(
     "Towards Deep Learning Models Resistant to Adversarial Attacks", "Madry et al.", "ICLR", 2018, "arXiv:1706.06083"

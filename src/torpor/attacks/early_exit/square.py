@@ -16,13 +16,11 @@ from torpor.attacks.search.incumbent import Incumbent
 from torpor.attacks.search.objectives import EXITS
 from torpor.attacks.search.random_search import Proposal, random_search
 from torpor.attacks.search.squares import moved, tiled, window
-from torpor.core.batches import Samples
+from torpor.core.batches import Samples, draw, sample_generators
 from torpor.core.errors import UsageError
-from torpor.core.outcome import Outcome
-from torpor.core.paper import Paper
-from torpor.core.seeds import draw, sample_generators
 from torpor.core.space import DenseSpace
-from torpor.core.threat import Access
+from torpor.core.threat import Access, Paper
+from torpor.core.work import Outcome
 from torpor.targets.base import Target
 from torpor.targets.early_exit.exit_rules import lead
 

@@ -25,8 +25,8 @@ from torpor.attacks.search.objectives import (
 )
 from torpor.attacks.search.optimizers import AutoSteps, Optimizer
 from torpor.attacks.unmasked import Unmasked
-from torpor.core.paper import Paper
 from torpor.core.signals import GateSignals
+from torpor.core.threat import Paper
 from torpor.targets.base import Target
 
 CROCE = Paper(

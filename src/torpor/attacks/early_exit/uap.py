@@ -13,8 +13,8 @@ from torpor.attacks.derivatives import gradient_of
 from torpor.attacks.search.balls import BALLS, apply
 from torpor.attacks.search.objectives import EXITS
 from torpor.attacks.universal import Learned, Universal
-from torpor.core.paper import Paper
 from torpor.core.signals import GateSignals
+from torpor.core.threat import Paper
 from torpor.targets.early_exit.contract import GateTarget
 
 SAMPLES = 100  # as in DeepSloth's comparison

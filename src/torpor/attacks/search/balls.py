@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from torpor.core.batches import Samples
+from torpor.core.batches import Samples, draw
 from torpor.core.budget import Budget, whole_levels
 from torpor.core.errors import UsageError
-from torpor.core.seeds import draw
 from torpor.core.space import DenseSpace, InputSpace, VideoSpace
 
 SLACK = 1e-6

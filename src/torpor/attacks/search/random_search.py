@@ -9,7 +9,7 @@ from torch import Tensor
 
 from torpor.attacks.search.incumbent import Incumbent
 from torpor.core.batches import Samples
-from torpor.core.outcome import Outcome
+from torpor.core.work import Outcome
 
 
 class Proposal(Protocol):

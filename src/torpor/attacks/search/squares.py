@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from torpor.attacks.search.balls import L2, per_sample
-from torpor.core.seeds import draw
+from torpor.core.batches import draw
 
 TILES = 5
 """Patterns along each side of the first proposal."""

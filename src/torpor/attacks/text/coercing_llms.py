@@ -13,8 +13,8 @@ from typing_extensions import override
 from torpor.attacks.text.nmtsloth import LateEnd
 from torpor.attacks.text.search.coordinates import CoordinateSearch, Segment
 from torpor.attacks.text.search.gradients import Loss
-from torpor.core.paper import Paper
 from torpor.core.text import Codec
+from torpor.core.threat import Paper
 from torpor.targets.decoder.contract import TextTarget
 
 

@@ -20,9 +20,9 @@ from torpor.attacks.text.search.forced import answer_scores, chosen
 from torpor.attacks.text.search.gradients import TokenGradient, first_order, token_gradient
 from torpor.attacks.text.search.tally import Tally
 from torpor.attacks.text.search.transformations import token_substitution
-from torpor.core.paper import Paper
-from torpor.core.seeds import sample_generators
+from torpor.core.batches import sample_generators
 from torpor.core.signals import StepSignals
+from torpor.core.threat import Paper
 from torpor.targets.decoder.contract import TextTarget
 
 PLACES = 5  # most important tokens, each of which is replaced

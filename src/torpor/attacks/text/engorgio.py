@@ -16,8 +16,8 @@ from torpor.attacks.text.search.goal import decoder_steps
 from torpor.attacks.universal import Learned, Universal
 from torpor.core.batches import Samples
 from torpor.core.errors import UsageError
-from torpor.core.paper import Paper
 from torpor.core.text import pack, unpack
+from torpor.core.threat import Paper
 from torpor.targets.decoder.contract import TextTarget
 
 PATIENCE = 50  # stop once the drawn trigger stayed the same this many times

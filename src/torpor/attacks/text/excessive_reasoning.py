@@ -16,9 +16,9 @@ from torpor.attacks.text.search.coordinates import CoordinateSearch, Segment
 from torpor.attacks.text.search.forced import answer_scores, chosen
 from torpor.attacks.text.search.gradients import Loss
 from torpor.core.errors import UsageError
-from torpor.core.paper import Paper
 from torpor.core.signals import StepSignals
 from torpor.core.text import Codec
+from torpor.core.threat import Paper
 from torpor.targets.decoder.contract import TextTarget
 
 DELIBERATION = ("wait", "but", "alternatively", "maybe", "perhaps", "another")

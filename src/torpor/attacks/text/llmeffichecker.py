@@ -23,9 +23,8 @@ from torpor.attacks.text.search.transformations import (
     without_word,
     word_spans,
 )
-from torpor.core.paper import Paper
-from torpor.core.seeds import sample_generators
-from torpor.core.threat import Access
+from torpor.core.batches import sample_generators
+from torpor.core.threat import Access, Paper
 from torpor.targets.decoder.contract import TextTarget
 
 PAPER = Paper(

@@ -15,8 +15,8 @@ from torpor.attacks.text.search.constraints import Sendable
 from torpor.attacks.text.search.coordinates import CoordinateSearch, Segment, appended
 from torpor.attacks.text.search.gradients import Loss
 from torpor.core.errors import UsageError
-from torpor.core.paper import Paper
 from torpor.core.signals import StepSignals
+from torpor.core.threat import Paper
 from torpor.targets.decoder.contract import TextTarget
 
 STARTS = 1000  # random segments that are tried until one survives the tokenizer

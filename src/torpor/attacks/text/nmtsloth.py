@@ -28,8 +28,8 @@ from torpor.attacks.text.search.transformations import (
 )
 from torpor.attacks.text.search.words import Proposer, similar_words
 from torpor.core.budget import COUNTS
-from torpor.core.paper import Paper
 from torpor.core.signals import StepSignals
+from torpor.core.threat import Paper
 from torpor.targets.decoder.contract import TextTarget
 
 PAPER = Paper(

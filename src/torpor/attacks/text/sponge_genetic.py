@@ -13,11 +13,10 @@ from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.text.search.goal import BATCH
+from torpor.core.batches import sample_generators
 from torpor.core.errors import UsageError
-from torpor.core.paper import Paper
-from torpor.core.seeds import sample_generators
 from torpor.core.text import TextSpace
-from torpor.core.threat import Access
+from torpor.core.threat import Access, Paper
 from torpor.targets.decoder.contract import TextTarget
 
 ELITE = 0.1  # share of the pool that survives and has children

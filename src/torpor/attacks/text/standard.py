@@ -16,8 +16,8 @@ from torpor.attacks.text.nmtsloth import NMTSlothChar, NMTSlothStructure, NMTSlo
 from torpor.attacks.text.search.driver import Search, TextSearch, told
 from torpor.attacks.text.search.tally import Tally
 from torpor.core.budget import COUNTS
-from torpor.core.paper import Paper
 from torpor.core.signals import StepSignals
+from torpor.core.threat import Paper
 from torpor.targets.decoder.contract import TextTarget
 
 QUERIES = 1000

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from torpor.core.errors import DataError, UsageError
-from torpor.core.prices import PriceList
 from torpor.core.pricing import Pricing
+from torpor.core.work import PriceList
 
 KEYS = ("name", "date", "source", "prices")
 SUFFIXES = (".toml", ".json")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from torpor.core.errors import DataError
-from torpor.core.prices import PriceList
+from torpor.core.work import PriceList
 from torpor.metrics.headroom import SLACK, headroom, taken
 from torpor.metrics.slowdown import slowdown
 

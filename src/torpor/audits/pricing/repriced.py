@@ -18,10 +18,10 @@ from torpor.audits.pricing.repriced_bounds import certified_costs, certified_key
 from torpor.audits.pricing.repriced_keys import may_depend, repriced_row, repriced_target
 from torpor.audits.read import SavedAudit
 from torpor.audits.schema import SCHEMA
-from torpor.core.currency import symbol
 from torpor.core.errors import DataError, UsageError
-from torpor.core.prices import PriceList
 from torpor.core.pricing import Pricing
+from torpor.core.units import symbol
+from torpor.core.work import PriceList
 from torpor.metrics.summary import PRICED
 
 if TYPE_CHECKING:

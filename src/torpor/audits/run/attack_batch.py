@@ -20,7 +20,7 @@ from torpor.audits.run.fronts import Front
 from torpor.audits.run.limits import Spent
 from torpor.audits.run.rows import Clean, attacked_rows, clean_rows
 from torpor.core.batches import Samples
-from torpor.core.outcome import Outcome
+from torpor.core.work import Outcome
 from torpor.data.sets import Batch
 from torpor.targets.base import Target
 

@@ -9,8 +9,8 @@ from torpor.audits.conditions import RowKey
 from torpor.audits.contradiction import EXCEEDED
 from torpor.audits.plan import Plan
 from torpor.audits.run.store import Store
-from torpor.core.currency import symbol
 from torpor.core.rows import CERTIFIED
+from torpor.core.units import symbol
 from torpor.metrics.certified import certified_summary, exceeding
 
 NEEDED = ("sample", "cost", "certified_cost", "certified_slowdown", "certified_by")

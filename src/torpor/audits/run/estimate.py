@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from torpor.attacks.base import Attack
 from torpor.audits.plan import Plan
 from torpor.audits.run.limits import BACKWARD, Limits
-from torpor.core.currency import symbol
+from torpor.core.units import symbol
 from torpor.data.sets import DataSet
 from torpor.meters.threads import measured
 from torpor.targets.base import Target

@@ -11,8 +11,8 @@ import torch
 
 from torpor.attacks.base import Attack, Candidates
 from torpor.core.batches import Samples
-from torpor.core.currency import scales, symbol
 from torpor.core.errors import UsageError
+from torpor.core.units import scales, symbol
 from torpor.targets.base import Target
 
 BACKWARD = 2

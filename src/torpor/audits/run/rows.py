@@ -16,11 +16,10 @@ from torpor.audits.conditions import RowKey
 from torpor.audits.run.store import records_table
 from torpor.core.batches import Samples
 from torpor.core.budget import Budget
-from torpor.core.currency import symbol
 from torpor.core.errors import UsageError
-from torpor.core.outcome import Outcome
 from torpor.core.space import DenseSpace, VideoSpace
-from torpor.core.work import Work
+from torpor.core.units import symbol
+from torpor.core.work import Outcome, Work
 from torpor.data.sets import Batch
 from torpor.metrics.distances import distances
 from torpor.metrics.headroom import SLACK, headroom, taken

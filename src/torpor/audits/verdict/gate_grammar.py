@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 
-from torpor.core.currency import SCALES, scales
 from torpor.core.errors import UsageError
 from torpor.core.measures import Catalog, Level
 from torpor.core.records import CERTIFIED, RECORD
 from torpor.core.rows import ROW
+from torpor.core.units import SCALES, scales
 
 AGGREGATES = ("mean", "p50", "p90", "p95", "p99", "max", "min")
 OPERATORS: Mapping[str, Callable[[float, float], bool]] = {

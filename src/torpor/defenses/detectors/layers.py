@@ -10,10 +10,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from torpor.core.batches import Samples, take
-from torpor.core.outcome import Outcome
 from torpor.core.signals import Signals
 from torpor.core.units import Unit
-from torpor.core.work import Work
+from torpor.core.work import Outcome, Work
 from torpor.defenses.detectors.models import Tensors
 from torpor.defenses.detectors.rejection import run_passed
 from torpor.defenses.layer import Layer, frames_of

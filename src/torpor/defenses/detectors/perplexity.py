@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from torpor.core.batches import Samples
 from torpor.core.errors import DataError
-from torpor.core.paper import Paper
+from torpor.core.threat import Paper
 from torpor.defenses.detectors.base import TEXT, Detector
 from torpor.defenses.detectors.models import Tensors
 from torpor.targets.base import Target

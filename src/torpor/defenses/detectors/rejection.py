@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from torpor.core.batches import Samples, choose, take
-from torpor.core.outcome import Outcome
-from torpor.core.work import Work
+from torpor.core.work import Outcome, Work
 from torpor.targets.base import Target
 
 

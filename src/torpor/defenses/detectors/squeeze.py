@@ -12,8 +12,8 @@ from typing_extensions import override
 
 from torpor.core.batches import Samples
 from torpor.core.errors import UsageError
-from torpor.core.paper import Paper
 from torpor.core.space import VideoSpace
+from torpor.core.threat import Paper
 from torpor.defenses.detectors.base import Detector
 from torpor.defenses.detectors.models import Tensors
 from torpor.defenses.layer import frames_of

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from torpor.core.batches import Samples
 from torpor.core.errors import UsageError
-from torpor.core.paper import Paper
+from torpor.core.threat import Paper
 from torpor.defenses.detectors.base import Detector, in_chunks
 from torpor.defenses.detectors.models import Tensors, fit_rbf, rbf
 from torpor.targets.base import Target

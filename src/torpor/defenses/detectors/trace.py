@@ -11,8 +11,8 @@ from typing_extensions import override
 
 from torpor.core.batches import Samples
 from torpor.core.errors import UsageError
-from torpor.core.outcome import Outcome
 from torpor.core.signals import Signals
+from torpor.core.work import Outcome
 from torpor.defenses.detectors.base import Detector, in_chunks
 from torpor.defenses.detectors.layers import DetectorLayer
 from torpor.defenses.detectors.models import Tensors, fit_linear, linear

@@ -10,8 +10,8 @@ from typing_extensions import override
 
 from torpor.core.batches import Samples
 from torpor.core.errors import UsageError
-from torpor.core.outcome import Outcome
 from torpor.core.signals import StepSignals
+from torpor.core.work import Outcome
 from torpor.defenses.guards.base import FIT_LIMIT, benign_most, chunks
 from torpor.defenses.guards.loop_stop import LoopStop
 from torpor.defenses.guards.step_budget import StepBudget

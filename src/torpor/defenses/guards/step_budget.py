@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 from typing_extensions import override
 
 from torpor.core.batches import Samples
-from torpor.core.outcome import Outcome
+from torpor.core.work import Outcome
 from torpor.defenses.guards.base import Cap, benign_most, chunks, known
 from torpor.targets.base import Target
 from torpor.targets.decoder.contract import STEP

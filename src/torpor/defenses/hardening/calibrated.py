@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from torpor.attacks.base import Attack
 from torpor.core.errors import DataError, UsageError
-from torpor.core.paper import Paper
+from torpor.core.threat import Paper
 from torpor.data.sets import DataSet
 from torpor.defenses.base import LEARNED, Defense
 from torpor.targets.base import Target

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from torpor.attacks.early_exit.deepsloth import PAPER
 from torpor.core.errors import UsageError
-from torpor.core.paper import Paper
+from torpor.core.threat import Paper
 from torpor.defenses.base import Defense
 from torpor.targets.base import Target
 from torpor.targets.early_exit.exit_rules import ExitRule

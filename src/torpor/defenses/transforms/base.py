@@ -11,16 +11,14 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from torpor.core.batches import Samples
+from torpor.core.batches import Samples, sample_generators
 from torpor.core.objects import Frames, Objects
 from torpor.core.objects import frames_of as objects_of
-from torpor.core.outcome import Outcome
-from torpor.core.seeds import sample_generators
 from torpor.core.signals import Signals
 from torpor.core.space import ImageSpace, InputSpace, VideoSpace
 from torpor.core.text import TextSpace
 from torpor.core.units import Unit
-from torpor.core.work import Work
+from torpor.core.work import Outcome, Work
 from torpor.defenses.base import Defense
 from torpor.defenses.layer import STAGE, Layer
 from torpor.defenses.wrapped import Wrapped

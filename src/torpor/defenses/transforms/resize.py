@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import override
 
-from torpor.core.paper import Paper
 from torpor.core.space import InputSpace
+from torpor.core.threat import Paper
 from torpor.defenses.settings import within
 from torpor.defenses.transforms.base import Transform, image_shape
 

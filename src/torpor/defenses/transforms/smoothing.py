@@ -14,8 +14,8 @@ from scipy.ndimage import median_filter
 from torch import Tensor
 from typing_extensions import override
 
-from torpor.core.paper import Paper
 from torpor.core.space import InputSpace
+from torpor.core.threat import Paper
 from torpor.defenses.settings import library, within
 from torpor.defenses.transforms.base import Transform, image_shape
 from torpor.targets.base import Target

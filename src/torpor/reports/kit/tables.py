@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torpor.core.budget import eps_text, scale_of
-from torpor.core.currency import symbol
 from torpor.core.measures import Measure
 from torpor.core.rows import UNBOUND
+from torpor.core.units import symbol
 from torpor.reports.kit import words
 from torpor.reports.kit.words import Row, loops_text, percent, quantity, steps_text, times
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from typing_extensions import override
 
-from torpor.core.currency import symbol
+from torpor.core.units import symbol
 from torpor.reports.kit import plots
 from torpor.reports.kit.plots import Chart, Key, Series
 from torpor.reports.kit.tables import Column, Table, filled

@@ -14,11 +14,10 @@ from typing_extensions import override
 
 from torpor.core.batches import Samples
 from torpor.core.errors import DataError, UsageError
-from torpor.core.outcome import Generation, Outcome
 from torpor.core.signals import StepSignals
 from torpor.core.space import ImageSpace
 from torpor.core.units import Unit
-from torpor.core.work import Work
+from torpor.core.work import Generation, Outcome, Work
 from torpor.data.sets import DataSet
 from torpor.meters.flops import counting
 from torpor.targets.decoder.contract import STEP, StepTarget

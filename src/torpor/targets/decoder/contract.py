@@ -12,11 +12,10 @@ from torch import Tensor
 
 from torpor.core.batches import Samples
 from torpor.core.errors import UsageError
-from torpor.core.outcome import Generation
 from torpor.core.signals import StepSignals
 from torpor.core.text import TextSpace
 from torpor.core.units import STEP as STEP
-from torpor.core.work import Work
+from torpor.core.work import Generation, Work
 from torpor.targets.base import Target
 from torpor.targets.decoder.family import StepFamily
 from torpor.targets.decoder.stops import Stop

@@ -11,12 +11,10 @@ from torch import Tensor
 from typing_extensions import override
 
 from torpor.core.batches import Samples
-from torpor.core.headlines import COST, LATENCY, Headline
-from torpor.core.measures import Measure
-from torpor.core.outcome import Generation, Outcome
+from torpor.core.measures import COST, LATENCY, Headline, Measure
 from torpor.core.signals import StepSignals
 from torpor.core.units import Behavior
-from torpor.core.work import Work
+from torpor.core.work import Generation, Outcome, Work
 from torpor.metrics.loops import LOOPS, i_loops, loop_summary
 from torpor.metrics.tails import tails
 from torpor.metrics.translation import CorpusScores

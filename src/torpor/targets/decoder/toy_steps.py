@@ -19,11 +19,10 @@ from typing_extensions import override
 
 from torpor.core.budget import whole_levels
 from torpor.core.errors import UsageError
-from torpor.core.outcome import Generation, Outcome
 from torpor.core.signals import StepSignals
 from torpor.core.space import DenseSpace, ImageSpace
 from torpor.core.units import Unit
-from torpor.core.work import Work
+from torpor.core.work import Generation, Outcome, Work
 from torpor.targets.decoder.contract import STEP, StepTarget
 from torpor.targets.decoder.stops import end_probability
 

@@ -20,11 +20,10 @@ from torch import Tensor
 from typing_extensions import override
 
 from torpor.core.errors import UsageError
-from torpor.core.outcome import Generation, Outcome
 from torpor.core.signals import StepSignals
 from torpor.core.text import TextSpace
 from torpor.core.units import Unit
-from torpor.core.work import Work
+from torpor.core.work import Generation, Outcome, Work
 from torpor.targets.decoder.contract import STEP, TextTarget
 from torpor.targets.decoder.stops import Watch
 

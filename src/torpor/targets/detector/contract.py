@@ -11,10 +11,10 @@ from typing import Any, Self
 from torch import Tensor
 
 from torpor.core.errors import UsageError
-from torpor.core.prices import PriceList
-from torpor.core.renamed import Renamed
+from torpor.core.lazy import Renamed
 from torpor.core.signals import CandidateSignals
 from torpor.core.units import Unit
+from torpor.core.work import PriceList
 from torpor.targets.base import Target
 from torpor.targets.detector.family import CandidateFamily
 from torpor.targets.detector.nms import NMS

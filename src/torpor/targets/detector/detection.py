@@ -15,13 +15,12 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from torpor.core.errors import DataError, UsageError
+from torpor.core.lazy import renamed_argument
 from torpor.core.objects import Objects, still_found
-from torpor.core.outcome import Outcome
-from torpor.core.renamed import renamed_argument
 from torpor.core.signals import CandidateSignals
 from torpor.core.space import ImageSpace
 from torpor.core.units import Unit
-from torpor.core.work import Work
+from torpor.core.work import Outcome, Work
 from torpor.data.coco import CocoImages
 from torpor.data.sets import DataSet
 from torpor.meters.flops import counting

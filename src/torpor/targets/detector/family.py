@@ -10,13 +10,11 @@ from torch import Tensor
 from typing_extensions import override
 
 from torpor.core.batches import Samples
-from torpor.core.headlines import COST, Headline
-from torpor.core.measures import Measure
+from torpor.core.measures import COST, Headline, Measure
 from torpor.core.objects import Objects, clean_recall, frames_of, to_json
-from torpor.core.outcome import Outcome
 from torpor.core.signals import CandidateSignals
 from torpor.core.units import Behavior
-from torpor.core.work import Work
+from torpor.core.work import Outcome, Work
 from torpor.metrics.outputs import OBJECTS, output_summary
 from torpor.targets.detector.stage_clock import stage_clock
 from torpor.targets.detector.traits import of_candidates

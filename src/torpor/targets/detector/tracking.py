@@ -15,11 +15,10 @@ from typing_extensions import override
 
 from torpor.core.errors import DataError, UsageError
 from torpor.core.objects import Frames, Objects, still_found
-from torpor.core.outcome import Outcome
 from torpor.core.signals import CandidateSignals
 from torpor.core.space import VideoSpace
 from torpor.core.units import Unit
-from torpor.core.work import Work
+from torpor.core.work import Outcome, Work
 from torpor.data.sets import DataSet
 from torpor.metrics.tracking import tracking_scores
 from torpor.targets.detector.contract import CandidateTarget

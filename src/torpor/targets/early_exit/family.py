@@ -12,10 +12,9 @@ from typing_extensions import override
 from torpor.core.batches import Samples
 from torpor.core.criteria import Criterion, PreservesPrediction, Slowdown
 from torpor.core.measures import Measure
-from torpor.core.outcome import Outcome
 from torpor.core.signals import GateSignals
 from torpor.core.units import Behavior
-from torpor.core.work import Work
+from torpor.core.work import Outcome, Work
 from torpor.metrics.efficacy import CLASS, EXITS, efficacy_eec, efficacy_step, exit_histogram, exit_summary
 from torpor.targets.family import Columns, Family
 

@@ -14,11 +14,10 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from torpor.core.errors import DataError, UsageError
-from torpor.core.outcome import Outcome
 from torpor.core.signals import GateSignals
 from torpor.core.space import ImageSpace
 from torpor.core.units import Unit
-from torpor.core.work import Work
+from torpor.core.work import Outcome, Work
 from torpor.data.sets import DataSet
 from torpor.meters.flops import count_flops
 from torpor.targets.early_exit.contract import GateTarget

@@ -22,7 +22,7 @@ from torpor.attacks.text.search import Search, Sendable, Tally, TextSearch
 from torpor.attacks.text.standard import StandardText
 from torpor.core.budget import COUNTS, Budget
 from torpor.core.errors import UsageError
-from torpor.core.paper import Paper
+from torpor.core.threat import Paper
 from torpor.targets.decoder.contract import TextTarget
 from torpor.targets.decoder.toy_text import ToyText
 

@@ -11,9 +11,8 @@ import torch
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.search.incumbent import Incumbent
 from torpor.attacks.search.random_search import random_search
-from torpor.core.paper import Paper
-from torpor.core.seeds import sample_generators
-from torpor.core.threat import Access
+from torpor.core.batches import sample_generators
+from torpor.core.threat import Access, Paper
 
 CHARACTERS = "0123456789 abcdefghijklmnopqrstuvwxyz.,?"
 

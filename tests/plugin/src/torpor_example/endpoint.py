@@ -15,11 +15,9 @@ from torch import Tensor
 from torpor.core.batches import Samples
 from torpor.core.errors import MeterError, UsageError
 from torpor.core.measures import Measure
-from torpor.core.outcome import Outcome
-from torpor.core.prices import PriceList
 from torpor.core.text import Characters, TextSpace
 from torpor.core.units import Behavior, Unit
-from torpor.core.work import Work
+from torpor.core.work import Outcome, PriceList, Work
 from torpor.targets.base import Target
 from torpor.targets.family import Columns, Family
 

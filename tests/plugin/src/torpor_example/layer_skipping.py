@@ -11,11 +11,10 @@ from torch import Tensor, nn
 
 from torpor.core.batches import Samples
 from torpor.core.measures import Measure
-from torpor.core.outcome import Outcome
 from torpor.core.signals import GateSignals
 from torpor.core.space import ImageSpace
 from torpor.core.units import Unit
-from torpor.core.work import Work
+from torpor.core.work import Outcome, Work
 from torpor.data.sets import DataSet
 from torpor.data.tensors import TensorImages
 from torpor.meters.flops import count_flops

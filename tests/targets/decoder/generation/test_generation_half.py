@@ -23,7 +23,7 @@ from generation_models import (
 from test_generation_runs import check_alone, check_as_transformers
 
 from torpor.core.batches import Samples
-from torpor.core.outcome import Outcome
+from torpor.core.work import Outcome
 from torpor.meters import free
 from torpor.targets import from_transformers
 from torpor.targets.decoder.generation import room

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from torpor.core.batches import Samples, take
 from torpor.core.errors import DataError, UsageError
-from torpor.core.outcome import Outcome
+from torpor.core.work import Outcome
 from torpor.targets import from_transformers
 from torpor.targets.decoder.generation import decoding
 from torpor.targets.decoder.generation import target as targets
@@ -151,7 +151,7 @@ def test_sampling_belongs_to_the_sample(kind: str, config: dict[str, Any]) -> No
 
 @pytest.mark.parametrize(("kind", "config"), SAMPLINGS)
 def test_sampling_draws_what_transformers_draws(kind: str, config: dict[str, Any]) -> None:
-    from torpor.core.seeds import sample_generators
+    from torpor.core.batches import sample_generators
 
     target, inputs = changed(kind, do_sample=True, **config), examples(kind, 2)
     for row in range(len(inputs)):

@@ -21,11 +21,11 @@ from torpor.attacks.text.search.driver import Search, TextSearch
 from torpor.attacks.text.search.gradients import first_order, token_gradient
 from torpor.attacks.text.search.tally import Tally
 from torpor.attacks.text.search.words import vocabulary_words
+from torpor.core.batches import sample_generators
 from torpor.core.budget import COUNTS
 from torpor.core.errors import UsageError
-from torpor.core.paper import Paper
-from torpor.core.seeds import sample_generators
 from torpor.core.signals import StepSignals
+from torpor.core.threat import Paper
 from torpor.targets.decoder.contract import TextTarget
 
 

@@ -17,8 +17,8 @@ from torpor.attacks.text.search.driver import Search, TextSearch
 from torpor.attacks.text.search.gradients import Loss, TokenGradient, first_order, token_gradient
 from torpor.attacks.text.search.random_edits import RandomEditor
 from torpor.attacks.text.search.tally import Tally
+from torpor.core.batches import sample_generators
 from torpor.core.errors import UsageError
-from torpor.core.seeds import sample_generators
 from torpor.core.signals import StepSignals
 from torpor.core.text import Codec
 from torpor.targets.decoder.contract import TextTarget

@@ -10,8 +10,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from torpor.core.batches import take
-from torpor.core.seeds import sample_generators
+from torpor.core.batches import sample_generators, take
 from torpor.core.signals import StepSignals
 from torpor.core.stopwatch import OutOfTime, Stopwatch
 from torpor.data.sets import DataSet

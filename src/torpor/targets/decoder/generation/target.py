@@ -15,9 +15,8 @@ from typing_extensions import override
 
 from torpor.core.batches import Samples
 from torpor.core.errors import DataError
-from torpor.core.outcome import Generation, Outcome
 from torpor.core.units import Unit
-from torpor.core.work import Work
+from torpor.core.work import Generation, Outcome, Work
 from torpor.data.sets import DataSet
 from torpor.metrics.translation import sentence_chrf
 from torpor.targets.decoder.contract import StepTarget, generated_length
@@ -143,7 +142,7 @@ class GenerationTarget(StepTarget):
         """Return the one given input, cut or repeated to ``length`` tokens."""
 
     def run(self, inputs: Samples) -> Outcome:
-        """Generate; a tuple of :class:`~torpor.core.outcome.Generation`, and the work.
+        """Generate; a tuple of :class:`~torpor.core.work.Generation`, and the work.
 
         Raises:
             UsageError: if the model returns no numbers.

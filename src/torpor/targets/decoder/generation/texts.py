@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from torpor.core.batches import sample_generators
 from torpor.core.conversation import Conversation
 from torpor.core.errors import UsageError
-from torpor.core.seeds import sample_generators
 from torpor.core.signals import StepSignals
 from torpor.core.stopwatch import OutOfTime, Stopwatch
 from torpor.core.text import TextSpace
