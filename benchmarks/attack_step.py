@@ -10,7 +10,7 @@ from torpor.attacks.early_exit.deepsloth import DeepSloth
 from torpor.attacks.iterative import amplify
 from torpor.attacks.search.balls import BALLS
 from torpor.attacks.search.objectives import Labeled
-from torpor.attacks.search.variables import Change
+from torpor.attacks.search.optimizers import Change
 from torpor.targets.early_exit.target import EarlyExitTarget
 
 GOAL = 1.10

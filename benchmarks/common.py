@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
-from torpor.audits.run.environment import environment
+from torpor.audits.run.identity import environment
 from torpor.data.images import to_unit
 from torpor.meters import WallClock
 from torpor.meters.clock import BUSY_LIMIT, Clock, timed

@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torpor.attacks.registry import load_attack
-from torpor.data.digits import Digits
-from torpor.data.images import ImageSet
+from torpor.data.images import Digits, ImageSet
 from torpor.defenses.registry import load_defense
 from torpor.targets.early_exit.exit_rules import Confidence
 from torpor.targets.early_exit.target import EarlyExitTarget

@@ -17,12 +17,10 @@ import torch
 from typing_extensions import override
 
 from torpor.attacks.base import Attack, AttackResult
-from torpor.attacks.candidates import Candidates
 from torpor.attacks.early_exit.square import Square
 from torpor.attacks.registry import ATTACKS, attack_ids
 from torpor.attacks.search.balls import BALLS, apply
-from torpor.attacks.search.incumbent import Incumbent
-from torpor.attacks.search.random_search import random_search
+from torpor.attacks.search.incumbent import Candidates, Incumbent, random_search
 from torpor.core.batches import Samples, draw, sample_generators
 from torpor.core.space import DenseSpace
 from torpor.core.threat import Paper

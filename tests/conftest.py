@@ -7,8 +7,7 @@ import torch
 from hypothesis import settings
 from torch import Tensor
 
-from torpor.data.digits import Digits
-from torpor.data.images import to_unit
+from torpor.data.images import Digits, to_unit
 from torpor.targets.early_exit.target import EarlyExitTarget
 from torpor.zoo.registry import sdn_digits
 

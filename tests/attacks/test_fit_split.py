@@ -9,9 +9,8 @@ from torpor.attacks.early_exit.deepsloth_universal import DeepSlothUniversal
 from torpor.attacks.universal import Learned
 from torpor.audits.plan import Plan
 from torpor.audits.run.engine import run_audit
-from torpor.data.digits import Digits
-from torpor.data.images import to_unit
-from torpor.targets.early_exit.contract import GateTarget
+from torpor.data.images import Digits, to_unit
+from torpor.targets.early_exit.family import GateTarget
 from torpor.targets.early_exit.target import EarlyExitTarget
 
 

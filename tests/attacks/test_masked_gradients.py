@@ -13,10 +13,9 @@ from masked import FRONTS, HEADS, masked
 from torch import Tensor
 
 from torpor.attacks.base import AttackResult
-from torpor.attacks.derivatives import gradient_of
-from torpor.attacks.early_exit.persistent_square import PersistentSquare
-from torpor.attacks.early_exit.square import Square
+from torpor.attacks.early_exit.square import PersistentSquare, Square
 from torpor.attacks.early_exit.standard import Standard
+from torpor.attacks.iterative import gradient_of
 from torpor.attacks.registry import ATTACKS
 from torpor.attacks.text.engorgio import Engorgio
 from torpor.core.errors import UsageError

@@ -8,7 +8,7 @@ from attack_cases import images, random_net
 from masked import FRONTS, HEADS, masked
 from torch import Tensor
 
-from torpor.attacks.derivatives import gradient_of
+from torpor.attacks.iterative import gradient_of
 from torpor.attacks.unmasked import Unmasked
 from torpor.core.signals import GateSignals
 from torpor.targets.early_exit.target import EarlyExitTarget

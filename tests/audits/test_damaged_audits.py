@@ -18,13 +18,12 @@ import pytest
 from audit_factory import write_audit
 from toy_audits import NEEDLE, call, write_images
 
-from torpor.audits.digest import KEY, seal
 from torpor.audits.evidence import WEAK_FLAGS
 from torpor.audits.integrity import doubt
 from torpor.audits.plan import Plan
 from torpor.audits.read import SavedAudit, read_audit
 from torpor.audits.run.engine import run_audit
-from torpor.audits.schema import row_kinds
+from torpor.audits.schema import DIGESTS, row_kinds, seal
 from torpor.audits.verdict.baseline import compare_baseline
 from torpor.audits.verdict.gate import evaluate_gates
 from torpor.audits.verdict.gate_grammar import parse_gate
@@ -207,7 +206,7 @@ def test_a_fail_stays_a_fail_on_a_damaged_audit(tmp_path: Path) -> None:
 
 def test_contradictions_are_found_even_with_a_new_digest(real: Path, tmp_path: Path) -> None:
     audit = json.loads((real / "audit.json").read_text())
-    audit.pop(KEY)
+    audit.pop(DIGESTS)
     records = real / "records.parquet"
     rows = audit["summary"]
     defended = next(number for number, row in enumerate(rows) if row["defense"] != "none" and row["attack"] == "pgd")

@@ -7,7 +7,7 @@ import pytest
 from toy_audits import TUG, call, records, snapshot, spawn, write_images
 
 from torpor.core.budget import Budget
-from torpor.data.digits import Digits
+from torpor.data.images import Digits
 from torpor.targets.early_exit.target import EarlyExitTarget
 
 WORDS = ["audit", "sdn-digits", "--attacks", "deepsloth,deepsloth-universal,control-noise", "--eps", "16/255"]

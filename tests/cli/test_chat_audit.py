@@ -75,7 +75,7 @@ def test_options_of_models_are_refused_elsewhere() -> None:
 
 def test_long_prompts_are_read_up_to_the_context(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(json.dumps("the cat sat on the mat " * 3000) + "\n")
-    from torpor.audits.run.source import source
+    from torpor.audits.run.job import source
 
     batch = source(chat(), None, tmp_path / "a.jsonl").load("test")
     assert batch.cut is not None

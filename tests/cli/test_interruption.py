@@ -135,8 +135,8 @@ def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
 
 def test_tidying_up_is_done_but_not_for_ever(tmp_path: Path) -> None:
     tidying = f"""
-import torpor.cli.interruption
-torpor.cli.interruption.PATIENCE_S = 0.3
+import torpor.cli.main
+torpor.cli.main.PATIENCE_S = 0.3
 def run():
     try:
         hang()

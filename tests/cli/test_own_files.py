@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from toy_audits import call
 
-from torpor.audits.run.source import source
+from torpor.audits.run.job import source
 from torpor.data.cut_texts import cut_text
 from torpor.targets.decoder.toy_text import ToyText
 

@@ -21,7 +21,7 @@ from toy_audits import NEEDLE, call, spawn, write_images
 from torpor.reports.kit.printable import printable
 
 SOURCE = Path(__file__).parents[2] / "src" / "torpor"
-PRINTERS = {"cli/streams.py", "cli/console.py", "cli/main.py", "cli/interruption.py", "cli/app.py"}
+PRINTERS = {"cli/streams.py", "cli/console.py", "cli/main.py", "cli/app.py"}
 """The place that prints, and what comes before it or ends it."""
 GENERATORS = {"training/show.py", "taxonomy/render.py"}
 """Modules that print pages of the documentation when they are run."""
@@ -217,7 +217,7 @@ def test_words_come_back_in_one_harmless_sentence(place: Path, words: tuple[str,
 def test_what_is_listed_comes_from_elsewhere_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torpor.targets.resolve.target_names", lambda: [EVIL])
     assert "[red]x[/red]" in shown("list", "targets")
-    monkeypatch.setattr("torpor.audits.run.environment.environment", lambda device: {EVIL: EVIL, "meters": {}})
+    monkeypatch.setattr("torpor.audits.run.identity.environment", lambda device: {EVIL: EVIL, "meters": {}})
     assert "\\x1b" in shown("env")
     shown("env", "--json")
 

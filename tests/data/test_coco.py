@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from torpor.audits.run.source import source
+from torpor.audits.run.job import source
 from torpor.core.errors import DataError
 from torpor.data import coco
 from torpor.data.coco import CLASSES, CocoImages

@@ -12,8 +12,7 @@ import torch
 from PIL import Image
 
 from torpor.core.errors import DataError, UsageError
-from torpor.data.digits import Digits
-from torpor.data.images import to_unit
+from torpor.data.images import Digits, to_unit
 from torpor.data.parquet import ParquetImages
 from torpor.data.sets import SPLITS
 from torpor.data.tensors import TensorImages

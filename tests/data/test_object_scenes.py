@@ -9,7 +9,7 @@ import torch
 from torpor.core.errors import DataError, UsageError
 from torpor.core.objects import to_json
 from torpor.data import photos
-from torpor.data.digits import Digits
+from torpor.data.images import Digits
 from torpor.data.object_scenes import ObjectScenes
 from torpor.data.photos import PHOTOS, View
 from torpor.data.sets import SPLITS

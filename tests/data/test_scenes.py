@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from torpor.core.errors import DataError, UsageError
-from torpor.data.digits import Digits
+from torpor.data.images import Digits
 from torpor.data.scenes import COLORS, NUMBERS, SIDE, SIZES, WORDS, Scene, Scenes
 from torpor.data.sets import SPLITS
 

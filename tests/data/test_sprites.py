@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from torpor.data.digits import Digits
+from torpor.data.images import Digits
 from torpor.data.sprites import (
     CLASSES,
     DIGIT_SIDES,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from torpor.core.batches import Samples, join
 from torpor.core.errors import DataError, UsageError
-from torpor.data.digits import Digits
+from torpor.data.images import Digits
 from torpor.defenses.base import Defense
 from torpor.defenses.chain import Chain
 from torpor.defenses.detectors.svm import SVM

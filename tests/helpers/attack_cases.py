@@ -19,11 +19,10 @@ from torpor.attacks.registry import ATTACKS
 from torpor.attacks.search.balls import BALLS
 from torpor.core.signals import GateSignals
 from torpor.core.work import Outcome, Work
-from torpor.data.digits import Digits
-from torpor.data.images import to_unit
+from torpor.data.images import Digits, to_unit
 from torpor.data.sets import DataSet
-from torpor.targets.early_exit.contract import GateTarget
 from torpor.targets.early_exit.exit_rules import Confidence, ExitRule
+from torpor.targets.early_exit.family import GateTarget
 from torpor.targets.early_exit.sdn import ShallowDeepNetwork
 from torpor.targets.early_exit.target import EarlyExitTarget
 from torpor.targets.early_exit.toys import needle, tug

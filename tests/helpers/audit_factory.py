@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from torpor.audits.digest import seal
+from torpor.audits.schema import seal
 from torpor.metrics.efficacy import CLASS, EXITS
 
 TAGS = {"owasp": ["LLM06:2026"], "atlas": ["AML.T0029"], "cwe": ["CWE-400"]}

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from torpor.audits.run.examples import save
+from torpor.audits.run.rows import save_examples
 from torpor.audits.run.store import records_table
 from torpor.core.batches import Samples
 from torpor.core.text import levenshtein, pack
@@ -158,7 +158,7 @@ def make_step_audit(
         found |= {"clean_output": OUTPUTS[:8], "attacked_output": tuple(said)}
         if packed:
             found = {key: pack(each) if isinstance(each, tuple) else each for key, each in found.items()}
-        save(folder / "examples" / f"{name}-{norm}-{eps:.5g}.safetensors", found)
+        save_examples(folder / "examples" / f"{name}-{norm}-{eps:.5g}.safetensors", found)
     norm, eps = next(iter(budgets.values()))
     for name in CONTROLS[inputs]:
         steps = np.minimum(CAP, clean + rng.integers(0, 4, SAMPLES))

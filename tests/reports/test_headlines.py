@@ -10,9 +10,8 @@ from report_factory import make_audit
 
 from torpor.audits.read import DamagedAudit, read_audit
 from torpor.core.measures import COST, Headline
-from torpor.reports.headlines import moved
 from torpor.reports.html import write_report
-from torpor.reports.verdict import verdict
+from torpor.reports.verdict import moved, verdict
 
 OBJECTS = Headline("kept_mean", "objects handed on")
 TRACKS = Headline("units_mean", "live tracks", "track_alive")

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from torpor.core.errors import UsageError
-from torpor.data.digits import Digits
+from torpor.data.images import Digits
 from torpor.data.sets import Batch
 from torpor.targets.early_exit.sdn import ShallowDeepNetwork, build_sdn
 from torpor.training.early_exit import Recipe, augment, train

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from benchmarks import hardening
 
-from torpor.data.digits import Digits
+from torpor.data.images import Digits
 
 
 def test_networks_are_compared_at_equal_accuracy(monkeypatch: pytest.MonkeyPatch) -> None:

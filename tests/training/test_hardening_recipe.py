@@ -13,7 +13,7 @@ from torch import Tensor
 
 from torpor.attacks.early_exit.deepsloth import DeepSloth
 from torpor.core.errors import UsageError
-from torpor.data.digits import Digits
+from torpor.data.images import Digits
 from torpor.data.object_scenes import ObjectScenes
 from torpor.data.scenes import Scenes
 from torpor.data.sets import Batch
@@ -24,9 +24,8 @@ from torpor.training.hardening import HARDENERS, CaptionHardener, DetectorHarden
 from torpor.training.residual import residual
 from torpor.zoo.detection.registry import DetectorEntry
 from torpor.zoo.early_exits import EARLY_EXITS
-from torpor.zoo.entry import SHIPPED
+from torpor.zoo.entry import SHIPPED, load_half
 from torpor.zoo.hardened import HARDENED
-from torpor.zoo.storage import load_half
 
 NAME = "sdn-digits-hardened"
 

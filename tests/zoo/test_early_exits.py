@@ -12,8 +12,7 @@ from torch import Tensor
 
 from torpor.attacks.early_exit.deepsloth import DeepSloth
 from torpor.core.errors import UsageError
-from torpor.data.digits import Digits
-from torpor.data.images import ImageSet, to_unit
+from torpor.data.images import Digits, ImageSet, to_unit
 from torpor.metrics import efficacy_step
 from torpor.targets.early_exit.exit_rules import Confidence
 from torpor.targets.early_exit.target import EarlyExitTarget

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 import torch
 from torch import Tensor
 
-from torpor.attacks.candidates import Candidates as Candidates
 from torpor.attacks.search.balls import check_budget, confine
+from torpor.attacks.search.incumbent import Candidates as Candidates
 from torpor.core.batches import Samples, choose
 from torpor.core.budget import Budget
 from torpor.core.criteria import Evidence
 from torpor.core.errors import UsageError
 from torpor.core.lazy import Renamed
-from torpor.core.options import MARK
+from torpor.core.registry import MARK
 from torpor.core.threat import Access, Paper, Stage, ThreatModel
 from torpor.core.work import Outcome, Work
 from torpor.data.sets import DataSet

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torpor.attacks.candidates import Candidates
+from torpor.attacks.search.incumbent import Candidates
 from torpor.core.batches import Samples, take
 from torpor.core.conversation import conversation_of
 

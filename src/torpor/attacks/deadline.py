@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from torpor.attacks.candidates import Candidates
+from torpor.attacks.search.incumbent import Candidates
 from torpor.core.batches import Samples
 from torpor.core.stopwatch import OutOfTime, Stopwatch
 

@@ -1,24 +1,59 @@
-"""The loop of every per-sample gradient attack: objective x variable x optimizer."""
+"""The loop of every per-sample gradient attack: objective x variable x optimizer; and gradients that may be missing."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
-from torpor.attacks.derivatives import gradient_of
-from torpor.attacks.search.balls import Ball, apply
+from torpor.attacks.search.balls import BALLS, Ball, apply
 from torpor.attacks.search.incumbent import Incumbent
-from torpor.attacks.search.objectives import IterateObjective
-from torpor.attacks.search.optimizers import Optimizer, State
-from torpor.attacks.search.variables import Penalty, Variable
+from torpor.attacks.search.objectives import IterateObjective, Labeled, Objective
+from torpor.attacks.search.optimizers import Change, Optimizer, Penalty, State, Variable
+from torpor.core.batches import sample_generators
 from torpor.core.errors import UsageError
-from torpor.core.signals import Signals, allowed, evading
+from torpor.core.signals import GateSignals, Signals, allowed, evading
 from torpor.core.space import DenseSpace, InputSpace
 from torpor.core.work import PriceList, Work
+from torpor.targets.base import Target
+
+
+def gradient_of(loss: Tensor, inputs: Tensor, *, retain_graph: bool = False) -> Tensor:
+    """Return the gradient of a scalar ``loss`` after ``inputs``, in their shape; zero wherever there is none.
+
+    There is none through a stop-gradient, an argmax or an operator without a derivative, where the backward pass of a
+    network is not possible, and where it returns NaN or infinity, which say nothing about a direction. Attacks continue
+    without it, and report that in :attr:`~torpor.attacks.base.Candidates.zero_gradient`.
+
+    Args:
+        loss: to differentiate, ``[]``.
+        inputs: leaf or node of its graph, if it has one.
+        retain_graph: whether the graph is to be differentiated again.
+
+    >>> point = torch.ones(2, requires_grad=True)
+    >>> gradient_of((3 * point).sum(), point), gradient_of((3 * point.detach()).sum(), point)
+    (tensor([3., 3.]), tensor([0., 0.]))
+    """
+    return gradients_of(loss, [inputs], retain_graph=retain_graph)[0]
+
+
+def gradients_of(loss: Tensor, inputs: Sequence[Tensor], *, retain_graph: bool = False) -> list[Tensor]:
+    """Return the gradient of ``loss`` after each of several tensors, by one backward pass; see :func:`gradient_of`."""
+    if not loss.requires_grad:
+        return [torch.zeros_like(each) for each in inputs]
+    try:
+        found = torch.autograd.grad(loss, inputs, retain_graph=retain_graph, allow_unused=True, materialize_grads=True)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError:  # no derivative, or a tensor that the network has overwritten
+        return [torch.zeros_like(each) for each in inputs]
+    return [torch.where(gradient.isfinite(), gradient, 0) for gradient in found]
 
 
 class Amplifiable(Protocol):
@@ -138,3 +173,48 @@ class IterativeAttack(Attack):
     def iterations(self) -> int:
         """Backward passes at most."""
         return self.steps or self.paper_steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientAttack(IterativeAttack):
+    """A per-sample gradient attack: subclasses name the objective, the optimizer and ``paper_steps``."""
+
+    norms: ClassVar[tuple[str, ...]] = Attack.norms
+    reads: ClassVar[type | None] = GateSignals
+
+    @abstractmethod
+    def objective(self) -> Objective:
+        """Return the loss to minimize."""
+
+    @abstractmethod
+    def optimizer(self) -> Optimizer:
+        """Return what turns gradients into steps."""
+
+    def start_radius(self) -> float:
+        """Return the radius of the random start."""
+        return self.optimizer().radius(0, self.eps)
+
+    def start(self, target: Target, inputs: Tensor, seed: int) -> Tensor:
+        """Return where the search starts, ``[B, C, H, W]``: a random point of the ball."""
+        generators = sample_generators(inputs, seed, self.id)
+        return inputs + BALLS[self.norm].random(generators, self.start_radius(), inputs)
+
+    @override
+    def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
+        return self.follow(target, inputs, labels, self.start(target, inputs, seed))
+
+    def follow(self, signaling: Amplifiable, inputs: Tensor, labels: Tensor, start: Tensor) -> Candidates:
+        """Follow the gradients of ``signaling``, the target or what stands for it, from ``start``."""
+        space = signaling.space
+        assert isinstance(space, DenseSpace)
+        return amplify(
+            signaling,
+            inputs,
+            objective=Labeled(self.objective(), labels),
+            ball=BALLS[self.norm],
+            eps=self.eps,
+            optimizer=self.optimizer(),
+            steps=self.iterations,
+            variable=Change(),
+            start=space.clamp(start) - inputs,
+        )

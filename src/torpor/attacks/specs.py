@@ -8,7 +8,7 @@ from typing import Any
 from torpor.attacks.base import Attack
 from torpor.attacks.registry import ATTACKS, load_attack
 from torpor.core.errors import UsageError
-from torpor.core.options import MARK
+from torpor.core.registry import MARK
 
 _ASIDE = ("norm", "eps", "options")
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
-from torpor.attacks.derivatives import gradient_of
+from torpor.attacks.iterative import gradient_of
 from torpor.attacks.search.balls import Ball, apply
 from torpor.attacks.search.incumbent import Incumbent
 from torpor.attacks.search.optimizers import Optimizer, State

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 from typing_extensions import override
 
-from torpor.attacks.derivatives import gradient_of
+from torpor.attacks.iterative import gradient_of
 from torpor.core.signals import GateSignals
 from torpor.core.space import InputSpace
 from torpor.core.work import PriceList, Work

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from torpor.audits.conditions import COLUMNS as KEY
 from torpor.audits.conditions import RowKey
-from torpor.audits.digest import file_digest
 from torpor.audits.read import SavedAudit
+from torpor.audits.schema import file_digest
 from torpor.core.errors import DataError
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ import torch
 
 from torpor import __version__
 from torpor.attacks.base import Attack
-from torpor.attacks.controls.sets import control_ids
-from torpor.attacks.registry import load_attack, takes_steps
+from torpor.attacks.registry import control_ids, load_attack, takes_steps
 from torpor.audits.conditions import ADAPTIVE, NON_ADAPTIVE, Condition, RowKey
 from torpor.core.budget import Budget
 from torpor.core.errors import UsageError

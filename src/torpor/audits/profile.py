@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from torpor.audits.run.examples import FIRST
+from torpor.audits.run.rows import FIRST
 from torpor.audits.run.timing import REPEATS
 from torpor.bounds.static import static_bound
 from torpor.core.batches import Samples

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torpor.audits.conditions import COLUMNS as IDENTIFYING
 from torpor.audits.conditions import RowKey
-from torpor.audits.digest import KEY, content_digest
-from torpor.audits.schema import FIRST_SCHEMA, SCHEMA, finite
+from torpor.audits.schema import DIGESTS, FIRST_SCHEMA, SCHEMA, content_digest, finite
 from torpor.audits.validate import DamagedAudit, validated
 from torpor.core.errors import DataError, TorporError
 from torpor.core.measures import COST, Catalog, Headline, Measure
@@ -204,7 +203,7 @@ def _load(path: Path) -> Mapping[str, Any]:
 
 def _digests(raw: Mapping[str, Any]) -> Mapping[str, str]:
     """Return the digests of the records and of all else; none where there are none that can be read."""
-    found = raw.get(KEY)
+    found = raw.get(DIGESTS)
     if not isinstance(found, dict) or not all(isinstance(found.get(name), str) for name in ("audit", "records")):
         return {}
     return found
@@ -212,7 +211,7 @@ def _digests(raw: Mapping[str, Any]) -> Mapping[str, str]:
 
 def _doubt(raw: Mapping[str, Any]) -> str:
     """Say why what was read may not be what was written; empty if it is."""
-    if KEY not in raw:
+    if DIGESTS not in raw:
         return "an older torpor wrote the audit, without digests that tell whether it is whole; run it again"
     if _digests(raw).get("audit") != content_digest(raw):
         return "audit.json was edited or damaged: it does not have its own digest; run the audit again"

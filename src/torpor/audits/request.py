@@ -11,11 +11,11 @@ from torpor.attacks.base import Attack
 from torpor.attacks.registry import attack_class, attack_for, default_attacks
 from torpor.audits.plan import Plan, check_device, default_batch_size, parse_eps
 from torpor.audits.run.engine import Progress, run_audit
+from torpor.audits.run.estimate import chosen_threads
 from torpor.audits.run.executors import Executor, Local
 from torpor.audits.run.identity import identify
+from torpor.audits.run.job import source
 from torpor.audits.run.limits import Limits, parse_cost
-from torpor.audits.run.source import source
-from torpor.audits.run.workload import chosen_threads
 from torpor.core.errors import UsageError
 from torpor.core.space import DenseSpace
 from torpor.data.sets import DataSet

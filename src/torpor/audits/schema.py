@@ -1,9 +1,12 @@
-"""Types of what ``audit.json`` holds: the one place that says which values a key may have."""
+"""Types of what ``audit.json`` holds, the one place that says which values a key may have; and its digests."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from torpor.core.measures import Catalog, Measure
@@ -18,6 +21,8 @@ MOST_OF_ALL = 1e100
 """Nothing that an audit measures is larger."""
 MOST_EPS = 1e12
 """Radii and numbers of edits beyond this are none."""
+
+DIGESTS = "digests"
 
 
 def is_number(value: object) -> bool:
@@ -180,3 +185,44 @@ def finite(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
     if isinstance(value, list):
         return [finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def seal(audit: Mapping[str, Any], records: Path) -> dict[str, Any]:
+    """Return the content of ``audit.json`` with digests of itself and of the file of records.
+
+    They detect damage and careless edits, not forgery: anyone who edits a file can recompute them.
+
+    Args:
+        audit: everything else that ``audit.json`` holds, ready for JSON.
+        records: ``records.parquet``.
+
+    Raises:
+        OSError: if the records cannot be read.
+    """
+    sealed = {**audit, DIGESTS: {"records": file_digest(records)}}
+    return {**sealed, DIGESTS: {**sealed[DIGESTS], "audit": content_digest(sealed)}}
+
+
+def content_digest(audit: Mapping[str, Any]) -> str:
+    """Return the digest of what ``audit.json`` says, whatever the order of its keys and the white space.
+
+    The digest that it holds of itself is left out.
+
+    >>> one = content_digest({"n": 1, "digests": {"audit": "", "records": "a"}})
+    >>> one == content_digest({"digests": {"records": "a"}, "n": 1})
+    True
+    """
+    digests = audit.get(DIGESTS)
+    own = {key: value for key, value in digests.items() if key != "audit"} if isinstance(digests, Mapping) else digests
+    text = json.dumps({**audit, DIGESTS: own}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -31,9 +31,9 @@ def attack(
     from torpor.attacks.registry import attack_for, load_attack
     from torpor.audits.lock import beside_audit, refuse_own_files
     from torpor.audits.plan import check_device, check_seed
-    from torpor.audits.run.examples import save, stored_references
-    from torpor.audits.run.source import source
-    from torpor.audits.run.workload import chosen_threads
+    from torpor.audits.run.estimate import chosen_threads
+    from torpor.audits.run.job import source
+    from torpor.audits.run.rows import save_examples, stored_references
     from torpor.cli.console import status
     from torpor.cli.streams import say
     from torpor.core.errors import UsageError
@@ -71,7 +71,7 @@ def attack(
     }
     try:
         with beside_audit(out):
-            files = save(out, examples)
+            files = save_examples(out, examples)
     except OSError as error:
         raise UsageError(f"expected a file that can be written, got {out}: {error}") from error
     written = " and ".join(map(str, files))

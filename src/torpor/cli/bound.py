@@ -53,7 +53,7 @@ def bound(
         else:
             _show(found)
         return
-    from torpor.audits.run.source import source
+    from torpor.audits.run.job import source
     from torpor.bounds.tightness import tightness
     from torpor.core.budget import Budget
 

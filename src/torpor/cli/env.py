@@ -10,7 +10,7 @@ def env(device: Device = "cpu", as_json: Json = False) -> None:
     from rich.table import Table
 
     from torpor.audits.plan import check_device
-    from torpor.audits.run.environment import environment
+    from torpor.audits.run.identity import environment
     from torpor.cli.console import show
     from torpor.cli.streams import print_json
     from torpor.reports.kit.printable import printable_parts

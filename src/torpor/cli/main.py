@@ -1,15 +1,130 @@
-"""The ``torpor`` command: signals first, then everything else."""
+"""The ``torpor`` command: signals first, then everything else. Imports next to nothing before they are handled.
+
+Ctrl-C, SIGTERM and SIGHUP print one sentence that says how to go on, whatever is under way.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
-
-from torpor.cli.interruption import Interruption
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
     from typing import Any
+
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+PATIENCE_S = 10
+"""Seconds for tidying up; a signal that a library swallowed ends the process after that."""
+RESUMED = (["audit"], ["study"], ["zoo", "train"])
+"""Verbs that go on where they were stopped."""
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asks the process to end."""
+
+
+class Interruption:
+    """What signals do while a command runs: the first one unwinds, so that files are tidied up; a second one ends it.
+
+    While a module is imported nothing needs tidying, and much code on the way swallows exceptions, so the first one
+    ends the process there too. Signals that the parent process ignores, as nohup does, stay ignored.
+
+    Args:
+        words: of the command line, without the name of the program.
+    """
+
+    def __init__(self, words: list[str]) -> None:
+        self.number = 0
+        self._words = [word for word in words if not word.startswith("-")]
+        self._said = False
+        self._before: dict[int, Any] = {}
+        self._hook: Callable[[sys.UnraisableHookArgs], object] = sys.unraisablehook
+
+    def install(self) -> None:
+        """Take the signals; nothing is done outside of the main thread, which alone can."""
+        try:
+            for name in NAMES:
+                number = getattr(signal, name, None)
+                if number is not None and signal.getsignal(number) not in (signal.SIG_IGN, None):
+                    self._before[number] = signal.signal(number, self._receive)
+        except ValueError:
+            return
+        sys.unraisablehook = self._unraisable
+
+    def restore(self) -> None:
+        """Give the signals back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        sys.unraisablehook = self._hook
+
+    def end(self, code: int) -> None:
+        """Let further signals end the process at once: what was wanted is done, only the interpreter is not."""
+        for number in self._before:
+            signal.signal(number, lambda *given: os._exit(code))
+
+    @property
+    def code(self) -> int:
+        """The exit code: 130, 143 or 129."""
+        return 128 + (self.number or signal.SIGINT)
+
+    @property
+    def sentence(self) -> str:
+        """What is said, on one line."""
+        name = signal.Signals(self.number).name if self.number not in (0, signal.SIGINT) else ""
+        goes_on = any(self._words[: len(verb)] == verb for verb in RESUMED)
+        how = "goes on where this one stopped" if goes_on else "starts anew, and nothing was left half-written"
+        return f"torpor: interrupted{' by ' * bool(name)}{name}; the same command {how}"
+
+    def finish(self) -> None:
+        """Say the sentence, once everything is tidied up."""
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        if not self._said:
+            self._said = True
+            try:
+                print(self.sentence, file=sys.stderr, flush=True)
+            except (OSError, ValueError):
+                return  # the reader has gone
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.number or _imports(frame):
+            self.number = self.number or number
+            self._leave()
+        self.number = number
+        if hasattr(signal, "setitimer"):
+            signal.signal(signal.SIGALRM, lambda *given: self._leave())
+            signal.setitimer(signal.ITIMER_REAL, PATIENCE_S)
+        raise Stopped
+
+    def _unraisable(self, given: sys.UnraisableHookArgs) -> None:
+        """End where the interpreter would swallow the exception, such as in a finalizer."""
+        if isinstance(given.exc_value, Stopped):
+            self._leave()
+        self._hook(given)
+
+    def _leave(self) -> None:
+        """End at once. Streams may be in the middle of something, so only descriptors are written to."""
+        try:
+            if os.isatty(2):
+                os.write(2, b"\r\x1b[K\x1b[?25h")  # a progress bar hides the cursor
+            if not self._said:
+                self._said = True
+                os.write(2, f"{self.sentence}\n".encode())
+        except OSError:
+            pass
+        os._exit(self.code)
+
+
+def _imports(frame: FrameType | None) -> bool:
+    """Tell whether a module is being imported."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def main() -> None:

@@ -26,8 +26,8 @@ def measure(
     """Print the clean cost profile of TARGET on its test data: cost, tail, accuracy, and latency."""
     from torpor.audits.plan import check_device
     from torpor.audits.profile import clean_profile
-    from torpor.audits.run.source import source
-    from torpor.audits.run.workload import chosen_threads
+    from torpor.audits.run.estimate import chosen_threads
+    from torpor.audits.run.job import source
     from torpor.cli.console import show
     from torpor.cli.profile_table import profile_table
     from torpor.cli.streams import print_json

@@ -96,7 +96,7 @@ def with_options(name: str, given: Mapping[str, object]) -> str:
     'hf:model:cap=0'
     """
     from torpor.core.errors import UsageError
-    from torpor.core.options import MARK
+    from torpor.core.registry import MARK
 
     said = {key: value for key, value in given.items() if value is not None and value is not False}  # 0 is refused
     asked = {key: str(value).lower() if value is True else value for key, value in said.items()}

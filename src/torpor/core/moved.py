@@ -24,6 +24,35 @@ FOLDERS = {
 """Folders, and the modules that moved there from the package above under the name that they had."""
 
 NAMES = {
+    "attacks.controls.sets": "attacks.registry",
+    "core.options": "core.registry",
+    "audits.run.examples": "audits.run.rows",
+    "attacks.early_exit.gradient": "attacks.iterative",
+    "meters.shapes": "meters.flops",
+    "cli.interruption": "cli.main",
+    "attacks.search.variables": "attacks.search.optimizers",
+    "targets.early_exit.contract": "targets.early_exit.family",
+    "audits.run.workload": "audits.run.estimate",
+    "zoo.architectures.vgg": "zoo.backbones",
+    "zoo.architectures.resnet": "zoo.backbones",
+    "zoo.architectures.convnet": "zoo.backbones",
+    "zoo.architectures.normalize": "zoo.backbones",
+    "reports.kit.records": "reports.kit.charts",
+    "metrics.summary": "metrics.tails",
+    "audits.run.environment": "audits.run.identity",
+    "audits.run.source": "audits.run.job",
+    "audits.digest": "audits.schema",
+    "reports.headlines": "reports.verdict",
+    "data.digits": "data.images",
+    "targets.stored_weights": "targets.weights",
+    "zoo.storage": "zoo.entry",
+    "targets.unit_clock": "meters.calibration",
+    "audits.run.modeled": "audits.run.timing",
+    "audits.run.spare": "audits.run.timing",
+    "attacks.search.random_search": "attacks.search.incumbent",
+    "attacks.candidates": "attacks.search.incumbent",
+    "attacks.early_exit.persistent_square": "attacks.early_exit.square",
+    "attacks.derivatives": "attacks.iterative",
     "core.renamed": "core.lazy",
     "core.currency": "core.units",
     "core.seeds": "core.batches",
@@ -31,14 +60,14 @@ NAMES = {
     "core.paper": "core.threat",
     "core.outcome": "core.work",
     "core.prices": "core.work",
-    "attacks.control_sets": "attacks.controls.sets",
+    "attacks.control_sets": "attacks.registry",
     "attacks.discrete": "attacks.text.search",
     "attacks.loop": "attacks.iterative",
     "attacks.spaces": "attacks.search.balls",
     "attacks.step_objectives": "attacks.decoder.objectives",
     "attacks.text_controls": "attacks.controls.text",
     "audits.code": "audits.run.identity",
-    "audits.reader": "audits.run.source",
+    "audits.reader": "audits.run.job",
     "audits.run.lock": "audits.lock",
     "audits.run.code": "audits.run.identity",
     "audits.transfer": "audits.run.attack_batch",
@@ -52,9 +81,10 @@ NAMES = {
     "targets.candidates": "targets.detector.contract",
     "targets.detectors": "targets.detector.adapters",
     "targets.early_exit.heads": "targets.early_exit.sdn",
-    "targets.gates": "targets.early_exit.contract",
+    "targets.gates": "targets.early_exit.family",
     "targets.heads": "targets.early_exit.sdn",
     "targets.steps": "targets.decoder.contract",
+    "zoo.architectures": "zoo.backbones",
     "zoo.recipes.training": "training.early_exit",
     "zoo.recipes": "training",
 }
@@ -72,7 +102,8 @@ def new_name(module: str) -> str | None:
         return None
     for old, new in _homes().items():
         if name == old or name.startswith(f"{old}."):
-            return f"torpor.{new}{name.removeprefix(old)}"
+            found = f"torpor.{new}{name.removeprefix(old)}"
+            return new_name(found) or found
     return None
 
 

@@ -12,6 +12,26 @@ from torpor.core.errors import UsageError
 STEP = "decoder_step"
 """Name of the unit that runs once per generated token."""
 
+_ONE = Fraction(1)
+SCALES: Mapping[str, Mapping[str, Fraction]] = {
+    "flops": {
+        "": _ONE,
+        "FLOP": _ONE,
+        "FLOPs": _ONE,
+        "KFLOPs": Fraction(10**3),
+        "MFLOPs": Fraction(10**6),
+        "GFLOPs": Fraction(10**9),
+        "TFLOPs": Fraction(10**12),
+    },
+    "seconds": {"s": _ONE, "ms": Fraction(1, 10**3), "us": Fraction(1, 10**6)},
+    "joules": {"J": _ONE, "mJ": Fraction(1, 10**3)},
+    "bytes": {"B": _ONE, "KiB": Fraction(2**10), "MiB": Fraction(2**20), "GiB": Fraction(2**30)},
+    "dollars": {"": _ONE, "USD": _ONE},
+    "tokens": {"": _ONE, "tokens": _ONE},
+}
+"""Units that amounts of a currency may be written in. Where "" is missing, the unit must be written."""
+_SYMBOLS = {"flops": "FLOPs", "seconds": "s", "joules": "J", "bytes": "B"}
+
 
 class Behavior(StrEnum):
     """What an input can move, after the USENIX Security 2025 study of dynamic deep-learning systems."""
@@ -45,27 +65,6 @@ class Unit:
     def __post_init__(self) -> None:
         if self.flops is not None and self.flops < 0:
             raise UsageError(f"expected a unit's FLOPs to be 0 or more, got {self.flops} for {self.name!r}")
-
-
-_ONE = Fraction(1)
-SCALES: Mapping[str, Mapping[str, Fraction]] = {
-    "flops": {
-        "": _ONE,
-        "FLOP": _ONE,
-        "FLOPs": _ONE,
-        "KFLOPs": Fraction(10**3),
-        "MFLOPs": Fraction(10**6),
-        "GFLOPs": Fraction(10**9),
-        "TFLOPs": Fraction(10**12),
-    },
-    "seconds": {"s": _ONE, "ms": Fraction(1, 10**3), "us": Fraction(1, 10**6)},
-    "joules": {"J": _ONE, "mJ": Fraction(1, 10**3)},
-    "bytes": {"B": _ONE, "KiB": Fraction(2**10), "MiB": Fraction(2**20), "GiB": Fraction(2**30)},
-    "dollars": {"": _ONE, "USD": _ONE},
-    "tokens": {"": _ONE, "tokens": _ONE},
-}
-"""Units that amounts of a currency may be written in. Where "" is missing, the unit must be written."""
-_SYMBOLS = {"flops": "FLOPs", "seconds": "s", "joules": "J", "bytes": "B"}
 
 
 def scales(currency: str) -> Mapping[str, Fraction]:

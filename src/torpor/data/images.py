@@ -1,4 +1,4 @@
-"""Labeled image sets."""
+"""Labeled image sets, handwritten digits among them, which need no download."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from torpor.data.sets import DataSet
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 GRAY = 114
 """What fills the letterbox beside an image that keeps its proportions, as YOLO detectors are trained."""
+
+DIGIT_SIZE = 32
+DIGIT_PARTS = {"train": (0, 1079), "validation": (1079, 1438), "test": (1438, 1797)}  # of a fixed random order
 
 
 class ImageSet(DataSet):
@@ -82,3 +86,26 @@ def to_unit(images: Tensor) -> Tensor:
     tensor([0., 1.])
     """
     return images.to(torch.float32) / 255
+
+
+class Digits(ImageSet):
+    """1,797 digits, 8 x 8 with 17 gray levels, enlarged bilinearly to ``[1, 32, 32]`` uint8.
+
+    >>> images = Digits().load("test")
+    >>> tuple(images.inputs.shape), images.inputs.dtype
+    ((359, 1, 32, 32), torch.uint8)
+    """
+
+    name = "digits"
+    classes = tuple("0123456789")
+
+    def samples(self, split: str) -> Iterator[tuple[Tensor, int]]:
+        """Yield the digits of ``split``, in a fixed random order, since the set cycles through the classes."""
+        from sklearn.datasets import load_digits
+
+        pixels, labels = load_digits(return_X_y=True)
+        first, last = DIGIT_PARTS[split]
+        for index in np.random.default_rng(0).permutation(len(labels))[first:last]:
+            small = torch.tensor(pixels[index], dtype=torch.float32).view(1, 1, 8, 8) * (255 / 16)
+            large = F.interpolate(small, size=(DIGIT_SIZE, DIGIT_SIZE), mode="bilinear", align_corners=False)
+            yield large[0].round().to(torch.uint8), int(labels[index])

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from torpor.core.errors import DataError, UsageError
-from torpor.data.digits import Digits
+from torpor.data.images import Digits
 from torpor.data.sets import SPLITS, DataSet
 
 SIDE = 64
@@ -99,7 +99,7 @@ class Scenes(DataSet):
     """One to five handwritten digits in color on a noisy background, uint8 ``[3, 64, 64]``, and a caption.
 
     Each scene is a function of its split and number alone. A split's scenes show only that split's handwritten digits
-    (see :class:`torpor.data.digits.Digits`), so no person's "three" is in both training and test scenes.
+    (see :class:`torpor.data.images.Digits`), so no person's "three" is in both training and test scenes.
 
     Args:
         train: scenes in the training split; as many as wanted can be drawn.

@@ -13,8 +13,7 @@ from PIL import Image
 
 from torpor.core.objects import Objects
 from torpor.data.cifar10 import CIFAR10_CLASSES
-from torpor.data.digits import Digits
-from torpor.data.images import ImageSet
+from torpor.data.images import Digits, ImageSet
 from torpor.data.scenes import COLORS, NUMBERS
 
 CLASSES = (*NUMBERS, *CIFAR10_CLASSES)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from torpor.core.errors import UsageError
-from torpor.core.options import typed
-from torpor.core.registry import Registry
+from torpor.core.registry import Registry, typed
 from torpor.defenses.base import JOINT, Defense
 
 DEFENSES: Registry[Defense] = Registry(

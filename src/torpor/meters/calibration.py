@@ -1,20 +1,22 @@
-"""Calibration: turn timed probes of a target into seconds per unit on this device."""
+"""Calibration: turn timed probes of a target into seconds per unit on this device, in an audit, too."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from torpor.core.errors import MeterError, UsageError
+from torpor.core.batches import Samples
+from torpor.core.errors import MeterError, TorporError, UsageError
 from torpor.core.units import Unit
 from torpor.core.work import PriceList, Work
-from torpor.meters.clock import BUSY_LIMIT, Clock, timed
+from torpor.meters.clock import BUSY_LIMIT, Clock, WallClock, timed
 from torpor.meters.wall_clock import doubt, noise_of
 
 NULL = 1e-9
@@ -24,6 +26,10 @@ ERROR_LIMIT = 0.25
 
 Probe = tuple[Work, Callable[[], object]]
 """A call on one input, and the work that it does."""
+
+REPEATS = 5
+MOST_S = 30.0
+"""What calibration may take, seconds: a probe of a large model runs until the cap."""
 
 
 @dataclass(frozen=True)
@@ -171,3 +177,53 @@ def _solve(counts: NDArray[np.float64], times: NDArray[np.float64]) -> NDArray[n
     scale = _scale(counts)
     prices: NDArray[np.float64] = nnls(counts / scale / times[:, None], np.ones(len(times)))[0]
     return prices / scale
+
+
+def unit_clock(
+    target: Any,  # noqa: ANN401 - any target; families are below their base class
+    inputs: Samples,
+    clock: Clock | None = None,
+) -> dict[str, Any]:
+    """Price every unit in seconds; None, and a reason, where the target or the time does not allow it.
+
+    The clean input, run as deployed, is timed beside the probes to tell how far the prices are from what they are for.
+
+    Args:
+        target: without any defense.
+        inputs: one clean input.
+        clock: where to read the time; that of the target's device if None.
+
+    Returns:
+        ``seconds_per_unit`` by name, ``price_list`` (on which device, by which clock), ``valid``, ``error`` as a share,
+        and ``reason``: why there are no valid ones, or None.
+    """
+    try:
+        took = _once(target, inputs)
+        if took * REPEATS > MOST_S:
+            raise MeterError(
+                f"timing the units takes longer than {MOST_S:.0f} s; calibrate with torpor measure --seconds and pass "
+                "a price file"
+            )
+        check = [(target.run(inputs).work, lambda: target.run(inputs))]
+        found = calibration(target, inputs, clock or WallClock(target.device), check=check, repeats=REPEATS, warmup=0)
+    except TorporError as error:
+        unknown = dict.fromkeys(("seconds_per_unit", "price_list", "valid", "error"))
+        return unknown | {"reason": str(error)}
+    names = (unit.name for unit in target.units)
+    return {
+        "seconds_per_unit": dict(zip(names, found.prices.per_unit, strict=True)),
+        "price_list": found.prices.name,
+        "valid": found.valid,
+        "error": found.error,
+        "reason": found.reason,
+    }
+
+
+def _once(target: Any, inputs: Samples) -> float:  # noqa: ANN401
+    """Warm up: return the seconds that running each probe once takes; of the first of them, where that is too many."""
+    start = time.perf_counter()
+    for _, call in target.probes(inputs):
+        call()
+        if (time.perf_counter() - start) * REPEATS > MOST_S:
+            break
+    return time.perf_counter() - start

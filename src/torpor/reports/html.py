@@ -15,14 +15,13 @@ from torpor.audits.read import SavedAudit, read_audit
 from torpor.core.budget import budget_text
 from torpor.core.measures import COST
 from torpor.core.units import symbol
-from torpor.reports.headlines import HeadlineChange, moved
 from torpor.reports.kit import charts, tables, words
+from torpor.reports.kit.charts import read_records
 from torpor.reports.kit.plots import plotly_script
-from torpor.reports.kit.records import read_records
 from torpor.reports.kit.words import Row, percent, times
 from torpor.reports.sections import section_of
 from torpor.reports.sections.base import Section
-from torpor.reports.verdict import verdict
+from torpor.reports.verdict import HeadlineChange, moved, verdict
 from torpor.reports.worst_samples import saved_files, worst_samples
 
 if TYPE_CHECKING:

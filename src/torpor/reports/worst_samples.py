@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torpor.audits.conditions import RowKey
 from torpor.core.errors import DataError
 from torpor.core.files import require_file
-from torpor.reports.kit.records import rows_of
+from torpor.reports.kit.charts import rows_of
 from torpor.reports.kit.words import Row, costliest
 from torpor.reports.samples.sample import Sample, Saved
 

@@ -15,9 +15,9 @@ from torpor.audits.plan import Plan, check_seed, default_batch_size
 from torpor.audits.read import SavedAudit, read_audit
 from torpor.audits.run.claim import claimed
 from torpor.audits.run.engine import run_audit
-from torpor.audits.run.environment import versions
+from torpor.audits.run.estimate import chosen_threads
+from torpor.audits.run.identity import versions
 from torpor.audits.run.store import write_atomically
-from torpor.audits.run.workload import chosen_threads
 from torpor.core.errors import DefenseError, TorporError, UsageError
 from torpor.core.space import DenseSpace
 from torpor.defenses.chain import Chain

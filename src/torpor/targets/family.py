@@ -107,13 +107,13 @@ class Family(ABC, Generic[TargetT]):
         return {}
 
     def clock(self, target: TargetT, inputs: Samples) -> dict[str, Any] | None:
-        """Return what the units take by the clock of this device; see :func:`torpor.targets.unit_clock.unit_clock`.
+        """Return what the units take by the clock of this device; see :func:`torpor.meters.calibration.unit_clock`.
 
         Args:
             target: without any defense.
             inputs: one clean input.
         """
-        from torpor.targets.unit_clock import unit_clock
+        from torpor.meters.calibration import unit_clock
 
         return unit_clock(target, inputs)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from torpor.core.errors import UsageError
-from torpor.core.options import MARK, Spec, typed
+from torpor.core.registry import MARK, Spec, typed
 
 BITS = (4, 8)
 DTYPES = ("float32", "bfloat16", "float16")

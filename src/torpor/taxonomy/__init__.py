@@ -1,7 +1,24 @@
 """The study's taxonomy as data: published attacks and defenses, and the torpor ids that implement them."""
 
-from torpor.taxonomy.load import filter_entries, load_entries, load_versions, tags_for
-from torpor.taxonomy.model import Entry, Kind, Publication, Role, Tags
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torpor.core.lazy import lazy
+
+if TYPE_CHECKING:
+    from torpor.taxonomy.load import filter_entries, load_entries, load_versions
+    from torpor.taxonomy.model import Entry, Kind, Publication, Role, Tags
+    from torpor.taxonomy.tags import tags_for
+else:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "load": ["filter_entries", "load_entries", "load_versions"],
+            "model": ["Entry", "Kind", "Publication", "Role", "Tags"],
+            "tags": ["tags_for"],
+        },
+    )
 
 __all__ = [
     "Entry",

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from enum import StrEnum
 from functools import cache
-from importlib import resources
 from typing import Any, TypeVar
 
 from torpor.core.errors import UsageError
 from torpor.core.threat import Access, Stage
 from torpor.core.units import Behavior
 from torpor.taxonomy.model import Entry, Kind, Publication, Role, Tags
+from torpor.taxonomy.tags import read_document
 
 SCHEMA = "torpor.taxonomy/1"
 VERSIONS = ("owasp-llm", "atlas", "cwe")
@@ -33,7 +32,7 @@ def load_entries() -> tuple[Entry, ...]:
     >>> [entry.status for entry in load_entries() if entry.key == "deepsloth"]
     ['deepsloth, deepsloth-universal, deepsloth-class-universal']
     """
-    return parse_entries(_document())
+    return parse_entries(read_document())
 
 
 @cache
@@ -43,17 +42,7 @@ def load_versions() -> Mapping[str, str | None]:
     >>> load_versions()["owasp-llm"]
     '2026'
     """
-    return parse_versions(_document())
-
-
-def tags_for(*torpor_ids: str) -> dict[str, list[str]]:
-    """Return the tags of torpor attacks, joined, by taxonomy; empty lists for ids without an entry, such as controls.
-
-    >>> tags_for("deepsloth")["owasp"], tags_for("control-noise")
-    (['LLM06:2026'], {'owasp': [], 'atlas': [], 'cwe': []})
-    """
-    found = [entry.tags.as_dict() for entry in load_entries() if set(entry.torpor_ids) & set(torpor_ids)]
-    return {name: list(dict.fromkeys(tag for tags in found for tag in tags[name])) for name in _TAGS}
+    return parse_versions(read_document())
 
 
 def filter_entries(
@@ -128,10 +117,6 @@ def parse_versions(document: object) -> dict[str, str | None]:
     top = _fields(document, ("schema", "versions", "entries"), "the taxonomy")
     versions = _fields(top["versions"], VERSIONS, "versions")
     return {name: _text(versions, name, "versions", required=False) for name in VERSIONS}
-
-
-def _document() -> object:
-    return json.loads(resources.files("torpor.taxonomy").joinpath("entries.json").read_text(encoding="utf-8"))
 
 
 def _entry(raw: object, place: int) -> Entry:

@@ -27,7 +27,7 @@ from torpor.training.trainer import Trainer
 from torpor.zoo.captioning.captioner import Captioner
 from torpor.zoo.captioning.registry import IMAGE_SHAPE, CaptionEntry
 from torpor.zoo.captioning.vocabulary import Vocabulary
-from torpor.zoo.storage import load_half, save_half
+from torpor.zoo.entry import load_half, save_half
 
 
 @dataclass(frozen=True, kw_only=True)

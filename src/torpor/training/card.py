@@ -12,7 +12,7 @@ from torch import nn
 
 from torpor.data.sets import DataSet
 from torpor.training.loop import LoopRecipe
-from torpor.zoo.storage import save_card
+from torpor.zoo.entry import save_card
 
 
 def write_card(

@@ -21,8 +21,7 @@ from torpor.attacks.detector.overload import ManyBoxes
 from torpor.attacks.iterative import amplify
 from torpor.attacks.search.balls import BALLS
 from torpor.attacks.search.objectives import IterateObjective, Labeled, UniformExits
-from torpor.attacks.search.optimizers import Steps
-from torpor.attacks.search.variables import Change
+from torpor.attacks.search.optimizers import Change, Steps
 from torpor.core.signals import CandidateSignals, GateSignals, Signals, StepSignals
 from torpor.core.space import ImageSpace
 from torpor.core.work import PriceList, Work

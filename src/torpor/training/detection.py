@@ -25,7 +25,7 @@ from torpor.training.trainer import Trainer
 from torpor.zoo.detection.classifier import SIDE
 from torpor.zoo.detection.network import PyramidDetector
 from torpor.zoo.detection.registry import DetectorEntry
-from torpor.zoo.storage import save_half
+from torpor.zoo.entry import save_half
 
 JITTER = 0.1
 """A classifier learns from boxes whose sides are off by up to this share of the box's size, as a detector's are."""

@@ -16,7 +16,7 @@ from torpor.targets.early_exit.target import EarlyExitTarget
 from torpor.targets.early_exit.thresholds import choose_threshold, threshold_table
 from torpor.training.loop import LoopRecipe
 from torpor.zoo.early_exits import DROPS, EarlyExitEntry
-from torpor.zoo.storage import load_half, save_card, save_half
+from torpor.zoo.entry import load_half, save_card, save_half
 
 
 def all_logits(target: EarlyExitTarget, data: ImageSet, split: str) -> tuple[Tensor, Tensor]:

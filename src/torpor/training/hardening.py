@@ -21,9 +21,8 @@ from torpor.zoo.captioning.vocabulary import Vocabulary
 from torpor.zoo.detection.network import PyramidDetector
 from torpor.zoo.detection.registry import DETECTORS, DetectorEntry
 from torpor.zoo.early_exits import EARLY_EXITS, EarlyExitEntry
-from torpor.zoo.entry import ZooEntry
+from torpor.zoo.entry import ZooEntry, load_half
 from torpor.zoo.hardened import hardened
-from torpor.zoo.storage import load_half
 
 LEVEL = 1 / 255
 

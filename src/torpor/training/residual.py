@@ -13,7 +13,7 @@ import torch
 from torpor.attacks.base import Attack
 from torpor.data.sets import DataSet
 from torpor.targets.base import Target
-from torpor.zoo.storage import save_card
+from torpor.zoo.entry import save_card
 
 BATCH = 50
 """Samples that are attacked together."""

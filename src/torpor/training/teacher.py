@@ -20,7 +20,7 @@ from torpor.targets.decoder.generation import GenerationTarget, load_pretrained
 from torpor.training.checkpoint import Checkpoint
 from torpor.training.decoders import judge
 from torpor.training.loop import Draw, LoopRecipe, Progress, begin, decayed, run_epochs, silent
-from torpor.zoo.storage import save_card
+from torpor.zoo.entry import save_card
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -10,7 +10,7 @@ from torpor.training.detection import DetectionRecipe, crop_loss, train
 from torpor.training.detectors import judge_tracker
 from torpor.training.loop import Progress
 from torpor.training.trainer import Trainer
-from torpor.zoo.storage import save_half
+from torpor.zoo.entry import save_half
 from torpor.zoo.tracking.registry import TrackerEntry
 
 

@@ -11,14 +11,12 @@ from torch import nn
 from typing_extensions import override
 
 from torpor.core.errors import UsageError
-from torpor.data.digits import Digits
-from torpor.data.images import ImageSet
+from torpor.data.images import Digits, ImageSet
 from torpor.targets.early_exit.exit_rules import Confidence
 from torpor.targets.early_exit.sdn import ShallowDeepNetwork, build_sdn
 from torpor.targets.early_exit.target import EarlyExitTarget
 from torpor.targets.speed import fold_batch_norm
-from torpor.zoo.entry import ZooEntry, cache_folder
-from torpor.zoo.storage import load_half
+from torpor.zoo.entry import ZooEntry, cache_folder, load_half
 
 DROPS = (0.05, 0.15)
 DEFAULT_RULE = "drop:0.05"
@@ -96,7 +94,7 @@ EARLY_EXITS: dict[str, EarlyExitEntry] = {
     for entry in (
         EarlyExitEntry(
             "sdn-digits",
-            "torpor.zoo.architectures.convnet:convnet",
+            "torpor.zoo.backbones:convnet",
             ("conv1", "conv2", "conv3", "conv4", "conv5"),
             (1, 32, 32),
             10,
@@ -104,7 +102,7 @@ EARLY_EXITS: dict[str, EarlyExitEntry] = {
         ),
         EarlyExitEntry(
             "sdn-resnet56-cifar10",
-            "torpor.zoo.architectures.resnet:resnet56",
+            "torpor.zoo.backbones:resnet56",
             ("block4", "block8", "block12", "block16", "block20", "block24"),  # 15, 30, ... 90 % of the work
             (3, 32, 32),
             10,
@@ -112,7 +110,7 @@ EARLY_EXITS: dict[str, EarlyExitEntry] = {
         ),
         EarlyExitEntry(
             "sdn-vgg16-cifar10",
-            "torpor.zoo.architectures.vgg:vgg16",
+            "torpor.zoo.backbones:vgg16",
             ("conv2", "conv4", "conv6", "conv7", "conv9", "conv10"),
             (3, 32, 32),
             10,

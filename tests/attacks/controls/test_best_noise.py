@@ -7,9 +7,9 @@ from candidate_targets import inputs_of as objects_of
 from step_targets import STEP_TARGETS, inputs_of
 
 from torpor.attacks.controls.dense import BestNoise, Shuffled
-from torpor.attacks.controls.sets import matched_controls
 from torpor.attacks.decoder.nicg_slowdown import NICGSlowDown
 from torpor.attacks.detector.phantom_sponges import PhantomSponges
+from torpor.attacks.registry import matched_controls
 from torpor.core.errors import UsageError
 from torpor.core.threat import Access
 from torpor.targets.early_exit.toys import needle

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from torpor.attacks.controls.sets import matched_controls
 from torpor.attacks.controls.text import BestOfK, KeepWriting, RandomEdits
+from torpor.attacks.registry import matched_controls
 from torpor.attacks.text.engorgio import Engorgio
 from torpor.core.budget import COUNTS
 from torpor.core.errors import UsageError

@@ -10,8 +10,7 @@ from torpor.attacks.decoder.nicg_slowdown import NICGSlowDown
 from torpor.attacks.decoder.objectives import DelayAndDiverge
 from torpor.attacks.registry import load_attack
 from torpor.attacks.search.balls import BALLS
-from torpor.attacks.search.optimizers import Adam, State
-from torpor.attacks.search.variables import Change, Tanh
+from torpor.attacks.search.optimizers import Adam, Change, State, Tanh
 from torpor.core.errors import UsageError
 from torpor.core.signals import StepSignals
 from torpor.core.work import Work

@@ -7,7 +7,7 @@ import torch
 
 from torpor.attacks.decoder.objectives import LowerEnd
 from torpor.attacks.decoder.slothspeech import SlothSpeech
-from torpor.attacks.search.variables import Change
+from torpor.attacks.search.optimizers import Change
 from torpor.core.signals import StepSignals
 from torpor.core.space import FeatureSpace, WaveSpace
 from torpor.core.work import Work

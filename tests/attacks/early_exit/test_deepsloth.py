@@ -17,8 +17,7 @@ from torpor.attacks.iterative import amplify
 from torpor.attacks.registry import load_attack
 from torpor.attacks.search.balls import BALLS, L1, apply
 from torpor.attacks.search.objectives import CloseGates, Labeled, Objective, UniformExits, WrongClass
-from torpor.attacks.search.optimizers import ShrinkingBall, Steps
-from torpor.attacks.search.variables import Change
+from torpor.attacks.search.optimizers import Change, ShrinkingBall, Steps
 from torpor.core.signals import GateSignals
 from torpor.core.work import Work
 from torpor.targets.early_exit.target import EarlyExitTarget

@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from torpor.attacks.search.incumbent import Incumbent
-from torpor.attacks.search.random_search import random_search
+from torpor.attacks.search.incumbent import Incumbent, random_search
 from torpor.core.work import Outcome
 from torpor.targets.decoder.toy_text import ToyText
 from torpor.targets.early_exit.toys import needle

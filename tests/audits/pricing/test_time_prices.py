@@ -18,12 +18,11 @@ from torpor.audits.run.engine import run_audit
 from torpor.core.errors import UsageError
 from torpor.core.work import PriceList
 from torpor.meters import RecordedClock
-from torpor.reports.headlines import moved
-from torpor.reports.verdict import verdict
+from torpor.meters.calibration import REPEATS, unit_clock
+from torpor.reports.verdict import moved, verdict
 from torpor.targets.decoder.family import StepFamily
 from torpor.targets.decoder.toy_text import ToyText
 from torpor.targets.resolve import load_target
-from torpor.targets.unit_clock import REPEATS, unit_clock
 
 TOY = "torpor.targets.decoder.toy_text:ToyText"
 STEP_S = 0.25

@@ -11,7 +11,7 @@ from toy_audits import spawn, write_images
 
 from torpor.audits.plan import Plan
 from torpor.audits.run.identity import identify, own_code, user_code
-from torpor.data.digits import Digits
+from torpor.data.images import Digits
 from torpor.data.sets import Batch, DataSet
 from torpor.data.tensors import TensorImages
 from torpor.data.texts import Beginnings

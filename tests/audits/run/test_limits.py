@@ -23,9 +23,9 @@ from torpor.audits.read import read_audit
 from torpor.audits.run import engine
 from torpor.audits.run.engine import run_audit
 from torpor.audits.run.estimate import estimate, passes
+from torpor.audits.run.job import source
 from torpor.audits.run.limits import Limits, Spent, parse_cost
 from torpor.audits.run.processes import Processes
-from torpor.audits.run.source import source
 from torpor.audits.verdict.gate import Verdict, evaluate_gates
 from torpor.audits.verdict.gate_grammar import parse_gate
 from torpor.core.errors import DataError, UsageError

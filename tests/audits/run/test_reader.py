@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from toy_audits import write_images
 
-from torpor.audits.run.source import Reader
+from torpor.audits.run.job import Reader
 from torpor.data.cut_texts import CutTexts
 from torpor.data.parquet import ParquetImages
 from torpor.data.sets import Batch, DataSet

@@ -7,8 +7,8 @@ import torch
 
 from torpor.attacks.base import AttackResult
 from torpor.attacks.controls.dense import Noise
-from torpor.attacks.controls.sets import costliest
 from torpor.attacks.early_exit.pgd import PGD
+from torpor.attacks.registry import costliest
 from torpor.audits.conditions import Condition, RowKey
 from torpor.audits.run.rows import Clean, attacked_rows, clean_rows
 from torpor.core.work import Work

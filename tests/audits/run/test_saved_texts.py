@@ -16,7 +16,7 @@ from toy_audits import call, records, snapshot
 
 from torpor.audits.plan import Plan
 from torpor.audits.run.engine import run_audit
-from torpor.audits.run.examples import gather, load, save
+from torpor.audits.run.rows import gather_examples, load_examples, save_examples
 from torpor.audits.run.store import Store
 from torpor.core.errors import DataError, UsageError
 from torpor.core.text import Characters, TextSpace
@@ -32,9 +32,9 @@ ODD = ("", "\0", "a\0", "ä" * 5000, "\U0001f600\u202e", " \n\r\n", "NA", "null"
 def test_any_text_comes_back_whole(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
     path = tmp_path_factory.mktemp("texts") / "attack-chars-0.3.safetensors"
     found = {"index": torch.arange(len(texts)), "clean": tuple(texts), "attacked": tuple(texts[::-1])}
-    files = save(path, found)
+    files = save_examples(path, found)
     assert [file.name for file in files] == [path.name, "attack-chars-0.3.texts.parquet"]
-    again = load(path)
+    again = load_examples(path)
     assert again["index"].equal(found["index"])
     assert (again["clean"], again["attacked"]) == (found["clean"], found["attacked"])
     assert pd.read_parquet(files[1])["attacked"].tolist() == texts[::-1]
@@ -47,7 +47,7 @@ def test_texts_of_any_length_pass_through_shards(tmp_path: Path) -> None:
         found = {"index": index, "slowdown": torch.ones(4), "clean": texts}
         store.write(number, table(index.tolist()), {f"row/{name}": values for name, values in found.items()}, {})
         assert store.has(number)
-    assert gather(store, "row")["clean"] == ODD
+    assert gather_examples(store, "row")["clean"] == ODD
     store.merge()
     path = tmp_path / "shards" / "000001.texts.parquet"
     content = path.read_bytes()
@@ -61,7 +61,7 @@ def test_texts_of_any_length_pass_through_shards(tmp_path: Path) -> None:
 
 def test_what_no_file_can_hold_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="UTF-8 can hold"):
-        save(tmp_path / "x.safetensors", {"index": torch.arange(1), "output": ("\ud800",)})
+        save_examples(tmp_path / "x.safetensors", {"index": torch.arange(1), "output": ("\ud800",)})
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(DataError, match="UTF-8 can hold"):
         TextSpace(Characters(), 10).check(("a \udfff",))
@@ -114,4 +114,6 @@ def test_attack_writes_texts_beside_its_tensors(plan: Plan, tmp_path: Path) -> N
     assert "found.texts.parquet" in "".join(out.split())
     saved = pd.read_parquet(tmp_path / "found.texts.parquet")
     assert saved["clean"].tolist() == list(LINES)
-    assert ToyText().run(tuple(saved["attacked"])).work.counts.equal(load(tmp_path / "found.safetensors")["work"])
+    assert (
+        ToyText().run(tuple(saved["attacked"])).work.counts.equal(load_examples(tmp_path / "found.safetensors")["work"])
+    )

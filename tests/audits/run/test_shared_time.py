@@ -20,7 +20,7 @@ from torpor.audits.plan import default_batch_size
 from torpor.audits.read import read_audit
 from torpor.audits.request import request
 from torpor.audits.run.limits import Limits, Spent
-from torpor.audits.run.spare import Spare
+from torpor.audits.run.timing import Spare
 from torpor.core.stopwatch import OutOfTime, Stopwatch
 from torpor.data.given import GivenInputs
 from torpor.defenses.registry import load_defense

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from torpor.audits.run import workload
-from torpor.audits.run.workload import chosen_threads
+from torpor.audits.run import estimate as module
+from torpor.audits.run.estimate import chosen_threads
 from torpor.core.errors import UsageError
 from torpor.data.sets import DataSet
 from torpor.targets.early_exit.target import EarlyExitTarget
@@ -60,8 +60,8 @@ def test_target_without_data_keeps_the_default() -> None:
 
 
 def test_long_runs_are_replaced_by_a_probe(digits_target: EarlyExitTarget, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workload, "SHORT_S", 0.0)
-    call = workload._small_run(digits_target, digits_target.data(None))
+    monkeypatch.setattr(module, "SHORT_S", 0.0)
+    call = module._small_run(digits_target, digits_target.data(None))
     probes = [each for _, each in digits_target.probes(torch.zeros(1, 1, 28, 28))]
     assert call.__qualname__ == probes[0].__qualname__
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from torpor.core.errors import DataError, UsageError
 from torpor.core.signals import GateSignals, Signals
-from torpor.data.digits import Digits
+from torpor.data.images import Digits
 from torpor.data.sets import Batch
 from torpor.defenses.hardening.calibrated import COLDEST, HOTTEST, Calibrated, fit_temperatures
 from torpor.defenses.registry import load_defense

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torpor.core.errors import UsageError
-from torpor.data.digits import Digits
+from torpor.data.images import Digits
 from torpor.targets.early_exit.exit_rules import Confidence
 from torpor.targets.early_exit.target import EarlyExitTarget
 from torpor.targets.early_exit.thresholds import GRID, ThresholdRow, choose_threshold, exits_taken, threshold_table

@@ -11,8 +11,7 @@ from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.search.balls import apply, ball_of, spent_noise
-from torpor.attacks.search.incumbent import Incumbent
-from torpor.attacks.search.random_search import random_search
+from torpor.attacks.search.incumbent import Incumbent, random_search
 from torpor.core.batches import Samples, draw, sample_generators
 from torpor.core.space import DenseSpace
 from torpor.core.threat import Access, Paper

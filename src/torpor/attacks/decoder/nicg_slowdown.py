@@ -13,8 +13,7 @@ from torpor.attacks.base import Candidates
 from torpor.attacks.decoder.objectives import DelayAndDiverge
 from torpor.attacks.decoder.steps import StepAttack
 from torpor.attacks.iterative import amplify
-from torpor.attacks.search.optimizers import Adam
-from torpor.attacks.search.variables import Tanh
+from torpor.attacks.search.optimizers import Adam, Tanh
 from torpor.core.threat import Paper
 from torpor.targets.decoder.contract import StepTarget
 

@@ -15,8 +15,7 @@ from torpor.attacks.base import Candidates
 from torpor.attacks.decoder.objectives import LowerEnd
 from torpor.attacks.decoder.steps import StepAttack
 from torpor.attacks.iterative import amplify
-from torpor.attacks.search.optimizers import Adam
-from torpor.attacks.search.variables import Change
+from torpor.attacks.search.optimizers import Adam, Change
 from torpor.core.batches import sample_generators
 from torpor.core.budget import Budget
 from torpor.core.threat import Paper

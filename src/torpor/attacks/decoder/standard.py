@@ -18,8 +18,7 @@ from torpor.attacks.decoder.steps import StepAttack
 from torpor.attacks.decoder.verbose_images import VerboseImages
 from torpor.attacks.iterative import amplify
 from torpor.attacks.search.incumbent import Incumbent
-from torpor.attacks.search.optimizers import AutoSteps
-from torpor.attacks.search.variables import Change
+from torpor.attacks.search.optimizers import AutoSteps, Change
 from torpor.core.batches import sample_generators
 from torpor.core.budget import Budget
 from torpor.core.signals import StepSignals

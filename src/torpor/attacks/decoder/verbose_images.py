@@ -15,8 +15,7 @@ from torpor.attacks.decoder.objectives import Verbose
 from torpor.attacks.decoder.steps import StepAttack
 from torpor.attacks.iterative import amplify
 from torpor.attacks.search.balls import Ball, per_sample
-from torpor.attacks.search.optimizers import Optimizer, Project, State
-from torpor.attacks.search.variables import Change
+from torpor.attacks.search.optimizers import Change, Optimizer, Project, State
 from torpor.core.batches import sample_generators
 from torpor.core.threat import Paper
 from torpor.targets.decoder.contract import StepTarget

@@ -13,8 +13,7 @@ from torpor.attacks.detector.frames import CandidateAttack, Groups, attack_group
 from torpor.attacks.iterative import amplify
 from torpor.attacks.search.balls import ball_of
 from torpor.attacks.search.objectives import IterateObjective
-from torpor.attacks.search.optimizers import Adam, State
-from torpor.attacks.search.variables import Tanh
+from torpor.attacks.search.optimizers import Adam, State, Tanh
 from torpor.core.objects import box_area
 from torpor.core.signals import CandidateSignals
 from torpor.core.threat import Paper

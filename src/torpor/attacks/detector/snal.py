@@ -13,8 +13,7 @@ from typing_extensions import override
 from torpor.attacks.base import Candidates
 from torpor.attacks.detector.frames import sampled_frames
 from torpor.attacks.search.balls import BALLS, apply
-from torpor.attacks.search.incumbent import Incumbent
-from torpor.attacks.search.random_search import random_search
+from torpor.attacks.search.incumbent import Incumbent, random_search
 from torpor.attacks.universal import Learned, Universal
 from torpor.core.batches import draw, sample_generators
 from torpor.core.errors import UsageError

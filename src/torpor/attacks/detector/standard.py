@@ -18,10 +18,9 @@ from torpor.attacks.detector.slowtrack import SlowTrack
 from torpor.attacks.early_exit.square import Square
 from torpor.attacks.iterative import amplify
 from torpor.attacks.search.balls import ball_of
-from torpor.attacks.search.incumbent import Incumbent
+from torpor.attacks.search.incumbent import Incumbent, random_search
 from torpor.attacks.search.objectives import IterateObjective
 from torpor.attacks.search.optimizers import AutoSteps
-from torpor.attacks.search.random_search import random_search
 from torpor.core.batches import sample_generators
 from torpor.core.errors import UsageError
 from torpor.core.signals import CandidateSignals

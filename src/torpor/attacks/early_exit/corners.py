@@ -11,8 +11,7 @@ from torch.nn import functional as F
 
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.search.balls import BALLS, apply
-from torpor.attacks.search.incumbent import Incumbent
-from torpor.attacks.search.random_search import Proposal, random_search
+from torpor.attacks.search.incumbent import Incumbent, Proposal, random_search
 from torpor.core.batches import Samples, draw, sample_generators
 from torpor.core.errors import UsageError
 from torpor.core.signals import GateSignals, allowed

@@ -18,7 +18,7 @@ from torpor.attacks.universal import BATCH, Learned, Universal, descend
 from torpor.core.errors import UsageError
 from torpor.core.signals import GateSignals
 from torpor.core.threat import Paper
-from torpor.targets.early_exit.contract import GateTarget
+from torpor.targets.early_exit.family import GateTarget
 
 
 @dataclass(frozen=True, kw_only=True)

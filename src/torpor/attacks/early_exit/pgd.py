@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from typing_extensions import override
 
-from torpor.attacks.early_exit.gradient import GradientAttack
+from torpor.attacks.iterative import GradientAttack
 from torpor.attacks.search.objectives import EXITS, Objective, WrongClass
 from torpor.attacks.search.optimizers import Optimizer, Steps
 from torpor.core.threat import Paper

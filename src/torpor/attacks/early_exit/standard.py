@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
-from torpor.attacks.early_exit.corners import Corners
-from torpor.attacks.early_exit.deepsloth import DeepSloth
-from torpor.attacks.early_exit.gradient import GradientAttack
-from torpor.attacks.early_exit.persistent_square import PersistentSquare
+from torpor.attacks.early_exit.square import PersistentSquare
+from torpor.attacks.iterative import GradientAttack
 from torpor.attacks.search.incumbent import Incumbent
 from torpor.attacks.search.objectives import (
     EXITS,
@@ -28,6 +26,9 @@ from torpor.attacks.unmasked import Unmasked
 from torpor.core.signals import GateSignals
 from torpor.core.threat import Paper
 from torpor.targets.base import Target
+
+if TYPE_CHECKING:
+    from torpor.attacks.early_exit.corners import Corners
 
 CROCE = Paper(
     "Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free Attacks",
@@ -107,6 +108,9 @@ class AutoNearest(AutoGates):
         return NearestGate()
 
 
+Member: TypeAlias = "AutoGates | PersistentSquare | Corners"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Standard(Attack):
     """APGD on the margins of all gates, those that come first the most; then random search for as long as it pays.
@@ -131,18 +135,20 @@ class Standard(Attack):
     @override
     def covered(cls) -> tuple[str, ...]:
         members = dict.fromkeys(member.id for member in cls().members)
-        return (DeepSloth.id, *members)  # they do what DeepSloth does, and its tags are theirs
+        return ("deepsloth", *members)  # they do what DeepSloth does, and its tags are theirs
 
     @property
-    def members(self) -> tuple[Attack, ...]:
+    def members(self) -> tuple[AutoGates | PersistentSquare, ...]:
         """The attacks of the ensemble on exits, in the order in which they run."""
         plan = ((0.5, 100), (0.2, 300), (1.0, 100), (0.0, 100))
         gradients = (AutoGates(norm=self.norm, eps=self.eps, decay=decay, steps=steps) for decay, steps in plan)
         return (*gradients, PersistentSquare(norm=self.norm, eps=self.eps))
 
     @property
-    def members_on_gates(self) -> tuple[Attack, ...]:
+    def members_on_gates(self) -> tuple[Member, ...]:
         """The attacks of the ensemble on gates that are not exits, in the order in which they run."""
+        from torpor.attacks.early_exit.corners import Corners  # of no use on exits
+
         gradients = (kind(norm=self.norm, eps=self.eps) for kind in (AutoGates, AutoPriced, AutoCostliest, AutoNearest))
         return (*gradients, *(kind(norm=self.norm, eps=self.eps) for kind in (Corners, PersistentSquare)))
 
@@ -162,7 +168,7 @@ class Standard(Attack):
             if len(rows) == 0:
                 continue
             there = rows.to(inputs.device)
-            if isinstance(member, PersistentSquare | Corners) or (isinstance(member, AutoGates) and member.decay == 0):
+            if not isinstance(member, AutoGates) or member.decay == 0:  # it goes on from the best that is known
                 member = replace(member, rivals=best.inputs[there])
             result = member(target, inputs[there], references=labels[there], seed=seed)
             found, price = result.candidates, target.attacker_cost(result.attacked)
@@ -181,9 +187,9 @@ class Standard(Attack):
                 black_box_won[rows[better]] = found.zero_gradient is None
         return Candidates(best.inputs, best.queries, backwards, zero_gradient, fell, black_box_won)
 
-    def _plan(self, target: Target, masked: Tensor, dead: Tensor) -> list[tuple[Attack, Tensor]]:
+    def _plan(self, target: Target, masked: Tensor, dead: Tensor) -> list[tuple[Member, Tensor]]:
         """Return the members in the order in which they run, and the samples that each is for, bool ``[B]``."""
-        plan: list[tuple[Attack, Tensor]] = []
+        plan: list[tuple[Member, Tensor]] = []
         for member in self.members if target.offers(EXITS) else self.members_on_gates:
             if not isinstance(member, AutoGates):
                 plan.append((member, torch.ones_like(masked)))

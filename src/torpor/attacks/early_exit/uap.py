@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from torpor.attacks.derivatives import gradient_of
+from torpor.attacks.iterative import gradient_of
 from torpor.attacks.search.balls import BALLS, apply
 from torpor.attacks.search.objectives import EXITS
 from torpor.attacks.universal import Learned, Universal
 from torpor.core.signals import GateSignals
 from torpor.core.threat import Paper
-from torpor.targets.early_exit.contract import GateTarget
+from torpor.targets.early_exit.family import GateTarget
 
 SAMPLES = 100  # as in DeepSloth's comparison
 FOOLING_RATE = 0.8

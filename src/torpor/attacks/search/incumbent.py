@@ -1,13 +1,39 @@
-"""The costliest candidate so far: the one place where searches keep the costlier."""
+"""What a search hands over, the costliest candidate so far, and the random search that keeps it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from torpor.core.batches import Samples
+from torpor.core.work import Outcome
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """What a search found, one candidate per sample.
+
+    Attributes:
+        inputs: candidates: images ``[B, C, H, W]``, waves ``[B, T]`` or a tuple of texts.
+        forwards: forward passes spent on each sample, int64 ``[B]``.
+        backwards: backward passes spent on each sample, int64 ``[B]``.
+        zero_gradient: whether most of the first gradient was exactly zero, bool ``[B]``; None without gradients.
+        loss_fell: whether the loss fell by a tenth or more, bool ``[B]``; None without a surrogate loss.
+        black_box_won: whether a gradient-free member beat all others, bool ``[B]``; None outside an ensemble.
+        cut_short: whether the search had not come to its end when its time was over.
+    """
+
+    inputs: Samples
+    forwards: Tensor
+    backwards: Tensor
+    zero_gradient: Tensor | None = None
+    loss_fell: Tensor | None = None
+    black_box_won: Tensor | None = None
+    cut_short: bool = False
 
 
 @dataclass
@@ -92,3 +118,73 @@ class Incumbent:
             return
         for row, place in zip(taken.tolist(), take.nonzero().flatten().tolist(), strict=True):
             self.inputs[row] = candidates[place]
+
+
+class Proposal(Protocol):
+    """What a random search tries next."""
+
+    def __call__(self, query: int, rows: Tensor, held: Incumbent) -> Samples:
+        """Return a candidate for each of ``rows`` that could be sent.
+
+        Args:
+            query: number of the query, from 0.
+            rows: samples, int64 ``[N]``.
+            held: the costliest so far.
+        """
+
+
+def random_search(
+    target: Any,  # noqa: ANN401 - whatever runs and bills
+    inputs: Samples,
+    propose: Proposal,
+    queries: Tensor,
+    *,
+    held: Incumbent | None = None,
+    first: int = 0,
+    rank: Callable[[Outcome], Tensor] | None = None,
+    most: Tensor | None = None,
+    watch: Callable[[Tensor, Outcome], None] | None = None,
+) -> Incumbent:
+    """Run the target on what ``propose`` returns, and keep the costliest candidate of each sample.
+
+    Nothing is assumed of the target but that it runs and has an attacker cost, so that this
+    serves every mechanism. It draws nothing itself: ``propose`` has generators of its own, one per sample.
+
+    Args:
+        target: what to ask.
+        inputs: clean inputs.
+        propose: makes candidates.
+        queries: number of the query before which each sample leaves, int64 ``[B]``.
+        held: what to continue from, changed in place; nothing yet if None.
+        first: number of the first query.
+        rank: from what came back to what decides between candidates of equal cost, ``[N]``, the least is best;
+            candidates that are as good as what is held then take its place, so that plateaus are crossed.
+        most: cost ``[B]`` at which a sample leaves; none does if None.
+        watch: called with each answer and the rows that it is of.
+
+    Returns:
+        The costliest, and the queries.
+
+    >>> import torch
+    >>> from torpor.targets.early_exit.toys import needle
+    >>> grays = lambda query, rows, held: torch.full((len(rows), 1, 4, 4), query / 10)
+    >>> found = random_search(needle(), torch.zeros(1, 1, 4, 4), grays, torch.tensor([9]))
+    >>> round(found.inputs.mean().item(), 3), found.queries.tolist()  # 0.5 is in all windows
+    (0.5, [9])
+    """
+    held = Incumbent.begin(inputs) if held is None else held
+    queries = queries.to(held.cost.device)
+    for query in range(first, int(queries.max())):
+        goes = queries > query
+        if most is not None:
+            goes &= held.cost < most.to(held.cost)
+        rows = goes.nonzero().flatten()
+        if len(rows) == 0:
+            break
+        candidates = propose(query, rows, held)
+        outcome = target.run(candidates)
+        ranks = None if rank is None else rank(outcome)
+        held.offer(rows, candidates, target.attacker_cost(outcome), ranks, equals=rank is not None)
+        if watch is not None:
+            watch(rows, outcome)
+    return held

@@ -1,4 +1,4 @@
-"""Optimizers of perturbations. Each keeps its state per sample, so samples may leave the batch at any step."""
+"""What a gradient attack changes, and the steps that it takes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ from torch import Tensor
 from typing_extensions import override
 
 from torpor.attacks.search.balls import Ball, per_sample
+from torpor.core.space import DenseSpace
 
 State = dict[str, Tensor]
 """What an optimizer remembers: tensors whose first dimension is the batch."""
 
 Project = Callable[[Tensor], Tensor]
 """Map any perturbation into the ball and the valid pixel range."""
+
+SATURATED = 1e-6
+"""How close to black and white a reparametrized pixel can start: where its variable is still finite."""
+Penalty = Callable[[Tensor], Tensor]
+"""Map changes ``[B, ...]`` to a penalty ``[B]``."""
 
 
 @dataclass(frozen=True)
@@ -165,3 +171,67 @@ class Adam(Optimizer):
         first = state["mean"].mul_(0.9).add_(0.1 * gradient) / (1 - 0.9 ** (step + 1))
         second = state["square"].mul_(0.999).add_(gradient.square().mul_(0.001)) / (1 - 0.999 ** (step + 1))
         return project(delta - first.mul_(self.rate).div_(second.sqrt_().add_(1e-8)))
+
+
+class Variable(ABC):
+    """What an optimizer moves, and how it becomes an input."""
+
+    @abstractmethod
+    def change(self, values: Tensor, clean: Tensor) -> Tensor:
+        """Return by how much inputs differ from ``clean``, in a shape that can be added to it, differentiably."""
+
+    @abstractmethod
+    def limit(self, clean: Tensor, ball: Ball, eps: float, space: DenseSpace) -> Project:
+        """Return what keeps values within their range."""
+
+    def gradient(self, values: Tensor, clean: Tensor, of_inputs: Tensor, penalty: Penalty | None) -> Tensor:
+        """Return the gradient of loss and penalty after the values, given the loss's after the inputs."""
+        values = values.detach().requires_grad_()
+        change = self.change(values, clean).expand_as(clean)
+        outputs = [change] if penalty is None else [change, penalty(change).sum()]
+        weights = [of_inputs, *(torch.ones_like(part) for part in outputs[1:])]
+        (gradient,) = torch.autograd.grad(outputs, values, weights)
+        return gradient
+
+
+@dataclass(frozen=True)
+class Change(Variable):
+    """The variable is the change itself, kept in the ball and the valid range."""
+
+    @override
+    def change(self, values: Tensor, clean: Tensor) -> Tensor:
+        return values
+
+    @override
+    def limit(self, clean: Tensor, ball: Ball, eps: float, space: DenseSpace) -> Project:
+        return lambda values: (clean + ball.project(values, eps)).clamp_(space.low, space.high).sub_(clean)
+
+
+@dataclass(frozen=True)
+class Shared(Change):
+    """The variable is one change ``[B, 1, ...]`` of all frames of a sample ``[B, T, ...]``, kept in the ball."""
+
+    def limit(self, clean: Tensor, ball: Ball, eps: float, space: DenseSpace) -> Project:
+        """See :meth:`Variable.limit`; the valid range belongs to each frame, not to what they share."""
+        return lambda values: ball.project(values, eps)
+
+
+@dataclass(frozen=True)
+class Tanh(Variable):
+    """Pixels are ``(tanh w + 1) / 2``, so every ``w`` is an image (Carlini and Wagner, S&P 2017)."""
+
+    @override
+    def change(self, values: Tensor, clean: Tensor) -> Tensor:
+        return (values.tanh() + 1) / 2 - clean
+
+    def limit(self, clean: Tensor, ball: Ball, eps: float, space: DenseSpace) -> Project:
+        """Leave values as they are: a penalty pulls them back into the budget."""
+        return lambda values: values
+
+    def values(self, inputs: Tensor) -> Tensor:
+        """Return the ``w`` of images.
+
+        >>> Tanh().values(torch.tensor([0.0, 0.5])).isfinite().all().item()
+        True
+        """
+        return torch.atanh(2 * inputs.clamp(SATURATED, 1 - SATURATED) - 1)

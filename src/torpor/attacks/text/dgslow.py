@@ -12,7 +12,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from torpor.attacks.base import Candidates
-from torpor.attacks.derivatives import gradient_of
+from torpor.attacks.iterative import gradient_of
 from torpor.attacks.text.nmtsloth import TOP_K, LateEnd, importance
 from torpor.attacks.text.search.constraints import Sendable, insertable
 from torpor.attacks.text.search.driver import Search, TextSearch

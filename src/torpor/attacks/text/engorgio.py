@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from torpor.attacks.base import Candidates
-from torpor.attacks.derivatives import gradients_of
+from torpor.attacks.iterative import gradients_of
 from torpor.attacks.text.search.constraints import insertable, readable
 from torpor.attacks.text.search.goal import decoder_steps
 from torpor.attacks.universal import Learned, Universal

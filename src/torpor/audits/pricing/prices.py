@@ -7,9 +7,8 @@ from pathlib import Path
 from torpor.audits.pricing.price_files import SUFFIXES, read_price_file
 from torpor.audits.read import SavedAudit, read_audit
 from torpor.core.errors import UsageError, did_you_mean
-from torpor.core.options import MARK
 from torpor.core.pricing import Pricing
-from torpor.core.registry import Registry, is_path
+from torpor.core.registry import MARK, Registry, is_path
 
 PRICES: Registry[Pricing] = Registry(
     "torpor.prices",

@@ -22,7 +22,7 @@ from torpor.core.errors import DataError, UsageError
 from torpor.core.pricing import Pricing
 from torpor.core.units import symbol
 from torpor.core.work import PriceList
-from torpor.metrics.summary import PRICED
+from torpor.metrics.tails import PRICED
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -17,7 +17,7 @@ from torpor.core.measures import Measure
 from torpor.metrics.degradation import degradation
 from torpor.metrics.efficacy import exit_summary
 from torpor.metrics.outputs import stage_costs
-from torpor.metrics.summary import priced_summary
+from torpor.metrics.tails import priced_summary
 
 if TYPE_CHECKING:
     import pyarrow as pa

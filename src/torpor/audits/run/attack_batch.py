@@ -12,13 +12,12 @@ import torch
 from torch import Tensor
 
 from torpor.attacks.base import Attack, AttackResult, costlier, merged, transfer
-from torpor.attacks.controls.sets import free_controls, matched_controls
+from torpor.attacks.registry import free_controls, matched_controls
 from torpor.audits.conditions import ADAPTIVE, NON_ADAPTIVE, Condition, RowKey
 from torpor.audits.plan import Plan
-from torpor.audits.run import examples
 from torpor.audits.run.fronts import Front
 from torpor.audits.run.limits import Spent
-from torpor.audits.run.rows import Clean, attacked_rows, clean_rows
+from torpor.audits.run.rows import Clean, attacked_rows, clean_rows, pick_examples
 from torpor.core.batches import Samples
 from torpor.core.work import Outcome
 from torpor.data.sets import Batch
@@ -116,7 +115,7 @@ def attack_batch(
 
     def keep(front: Front, key: RowKey, result: AttackResult, through: Sequence[str | None] = ()) -> None:
         done.tables[key] = attacked_rows(clean, front.target, key, own[front.defense], result, through)
-        found = examples.pick(clean, front.target, result)
+        found = pick_examples(clean, front.target, result)
         done.examples.update({f"{key.slug}/{name}": value for name, value in found.items()})
         done.seconds[key.slug] = result.seconds
 

@@ -12,19 +12,18 @@ from typing import Any
 
 import torch
 
-from torpor.audits.digest import seal
 from torpor.audits.plan import Plan
 from torpor.audits.read import read_audit
-from torpor.audits.run import examples
 from torpor.audits.run.claim import claimed
 from torpor.audits.run.estimate import counted
 from torpor.audits.run.executors import Executor, Local
 from torpor.audits.run.identity import REPAIRABLE, Identity, identify
-from torpor.audits.run.job import Job, LoadedJob, deterministic
+from torpor.audits.run.job import Job, LoadedJob, deterministic, source
 from torpor.audits.run.limits import LimitReached, Limits, Spent
-from torpor.audits.run.source import source
+from torpor.audits.run.rows import write_examples
 from torpor.audits.run.store import Store, write_atomically
 from torpor.audits.run.summary import summarize
+from torpor.audits.schema import seal
 from torpor.core.errors import DataError, TorporError, UsageError
 from torpor.data.sets import DataSet
 from torpor.meters.threads import Threads, using
@@ -274,7 +273,7 @@ def _sum_up(
     if extent.batches == 0:
         raise DataError(f"expected test samples in {data.name}, got none")
     store.merge(extent.batches)
-    examples.write(store, [key.slug for key in plan.keys if key.budget])
+    write_examples(store, [key.slug for key in plan.keys if key.budget])
     rows = len(plan.keys) - 1
     total = rows * (extent.batches + 1) + 1
     targets = {front.defense: front.target for front in loaded.fronts}

@@ -11,8 +11,7 @@ from typing_extensions import override
 
 from torpor.audits.run.job import Job
 from torpor.core.errors import UsageError
-from torpor.core.options import MARK, Spec, typed
-from torpor.core.registry import Registry, is_path
+from torpor.core.registry import MARK, Registry, Spec, is_path, typed
 
 DEATHS = 3
 """How many workers in a row may die before an executor gives up."""

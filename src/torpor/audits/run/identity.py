@@ -1,30 +1,95 @@
-"""What makes two audits the same: settings, weights, data, code and versions; and what of that cannot be known."""
+"""What makes two audits the same: settings, weights, data, code and versions; and where an audit ran."""
 
 from __future__ import annotations
 
 import hashlib
 import inspect
+import platform
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import torpor
-from torpor.audits.digest import file_digest
+from torpor import __version__
 from torpor.audits.plan import Plan
-from torpor.audits.run.environment import versions
+from torpor.audits.schema import file_digest
 from torpor.data.sets import DataSet
+from torpor.meters import energy_meter, memory_meter
 from torpor.targets.base import Target
 from torpor.targets.resolve import GROUP, LIBRARIES
 from torpor.targets.user_code import code_digests, from_user
 from torpor.targets.weights import described, digest, modules_in, plain_state
 
+PACKAGES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "trackers",
+    "supervision",
+    "scipy",
+    "torchvision",
+    "ultralytics",
+    "scikit-learn",
+    "scikit-image",
+    "pillow",
+    "pyspellchecker",
+)
+"""Packages whose version may decide what a target computes."""
+
 PRINTED = ("api", "cli", "reports", "study", "testing")
 """Packages of torpor that hand over or print what others found."""
+UNNAMED = ("validation",)
+"""Splits that are read whole in every audit, beside the samples that are attacked."""
+REPAIRABLE = "data bytes test"
+"""What may change before an audit is finished: each batch that was attacked remembers its own samples."""
+
+
+def versions() -> dict[str, str | None]:
+    """Return the versions of these packages; None for one that is not installed."""
+    found: dict[str, str | None] = {**dict.fromkeys(PACKAGES), "torch": torch.__version__}
+    for package in PACKAGES[1:]:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Return versions, hardware and available meters; no names of machines or users."""
+    energy, memory = energy_meter(device), memory_meter(device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    return {
+        "torpor": __version__,
+        "python": platform.python_version(),
+        **versions(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "processor": name,
+        "threads": torch.get_num_threads(),
+        "device": str(device),
+        "meters": {
+            "latency": {"available": True, "reason": None},
+            "energy": {"available": energy.available, "reason": energy.reason},
+            "memory": {"available": memory.available, "reason": memory.reason},
+        },
+    }
+
+
+def _processor() -> str:
+    """Return the processor's model name where the system tells it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
 
 
 @cache
@@ -63,14 +128,6 @@ def _module(name: str) -> str:
     if ":" in name:
         return name.partition(":")[0]
     return next((entry.module for entry in entry_points(group=GROUP) if entry.name == name), "")
-
-
-UNNAMED = ("validation",)
-"""Splits that are read whole in every audit, beside the samples that are attacked."""
-
-
-REPAIRABLE = "data bytes test"
-"""What may change before an audit is finished: each batch that was attacked remembers its own samples."""
 
 
 @dataclass(frozen=True)

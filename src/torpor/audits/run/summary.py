@@ -16,23 +16,20 @@ from torpor.attacks.registry import ATTACKS
 from torpor.attacks.search.balls import spendable
 from torpor.audits.conditions import NON_ADAPTIVE, RowKey
 from torpor.audits.plan import Plan
-from torpor.audits.run import examples
-from torpor.audits.run.environment import environment
 from torpor.audits.run.flags import Flags
-from torpor.audits.run.modeled import modeled_latency
-from torpor.audits.run.spare import NO_TIME, Spare
+from torpor.audits.run.identity import environment
+from torpor.audits.run.rows import load_examples
 from torpor.audits.run.store import ColumnsOf, Store
-from torpor.audits.run.timing import time_pairs, untimed
+from torpor.audits.run.timing import NO_TIME, Spare, modeled_latency, time_pairs, untimed
 from torpor.audits.schema import SCHEMA
 from torpor.core.batches import Samples
 from torpor.core.criteria import Evidence, success_rate
 from torpor.core.rows import UNCERTIFIED
 from torpor.core.space import DenseSpace
 from torpor.data.sets import DataSet
-from torpor.metrics.summary import COLUMNS, NULLABLE, cost_summary
-from torpor.metrics.tails import benign_percentile
+from torpor.meters.calibration import MOST_S
+from torpor.metrics.tails import COLUMNS, NULLABLE, benign_percentile, cost_summary
 from torpor.targets.base import Target
-from torpor.targets.unit_clock import MOST_S
 from torpor.taxonomy import tags_for
 
 if TYPE_CHECKING:
@@ -77,7 +74,7 @@ def summarize(
     spare = Spare.of(target, data, deadline)
     for number, key in enumerate(plan.keys):
         tell(number)
-        pairs = examples.load(store.folder / "examples" / f"{(key if key.budget else first).slug}.safetensors")
+        pairs = load_examples(store.folder / "examples" / f"{(key if key.budget else first).slug}.safetensors")
         recorded = _recorded(key, target, targets[key.condition.defense], store.row(key))
         measures = spare.allows(recorded["slowdown_mean"])
         timed = _timed(plan, key, target, targets[key.condition.defense], pairs) if measures else untimed(NO_TIME)

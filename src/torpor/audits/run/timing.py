@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from torpor.audits.run.examples import FIRST
+import numpy as np
+import pyarrow as pa
+
+from torpor.audits.run.rows import FIRST
 from torpor.core.batches import Samples
+from torpor.data.sets import DataSet
 from torpor.meters import WallClock, energy_meter, memory_meter, paired_latency
 from torpor.meters.clock import elapsed
+from torpor.meters.threads import measured
 from torpor.meters.wall_clock import Call
 from torpor.targets.base import Target
 
@@ -17,6 +24,10 @@ REPEATS = 6
 TIMED_S = 20.0  # what the timing of one row may take, or it would take longer than the attack
 FEWEST = 4  # samples that are timed whatever that takes
 ENERGY_S = 2.0  # counters tick every 20 to 100 ms, so one call would be all tick or no tick
+
+CALLS = 2 * FEWEST * (REPEATS + 2)
+"""Runs of samples that the timing of a row takes at least, and about as many as its repetition with a higher cap."""
+NO_TIME = "--max-seconds left no time for it"
 
 
 def time_pairs(
@@ -83,3 +94,61 @@ def _call(target: Target, stored: Samples, row: int) -> Call:
     """Return a call that runs one stored input as deployed."""
     inputs = target.read(stored[row : row + 1])
     return lambda: target.run(inputs)
+
+
+@dataclass(frozen=True)
+class Spare:
+    """Time that is left.
+
+    Attributes:
+        deadline: seconds since the epoch; None for no limit.
+        one: seconds that one clean sample takes.
+    """
+
+    deadline: float | None = None
+    one: float = 0.0
+
+    @classmethod
+    def of(cls, target: Target, data: DataSet, deadline: float | None) -> Spare:
+        """Return what is left until ``deadline``; the target is run once to be timed, unless nothing is left."""
+        if deadline is None or time.time() > deadline:
+            return cls(deadline)
+        inputs = target.read(data.load("test", 1).inputs)
+        return cls(deadline, measured(lambda: target.run(inputs))[0])
+
+    def leaves(self, seconds: float) -> bool:
+        """Tell whether so many seconds are left.
+
+        >>> Spare().leaves(9.0), Spare(deadline=0.0).leaves(9.0)
+        (True, False)
+        """
+        return self.deadline is None or time.time() + seconds <= self.deadline
+
+    def allows(self, slowdown: float) -> bool:
+        """Tell whether a row can be measured whose samples take ``slowdown`` times as long as clean ones.
+
+        >>> Spare().allows(9.0), Spare(deadline=0.0).allows(1.0)
+        (True, False)
+        """
+        return self.deadline is None or time.time() + CALLS * self.one * max(1.0, slowdown) <= self.deadline
+
+
+def modeled_latency(clock: Mapping[str, Any] | None, units: Sequence[str], work: pa.ChunkedArray) -> float | None:
+    """Return the mean seconds of an input by its counts; None without a valid calibration of every unit.
+
+    Args:
+        clock: what the audit calibrated.
+        units: names of the units that were counted, in the order of the counts.
+        work: counts of each sample.
+
+    >>> clock = {"valid": True, "seconds_per_unit": {"encoder": 0.5, "decoder_step": 0.1}}
+    >>> modeled_latency(clock, ("encoder", "decoder_step"), pa.chunked_array([[[1, 5], [1, 15]]]))
+    1.5
+    """
+    if clock is None or clock.get("valid") is not True:
+        return None
+    seconds = clock["seconds_per_unit"]
+    if not set(units) <= seconds.keys():
+        return None
+    means = np.array(work.to_pylist(), dtype=np.float64).mean(0)
+    return math.fsum(count * seconds[unit] for count, unit in zip(means.tolist(), units, strict=True))

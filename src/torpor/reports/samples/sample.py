@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torpor.core.budget import edits_text, eps_text
-from torpor.core.conversation import shown_turn
 from torpor.reports.kit.words import Row, label, percent, times
 
 if TYPE_CHECKING:
@@ -135,6 +134,7 @@ class Saved:
         """
         if self.kind != "text":
             return None
+        from torpor.core.conversation import shown_turn
         from torpor.reports.samples.texts import marked, visible
 
         clean, attacked = (shown_turn(unpacked(each)) for each in self.pair)

@@ -10,8 +10,8 @@ from typing_extensions import override
 
 from torpor.core.budget import counted
 from torpor.reports.kit import plots
+from torpor.reports.kit.charts import rows_of
 from torpor.reports.kit.plots import Chart, Series
-from torpor.reports.kit.records import rows_of
 from torpor.reports.kit.tables import Column, Table, filled
 from torpor.reports.kit.words import (
     Row,

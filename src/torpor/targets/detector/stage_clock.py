@@ -11,8 +11,8 @@ from scipy.optimize import nnls
 from torpor.core.batches import Samples
 from torpor.core.errors import MeterError
 from torpor.meters import WallClock, latency
+from torpor.meters.calibration import unit_clock
 from torpor.targets.detector.nms import NMS, suppress
-from torpor.targets.unit_clock import unit_clock
 
 SIZES = (0, 64, 128, 256, 512, 1024, 2048)
 """Candidates of the boxes that suppression is timed on."""

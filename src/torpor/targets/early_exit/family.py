@@ -1,7 +1,8 @@
-"""Families of targets whose gates decide how much is computed."""
+"""Targets whose gates decide how much is computed: what is measured of them, and what they must offer."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -13,9 +14,11 @@ from torpor.core.batches import Samples
 from torpor.core.criteria import Criterion, PreservesPrediction, Slowdown
 from torpor.core.measures import Measure
 from torpor.core.signals import GateSignals
+from torpor.core.space import DenseSpace
 from torpor.core.units import Behavior
 from torpor.core.work import Outcome, Work
 from torpor.metrics.efficacy import CLASS, EXITS, efficacy_eec, efficacy_step, exit_histogram, exit_summary
+from torpor.targets.base import Target
 from torpor.targets.family import Columns, Family
 
 
@@ -87,3 +90,14 @@ class EarlyExitFamily(GateFamily):
         from torpor.targets.early_exit.traits import of_exits
 
         return of_exits(signals, target.exits(signals.work), len(target.exit_costs))
+
+
+class GateTarget(Target):
+    """A target with gates, each of which may save units that come after it."""
+
+    family = GateFamily()
+    space: DenseSpace
+
+    @abstractmethod
+    def signals(self, inputs: Tensor) -> GateSignals:
+        """Evaluate every gate, differentiably."""

@@ -20,9 +20,8 @@ from torpor.core.units import Unit
 from torpor.core.work import Outcome, Work
 from torpor.data.sets import DataSet
 from torpor.meters.flops import count_flops
-from torpor.targets.early_exit.contract import GateTarget
 from torpor.targets.early_exit.exit_rules import ExitRule, parse_rule
-from torpor.targets.early_exit.family import EarlyExitFamily
+from torpor.targets.early_exit.family import EarlyExitFamily, GateTarget
 from torpor.targets.speed import in_pieces, store_channels_last
 from torpor.targets.weights import digest
 

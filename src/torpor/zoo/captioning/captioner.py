@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from torpor.core.errors import UsageError
-from torpor.zoo.architectures.resnet import BasicBlock
+from torpor.zoo.backbones import BasicBlock
 from torpor.zoo.captioning.vocabulary import Vocabulary
 
 State = tuple[Tensor, ...]

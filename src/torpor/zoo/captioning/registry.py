@@ -13,8 +13,7 @@ from torpor.targets.decoder.captioner import CaptionerTarget
 from torpor.targets.speed import fold_batch_norm
 from torpor.zoo.captioning.captioner import Captioner, captioner_gru, captioner_lstm
 from torpor.zoo.captioning.vocabulary import Vocabulary
-from torpor.zoo.entry import ZooEntry
-from torpor.zoo.storage import load_half
+from torpor.zoo.entry import ZooEntry, load_half
 
 IMAGE_SHAPE = (3, SIDE, SIDE)
 

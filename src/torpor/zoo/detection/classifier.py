@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from torpor.zoo.architectures.normalize import PixelNormalization
+from torpor.zoo.backbones import PixelNormalization
 from torpor.zoo.detection.network import conv
 
 SIDE = 32

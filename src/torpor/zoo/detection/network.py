@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torpor.zoo.architectures.normalize import PixelNormalization
-from torpor.zoo.architectures.resnet import BasicBlock
+from torpor.zoo.backbones import BasicBlock, PixelNormalization
 
 STRIDES = (8, 16, 32)
 """Pixels per cell of each feature map; every cell proposes one box."""

@@ -14,8 +14,7 @@ from torpor.data.sprites import CLASSES
 from torpor.targets.detector.detection import DetectorTarget
 from torpor.targets.speed import fold_batch_norm
 from torpor.zoo.detection.network import PyramidDetector
-from torpor.zoo.entry import ZooEntry
-from torpor.zoo.storage import load_half
+from torpor.zoo.entry import ZooEntry, load_half
 
 IMAGE_SHAPE = (3, HEIGHT, WIDTH)
 

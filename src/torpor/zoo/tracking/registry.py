@@ -17,8 +17,7 @@ from torpor.targets.detector.tracking import TrackerTarget
 from torpor.targets.speed import fold_batch_norm
 from torpor.zoo.detection.classifier import SIDE, classifier
 from torpor.zoo.detection.registry import DETECTORS, IMAGE_SHAPE, DetectorEntry
-from torpor.zoo.entry import ZooEntry
-from torpor.zoo.storage import load_half
+from torpor.zoo.entry import ZooEntry, load_half
 
 SUPPRESSION = NMS(conf=0.1, agnostic=True)
 """ByteTrack follows objects through frames where they score low, so the detector hands on more than it does alone; what

@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 import torch
 
 from torpor.attacks.base import Attack, Candidates
-from torpor.attacks.search.incumbent import Incumbent
-from torpor.attacks.search.random_search import random_search
+from torpor.attacks.search.incumbent import Incumbent, random_search
 from torpor.core.batches import sample_generators
 from torpor.core.threat import Access, Paper
 

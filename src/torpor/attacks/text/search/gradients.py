@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from torpor.attacks.derivatives import gradient_of
+from torpor.attacks.iterative import gradient_of
 from torpor.core.errors import UsageError
 from torpor.core.signals import StepSignals, evading
 from torpor.targets.decoder.contract import TextTarget

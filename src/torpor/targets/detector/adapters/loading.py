@@ -12,7 +12,7 @@ from torpor.targets.detector.adapters.library import library
 from torpor.targets.detector.adapters.torchvision_models import from_torchvision
 from torpor.targets.detector.adapters.ultralytics_models import from_ultralytics
 from torpor.targets.detector.detection import DetectorTarget
-from torpor.targets.stored_weights import load_weights
+from torpor.targets.weights import load_weights
 
 
 def load_torchvision(given: str) -> DetectorTarget:

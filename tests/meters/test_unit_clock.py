@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from torpor.meters import RecordedClock
-from torpor.targets import unit_clock as module
+from torpor.meters import calibration as module
+from torpor.meters.calibration import REPEATS, unit_clock
 from torpor.targets.base import Target
 from torpor.targets.decoder.toy_steps import PeakTarget
-from torpor.targets.unit_clock import REPEATS, unit_clock
 
 IMAGE = torch.full((1, 1, 4, 4), 0.5)
 

@@ -1,1 +1,0 @@
-"""Plain backbones; exits are attached by the builder."""
