@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
 
 from torpor.api.checks import Checks
 from torpor.api.records import Records
@@ -15,6 +17,9 @@ from torpor.audits.verdict.gate import evaluate_gates
 from torpor.audits.verdict.gate_grammar import parse_gate
 from torpor.core.errors import UsageError
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Audit(read.SavedAudit):
@@ -22,7 +27,16 @@ class Audit(read.SavedAudit):
 
     ``torpor.audit`` and ``torpor.load_audit`` return one. What lies in its folder is described in
     ``docs/audit-format.md``.
+
+    Attributes:
+        held: the same audit where no file holds its values, as under other prices; None where its folder does.
     """
+
+    held: read.SavedAudit | None = None
+
+    @override
+    def load_records(self, columns: Sequence[str] | None = None, row: Mapping[str, Any] | None = None) -> pa.Table:
+        return super().load_records(columns, row) if self.held is None else self.held.load_records(columns, row)
 
     @property
     def records(self) -> Records:
@@ -63,20 +77,22 @@ class Audit(read.SavedAudit):
             UsageError: if there are no such prices, some unit has none, or the audit calibrated no valid seconds.
             DataError: if the records are missing or corrupt.
         """
-        from torpor.api.priced import priced
+        from torpor.audits.pricing.prices import load_prices
+        from torpor.audits.pricing.repriced import repriced
 
-        return priced(self, prices)
+        found = repriced(self, load_prices(prices))
+        return Audit(found.folder, **found.parts(), held=found)
 
     def report(self) -> Path:
-        """Write ``report.html`` into the audit's folder and return its path.
+        """Write ``report.html``, or ``report-CURRENCY.html`` under other prices, into the folder and return its path.
 
         Raises:
             UsageError: if another process writes the folder.
             DataError: if the records are missing or corrupt.
         """
-        from torpor.reports.html import write_report
+        from torpor.reports.html import write, write_report
 
-        return write_report(self.folder)
+        return write_report(self.folder) if self.held is None else write(self, f"report-{self.currency}.html")
 
     def __repr__(self) -> str:
         read = (self.samples or {}).get("read")
