@@ -87,7 +87,7 @@ class CocoImages(DataSet):
         Raises:
             DataError: if the file cannot be read.
         """
-        path = self.folder / ("val.parquet" if split == "test" else "train.parquet")
+        path = self.files()[split]
         if not path.is_file():
             raise DataError(f"expected images with boxes in {path}, got no such file; pass --data-dir FOLDER")
         try:

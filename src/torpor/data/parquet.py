@@ -58,7 +58,7 @@ class ParquetImages(ImageSet):
 
     def _rest(self, split: str, first: int) -> Iterator[tuple[Tensor, int]]:
         """Yield decoded images; those before ``first`` are not decoded."""
-        path = self.folder / ("test.parquet" if split == "test" else "train.parquet")
+        path = self.files()[split]
         if not path.is_file():
             raise DataError(f"expected images in {path}, got no such file; pass --data-dir FOLDER")
         try:

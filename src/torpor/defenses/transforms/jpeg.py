@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,14 +20,37 @@ from torpor.defenses.transforms.jpeg_codec import BLOCK, codec_flops, near_round
 
 QUALITIES = (90, 75, 50, 25)
 """From which random qualities are drawn."""
+RoundTrip = Callable[[Tensor, Sequence[int]], Tensor]
+"""Codes images ``[B, C, H, W]``, each with its quality, and decodes them."""
 
 
-@dataclass(frozen=True)
-class JPEG(Transform):
-    """Save each image as JPEG and read it again.
+class JPEGTransform(Transform):
+    """Save and read images as JPEG; kinds of it write :meth:`recoded`.
 
     The surrogate is the same coding in torch; gradients pass straight through the rounding of coefficients that are not
     rounded to zero. See :func:`~torpor.defenses.transforms.jpeg_codec.near_round_trip`.
+    """
+
+    @abstractmethod
+    def recoded(self, inputs: Tensor, generators: list[torch.Generator], code: RoundTrip) -> Tensor:
+        """Return images ``[B, C, H, W]`` after ``code``; ``generators`` as for :meth:`Transform.forward`."""
+
+    @override
+    def forward(self, inputs: Tensor, generators: list[torch.Generator]) -> Tensor:
+        return self.recoded(inputs, generators, round_trip)
+
+    @override
+    def surrogate(self, inputs: Tensor, generators: list[torch.Generator]) -> Tensor:
+        return self.recoded(inputs, generators, near_round_trip)
+
+    def flops(self, space: InputSpace) -> int:
+        """Return the FLOPs of coding and decoding; see :func:`~torpor.defenses.transforms.jpeg_codec.codec_flops`."""
+        return codec_flops(*image_shape(space))
+
+
+@dataclass(frozen=True)
+class JPEG(JPEGTransform):
+    """Save each image as JPEG and read it again.
 
     Attributes:
         quality: as Pillow and libjpeg count it, 1 to 100.
@@ -50,20 +75,12 @@ class JPEG(Transform):
         within(self.id, "quality", self.quality, range(1, 101), "1 to 100")
 
     @override
-    def forward(self, inputs: Tensor, generators: list[torch.Generator]) -> Tensor:
-        return round_trip(inputs, [self.quality] * len(inputs))
-
-    @override
-    def surrogate(self, inputs: Tensor, generators: list[torch.Generator]) -> Tensor:
-        return near_round_trip(inputs, [self.quality] * len(inputs))
-
-    def flops(self, space: InputSpace) -> int:
-        """Return the FLOPs of coding and decoding; see :func:`~torpor.defenses.transforms.jpeg_codec.codec_flops`."""
-        return codec_flops(*image_shape(space))
+    def recoded(self, inputs: Tensor, generators: list[torch.Generator], code: RoundTrip) -> Tensor:
+        return code(inputs, [self.quality] * len(inputs))
 
 
 @dataclass(frozen=True)
-class RandomJPEG(Transform):
+class RandomJPEG(JPEGTransform):
     """Save each image as JPEG, with a quality drawn from 90, 75, 50 and 25, and read it again.
 
     SHIELD (Das et al.) draws a quality for each block of 8 x 8 pixels; here, it is one for the whole image.
@@ -83,20 +100,9 @@ class RandomJPEG(Transform):
     draws: ClassVar[bool] = True
 
     @override
-    def forward(self, inputs: Tensor, generators: list[torch.Generator]) -> Tensor:
-        return round_trip(inputs, _drawn(generators))
-
-    def surrogate(self, inputs: Tensor, generators: list[torch.Generator]) -> Tensor:
-        """See :meth:`Transform.surrogate`; the draw is that of :meth:`forward`."""
-        return near_round_trip(inputs, _drawn(generators))
-
-    def flops(self, space: InputSpace) -> int:
-        """Return the FLOPs of coding and decoding; see :func:`~torpor.defenses.transforms.jpeg_codec.codec_flops`."""
-        return codec_flops(*image_shape(space))
-
-
-def _drawn(generators: list[torch.Generator]) -> list[int]:
-    return [QUALITIES[int(torch.randint(len(QUALITIES), (), generator=generator))] for generator in generators]
+    def recoded(self, inputs: Tensor, generators: list[torch.Generator], code: RoundTrip) -> Tensor:
+        drawn = (int(torch.randint(len(QUALITIES), (), generator=generator)) for generator in generators)
+        return code(inputs, [QUALITIES[which] for which in drawn])
 
 
 @dataclass(frozen=True)
@@ -122,14 +128,9 @@ class BlockJPEG(JPEG):
     quality: int = 90
 
     @override
-    def forward(self, inputs: Tensor, generators: list[torch.Generator]) -> Tensor:
+    def recoded(self, inputs: Tensor, generators: list[torch.Generator], code: RoundTrip) -> Tensor:
         blocks = _blocks(inputs)
-        return _together(round_trip(blocks, [self.quality] * len(blocks)), inputs)
-
-    @override
-    def surrogate(self, inputs: Tensor, generators: list[torch.Generator]) -> Tensor:
-        blocks = _blocks(inputs)
-        return _together(near_round_trip(blocks, [self.quality] * len(blocks)), inputs)
+        return _together(code(blocks, [self.quality] * len(blocks)), inputs)
 
     def flops(self, space: InputSpace) -> int:
         """Return the FLOPs of coding and decoding all blocks."""
