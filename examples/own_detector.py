@@ -2,7 +2,7 @@
 
 torpor needs one thing of your network: called on images ``[B, C, H, W]`` in [0, 1], it returns every box that it
 proposes, ``[B, N, 4]`` as left, top, right, bottom in pixels, and the scores of each box, ``[B, N, L]`` from 0 to 1,
-before any threshold. Thresholds, suppression and caps are the deployment's: say them with ``NMS``. The rest of this
+before any threshold. Thresholds, suppression and caps are the deployment's: state them with ``NMS``. The rest of this
 file is data and training.
 """
 

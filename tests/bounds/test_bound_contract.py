@@ -41,7 +41,7 @@ def test_no_bound_is_above_the_static_one() -> None:
 
 
 def test_a_bound_below_a_clean_cost_is_refused() -> None:
-    with pytest.raises(UsageError, match="the bound guess says, got 256 over 0 flops; the bound is wrong"):
+    with pytest.raises(UsageError, match="the bound guess allows, got 256 over 0 flops; the bound is wrong"):
         Guess(0)(needle(), IMAGES, None)
 
 
@@ -75,7 +75,7 @@ def test_the_command_says_how_tight_a_bound_is(tmp_path: Path) -> None:
     assert code == 0, err
     words = " ".join(out.split())
     assert "Over 5 test samples of toy-needle, any input within Linf eps=0.03137 costs at most" in words
-    assert "says the bound guess" in words
+    assert "by the bound guess" in words
     assert call("bound", NEEDLE, "--bound", "static", "--limit", "5")[0] == 2
     assert call("bound", NEEDLE, "--bound", GUESS, "--eps", "8/255")[0] == 2
     assert call("bound", NEEDLE, "--bound", "nothing")[0] == 2

@@ -23,7 +23,7 @@ def heed() -> None:
 
 
 SIGNALS = [(signal.SIGINT, 130, ""), (signal.SIGTERM, 143, " by SIGTERM"), (signal.SIGHUP, 129, " by SIGHUP")]
-GOES_ON = "goes on where this one stopped"
+GOES_ON = "resumes where this one stopped"
 ANEW = "starts anew, and nothing was left half-written"
 HEAD = """
 import os, signal, sys, threading, time

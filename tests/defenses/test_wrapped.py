@@ -84,7 +84,9 @@ def test_what_a_family_does_not_say_is_refused_in_a_sentence() -> None:
     with pytest.raises(UsageError, match="whose answers can be compared, got skipping; write answers"):
         fitted_to(SkipTarget(), Squeeze(0.1))
     defended = fitted_to(silent, SVM(0.1)).defend(silent)
-    with pytest.raises(UsageError, match="expected silent targets to say what a rejected input returns"):
+    with pytest.raises(
+        UsageError, match="expected the family of silent targets to define what a rejected input returns"
+    ):
         defended.run(inputs_of(silent, 2, 5, costly=True))
 
 

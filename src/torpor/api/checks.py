@@ -12,7 +12,7 @@ from torpor.reports.kit.printable import printable
 
 @dataclass(frozen=True)
 class Checks:
-    """What gates said of an audit, one result per gate and row. It is true if every one passed, and only then.
+    """Verdicts of gates on an audit, one result per gate and row. It is true if every one passed, and only then.
 
     Attributes:
         results: of each gate on each row that it selects.

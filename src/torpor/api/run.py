@@ -70,8 +70,8 @@ def audit(
         data_dir: folder of data, if the target needs one.
         device: where the target runs; the CPU if None, or where the target that was passed is.
         timed: whether latency, energy and memory are measured at the end.
-        out: folder of the audit, where an interrupted one goes on; a temporary one if None, which is removed together
-            with the returned object.
+        out: folder of the audit, where an interrupted one is resumed; a temporary one if None, which is removed
+            together with the returned object.
         executor: where batches are attacked: ``"local"``, ``"processes:N"``, ``"ray"``, ``"ray:ADDRESS"``, or an
             executor.
         threads: of torch; as many as the target gains from if None, one for each worker of an executor.

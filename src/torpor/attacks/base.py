@@ -73,9 +73,9 @@ class Attack(ABC):
     Subclasses write :meth:`search`; the call then snaps what it returns into the budget and onto the grid of valid
     inputs, runs the hard target, and keeps per sample the costlier of clean and attacked.
 
-    What an attack applies to is said by class attributes, never by a kind of target: ``kinds`` of inputs, and ``norms``
-    of budgets with the ``radii`` that it has by default. The radius of L2 is for inputs of ``paper_shape``, where there
-    is one; others get as much per value.
+    What an attack applies to is declared by class attributes, never by a kind of target: ``kinds`` of inputs, and
+    ``norms`` of budgets with the ``radii`` that it has by default. The radius of L2 is for inputs of ``paper_shape``,
+    where there is one; others get as much per value.
 
     Attributes:
         id: what the command line and rows of audits call it.

@@ -28,7 +28,7 @@ def gradient_of(loss: Tensor, inputs: Tensor, *, retain_graph: bool = False) -> 
     """Return the gradient of a scalar ``loss`` after ``inputs``, in their shape; zero wherever there is none.
 
     There is none through a stop-gradient, an argmax or an operator without a derivative, where the backward pass of a
-    network is not possible, and where it returns NaN or infinity, which say nothing about a direction. Attacks continue
+    network is not possible, and where it returns NaN or infinity, which give no direction. Attacks continue
     without it, and report that in :attr:`~torpor.attacks.base.Candidates.zero_gradient`.
 
     Args:

@@ -147,7 +147,7 @@ def load_attack(
 
 
 def takes_steps(spec: str) -> bool:
-    """Tell whether an attack can be given a number of iterations, which its specification does not say already.
+    """Tell whether an attack can be given a number of iterations, which its specification does not set already.
 
     >>> takes_steps("deepsloth"), takes_steps("deepsloth:steps=60"), takes_steps("square")
     (True, False, False)

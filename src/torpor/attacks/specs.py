@@ -20,8 +20,8 @@ def spec_of(attack: Attack) -> str:
         attack: of a registered class, or of one that lies in a module under its own name.
 
     Raises:
-        UsageError: if no specification says all of it: a class inside of a function, a setting that is no number or
-            text, something that was learned.
+        UsageError: if no specification describes it in full: a class inside of a function, a setting that is no
+            number or text, something that was learned.
 
     >>> spec_of(load_attack("square", queries=50)), spec_of(load_attack("deepsloth", eps=0.1))
     ('square:queries=50', 'deepsloth')
@@ -35,7 +35,7 @@ def spec_of(attack: Attack) -> str:
     if odd := [key for key, value in changed.items() if not isinstance(value, bool | int | float | str | None)]:
         raise UsageError(
             f"expected an attack that a specification can name, got {kind.__qualname__}, whose {odd[0]} is a "
-            f"{type(changed[odd[0]]).__name__}; set what numbers or texts can say, and let the audit fit what learns"
+            f"{type(changed[odd[0]]).__name__}; set what a number or text can hold, and let the audit fit what learns"
         )
     spec = MARK.join((name, *attack.options, *(f"{key}={_text(value)}" for key, value in changed.items())))
     try:

@@ -144,7 +144,7 @@ def descend(
     Args:
         target: what to attack.
         inputs: images ``[N, C, H, W]`` whose hard cost tells which perturbation is the costliest.
-        objective: maps signals, and what the schedule says beside a batch, to a loss per sample.
+        objective: maps signals, and what the schedule yields with a batch, to a loss per sample.
         ball: geometry of the budget.
         eps: radius of the budget.
         optimizer: turns gradients into steps.

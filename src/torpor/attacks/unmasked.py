@@ -1,4 +1,4 @@
-"""Derivatives of what a network computed, whatever it says about them."""
+"""Derivatives of what a network computed, whatever derivatives it declares."""
 
 from __future__ import annotations
 

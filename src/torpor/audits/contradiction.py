@@ -6,10 +6,10 @@ from torpor.audits.read import SavedAudit
 from torpor.core.errors import UsageError
 
 EXCEEDED = "bound-exceeded"
-"""Flag of a row with an input that costs more than a bound says."""
+"""Flag of a row with an input that costs more than a bound allows."""
 
 
-class BoundExceeded(UsageError):  # noqa: N818 - says what happened, as LimitReached does
+class BoundExceeded(UsageError):  # noqa: N818 - names what happened, as LimitReached does
     """Some input of a finished audit costs more than a bound of it says, so that the bound is wrong.
 
     Attributes:
@@ -22,7 +22,7 @@ class BoundExceeded(UsageError):  # noqa: N818 - says what happened, as LimitRea
 
 
 def refuse_refuted(audit: SavedAudit) -> None:
-    """Refuse a finished audit whose attacks cost more than one of its bounds says.
+    """Refuse a finished audit whose attacks cost more than one of its bounds allows.
 
     Raises:
         BoundExceeded: if so.

@@ -1,4 +1,4 @@
-"""Whether a pass on a row is evidence: what its reliability flags say, and which of them a user accepts."""
+"""Whether a pass on a row is evidence: its reliability flags, and which of them a user accepts."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def weak_flags(row: Mapping[str, Any], summary: Sequence[Mapping[str, Any]] = ()
 
 
 def _flags(row: Mapping[str, Any]) -> set[str]:
-    """Return the flags of a row; an audit that knows no ``nothing-to-measure`` still says so in other keys."""
+    """Return the flags of a row; an audit from before ``nothing-to-measure`` shows it in other keys."""
     flags = set(row.get("flags") or ())
     steps, cap = row.get("steps_clean_mean"), row.get("cap")
     full = row.get("defense", "none") == "none" and isinstance(steps, float) and isinstance(cap, int) and steps >= cap

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FIGURES = ("slowdown", "cost", "cost_clean", "headroom")
 BOUNDED = ("certified_cost", "certified_slowdown")
 CLOSE = 1e-6
-"""Relative difference between what a row says and what its records say that is only rounding."""
+"""Relative difference between a row and its records that is put down to rounding."""
 
 
 def doubt(audit: SavedAudit, *, records: bool = True) -> str:
@@ -56,7 +56,7 @@ def remarks(audit: SavedAudit) -> list[str]:
     if isinstance(cut_off, Mapping):
         said.append(
             f"Cut off by --max-{cut_off.get('limit')} {cut_off.get('value')} after {read} samples: all figures are "
-            "lower limits; repeat the command with a higher limit to go on."
+            "lower limits; repeat the command with a higher limit to resume."
         )
     elif asked is not None and read is not None and read < asked:
         said.append(f"{asked} samples were asked for, the data have {read}.")

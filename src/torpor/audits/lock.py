@@ -35,7 +35,7 @@ class FolderLock:
     """Hold a folder while it is written; ``with FolderLock(folder): ...``.
 
     The lock is advisory and belongs to the open file, so two writers in one process exclude each other, too. On a file
-    system without locks the owner that the file names is believed instead, and a warning says so.
+    system without locks the owner named in the file is trusted instead, with a warning.
 
     Args:
         folder: it must exist.

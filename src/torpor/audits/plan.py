@@ -44,12 +44,12 @@ class Plan:
         inputs: the user's own inputs, in place of the target's data.
         rule: exit rule other than the target's own.
         shape: of one input, for attacks whose own radius grows with it; None for texts.
-        by_chance: whether random search finds much on the target's family, so that it is a control; the target says so
-            once it is known, see :meth:`on`.
+        by_chance: whether random search finds much on the target's family, so that it is a control; the target
+            declares it once it is known, see :meth:`on`.
         given: which of ``"target"``, ``"inputs"``, ``"attacks"`` and ``"bounds"`` a program handed over, so that no
-            command line names them; ``target`` and ``inputs`` say what they are then.
+            command line names them; ``target`` and ``inputs`` describe them then.
         timed: whether latency, energy and memory are measured at the end.
-        downstream: what each object that the target hands on costs, in its currency; None if nobody says.
+        downstream: what each object that the target hands on costs, in its currency; None if not given.
         defenses: names of defenses, such as ``"jpeg:75"``; each faces every attack twice, non-adaptive and adaptive.
         bounds: specifications of bounds; the tightest of them certifies what no input within a budget exceeds.
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["DamagedAudit", "IncompleteAudit", "SavedAudit", "read_audit"]
 
 
-class IncompleteAudit(TorporError):  # noqa: N818 - it says what the folder is, as the reports do
+class IncompleteAudit(TorporError):  # noqa: N818 - names what the folder is, as the reports do
     """The audit was interrupted before its summary was written; nothing can be concluded from it yet."""
 
 
@@ -176,7 +176,7 @@ def read_audit(folder: Path) -> SavedAudit:
     if not path.is_file():
         if (folder / "plan.json").is_file():
             raise IncompleteAudit(
-                f"expected a finished audit, got one that was interrupted in {folder}; repeat its command to go on"
+                f"expected a finished audit, got one that was interrupted in {folder}; repeat its command to resume it"
             )
         raise DataError(f"expected an audit in {folder}, got no audit.json there; pass the folder given to --out")
     raw = _load(path)

@@ -54,17 +54,17 @@ def is_text(value: object) -> bool:
 
 
 def is_list(of: Callable[[object], bool], length: int | None = None) -> Callable[[object], bool]:
-    """Return what says whether a value is a list of such things."""
+    """Return a check that a value is a list of such values."""
     return lambda value: isinstance(value, list) and length in (None, len(value)) and all(map(of, value))
 
 
 def is_map(of: Callable[[object], bool]) -> Callable[[object], bool]:
-    """Return what says whether a value is an object with such values."""
+    """Return a check that a value is an object with such values."""
     return lambda value: isinstance(value, dict) and all(map(of, value.values()))
 
 
 def maybe(of: Callable[[object], bool]) -> Callable[[object], bool]:
-    """Return what says whether a value is null or such a thing."""
+    """Return a check that a value is null or such a value."""
     return lambda value: value is None or of(value)
 
 
@@ -204,7 +204,7 @@ def seal(audit: Mapping[str, Any], records: Path) -> dict[str, Any]:
 
 
 def content_digest(audit: Mapping[str, Any]) -> str:
-    """Return the digest of what ``audit.json`` says, whatever the order of its keys and the white space.
+    """Return the digest of the content of ``audit.json``, whatever the order of its keys and the white space.
 
     The digest that it holds of itself is left out.
 

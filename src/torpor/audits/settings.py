@@ -13,7 +13,7 @@ SETTINGS = (
 )
 """Entries of the configuration that decide what rows mean; the target itself is what a baseline is to judge."""
 PLACES = ("inputs", "data_dir")
-"""Settings that say where data lie, which matters only where their content has no fingerprint."""
+"""Locations of data, which matter only where the content has no fingerprint."""
 LIBRARIES_ASIDE = ("torpor", "platform", "processor", "threads", "device", "meters")
 """Entries of the environment that are no version of a library."""
 

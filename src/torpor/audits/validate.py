@@ -36,7 +36,7 @@ _ABSENT = {
 """What older audits leave out."""
 
 
-class DamagedAudit(DataError):  # noqa: N818 - says what the folder holds, as IncompleteAudit does
+class DamagedAudit(DataError):  # noqa: N818 - names what the folder holds, as IncompleteAudit does
     """An audit holds values that no audit writes, or its parts contradict each other; nothing follows from it."""
 
 
@@ -140,7 +140,7 @@ def _row(row: object, kinds: Mapping[str, Kind], name: str, where: Path) -> dict
 
 
 def _names(measures: Sequence[Measure], rows: list[dict[str, Any]], where: Path) -> None:
-    """Check that undefended rows say the same names in each measure by name; a defense may have units of its own."""
+    """Check that undefended rows have the same names in each measure by name; a defense may have units of its own."""
     for measure in measures:
         if measure.level != "row" or measure.dtype is not dict:
             continue

@@ -113,6 +113,6 @@ def refuse_exceeded(name: str, target: Target, bound: Tensor, cost: Tensor) -> N
     if over.any():
         row = int(over.nonzero()[0])
         raise UsageError(
-            f"expected no input of {target.name} to cost more than the bound {name} says, got {cost[row]:,.12g} over "
+            f"expected no input of {target.name} to cost more than the bound {name} allows, got {cost[row]:,.12g} over "
             f"{bound[row]:,.12g} {target.prices.currency}; the bound is wrong: fix it, or leave it out"
         )

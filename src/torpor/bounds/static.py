@@ -45,7 +45,7 @@ class StaticBound:
         cost: most per sample.
         cost_least: of the cheapest path through the units; see :meth:`Target.least_work`.
         inputs: of which inputs it is a bound, such as ``"text of up to 128 tokens"``; of
-            others it says nothing.
+            others it does not hold.
     """
 
     target: str

@@ -18,7 +18,7 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Tightness:
-    """What a bound says of the test samples.
+    """A bound on the test samples.
 
     Attributes:
         bound: its name.

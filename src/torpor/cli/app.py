@@ -105,7 +105,7 @@ def run() -> int:
 
 
 def _complain_of_usage(error: Exception) -> None:
-    """Say what typer refuses; where it is that nothing was asked for, the help says it all."""
+    """Report what typer refuses; a command without arguments prints its help instead."""
     message, context = error.format_message().strip(), getattr(error, "ctx", None)  # type: ignore[attr-defined]
     if message:
         path = "torpor" if context is None else context.command_path

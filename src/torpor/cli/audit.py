@@ -116,7 +116,7 @@ def audit(
 ) -> None:
     """Attack TARGET, record exact per-sample work, and write audit.json, records, examples and an HTML report.
 
-    An interrupted audit goes on when the same command is given again, one that a limit cut off when it is given with a
+    An interrupted audit resumes when the same command is given again, one that a limit cut off when it is given with a
     higher one.
     """
     from torpor.audits.plan import check_device

@@ -86,7 +86,7 @@ def _show(found: StaticBound) -> None:
     counted = " (2 per multiply-add)" if found.currency == "flops" else ""
     say(
         f"No {found.inputs} costs more than {found.cost:,.12g} {unit}{counted}, {found.slowdown:.2f} times the "
-        "cheapest path. Of other inputs this says nothing."
+        "cheapest path. This does not hold for other inputs."
     )
 
 
@@ -99,7 +99,7 @@ def _show_tightness(found: Tightness) -> None:
     near = "any input" if found.eps is None else f"any input within {found.norm} eps={found.eps:.4g}"
     say(
         f"Over {found.n} test samples of {printable(found.target)}, {near} costs at most {found.slowdown_mean:.2f} "
-        f"times its clean cost on average, {found.slowdown_max:.2f} times at most, says the bound {name}. Mean cost: "
+        f"times its clean cost on average, {found.slowdown_max:.2f} times at most, by the bound {name}. Mean cost: "
         f"clean {found.clean:,.6g} {unit}, bound {found.certified:,.6g} {unit}, static bound {found.static:,.6g} "
         f"{unit}."
     )

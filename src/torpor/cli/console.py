@@ -60,7 +60,7 @@ def show(renderable: RenderableType, columns: int | None = None) -> None:
 
 
 def status(text: str) -> Status:
-    """Return what shows, while it is entered, that something goes on."""
+    """Return a context that shows, while it is entered, that work is under way."""
     from rich.text import Text
 
     return console.status(Text(printable(text)))

@@ -1,6 +1,6 @@
 """The ``torpor`` command: signals first, then everything else. Imports next to nothing before they are handled.
 
-Ctrl-C, SIGTERM and SIGHUP print one sentence that says how to go on, whatever is under way.
+Ctrl-C, SIGTERM and SIGHUP print one sentence on how to resume, whatever is under way.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 PATIENCE_S = 10
 """Seconds for tidying up; a signal that a library swallowed ends the process after that."""
 RESUMED = (["audit"], ["study"], ["zoo", "train"])
-"""Verbs that go on where they were stopped."""
+"""Verbs that resume where they were stopped."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -72,10 +72,10 @@ class Interruption:
 
     @property
     def sentence(self) -> str:
-        """What is said, on one line."""
+        """The message, on one line."""
         name = signal.Signals(self.number).name if self.number not in (0, signal.SIGINT) else ""
         goes_on = any(self._words[: len(verb)] == verb for verb in RESUMED)
-        how = "goes on where this one stopped" if goes_on else "starts anew, and nothing was left half-written"
+        how = "resumes where this one stopped" if goes_on else "starts anew, and nothing was left half-written"
         return f"torpor: interrupted{' by ' * bool(name)}{name}; the same command {how}"
 
     def finish(self) -> None:

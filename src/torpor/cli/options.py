@@ -85,7 +85,7 @@ Raw = Annotated[bool, typer.Option("--raw", help="Leave the chat template of an 
 
 
 def with_options(name: str, given: Mapping[str, object]) -> str:
-    """Return the name of a target with options behind it; those that are None or False are left out.
+    """Return the name of a target with options after it; those that are None or False are left out.
 
     Raises:
         UsageError: if there are options, and the target is no model of transformers.

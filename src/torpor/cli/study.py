@@ -22,7 +22,7 @@ def study(
 
     Attackers are non-adaptive and adaptive.
 
-    A study that was interrupted goes on when the same command is given again.
+    A study that was interrupted resumes when the same command is given again.
     """
     from torpor.cli.console import bar
     from torpor.cli.streams import say

@@ -48,7 +48,7 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of initialization, order and augmentation.")] = 0,
     download: Annotated[bool, typer.Option("--download", help="Fetch missing data from the hub.")] = False,
 ) -> None:
-    """Train NAME and write its weights and model card; an interrupted training goes on.
+    """Train NAME and write its weights and model card; an interrupted training resumes.
 
     Thresholds are chosen on validation data, never on test data.
     """
@@ -80,7 +80,7 @@ def train(
         card = TRAINERS[name].train(data_dir, folder, device=device, epochs=epochs, seed=seed, progress=progress)
     say(f"Card: {card}")
     if entry.ships:
-        say("Audits go on using the weights that ship with torpor, not these.")
+        say("Audits still use the weights that ship with torpor, not these.")
 
 
 def _entry(name: str) -> ZooEntry:

@@ -15,7 +15,7 @@ NORMS = ("Linf", "L2", "L1")
 COUNTS = ("chars", "tokens", "words", "suffix", "prompt")
 """Counts of edits of a text; ``suffix`` is tokens appended, ``prompt`` tokens of a text of the attacker's own."""
 GROWING = ("suffix", "prompt")
-"""Those of them that count new tokens, which may say whatever the attacker likes."""
+"""Those of them that count new tokens, which may be whatever the attacker likes."""
 
 
 def whole_levels(eps: float, levels: int) -> int:
@@ -89,7 +89,7 @@ _COUNTED = {
     "suffix": ("token", "appended", "suffix of at most {}", "suffix <= {}"),
     "prompt": ("token", "in the attacker's own text", "prompt of at most {}", "prompt <= {}"),
 }
-"""Budgets that count: their unit, what is done with it, how they are said, and how a narrow table says them."""
+"""Budgets that count: their unit, what is done with it, their name, and their name in a narrow table."""
 
 
 WORDING = 0.01

@@ -40,7 +40,7 @@ class Conversation:
         """Return the last turn of the user's, with the conversation that it is in.
 
         Args:
-            messages: dictionaries with ``role`` and ``content``, in the order in which they were said.
+            messages: dictionaries with ``role`` and ``content``, in the order of the conversation.
             tools: schemas of the tools; None for none.
 
         Raises:
@@ -143,7 +143,7 @@ def read_line(found: Any, known: Sequence[str] = (*KEYS, "prompt")) -> str:  # n
     """Return an input from a line of JSON as files hold it: a string, or an object with ``prompt`` or ``messages``.
 
     Raises:
-        DataError: if it is something else, or says what nobody would read.
+        DataError: if it is something else, or holds keys that nothing would read.
 
     >>> read_line("Hi"), read_line({"prompt": "Ho"})
     ('Hi', 'Ho')

@@ -25,7 +25,7 @@ class Evidence:
         cost: of the attacked input, float ``[N]`` in any unit.
         clean: cost of the clean input, in the same unit.
         static: static bound, in the same unit.
-        agrees: whether the output says the same as the clean one, bool ``[N]``.
+        agrees: whether the output agrees with the clean one, bool ``[N]``.
     """
 
     cost: NDArray[np.float64]
@@ -86,7 +86,7 @@ class ReachesStaticBound(Criterion):
 
 @dataclass(frozen=True)
 class PreservesPrediction(Criterion):
-    """The output says the same as for the clean input."""
+    """The output agrees with that of the clean input."""
 
     @override
     def __call__(self, evidence: Evidence) -> NDArray[np.bool_]:

@@ -12,7 +12,7 @@ Level = Literal["sample", "row"]
 Quantity = Literal["ratio", "cost", "time", "energy", "memory", "count", "percent", "distance", "number"]
 Dimension = Literal[Quantity, "identity", "text", "flag", "object"]
 """What a value is a number of: it decides which units a gate may write and how tables print it. The last four are not
-quantities: they say which sample or row it is, in words, whether something holds, or are composed of other values."""
+quantities: they name the sample or row, tell in words or whether something holds, or are composed of other values."""
 QUANTITIES: tuple[str, ...] = get_args(Quantity)
 ELSEWHERE = "see the reason beside it"
 """Of a null whose reason stands in the row itself."""
@@ -121,7 +121,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Headline:
-    """A figure that says how far attacks moved a target: a mean of attacked inputs, compared with that of clean ones.
+    """A figure that shows how far attacks moved a target: a mean of attacked inputs, compared with that of clean ones.
 
     Attributes:
         key: of the summary row.

@@ -12,7 +12,7 @@ from torpor.core.work import PriceList
 
 
 class Pricing(ABC):
-    """Something that says what one run of each unit costs: on a device, at a provider, in any currency.
+    """Something that knows what one run of each unit costs: on a device, at a provider, in any currency.
 
     A plug-in writes a subclass and declares it as an entry point of the group ``torpor.prices``.
 

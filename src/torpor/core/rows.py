@@ -60,7 +60,7 @@ CERTIFIED: tuple[Measure, ...] = (
         dtype=dict,
     ),
 )
-"""What bounds say of a row; ``certified_reason`` says why they do not."""
+"""What bounds tell of a row; ``certified_reason`` is why they do not."""
 UNCERTIFIED = {**dict.fromkeys(each.name for each in CERTIFIED), "certified_reason": UNBOUND}
 """The same of a row of an audit without bounds."""
 

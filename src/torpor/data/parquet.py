@@ -104,7 +104,7 @@ def open_image(record: object, channels: int, where: str) -> Image:
     Args:
         record: a struct with the encoded ``bytes``.
         channels: 1 or 3.
-        where: said in errors.
+        where: named in errors.
 
     Raises:
         DataError: if there is no whole image.

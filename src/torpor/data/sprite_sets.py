@@ -40,7 +40,7 @@ class SpriteSet(DataSet):
         self.sizes = {"train": train, "validation": held_out, "test": held_out}
 
     def fingerprint(self) -> str:
-        """Return the name, the number of samples, and what the photos' own set says."""
+        """Return the name, the number of samples, and the fingerprint of the photos' own set."""
         own = f"{self.name} {self.sizes['train']} {self.sizes['test']}"
         return own if self.photos is None else f"{own} {self.photos.fingerprint()}"
 

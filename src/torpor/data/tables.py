@@ -51,7 +51,7 @@ def read_rows(path: Path, columns: Sequence[str], what: str) -> Iterator[tuple[A
 
 
 def count_rows(path: Path) -> int | None:
-    """Return the number of rows of a file; None where reading it will say what is wrong."""
+    """Return the number of rows of a file; None for one that cannot be read; reading it raises an error."""
     if not path.is_file():  # a FIFO would block
         return None
     try:

@@ -89,7 +89,7 @@ class Defense(ABC):
         Tensors are on the CPU, ready for safetensors.
 
         Raises:
-            UsageError: if it is not fitted, or a kind that learns does not say.
+            UsageError: if it is not fitted, or a kind that learns does not implement it.
         """
         if self.learns:
             raise UsageError(f"expected {self.id} to hand over what it has learned, got no state(); write it")
@@ -100,7 +100,7 @@ class Defense(ABC):
 
         Raises:
             DataError: if ``state`` is not that of such a defense.
-            UsageError: if a kind that learns does not say.
+            UsageError: if a kind that learns does not implement it.
         """
         if self.learns:
             raise UsageError(f"expected {self.id} to take back what it has learned, got no with_state(); write it")

@@ -143,7 +143,7 @@ class NvmlMeter:
 
 
 def energy_meter(device: str | torch.device, root: Path = POWERCAP) -> EnergyMeter:
-    """Return a meter for the device; one that says why not where there is none.
+    """Return a meter for the device; where there is none, one with the reason.
 
     >>> energy_meter("cpu", root=Path("nowhere")).measure(lambda: None) is None
     True
@@ -162,7 +162,7 @@ def energy_meter(device: str | torch.device, root: Path = POWERCAP) -> EnergyMet
 
 
 def _text(path: Path) -> str | None:
-    """Return what a small file says, or None if it cannot be read."""
+    """Return the content of a small file, or None if it cannot be read."""
     try:
         return path.read_text().strip()
     except OSError:

@@ -67,7 +67,7 @@ class CudaMemoryMeter:
 
 
 def memory_meter(device: str | torch.device) -> MemoryMeter:
-    """Return a meter for the device; one that says why not where there is none.
+    """Return a meter for the device; where there is none, one with the reason.
 
     >>> memory_meter("cpu").reason
     "PyTorch's cpu allocator keeps no peak counter; audit on a cuda device for peak memory"

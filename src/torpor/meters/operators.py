@@ -2,7 +2,7 @@
 
 An operator that multiplies and adds has a formula or is unknown. All others are free: elementwise arithmetic,
 reductions, pooling, resampling, normalization, and moving data. Which one an operator is, is told by its *kind*: by
-what torch says of it, by what it is made of, and by its operands, since a contraction needs two.
+what torch declares about it, by what it is made of, and by its operands, since a contraction needs two.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FREE = frozenset(
         aten.copy_, aten.cat, aten.stack, aten.index_put, aten.scatter, aten.scatter_add, aten.scatter_reduce,
         aten.index_add, aten.index_copy, aten.index_reduce, aten.masked_scatter, aten.put, aten._index_put_impl,
         aten.searchsorted,
-        # dropout and noise, of which torch says nothing
+        # dropout and noise, about which torch declares nothing
         aten.native_dropout, aten.bernoulli,
         # elementwise arithmetic that torch does not tag as pointwise
         aten._prelu_kernel,
@@ -103,7 +103,7 @@ def has_formula(func: OpOverload[..., Any]) -> bool:
 
 
 def is_free(func: OpOverload[..., Any]) -> bool:
-    """Tell whether an operator is free by what torch says of it, whatever its operands are.
+    """Tell whether an operator is free by what torch declares about it, whatever its operands are.
 
     >>> is_free(torch.ops.aten.bitwise_and_.Tensor), is_free(torch.ops.aten.mm.default)
     (True, False)

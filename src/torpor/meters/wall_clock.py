@@ -17,7 +17,7 @@ SPREAD_LIMIT = 0.1
 NOISE_LIMIT = 0.05
 """Largest difference between two timings of the same calls, as a share, that still counts as no difference."""
 MIN_REPEATS = 4
-"""Fewest repeats that say anything of spread and noise."""
+"""Fewest repeats from which spread and noise can be told."""
 
 Call = Callable[[], object]
 

@@ -44,7 +44,7 @@ def degradation(
     """Compare the outputs of clean samples without and with a defense.
 
     Args:
-        agreement: whether each output of the defended target says the same, ``[N]``; False for a rejected sample.
+        agreement: whether each output of the defended target is the same, ``[N]``; False for a rejected sample.
         flops: cost of each sample without the defense.
         utility: of each output without the defense, NaN where unknown.
         utility_guarded: of each output with the defense; 0 for a rejected sample.

@@ -180,7 +180,7 @@ def i_loops(steps: npt.ArrayLike, steps_clean: npt.ArrayLike) -> npt.NDArray[np.
 
 
 def loop_summary(columns: Mapping[str, npt.ArrayLike], *, cap: int, context: int | None) -> dict[str, Any]:
-    """Return what a summary row says of decoder steps.
+    """Return a summary row's keys of decoder steps.
 
     Args:
         columns: one array ``[N]`` for each name in ``COLUMNS``; others are ignored.

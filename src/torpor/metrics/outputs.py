@@ -106,7 +106,7 @@ OBJECTS: tuple[Measure, ...] = (
 def output_summary(
     columns: Mapping[str, Sequence[Any]], units: Sequence[Unit], prices: Sequence[float]
 ) -> dict[str, Any]:
-    """Return what a summary row says of objects.
+    """Return a summary row's keys of objects.
 
     Args:
         columns: a list ``[N]`` for each name in ``COLUMNS``.

@@ -141,7 +141,7 @@ def benign_percentile(costs: npt.ArrayLike, q: float = 0.999) -> float:
 
 
 def cost_summary(columns: Mapping[str, npt.ArrayLike]) -> dict[str, Any]:
-    """Return what every summary row says of cost, output and budget, ready for JSON; None is "not defined".
+    """Return every summary row's keys of cost, output and budget, ready for JSON; None is "not defined".
 
     Args:
         columns: one array ``[N]`` per name in ``COLUMNS``; others are ignored. Only those in ``NULLABLE`` may hold NaN,

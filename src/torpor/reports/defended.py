@@ -12,12 +12,12 @@ from torpor.reports.kit.words import Row, percent, times, value_text
 ATTACKERS = {"non-adaptive": "non_adaptive", "adaptive": "adaptive"}
 """Attackers, and how the keys of :func:`defense_rows` that are theirs begin."""
 CLEAN = ("utility", "utility_name", "rejected_rate", "latency_slowdown", "latency_valid", "n")
-"""Keys of a clean row that are said of its defense."""
+"""Keys of a clean row that describe its defense."""
 DEGRADED = ("changed_rate", "changed_cost_ratio", "hurt", "utility_loss_mean", "utility_loss_max")
 
 
 def defense_rows(summary: Sequence[Row]) -> list[dict[str, object]]:
-    """Return what is said of each defense, the undefended target first; nothing where there is no defense.
+    """Return what is reported of each defense, the undefended target first; nothing where there is no defense.
 
     >>> clean = {"kind": "clean", "attack": "clean", "slowdown_mean": 1.0, "utility": 0.9}
     >>> rows = defense_rows([{**clean, "defense": "none"}, {**clean, "defense": "jpeg", "slowdown_mean": 1.1}])

@@ -32,7 +32,7 @@ SENT = {
     "features": "Attacked spectrograms are what a feature extractor could hand on, but no sound need have them",
     "wave": "Attacked sounds are 16-bit sounds that anybody could send",
 }
-"""What can be said of attacked inputs other than images."""
+"""Captions of attacked inputs other than images."""
 
 
 def write_report(folder: Path) -> Path:

@@ -61,7 +61,7 @@ def run_study(
     seed: int = 0,
     progress: Progress = lambda text, done, total: None,
 ) -> list[Result]:
-    """Run every case into a folder of its own in ``out``; a killed study goes on where it stopped.
+    """Run every case into a folder of its own in ``out``; a killed study resumes where it stopped.
 
     Args:
         data_dir: folder with ``cifar10/`` and ``multi30k/``; cases that need what is not there are explained.

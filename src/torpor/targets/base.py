@@ -31,7 +31,7 @@ class Target(ABC):
         units: what is counted, in the order of the columns of every :class:`~torpor.core.Work`.
         space: which inputs are valid.
         device: where the model lives.
-        max_seconds: what attacks on it may take by default; None for as long as they go on.
+        max_seconds: what attacks on it may take by default; None for no limit.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Target(ABC):
 
     @abstractmethod
     def agreement(self, outputs: Samples, clean: Samples) -> Tensor:
-        """Tell for each output whether it says the same as the clean output, bool ``[B]``."""
+        """Tell for each output whether it agrees with the clean output, bool ``[B]``."""
 
     def probes(self, inputs: Samples) -> Iterator[tuple[Work, Callable[[], object]]]:
         """Yield calls that do a known work on the one given input, enough of them to price every unit by the clock.
@@ -99,7 +99,7 @@ class Target(ABC):
     redrawn = Renamed("reseeded")
 
     def labels(self, outputs: Samples, references: Samples | None) -> Samples:
-        """Return what attacks aim at: the references, or what the clean outputs say where there are none.
+        """Return what attacks aim at: the references, or the answers of the clean outputs where there are none.
 
         Raises:
             DataError: if the references are not of this target.
@@ -126,7 +126,7 @@ class Target(ABC):
         """Return the work ``[1, U]`` that no input at all can exceed.
 
         Raises:
-            DataError: if it depends on the input and this target does not say how.
+            DataError: if it depends on the input and this target does not define how.
         """
         if not isinstance(self.space, DenseSpace):
             raise DataError(f"expected {self.name} to know its costliest input, got none; write its static_work()")
@@ -153,7 +153,7 @@ class Target(ABC):
         return all(getattr(self, name, None) is not None for name in names)
 
     def details(self) -> dict[str, Any]:
-        """Return what reports say of this kind of target, ready for JSON."""
+        """Return what reports show of this kind of target, ready for JSON."""
         return {}
 
     def fingerprint(self) -> str:

@@ -1,7 +1,8 @@
 """Capabilities: what some targets can do and others cannot, whatever their family. Ask by :meth:`Target.offers`.
 
-Each is a typing protocol that says how a capability is called. A target has it by having its methods, a plug-in's too;
-a defended target has those of the target inside. Callers never ask for a class: ``target.offers("rungs", "at_rung")``.
+Each is a typing protocol that defines how a capability is called. A target has it by having its methods, a plug-in's
+too; a defended target has those of the target inside. Callers never ask for a class:
+``target.offers("rungs", "at_rung")``.
 """
 
 from __future__ import annotations

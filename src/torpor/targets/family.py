@@ -71,7 +71,7 @@ class Family(ABC, Generic[TargetT]):
     def headlines(self, target: TargetT) -> tuple[Headline, ...]:
         """Return the figures that a report may begin with: it begins with the one that attacks moved most.
 
-        By default cost, in the target's currency. A family says so where other figures tell more of its targets, such
+        By default cost, in the target's currency. A family declares others where they tell more of its targets, such
         as sequential steps, or the objects that a detector hands on to what the audit does not see.
         """
         return (COST,)
@@ -135,7 +135,7 @@ class Family(ABC, Generic[TargetT]):
         return {}
 
     def profile(self, target: TargetT, work: Work, outputs: Sequence[Any]) -> dict[str, Any]:
-        """Return what a profile of clean inputs says of this family.
+        """Return what a profile of clean inputs shows of this family.
 
         Args:
             target: what ran.
@@ -153,14 +153,16 @@ class Family(ABC, Generic[TargetT]):
         """Return the outputs of ``count`` inputs that a detector rejected before the target ran.
 
         Raises:
-            UsageError: if the family does not say.
+            UsageError: if the family does not define it.
         """
-        raise UsageError(f"expected {self.id} targets to say what a rejected input returns, got none; write blank()")
+        raise UsageError(
+            f"expected the family of {self.id} targets to define what a rejected input returns, got none; write blank()"
+        )
 
     def answers(self, target: TargetT, signals: Any) -> Tensor | None:  # noqa: ANN401 - of this family's type
-        """Return what a run says, as shares from 0 to 1 ``[B, N, C]``, differentiable; None if it is not so.
+        """Return the answers of a run, as shares from 0 to 1 ``[B, N, C]``, differentiable; None if they are not.
 
-        Two runs that say the same have the same shares: such as class probabilities at each exit or decoder step.
+        Two runs with the same answers have the same shares: such as class probabilities at each exit or decoder step.
         """
         return None
 

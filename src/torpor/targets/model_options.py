@@ -1,4 +1,4 @@
-"""How a saved model is to be loaded and deployed, other than its files say: ``hf:NAME:cap=64:dtype=bfloat16``."""
+"""How a saved model is to be loaded and deployed, where not as its files have it: ``hf:NAME:cap=64:dtype=bfloat16``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 @dataclass(frozen=True)
 class Options:
-    """What a user asks for beside the files of a saved model; None for what these say.
+    """What a user asks for beside the files of a saved model; None for what the files have.
 
     Attributes:
         cap: tokens that are generated at most.
@@ -61,7 +61,7 @@ class Options:
 
     @classmethod
     def split(cls, text: str) -> tuple[str, Self]:
-        """Return the name of a model and the options behind it; a file of GGUF is one in its folder.
+        """Return the name of a model and the options after it; a file of GGUF is one in its folder.
 
         Raises:
             UsageError: on an option that there is none of, or a value that it cannot have.

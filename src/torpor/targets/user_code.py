@@ -17,7 +17,7 @@ from types import ModuleType
 import torpor
 
 MOST = 2000
-"""Modules that are followed; a larger program is said not to be covered."""
+"""Modules that are followed; a larger program is reported as not covered."""
 _LIBRARIES = ("site-packages", "dist-packages")
 _BY_NAME = frozenset({"import_module", "__import__", "exec", "eval", "run_path", "spec_from_file_location"})
 _REMOTE = frozenset(

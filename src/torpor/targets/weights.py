@@ -22,14 +22,14 @@ from torpor.targets.user_code import from_user
 _DEPTH = 4
 _ADDRESS = re.compile("0x[0-9a-fA-F]{6,}")
 _NN = ("training",)
-"""Attributes of every network that say nothing about what it computes here."""
+"""Attributes of every network that do not affect what it computes here."""
 
 Model = TypeVar("Model", bound=nn.Module)
 FLOATING = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 def digest(settings: str, modules: Iterable[nn.Module]) -> str:
-    """Return a digest of ``settings``, of all parameters and buffers, and of what every layer says of its settings.
+    """Return a digest of ``settings``, of all parameters and buffers, and of every layer's settings.
 
     >>> digest("a", [nn.Dropout(0.1)]) == digest("a", [nn.Dropout(0.1)]) != digest("a", [nn.Dropout(0.2)])
     True
@@ -93,7 +93,7 @@ def described(value: object, depth: int = _DEPTH) -> str:
 
 
 def _own_words(layer: nn.Module) -> str:
-    """Return what a layer says of its settings."""
+    """Return a layer's settings as text."""
     said = ""
     with suppress(Exception):  # a repr by others may fail
         said = _ADDRESS.sub("", layer.extra_repr())

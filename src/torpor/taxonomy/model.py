@@ -1,4 +1,4 @@
-"""What the taxonomy says about one published attack or defense."""
+"""What the taxonomy records about one published attack or defense."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Publication:
 
 @dataclass(frozen=True)
 class Tags:
-    """Identifiers in security taxonomies; which versions of them, :func:`torpor.taxonomy.load_versions` says.
+    """Identifiers in security taxonomies; see :func:`torpor.taxonomy.load_versions` for their versions.
 
     Attributes:
         owasp: OWASP Top 10 for LLM applications, such as ``"LLM06:2026"``.
@@ -147,7 +147,7 @@ class Entry:
         cost_metric: what the publication counts; None if not known.
         paper: the publication.
         tags: identifiers in security taxonomies.
-        verified: False where something said of the work elsewhere rests on memory, which ``note`` then names.
+        verified: False where something noted of the work elsewhere rests on memory, which ``note`` then names.
         note: what to know before citing the entry; None if nothing.
         torpor_ids: names of the attacks or defenses in torpor that implement it; empty if none does.
 

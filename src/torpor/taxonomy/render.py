@@ -26,13 +26,13 @@ _INTRODUCTION = """\
 What is published on making dynamic deep-learning systems expensive, and on keeping them cheap, one line per attack and
 per defense. `torpor list taxonomy` prints the same data and filters it; `--json` gives it to other tools.
 
-- **torpor id** is the name under which torpor implements an entry; {none} says that it does not.
+- **torpor id** is the name under which torpor implements an entry; {none} means that it does not.
 - **stage** is when the attacker acts; for a defense, the attackers it answers.
 - **access** is what the attacker sees of the target: `white` all of it, `score` scores or cost, `decision` outputs,
   `transfer` another model, `none` nothing. For a defense it is the access in its own evaluation, where that is known.
 - Work in several behaviors stands under each of them. `{unknown}` means that it is not known for certain; identifiers
   are never guessed. Venues of 2026 come from indexes of the field, not from the publishers. "(unverified)" marks an
-  entry about which the notes this table was made from relied on memory; the note says for what.
+  entry about which the notes this table was made from relied on memory; the note names it.
 """
 
 

@@ -16,7 +16,7 @@ from torpor.core.errors import UsageError
 from torpor.targets.base import Target
 
 _OF_RUN = ("executor", "threads", "max_queries", "max_seconds", "max_cost", "progress")
-"""Arguments that do not say what is audited."""
+"""Arguments that do not change what is audited."""
 
 
 class CachedAudits:

@@ -30,7 +30,7 @@ def assert_cost(
     """Audit a target and raise unless every gate passes; a gate that could not be judged does not.
 
     Args:
-        target: a name or a target, as all that is not said here: see :func:`torpor.audit`.
+        target: a name or a target; for this and all other arguments see :func:`torpor.audit`.
         inputs: what is attacked; the target's own data if None.
         *gates: what must hold for every attack, such as ``"p95(slowdown) < 1.5"``.
         attacks: specifications or attacks; those for this kind of target if None.

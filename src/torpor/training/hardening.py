@@ -106,7 +106,7 @@ def with_weights_of(base: ZooEntry, model: Model) -> Model:
     """Return ``model`` with the trained weights of ``base``.
 
     Raises:
-        UsageError: if they are missing; it says how to train them.
+        UsageError: if they are missing, with how to train them.
     """
     base.card()
     return load_half(model, base.folder() / f"{base.name}.safetensors", base.name)

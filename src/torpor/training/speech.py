@@ -69,7 +69,7 @@ def train_speech(
             for start in range(0, count, size)
         ]
 
-    data.utterance("train", 0)  # whatever is wrong with the data, it is said now
+    data.utterance("train", 0)  # fail now if something is wrong with the data
     make, checkpoint = partial(entry.build, tokenizer, recipe.dropout), folder / f"{entry.name}.checkpoint.safetensors"
     model, seconds = fit(make, lessons, data.fingerprint(), recipe, checkpoint, device=device, progress=progress)
     return save_pretrained(entry.name, model, [tokenizer, extractor], data, recipe, folder, seconds)

@@ -64,7 +64,7 @@ class Trainer(ABC):
 
     @abstractmethod
     def fit(self, data_dir: Path | None, folder: Path, device: str, progress: Progress) -> Path:
-        """Train as the recipe says; see :meth:`train`."""
+        """Train by the recipe; see :meth:`train`."""
 
     def checkpoint(self, folder: Path) -> Path:
         """Return where in ``folder`` the state of an interrupted training is."""

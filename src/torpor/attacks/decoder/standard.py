@@ -156,7 +156,7 @@ class StandardDecoder(Attack):
             if found.zero_gradient is not None and found.loss_fell is not None:
                 dead[rows] &= found.zero_gradient.to(rows.device)
                 fell[rows] |= found.loss_fell.to(rows.device)
-        followed = backwards > 0  # no flag says anything of a sample that noise took to its static bound
+        followed = backwards > 0  # no flag applies to a sample that noise took to its static bound
         return Candidates(best.inputs, best.queries, backwards, dead & followed, fell, by_chance & followed)
 
     def _turn(

@@ -41,9 +41,9 @@ class StandardObjects(Attack):
 
     Of each image, and of each frame of a video, APGD raises the logarithms of the scores of all boxes (Overload's
     objective), of one class, and of the classes that make pairs; from the costliest of the three, the objective that
-    found it goes on, and random squares come last, fresh ones and then around what is known. Of videos, also one change
-    of all frames together is tried, and SlowTrack where lost tracks are kept; frames are then taken from whichever
-    search made each the costliest, and of the videos so made, the costliest for the whole pipeline.
+    found it continues, and random squares come last, fresh ones and then around what is known. Of videos, also one
+    change of all frames together is tried, and SlowTrack where lost tracks are kept; frames are then taken from
+    whichever search made each the costliest, and of the videos so made, the costliest for the whole pipeline.
 
     After AutoAttack (Croce and Hein, ICML 2020): APGD has no step size to choose, and each sample keeps the costliest.
 

@@ -31,7 +31,7 @@ class Corners(Attack):
 
     The best is what costs most, and then what brings an open gate closest to its threshold. One query flips between one
     and all values, in a number that is drawn log-uniformly, so that every scale is tried at any time. A sample has four
-    rounds, and goes on until two in a row have found nothing costlier. The first flips start from what other attacks
+    rounds, and continues until two in a row have found nothing costlier. The first flips start from what other attacks
     found, if that is better.
 
     Attributes:

@@ -137,7 +137,7 @@ def surety(target: Target, outcome: Outcome) -> Tensor:
     """Return how sure the answers of a target with exits are, ``[B]``: log-odds of the likeliest class.
 
     Among candidates of equal cost, the least sure is closest to going on. Infinite where there was no answer, and for
-    targets without exits, whose answers say nothing about it.
+    targets without exits, whose answers do not show it.
     """
     if not target.offers(EXITS):
         return torch.full((len(outcome.work),), torch.inf)

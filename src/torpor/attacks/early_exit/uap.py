@@ -62,7 +62,7 @@ class UAP(Universal):
 
 
 def deepfool(target: GateTarget, image: Tensor, label: int, passes: list[int]) -> Tensor:
-    """Return a small change of ``image`` ``[1, C, H, W]`` after which the final classifier no longer says ``label``.
+    """Return a small change of ``image`` ``[1, C, H, W]`` with which the final classifier does not predict ``label``.
 
     The ten likeliest classes compete, as in the paper: Moosavi-Dezfooli et al., "DeepFool", CVPR 2016 (L2 form).
     ``passes`` counts forward and backward passes.

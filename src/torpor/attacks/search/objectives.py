@@ -160,7 +160,7 @@ class NearestGate(CloseGates):
 
 
 def prices(signals: GateSignals) -> Tensor:
-    """Return what each gate saves, in units of the mean gate, ``[G]``; 1 for all where signals do not say."""
+    """Return what each gate saves, in units of the mean gate, ``[G]``; 1 for all where signals do not tell."""
     if signals.savings is None:
         return torch.ones_like(signals.margins[0])
     return signals.savings.to(signals.margins) / signals.savings.to(signals.margins).mean()

@@ -1,4 +1,4 @@
-"""Price files: TOML or JSON that says what one run of each unit costs."""
+"""Price files: TOML or JSON with what one run of each unit costs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CURRENCY = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 @dataclass(frozen=True)
 class PriceFile(Pricing):
-    """What a price file says.
+    """What a price file holds.
 
     Attributes:
         name: of the price list; its first word is the currency.
@@ -114,7 +114,7 @@ def _said(raw: object, path: Path) -> str:
 
 
 def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object, which may say nothing twice."""
+    """Return an object, in which no key may stand twice."""
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:

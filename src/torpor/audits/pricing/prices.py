@@ -24,7 +24,7 @@ PRICES: Registry[Pricing] = Registry(
 
 
 def load_prices(text: str) -> Pricing:
-    """Return a pricing: one by name, such as ``flops`` or a plug-in's, ``pkg.module:Class``, or what a price file says.
+    """Return a pricing: one by name, such as ``flops`` or a plug-in's, ``pkg.module:Class``, or that of a price file.
 
     Raises:
         UsageError: if there is none.

@@ -90,7 +90,7 @@ def repriced_row(
 
 
 def repriced_target(audit: SavedAudit, table: pa.Table, prices: Prices, why: str) -> dict[str, Any]:
-    """Return what an audit says of its target under other prices.
+    """Return what an audit records about its target under other prices.
 
     Args:
         audit: as it was run.
@@ -185,7 +185,7 @@ def _close(said: object, found: object) -> bool:
 
 
 def _stages(row: Mapping[str, Any], side: Side, stages: Sequence[str], prices: Prices) -> dict[str, float] | None:
-    """Return the cost of each stage; None unless the prices of the run explain what the run said of it."""
+    """Return the cost of each stage; None unless the prices of the run explain what the run recorded."""
     means = side.counts.astype(np.float64).mean(0).tolist()
     was, now = (stage_costs(means, list(zip(stages, each.per_unit, strict=True))) for each in (prices.own, prices.new))
     known = row[STAGES]

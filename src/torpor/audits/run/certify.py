@@ -1,4 +1,4 @@
-"""What the bounds of a plan say of a batch: at most so much work, whatever the attack within the budget is."""
+"""The bounds of a plan on a batch: the most work that any input within the budget can cause."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Certificate:
     Attributes:
         work: most runs of each unit, int64 ``[B, U]``.
         cost: of them, float64 ``[B]``.
-        by: specification of the bound that says so, for each sample.
+        by: specification of the bound that is the least, for each sample.
     """
 
     work: Work
@@ -46,7 +46,7 @@ def certificates(plan: Plan, fronts: Sequence[Front], inputs: Samples) -> Certif
 
     Args:
         plan: of the audit.
-        fronts: the undefended target, then one behind each defense.
+        fronts: the undefended target, then one for each defense.
         inputs: the clean inputs, as the target takes them.
 
     Raises:
@@ -72,7 +72,7 @@ def _covers(bound: Bound, defended: Target) -> bool:
 
 
 def _tightest(bounds: Mapping[str, Bound], target: Target, inputs: Samples, budget: Budget) -> Certificate:
-    """Return for each sample what the bound says that allows it the least cost; the first of equals."""
+    """Return for each sample the bound that allows it the least cost; the first of equals."""
     works = [bound.unchecked(target, inputs, budget) for bound in bounds.values()]
     costs = torch.stack([target.prices.cost(work) for work in works])
     place, rows = (costs <= costs.amin(0) * (1 + SLACK)).int().argmax(0), torch.arange(len(inputs))

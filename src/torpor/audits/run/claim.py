@@ -14,7 +14,7 @@ from torpor.audits.run.store import write_atomically
 from torpor.core.errors import UsageError
 
 OWN = ("plan.json", "plan.json.partial", NAME)
-"""Files that say nothing of what an audit found."""
+"""Files that hold nothing of what an audit found."""
 GLANCE_S = 0.1
 """How long a worker of a driver that was killed may hold the lock while it finds that out."""
 

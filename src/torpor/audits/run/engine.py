@@ -65,7 +65,7 @@ def run_audit(
     threads: int | None = None,
     begin: Callable[[Plan, DataSet], None] = lambda plan, data: None,
 ) -> Path:
-    """Run ``plan`` on ``target`` into the folder ``out``, or go on where an interrupted run of the same plan stopped.
+    """Run ``plan`` on ``target`` into the folder ``out``, or resume an interrupted run of the same plan.
 
     Args:
         plan: what to do.
@@ -75,7 +75,7 @@ def run_audit(
         inputs: what is attacked, if a program handed it over.
         executor: where batches are attacked; in this process if None. Others load the target by its name.
         limits: what the attacks may spend; None for no limits. An audit that reaches one sums up the batches that are
-            complete, flags each row ``cut-off``, and goes on from there if it is run with a higher limit.
+            complete, flags each row ``cut-off``, and resumes from there if it is run with a higher limit.
         threads: of torch, in each worker; by default one, or what this process has if it does the work.
         begin: called with the plan and the data once the folder is this audit's, before anything is attacked.
 
@@ -140,15 +140,15 @@ def check_applies(plan: Plan, target: Target) -> None:
 
 
 def _goes_on(store: Store, limits: Limits) -> frozenset[int] | None:
-    """Tell whether a finished audit was cut off, or its searches were, and may go on now; it is an unfinished one then.
+    """Tell whether a finished audit was cut off, or its searches were, and may resume now: then it is unfinished.
 
     Returns:
-        The batches that are attacked anew, since their searches may take longer now; None if it does not go on.
+        The batches that are attacked anew, since their searches may take longer now; None if it does not resume.
     """
     path = store.folder / "audit.json"
     try:
         samples = read_audit(store.folder).samples or {}
-    except TorporError:  # a finished audit is shown as it is, and what is wrong with it is said then
+    except TorporError:  # a finished audit is shown as it is, with what is wrong with it
         samples = {}
     cut_off, cut_short = samples.get("cut_off"), samples.get("cut_short")
     if not cut_off and not cut_short:

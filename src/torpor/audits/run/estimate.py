@@ -39,10 +39,10 @@ class Estimate:
         forwards: forward passes per sample.
         cost: of all passes per sample, at the static bound.
         seconds: per sample.
-        silent: names of attacks that do not say how many passes they take.
+        silent: names of attacks that do not declare how many passes they take.
         currency: of the cost.
         one: seconds that one forward pass takes.
-        upper: whether an attack may end before it has taken all the passes that it says.
+        upper: whether an attack may end before it has taken all the passes that it declares.
     """
 
     rows: int
@@ -120,7 +120,7 @@ def plan_of(found: Estimate, limits: Limits) -> str:
 
 
 def passes(attack: Attack) -> tuple[int, int]:
-    """Return how many forward and backward passes an attack says that it takes per sample; 0 if it does not say.
+    """Return how many forward and backward passes per sample an attack declares; 0 if it declares none.
 
     >>> from torpor.attacks.registry import load_attack
     >>> passes(load_attack("pgd", steps=10)), passes(load_attack("square"))
@@ -232,7 +232,7 @@ def _choice(target: Target, data: Callable[[], DataSet], asked: int | None) -> T
         return Threads(most, most, f"the target runs on {target.device.type}")
     try:
         return Threads(gainful_threads(_small_run(target, data()), most), most, "measured on the target")
-    except TorporError:  # whatever it is, the audit itself is going to say it
+    except TorporError:  # the audit itself raises it again
         return Threads(most, most, "the target could not be measured")
 
 

@@ -51,7 +51,7 @@ class Executor(ABC):
 
         Raises:
             TorporError: what a shard raises; the shards that are finished stay on disk.
-            LimitReached: if a shard says so.
+            LimitReached: if a shard raises it.
             UsageError: if workers keep dying.
         """
 

@@ -1,4 +1,4 @@
-"""Reliability flags: why a low cost in a row may say more of the attack, or of the cap, than of the target."""
+"""Reliability flags: why a low cost in a row may reflect the attack, or the cap, rather than the target."""
 
 from __future__ import annotations
 

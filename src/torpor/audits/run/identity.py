@@ -205,7 +205,7 @@ def _data(data: DataSet, limit: int | None) -> tuple[str, list[str]]:
 
 
 def _bytes(data: DataSet) -> dict[str, str]:
-    """Return a digest of the file of each split; reading will say what is wrong with one that cannot be opened."""
+    """Return a digest of the file of each split; one that cannot be opened raises an error when it is read."""
     known = dict[Path, str]()
     for path in dict.fromkeys(data.files().values()):
         with suppress(OSError):

@@ -89,7 +89,7 @@ class Limits:
         return "cost" if self.cost is not None and spent.cost > self.cost else ""
 
     def allow_more(self, name: str, value: float) -> bool:
-        """Tell whether an audit that was cut off when its limit ``name`` was ``value`` may go on under these.
+        """Tell whether an audit that was cut off when its limit ``name`` was ``value`` may resume under these.
 
         >>> [Limits(queries=queries).allow_more("queries", 10) for queries in (10, 11, None)]
         [False, True, True]

@@ -42,7 +42,7 @@ def records_schema(measures: Sequence[Measure]) -> pa.Schema:
 
 
 def schema_of(measures: Iterable[Measure]) -> pa.Schema:
-    """Return a column for each measure, which may hold null if the measure says what that means."""
+    """Return a column for each measure, which may hold null if the measure defines what that means."""
     return pa.schema([pa.field(each.name, _ARROW[each.dtype], nullable=bool(each.null)) for each in measures])
 
 

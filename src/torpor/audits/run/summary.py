@@ -161,7 +161,7 @@ def _degraded(key: RowKey, table: pa.Table, rejected: np.ndarray[Any, np.dtype[n
 
 
 def _replayed(key: RowKey, target: Target, pairs: Mapping[str, Samples]) -> Mapping[str, Any]:
-    """Return what runs of the saved inputs in another setting say; what a defense caps is not to be raised."""
+    """Return what runs of the saved inputs in another setting found; what a defense caps is not to be raised."""
     if key.condition.defense != "none":
         return {}
     return target.family.replay(target, pairs["clean"], pairs["attacked" if key.budget else "clean"])
@@ -227,7 +227,7 @@ def _identity(kinds: Mapping[str, type[Attack]], attack: str, target: Target) ->
 
 
 def describe_target(target: Target) -> dict[str, Any]:
-    """Return what ``audit.json`` says of the target."""
+    """Return what ``audit.json`` records about the target."""
     return {
         "name": target.name,
         "family": target.family.id,

@@ -1,4 +1,4 @@
-"""Feature squeezing: an input whose squeezed versions make the target say something else is rejected."""
+"""Feature squeezing: an input whose squeezed versions change the target's answer is rejected."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _says(target: Any, images: Tensor) -> Tensor:  # noqa: ANN401
     """Return what is compared, ``[B, N, C]``, of decoders always :data:`STEPS` steps: no token after the end.
 
     Raises:
-        UsageError: if the target's family does not say.
+        UsageError: if the target's family does not offer it.
     """
     said: Tensor | None = target.family.answers(target, target.signals(images))
     if said is None:

@@ -92,7 +92,7 @@ def read(target: Target, signals: Signals) -> Tensor:
     """Return what a detector reads of ``signals``, ``[R, F]``.
 
     Raises:
-        UsageError: if the target's family does not say.
+        UsageError: if the target's family does not offer it.
     """
     found = target.family.traits(target, signals)
     if found is None:

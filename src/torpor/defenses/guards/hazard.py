@@ -1,4 +1,4 @@
-"""Hazard monitor: an output ends where the end token's probabilities say that it should have ended."""
+"""Hazard monitor: an output ends where, by the end token's probabilities, it should have ended."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from torpor.targets.decoder.stops import EndHazard, cumulative_hazard, end_proba
 ROOM = 2.0
 """How many times what clean outputs reach the threshold is, at least."""
 LEAST = 1e-6
-"""Least threshold, for decoders whose clean outputs are surer than numbers can say."""
+"""Least threshold, for decoders whose clean outputs are surer than floating point can express."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Step budgets: a decoder's output ends in good time, with what it has said so far."""
+"""Step budgets: a decoder's output ends in good time, with what it has generated so far."""
 
 from __future__ import annotations
 

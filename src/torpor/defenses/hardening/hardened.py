@@ -41,7 +41,7 @@ class Hardened(Defense):
         """See :meth:`Defense.defend`; nothing of the target's own network is left.
 
         Raises:
-            UsageError: if there is no such target, or its weights are not there; it says how to train them.
+            UsageError: if there is no such target, or its weights are not there, with how to train them.
         """
         hardened: Any = self._hardened(target)
         if target.offers("rule", "named_rules") and hardened.offers("with_rule", "named_rules"):

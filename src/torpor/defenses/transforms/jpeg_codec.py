@@ -75,7 +75,7 @@ def cosines() -> Tensor:
 def near_round_trip(images: Tensor, qualities: Sequence[int]) -> Tensor:
     """Return nearly what :func:`round_trip` does, differentiably, and not cut off at 0 and 1.
 
-    Entropy coding loses nothing and is left out; chroma is halved and enlarged as libjpeg does; :func:`rounded` says
+    Entropy coding loses nothing and is left out; chroma is halved and enlarged as libjpeg does; :func:`rounded` defines
     what passes gradients.
     """
     steps = torch.stack([tables(quality) for quality in qualities]).to(images)

@@ -1,4 +1,4 @@
-"""Spatial smoothing: a pixel becomes what its neighborhood says it is."""
+"""Spatial smoothing: a pixel is replaced by what its neighborhood suggests."""
 
 from __future__ import annotations
 

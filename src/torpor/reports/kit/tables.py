@@ -31,7 +31,7 @@ class Table:
     hidden: list[str] = field(default_factory=list)
 
     def cell(self, row: Row, key: str, form: Callable[[Any], str], null: str = "") -> str:
-        """Return ``row[key]`` as text, or "not measured" with the number of the note that says why."""
+        """Return ``row[key]`` as text, or "not measured" with the number of the note that explains it."""
         if not words.is_missing(row.get(key)):
             return form(row[key])
         reason = words.reason_for(row, key, null) or "the audit gives no reason"

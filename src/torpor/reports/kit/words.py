@@ -29,13 +29,13 @@ FLAGS = {
     "the attack is no better than random changes, and its figure does not measure the worst case.",
     "cap-reached-by-chance": "A control of the same budget takes nine in ten samples to the cap or the static bound, "
     "as the attack does: it takes no optimization to get there.",
-    "bound-exceeded": "Some input costs more than a bound says: that bound is wrong, whatever it was proven from, so "
+    "bound-exceeded": "Some input costs more than a bound allows: that bound is wrong, whatever it was proven from, so "
     "nothing is certified in this audit. What the attack found is right.",
     "nothing-to-measure": "Every clean input is at the cap or the static bound from the start (or the defense rejects "
     "it), so no attack could raise its cost: the row shows that the cap holds, and nothing about the target below it.",
 }
 NOT_LOW = ("nothing-to-measure", "cap-reached-by-chance", "bound-exceeded")
-"""Flags that do not say that an attack may have missed the worst case."""
+"""Flags that do not mean that an attack may have missed the worst case."""
 
 _DEFENSES = {
     **dict.fromkeys(("non_adaptive_rejected_rate", "adaptive_rejected_rate"), "this defense rejects no input"),
@@ -139,7 +139,7 @@ def missing(reason: str | None) -> str:
 
 
 def reason_for(row: Row, key: str, null: str = "") -> str | None:
-    """Return why ``row[key]`` is null: the row's own reason, or what the format or the measure says about the key.
+    """Return why ``row[key]`` is null: the row's own reason, or what null means by the format or the measure.
 
     >>> reason_for({"energy_j": None, "energy_reason": "no RAPL"}, "energy_j")
     'no RAPL'

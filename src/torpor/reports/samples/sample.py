@@ -30,7 +30,7 @@ class Half:
 
     Attributes:
         name: ``"clean"`` or ``"attacked"``.
-        says: how many steps it ran, and what ended them; empty where nothing is to say.
+        says: how many steps it ran, and what ended them; empty where there is nothing to tell.
         input: the input, if it is text, with changed characters marked.
         output: what was generated; None for targets that generate no text.
     """
@@ -92,7 +92,7 @@ class Saved:
 
     @property
     def agrees(self) -> bool:
-        """Whether the output says the same as the clean one."""
+        """Whether the output agrees with the clean one."""
         return bool(self.records["agreement"][self.at])
 
     @property

@@ -25,7 +25,7 @@ class Part:
 
     Attributes:
         heading: of it.
-        caption: what the rows say.
+        caption: what the rows show.
         table: the table.
     """
 
@@ -37,7 +37,7 @@ class Part:
 class Section:
     """What is shown of one family of targets, on the console and in the HTML report.
 
-    This class shows of any family what it measures. Subclasses say it better; a plug-in registers its own as an entry
+    This class shows of any family what it measures. Subclasses show more; a plug-in registers its own as an entry
     point of the group ``torpor.sections``, under the name of the family.
 
     Args:
@@ -47,7 +47,7 @@ class Section:
         columns: of the records, that charts and samples draw on top of those of every audit.
         note: how to read the family's columns.
         wide: whether tables have many columns, and samples need the whole width.
-        shown: what the samples of the report show, in words; empty for what all reports say.
+        shown: what the samples of the report show, in words; empty for the words of all reports.
     """
 
     columns: tuple[str, ...] = ()

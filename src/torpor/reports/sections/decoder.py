@@ -58,7 +58,7 @@ class DecoderSection(Section):
 
     @property
     def score(self) -> str:
-        """The key of what is said of generated texts: BLEU, or the utility where there is none."""
+        """The key of the score of generated texts: BLEU, or the utility where there is none."""
         return "bleu" if any(not is_missing(row.get("bleu")) for row in self.summary) else "utility"
 
     @override

@@ -150,7 +150,7 @@ class CaptionerTarget(StepTarget):
 
     @torch.no_grad()
     def _generate(self, inputs: Tensor) -> tuple[list[list[int]], Tensor]:
-        """Decode one batch: what is said about each image, and each sample's least gap ``[B]``."""
+        """Decode one batch: each image's caption, and each sample's least gap ``[B]``."""
         steps = [
             (rows, tokens, torch.minimum(best[:, 0] - best[:, 1], past.abs().to(best)))
             for rows, tokens, scores, _, past in self._steps(inputs)
@@ -244,7 +244,7 @@ class CaptionerTarget(StepTarget):
         return "ROUGE-L F1"
 
     def probes(self, inputs: Tensor) -> Iterator[tuple[Work, Callable[[], object]]]:
-        """Yield the encoder alone, and with half of all steps and all, whatever is said."""
+        """Yield the encoder alone, and with half of all steps and all, whatever the words are."""
 
         def steps(count: int) -> Callable[[], object]:
             @torch.no_grad()

@@ -54,13 +54,13 @@ class StepTarget(Target):
         return self.with_cap(self.cap - rung)
 
     def with_stop(self, stop: Stop | None) -> Self:
-        """Return the same target whose outputs also end where ``stop`` says so.
+        """Return the same target, whose outputs also end where ``stop`` decides so.
 
         Raises:
             UsageError: if its decoding cannot be stopped.
         """
         if not self.stoppable:
-            raise UsageError(f"expected a target that asks at every step whether to go on, got {self.name}; cap it")
+            raise UsageError(f"expected a target that asks at every step whether to continue, got {self.name}; cap it")
         other = copy.copy(self)
         other.stop = stop
         return other

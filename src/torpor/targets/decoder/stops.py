@@ -127,7 +127,7 @@ class Watch:
         self._ends: list[Tensor] = []
 
     def __call__(self, tokens: Tensor, logits: Tensor) -> Tensor:
-        """Return the margin ``[N]`` of each row after a step that said ``tokens`` ``[N]`` by ``logits`` ``[N, V]``."""
+        """Return the margin ``[N]`` of each row after a step that chose ``tokens`` ``[N]`` by ``logits`` ``[N, V]``."""
         if self.stop is None:
             return torch.full(tokens.shape, -torch.inf, device=tokens.device)
         self._ids.append(tokens)

@@ -35,7 +35,7 @@ class PeakTarget(StepTarget):
 
     Args:
         center: mean of the longest output.
-        peak: about how many tokens it says there.
+        peak: about how many tokens it generates there.
         slope: tokens fewer per unit of distance from ``center``.
         cap: tokens at most.
         gain: how sharply the end token's score rises with each step.
@@ -77,7 +77,7 @@ class PeakTarget(StepTarget):
         return self.gain * (steps - 0.5 - self.peak + self.slope * away.unsqueeze(1))
 
     def _tokens(self, ends: Tensor) -> Tensor:
-        """Return what is said at every step, int64 ``[B, cap]``: words in turn, the end token where it scores best."""
+        """Return the token of every step, int64 ``[B, cap]``: words in turn, the end token where it scores best."""
         words = 1 + torch.arange(self.cap) % len(WORDS)
         return torch.where(ends > 0, END, words)
 
@@ -94,7 +94,7 @@ class PeakTarget(StepTarget):
         return Outcome(tuple(outputs), self._work(steps))
 
     def _logits(self, ends: Tensor) -> Tensor:
-        """Return the scores of all tokens ``[B, cap, V]``; the words that are not said next score -1."""
+        """Return the scores of all tokens ``[B, cap, V]``; the words that do not come next score -1."""
         steps = torch.arange(self.cap)
         words = torch.full((self.cap, len(WORDS)), -1.0, dtype=torch.float64)
         words[steps, steps % len(WORDS)] = 0.0

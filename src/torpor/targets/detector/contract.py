@@ -35,7 +35,7 @@ class CandidateTarget(Target):
         classes: names of the classes.
         nms: thresholds and caps of the deployment.
         letterbox: whether images of other proportions are letterboxed with gray; else they are stretched.
-        downstream: what each object that is handed on costs behind this target, in its currency; None if nobody says.
+        downstream: what each object that is handed on costs after this target, in its currency; None if not given.
     """
 
     family = CandidateFamily()

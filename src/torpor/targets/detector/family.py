@@ -41,8 +41,8 @@ class CandidateFamily(Family[Any]):
     def headlines(self, target: Any) -> tuple[Headline, ...]:  # noqa: ANN401 - any target that finds objects
         """See :meth:`Family.headlines`.
 
-        Cost counts where something looks at each object, or objects have a price; behind a bare detector nothing does,
-        so that the objects themselves are the headline. Trackers have their tracks and pairs beside, whose work a
+        Cost counts where something looks at each object, or objects have a price; after a detector on its own nothing
+        does, so that the objects themselves are the headline. Trackers have their tracks and pairs beside, whose work a
         network in front can hide.
         """
         names = {unit.name for unit in target.units}

@@ -1,7 +1,7 @@
 """Exit rules: when a multi-exit network is sure enough to stop.
 
 A rule maps the logits of all exits so far to a *margin* per sample: 0 or more means "leave here". That is the deployed
-decision. A margin in probabilities says nothing where the softmax is saturated: it is 1 in float32, and its gradient is
+decision. A margin in probabilities is no guide where the softmax is saturated: it is 1 in float32, and its gradient is
 zero. So attacks follow :meth:`ExitRule.log_odds`, which decides the same on a scale that does not end.
 """
 

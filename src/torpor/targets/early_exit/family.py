@@ -25,7 +25,7 @@ from torpor.targets.family import Columns, Family
 class GateFamily(Family[Any]):
     """Any mechanism whose gates save units: layer skipping, halting, token pruning. Early exit has a family of its own.
 
-    Outputs are class scores ``[B, C]``, unless a subclass says otherwise.
+    Outputs are class scores ``[B, C]``, unless a subclass defines others.
     """
 
     id: ClassVar[str] = "gates"

@@ -10,7 +10,7 @@ from torpor.targets.sureness import TINY, sureness
 
 
 def of_exits(signals: GateSignals, exits: Tensor, depth: int) -> Tensor:
-    """Return for each exit what its classifier said, and whether it ran, ``[B, F]``; differentiable.
+    """Return for each exit what its classifier predicted, and whether it ran, ``[B, F]``; differentiable.
 
     That is confidence, entropy, gap between the two likeliest classes, how far the prediction is from that of the exit
     before (total variation), and spread, mean and log-sum-exp of the logits, held at their last values after the exit

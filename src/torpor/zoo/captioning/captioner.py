@@ -58,7 +58,7 @@ class Captioner(nn.Module):
     Args:
         encoder: maps images ``[B, 3, H, W]`` in [0, 1] to feature maps ``[B, width, h, w]``.
         cell: ``"gru"`` or ``"lstm"``.
-        vocabulary: what the decoder can say.
+        vocabulary: what the decoder can generate.
         width: channels of the feature map.
         positions: ``h * w``, written L below.
         hidden: size of the decoder's state.

@@ -13,7 +13,7 @@ SPECIAL = ("<pad>", "<start>", "<end>", "<unknown>")
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words that a decoder can say; the first four ids mark padding, start, end, and any other word.
+    """The words that a decoder can generate; the first four ids mark padding, start, end, and any other word.
 
     Attributes:
         words: all entries in the order of their ids, beginning with ``SPECIAL``.
@@ -32,7 +32,7 @@ class Vocabulary:
     start = 1
     """What a decoder reads before the first word."""
     end = 2
-    """What a decoder says when it is done."""
+    """The token with which a decoder ends its output."""
     unknown = 3
     """Any word that is not in the vocabulary."""
 
