@@ -135,7 +135,8 @@ def test_more_candidates_pass(target_name: str, norm: str, name: str) -> None:
     result = case(target_name, norm, name)[-1]
     attacked, clean = (one.work.counts[:, 1] for one in (result.attacked, result.clean))
     found = result.candidates
-    assert (attacked > clean).sum() >= (1 if found.zero_gradient is None else 2)  # few queries are not many
+    lifted = 1 if (target_name, name) == ("lamps", "square") else 2  # random squares seldom fall on a dim lamp
+    assert (attacked > clean).sum() >= lifted
     assert found.zero_gradient is None or not found.zero_gradient.any()
 
 
