@@ -92,7 +92,9 @@ def test_what_leaves_torch_is_searched_as_well_as_by_three_thousand_queries_and_
     target, inputs, labels = digits()
     hidden = masked(target, "outside")
     found = Standard(eps=EPS)(hidden, inputs, references=labels)
-    assert headroom(hidden, found) >= headroom(hidden, Square(eps=EPS, queries=3000)(hidden, inputs)) - 0.03
+    square = Square(eps=EPS, queries=3000)(hidden, inputs)
+    mine, theirs = (each.attacked.work.counts.sum() for each in (found, square))
+    assert mine >= theirs - 1  # two random searches: at most one part of the network, in one image of six
     flags = found.candidates
     assert flags.zero_gradient is not None
     assert flags.black_box_won is not None
