@@ -108,10 +108,11 @@ def test_fitting_twice_gives_the_same(kind: type[Detector], family: str, tmp_pat
     assert again.score(target, inputs).tolist() == pytest.approx(detector.score(target, inputs).tolist(), abs=1e-9)
 
 
-@pytest.mark.parametrize(("kind", "family"), [case for case in CASES if case[1] in ("gates", "candidates", "video")])
+@pytest.mark.parametrize(
+    ("kind", "family"),
+    [case for case in CASES if case[1] in ("gates", "candidates", "video") and case[0] is not Squeeze],
+)  # flat images are their own median
 def test_an_alarm_has_a_gradient_that_lowers_it(kind: type[Detector], family: str) -> None:
-    if kind is Squeeze:
-        pytest.skip("flat images are their own median")
     target, detector = fitted(kind, family)
     defended = detector.defend(target)
     inputs = inputs_of(target, 4, 12, costly=True)
