@@ -141,6 +141,7 @@ def request(
     >>> request("torpor.targets.early_exit.toys:needle").plan.attacks
     ('standard',)
     """
+    by_name = target if isinstance(target, str) else None
     bare = _system(target, device, rule)
     price = parse_cost(downstream, bare.prices.currency) if isinstance(downstream, str) else downstream
     system = with_downstream(bare, price)
@@ -162,11 +163,11 @@ def request(
     if norm is None and eps is None and len(same := {each.budget for each in objects}) == 1:
         norm, eps = next((budget.norm, budget.eps) for budget in same)
     guards, proofs = _listed(defenses), _listed(bounds)
-    given = {"target": isinstance(target, Target), "inputs": held is not None}
+    given = {"target": by_name is None, "inputs": held is not None}
     given["attacks"] = any(name.startswith("__main__:") for name in names)
     given["bounds"] = any(name.startswith("__main__:") for name in proofs)
     plan = Plan(
-        target=system.name if isinstance(target, Target) else target,
+        target=system.name if by_name is None else by_name,
         attacks=tuple(name for name in names if not attack_class(name).is_control),
         norm=norm,
         eps=parse_eps(norm, eps),
@@ -174,7 +175,7 @@ def request(
         limit=limit,
         seed=seed,
         batch_size=default_batch_size(system) if batch_size is None else batch_size,
-        device=str(system.device) if isinstance(target, Target) else device or "cpu",
+        device=str(system.device) if by_name is None else device or "cpu",
         data_dir=None if data_dir is None else str(data_dir),
         inputs=named if held is None else held.fingerprint(),
         rule=rule,
@@ -211,7 +212,7 @@ def _spec(attack: Attack) -> str:
 
 def _system(target: str | Target, device: str | None, rule: str | None) -> Target:
     """Return the target, loaded or as it was handed over."""
-    if not isinstance(target, Target):
+    if isinstance(target, str):
         check_device(device or "cpu")
         return load_target(target, device=device or "cpu", rule=rule)
     if rule is not None:
