@@ -23,7 +23,7 @@ CASES = {
     NEEDLE: Plan(NEEDLE, ("pgd",), "Linf", (0.2,), steps=4, limit=6, defenses=("bit-depth:3", "deadline:2")),
     LAMPS: Plan(LAMPS, ("overload",), "Linf", (0.3,), steps=4, limit=3, defenses=("bit-depth:3", "jpeg")),
     FOLLOWED: Plan(FOLLOWED, ("overload",), "Linf", (0.3,), steps=4, limit=2, defenses=("bit-depth:3",)),
-    TOY_TEXT: Plan(TOY_TEXT, ("nmtsloth-token",), limit=3, defenses=("strip", "steps:4")),
+    TOY_TEXT: Plan(TOY_TEXT, ("nmtsloth-token",), limit=3, defenses=("strip", "steps:2")),
 }
 
 
@@ -57,8 +57,9 @@ def test_there_is_a_row_for_every_cell_and_a_record_for_every_sample(audited: tu
 
 
 def test_who_is_degraded_is_what_records_say_of_clean_inputs(audited: tuple[Plan, Path]) -> None:
-    _, folder = audited
+    plan, folder = audited
     table = records(folder).to_pylist()
+    ratios: list[float] = []
     for row in json.loads((folder / "audit.json").read_text())["summary"]:
         own = [kept for kept in table if kept["attack"] == "clean" and kept["defense"] == row["defense"]]
         if row["attack"] != "clean" or row["defense"] == "none":
@@ -66,12 +67,14 @@ def test_who_is_degraded_is_what_records_say_of_clean_inputs(audited: tuple[Plan
             continue
         changed = [kept["cost_clean"] for kept in own if kept["rejected"] or not kept["agreement"]]
         assert row["changed_rate"] == pytest.approx(len(changed) / len(own))
-        if changed:
-            mean = sum(kept["cost_clean"] for kept in own) / len(own)
-            assert row["changed_cost_ratio"] == pytest.approx(sum(changed) / len(changed) / mean)
+        mean = sum(kept["cost_clean"] for kept in own) / len(own)
+        own_ratios = [sum(changed) / len(changed) / mean] if changed else []
+        assert row["changed_cost_ratio"] == (pytest.approx(own_ratios[0]) if changed else None)
+        ratios += own_ratios
         losses = [kept["utility_clean"] - kept["utility"] for kept in own if kept["utility"] is not None]
         assert row["hurt"] == (sum(loss > 0 for loss in losses) if losses else None)
         assert row["utility_loss_mean"] == (pytest.approx(sum(losses) / len(losses)) if losses else None)
+    assert ratios or plan.target != TOY_TEXT  # a budget of two steps changes some output
 
 
 def test_costs_are_compared_with_the_clean_input_without_defense(audited: tuple[Plan, Path]) -> None:
