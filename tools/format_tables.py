@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from torpor.core.measures import Measure
+from torpor.core.measures import Measure, Points
 from torpor.core.records import CERTIFIED, RECORD
 from torpor.core.rows import ROW
 from torpor.metrics.efficacy import CLASS, EXITS
@@ -20,7 +20,7 @@ from torpor.metrics.outputs import OBJECTS
 
 PAGE = Path(__file__).parents[1] / "docs/audit-format.md"
 FAMILIES = {"early-exit": (CLASS, *EXITS), "decoder": LOOPS, "detector": OBJECTS}
-TYPES = {bool: "bool", int: "int64", float: "float64", str: "string", list: "list of int64"}
+TYPES = {bool: "bool", int: "int64", float: "float64", str: "string", list: "list of int64", Points: "list of points"}
 
 
 def rows(measures: Iterable[Measure]) -> str:

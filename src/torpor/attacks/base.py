@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from torpor.attacks.search.balls import check_budget, confine
+from torpor.attacks.search.curve import Curve, rising
 from torpor.attacks.search.incumbent import Candidates as Candidates
 from torpor.core.batches import Samples, choose
 from torpor.core.budget import Budget
@@ -43,6 +44,8 @@ class AttackResult:
         budget_used: share of the budget that each candidate spent, whether it was kept or not, ``[B]``.
         candidates: what the search returned, and what it spent.
         seconds: wall-clock of the search.
+        curves: where the best so far became costlier than the clean input, of each sample, up to what was verified;
+            None for inputs that were not searched on this target.
     """
 
     clean_inputs: Samples
@@ -53,6 +56,7 @@ class AttackResult:
     budget_used: Tensor
     candidates: Candidates
     seconds: float
+    curves: Sequence[Curve] | None = None
 
     moved = Renamed("budget_used")
 
@@ -280,7 +284,8 @@ class Attack(ABC):
             )
         attacked_inputs, budget_used = confine(target.space, clean_inputs, found.inputs, self.budget)
         attacked = target.reseeded().run(attacked_inputs)
-        worse = target.attacker_cost(attacked) > target.prices.cost(clean.work)
+        costs = target.prices.cost(clean.work), target.attacker_cost(attacked)
+        worse = costs[1] > costs[0]
         costlier = choose(worse, attacked_inputs, clean_inputs)
         bounds = [target.max_work(inputs).counts for inputs in (clean_inputs, costlier)]
         return AttackResult(
@@ -296,7 +301,15 @@ class Attack(ABC):
             budget_used=budget_used,
             candidates=found,
             seconds=seconds,
+            curves=_verified(found, *(cost.tolist() for cost in costs)),
         )
+
+
+def _verified(found: Candidates, clean: list[float], cost: list[float]) -> list[Curve]:
+    """Return the curve of each sample from its clean cost to the cost that was verified."""
+    passes = (found.forwards.cpu() + found.backwards.cpu()).tolist()
+    curves = [()] * len(passes) if found.curves is None else found.curves
+    return [rising(*sample) for sample in zip(curves, clean, cost, passes, strict=True)]
 
 
 def transfer(result: AttackResult, target: Target) -> AttackResult:
@@ -310,6 +323,7 @@ def transfer(result: AttackResult, target: Target) -> AttackResult:
         attacked=target.reseeded().run(result.inputs),
         static=Work(torch.maximum(*bounds)),
         seconds=0.0,
+        curves=None,
     )
 
 

@@ -45,4 +45,6 @@ def search_each(search: Search, target: Any, inputs: Samples, labels: Samples, s
     known = [name for name in OPTIONAL if all(getattr(part, name) is not None for part in parts)]
     plain = Candidates(tuple(found[row] for row in order.tolist()), joined("forwards"), joined("backwards"))
     cut_short = any(part.cut_short for part in parts)
-    return replace(plain, cut_short=cut_short, **{name: joined(name) for name in known})
+    curves = [curve for part in parts for curve in part.curves or ()]
+    in_order = [curves[row] for row in order.tolist()] if len(curves) == len(inputs) else None
+    return replace(plain, cut_short=cut_short, curves=in_order, **{name: joined(name) for name in known})

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 
+from torpor.attacks.search.curve import Improvement
 from torpor.attacks.search.incumbent import Candidates
 from torpor.core.batches import Samples
 from torpor.core.stopwatch import OutOfTime, Stopwatch
@@ -50,8 +51,17 @@ class TimeLimit:
                 found = watch.best if isinstance(inputs, torch.Tensor) else (watch.best,)
                 best = inputs if watch.best is None else found
                 forwards, backwards = (torch.tensor([count]) for count in (watch.forwards, watch.backwards))
-                return Candidates(best, forwards, backwards, cut_short=True)
+                return Candidates(best, forwards, backwards, cut_short=True, curves=[list(_curve(target, watch))])
             finally:
                 watch.end()
 
         return limited
+
+
+def _curve(target: Any, watch: Stopwatch) -> Iterator[Improvement]:  # noqa: ANN401 - any that offers ``until``
+    """Yield where what a target ran cost more than all before, as far as that is known without another run."""
+    for passes, candidate, steps in watch.rose:
+        sample = candidate if isinstance(candidate, torch.Tensor) else (candidate,)
+        work = target.known_work(sample, [steps])
+        if work is not None:
+            yield Improvement(passes, float(target.prices.cost(work)))

@@ -126,7 +126,7 @@ def amplify(
         passes = allowed(signals).to(inputs.device)
         if radius > eps:
             passes &= ball.norm(shown - clean) <= eps * (1 + 1e-5)
-        best.offer(rows, shown, cost, rank, allowed=passes)
+        best.offer(rows, shown, cost, rank, allowed=passes, backwards=int(step > 0))
         stays = ~(passes & (cost >= static[rows]) & signals.settled())
         if step == steps or not stays.any():
             break
@@ -145,9 +145,10 @@ def amplify(
     return Candidates(
         inputs=best.inputs,
         forwards=best.queries,
-        backwards=best.queries - 1,  # every pass but the last
+        backwards=best.backwards,
         zero_gradient=zero_gradient,
         loss_fell=best.rank < first_loss - 0.1 * first_loss.abs(),
+        curves=best.curves,
     )
 
 

@@ -16,7 +16,13 @@ quantities: they name the sample or row, tell in words or whether something hold
 QUANTITIES: tuple[str, ...] = get_args(Quantity)
 ELSEWHERE = "see the reason beside it"
 """Of a null whose reason stands in the row itself."""
-DTYPES: Mapping[str, type] = {kind.__name__: kind for kind in (bool, int, float, str, list, dict)}
+
+
+class Points(list[Mapping[str, Any]]):
+    """Type of a curve: points in the order of their passes, each with ``passes``, ``cost`` and ``member``."""
+
+
+DTYPES: Mapping[str, type] = {kind.__name__: kind for kind in (bool, int, float, str, list, dict, Points)}
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,8 @@ class Measure:
         help: one sentence: what it is, in which unit.
         better: which direction is good for the target's operator; None if neither is.
         null: what a missing value means; empty if it is never missing.
-        dtype: type of one value: bool, int, float, str, list (of whole numbers) or dict (of numbers).
+        dtype: type of one value: bool, int, float, str, list (of whole numbers), dict (of numbers) or, of a sample,
+            :class:`Points`.
         on_console: whether the console's table shows it.
 
     >>> Measure("layers", "sample", "count", "layers", "Layers that ran.", better="low", dtype=int).numeric
@@ -60,6 +67,7 @@ class Measure:
             and self.dimension in get_args(Dimension)
             and self.better in (None, "low", "high")
             and self.dtype in DTYPES.values()
+            and (self.dtype is not Points or self.level == "sample")
             and isinstance(self.on_console, bool)
         ):
             raise UsageError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from torpor.core.measures import Measure
+from torpor.core.measures import Measure, Points
 
 _column = partial(Measure, level="sample")
 
@@ -201,6 +201,15 @@ RECORD: tuple[Measure, ...] = (
         help="Whether a gradient-free member of an ensemble beat all others.",
         null="the attack is no ensemble",
         dtype=bool,
+    ),
+    _column(
+        "curve",
+        dimension="object",
+        title="best so far",
+        help="Where the best so far became costlier than the clean input and all before: `passes` on this sample by "
+        "then, forward and backward, `cost`, and the `member` of an ensemble, which found it.",
+        null="the clean input, or one that was not searched on this target",
+        dtype=Points,
     ),
 )
 """In the order of the columns; ``torpor.targets.Family.measures`` of level ``"sample"`` come on top."""

@@ -31,13 +31,14 @@ class Stopwatch:
         backwards: of these, how many were differentiated.
         best: the costliest candidate since then, a text or a tensor ``[1, ...]``; None for none.
         steps: how long it made the target run.
+        rose: for each candidate that was the costliest until then, the passes by then, itself, and its steps.
         known: what the target found, for candidates that come again: whatever it computes from equal ones is equal.
 
     >>> watch = Stopwatch()
     >>> watch.begin(time.time() + 60)
     >>> watch.saw("a", 3); watch.saw("b", 5); watch.saw("c", 5)
-    >>> watch.check(); watch.best, watch.forwards
-    ('b', 3)
+    >>> watch.check(); watch.best, watch.forwards, watch.rose
+    ('b', 3, [(1, 'a', 3), (2, 'b', 5)])
     """
 
     until: float = float("inf")
@@ -45,11 +46,12 @@ class Stopwatch:
     backwards: int = 0
     best: Any = None
     steps: int = -1
+    rose: list[tuple[int, Any, int]] = field(default_factory=list)
     known: dict[Hashable, Any] = field(default_factory=dict)
 
     def begin(self, until: float) -> None:
         """Begin a search that ends at ``until``."""
-        self.until, self.forwards, self.backwards, self.best, self.steps = until, 0, 0, None, -1
+        self.until, self.forwards, self.backwards, self.best, self.steps, self.rose = until, 0, 0, None, -1, []
 
     def end(self) -> None:
         """Stop asking for the time."""
@@ -75,3 +77,4 @@ class Stopwatch:
         self.forwards += 1
         if steps > self.steps:
             self.best, self.steps = candidate, steps
+            self.rose.append((self.forwards + self.backwards, candidate, steps))

@@ -99,6 +99,9 @@ class Wrapped(Target):
         counted: Tensor = self.iterations(outcome.work) if self.offers("iterations") else self.attacker_cost(outcome)
         return counted if outcome.rejected is None else counted.masked_fill(outcome.rejected, 0)
 
+    def known_work(self, inputs: Samples, steps: Sequence[int]) -> None:
+        """Return nothing: what the layer adds is known after a run."""
+
     @override
     def utility(self, outputs: Samples, references: Samples) -> Tensor:
         return self.inner.utility(outputs, references)

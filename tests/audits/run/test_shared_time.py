@@ -63,6 +63,8 @@ def test_a_search_that_is_ended_hands_over_the_best_that_it_has_run(steps: int) 
     if steps == 20:  # in the middle of the first round: what is still running then outlasts the clean input
         assert target.iterations(result.clean.work).item() < watch.steps == 19
         assert target.iterations(result.attacked.work).item() >= watch.steps
+        ((*_, last),) = result.curves or ()
+        assert last.cost == target.prices.cost(result.attacked.work).item()
 
 
 @pytest.mark.parametrize("steps", [0, 1200])

@@ -79,7 +79,7 @@ class BestNoise(Control):
             return apply(inputs[rows], noise, ball, self.eps, space)
 
         held = random_search(target, inputs, propose, self.queries)
-        return Candidates(held.inputs, forwards=held.queries, backwards=torch.zeros_like(held.queries))
+        return Candidates(held.inputs, forwards=held.queries, backwards=held.backwards, curves=held.curves)
 
 
 def check_queries(queries: Tensor, inputs: Samples) -> None:

@@ -12,8 +12,9 @@ from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.controls.dense import check_queries
+from torpor.attacks.search.curve import Curve, Improvement
 from torpor.attacks.text.search.constraints import Sendable
-from torpor.attacks.text.search.goal import decoder_steps
+from torpor.attacks.text.search.goal import decoder_steps, rises
 from torpor.attacks.text.search.random_edits import RandomEditor
 from torpor.core.batches import sample_generators
 from torpor.core.budget import COUNTS, GROWING
@@ -79,15 +80,16 @@ class BestOfK(TextControl):
         """
         check_queries(self.queries, inputs)
         editor = RandomEditor(Sendable(target.space, self.budget))
-        best = list(inputs)
+        best, curves = list(inputs), list[Curve]()
         generators = sample_generators(inputs, seed, self.id)
         for row, (text, count) in enumerate(zip(inputs, self.queries.tolist(), strict=True)):
             drawn = [editor.edit(text, int(self.eps), generators[row]) for _ in range(count)]
+            claims = _claims(target, drawn) if drawn else []
+            curves.append(_curve(target, drawn, claims))
             if drawn:
-                claims = _claims(target, drawn)
                 best[row] = drawn[claims.index(max(claims))]
         spent = self.queries.to("cpu", torch.int64)
-        return Candidates(tuple(best), forwards=spent, backwards=torch.zeros_like(spent))
+        return Candidates(tuple(best), forwards=spent, backwards=torch.zeros_like(spent), curves=curves)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +124,13 @@ class KeepWriting(TextControl):
             if fits(text, asked):
                 return asked
         return text
+
+
+def _curve(target: Any, texts: Sequence[str], claims: Sequence[float]) -> list[Improvement]:  # noqa: ANN401
+    """Return where the costliest text so far became costlier; see :func:`_claims`."""
+    if target.offers("score"):
+        return rises(target, texts, [int(steps) for steps in claims], 0, 0)
+    return [Improvement(*point) for point in enumerate(claims, 1)]
 
 
 def _claims(target: Any, texts: Sequence[str]) -> Sequence[float]:  # noqa: ANN401 - any target of texts

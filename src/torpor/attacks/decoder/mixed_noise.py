@@ -59,7 +59,7 @@ class MixedNoise(Attack):
         held = random_search(
             target, inputs, propose, queries, most=most, rank=lambda outcome: torch.zeros(len(outcome.work))
         )
-        return Candidates(held.inputs, forwards=held.queries, backwards=torch.zeros_like(held.queries))
+        return Candidates(held.inputs, forwards=held.queries, backwards=held.backwards, curves=held.curves)
 
 
 def _mask(shape: torch.Size, generator: torch.Generator) -> Tensor:

@@ -138,7 +138,6 @@ class StandardDecoder(Attack):
         static = target.prices.cost(target.max_work(inputs)).to(inputs.device)
         best, everyone = Incumbent.begin(inputs), torch.arange(len(inputs), device=inputs.device)
         best.offer(everyone, inputs, target.attacker_cost(target.run(inputs)))
-        backwards = torch.zeros_like(best.queries)
         dead = best.cost < static  # until a member's gradient is not zero
         fell, by_chance = torch.zeros_like(dead), torch.zeros_like(dead)
         for turn, member in enumerate(self.members):
@@ -147,8 +146,16 @@ class StandardDecoder(Attack):
                 break
             found = self._turn(member, turn, target, inputs[rows], best.inputs[rows], seed)
             price = target.attacker_cost(target.run(found.inputs))
-            better = best.offer(rows, found.inputs, price, queries=found.forwards.to(rows.device) + 1)
-            backwards[rows] += found.backwards.to(rows.device)
+            queries, backwards = (each.to(rows.device) for each in (found.forwards + 1, found.backwards))
+            better = best.offer(
+                rows,
+                found.inputs,
+                price,
+                queries=queries,
+                backwards=backwards,
+                curves=found.curves,
+                member=getattr(member, "objective", member.id),
+            )
             random, fresh = isinstance(member, MixedNoise), turn <= len(OBJECTIVES)
             if not random and fresh:  # from a random point: what it finds as well took no chance
                 by_chance[rows] &= price.to(best.cost) < best.cost[rows]
@@ -156,8 +163,9 @@ class StandardDecoder(Attack):
             if found.zero_gradient is not None and found.loss_fell is not None:
                 dead[rows] &= found.zero_gradient.to(rows.device)
                 fell[rows] |= found.loss_fell.to(rows.device)
-        followed = backwards > 0  # no flag applies to a sample that noise took to its static bound
-        return Candidates(best.inputs, best.queries, backwards, dead & followed, fell, by_chance & followed)
+        followed = best.backwards > 0  # no flag applies to a sample that noise took to its static bound
+        flags = dead & followed, fell, by_chance & followed
+        return Candidates(best.inputs, best.queries, best.backwards, *flags, curves=best.curves)
 
     def _turn(
         self,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from torpor.attacks.base import Candidates
 from torpor.attacks.iterative import IterativeAttack
+from torpor.attacks.search.curve import Curve
 from torpor.attacks.search.optimizers import Change, Shared, Variable
 from torpor.core.signals import CandidateSignals
 from torpor.core.space import VideoSpace
@@ -77,7 +78,8 @@ def attack_groups(target: CandidateTarget, inputs: Tensor, frames: Sequence[Tens
         What was found; passes are those over a whole input.
     """
     videos = inputs.unsqueeze(1) if inputs.ndim == 4 else inputs
-    attacked, seen = videos.clone(), []
+    attacked, seen, curves = videos.clone(), [], list[Curve]()
+    alone = inputs.ndim == 4 and target.detector is target  # else no group costs what an input costs
     for index in frames:
         groups = videos[:, index.to(videos.device)]
         rows, numbers = groups.flatten(0, 1), torch.arange(len(index)).repeat(len(videos))
@@ -86,6 +88,7 @@ def attack_groups(target: CandidateTarget, inputs: Tensor, frames: Sequence[Tens
         chunks = zip(rows.split(at_once), numbers.split(at_once), strict=True)
         found = [search(whole, chunk, number) for chunk, number in chunks]
         attacked[:, index.to(videos.device)] = torch.cat([part.inputs for part in found]).view_as(groups)
+        curves += [curve for part in found for curve in part.curves or ()] if alone else []
         columns = [_column(found, name) for name in SEEN]
         seen.append(torch.stack(columns, 1).view(len(videos), -1, len(SEEN)))
     forwards, backwards, zero_gradient, fell, won = torch.cat(seen, 1).unbind(2)
@@ -96,6 +99,7 @@ def attack_groups(target: CandidateTarget, inputs: Tensor, frames: Sequence[Tens
         zero_gradient=zero_gradient.bool().all(1),
         loss_fell=fell.bool().any(1),
         black_box_won=None if (won < 0).any() else won.to(torch.float32).mean(1) > 0.5,
+        curves=curves if len(curves) == len(inputs) else None,
     )
 
 

@@ -114,8 +114,10 @@ class SNAL(Universal):
 
         queries = torch.full((len(clean),), self.queries)
         held = random_search(detector, clean, propose, queries, watch=watch)
+        alone = inputs.ndim == 4 and target.detector is target
         spent = held.queries.view(len(inputs), frames).amax(1)  # a query asks about every frame
-        return Candidates(held.inputs.view_as(inputs), forwards=spent, backwards=torch.zeros_like(spent))
+        curves = held.curves if alone else None  # else what each frame costs is not what an input costs
+        return Candidates(held.inputs.view_as(inputs), spent, torch.zeros_like(spent), curves=curves)
 
 
 def cut_out(image: Tensor, objects: Objects) -> list[Tensor]:

@@ -102,7 +102,6 @@ class StandardObjects(Attack):
         objectives: tuple[Raise, ...] = (AnyClass(), OneClass(), ClassPairs(groups.detector.nms.conf))
         everyone, held = torch.arange(len(clean)), Incumbent.begin(clean)
         winner = torch.zeros(len(clean), dtype=torch.int64)
-        backwards = torch.zeros(len(clean), dtype=torch.int64)
         dead, fell = torch.ones(len(clean), dtype=torch.bool), torch.zeros(len(clean), dtype=torch.bool)
 
         def descend(objective: Raise, rows: Tensor, steps: int, first: float) -> Tensor:
@@ -122,11 +121,18 @@ class StandardObjects(Attack):
             )
             assert found.zero_gradient is not None
             assert found.loss_fell is not None
-            backwards[rows] += found.backwards.cpu()
             dead[rows] &= found.zero_gradient.cpu()
             fell[rows] |= found.loss_fell.cpu()
             price = _price(groups.detector, found.inputs)
-            return held.offer(rows, found.inputs, price, queries=found.forwards + 1).cpu()
+            return held.offer(
+                rows,
+                found.inputs,
+                price,
+                queries=found.forwards + 1,
+                backwards=found.backwards,
+                curves=found.curves,
+                member=type(objective).__name__,
+            ).cpu()
 
         for place, objective in enumerate(objectives):
             winner[descend(objective, everyone, share - 2, self.eps)] = place
@@ -137,7 +143,7 @@ class StandardObjects(Attack):
         for rows, queries in ((~dead, share), (dead, 3 * share)):
             if len(chosen := rows.nonzero().flatten()):
                 won[chosen] = self._squares(groups.detector, clean, held, chosen, seed, queries)
-        return Candidates(held.inputs, held.queries, backwards, dead, fell, won)
+        return Candidates(held.inputs, held.queries, held.backwards, dead, fell, won, curves=held.curves)
 
     def _squares(
         self, detector: CandidateTarget, clean: Tensor, held: Incumbent, rows: Tensor, seed: int, queries: int
@@ -149,12 +155,10 @@ class StandardObjects(Attack):
         propose = square.proposal(detector, images, sample_generators(images, seed, self.id))
         half, whole = (torch.full((len(rows),), count) for count in (queries // 2, queries))
         fresh = random_search(detector, images, propose, half)
-        held.offer(there, fresh.inputs.unsqueeze(1), fresh.cost, queries=fresh.queries)
+        _keep(held, there, fresh, square.id)
         near = Incumbent(held.inputs[there, 0], held.cost[there], torch.zeros_like(fresh.queries))
         random_search(detector, images, propose, whole, held=near, first=queries // 2, rank=_alike)
-        held.inputs[there] = near.inputs.unsqueeze(1)
-        held.cost[there] = near.cost
-        held.queries[there] += near.queries
+        _keep(held, there, near, square.id, equals=True)  # it began there
         return (fresh.cost > before).cpu()
 
     def _together(self, target: Any, inputs: Tensor, share: int) -> Candidates:  # noqa: ANN401 - one of videos
@@ -174,6 +178,12 @@ class StandardObjects(Attack):
             )
 
         return attack_groups(target, inputs, [one_by_one(inputs).T], search)
+
+
+def _keep(held: Incumbent, rows: Tensor, found: Incumbent, member: str, *, equals: bool = False) -> None:
+    """Take what a random search found in images where it is costlier, or as costly if ``equals``."""
+    images, effort = found.inputs.unsqueeze(1), found.queries
+    held.offer(rows, images, found.cost, equals=equals, queries=effort, curves=found.curves, member=member)
 
 
 def _alike(outcome: Outcome) -> Tensor:

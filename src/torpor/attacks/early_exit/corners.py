@@ -64,12 +64,14 @@ class Corners(Attack):
             held = random_search(seen, inputs, propose(number), queries, rank=nearest, most=most)
             assert held.rank is not None
             better = held.cost > best.cost
-            best.offer(everyone, held.inputs, held.cost, held.rank, allowed=goes, queries=held.queries)
+            best.offer(
+                everyone, held.inputs, held.cost, held.rank, allowed=goes, queries=held.queries, curves=held.curves
+            )
             since = torch.where(better, 0, since + 1)
             goes &= (best.cost < most) & ((since < PATIENCE) | (number + 1 < LEAST_ROUNDS))
             if not goes.any():
                 break
-        return Candidates(best.inputs, forwards=best.queries, backwards=torch.zeros_like(best.queries))
+        return Candidates(best.inputs, forwards=best.queries, backwards=best.backwards, curves=best.curves)
 
     def _proposal(self, target: Target, inputs: Tensor, seed: int) -> Rounds:
         return Rounds(self, target, inputs, sample_generators(inputs, seed, self.id))

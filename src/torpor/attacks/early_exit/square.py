@@ -73,7 +73,7 @@ class Square(Attack):
     def search(self, target: Target, inputs: Tensor, labels: Samples, seed: int) -> Candidates:
         propose = self.proposal(target, inputs, sample_generators(inputs, seed, self.id))
         held = self.climb(target, inputs, propose, torch.full((len(inputs),), self.queries))
-        return Candidates(held.inputs, forwards=held.queries, backwards=torch.zeros_like(held.queries))
+        return Candidates(held.inputs, forwards=held.queries, backwards=held.backwards, curves=held.curves)
 
     def proposal(self, target: Target, clean: Tensor, generators: list[torch.Generator]) -> Proposal:
         """Return what proposes stripes or tiles that spend the budget first, then one square per query."""
@@ -170,10 +170,9 @@ class PersistentSquare(Square):
         propose = self.proposal(target, inputs, sample_generators(inputs, seed, self.id))
         once = torch.ones(len(inputs), dtype=torch.int64)
         fresh = self.climb(target, inputs, propose, once)
-        nothing = torch.zeros_like(fresh.queries)
         if self.rivals is None:
             self._persist(target, inputs, propose, fresh, 1, None)
-            return Candidates(fresh.inputs, forwards=fresh.queries, backwards=nothing)
+            return Candidates(fresh.inputs, fresh.queries, fresh.backwards, curves=fresh.curves)
         if self.rivals.shape != inputs.shape:
             raise UsageError(
                 f"expected rivals of shape {list(inputs.shape)}, got {list(self.rivals.shape)}; pass the same batch's"
@@ -185,7 +184,7 @@ class PersistentSquare(Square):
         rows = torch.arange(len(inputs))
         fresh.offer(rows, rival.inputs, rival.cost, rival.rank, equals=True, queries=rival.queries)
         self._persist(target, inputs, propose, fresh, POLISH, None)
-        return Candidates(fresh.inputs, forwards=fresh.queries, backwards=nothing, black_box_won=won)
+        return Candidates(fresh.inputs, fresh.queries, fresh.backwards, black_box_won=won, curves=fresh.curves)
 
     def _persist(
         self,

@@ -157,8 +157,8 @@ class Standard(Attack):
         static = target.prices.cost(target.max_work(inputs))
         best, everyone = Incumbent.begin(inputs), torch.arange(len(inputs))
         best.offer(everyone, inputs, target.attacker_cost(target.run(inputs)))
-        backwards = torch.full((len(inputs),), 2)  # of the comparison of gradients
         best.queries += 2
+        best.backwards += 2  # of the comparison of gradients
         masked, dead = (each.cpu() for each in Unmasked(target).differs(inputs))
         zero_gradient = best.cost.cpu() < static.cpu()  # until a member's gradient was not zero
         fell, black_box_won = torch.zeros_like(zero_gradient), torch.zeros_like(zero_gradient)
@@ -176,8 +176,15 @@ class Standard(Attack):
             best.inputs[there[first]] = found.inputs[first].to(best.inputs)
             tried[rows] = True
             spent = found.forwards.to(there.device) + 2  # and the member's own verification on the hard target
-            better = best.offer(there, result.inputs, price, queries=spent).cpu()
-            backwards[rows] += found.backwards.cpu()
+            better = best.offer(
+                there,
+                result.inputs,
+                price,
+                queries=spent,
+                backwards=found.backwards.to(there.device),
+                curves=result.curves,
+                member=member.id,
+            ).cpu()
             if found.zero_gradient is not None and found.loss_fell is not None:
                 zero_gradient[rows] &= found.zero_gradient.cpu()
                 fell[rows] |= found.loss_fell.cpu()
@@ -185,7 +192,8 @@ class Standard(Attack):
                 black_box_won[rows] = found.black_box_won.cpu()
             else:
                 black_box_won[rows[better]] = found.zero_gradient is None
-        return Candidates(best.inputs, best.queries, backwards, zero_gradient, fell, black_box_won)
+        flags = zero_gradient, fell, black_box_won
+        return Candidates(best.inputs, best.queries, best.backwards, *flags, curves=best.curves)
 
     def _plan(self, target: Target, masked: Tensor, dead: Tensor) -> list[tuple[Member, Tensor]]:
         """Return the members in the order in which they run, and the samples that each is for, bool ``[B]``."""

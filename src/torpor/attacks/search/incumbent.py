@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from torpor.attacks.search.curve import Curve, Improvement, rising
 from torpor.core.batches import Samples
 from torpor.core.work import Outcome
 
@@ -25,6 +26,7 @@ class Candidates:
         loss_fell: whether the loss fell by a tenth or more, bool ``[B]``; None without a surrogate loss.
         black_box_won: whether a gradient-free member beat all others, bool ``[B]``; None outside an ensemble.
         cut_short: whether the search had not come to its end when its time was over.
+        curves: where the best so far became costlier, of each sample; None where that is known at the end only.
     """
 
     inputs: Samples
@@ -34,6 +36,7 @@ class Candidates:
     loss_fell: Tensor | None = None
     black_box_won: Tensor | None = None
     cut_short: bool = False
+    curves: Sequence[Curve] | None = None
 
 
 @dataclass
@@ -45,6 +48,8 @@ class Incumbent:
         cost: of each, float64 ``[B]``; -1 where nothing was taken yet.
         queries: runs of the target on candidates of each sample, int64 ``[B]``.
         rank: what decides between candidates of equal cost, the least is best, ``[B]``; None if nothing does.
+        backwards: backward passes on each sample, int64 ``[B]``.
+        curves: of each sample, where its cost rose.
 
     >>> held = Incumbent.begin(torch.zeros(2, 1))
     >>> held.offer(torch.tensor([0, 1]), torch.tensor([[1.0], [2.0]]), torch.tensor([5.0, 6.0])).tolist()
@@ -53,12 +58,20 @@ class Incumbent:
     [False]
     >>> held.inputs.tolist(), held.cost.tolist(), held.queries.tolist()
     ([[1.0], [2.0]], [5.0, 6.0], [1, 2])
+    >>> held.curves[1]
+    [Improvement(passes=1, cost=6.0, member='')]
     """
 
     inputs: Samples
     cost: Tensor
     queries: Tensor
     rank: Tensor | None = None
+    backwards: Tensor = field(init=False)
+    curves: list[list[Improvement]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.backwards = torch.zeros_like(self.queries)
+        self.curves = [[] for _ in range(len(self.queries))]
 
     @classmethod
     def begin(cls, inputs: Samples) -> Incumbent:
@@ -78,6 +91,9 @@ class Incumbent:
         allowed: Tensor | None = None,
         equals: bool = False,
         queries: int | Tensor = 1,
+        backwards: int | Tensor = 0,
+        curves: Sequence[Curve] | None = None,
+        member: str = "",
     ) -> Tensor:
         """Take the candidates that are costlier than what is held, or cost as much and rank before it.
 
@@ -89,28 +105,45 @@ class Incumbent:
             allowed: which may be taken at all, bool ``[N]``; all if None.
             equals: take also what is neither costlier nor cheaper, and ranks alike: that crosses plateaus.
             queries: runs of the target that each candidate took.
+            backwards: backward passes that each took.
+            curves: of the search for each, whose passes these are; None if it is known at its end only.
+            member: whose the candidates are, in an ensemble.
 
         Returns:
             Which were taken, bool ``[N]``.
         """
         rows, cost = rows.to(self.cost.device), cost.to(self.cost)
         held = self.cost[rows]
-        before = torch.full_like(cost, equals, dtype=torch.bool)
+        first = torch.full_like(cost, equals, dtype=torch.bool)
         if rank is not None:
             rank = rank.to(self.cost.device)
             if self.rank is None:
                 self.rank = torch.full_like(self.cost, torch.inf, dtype=rank.dtype)
-            before = rank <= self.rank[rows] if equals else rank < self.rank[rows]
-        take = (cost > held) | ((cost == held) & before)
+            first = rank <= self.rank[rows] if equals else rank < self.rank[rows]
+        take = (cost > held) | ((cost == held) & first)
         if allowed is not None:
             take &= allowed
-        taken = rows[take]
+        taken, rose = rows[take], (take & (cost > held)).nonzero().flatten()
         self._put(taken, candidates, take)
         self.cost[taken] = cost[take]
         if rank is not None and self.rank is not None:
             self.rank[taken] = rank[take]
+        begun = self._passes(rows[rose])
         self.queries[rows] += queries
+        self.backwards[rows] += backwards
+        if begun:
+            known = [curves[place] for place in rose.tolist()] if curves is not None else [()] * len(begun)
+            costs = zip(held[rose].tolist(), cost[rose].tolist(), strict=True)
+            passes = zip(rows[rose].tolist(), begun, self._passes(rows[rose]), strict=True)
+            for (row, before, after), (above, to), curve in zip(passes, costs, known, strict=True):
+                points = rising(curve, above, to, after - before)
+                self.curves[row] += [Improvement(before + at, one, name or member) for at, one, name in points]
         return take
+
+    def _passes(self, rows: Tensor) -> list[int]:
+        """Return the passes on some samples so far, forward and backward."""
+        found: list[int] = (self.queries[rows] + self.backwards[rows]).tolist()
+        return found
 
     def _put(self, taken: Tensor, candidates: Samples, take: Tensor) -> None:
         if isinstance(self.inputs, Tensor):

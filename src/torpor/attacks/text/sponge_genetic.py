@@ -12,6 +12,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
+from torpor.attacks.search.curve import Improvement
 from torpor.attacks.text.search.goal import BATCH
 from torpor.core.batches import sample_generators
 from torpor.core.errors import UsageError
@@ -100,8 +101,10 @@ class SpongeGenetic(Attack):
         texts = tuple(
             spell(target.space, letters, pool[0], most) or clean for pool, clean in zip(pools, inputs, strict=True)
         )
-        spent = torch.tensor([sum(fitness.steps > 0 for fitness in genomes.values()) for genomes in known])
-        return Candidates(texts, forwards=spent, backwards=torch.zeros_like(spent))
+        costs = [[fitness.cost for fitness in genomes.values() if fitness.steps > 0] for genomes in known]
+        spent = torch.tensor(list(map(len, costs)))
+        curves = [[Improvement(*point) for point in enumerate(each, 1)] for each in costs]
+        return Candidates(texts, forwards=spent, backwards=torch.zeros_like(spent), curves=curves)
 
 
 class Fitness(NamedTuple):

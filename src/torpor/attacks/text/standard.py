@@ -76,6 +76,7 @@ class StandardText(TextSearch):
 
         def take_turns(row: int) -> Search:
             searches = deque(member(row) for member in members)
+            names = dict(zip(searches, (member.id for member in self.ensemble), strict=True))
             evolution, waiting = searches[0], dict[Search, Sequence[str] | None]()
             idle, vain = 0, 0  # queries, and members, since something longer was found
             while searches and vain < len(members) and tally.best(row)[1] < tally.cap:
@@ -88,6 +89,7 @@ class StandardText(TextSearch):
                     searches.popleft()
                     idle, vain = 0, vain + 1
                     continue
+                tally.member[row] = names[search]
                 steps = yield texts[:left]
                 if left < len(texts):
                     return

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from torpor.attacks.base import AttackResult
+from torpor.attacks.search.curve import Curve
 from torpor.audits.conditions import RowKey
 from torpor.audits.run.store import Store, records_table, save_tensors
 from torpor.audits.texts import load_texts, save_texts, texts_beside
@@ -81,8 +82,14 @@ def attacked_rows(
         "loss_fell": _flags(found.loss_fell),
         "black_box_won": _flags(found.black_box_won),
         "found_through": list(through) or None,
+        "curve": None if result.curves is None else [_points(curve) for curve in result.curves],
     }
     return _rows(clean, target, key, own, result.attacked, result.static, spent)
+
+
+def _points(curve: Curve) -> list[dict[str, Any]]:
+    """Return a curve as the records hold it; null where no ensemble has members."""
+    return [point._asdict() | {"member": point.member or None} for point in curve]
 
 
 def _flags(values: Tensor | None) -> list[bool] | None:

@@ -24,7 +24,7 @@ from torpor.audits.texts import SUFFIX, save_table, text_array, texts_beside
 from torpor.core.batches import Samples
 from torpor.core.errors import DataError, UsageError
 from torpor.core.files import require_file
-from torpor.core.measures import Catalog, Measure
+from torpor.core.measures import Catalog, Measure, Points
 from torpor.core.records import RECORD
 
 _ARROW: dict[type, pa.DataType] = {
@@ -33,6 +33,7 @@ _ARROW: dict[type, pa.DataType] = {
     str: pa.string(),
     bool: pa.bool_(),
     list: pa.list_(pa.int64()),
+    Points: pa.list_(pa.struct({"passes": pa.int64(), "cost": pa.float64(), "member": pa.string()})),
 }
 
 

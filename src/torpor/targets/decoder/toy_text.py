@@ -152,6 +152,11 @@ class ToyText(TextTarget):
         prompts = [self.codec.encode(text) for text in self.space.check(tuple(inputs))]
         return self._outcome(prompts, self._generate(prompts))
 
+    def known_work(self, inputs: Sequence[str], steps: Sequence[int]) -> Work | None:
+        """See :meth:`StepTarget.known_work`."""
+        pairs = zip(map(self.codec.encode, inputs), steps, strict=True)
+        return Work(torch.tensor([[len(prompt), count] for prompt, count in pairs]))
+
     def max_work(self, inputs: Sequence[str]) -> Work:
         """Return a full prompt and the cap."""
         return Work(torch.tensor([[self.space.max_tokens, self.cap]]).expand(len(inputs), -1).contiguous())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from torpor.attacks.base import Candidates
+from torpor.attacks.search.curve import Improvement
 from torpor.attacks.search.incumbent import Incumbent
-from torpor.attacks.text.search.goal import decoder_steps
+from torpor.attacks.text.search.goal import decoder_steps, rises
 from torpor.attacks.text.search.gradients import TokenGradient
 from torpor.targets.decoder.contract import TextTarget
 
@@ -24,6 +25,9 @@ class Tally:
         backwards: backward passes for each sample.
         zero_gradient: whether most of each sample's first gradient was exactly zero.
         cap: decoder steps than which no text runs more.
+        target: that runs them.
+        curves: of each sample, where its text became longer.
+        member: of an ensemble, whose turn it is on each sample.
     """
 
     held: Incumbent
@@ -31,13 +35,19 @@ class Tally:
     backwards: list[int]
     zero_gradient: list[bool]
     cap: int
+    target: TextTarget
+    curves: list[list[Improvement]] = field(init=False)
+    member: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.curves, self.member = [[] for _ in self.forwards], ["" for _ in self.forwards]
 
     @staticmethod
     def start(target: TextTarget, clean: Sequence[str]) -> Tally:
         """Return what is known once the clean texts have run."""
         count, held = len(clean), Incumbent.begin(clean)
         held.offer(torch.arange(count), clean, torch.tensor(decoder_steps(target, clean)))
-        return Tally(held, [1] * count, [0] * count, [False] * count, target.cap)
+        return Tally(held, [1] * count, [0] * count, [False] * count, target.cap, target)
 
     @property
     def open(self) -> list[int]:
@@ -54,8 +64,11 @@ class Tally:
 
     def answer(self, row: int, texts: Sequence[str], steps: Sequence[int]) -> None:
         """Count what was asked, and take the first of the costliest texts if it is costlier."""
+        before = self.spent(row)
         self.forwards[row] += len(texts)
         if texts and max(steps) > self.held.cost[row]:
+            longest = int(self.held.cost[row])
+            self.curves[row] += rises(self.target, texts, steps, longest, before, self.member[row])
             place = steps.index(max(steps))
             self.held.offer(torch.tensor([row]), (texts[place],), torch.tensor([steps[place]]))
 
@@ -73,4 +86,5 @@ class Tally:
             forwards=torch.tensor(self.forwards),
             backwards=torch.tensor(self.backwards),
             zero_gradient=torch.tensor(self.zero_gradient) if white else None,
+            curves=self.curves,
         )

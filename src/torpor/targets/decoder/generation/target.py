@@ -155,6 +155,10 @@ class GenerationTarget(StepTarget):
         """See :meth:`StepTarget.iterations`; all beams of a step are one iteration."""
         return super().iterations(work) // self.decoder.beams
 
+    def known_work(self, inputs: Samples, steps: Sequence[int]) -> Work | None:
+        """See :meth:`StepTarget.known_work`: it follows from the lengths."""
+        return self._work(self._lengths(inputs), steps)
+
     def least_work(self) -> Work:
         """Return one step on the shortest input."""
         return self._work([self._shortest()], [1])
