@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -40,6 +41,30 @@ def test_records_are_a_table(found: torpor.Audit, worst: float) -> None:
     assert frame.groupby("attack")["slowdown"].max()["standard"] == worst
     with pytest.raises(torpor.TorporError, match="expected column 'nope'"):
         table["nope"]
+
+
+def test_curves_end_at_the_costs_of_the_records(found: torpor.Audit, worst: float) -> None:
+    row = next(row for row in found.rows if row["attack"] == "standard")
+    curves = found.curves(row)
+    assert [curve.sample for curve in curves] == [0, 1, 2]
+    assert {curve.slowdown(curve.passes) for curve in curves} == {worst}
+    assert {curve.slowdown(0) for curve in curves} == {1.0}
+    assert sum(curve.passes for curve in curves) == row["forwards"] + row["backwards"]
+    clean = next(row for row in found.rows if row["attack"] == "clean")
+    assert not found.curves(clean)
+
+
+def test_the_report_draws_curves_but_not_under_other_prices(found: torpor.Audit, tmp_path: Path) -> None:
+    page = found.report().read_text(encoding="utf-8")
+    assert page.count('<svg class="curve"') == 3
+    assert "Best so far against passes" in page
+    assert "time per sample" in page
+    assert len(found.samples["seconds"]["standard-Linf-0.35"]) == 1  # type: ignore[index]
+    prices = tmp_path / "prices.toml"
+    prices.write_text('name = "mops"\n[prices]\n' + "".join(f'"{unit["name"]}" = 1\n' for unit in found.units["none"]))
+    priced = found.priced(str(prices))
+    assert not any(map(priced.curves, priced.rows))
+    assert "Best so far against passes" not in priced.report().read_text(encoding="utf-8")
 
 
 def test_without_pandas_it_is_said(found: torpor.Audit, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from typing_extensions import override
 from torpor.api.checks import Checks
 from torpor.api.records import Records
 from torpor.audits import read
+from torpor.audits.curves import SampleCurve, curves_of
 from torpor.audits.evidence import check_flags
 from torpor.audits.verdict.gate import evaluate_gates
 from torpor.audits.verdict.gate_grammar import parse_gate
@@ -47,6 +48,19 @@ class Audit(read.SavedAudit):
     def rows(self) -> Sequence[Mapping[str, Any]]:
         """One row per attack, condition and budget: the summary."""
         return self.summary
+
+    def curves(self, row: Mapping[str, Any]) -> Sequence[SampleCurve]:
+        """Return how the search on each sample of a row went: the best so far against passes.
+
+        Empty for rows without a search of their own, in older audits, and under other prices than those of the run.
+
+        Args:
+            row: one of ``rows``.
+
+        Raises:
+            DataError: if the records are missing or corrupt.
+        """
+        return curves_of(self, row)
 
     def check(self, *gates: str, accept: Collection[str] = ()) -> Checks:
         """Judge the audit as ``torpor check`` does.

@@ -153,6 +153,7 @@ METER: Mapping[str, Kind] = {
 SAMPLES: Mapping[str, Kind] = {
     "limit": COUNT_OR_NULL,
     **dict.fromkeys(("read", "batches"), ("a whole number", is_count)),
+    "seconds": ("an object of lists of numbers or null", maybe(is_map(is_list(is_number)))),
     "cut_short": (
         "an object with a number of searches and one of seconds, or null",
         maybe(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torpor.audits.conditions import RowKey
+from torpor.audits.curves import curves_of, seconds_of
 from torpor.audits.integrity import remarks
 from torpor.audits.lock import PATIENCE_S, FolderLock
 from torpor.audits.read import SavedAudit, read_audit
@@ -17,6 +19,7 @@ from torpor.core.measures import COST
 from torpor.core.units import symbol
 from torpor.reports.kit import charts, tables, words
 from torpor.reports.kit.charts import read_records
+from torpor.reports.kit.curves import CurvesOf, best_so_far
 from torpor.reports.kit.plots import plotly_script
 from torpor.reports.kit.words import Row, percent, times
 from torpor.reports.sections import section_of
@@ -69,20 +72,25 @@ def write(audit: SavedAudit, name: str) -> Path:
         read_records(audit, section_of(audit.parts()).columns),
         {RowKey.of(row): audit.examples(row) for row in audit.summary},
         remarks(audit),
+        partial(curves_of, audit),
     )
     path = audit.folder / name
-    partial = path.with_name(f".report-{os.getpid()}.html")
+    unfinished = path.with_name(f".report-{os.getpid()}.html")
     with FolderLock(audit.folder, patience_s=PATIENCE_S):
         try:
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(path)
+            unfinished.write_text(text, encoding="utf-8")
+            unfinished.replace(path)
         finally:
-            partial.unlink(missing_ok=True)
+            unfinished.unlink(missing_ok=True)
     return path
 
 
 def render(
-    audit: Row, records: Mapping[str, np.ndarray], examples: Mapping[RowKey, Path], remarks: Sequence[str] = ()
+    audit: Row,
+    records: Mapping[str, np.ndarray],
+    examples: Mapping[RowKey, Path],
+    remarks: Sequence[str] = (),
+    curves: CurvesOf = lambda row: [],
 ) -> str:
     """Return the report as HTML; every string of the audit is escaped.
 
@@ -91,6 +99,7 @@ def render(
         records: columns of ``records.parquet``.
         examples: files of saved inputs by row; they need not be there.
         remarks: sentences below the verdict.
+        curves: of the samples of a row.
     """
     import jinja2
 
@@ -113,6 +122,7 @@ def render(
         *bare.charts(series, records),
         charts.slowdown_distribution(series, records, unit),
         charts.cost_distribution(free, series, records, unit),
+        best_so_far(series, curves, unit),
         *bare.later_charts(series),
         *charts.eps_curves(free, section.growth),
     ]
@@ -139,12 +149,18 @@ def render(
         plotly_js=plotly_script(),
         inputs=target.get("inputs") or "image",
         sent=SENT.get(target.get("inputs"), "Attacked images are 8-bit images that anybody could send"),
-        samples=worst_samples(saved_files(whole, examples), section, records),
+        samples=worst_samples(saved_files(whole, examples), section, records, curves, partial(_seconds, audit)),
         threats=[row for row in whole if row["kind"] == "attack"],
         words=words,
         budget_text=budget_text,
         said=_said,
     )
+
+
+def _seconds(audit: Row, row: Row) -> list[float]:
+    """Return what the search on each sample of a row took."""
+    size = (audit.get("config") or {}).get("batch_size")
+    return seconds_of(audit.get("samples"), size, RowKey.of(row).slug) if isinstance(size, int) and size > 0 else []
 
 
 def _defenses(summary: Sequence[Row]) -> dict[str, Any]:

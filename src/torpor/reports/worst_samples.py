@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,8 @@ from torpor.audits.conditions import RowKey
 from torpor.core.errors import DataError
 from torpor.core.files import require_file
 from torpor.reports.kit.charts import rows_of
-from torpor.reports.kit.words import Row, costliest
+from torpor.reports.kit.curves import CurvesOf, effort, sketched
+from torpor.reports.kit.words import Row, costliest, quantity
 from torpor.reports.samples.sample import Sample, Saved
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ def worst_samples(
     files: Mapping[Path, Row],
     section: Section,
     records: Mapping[str, np.ndarray],
+    curves: CurvesOf = lambda row: [],
+    seconds: Callable[[Row], list[float]] = lambda row: [],
     *,
     per_attack: int = 4,
     attacks: int = 4,
@@ -33,6 +37,8 @@ def worst_samples(
         files: files of examples, and the row of the summary that each is of.
         section: of the target's family.
         records: columns of ``records.parquet``.
+        curves: of the samples of a row.
+        seconds: that the search on each of them took.
         per_attack: samples of each attack.
         attacks: how many attacks.
 
@@ -41,7 +47,17 @@ def worst_samples(
     """
     tops = [_top(files, name) for name in dict.fromkeys(row["attack"] for row in files.values())]
     tops.sort(key=lambda top: -float(top[1]["slowdown_mean"]))
-    return [sample for path, row in tops[:attacks] for sample in _samples(path, row, section, records, per_attack)]
+    found = list[Sample]()
+    for path, row in tops[:attacks]:
+        searched, taken = curves(row), seconds(row)
+        known = {curve.sample: (place, curve) for place, curve in enumerate(searched)}
+        for number, sample in _samples(path, row, section, records, per_attack):
+            if number in known:
+                place, curve = known[number]
+                time = quantity(taken[place], "s") if len(taken) == len(searched) else ""
+                sample = replace(sample, effort=effort(curve, time), curve=sketched(curve))
+            found.append(sample)
+    return found
 
 
 def saved_files(summary: list[Row], path_of: Mapping[RowKey, Path]) -> dict[Path, Row]:
@@ -56,7 +72,10 @@ def _top(files: Mapping[Path, Row], attack: str) -> tuple[Path, Row]:
     return next((path, row) for path, row in own.items() if row is top)
 
 
-def _samples(path: Path, row: Row, section: Section, records: Mapping[str, np.ndarray], limit: int) -> Iterator[Sample]:
+def _samples(
+    path: Path, row: Row, section: Section, records: Mapping[str, np.ndarray], limit: int
+) -> Iterator[tuple[int, Sample]]:
+    """Yield samples with their index."""
     import pyarrow as pa
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
@@ -73,7 +92,8 @@ def _samples(path: Path, row: Row, section: Section, records: Mapping[str, np.nd
         for place in known[:limit]:
             at = found[index[place]]
             values = {name: column[place] for name, column in stored.items()}
-            yield section.sample(Saved(row, records, at, _clean(records, index[place]), kind, values))
+            saved = Saved(row, records, at, _clean(records, index[place]), kind, values)
+            yield int(index[place]), section.sample(saved)
     except (SafetensorError, pa.ArrowException, KeyError, OSError, IndexError) as error:
         raise DataError(f"expected index, clean and attacked in {path.name}, got {error}; audit again") from error
 

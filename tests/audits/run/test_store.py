@@ -52,7 +52,7 @@ def test_shards_are_merged_in_order_whatever_the_order_of_writing(tmp_path: Path
         store.write(number, table([10 * number, 10 * number + 1]), images(number), {"pgd-Linf-0.1": seconds})
     assert store.has(0)
     assert not store.has(2)
-    assert store.seconds() == {"pgd-Linf-0.1": 0.75}
+    assert store.seconds() == {"pgd-Linf-0.1": [0.25, 0.5]}
     assert [part["pgd-Linf-0.1/index"].item() for part in store.examples()] == [0, 1]
     store.merge()
     merged = pq.read_table(tmp_path / "records.parquet")

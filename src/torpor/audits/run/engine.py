@@ -291,6 +291,7 @@ def _sum_up(
             f"{store.shards} and repeat the command"
         )
     samples: dict[str, Any] = {"limit": plan.limit, "read": extent.samples, "batches": extent.batches}
+    samples["seconds"] = store.seconds()
     if extent.cut_off:
         samples["cut_off"] = {"limit": extent.cut_off, "value": getattr(limits, extent.cut_off)}
     if extent.cut_short:

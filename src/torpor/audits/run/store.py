@@ -179,13 +179,13 @@ class Store:
         """Return the merged records of one row of the summary, in the order of the samples."""
         return read_table(self.folder / "records.parquet", self.schema.names, key.matches())
 
-    def seconds(self) -> dict[str, float]:
-        """Return what each row's attack took, over all shards."""
-        total: dict[str, float] = {}
+    def seconds(self) -> dict[str, list[float]]:
+        """Return what each row's attack took, by its slug, on each shard."""
+        found: dict[str, list[float]] = {}
         for number in range(self._count()):
             for name, value in self._facts(number)["seconds"].items():
-                total[name] = total.get(name, 0.0) + value
-        return total
+                found.setdefault(name, []).append(value)
+        return found
 
     def spent(self, number: int) -> Spent:
         """Return what the attacks of one shard spent."""

@@ -88,7 +88,7 @@ def summarize(
                 **recorded,
                 **(proven.of(key) if proven else UNCERTIFIED),
                 **(_replayed(key, target, pairs) if measures else {}),
-                "attack_seconds": seconds[key.slug] if key.budget else 0.0,
+                "attack_seconds": sum(seconds[key.slug]) if key.budget else 0.0,
                 "no_headroom_rate": flags[key].no_headroom,
                 "flags": [*_flags(plan, key, flags), *(proven.flags(key) if proven else ())],
                 **(_fit_cost(store.folder / "fitted" / f"{key.slug}.safetensors")),

@@ -116,6 +116,20 @@ def line(figure: go.Figure, s: Series, points: Sequence[tuple[float, float | Non
     figure.add_scatter(x=x, y=y, mode="lines+markers", line=line, marker={"size": 8}, hovertemplate=said)
 
 
+def band(
+    figure: go.Figure, s: Series, x: Sequence[int], low: Sequence[float], mid: Sequence[float], high: Sequence[float]
+) -> None:
+    """Draw a line in steps, and a band around it."""
+    red, green, blue = (int(s.color[place : place + 2], 16) for place in (1, 3, 5))
+    for edge, fill in ((low, None), (high, "tonexty")):
+        edges = {"color": s.color, "width": 0, "shape": "hv"}
+        color = f"rgba({red},{green},{blue},0.15)"
+        figure.add_scatter(x=x, y=edge, mode="lines", line=edges, fill=fill, fillcolor=color, hoverinfo="skip")
+    said = f"{html.escape(s.name)}<br>%{{y:.2f}}x after %{{x:,}} passes<extra></extra>"
+    line = {"color": s.color, "dash": s.dash, "shape": "hv", "width": 2.5}
+    figure.add_scatter(x=x, y=mid, mode="lines", cliponaxis=False, line=line, hovertemplate=said)
+
+
 def pair(
     figure: go.Figure, name: str, color: str, points: Sequence[tuple[float, object]], remark: str, dash: str
 ) -> None:

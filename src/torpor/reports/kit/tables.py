@@ -147,6 +147,8 @@ def effort_table(audit: Row) -> Table:
         Column("forward passes", says, "forwards", "{:,}".format),
         Column("backward passes", says, "backwards", "{:,}".format),
         Column("attack time", says, "attack_seconds", lambda value: quantity(value, "s")),
+        Column("passes per sample", "forward and backward, mean", only=_passes),
+        Column("time per sample", "attack time over the number of samples", only=_seconds),
     ]
     return filled([*(counts if texts else numbers), *effort], rows)
 
@@ -176,6 +178,17 @@ def _latency(table: Table, row: Row) -> str:
     if ci95 is None:
         return f"{text} [-]" if row.get("latency_n") == 1 else text
     return f"{text} [{quantity(ci95[0], 's')} to {quantity(ci95[1], 's')}]"
+
+
+def _passes(table: Table, row: Row) -> str:
+    if words.is_missing(row.get("forwards")) or words.is_missing(row.get("backwards")) or not row.get("n"):
+        return table.cell(row, "forwards", str)
+    return f"{(row['forwards'] + row['backwards']) / row['n']:,.0f}"
+
+
+def _seconds(table: Table, row: Row) -> str:
+    n = row.get("n") or 1
+    return table.cell(row, "attack_seconds", lambda value: quantity(value / n, "s"))
 
 
 def _clock(table: Table, row: Row) -> str:

@@ -51,6 +51,8 @@ class Sample:
         views: (name, data URI) of the clean input, the attacked one and the difference; empty for texts.
         sides: clean and attacked texts; empty where there are none.
         reference: the right output, where it is text and known.
+        effort: what the search on it spent, and when it found what; empty where that is not recorded.
+        curve: SVG of the best so far against passes, which is trusted; empty likewise.
     """
 
     title: str
@@ -58,6 +60,8 @@ class Sample:
     views: tuple[tuple[str, str], ...]
     sides: tuple[Half, ...] = ()
     reference: Shown | None = None
+    effort: str = ""
+    curve: str = ""
 
 
 @dataclass(frozen=True, eq=False)
