@@ -45,6 +45,12 @@ def test_where_nothing_was_there_is_no_factor() -> None:
     (found,) = moved(audit_of(clean, attack, headlines=(OBJECTS,)))
     assert found.factor == float("inf")
     assert found.sentence == "Objects handed on per input 0.0 to 3.0 on average by overload, L2 1; no control was run."
+    unseen = row("control-noise", "control", 100.0, kept_mean=None)
+    (found,) = moved(audit_of(clean, attack, unseen, headlines=(OBJECTS,)))
+    assert found.sentence.endswith("; no control was measured.")
+    empty = row("control-noise", "control", 100.0, kept_mean=0.0)
+    (found,) = moved(audit_of(clean, attack, empty, headlines=(OBJECTS,)))
+    assert found.sentence.endswith("; strongest control 0.0.")
     still = row("overload", "attack", 100.0, kept_mean=0.0)
     assert moved(audit_of(clean, still, headlines=(OBJECTS,))) == []
     assert verdict(audit_of(clean, still, headlines=(OBJECTS,)))[0].startswith("No attack raised the mean cost.")

@@ -51,8 +51,8 @@ def test_the_bound_of_a_defense_covers_every_row_with_it() -> None:
 def test_the_verdict_says_of_which_inputs_its_bound_is_one() -> None:
     rows = row("clean", "clean", 1.0, 8.0), row("nmtsloth-token", "attack", 5.0, 6.0)
     assert (
-        "static bound 8.00x (of the inputs that were sent), 50.0x (which no text of up to 4,096 bytes and 128 tokens "
-        "exceeds)." in verdict_of(*rows, **TARGET)
+        "static bound of the inputs that were sent 8.00x, of any text of up to 4,096 bytes and 128 tokens 50.0x."
+        in verdict_of(*rows, **TARGET)
     )
     fixed = {**TARGET, "static_cost": 800}
     assert "static bound 8.00x, which no text of up to 4,096 bytes and 128 tokens exceeds." in verdict_of(

@@ -110,8 +110,8 @@ def notes(row: Mapping[str, Any]) -> tuple[str, ...]:
     most, gap = row.get("certified_slowdown_mean"), row.get("certified_gap")
     if isinstance(most, float) and isinstance(gap, float):
         said.append(
-            f"found {row['slowdown_mean']:.3g}x in the mean, at most {most:.3g}x is certified: at most {gap:.3g} times "
-            "the cost that was found"
+            f"mean slowdown found {row['slowdown_mean']:.3g}x, certified bound {most:.3g}x: no attack can cost more "
+            f"than {gap:.3g} times what was found"
         )
     if CHANCE in (row.get("flags") or ()):
         said.append(f"{CHANCE}: a control of the same budget reaches the cap too")

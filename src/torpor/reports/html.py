@@ -180,8 +180,9 @@ def _tiles(summary: Sequence[Row], section: Section, ranked: Sequence[HeadlineCh
     p95 = words.value_text(worst, "slowdown_p95", times)
     ci95 = words.bracket(worst).strip("[]")
     certified = ""
-    if (most := words.at_most(worst)) is not None:
-        certified = f"; {most} is certified, {words.value_text(worst, 'certified_gap', times)} what was found"
+    if words.at_most(worst) is not None:
+        most, gap = (words.value_text(worst, f"certified_{key}", times) for key in ("slowdown_mean", "gap"))
+        certified = f"; certified bound {most}, {gap} what was found"
     mean = f"95 % CI {ci95}" if ci95 else words.missing("no interval")
     cost = [
         (words.value_text(worst, "slowdown_max", times), "worst slowdown", f"one sample; p95 {p95}"),

@@ -38,13 +38,15 @@ class HeadlineChange:
         headline: what is counted.
         row: of the attack that moved it most.
         clean: the row of the clean inputs.
-        control: the row of the control of the same budget that moved it most; None if none ran.
+        control: the row of the control of the same budget that moved it most; None if none was measured.
+        controls: how many of the same budget ran.
     """
 
     headline: Headline
     row: Row
     clean: Row
     control: Row | None
+    controls: int = 0
 
     @property
     def factor(self) -> float | None:
@@ -64,10 +66,10 @@ class HeadlineChange:
     @property
     def sentence(self) -> str:
         """Say how far, by what, and what a control does."""
-        factor, other = self.factor, None if self.control is None else self.headline.moved(self.control, self.clean)
+        factor = self.factor
         by = "" if factor is None or factor == float("inf") else f" ({times(factor)})"
-        against = "no control was run" if self.control is None else "the strongest control found none"
-        if self.control is not None and other is not None:
+        against = f"no control was {'measured' if self.controls else 'run'}"
+        if self.control is not None:
             against = f"strongest control {self._text(self.control)}"
         start = titled(self.headline.title)
         return f"{start} per input {self.figures} {self.typical}{by} by {label(self.row)}; {against}."
@@ -92,7 +94,8 @@ def moved(audit: Row) -> list[HeadlineChange]:
     for headline in audit.get("headlines") or (COST,):
         row = _most(rows, headline, "attack")
         if row is not None and (headline == COST or headline.moved(row, clean) is not None):
-            found.append(HeadlineChange(headline, row, clean, _most(beside(rows, row), headline, "control")))
+            alike = [other for other in beside(rows, row) if other["kind"] == "control"]
+            found.append(HeadlineChange(headline, row, clean, _most(alike, headline, "control"), len(alike)))
     return sorted(found, key=lambda each: -(each.factor or 0.0))
 
 
@@ -168,24 +171,22 @@ def _reference_sentence(worst: Row, rows: Sequence[Row], audit: Row) -> str:
         ("attacked", over_clean(worst), "no mean cost was recorded"),
         *((("certified bound", over_clean(worst, "certified_cost_mean"), ""),) if at_most(worst) else ()),
         ("costliest natural input (99.9th percentile)", natural_factor(audit), _unprofiled(audit)),
-        ("static bound", static_factor(rows), "no static bound was recorded"),
     )
     said = [f"{name} {missing(reason) if value is None else times(value)}" for name, value, reason in costs]
-    return f"In units of the mean clean cost: {', '.join(said)}{_limit(worst, static_factor(rows), audit)}."
+    return f"In units of the mean clean cost: {', '.join([*said, _static(worst, static_factor(rows), audit)])}."
 
 
 def _certified_sentences(worst: Row, audit: Row) -> list[str]:
     """Say what bounds allow beside what was found, or why they allow nothing; nothing if no bound was asked for."""
     if not (audit.get("config") or {}).get("bounds"):
         return []
-    most = at_most(worst)
-    if most is None:
-        return [f"At most: {missing(reason_for(worst, 'certified_slowdown_mean'))}."]
+    if at_most(worst) is None:
+        return [f"Certified bound {missing(reason_for(worst, 'certified_slowdown_mean'))}."]
     names = " and ".join(f"{name} on {count}" for name, count in worst["certified_by"].items())
     return [
-        f"Found {times(worst['slowdown_mean'])} in the mean, {most} is certified (by {names} of {worst['n']} samples): "
-        f"whatever attack of this budget comes, it costs at most {value_text(worst, 'certified_gap', times)} what was "
-        "found."
+        f"Mean slowdown found {times(worst['slowdown_mean'])}, certified bound "
+        f"{times(worst['certified_slowdown_mean'])} (by {names} of {worst['n']} samples): no attack of this budget "
+        f"can cost more than {value_text(worst, 'certified_gap', times)} what was found."
     ]
 
 
@@ -201,15 +202,23 @@ def _defense_sentences(summary: Sequence[Row]) -> list[str]:
     return sentences(summary)
 
 
-def _limit(worst: Row, bound: float | None, audit: Row) -> str:
-    """Say of which inputs the static bound is one; texts of other lengths than those that were sent have another."""
+def _static(worst: Row, bound: float | None, audit: Row) -> str:
+    """Say what the static bound is, and of which inputs; texts of other lengths than those that were sent have another.
+
+    Args:
+        worst: the row of the verdict.
+        bound: that of its budget, in units of the mean clean cost.
+        audit: its parts.
+    """
     target, clean = audit.get("target") or {}, worst.get("cost_clean_mean")
     accepts, most = target.get("accepts"), target.get("static_cost")
-    if bound is None or not (accepts and most and clean):
-        return ""
+    if bound is None:
+        return f"static bound {missing('no static bound was recorded')}"
+    if not (accepts and most and clean):
+        return f"static bound {times(bound)}"
     if most / clean <= bound * (1 + 1e-9):
-        return f", which no {accepts} exceeds"
-    return f" (of the inputs that were sent), {times(most / clean)} (which no {accepts} exceeds)"
+        return f"static bound {times(bound)}, which no {accepts} exceeds"
+    return f"static bound of the inputs that were sent {times(bound)}, of any {accepts} {times(most / clean)}"
 
 
 def _open_sentences(worst: Row) -> list[str]:
