@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
@@ -77,6 +78,19 @@ def show_audit(audit: SavedAudit) -> None:
         console.print(printable(remark))
 
 
+def time_left(seconds: float, done: int, left: int) -> str:
+    """Say how long what is left takes at the speed of what this run has done so far; nothing before it has done any.
+
+    >>> time_left(30.0, 2, 10), time_left(1.0, 0, 10)
+    ('2:30 left', '')
+    """
+    if done < 1 or left < 0:
+        return ""
+    minutes, rest = divmod(round(seconds * left / done), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02} left" if hours else f"{minutes}:{rest:02} left"
+
+
 @contextmanager
 def bar() -> Iterator[Callable[[str, int, int], None]]:
     """Show a bar, if anybody watches; call what it yields with a text, steps done, and steps in all (0 if unknown)."""
@@ -86,7 +100,6 @@ def bar() -> Iterator[Callable[[str, int, int], None]]:
         Progress,
         TextColumn,
         TimeElapsedColumn,
-        TimeRemainingColumn,
     )
 
     columns = (
@@ -94,13 +107,17 @@ def bar() -> Iterator[Callable[[str, int, int], None]]:
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[left]}", markup=False),
     )
     errors = SafeConsole(stderr=True)
     with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
-        task = progress.add_task("starting", total=None)
+        task, begun = progress.add_task("starting", total=None, left=""), list[tuple[float, int]]()
 
         def update(text: str, done: int, total: int) -> None:
-            progress.update(task, description=printable(text), completed=done, total=total or None)
+            now = time.monotonic()
+            if total and not begun:
+                begun.append((now, done))  # what an earlier run has done took no time of this one
+            left = time_left(now - begun[0][0], done - begun[0][1], total - done) if begun else ""
+            progress.update(task, description=printable(text), completed=done, total=total or None, left=left)
 
         yield update

@@ -56,7 +56,10 @@ def taken(folder: Path, batches: int) -> Spent:
 
 
 def samples_of(folder: Path) -> Any:  # noqa: ANN401 - JSON
-    return json.loads((folder / "audit.json").read_text())["samples"]
+    """Return what an audit says of its samples but for the seconds of each batch."""
+    found = json.loads((folder / "audit.json").read_text())["samples"]
+    assert all(len(each) == found["batches"] for each in found.pop("seconds").values())
+    return found
 
 
 @pytest.mark.parametrize("kind", ["queries", "cost"])
@@ -208,6 +211,25 @@ def test_an_estimate_counts_what_attacks_say(plan: Plan) -> None:
     member = [passes(each) for each in load_attack("standard").members]  # type: ignore[attr-defined]
     assert passes(load_attack("standard")) == (sum(each[0] for each in member), sum(each[1] for each in member))
     assert passes(load_attack("nmtsloth-char")) == (0, 0)
+
+
+@pytest.mark.parametrize(("batch_size", "limit", "most"), [(4, None, 4), (128, 3, 3), (1, None, 1)])
+def test_the_speed_is_that_of_a_batch_of_the_size_used(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, batch_size: int, limit: int | None, most: int
+) -> None:
+    target, asked = load_target(NEEDLE), list[int]()
+    run, signals = target.run, target.signals
+
+    def told(size: int, found: Any) -> Any:  # noqa: ANN401
+        asked.append(size)
+        return found
+
+    monkeypatch.setattr(target, "run", lambda inputs: told(len(inputs), run(inputs)))
+    monkeypatch.setattr(target, "signals", lambda inputs: told(-len(inputs), signals(inputs)))
+    plan = replace(plan, batch_size=batch_size, limit=limit)
+    found = estimate(plan, target, source(target, plan.data_dir, None))
+    assert asked == [1, most, most, -most, -most]
+    assert found.likely == found.seconds
 
 
 def test_a_pass_is_priced_at_the_static_bound_and_a_backward_pass_twice() -> None:

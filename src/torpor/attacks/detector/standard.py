@@ -80,6 +80,11 @@ class StandardObjects(Attack):
     def covered(cls) -> tuple[str, ...]:
         return (Overload.id, SlowTrack.id)
 
+    @property
+    def iterations(self) -> int:
+        """Backward passes at most: fewer than forward ones, since random search takes none."""
+        return self.passes - 1
+
     @override
     def search(self, target: Any, inputs: Tensor, labels: object, seed: int) -> Candidates:
         video = inputs.ndim == 5

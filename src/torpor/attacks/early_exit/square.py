@@ -161,6 +161,11 @@ class PersistentSquare(Square):
     queries: int = 10_000
     rivals: Tensor | None = field(default=None, compare=False, repr=False)
 
+    @property
+    def usual_queries(self) -> int:
+        """Queries of a sample on which gradients are right: both searches end when they are judged first."""
+        return 2 * WINDOW
+
     def search(self, target: Target, inputs: Tensor, labels: Samples, seed: int) -> Candidates:
         """See :meth:`Attack.search`; ``black_box_won`` tells where the fresh search beat the rivals' cost.
 

@@ -12,6 +12,7 @@ import torch
 from torpor.attacks.base import Attack
 from torpor.audits.plan import Plan
 from torpor.audits.run.limits import BACKWARD, Limits
+from torpor.core.batches import Samples
 from torpor.core.errors import TorporError, UsageError
 from torpor.core.units import symbol
 from torpor.data.sets import DataSet
@@ -22,8 +23,10 @@ SEARCHING = ("control-best-noise", "control-best-of-k")
 """Controls that spend as many passes as the attacks beside them."""
 COUNTED_S = 1.0
 """Seconds in which the samples are counted; if there are more, the estimate is per sample."""
-SHORT_S, SEVERAL = 0.25, 16
-"""A target that runs one sample in less than ``SHORT_S`` is timed on several."""
+SHORT_S, SEVERAL = 0.25, 128
+"""A target that runs one sample in less than ``SHORT_S`` is timed on a batch, of ``SEVERAL`` at most."""
+CLEARLY = 0.8
+"""What is likely is said where it is at most this share of what is possible."""
 
 MOST_SAMPLES, LONG_S = 128, 1.0
 """As many samples run at once as take about ``SHORT_S``; one that takes longer than ``LONG_S`` runs only once."""
@@ -38,11 +41,13 @@ class Estimate:
         samples: to be attacked; None if there are more than could be counted in a second.
         forwards: forward passes per sample.
         cost: of all passes per sample, at the static bound.
-        seconds: per sample.
+        seconds: per sample, at the speed of a batch.
         silent: names of attacks that do not declare how many passes they take.
         currency: of the cost.
         one: seconds that one forward pass takes.
         upper: whether an attack may end before it has taken all the passes that it declares.
+        likely: seconds per sample if attacks take as many passes as they usually do.
+        shares: whether each sample has its share of the seconds that are allowed.
     """
 
     rows: int
@@ -54,6 +59,8 @@ class Estimate:
     currency: str = "flops"
     one: float = 0.0
     upper: bool = False
+    likely: float | None = None
+    shares: bool = False
 
     def __str__(self) -> str:
         """Return the estimate in a sentence.
@@ -63,13 +70,18 @@ class Estimate:
         passes
         >>> print(Estimate(5, 20, 300, 4e6, 0.5, (), upper=True))
         20 samples in 5 rows, up to 6,000 forward passes and 80 MFLOPs, at most about 10 s
+        >>> print(Estimate(5, 20, 300, 4e6, 0.5, (), upper=True, likely=0.1))
+        20 samples in 5 rows, up to 6,000 forward passes and 80 MFLOPs, at most about 10 s, more likely about 2 s
         """
         count = 1 if self.samples is None else self.samples
         each = ", for each sample" if self.samples is None else ""
         what = "Many samples" if self.samples is None else f"{count} sample{'s' * (count != 1)}"
         found = f"{what} in {self.rows} rows, up to {self.forwards * count:,} forward passes and "
         about = "at most about" if self.upper else "in the order of"
-        found += f"{_scaled(self.cost * count)}{symbol(self.currency)}, {about} {_clock(self.seconds * count)}{each}"
+        found += f"{_scaled(self.cost * count)}{symbol(self.currency)}, {about} {_clock(self.seconds * count)}"
+        if self.upper and self.likely is not None and self.likely <= CLEARLY * self.seconds:
+            found += f", more likely about {_clock(self.likely * count)}"
+        found += each
         if not self.silent:
             return found
         found = found if self.forwards else f"{what} in {self.rows} rows"
@@ -78,7 +90,7 @@ class Estimate:
 
 
 def estimate(plan: Plan, target: Target, data: DataSet) -> Estimate:
-    """Return what ``plan`` is about to spend; the target is run once or twice, to be timed.
+    """Return what ``plan`` is about to spend; the target is run a few times, to be timed.
 
     Fitting is not in it, nor is what is timed at the end.
 
@@ -87,11 +99,9 @@ def estimate(plan: Plan, target: Target, data: DataSet) -> Estimate:
     """
     attacks = [attack for budget in plan.budgets for attack in plan.attacks_at(budget)]
     said = [passes(attack) for attack in attacks]
-    times = 1 + len(plan.defenses)
-    forwards = _luck(plan) + times * sum(forward for forward, _ in said)
-    backwards = times * sum(backward for _, backward in said)
+    forwards, backwards = _total(plan, passes)
     one = target.read(data.load("test", 1).inputs)
-    seconds = _timed(target, data)
+    speed = _timed(target, data, plan, both=backwards > 0)
     price = float(target.prices.cost(target.max_work(one)).sum())
     every = forwards + BACKWARD * backwards
     silent = tuple(attack.name for attack, (forward, _) in zip(attacks, said, strict=True) if not forward)
@@ -100,11 +110,13 @@ def estimate(plan: Plan, target: Target, data: DataSet) -> Estimate:
         counted(data, plan.limit),
         forwards,
         every * price,
-        every * seconds,
+        speed.seconds(forwards, backwards),
         tuple(dict.fromkeys(silent)),
         target.prices.currency,
-        seconds,
+        speed.forward,
         any(map(may_end_early, attacks)),
+        speed.seconds(*_total(plan, usual_passes)),
+        plan.batch_size == 1 and target.offers("until"),
     )
 
 
@@ -114,9 +126,15 @@ def plan_of(found: Estimate, limits: Limits) -> str:
     >>> print(plan_of(Estimate(5, 20, 300, 4e6, 0.5, ()), Limits(seconds=60)))
     About to attack 20 samples in 5 rows, up to 6,000 forward passes and 80 MFLOPs, in the order of 10 s; it ends after
     --max-seconds 60
+    >>> print(plan_of(Estimate(5, 20, 0, 0.0, 0.0, ("pgd",), shares=True), Limits(seconds=60)))
+    About to attack 20 samples in 5 rows; pgd may take any number of passes; it ends after --max-seconds 60, 3 s for
+    each sample
     """
     said = [f"--max-{name} {value:g}" for name, value in asdict(limits).items() if value is not None]
-    return f"About to attack {found}" + (f"; it ends after {' or '.join(said)}" if said else "")
+    ends = f"; it ends after {' or '.join(said)}" if said else ""
+    if limits.seconds is not None and found.shares and found.samples:
+        ends += f", {_clock(limits.seconds / found.samples)} for each sample"
+    return f"About to attack {found}{ends}"
 
 
 def passes(attack: Attack) -> tuple[int, int]:
@@ -137,6 +155,20 @@ def passes(attack: Attack) -> tuple[int, int]:
     return (steps + 1, steps) if isinstance(steps, int) else (0, 0)
 
 
+def usual_passes(attack: Attack) -> tuple[int, int]:
+    """Return how many forward and backward passes an attack usually takes per sample, as far as it says so.
+
+    >>> from torpor.attacks.registry import load_attack
+    >>> passes(load_attack("standard")), usual_passes(load_attack("standard"))
+    ((10604, 600), (904, 600))
+    """
+    if members := getattr(attack, "members", ()):
+        found = [usual_passes(member) for member in members]
+        return sum(forward for forward, _ in found), sum(backward for _, backward in found)
+    usual = getattr(attack, "usual_queries", None)
+    return (usual, 0) if isinstance(usual, int) else passes(attack)
+
+
 def may_end_early(attack: Attack) -> bool:
     """Return whether what :func:`passes` returns is an upper number: the queries of a search, its own or a member's.
 
@@ -148,10 +180,14 @@ def may_end_early(attack: Attack) -> bool:
     return isinstance(getattr(attack, "queries", None), int) or any(map(may_end_early, members))
 
 
-def _luck(plan: Plan) -> int:
-    """Return the forward passes of controls that spend as many as the attacks beside them."""
+def _total(plan: Plan, passes_of: Callable[[Attack], tuple[int, int]]) -> tuple[int, int]:
+    """Return the forward and backward passes of all attacks, and of controls that spend as many, per sample."""
+    said = [passes_of(attack) for budget in plan.budgets for attack in plan.attacks_at(budget)]
     random = [key.budget for key in plan.keys if key.attack in SEARCHING and key.budget]
-    return sum(max(passes(attack)[0] for attack in plan.attacks_at(budget)) for budget in random)
+    luck = sum(max(passes_of(attack)[0] for attack in plan.attacks_at(budget)) for budget in random)
+    forwards, backwards = (sum(each) for each in zip(*said, strict=True)) if said else (0, 0)
+    times = 1 + len(plan.defenses)
+    return luck + times * forwards, times * backwards
 
 
 def counted(data: DataSet, limit: int | None) -> int | None:
@@ -167,19 +203,59 @@ def counted(data: DataSet, limit: int | None) -> int | None:
     return count
 
 
-def _timed(target: Target, data: DataSet) -> float:
-    """Return the seconds that one sample takes."""
+@dataclass(frozen=True)
+class _Speed:
+    """Seconds of one sample: of a forward pass, and of one that is followed by a backward pass."""
 
-    def run(count: int) -> Callable[[], object]:
-        inputs = target.read(data.load("test", count).inputs)
-        return lambda: target.run(inputs)
+    forward: float
+    both: float
 
-    seconds, _ = measured(run(1))
+    def seconds(self, forwards: int, backwards: int) -> float:
+        """Return what so many passes take, the backward ones each after one of the forward ones."""
+        return max(0, forwards - backwards) * self.forward + backwards * self.both
+
+
+def _timed(target: Target, data: DataSet, plan: Plan, *, both: bool) -> _Speed:
+    """Return the seconds that one sample takes, in a batch of the size that is attacked where one is quick."""
+
+    def inputs(count: int) -> Samples:
+        return target.read(data.load("test", count).inputs)
+
+    def run(batch: Samples) -> Callable[[], object]:
+        return lambda: target.run(batch)
+
+    batch, count = inputs(1), 1
+    seconds, _ = measured(run(batch))
+    size = min(plan.batch_size, plan.limit or SEVERAL, SEVERAL)
+    size = SEVERAL if target.offers("score") else size  # many candidates of each sample are run together
+    if seconds < SHORT_S and size > 1:
+        batch = inputs(size)
+        count = len(batch)
     if seconds < SHORT_S:
-        call, count = run(SEVERAL), len(data.load("test", SEVERAL))
-        call()
-        seconds = measured(call)[0] / count
-    return seconds
+        seconds = _again(run(batch)) / count
+    return _Speed(seconds, (_differentiated(target, batch) / count or BACKWARD * seconds + seconds) if both else 0.0)
+
+
+def _again(call: Callable[[], object]) -> float:
+    """Return the seconds of a call that was made before."""
+    call()
+    return measured(call)[0]
+
+
+def _differentiated(target: Target, batch: Samples) -> float:
+    """Return the seconds of a forward and a backward pass over signals; 0 where there is nothing to differentiate."""
+    from torch import Tensor, enable_grad
+
+    def step() -> bool:
+        with enable_grad():
+            given = batch.clone().requires_grad_() if isinstance(batch, Tensor) else batch
+            signals = target.signals(given)
+            values = [value for value in vars(signals).values() if isinstance(value, Tensor) and value.grad_fn]
+            if values:
+                values[0].sum().backward()
+        return bool(values)
+
+    return measured(step)[0] if step() else 0.0
 
 
 def _scaled(value: float) -> str:
