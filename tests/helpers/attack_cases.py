@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from torpor.attacks.base import Attack, AttackResult
 from torpor.attacks.controls.dense import Shuffled
-from torpor.attacks.early_exit.deepsloth import DeepSloth
-from torpor.attacks.early_exit.square import Square
-from torpor.attacks.early_exit.standard import AutoGates, Standard
+from torpor.attacks.early_exit.square import PersistentSquare
+from torpor.attacks.early_exit.standard import AutoGates, Member, Standard
 from torpor.attacks.registry import ATTACKS
 from torpor.attacks.search.balls import BALLS
 from torpor.core.signals import GateSignals
@@ -93,13 +92,13 @@ def attack_rows(attack: Attack, target: GateTarget, inputs: Tensor, labels: Tens
     return attack(target, inputs[rows], references=labels[rows], seed=3)
 
 
-def few_members(self: Standard) -> tuple[Attack, ...]:
+def few_members(self: Standard) -> tuple[Member, ...]:
     """Return the ensemble's members with few iterations."""
     return (
-        DeepSloth(norm=self.norm, eps=self.eps, steps=40),
-        AutoGates(norm=self.norm, eps=self.eps, steps=20),
+        AutoGates(norm=self.norm, eps=self.eps, steps=40),
         AutoGates(norm=self.norm, eps=self.eps, steps=20, decay=0.5),
-        Square(norm=self.norm, eps=self.eps, queries=40),
+        AutoGates(norm=self.norm, eps=self.eps, steps=20, decay=0.0),
+        PersistentSquare(norm=self.norm, eps=self.eps, queries=40),
     )
 
 
