@@ -100,7 +100,7 @@ def test_the_plugin_loads_nothing_until_it_is_used() -> None:
     code = f"import sys, torpor.testing.plugin; print({listed})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(
-        ["torpor", "torpor.core", "torpor.core.lazy", "torpor.core.moved", "torpor.testing", "torpor.testing.plugin"]
+        ["torpor", "torpor.core", "torpor.core.lazy", "torpor.testing", "torpor.testing.plugin"]
     )
 
 
