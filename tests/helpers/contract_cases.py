@@ -32,6 +32,8 @@ CANDIDATE_EPS = {"Linf": 0.1, "L2": 1.2, "L1": 8.0}
 FEW: dict[str, dict[str, Any]] = {
     "nicg-slowdown": {"steps": 10},
     "verbose-images": {"steps": 10},
+    "lingoloop": {"steps": 10},
+    "vlminferslow": {"steps": 6, "pairs": 3},
     "slothspeech": {"steps": 10},
     "engorgio": {"steps": 40, "tail": 20},
     "loopllm": {"steps": 3, "candidates": 20},

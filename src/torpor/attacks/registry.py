@@ -31,6 +31,8 @@ ATTACKS: Registry[Attack] = Registry(
         "standard": "torpor.attacks.early_exit.standard:Standard",
         "nicg-slowdown": "torpor.attacks.decoder.nicg_slowdown:NICGSlowDown",
         "verbose-images": "torpor.attacks.decoder.verbose_images:VerboseImages",
+        "lingoloop": "torpor.attacks.decoder.lingoloop:LingoLoop",
+        "vlminferslow": "torpor.attacks.decoder.vlminferslow:VLMInferSlow",
         "nmtsloth-char": "torpor.attacks.text.nmtsloth:NMTSlothChar",
         "nmtsloth-token": "torpor.attacks.text.nmtsloth:NMTSlothToken",
         "nmtsloth-structure": "torpor.attacks.text.nmtsloth:NMTSlothStructure",

@@ -14,9 +14,11 @@ from torpor.cli.options import (
     Device,
     DeviceMap,
     DType,
+    ImageSize,
     Inputs,
     Limit,
     Norm,
+    Prompt,
     Raw,
     Rule,
     Seed,
@@ -109,6 +111,8 @@ def audit(
     dtype: DType = None,
     device_map: DeviceMap = None,
     bits: Bits = None,
+    prompt: Prompt = None,
+    image_size: ImageSize = None,
     raw: Raw = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder to write; runs/TARGET by default.", show_default=False)
@@ -131,7 +135,8 @@ def audit(
 
     check_device(device)
     workers = load_executor(executor)
-    target = with_options(target, {"cap": cap, "dtype": dtype, "device_map": device_map, "bits": bits, "raw": raw})
+    loading = {"cap": cap, "dtype": dtype, "device_map": device_map, "bits": bits, "raw": raw}
+    target = with_options(target, {**loading, "prompt": prompt, "image_size": image_size})
     asked = request(
         *(target, attacks),
         norm=norm,
@@ -155,6 +160,10 @@ def audit(
     if "chat_template" in (told := asked.target.details()):
         template = told["chat_template"]
         say(f"Chat template: {template or 'none; prompts are sent as they are'}.")
+    if "image" in told:
+        size = " x ".join(str(told["image"].pop(side)) for side in ("width", "height"))
+        counts = ", ".join(f"{name} {count}" for name, count in told["image"].items())
+        say(f"Prompt: {told['prompt']!r} beside each image, which is stretched to {size} pixels ({counts}).")
     if asked.left_out:
         say(f"Without {', '.join(asked.left_out)}: there is nothing to learn from but what is audited.")
     folder = out or Path("runs") / target.replace(":", ".")

@@ -81,6 +81,21 @@ Bits = Annotated[
     int | None,
     typer.Option(help="Weights of 4 or 8 bits, which bitsandbytes makes of an hf: model's.", show_default=False),
 ]
+Prompt = Annotated[
+    str | None,
+    typer.Option(
+        help="Text beside each image that a vision-language hf: model reads; 'Describe the image.' by default.",
+        show_default=False,
+    ),
+]
+ImageSize = Annotated[
+    str | None,
+    typer.Option(
+        help="Width and height of these images, such as 640x480, which decide how many tiles and tokens they become; "
+        "by default what the model was made for.",
+        show_default=False,
+    ),
+]
 Raw = Annotated[bool, typer.Option("--raw", help="Leave the chat template of an hf: model out.")]
 
 
@@ -94,6 +109,8 @@ def with_options(name: str, given: Mapping[str, object]) -> str:
     'hf:model:cap=64:raw=true'
     >>> with_options("hf:model", {"cap": 0})
     'hf:model:cap=0'
+    >>> with_options("hf:model", {"prompt": "Answer in 10%: yes?"})
+    'hf:model:prompt=Answer in 10%25%3A yes?'
     """
     from torpor.core.errors import UsageError
     from torpor.core.registry import MARK
@@ -103,6 +120,8 @@ def with_options(name: str, given: Mapping[str, object]) -> str:
     if asked and not name.startswith("hf:"):
         option = next(iter(asked)).replace("_", "-")
         raise UsageError(f"expected a model of transformers, hf:NAME, with --{option}, got {name}; leave it out")
+    if "prompt" in asked:
+        asked["prompt"] = str(asked["prompt"]).replace("%", "%25").replace(MARK, "%3A")
     return MARK.join([name, *(f"{key}={value}" for key, value in asked.items())])
 
 

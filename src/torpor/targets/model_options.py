@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import unquote
 
 from torpor.core.errors import UsageError
 from torpor.core.registry import MARK, Spec, typed
 
 BITS = (4, 8)
 DTYPES = ("float32", "bfloat16", "float16")
+SIZE = re.compile("[1-9][0-9]{0,4}x[1-9][0-9]{0,4}")
 
 
 @dataclass(frozen=True)
@@ -26,12 +29,17 @@ class Options:
         device_map: how accelerate lays the model's parts on devices, such as ``auto``.
         bits: of weights that bitsandbytes quantizes, 4 or 8.
         gguf: the file of GGUF in the folder that the weights are from.
+        prompt: the text beside each image that a vision-language model reads; ``%3A`` stands for a colon.
+        image_size: of these images, such as ``640x480``, the width first.
 
     Raises:
         UsageError: if one cannot be, or needs a package that is not installed.
 
-    >>> Options.split("model:cap=64:raw=true")
-    ('model', Options(cap=64, dtype=None, raw=True, device_map=None, bits=None, gguf=None))
+    >>> name, options = Options.split("model:cap=64:raw=true")
+    >>> name, options.cap, options.raw
+    ('model', 64, True)
+    >>> Options(image_size="640x480").size
+    (480, 640)
     """
 
     cap: int | None = None
@@ -40,6 +48,8 @@ class Options:
     device_map: str | None = None
     bits: int | None = None
     gguf: str | None = None
+    prompt: str | None = None
+    image_size: str | None = None
 
     def __post_init__(self) -> None:
         if self.cap is not None and self.cap < 1:
@@ -48,6 +58,8 @@ class Options:
             raise UsageError(f"expected weights in {' or '.join(DTYPES)}, got dtype={self.dtype}")
         if self.bits not in (None, *BITS):
             raise UsageError(f"expected weights of 4 or 8 bits, got bits={self.bits}")
+        if self.image_size is not None and SIZE.fullmatch(self.image_size) is None:
+            raise UsageError(f"expected a width and a height such as 640x480, got image_size={self.image_size}")
         if self.bits is not None and self.gguf is not None:
             raise UsageError("expected bits or gguf, got both; GGUF files are quantized already, leave bits out")
         for name, wanted, package in (
@@ -81,6 +93,20 @@ class Options:
                 )
             options |= {"gguf": found[0]} if found else {}
         return name, cls(**typed(cls, options, "hf"))
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width of images; None for what the model was made for."""
+        if self.image_size is None:
+            return None
+        width, height = map(int, self.image_size.split("x"))
+        return height, width
+
+    @property
+    def seeing(self) -> Mapping[str, Any]:
+        """What is asked for that only models of images and texts have."""
+        text = None if self.prompt is None else unquote(self.prompt)
+        return {name: value for name, value in (("prompt", text), ("image_size", self.size)) if value is not None}
 
     def loading(self, transformers: Any) -> Mapping[str, Any]:  # noqa: ANN401 - the library
         """Return what ``from_pretrained`` of the model takes for these."""

@@ -16,6 +16,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils.hooks import RemovableHandle
 
 from torpor.core.errors import UsageError
+from torpor.targets.decoder.generation.library import entered
 
 READ = ("decoder_input_ids", "input_ids", "decoder_inputs_embeds", "inputs_embeds", "hidden_states")
 """Arguments that hold what a part of a model reads, ``[B, T, ...]``, in the order in which they count."""
@@ -54,7 +55,7 @@ class ForwardCalls:
     def _parts(self) -> list[nn.Module]:
         """Return the parts; looked up in every run, because parts may be replaced."""
         model = self.model
-        parts: list[Any] = [model, model.get_encoder(), model.get_decoder(), model.get_output_embeddings()]
+        parts: list[Any] = [*entered(model), model.get_decoder(), model.get_output_embeddings()]
         lists: list[str] = []
         for name, module in model.named_modules():
             if isinstance(module, nn.ModuleList) and not any(name.startswith(f"{outer}.") for outer in lists):
@@ -66,7 +67,7 @@ class ForwardCalls:
     def counted(self) -> Iterator[CallCounts]:
         """Count what this thread runs."""
         parts = self._parts()
-        count = _Counter(len(parts), [self.model, self.model.get_encoder()])
+        count = _Counter(len(parts), entered(self.model))
         with ExitStack() as hooks:
             hooks.callback(count.unwatch)
             count.watch()

@@ -133,10 +133,7 @@ class ChatCodec(HuggingFaceCodec):
     @property
     @override
     def template(self) -> str:
-        text = self.tokenizer.get_chat_template()
-        line = next((line.strip() for line in text.splitlines() if line.strip()), "")
-        cut = f"{line[:SHOWN]}..." if len(line) > SHOWN else line
-        return f"{_digest(text)} ({cut})"
+        return named_template(self.tokenizer.get_chat_template())
 
     @override
     def fingerprint(self) -> str:
@@ -246,6 +243,13 @@ class ChatSpace(TextSpace):
 def _characters(asked: Asked) -> int:
     text, conversation = asked
     return len(text) + (0 if conversation is None else len(conversation.messages) + len(conversation.tools))
+
+
+def named_template(text: str) -> str:
+    """Return a few words that tell a chat template from others: its digest, and its first line."""
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    cut = f"{line[:SHOWN]}..." if len(line) > SHOWN else line
+    return f"{_digest(text)} ({cut})"
 
 
 def _digest(text: str) -> str:

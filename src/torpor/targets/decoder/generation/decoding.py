@@ -24,6 +24,7 @@ from torpor.targets.decoder.generation.deployment import (
     with_new_tokens,
 )
 from torpor.targets.decoder.generation.fed import Decoded, Draws, Fed, Feeder
+from torpor.targets.decoder.generation.library import shares_positions
 from torpor.targets.decoder.generation.loop import DecodingLoop, DecodingPlan, Processors
 from torpor.targets.decoder.generation.neighbors import Recorder, compared
 from torpor.targets.decoder.generation.room import CacheSize, cache_size, switch_length
@@ -84,7 +85,7 @@ class Decoder:
         self.start, self.limit = ids.shape[1], int(prepared.max_length) - ids.shape[1]
         detects = getattr(config, "lang_to_id", None) is not None and getattr(config, "language", None) is None
         names = {type(processor).__name__ for processor in processors}
-        self.together = self.beams == 1 and names <= ROWWISE and not detects
+        self.together = self.beams == 1 and names <= ROWWISE and not detects and not shares_positions(model)
         self.pads, self.rowwise = True, model.dtype not in TIES
         self.tie, self.longest = TIES.get(model.dtype), switch_length(model.config)
         self.size = CacheSize()
@@ -190,15 +191,22 @@ class Decoder:
                     found[number] = run(feed([number]), [number])[0][0]
         return [one for one in found if one is not None]
 
-    def force(self, fed: Fed, steps: int) -> None:
-        """Generate exactly ``steps`` tokens for a batch of one, to find out what that costs."""
+    def force(self, fed: Fed, steps: int, *, learn: bool = True) -> None:
+        """Generate exactly ``steps`` tokens for a batch of one, to find out what that costs.
+
+        Args:
+            fed: the batch.
+            steps: tokens to generate.
+            learn: whether it is an input of a kind that is deployed, which :attr:`forward_calls` are to learn from.
+        """
         config = plain_config(self.config, steps)
         with self.forward_calls.counted() as tally:
             if self.beams > 1:
                 self._search(fed, config, None, plain=True)
             else:
                 self._generate(fed, config, DecodingLoop(DecodingPlan([steps], (), 0.0, plain=True)))
-        self.forward_calls.learn(fed.width, steps, tally)
+        if learn:
+            self.forward_calls.learn(fed.width, steps, tally)
 
     def _run(
         self, fed: Fed, caps: list[int], generators: list[torch.Generator] | None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -73,7 +73,11 @@ class DenseGenerationTarget(GenerationTarget):
     def _read(self, inputs: Tensor) -> dict[str, Tensor]:
         """Return the model's arguments; those of each row by itself, so that half precision rounds them alike."""
         rows = [self.reader(row) for row in inputs.to(self.device).split(1)]
-        return {name: torch.cat([row[name] for row in rows]).to(self.model.dtype) for name in rows[0]}
+        return self._as_model({name: torch.cat([row[name] for row in rows]) for name in rows[0]})
+
+    def _as_model(self, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return arguments whose floats are of the model's type."""
+        return {name: one.to(self.model.dtype) if one.is_floating_point() else one for name, one in given.items()}
 
     @property
     def most(self) -> int:
@@ -125,7 +129,7 @@ class DenseGenerationTarget(GenerationTarget):
         decoded, lengths = self._decode(inputs.detach())
         if self.stopwatch is not None and inputs.requires_grad:
             self.stopwatch.backwards += len(inputs)
-        logits, hidden = force_decoder(self.model, self._read(inputs), decoded)
+        logits, hidden, norms = self._forced(inputs, decoded)
         return StepSignals(
             logits=logits,
             ids=padded_ids(decoded, self.device),
@@ -133,7 +137,12 @@ class DenseGenerationTarget(GenerationTarget):
             eos=self.eos,
             work=self._work(lengths, [one.steps for one in decoded]),
             hidden=hidden,
+            norms=norms,
         )
+
+    def _forced(self, inputs: Tensor, decoded: Sequence[Decoded]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits, hidden states and their norms, averaged over layers, of every step."""
+        return force_decoder(self.model, self._read(inputs), decoded)
 
     def features(self, inputs: Tensor) -> Tensor:
         """Return the mean of the encoder's last hidden states over positions, ``[B, D]``."""

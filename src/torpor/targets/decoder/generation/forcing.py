@@ -13,6 +13,9 @@ from torch.nn.utils.rnn import pad_sequence
 from torpor.core.errors import UsageError
 from torpor.targets.decoder.generation.fed import Decoded
 
+TINY = 1e-12
+"""What is added to squares, so that the norm of zeros has a gradient."""
+
 
 def step_mask(decoded: Sequence[Decoded], device: torch.device) -> Tensor:
     """Return which steps led to each output, bool ``[B, T]``."""
@@ -25,8 +28,23 @@ def padded_ids(decoded: Sequence[Decoded], device: torch.device) -> Tensor:
     return pad_sequence([torch.tensor(one.ids) for one in decoded], batch_first=True).to(device)
 
 
-def force_decoder(model: Any, arguments: dict[str, Tensor], decoded: Sequence[Decoded]) -> tuple[Tensor, Tensor]:  # noqa: ANN401
-    """Return logits ``[B, T, V]`` and last hidden states ``[B, T, D]`` of an encoder-decoder model.
+def mean_norms(hidden_states: Sequence[Tensor], first: int) -> Tensor:
+    """Return the norm of each position's hidden states from ``first`` on, averaged over layers, ``[B, T]``.
+
+    Args:
+        hidden_states: of each layer ``[B, P, D]``, what goes into the first one before them.
+        first: position.
+    """
+    norms = [(states[:, first:].square().sum(-1) + TINY).sqrt() for states in hidden_states[1:]]
+    return torch.stack(norms).mean(0)
+
+
+def force_decoder(
+    model: Any,  # noqa: ANN401
+    arguments: dict[str, Tensor],
+    decoded: Sequence[Decoded],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return logits ``[B, T, V]``, last hidden states ``[B, T, D]`` and mean norms of an encoder-decoder model.
 
     Args:
         model: one of transformers' models.
@@ -37,7 +55,8 @@ def force_decoder(model: Any, arguments: dict[str, Tensor], decoded: Sequence[De
     ids = torch.cat([starts, padded_ids(decoded, model.device)[:, :-1]], 1)
     outputs = model(**arguments, decoder_input_ids=ids, use_cache=False, output_hidden_states=True, return_dict=True)
     first = starts.shape[1] - 1
-    return outputs.logits[:, first:], outputs.decoder_hidden_states[-1][:, first:]
+    states = outputs.decoder_hidden_states
+    return outputs.logits[:, first:], states[-1][:, first:], mean_norms(states, first)
 
 
 def force_continuation(

@@ -40,6 +40,7 @@ class Layout(ABC):
         names: of the units.
         probes: pairs of length and steps to find prices from, the cheapest first.
         check: one more such pair, to find out whether prices are constant at all.
+        alike: pairs of units of which the first has the price of the second.
         farthest: how large windows may be so that probes are affordable.
     """
 
@@ -48,6 +49,7 @@ class Layout(ABC):
     base: ClassVar[tuple[str, ...]]
     key: ClassVar[str]
     check: ClassVar[tuple[int, int]]
+    alike: ClassVar[tuple[tuple[str, str], ...]] = ()
     farthest: ClassVar[int]
 
     @property
@@ -74,9 +76,18 @@ class Layout(ABC):
     def probes(self) -> tuple[tuple[int, int], ...]:
         """Pairs of length and steps."""
 
+    @property
+    def more(self) -> tuple[tuple[int, int], ...]:
+        """Further pairs to check prices at."""
+        return ()
+
     def variants(self, edges: Iterable[int]) -> list[Self]:
         """Return layouts that a model like this may have, the simplest first."""
         return [self]
+
+    def size(self, length: int) -> int:
+        """Return how many tokens are read where ``length`` is what :meth:`counts` calls so."""
+        return length
 
     @abstractmethod
     def edge(self, length: int, longest: int) -> Iterable[tuple[int, int]]:

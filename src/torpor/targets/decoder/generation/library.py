@@ -175,6 +175,19 @@ def cache_in(given: Mapping[str, Any]) -> Any:  # noqa: ANN401
     return next((given[name] for name in CACHE_NAMES if given.get(name) is not None), None)
 
 
+def entered(model: Any) -> list[Any]:  # noqa: ANN401
+    """Return the modules that ``generate`` calls: the model, its encoder, and what turns images into tokens."""
+    base, decoder = model.base_model, model.get_decoder()
+    seeing = base.children() if hasattr(base, "get_image_features") else ()
+    parts = [model, model.get_encoder(), *(part for part in seeing if part is not decoder)]
+    return list({id(part): part for part in parts if part is not None}.values())
+
+
+def shares_positions(model: Any) -> bool:  # noqa: ANN401
+    """Tell whether a model remembers positions of the whole batch, so that no row may leave it (Qwen2-VL)."""
+    return hasattr(model.base_model, "rope_deltas")
+
+
 def tokens_in(cache: Any) -> int:  # noqa: ANN401
     """Return how many tokens of each row a cache holds; 0 without one.
 

@@ -28,6 +28,9 @@ from torpor.targets.model_options import Options
 AUDIT_S = 570.0
 """Seconds that attacks on a saved model, which may be a large one, take by default: 10 minutes with all else."""
 
+VISION_LANGUAGE = ("idefics3", "smolvlm", "llava", "llava_next", "qwen2_vl", "qwen2_5_vl")
+"""Types of models of images and texts."""
+
 if TYPE_CHECKING:
     from torpor.targets.decoder.generation.target import GenerationTarget
 
@@ -39,8 +42,10 @@ def from_transformers(
     name: str | None = None,
     data: Callable[[Path | None], DataSet] | None = None,
     raw: bool = False,
+    prompt: str | None = None,
+    image_size: tuple[int, int] | None = None,
 ) -> GenerationTarget:
-    """Make a target of a model that generates texts: from texts, from images, or from speech (Whisper).
+    """Make a target of a model that generates texts: from texts, from images, from both, or from speech (Whisper).
 
     It is decoded as its generation config says; see :class:`~torpor.targets.decoder.generation.GenerationTarget`.
     Texts go through the chat template where the tokenizer has one, as user's turns; see
@@ -53,6 +58,8 @@ def from_transformers(
         name: shown in reports; the name that the model was loaded by if None.
         data: makes the data to audit on from the user's ``--data-dir`` (a path or None).
         raw: leave the chat template out.
+        prompt: text beside each image that a vision-language model reads; ``"Describe the image."`` if None.
+        image_size: height and width of these images; what the model was made for if None.
 
     Raises:
         UsageError: if the model reads something else, its deployment cannot be repeated exactly, or transformers is of
@@ -68,6 +75,17 @@ def from_transformers(
     check_library(importlib.import_module("transformers"))
     codec = HuggingFaceCodec(tokenizer)
     name = name or Path(model.config.name_or_path or type(model).__name__).name
+    if model.config.model_type in VISION_LANGUAGE:
+        from torpor.targets.decoder.generation.vision import kinds
+        from torpor.targets.decoder.generation.vision.target import VisionLanguageTarget
+
+        reader = kinds.vision_reader(model, tokenizer_or_processor, text=prompt, size=image_size, raw=raw)
+        return VisionLanguageTarget(model, codec, reader, name=name, data=data)
+    if prompt is not None or image_size is not None:
+        raise UsageError(
+            f"expected a model of images and texts ({', '.join(VISION_LANGUAGE)}) with a prompt or an image size, got "
+            f"{model.config.model_type}; leave them out"
+        )
     modalities = model.input_modalities
     # text models of a family that also sees name what the family reads
     textual = modalities in ("text", ["text"], ("text",)) or model.config.get_text_config() is model.config
@@ -98,7 +116,8 @@ def _reader(model: Any, processor: Any) -> DenseReader:  # noqa: ANN401
             )
         return LogMelReader(part, 2 * model.config.max_source_positions)
     raise UsageError(
-        f"expected a model of texts, a vision-encoder-decoder or Whisper, got {kind}; write a StepTarget for it"
+        f"expected a model of texts, of images and texts ({', '.join(VISION_LANGUAGE)}), a vision-encoder-decoder or "
+        f"Whisper, got {kind}; write a StepTarget for it"
     )
 
 
@@ -139,10 +158,12 @@ def load_pretrained(name: str, *, data: Callable[[Path | None], DataSet] | None 
     with quietly(transformers, offline=local):
         config = saved.config()
         model = saved.model(_model_class(config), config)
-        parts = _Parts(saved, config.model_type)
+        parts = _parts(saved, config.model_type)
         check_ids(parts.tokenizer.get_vocab().values(), saved.vocabulary(config))
         with saved.reading():
-            target = from_transformers(model, parts, name=folder.name if local else name, data=data, raw=options.raw)
+            target = from_transformers(
+                model, parts, name=folder.name if local else name, data=data, raw=options.raw, **options.seeing
+            )
             if options.cap is not None:
                 target = target.with_cap(options.cap)
             _rehearse(target)
@@ -172,7 +193,10 @@ def _rehearse(target: GenerationTarget) -> None:
     """Decode one token as deployed, so that what transformers refuses only then is refused before an audit."""
     draws = [torch.Generator().manual_seed(0)]
     target.decoder.decode(
-        lambda chunk: target._example(3), [[0]], [1], (lambda chunk: draws) if target.decoder.samples else None
+        lambda chunk: target._example(target._tried),
+        [[0]],
+        [1],
+        (lambda chunk: draws) if target.decoder.samples else None,
     )
 
 
@@ -208,6 +232,7 @@ def _model_class(config: Any) -> Any:  # noqa: ANN401
         else (
             (transformers.AutoModelForSpeechSeq2Seq, modeling_auto.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES),
             (transformers.AutoModelForSeq2SeqLM, modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES),
+            (transformers.AutoModelForImageTextToText, modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES),
             (transformers.AutoModelForCausalLM, modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES),
         )
     )
@@ -217,6 +242,19 @@ def _model_class(config: Any) -> Any:  # noqa: ANN401
     raise UsageError(
         f"expected a model that generates, got {', '.join(config.architectures or [config.model_type])}; choose another"
     )
+
+
+def _parts(saved: SavedModel, model_type: str) -> Any:  # noqa: ANN401
+    """Return the processor of a model of images and texts, or what a processor is made of."""
+    parts = _Parts(saved, model_type)
+    if model_type not in VISION_LANGUAGE:
+        return parts
+    from torpor.targets.decoder.generation.vision.kinds import made_processor
+
+    transformers: Any = importlib.import_module("transformers")
+    with saved.reading():
+        settings = transformers.ProcessorMixin.get_processor_dict(saved.place, **saved.options)[0]
+        return made_processor(model_type, parts.image_processor, parts.tokenizer, settings)
 
 
 class _Parts:
@@ -231,6 +269,7 @@ class _Parts:
     """
 
     tokenizer: Any
+    image_processor: Any
 
     def __init__(self, saved: SavedModel, model_type: str) -> None:
         transformers: Any = importlib.import_module("transformers")
@@ -240,7 +279,7 @@ class _Parts:
             "image_processor": transformers.BaseImageProcessor,
             "feature_extractor": transformers.SequenceFeatureExtractor,
         }
-        if model_type == "vision-encoder-decoder":
+        if model_type == "vision-encoder-decoder" or model_type in VISION_LANGUAGE:
             wanted["image_processor"] = transformers.AutoImageProcessor
         elif model_type == "whisper":
             wanted["feature_extractor"] = transformers.AutoFeatureExtractor

@@ -13,6 +13,7 @@ from torpor.core.errors import MeterError
 from torpor.core.units import Unit
 from torpor.meters.flops import counting
 from torpor.targets.decoder.generation.layouts import Layout
+from torpor.targets.decoder.generation.library import entered
 
 LARGE = 2**12
 """Elements from which on tensors are not computed where the cost of a long input is counted."""
@@ -52,12 +53,12 @@ def priced_units(
 
     @cache
     def flops(length: int, steps: int, varied: bool) -> int:
-        with forwards_counted(model, LARGE if length + steps > LONG else None) as total:
+        with forwards_counted(model, LARGE if layout.size(length) + steps > LONG else None) as total:
             force(length, steps, varied)
         return sum(total)
 
     far = [(longest - 2, 3), (longest, 1)]  # a window that began anywhere is still there at the end
-    pairs = [(*layout.check, False), (*layout.check, True)]
+    pairs = [(*layout.check, False), (*layout.check, True), *((*pair, False) for pair in layout.more)]
     pairs += [(*pair, False) for pair in far if possible(*pair)][:1]
     pairs += [(*pair, False) for edge in edges for pair in layout.edge(edge, longest) if possible(*pair)]
     first: MeterError | None = None
@@ -101,11 +102,16 @@ def _priced(
 def find_prices(layout: Layout, beams: int, flops: Callable[[int, int, bool], int]) -> list[Fraction]:
     """Find prices from as few probes as needed; units that others can stand for at every probe cost nothing."""
     rows = [layout.counts(length, steps, beams) for length, steps in layout.probes]
+    alike = [(layout.names.index(one), layout.names.index(other)) for one, other in layout.alike]
+    for row in rows:
+        for one, other in alike:
+            row[one], row[other] = 0, row[one] + row[other]
     columns = independent(list(zip(*rows, strict=True)))
     chosen = independent([[row[column] for column in columns] for row in rows])
     values = [flops(*layout.probes[place], False) for place in chosen]
     found = solve([[rows[place][column] for column in columns] for place in chosen], values)
     prices = dict(zip(columns, found, strict=True))
+    prices |= {one: prices.get(other, Fraction(0)) for one, other in alike}
     return [prices.get(column, Fraction(0)) for column in range(len(layout.names))]
 
 
@@ -151,7 +157,7 @@ def solve(rows: Sequence[Sequence[int]], values: Sequence[int]) -> list[Fraction
 
 @contextmanager
 def forwards_counted(model: Any, large: int | None = None) -> Iterator[list[int]]:  # noqa: ANN401
-    """Count the FLOPs of the forward passes of ``model`` and of its encoder, and of nothing between them.
+    """Count the FLOPs of the forward passes of ``model`` and of its encoders, and of nothing between them.
 
     What ``generate`` does to scores and ids costs no multiply-adds, and torpor's counter does not know all of it.
 
@@ -178,9 +184,9 @@ def forwards_counted(model: Any, large: int | None = None) -> Iterator[list[int]
         if depth == 0:
             open_calls.pop().close()
 
-    parts = {id(part): part for part in (model, model.get_encoder()) if part is not None}
-    hooks = [part.register_forward_pre_hook(enter) for part in parts.values()]
-    hooks += [part.register_forward_hook(leave) for part in parts.values()]
+    parts = entered(model)
+    hooks = [part.register_forward_pre_hook(enter) for part in parts]
+    hooks += [part.register_forward_hook(leave) for part in parts]
     try:
         yield found
     finally:

@@ -76,6 +76,8 @@ class RowWise(TorchFunctionMode):
         rows = len(self.spans)
         if len(given) % rows or given.ndim > 3:
             return F.linear(given, weight, bias)
+        if given.ndim == 3 and len(given) > rows:  # tiles of images
+            return torch.cat([F.linear(part, weight, bias) for part in given.chunk(rows)])
         tokens = given.view(rows, -1, given.shape[-1]) if given.ndim == 2 else given
         padded = tokens.shape[1] == self.width > 1
         parts = []
@@ -110,6 +112,14 @@ class RowWise(TorchFunctionMode):
         enable_gqa: bool = False,
         **kwargs: Any,  # noqa: ANN401
     ) -> Tensor:
+        rows = len(self.spans)
+        if len(query) > rows and len(query) % rows == 0:  # tiles of images
+            masks = (attn_mask,) * rows
+            if attn_mask is not None and len(attn_mask) == len(query):
+                masks = attn_mask.chunk(rows)
+            each = zip(query.chunk(rows), key.chunk(rows), value.chunk(rows), masks, strict=True)
+            shares = {**kwargs, "enable_gqa": enable_gqa}
+            return torch.cat([F.scaled_dot_product_attention(*one, dropout_p, is_causal, **shares) for one in each])
         packed = attn_mask is not None and attn_mask.shape[2] == 1 < query.shape[2] == self.groups
         shape = query.shape
         if packed:  # one query per head that transformers has put side by side where heads share their keys

@@ -61,6 +61,8 @@ class GenerationTarget(StepTarget):
     mechanism = "generation"
     deployment = "the model in memory"
     _reads_prompts = False
+    _tried = 3
+    """Length of the example that decoding is tried on."""
     farthest: int
     """How large windows may be so that what lies beyond them can be priced; longer texts are out of reach."""
 
@@ -79,7 +81,7 @@ class GenerationTarget(StepTarget):
         self._windows, self._limit = cache_windows(model), None
         self.config = deployed_config(model)
         self.strings = stop_strings(self.config, codec.tokenizer)
-        self.decoder = Decoder(model, self.config, self._example(3), self.strings)
+        self.decoder = Decoder(model, self.config, self._example(self._tried), self.strings)
         self.eos, self.stoppable = self.decoder.eos, self.decoder.beams == 1
         self._limit = min((size for size in self._windows if size > self.farthest), default=None)
         self.cap = self._first_cap()

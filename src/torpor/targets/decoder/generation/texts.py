@@ -270,4 +270,4 @@ class SourceTarget(TextGenerationTarget):
     ) -> tuple[Tensor, Tensor]:
         with looked_up(self.embedding, embeddings):
             seen = self.model.get_encoder()(input_ids=ids, attention_mask=mask, return_dict=True)
-        return force_decoder(self.model, {"encoder_outputs": seen, "attention_mask": mask}, decoded)
+        return force_decoder(self.model, {"encoder_outputs": seen, "attention_mask": mask}, decoded)[:2]
