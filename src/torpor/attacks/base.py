@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from torpor.attacks.search.balls import check_budget, confine
-from torpor.attacks.search.curve import Curve, rising
 from torpor.attacks.search.incumbent import Candidates as Candidates
+from torpor.attacks.search.incumbent import Curve, rising
 from torpor.core.batches import Samples, choose
 from torpor.core.budget import Budget
 from torpor.core.criteria import Evidence

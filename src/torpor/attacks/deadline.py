@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from torpor.attacks.search.curve import Improvement
-from torpor.attacks.search.incumbent import Candidates
+from torpor.attacks.search.incumbent import Candidates, Improvement
 from torpor.core.batches import Samples
 from torpor.core.stopwatch import OutOfTime, Stopwatch
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torpor.attacks.search.curve import Improvement
+from torpor.attacks.search.incumbent import Improvement
 from torpor.audits.read import SavedAudit
 
 COLUMNS = ("sample", "cost_clean", "cost_own", "forwards", "backwards", "curve")

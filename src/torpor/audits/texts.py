@@ -10,18 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from torpor.core.errors import UsageError
-from torpor.core.files import require_file
-
-SUFFIX = ".texts.parquet"
-
-
-def texts_beside(path: Path) -> Path:
-    """Return the file of the texts that belong to a file of tensors; there is none where nothing is text.
-
-    >>> texts_beside(Path("examples/nmtsloth-char-chars-3.safetensors")).name
-    'nmtsloth-char-chars-3.texts.parquet'
-    """
-    return path.with_suffix(SUFFIX)
+from torpor.core.files import require_file, texts_beside
 
 
 def text_array(texts: Sequence[str]) -> pa.Array:

@@ -1,4 +1,4 @@
-"""Files that may be opened: a FIFO would block forever, and a device has no end."""
+"""Files that may be opened, since a FIFO would block forever and a device has no end; and what lies beside them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 
 from torpor.core.errors import DataError
 
+TEXTS = ".texts.parquet"
+"""How the names of files end that hold texts."""
 _KINDS = {
     stat.S_IFIFO: "a FIFO",
     stat.S_IFSOCK: "a socket",
@@ -36,3 +38,12 @@ def require_file(path: Path) -> Path:
         what = _KINDS.get(stat.S_IFMT(mode), "something else")
         raise DataError(f"expected a regular file at {path}, got {what}; remove or replace it")
     return path
+
+
+def texts_beside(path: Path) -> Path:
+    """Return the file of the texts that belong to a file of tensors; there is none where nothing is text.
+
+    >>> texts_beside(Path("examples/nmtsloth-char-chars-3.safetensors")).name
+    'nmtsloth-char-chars-3.texts.parquet'
+    """
+    return path.with_suffix(TEXTS)

@@ -18,8 +18,7 @@ from torpor.core.budget import budget_text
 from torpor.core.measures import COST
 from torpor.core.units import symbol
 from torpor.reports.kit import charts, tables, words
-from torpor.reports.kit.charts import read_records
-from torpor.reports.kit.curves import CurvesOf, best_so_far
+from torpor.reports.kit.charts import CurvesOf, best_so_far, read_records
 from torpor.reports.kit.plots import plotly_script
 from torpor.reports.kit.words import Row, percent, times
 from torpor.reports.sections import section_of

@@ -1,4 +1,4 @@
-"""The costliest attacked inputs of an audit."""
+"""The costliest attacked inputs of an audit, and how each was found."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from torpor.audits.conditions import RowKey
 from torpor.core.errors import DataError
-from torpor.core.files import require_file
-from torpor.reports.kit.charts import rows_of
-from torpor.reports.kit.curves import CurvesOf, effort, sketched
-from torpor.reports.kit.words import Row, costliest, quantity
+from torpor.core.files import require_file, texts_beside
+from torpor.reports.kit.charts import CurvesOf, rows_of
+from torpor.reports.kit.words import Row, costliest, quantity, times
 from torpor.reports.samples.sample import Sample, Saved
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from torpor.audits.curves import SampleCurve
     from torpor.reports.sections.base import Section
+
+WIDTH, HEIGHT, EDGE = 240, 56, 4
+"""Of the curve of one sample, and the space around it."""
 
 
 def worst_samples(
@@ -80,11 +83,13 @@ def _samples(
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    from torpor.audits.texts import load_texts
-
     kind = str(section.target.get("inputs") or "image")
     try:
-        stored: dict[str, Any] = {**load_file(require_file(path)), **load_texts(path)}
+        stored: dict[str, Any] = load_file(require_file(path))
+        if texts_beside(path).exists():
+            from torpor.audits.texts import load_texts
+
+            stored |= load_texts(path)
         index = stored["index"].tolist()
         found = {int(records["sample"][place]): int(place) for place in rows_of(records, row).nonzero()[0]}
         known = [place for place, sample in enumerate(index) if sample in found]
@@ -108,3 +113,57 @@ def _clean(records: Mapping[str, np.ndarray], sample: int) -> int:
     if len(places) == 0:
         raise DataError(f"expected a clean record of sample {sample}, got none; audit again")
     return int(places[0])
+
+
+def sketched(curve: SampleCurve) -> str:
+    """Return the curve of one sample as SVG, passes on a logarithmic scale; trusted, since it is made of numbers.
+
+    >>> from torpor.attacks.search.incumbent import Improvement
+    >>> from torpor.audits.curves import SampleCurve
+    >>> sketched(SampleCurve(0, 1.0, 1.0, 100, 0, (Improvement(10, 2.0),))).count("<path")
+    1
+    """
+    from math import log
+
+    last, top = max(2, curve.passes), max(curve.slowdown(curve.passes), 1.0)
+    low = min(curve.own / curve.clean, 1.0)
+
+    def x(passes: int) -> float:
+        return EDGE + (WIDTH - 2 * EDGE) * min(1.0, log(max(1, passes)) / log(last))
+
+    def y(slowdown: float) -> float:
+        share = (slowdown - low) / (top - low) if top > low else 0.0
+        return HEIGHT - EDGE - (HEIGHT - 2 * EDGE) * share
+
+    path = f"M{x(1):.1f} {y(curve.own / curve.clean):.1f}"
+    for point in curve.points:
+        path += f"H{x(point.passes):.1f}V{y(point.cost / curve.clean):.1f}"
+    said = f"best so far, from {times(curve.own / curve.clean)} to {times(top)}, against passes, 1 to {last:,}"
+    return (
+        f'<svg class="curve" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{said}"><title>{said}</title>'
+        f'<path d="{path}H{x(last):.1f}"/></svg>'
+    )
+
+
+def effort(curve: SampleCurve, seconds: str = "") -> str:
+    """Say what the search on one sample spent, and when it found what.
+
+    Args:
+        curve: of the sample.
+        seconds: what it took, in words; empty if that is not recorded.
+
+    >>> from torpor.attacks.search.incumbent import Improvement
+    >>> from torpor.audits.curves import SampleCurve
+    >>> effort(SampleCurve(0, 1.0, 1.0, 60, 40, (Improvement(3, 2.0), Improvement(50, 5.0, "square"))))
+    '100 passes (60 forward, 40 backward), 2.00x after 3, 5.00x after 50 by square'
+    """
+    spent = f"{curve.passes:,} passes ({curve.forwards:,} forward, {curve.backwards:,} backward)"
+    spent += f" in {seconds}" if seconds else ""
+    if not curve.points:
+        return f"{spent}, nothing found"
+    ends = dict.fromkeys((curve.points[0], curve.points[-1]))
+    found = [
+        f"{times(point.cost / curve.clean)} after {point.passes:,}{' by ' * bool(point.member)}{point.member}"
+        for point in ends
+    ]
+    return f"{spent}, {', '.join(found)}"

@@ -12,8 +12,7 @@ from torch import Tensor
 from torpor.attacks.base import AttackResult
 from torpor.attacks.early_exit.standard import Standard
 from torpor.attacks.registry import load_attack
-from torpor.attacks.search.curve import Improvement, rising
-from torpor.attacks.search.incumbent import Incumbent
+from torpor.attacks.search.incumbent import Improvement, Incumbent, rising
 from torpor.attacks.text.standard import StandardText
 from torpor.core.work import Outcome
 from torpor.targets.decoder.toy_text import ToyText

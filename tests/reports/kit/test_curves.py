@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 
-from torpor.attacks.search.curve import Improvement
+from torpor.attacks.search.incumbent import Improvement
 from torpor.audits.curves import SampleCurve, seconds_of
-from torpor.reports.kit.curves import best_so_far, effort, sketched
+from torpor.reports.kit.charts import best_so_far
 from torpor.reports.kit.plots import Series
+from torpor.reports.worst_samples import effort, sketched
 
 ROW = {"attack": "a", "kind": "attack"}
 SERIES = (Series((ROW,), "a", "#0072b2"),)

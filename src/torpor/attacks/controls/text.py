@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.controls.dense import check_queries
-from torpor.attacks.search.curve import Curve, Improvement
+from torpor.attacks.search.incumbent import Curve, Improvement
 from torpor.attacks.text.search.constraints import Sendable
 from torpor.attacks.text.search.goal import decoder_steps, rises
 from torpor.attacks.text.search.random_edits import RandomEditor

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from torpor.attacks.base import Candidates
 from torpor.attacks.iterative import IterativeAttack
-from torpor.attacks.search.curve import Curve
+from torpor.attacks.search.incumbent import Curve
 from torpor.attacks.search.optimizers import Change, Shared, Variable
 from torpor.core.signals import CandidateSignals
 from torpor.core.space import VideoSpace

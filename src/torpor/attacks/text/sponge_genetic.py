@@ -12,7 +12,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
-from torpor.attacks.search.curve import Improvement
+from torpor.attacks.search.incumbent import Improvement
 from torpor.attacks.text.search.goal import BATCH
 from torpor.core.batches import sample_generators
 from torpor.core.errors import UsageError

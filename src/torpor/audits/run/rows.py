@@ -14,14 +14,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from torpor.attacks.base import AttackResult
-from torpor.attacks.search.curve import Curve
+from torpor.attacks.search.incumbent import Curve
 from torpor.audits.conditions import RowKey
 from torpor.audits.run.store import Store, records_table, save_tensors
-from torpor.audits.texts import load_texts, save_texts, texts_beside
 from torpor.core.batches import Samples, join, take
 from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
-from torpor.core.files import require_file
+from torpor.core.files import require_file, texts_beside
 from torpor.core.space import DenseSpace, VideoSpace
 from torpor.core.units import symbol
 from torpor.core.work import Outcome, Work
@@ -230,6 +229,8 @@ def save_examples(path: Path, examples: Mapping[str, Samples]) -> tuple[Path, ..
     tensors = {name: values for name, values in examples.items() if isinstance(values, Tensor)}
     texts = {name: values for name, values in examples.items() if name not in tensors}
     if texts:
+        from torpor.audits.texts import save_texts
+
         save_texts(path, tensors["index"].tolist(), texts)
     save_tensors(path, tensors)
     return (path, texts_beside(path)) if texts else (path,)
@@ -241,4 +242,9 @@ def load_examples(path: Path) -> dict[str, Samples]:
     Raises:
         DataError: if ``path`` is no file.
     """
-    return {**load_file(require_file(path)), **load_texts(path)}
+    found: dict[str, Samples] = load_file(require_file(path))
+    if texts_beside(path).exists():
+        from torpor.audits.texts import load_texts
+
+        found |= load_texts(path)
+    return found

@@ -20,10 +20,9 @@ from torch import Tensor
 
 from torpor.audits.conditions import RowKey
 from torpor.audits.run.limits import Spent
-from torpor.audits.texts import SUFFIX, save_table, text_array, texts_beside
 from torpor.core.batches import Samples
 from torpor.core.errors import DataError, UsageError
-from torpor.core.files import require_file
+from torpor.core.files import TEXTS, require_file, texts_beside
 from torpor.core.measures import Catalog, Measure, Points
 from torpor.core.records import RECORD
 
@@ -153,8 +152,12 @@ class Store:
         own = uuid.uuid4().hex[:8]
         tensors = {name: values for name, values in examples.items() if isinstance(values, Tensor)}
         save_tensors(self._path(number, "safetensors"), tensors, own)
-        if texts := {name: text_array(values) for name, values in examples.items() if name not in tensors}:
-            listed = pa.array([column.to_pylist() for column in texts.values()], pa.list_(pa.string()))
+        texts = {name: values for name, values in examples.items() if name not in tensors}
+        if texts:
+            from torpor.audits.texts import save_table, text_array
+
+            columns = map(text_array, texts.values())
+            listed = pa.array([column.to_pylist() for column in columns], pa.list_(pa.string()))
             path = self._texts(number)
             save_table(path, _partial(path, own), pa.table({"name": list(texts), "texts": listed}))
         facts = {"seconds": seconds, "spent": asdict(spent or Spent()), "texts": bool(texts)}
@@ -247,7 +250,7 @@ class Store:
     def _count(self) -> int:
         if self.count is not None:
             return self.count
-        return sum(not path.name.endswith(SUFFIX) for path in self.shards.glob("*.parquet"))
+        return sum(not path.name.endswith(TEXTS) for path in self.shards.glob("*.parquet"))
 
     def _texts(self, number: int) -> Path:
         return texts_beside(self._path(number, "safetensors"))

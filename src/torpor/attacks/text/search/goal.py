@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from torpor.attacks.search.curve import Improvement
+from torpor.attacks.search.incumbent import Improvement
 from torpor.targets.decoder.contract import TextTarget
 
 BATCH = 2048  # texts that are handed to the target at a time

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from torpor.attacks.base import Candidates
-from torpor.attacks.search.curve import Improvement
-from torpor.attacks.search.incumbent import Incumbent
+from torpor.attacks.search.incumbent import Improvement, Incumbent
 from torpor.attacks.text.search.goal import decoder_steps, rises
 from torpor.attacks.text.search.gradients import TokenGradient
 from torpor.targets.decoder.contract import TextTarget
