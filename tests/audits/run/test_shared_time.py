@@ -14,13 +14,16 @@ from chat_models import chat, turn, write_prompts
 from generation_models import examples, loaded, sentences
 
 from torpor.attacks.deadline import TimeLimit
-from torpor.attacks.registry import load_attack
+from torpor.attacks.registry import ATTACKS, load_attack
 from torpor.audits.integrity import remarks
 from torpor.audits.plan import default_batch_size
 from torpor.audits.read import read_audit
 from torpor.audits.request import request
+from torpor.audits.run.fronts import Front
 from torpor.audits.run.limits import Limits, Spent
+from torpor.audits.run.slices import Slices, share, shares
 from torpor.audits.run.timing import Spare
+from torpor.core.budget import Budget
 from torpor.core.stopwatch import OutOfTime, Stopwatch
 from torpor.data.given import GivenInputs
 from torpor.defenses.registry import load_defense
@@ -128,6 +131,23 @@ def test_the_clock_is_asked_only_as_long_as_there_is_time() -> None:
     soon = Spare(time.time() + 60, one=0.1)
     assert soon.allows(1.0)
     assert not soon.allows(100.0)
+
+
+def test_time_is_shared_by_what_the_passes_of_a_search_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    sound, text = loaded("whisper"), llama()
+    budget = Budget("Linf", 0.01)
+    attack = load_attack("slothspeech", eps=0.01)
+    front = Front(sound, [(budget, [attack])])
+    best_noise = ATTACKS.find("control-best-noise")
+    assert [share(one, sound) for one in (attack, best_noise, ATTACKS.find("control-noise"))] == [3, 1, 0]
+    assert shares([front]) == 4
+    assert shares([front, Front(sound, front.attacks, "defense")]) == 7
+    edits = load_attack("nmtsloth-char", norm="chars", eps=1, steps=None)
+    assert shares([Front(text, [(edits.budget, [edits])])]) == 2  # and best of as many edits
+    monkeypatch.setattr(time, "time", lambda: 100.0)
+    slices = Slices(140.0, 4)
+    searches = (attack, ATTACKS.find("control-noise"), best_noise, best_noise)
+    assert [slices.next(each, sound).until for each in searches] == [130.0, 140.0, 140.0, 140.0]
 
 
 def audited(out: Path, prompts: Path, seconds: float | None) -> dict[str, Any]:

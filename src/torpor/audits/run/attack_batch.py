@@ -103,8 +103,7 @@ def attack_batch(
         until: when the batch's one sample should be done, in seconds since the epoch; its searches share what is left.
     """
     free, *defended = fronts
-    searched = [key for key in plan.keys if key.budget and key.condition.attacker != NON_ADAPTIVE]
-    slices = _slices(until, len(searched))
+    slices = _slices(until, fronts)
     inputs = free.target.space.check(free.target.read(batch.inputs))
     clean = Clean(free.target, batch, inputs, (free.target if slices is None else slices.on(free.target)).run(inputs))
     references = batch.references if len(batch.references) else None
@@ -121,7 +120,7 @@ def attack_batch(
 
     def attack(front: Front, one: Attack, attacker: str | None = None) -> AttackResult:
         tell(RowKey(one.name, one.budget, Condition(front.defense, attacker=attacker)).slug, len(done.seconds))
-        limit = None if slices is None else slices.next()
+        limit = None if slices is None else slices.next(one, front.target)
         result = one(front.target, inputs, references=references, seed=plan.seed, deadline=limit)
         done.spent += Spent.on(front.target, inputs, result.candidates)
         check(done.spent)
@@ -152,12 +151,12 @@ def attack_batch(
     return done
 
 
-def _slices(until: float | None, searches: int) -> Slices | None:
+def _slices(until: float | None, fronts: Sequence[Front]) -> Slices | None:
     if until is None:
         return None
-    from torpor.audits.run.slices import Slices
+    from torpor.audits.run.slices import Slices, shares
 
-    return Slices(until, searches)
+    return Slices(until, shares(fronts))
 
 
 def _bounded(plan: Plan, fronts: Sequence[Front], inputs: Samples) -> Callable[[Tables], Tables]:

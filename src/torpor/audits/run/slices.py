@@ -1,12 +1,19 @@
-"""Time of one sample, shared evenly among the searches on it."""
+"""Time of one sample, shared among the searches on it by what their passes take."""
 
 from __future__ import annotations
 
 import time
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
+from torpor.attacks.base import Attack
 from torpor.attacks.deadline import TimeLimit
+from torpor.attacks.registry import ATTACKS, control_ids
+from torpor.audits.run.fronts import Front
+from torpor.audits.run.limits import BACKWARD
+from torpor.core.space import DenseSpace
 from torpor.core.stopwatch import Stopwatch
+from torpor.core.threat import Access
 from torpor.targets.base import Target
 
 AnyTarget = TypeVar("AnyTarget", bound=Target)
@@ -17,19 +24,45 @@ class Slices:
 
     Args:
         until: when all should be done, in seconds since the epoch.
-        searches: how many there are.
+        shares: of all searches together.
     """
 
-    def __init__(self, until: float, searches: int) -> None:
-        self.until, self.left, self.stopwatch = until, searches, Stopwatch()
+    def __init__(self, until: float, shares: int) -> None:
+        self.until, self.left, self.stopwatch = until, shares, Stopwatch()
 
-    def next(self) -> TimeLimit:
-        """Return the deadline of the search that begins now."""
-        now = time.time()
-        share = max(0.0, self.until - now) / max(1, self.left)
-        self.left -= 1
-        return TimeLimit(now + share, self.stopwatch)
+    def next(self, attack: Attack | type[Attack], target: Target) -> TimeLimit:
+        """Return the deadline of the search that begins now; one without a share may use what there is."""
+        now, own = time.time(), share(attack, target)
+        time_left = max(0.0, self.until - now)
+        until = now + time_left * (own / max(own, self.left) if own else 1)
+        self.left -= own
+        return TimeLimit(until, self.stopwatch)
 
     def on(self, target: AnyTarget) -> AnyTarget:
         """Return the target that remembers what it ran for this sample."""
         return TimeLimit(self.until, self.stopwatch).on(target)
+
+
+def share(attack: Attack | type[Attack], target: Target) -> int:
+    """Return what a search takes for each candidate that it tries, in forward passes.
+
+    Noise that asks the target nothing takes none. A gradient attack on sounds or images goes backward after each
+    forward pass; searches over texts seldom do.
+    """
+    if attack.access is Access.NONE:
+        return 0
+    return 1 + BACKWARD if attack.access is Access.WHITE and isinstance(target.space, DenseSpace) else 1
+
+
+def shares(fronts: Sequence[Front]) -> int:
+    """Return what all searches on one sample take together; see :func:`share`.
+
+    Args:
+        fronts: the undefended target, with controls, then one with each defense.
+    """
+    free, *_ = fronts
+    found: list[tuple[Any, Target]] = [(attack, front.target) for front in fronts for attack in front.every]
+    for budget, _ in free.attacks:
+        names = control_ids(budget, by_chance=free.target.family.by_chance)
+        found += [(ATTACKS.find(name), free.target) for name in names]
+    return sum(share(attack, target) for attack, target in found)

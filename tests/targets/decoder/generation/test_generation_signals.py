@@ -12,6 +12,8 @@ from torch import Tensor
 
 from torpor.core.batches import Samples
 from torpor.core.signals import StepSignals
+from torpor.targets.decoder.generation.dense import DenseGenerationTarget
+from torpor.targets.decoder.generation.forcing import force_decoder
 from torpor.targets.decoder.generation.library import cache_in, cache_name
 from torpor.targets.decoder.generation.prompts import PromptTarget
 from torpor.targets.decoder.generation.target import GenerationTarget
@@ -150,3 +152,35 @@ def test_soft_prompts_are_scored_like_hard_ones(kind: str) -> None:
     assert torch.allclose(logits[0, -1], target.signals((text,)).logits[0, 0], atol=1e-4)
     logits.sum().backward()
     assert own.grad is not None
+
+
+@pytest.mark.parametrize("kind", ["captioner", "whisper"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_encoder_of_sounds_and_images_runs_once(kind: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = loaded(kind)
+    assert isinstance(target, DenseGenerationTarget)
+    inputs, encoder, runs = examples(kind, count), target.model.get_encoder(), 0
+    assert isinstance(inputs, Tensor)
+    layer = next(part for part in encoder.modules() if isinstance(part, torch.nn.ModuleList))[0]
+
+    def count_rows(module: object, given: tuple[Tensor, ...]) -> None:
+        nonlocal runs
+        runs += len(given[0])
+
+    leaf = inputs.clone().requires_grad_()
+    with layer.register_forward_pre_hook(count_rows):
+        signals = target.signals(leaf)
+    assert runs == count
+    assert "forward" not in vars(encoder)
+    gradient = torch.autograd.grad(loss(signals.logits), leaf)[0]
+    decoded, _ = target._decode(inputs)
+    logits, *_ = force_decoder(target.model, target._read(leaf), decoded)
+    assert torch.equal(signals.logits, logits)
+    assert torch.equal(gradient, torch.autograd.grad(loss(logits), leaf)[0])
+    assert gradient.abs().max() > 0
+    with torch.no_grad():
+        assert torch.equal(target.signals(inputs).logits, logits)
+    own = encoder.forward
+    monkeypatch.setattr(encoder, "forward", own, raising=False)  # as a model on several devices has it
+    target.signals(inputs)
+    assert encoder.forward is own

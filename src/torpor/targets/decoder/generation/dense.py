@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +17,7 @@ from torpor.core.stopwatch import OutOfTime, Stopwatch
 from torpor.data.sets import DataSet
 from torpor.targets.decoder.generation.codec import HuggingFaceCodec
 from torpor.targets.decoder.generation.fed import Decoded, Fed
-from torpor.targets.decoder.generation.forcing import force_decoder, padded_ids, step_mask
+from torpor.targets.decoder.generation.forcing import SharedEncoder, force_decoder, padded_ids, step_mask
 from torpor.targets.decoder.generation.layouts import FixedLayout
 from torpor.targets.decoder.generation.readers import DenseReader, ImageReader
 from torpor.targets.decoder.generation.target import GenerationTarget
@@ -126,10 +127,16 @@ class DenseGenerationTarget(GenerationTarget):
 
     def signals(self, inputs: Tensor) -> StepSignals:
         """See :meth:`StepTarget.signals`; gradients reach ``inputs``."""
-        decoded, lengths = self._decode(inputs.detach())
+        reads_once = bool(self.model.config.is_encoder_decoder)
+        shared = SharedEncoder(self.model, self._read(inputs)) if reads_once else None
+        with nullcontext() if shared is None else shared.watching():
+            decoded, lengths = self._decode(inputs.detach())
         if self.stopwatch is not None and inputs.requires_grad:
             self.stopwatch.backwards += len(inputs)
-        logits, hidden, norms = self._forced(inputs, decoded)
+        if shared is None:
+            logits, hidden, norms = self._forced(inputs, decoded)
+        else:
+            logits, hidden, norms = force_decoder(self.model, shared.arguments, decoded)
         return StepSignals(
             logits=logits,
             ids=padded_ids(decoded, self.device),

@@ -39,16 +39,60 @@ def mean_norms(hidden_states: Sequence[Tensor], first: int) -> Tensor:
     return torch.stack(norms).mean(0)
 
 
+class SharedEncoder:
+    """The encoder's output of one batch, computed once: as the batch is decoded, with the graph that gradients need.
+
+    Args:
+        model: one of transformers' encoder-decoder models.
+        arguments: what its encoder reads, differentiable.
+
+    Attributes:
+        arguments: of a forward pass over the same batch, which does not run the encoder again if it has run by then.
+    """
+
+    def __init__(self, model: Any, arguments: dict[str, Tensor]) -> None:  # noqa: ANN401
+        self.model, self.arguments = model, dict[str, Any](arguments)
+        self._given, self._grad = arguments, torch.is_grad_enabled()
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Let the first run of the encoder inside, if it is that of the whole batch, be the one that is kept.
+
+        It runs as ever, so that its calls are counted, and what it hands to the decoder is the same.
+        """
+        encoder = self.model.get_encoder()
+        before, own, main = vars(encoder).get("forward"), encoder.forward, encoder.main_input_name
+
+        def forward(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+            read, given = (args[0] if args else kwargs.get(main)), self._given.get(main)
+            if given is None or read is None or read.shape != given.shape or not torch.equal(read, given):
+                return own(*args, **kwargs)
+            encoder.forward = own  # what is decoded again, alone, is not the batch
+            with torch.set_grad_enabled(self._grad):
+                found = own(given, *args[1:], **{name: one for name, one in kwargs.items() if name != main})
+            states = found[0]
+            self.arguments = {"encoder_outputs": (states,)}
+            return type(found)(last_hidden_state=states.detach())
+
+        encoder.forward = forward
+        try:
+            yield
+        finally:
+            del encoder.forward
+            if before is not None:  # such as that of a model on several devices
+                encoder.forward = before
+
+
 def force_decoder(
     model: Any,  # noqa: ANN401
-    arguments: dict[str, Tensor],
+    arguments: dict[str, Any],
     decoded: Sequence[Decoded],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return logits ``[B, T, V]``, last hidden states ``[B, T, D]`` and mean norms of an encoder-decoder model.
 
     Args:
         model: one of transformers' models.
-        arguments: what the encoder reads.
+        arguments: what the encoder reads, or ``encoder_outputs``.
         decoded: what was generated.
     """
     starts = torch.tensor([one.start for one in decoded], device=model.device)
