@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 import torch
@@ -12,9 +13,10 @@ from torpor.attacks.decoder.mixed_noise import MixedNoise
 from torpor.attacks.decoder.nicg_slowdown import NICGSlowDown
 from torpor.attacks.decoder.objectives import SayAgain, Wander
 from torpor.attacks.decoder.slothspeech import SlothSpeech
-from torpor.attacks.decoder.standard import PASSES, AutoDecoder, StandardDecoder
+from torpor.attacks.decoder.standard import PASSES, AutoDecoder, StandardDecoder, affordable
 from torpor.core.signals import StepSignals
 from torpor.core.space import WaveSpace
+from torpor.core.stopwatch import Stopwatch
 from torpor.core.work import Work
 from torpor.targets.decoder.toy_steps import PeakTarget
 
@@ -96,6 +98,47 @@ def test_passes_stay_within_the_budget_that_members_share() -> None:
     spent = found.forwards + found.backwards
     assert (spent <= PASSES).all()
     assert (spent > 0.95 * PASSES).all()
+
+
+def test_where_time_is_short_fewer_members_have_one_turn_each() -> None:
+    attack = StandardDecoder(eps=0.01)
+    whole = attack.members
+    assert len(whole) == 12
+    assert whole == attack.within(PASSES)
+    short = attack.within(80)
+    assert [getattr(member, "objective", "noise") for member in short] == ["noise", "lower", "end"]
+    assert [type(member) for member in attack.within(80, "wave")] == [MixedNoise, SlothSpeech, AutoDecoder]
+    assert not any(isinstance(member, SlothSpeech) for member in attack.within(PASSES, "wave"))
+    l1 = StandardDecoder(norm="L1", eps=1.0).within(80, "wave")
+    assert not any(isinstance(member, SlothSpeech) for member in l1)
+    for passes in (40, 80, 200, PASSES - 1):
+        members = attack.within(passes)
+        spent = 1 + sum(m.queries + 1 if isinstance(m, MixedNoise) else 2 * m.iterations + 2 for m in members)
+        assert 0.8 * passes <= spent <= passes
+    assert len(attack.within(PASSES - 1)) == 6
+    assert [type(member) for member in attack.within(1)] == [MixedNoise, AutoDecoder]  # at least one step
+
+
+class Timed(PeakTarget):
+    """A target that ends searches, each of whose runs takes a second."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(slope=1.0, peak=10.2)  # no input is at the cap
+        self.stopwatch = Stopwatch(until=seconds)
+
+
+def test_there_are_as_many_passes_as_there_is_time_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = iter(range(1, 100))  # before the first run, after it, and when that is planned
+    monkeypatch.setattr(time, "time", lambda: float(next(asked)))
+    target = Timed(103.0)
+    found = StandardDecoder(eps=0.01).search(target, inputs_of(target), (), 0)
+    assert found.cut_short
+    spent = found.forwards + found.backwards
+    assert (spent <= 100).all()
+    assert (spent > 80).all()
+    assert affordable(Timed(5000.0), 1.0) == PASSES
+    assert affordable(Timed(0.0), 1.0) == 1
+    assert affordable(PeakTarget(), 1.0) == PASSES
 
 
 class Silent(PeakTarget):

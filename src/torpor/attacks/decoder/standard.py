@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -22,6 +24,7 @@ from torpor.attacks.search.optimizers import AutoSteps, Change
 from torpor.core.batches import sample_generators
 from torpor.core.budget import Budget
 from torpor.core.signals import StepSignals
+from torpor.core.stopwatch import Stopwatch
 from torpor.core.threat import Paper
 from torpor.targets.decoder.contract import StepTarget
 
@@ -31,6 +34,11 @@ ROUNDS = 2
 """Turns of each member: the first from a random point, all others from the costliest input so far."""
 RANDOM = 0.04
 """Share of the passes that each turn of random search may take."""
+LEAST = 24
+"""Passes of a member below which its descent gets nowhere: where time is short, there are fewer members."""
+TINY_S = 1e-6
+QUERIES = 12
+"""Queries of random search at least."""
 
 OBJECTIVES: dict[str, StepObjective] = {
     "end": DelayAndDiverge("end"),
@@ -40,6 +48,8 @@ OBJECTIVES: dict[str, StepObjective] = {
     "wander": Wander(),
 }
 """What members minimize, in the order of their turns."""
+FIRST = ("lower", "end", "both", "wander", "again")
+"""The order where there is no time for all. Of sounds, the first is SlothSpeech: on Whisper, it needs fewest passes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +102,8 @@ class StandardDecoder(Attack):
     what was said before, and entropy with hidden states that differ. Each member has a turn from a random point, and
     one from the costliest input that any of them found. All of it takes at most 1,000 passes, forward and backward.
     Random search comes first, since some decoders talk up to their cap about noise, at a fraction of a gradient's time.
+    On a target that ends searches in time, there are as many passes as one run of it lets expect: then members have one
+    turn each, and where time is short, fewer take part.
     """
 
     id: ClassVar[str] = "standard-decoder"
@@ -123,24 +135,41 @@ class StandardDecoder(Attack):
         return (NICGSlowDown.id, VerboseImages.id, SlothSpeech.id)
 
     @property
-    def members(self) -> tuple[AutoDecoder | MixedNoise, ...]:
-        """The members in the order of their turns, with what each may spend of the passes."""
-        queries = max(1, int(RANDOM * PASSES))
-        each = (PASSES - 1) // ROUNDS - queries - 1
-        steps = max(1, (each // len(OBJECTIVES) - 2) // 2)  # a pass more forward than back, and one to verify
-        members: list[AutoDecoder | MixedNoise] = [
-            AutoDecoder(norm=self.norm, eps=self.eps, steps=steps, objective=name) for name in OBJECTIVES
+    def members(self) -> tuple[StepAttack | MixedNoise, ...]:
+        """The members in the order of their turns, where there is time for all passes."""
+        return self.within(PASSES)
+
+    def within(self, passes: int, kind: str = "image") -> tuple[StepAttack | MixedNoise, ...]:
+        """Return the members in the order of their turns, with what each may spend of some passes.
+
+        Args:
+            passes: of all; with less than :data:`PASSES`, each member has one turn, and as few take part as have
+                :data:`LEAST` passes each.
+            kind: of inputs.
+        """
+        names, rounds, queries = tuple(OBJECTIVES), ROUNDS, max(1, int(RANDOM * PASSES))
+        if passes < PASSES:
+            queries = max(QUERIES, int(RANDOM * passes))
+            names, rounds = FIRST[: max(1, (passes - queries) // LEAST)], 1
+        each = (passes - 1) // rounds - queries - 1
+        steps = max(1, (each // len(names) - 2) // 2)  # a pass more forward than back, and one to verify
+        members: list[StepAttack | MixedNoise] = [
+            AutoDecoder(norm=self.norm, eps=self.eps, steps=steps, objective=name) for name in names
         ]
-        return (MixedNoise(norm=self.norm, eps=self.eps, queries=queries), *members) * ROUNDS
+        if rounds == 1 and kind in SlothSpeech.kinds and self.norm in SlothSpeech.norms:
+            members[0] = SlothSpeech(norm=self.norm, eps=self.eps, steps=steps)
+        return (MixedNoise(norm=self.norm, eps=self.eps, queries=queries), *members) * rounds
 
     @override
     def search(self, target: StepTarget, inputs: Tensor, labels: object, seed: int) -> Candidates:
         static = target.prices.cost(target.max_work(inputs)).to(inputs.device)
         best, everyone = Incumbent.begin(inputs), torch.arange(len(inputs), device=inputs.device)
+        began = time.time()
         best.offer(everyone, inputs, target.attacker_cost(target.run(inputs)))
+        passes = affordable(target, time.time() - began)
         dead = best.cost < static  # until a member's gradient is not zero
         fell, by_chance = torch.zeros_like(dead), torch.zeros_like(dead)
-        for turn, member in enumerate(self.members):
+        for turn, member in enumerate(self.within(passes, target.space.kind)):
             rows = (best.cost < static).nonzero().flatten()
             if len(rows) == 0:
                 break
@@ -165,11 +194,12 @@ class StandardDecoder(Attack):
                 fell[rows] |= found.loss_fell.to(rows.device)
         followed = best.backwards > 0  # no flag applies to a sample that noise took to its static bound
         flags = dead & followed, fell, by_chance & followed
-        return Candidates(best.inputs, best.queries, best.backwards, *flags, curves=best.curves)
+        short = passes < PASSES and bool((best.cost < static).any())
+        return Candidates(best.inputs, best.queries, best.backwards, *flags, cut_short=short, curves=best.curves)
 
     def _turn(
         self,
-        member: AutoDecoder | MixedNoise,
+        member: StepAttack | MixedNoise,
         turn: int,
         target: StepTarget,
         inputs: Tensor,
@@ -180,5 +210,19 @@ class StandardDecoder(Attack):
         if isinstance(member, MixedNoise):
             return replace(member, rivals=held if turn else None).search(target, inputs, (), seed + turn)
         if turn > len(OBJECTIVES):
+            assert isinstance(member, AutoDecoder)
             member = replace(member, nearby=held)
         return member.search(target, inputs, (), seed)
+
+
+def affordable(target: StepTarget, run_s: float) -> int:
+    """Return how many passes there is time for: all, or as many as a target that ends searches still has.
+
+    Args:
+        target: to be searched.
+        run_s: seconds of one run; a pass with its gradient takes a little longer, one on longer outputs more.
+    """
+    watch: Stopwatch | None = getattr(target, "stopwatch", None)
+    if watch is None or watch.until == math.inf:
+        return PASSES
+    return max(1, min(PASSES, int((watch.until - time.time()) / max(run_s, TINY_S))))
