@@ -25,7 +25,6 @@ from benchmarks import (
     overload_peer,
     pgd_peers,
     saving,
-    strength_text,
     suppression,
     teacher_forced,
 )
@@ -45,6 +44,12 @@ from benchmarks.common import (
     with_rule,
 )
 from benchmarks.damage import damage_file
+from benchmarks.strength import measure as strength
+from benchmarks.strength.__main__ import rows_of
+from benchmarks.strength.cases import Case
+from benchmarks.strength.figures import i_loops
+from benchmarks.strength.row import Found, Strength
+from benchmarks.strength.table import table as strength_table
 from torch import Tensor, nn
 
 from torpor.attacks.base import Candidates
@@ -490,14 +495,32 @@ def test_damage_is_repeatable_and_changes_something(tmp_path: Path) -> None:
     assert sum(content != b'{"a": [1, {"b": 2}]}' for content in damaged[0].values()) > 30
 
 
-def test_attacks_on_texts_are_compared_at_equal_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attacks_are_compared_at_equal_passes_and_rows_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     target, texts = ToyText(), ("a 3", "my dog")
-    monkeypatch.setattr(strength_text, "cases", lambda *_: iter([(target, texts, "chars", 1.0)]))
-    (row,) = strength_text.rows_for_texts(QUICK)
+    monkeypatch.setattr(strength, "load_target", lambda _: target)
+    monkeypatch.setattr(strength, "samples", lambda *_: (texts, texts))
+    case = Case("toy", "chars", 1, 0, 2, {"I-Loops, %": i_loops})
+    (row,) = rows_of(case, None, None, tmp_path)
     worst = [target.worst_steps(text, "chars", 1) for text in texts]
     clean = target.score(texts).tolist()
     most = sum(100 * (steps - before) / before for steps, before in zip(worst, clean, strict=True)) / len(texts)
-    assert row.value == 1
-    assert row.verdict == "met"
-    assert f"standard-text {most:.0f} %" in row.note
-    assert "control-best-of-k" in row.note
+    assert row.standard.value == pytest.approx(most)
+    assert row.ahead == ()
+    names = {each.name: each for each in row.others}
+    assert {"evolution", "nmtsloth-char", "llmeffichecker-char", "control-best-of-k"} <= names.keys()
+    assert names["control-best-of-k"].control
+    assert max(each.passes for each in row.others) <= 2 * row.standard.passes  # no sample has more than the longest
+    monkeypatch.setattr(strength, "load_target", lambda _: 1 / 0)
+    assert rows_of(case, None, None, tmp_path) == [row]
+
+
+def test_the_table_says_where_standard_is_below() -> None:
+    low, noise = Found("standard", 5.0, 10.0), Found("control-noise", 5.0, 0.0, True)
+    equal = Strength("toy", "L2 1", 2, "%", low, (noise,), 1.0)
+    below = replace(equal, others=(noise, Found("square", 6.0, 9.0), Found("pgd", 5.5, 9.0)))
+    assert [each.name for each in below.ahead] == ["square", "pgd"]
+    first, last = strength_table([equal, below]).splitlines()[2:4]
+    assert first.endswith("| none | control-noise 5.0 (0) | yes |")
+    assert last.endswith("| square 6.0 (9) | control-noise 5.0 (0) | no |")

@@ -1,0 +1,1 @@
+"""Does anything beat ``standard``? One table of all families: ``python -m benchmarks.strength``."""

@@ -1,0 +1,92 @@
+"""The zoo's targets and the budgets in which they are attacked, with samples that nothing was tuned on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from benchmarks.strength.figures import Figure, behind, headroom, i_loops, objects, unit
+
+HEADROOM: Mapping[str, Figure] = {"headroom, %": headroom}
+LOOPS: Mapping[str, Figure] = {"I-Loops, %": i_loops}
+FOUND: Mapping[str, Figure] = {"kFLOPs behind the network": behind, "objects": objects}
+FOLLOWED: Mapping[str, Figure] = {
+    **FOUND,
+    "live tracks": unit("track_alive"),
+    "association pairs": unit("association_pair"),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One target and budget.
+
+    Attributes:
+        target: by its name in the zoo.
+        norm: of the budget.
+        eps: radius, or number of edits.
+        first: sample of the test split; those before it served to tune, to train or as examples.
+        count: samples.
+        figures: by their units; a row of the table for each.
+        data: subfolder of the data that the target needs; None if it makes its own.
+        learned: samples of the validation split that universal attacks learn from; 0 leaves these attacks out.
+        also: specifications of attacks that are tried besides those that the registry names.
+        quick: whether it is part of a quick table.
+    """
+
+    target: str
+    norm: str
+    eps: float
+    first: int
+    count: int
+    figures: Mapping[str, Figure] = field(default_factory=lambda: HEADROOM)
+    data: str | None = None
+    learned: int = 0
+    also: tuple[str, ...] = ()
+    quick: bool = False
+
+    @property
+    def budget(self) -> str:
+        """The budget as the table shows it.
+
+        >>> Case("toy", "Linf", 8 / 255, 0, 1).budget, Case("toy", "chars", 3.0, 0, 1).budget
+        ('Linf 8/255', '3 chars')
+        """
+        if self.norm not in ("Linf", "L2", "L1"):
+            return f"{self.eps:g} {self.norm}"
+        levels = 255 * self.eps
+        whole = self.norm == "Linf" and abs(levels - round(levels)) < 1e-9
+        return f"{self.norm} {round(levels)}/255" if whole else f"{self.norm} {self.eps:g}"
+
+    @property
+    def name(self) -> str:
+        """What the command line calls it.
+
+        >>> Case("toy", "Linf", 8 / 255, 0, 1).name
+        'toy/Linf-8of255'
+        """
+        return f"{self.target}/{self.budget.replace(' ', '-').replace('/', 'of')}"
+
+
+CASES: tuple[Case, ...] = (
+    Case("sdn-digits", "Linf", 8 / 255, 200, 32, quick=True),
+    Case("sdn-digits", "Linf", 16 / 255, 200, 32),
+    Case("sdn-digits", "L2", 0.35, 200, 32),
+    Case("sdn-digits", "L2", 1.0, 200, 32),
+    Case("sdn-digits", "L1", 8.0, 200, 32),
+    Case("sdn-digits-hardened", "Linf", 16 / 255, 200, 16),
+    Case("sdn-resnet56-cifar10", "Linf", 8 / 255, 1000, 2, data="cifar10"),
+    Case("speller", "chars", 3, 70, 10, LOOPS, quick=True),
+    Case("speller", "tokens", 3, 70, 10, LOOPS),
+    Case("translator-multi30k", "chars", 3, 100, 6, LOOPS, "multi30k"),
+    Case("translator-multi30k", "tokens", 3, 100, 6, LOOPS, "multi30k"),
+    Case("translator-multi30k", "words", 2, 100, 4, LOOPS, "multi30k"),
+    Case("lm-multi30k", "suffix", 30, 100, 4, LOOPS, "multi30k"),
+    Case("captioner-scenes-gru", "L2", 3.0, 400, 4),
+    Case("captioner-scenes-gru", "Linf", 8 / 255, 400, 4),
+    Case("captioner-scenes-lstm", "L2", 3.0, 400, 4),
+    Case("captioner-scenes-lstm", "Linf", 8 / 255, 400, 4),
+    Case("speech-digits", "Linf", 0.002, 100, 4, data="fsdd"),
+    Case("detector-scenes", "Linf", 8 / 255, 40, 3, FOUND, learned=48, quick=True),
+    Case("tracker-scenes", "Linf", 8 / 255, 4, 1, FOLLOWED, learned=48, also=("slowtrack:keep=region",)),
+)

@@ -1,0 +1,101 @@
+"""Everything that applies to a target besides its ensemble, with at least as many passes on each sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+from torch import Tensor
+from typing_extensions import override
+
+from benchmarks.strength.cases import Case
+from torpor.attacks.base import Attack, AttackResult
+from torpor.attacks.controls.dense import BestNoise
+from torpor.attacks.iterative import IterativeAttack
+from torpor.attacks.registry import ATTACKS, attack_ids, load_attack
+from torpor.attacks.text.search.driver import Search, TextSearch, told
+from torpor.attacks.text.search.tally import Tally
+from torpor.core.budget import COUNTS
+from torpor.core.paper import Paper
+from torpor.targets.base import Target
+from torpor.targets.decoder.contract import TextTarget
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnyNoise(BestNoise):
+    """The costliest of many noisy inputs, also for families where noise finds little."""
+
+    by_chance: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtMost(TextSearch):
+    """A search over texts that ends after so many passes on a sample.
+
+    Attributes:
+        inner: the search.
+        passes: forward and backward, on each sample.
+    """
+
+    id: ClassVar[str] = "at-most"
+    paper: ClassVar[Paper | None] = None
+    norms: ClassVar[tuple[str, ...]] = COUNTS
+
+    inner: TextSearch
+    passes: int
+
+    @property
+    @override
+    def name(self) -> str:
+        return self.inner.name
+
+    @override
+    def begin(self, target: TextTarget, inputs: Sequence[str], seed: int, tally: Tally) -> Callable[[int], Search]:
+        begun = self.inner.begin(target, inputs, seed, tally)
+
+        def ask(row: int) -> Search:
+            search = begun(row)
+            texts = next(search, None)
+            while texts is not None and (left := self.passes - tally.spent(row)) > 0:
+                steps = yield texts[:left]
+                texts = told(search, steps) if len(texts) <= left else None
+
+        return ask
+
+
+def rivals(case: Case, target: Target, standard: AttackResult, spent: Tensor) -> Iterator[Attack]:
+    """Yield other attacks, then controls.
+
+    Attacks that iterate or ask have as many passes on every sample as ``standard`` spent on the one where it spent
+    most; searches over texts end after as many. Random search asks as often as ``standard`` did on each sample.
+
+    Args:
+        case: target and budget.
+        target: loaded.
+        standard: what the ensemble found.
+        spent: its passes on each sample, int64 ``[B]``.
+    """
+    most, norm, eps = int(spent.max()), case.norm, case.eps
+    for name in attack_ids():
+        kind: Any = ATTACKS.find(name)  # each class has options of its own
+        if not kind.__module__.startswith("torpor.") or kind.id == target.family.standard_on(target):
+            continue
+        if norm not in kind.norms or not kind.applies_to(target) or (kind.learns and not case.learned):
+            continue
+        if kind is BestNoise:  # AnyNoise below
+            continue
+        own = {each.name for each in fields(kind)}
+        if "perturbation" in own:
+            yield kind(norm=norm, eps=eps, perturbation=standard.inputs - standard.clean_inputs)
+        elif "queries" in own:
+            yield kind(norm=norm, eps=eps, queries=spent if kind.is_control else most)
+        elif issubclass(kind, IterativeAttack):
+            yield kind(norm=norm, eps=eps, steps=max(1, most // 2))
+        else:
+            attack = kind(norm=norm, eps=eps)
+            yield AtMost(norm=norm, eps=eps, inner=attack, passes=most) if isinstance(attack, TextSearch) else attack
+    for spec in case.also:
+        yield load_attack(spec, norm=norm, eps=eps, steps=max(1, most // 2))
+    if isinstance(standard.inputs, Tensor):
+        yield AnyNoise(norm=norm, eps=eps, queries=spent)
