@@ -69,11 +69,11 @@ class Case:
 
 
 CASES: tuple[Case, ...] = (
-    Case("sdn-digits", "Linf", 8 / 255, 200, 32, quick=True),
-    Case("sdn-digits", "Linf", 16 / 255, 200, 32),
-    Case("sdn-digits", "L2", 0.35, 200, 32),
-    Case("sdn-digits", "L2", 1.0, 200, 32),
-    Case("sdn-digits", "L1", 8.0, 200, 32),
+    Case("sdn-digits", "Linf", 8 / 255, 200, 16, quick=True),
+    Case("sdn-digits", "Linf", 16 / 255, 200, 16),
+    Case("sdn-digits", "L2", 0.35, 200, 16),
+    Case("sdn-digits", "L2", 1.0, 200, 16),
+    Case("sdn-digits", "L1", 8.0, 200, 16),
     Case("sdn-digits-hardened", "Linf", 16 / 255, 200, 16),
     Case("sdn-resnet56-cifar10", "Linf", 8 / 255, 1000, 2, data="cifar10"),
     Case("speller", "chars", 3, 70, 10, LOOPS, quick=True),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ from candidate_targets import BoxTracker, inputs_of, random_detector
 from torch import nn
 
 from torpor.attacks.detector.phantom_sponges import MARGIN, Phantoms, PhantomSponges, SignedSteps
+from torpor.attacks.registry import load_attack
 from torpor.attacks.search.balls import BALLS
 from torpor.attacks.universal import Learned
 from torpor.core.errors import UsageError
@@ -46,6 +48,25 @@ def test_without_a_label_the_likeliest_class_of_each_box_rises() -> None:
     (gradient,) = torch.autograd.grad(loss.sum(), found.scores)
     assert gradient[0].tolist() == [[0, -0.25], [0, 0], [-0.25, 0], [0, 0]]
     assert PhantomSponges().label is None
+
+
+def test_the_log_form_raises_weak_scores_most() -> None:
+    found = signals([[0.1, 0.2], [0.1, 0.9], [0.001, 0.0]])
+    loss = replace(TERMS, label=None, form="log")(found, [NONE])
+    assert loss.item() == pytest.approx(-(math.log(0.2) + math.log(0.9) + math.log(0.001)) / 3, rel=1e-3)
+    (gradient,) = torch.autograd.grad(loss.sum(), found.scores)
+    assert gradient[0, 2, 0] < 100 * gradient[0, 0, 1] < 0  # a likelihood of 0.2 and of 0.001
+    with pytest.raises(UsageError, match="expected linear or log"):
+        PhantomSponges(form="square")  # type: ignore[arg-type]
+
+
+def test_the_log_form_is_an_option_of_the_attack() -> None:
+    attack = load_attack("phantom-sponges:form=log")
+    assert attack.name == "phantom-sponges:form=log"
+    target = DetectorTarget(Timid(), input_shape=(1, 8, 12), nms=NMS())
+    known = torch.full((4, 1, 8, 12), 128 / 255)
+    fitted = replace(attack, epochs=10).fit(target, known)
+    assert int(fitted(target, known[:1]).attacked.work.counts[0, 1]) == 6
 
 
 class Timid(nn.Module):

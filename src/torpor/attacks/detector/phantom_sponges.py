@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
 from torpor.attacks.detector.frames import sampled_frames
+from torpor.attacks.detector.objectives import TINY
 from torpor.attacks.search.balls import BALLS, Ball
 from torpor.attacks.search.optimizers import Optimizer, Project, State
 from torpor.attacks.universal import Learned, Universal, descend
@@ -51,6 +52,8 @@ class Phantoms:
         label: class of the boxes to be added; any if None.
         confidence: ``l1``.
         area: ``l2``.
+        form: ``"linear"``, or ``"log"`` for minus the mean logarithm of the scores of all boxes, whether they have
+            passed or not, instead of how far they are below the threshold.
     """
 
     nms: NMS
@@ -58,6 +61,7 @@ class Phantoms:
     label: int | None
     confidence: float
     area: float
+    form: Literal["linear", "log"] = "linear"
 
     def __call__(self, signals: CandidateSignals, clean: Sequence[Objects]) -> Tensor:
         """Return the loss of each image, ``[B]``, given what was found in the clean ones."""
@@ -65,7 +69,10 @@ class Phantoms:
         likeliest = signals.scores.amax(2)
         best = likeliest.detach()
         rising = likeliest if self.label is None else signals.scores[..., self.label]
-        missing = torch.where(best < goal, (goal - rising).relu(), 0).mean(1)
+        if self.form == "log":
+            missing = -(rising + TINY).log().mean(1)
+        else:
+            missing = torch.where(best < goal, (goal - rising).relu(), 0).mean(1)
         found = best > self.nms.conf
         areas = (torch.where(found, box_area(signals.boxes), 0).sum(1) / found.sum(1).clamp_min(1)) / self.pixels
         loss = self.confidence * missing + self.area * areas
@@ -127,6 +134,8 @@ class PhantomSponges(Universal):
         label: class of the phantoms; any if None.
         confidence: weight of their scores, and of the overlap what it lacks to 1.
         area: weight of the candidates' area.
+        form: of the scores' term: the paper's, ``"linear"``, or Overload's, ``"log"``, whose gradient does not fade
+            where scores are low.
         epochs: passes over the images.
     """
 
@@ -144,6 +153,7 @@ class PhantomSponges(Universal):
     label: int | None = None
     confidence: float = 1.0
     area: float = 0.0
+    form: Literal["linear", "log"] = "linear"
     epochs: int = 70
 
     def __post_init__(self) -> None:
@@ -153,6 +163,8 @@ class PhantomSponges(Universal):
                 "expected a confidence weight from 0 to 1, no negative area weight or label, and 1 epoch or more, got "
                 f"{self.confidence:g}, {self.area:g}, {self.label} and {self.epochs}"
             )
+        if self.form not in ("linear", "log"):
+            raise UsageError(f"expected linear or log as the form of the scores' term, got {self.form!r}")
 
     def learn(self, target: CandidateTarget, inputs: Tensor, references: object, seed: int) -> Learned:
         """See :meth:`Universal.learn`; videos are looked at frame by frame.
@@ -170,7 +182,9 @@ class PhantomSponges(Universal):
         learned = descend(
             detector,
             images,
-            objective=Phantoms(target.nms, images.shape[-2:].numel(), self.label, self.confidence, self.area),
+            objective=Phantoms(
+                target.nms, images.shape[-2:].numel(), self.label, self.confidence, self.area, self.form
+            ),
             ball=BALLS[self.norm],
             eps=self.eps,
             optimizer=SignedSteps(max(STEP_SIZE, 2 * level / steps)),
