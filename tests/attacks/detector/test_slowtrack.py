@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 from candidate_targets import BoxTracker, random_detector
@@ -7,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torpor.attacks.detector.slowtrack import Light, LitGroups, SlowTrack, regions, schedule
+from torpor.attacks.detector.trails import Trail
 from torpor.attacks.registry import load_attack
 from torpor.core.errors import UsageError
 from torpor.core.signals import CandidateSignals
@@ -14,6 +17,8 @@ from torpor.core.space import VideoSpace
 from torpor.core.work import Work
 from torpor.targets.detector.nms import NMS
 from torpor.targets.detector.toy_boxes import LampTarget, lit
+
+KEEPS: tuple[Literal["cost", "region", "tracker"], ...] = ("cost", "region", "tracker")
 
 
 @pytest.mark.parametrize("buffer", [6, 8, 15, 30])
@@ -114,18 +119,42 @@ def test_groups_that_are_kept_by_their_region_cost_its_candidates() -> None:
     assert groups.prices.cost(groups.signals(frames).work).tolist() == [4]  # cells 1 and 3 of both frames
     assert groups.prices.cost(groups.max_work(frames)).tolist() == [6]
     assert load_attack("slowtrack:keep=region", eps=0.1).keep == "region"  # type: ignore[attr-defined]
-    with pytest.raises(UsageError, match="cost or region"):
+    with pytest.raises(UsageError, match="cost, region or tracker"):
         SlowTrack(keep="last")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("keep", ["cost", "region"])
-def test_both_ways_to_keep_an_iterate_keep_tracks_alive(keep: str) -> None:
+@pytest.mark.parametrize("keep", ["cost", "region", "tracker"])
+def test_all_ways_to_keep_an_iterate_keep_tracks_alive(keep: str) -> None:
     target = BoxTracker(LampTarget(nms=NMS(max_det=4)), frames=30, buffer=6)
     video = target.space.snap(
         0.2 + 0.02 * torch.rand(1, *target.space.shape, generator=torch.Generator().manual_seed(3))
     )
     attack = load_attack(f"slowtrack:keep={keep}", norm="L2", eps=0.8, steps=60)
     assert target.alive(attack(target, video).attacked.outputs[0])[-5:] == [24] * 5
+
+
+def test_videos_are_put_together_from_iterates_of_the_same_step() -> None:
+    trail, frames = Trail(8), [torch.tensor([[1], [3]]), torch.tensor([[0, 2]])]
+    for rows, size, value in ((3, 1, 0), (1, 1, 10), (2, 2, 20)):  # groups of one frame in two chunks, then pairs
+        trail.begin()
+        for step in range(9):
+            trail.note(torch.full((rows, size, 1, 1, 1), float(value + step)))
+    videos = list(trail.videos(torch.zeros(2, 4, 1, 1, 1), frames))
+    assert len(videos) == 8
+    assert videos[0].flatten(1).tolist() == [[21, 1, 21, 1], [21, 1, 21, 11]]
+    assert videos[-1].flatten(1).tolist() == [[28, 8, 28, 8], [28, 8, 28, 18]]
+
+
+def test_videos_that_are_kept_by_their_tracker_give_it_most_work_along_the_way() -> None:
+    target = BoxTracker(random_detector(), frames=6, buffer=3)
+    video = target.space.snap(
+        0.5 + 0.2 * torch.rand(2, *target.space.shape, generator=torch.Generator().manual_seed(0))
+    )
+    found = {keep: SlowTrack(eps=0.1, steps=16, keep=keep)(target, video).candidates for keep in KEEPS}
+    alive = {keep: target.run(each.inputs).work.counts[:, -1].sum().item() for keep, each in found.items()}
+    assert alive["tracker"] >= max(alive.values())
+    spent = found["tracker"].forwards - found["cost"].forwards
+    assert spent.tolist() == [8, 8]
 
 
 def test_it_takes_a_tracker_with_a_buffer() -> None:

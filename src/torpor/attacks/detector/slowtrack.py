@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from torpor.attacks.base import Candidates
 from torpor.attacks.detector.frames import CandidateAttack, Groups, attack_groups, variable_of
+from torpor.attacks.detector.trails import Trail, TrailedGroups, by_tracker
 from torpor.attacks.iterative import amplify
 from torpor.attacks.search.balls import ball_of
 from torpor.attacks.search.objectives import IterateObjective
@@ -160,12 +161,14 @@ class SlowTrack(CandidateAttack):
     ``eps``: Linf 8/255, or L2 as in the Overload paper, both ours, by 220 steepest steps of a sixteenth of ``eps``, or
     larger ones with fewer ``steps``. Any class may be lit, where the released code has one. Of all iterates the one is
     kept that costs the detector most, or that has most candidates in its region, where the released code takes the
-    last: what a tracker does has hardly a share in the FLOPs of a pipeline, and its work is known only of whole videos.
-    Read what it did in the live tracks and the pairs of association. The released code divides the boxes of images of
+    last; what a tracker does has hardly a share in the FLOPs of a pipeline. Its work is known only of whole videos: to
+    keep them by it, all frames are taken at the same step, at eight steps along the way. Read what the attack did in
+    the live tracks and the pairs of association. The released code divides the boxes of images of
     one size only; here, boxes are divided by where they are.
 
     Attributes:
-        keep: the iterate of each group of frames by its ``"cost"`` or by the candidates of its ``"region"``.
+        keep: the iterate of each group of frames by its ``"cost"`` or by the candidates of its ``"region"``, or that of
+            the whole video by the work of its ``"tracker"``, in FLOPs.
     """
 
     id: ClassVar[str] = "slowtrack"
@@ -174,12 +177,12 @@ class SlowTrack(CandidateAttack):
     kinds: ClassVar[tuple[str, ...]] = ("video",)
     needs: ClassVar[tuple[str, ...]] = ("detector", "buffer", "confirm")
 
-    keep: Literal["cost", "region"] = "cost"
+    keep: Literal["cost", "region", "tracker"] = "cost"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.keep not in ("cost", "region"):
-            raise UsageError(f"expected cost or region to keep iterates by, got {self.keep!r}")
+        if self.keep not in ("cost", "region", "tracker"):
+            raise UsageError(f"expected cost, region or tracker to keep iterates by, got {self.keep!r}")
 
     @classmethod
     def applies_to(cls, target: Any) -> bool:  # noqa: ANN401 - one that follows objects
@@ -202,13 +205,20 @@ class SlowTrack(CandidateAttack):
             boxes = target.detector.signals(target.detector.space.snap(gray)).boxes[0]
         lights = schedule(inputs.shape[1], target.buffer, target.confirm)
         of_box = regions(boxes, 1 + max(light.region for light in lights), (height, width))
+        trail = Trail(self.iterations)
 
         def search(groups: Groups, clean: Tensor, numbers: Tensor) -> Candidates:
             frames = groups.space.shape[0]
             region = torch.tensor([light.region for light in lights if light.frames == frames])[numbers]
             lit = (of_box == region.to(of_box.device).unsqueeze(1)).repeat(1, frames)
+            trail.begin()
+            kept = {
+                "cost": groups,
+                "region": LitGroups(groups.detector, groups.space, lit),
+                "tracker": TrailedGroups(groups.detector, groups.space, trail),
+            }
             return amplify(
-                groups if self.keep == "cost" else LitGroups(groups.detector, groups.space, lit),
+                kept[self.keep],
                 clean,
                 objective=Light(lit),
                 ball=ball_of(self.norm, groups.space),
@@ -223,7 +233,8 @@ class SlowTrack(CandidateAttack):
             torch.tensor([range(light.start, light.start + count) for light in lights if light.frames == count])
             for count in sorted({light.frames for light in lights})
         ]
-        return attack_groups(target, inputs, frames, search)
+        found = attack_groups(target, inputs, frames, search)
+        return by_tracker(target, inputs, found, trail, frames) if self.keep == "tracker" else found
 
     def stride(self, inputs: Tensor) -> float:
         """Return the norm of each step."""
