@@ -38,6 +38,7 @@ ATTACKS: Registry[Attack] = Registry(
         "nmtsloth-structure": "torpor.attacks.text.nmtsloth:NMTSlothStructure",
         "llmeffichecker-char": "torpor.attacks.text.llmeffichecker:LLMEffiCheckerChar",
         "llmeffichecker-token": "torpor.attacks.text.llmeffichecker:LLMEffiCheckerToken",
+        "llmeffichecker-structure": "torpor.attacks.text.llmeffichecker:LLMEffiCheckerStructure",
         "engorgio": "torpor.attacks.text.engorgio:Engorgio",
         "loopllm": "torpor.attacks.text.loopllm:LoopLLM",
         "coercing-llms": "torpor.attacks.text.coercing_llms:CoercingLLMs",

@@ -19,7 +19,7 @@ from torpor.attacks.text.coercing_llms import CoercingLLMs
 from torpor.attacks.text.dgslow import DGSlow
 from torpor.attacks.text.engorgio import Engorgio
 from torpor.attacks.text.excessive_reasoning import ExcessiveReasoning
-from torpor.attacks.text.llmeffichecker import LLMEffiCheckerChar, LLMEffiCheckerToken
+from torpor.attacks.text.llmeffichecker import LLMEffiCheckerChar, LLMEffiCheckerStructure, LLMEffiCheckerToken
 from torpor.attacks.text.loopllm import LoopLLM
 from torpor.attacks.text.nmtsloth import NMTSlothChar, NMTSlothStructure, NMTSlothToken
 from torpor.attacks.text.search import (
@@ -55,6 +55,7 @@ ATTACKS: dict[str, Callable[[], Attack]] = {
     "nmtsloth-structure": NMTSlothStructure,
     "llmeffichecker-char": LLMEffiCheckerChar,
     "llmeffichecker-token": LLMEffiCheckerToken,
+    "llmeffichecker-structure": LLMEffiCheckerStructure,
     "engorgio": lambda: Engorgio(eps=6, steps=30, tail=20),
     "loopllm": lambda: LoopLLM(eps=4, steps=3),
     "loopllm-segment": lambda: LoopLLM(eps=5, segment=2, steps=3, candidates=20),

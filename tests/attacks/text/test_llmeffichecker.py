@@ -2,7 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from torpor.attacks.text.llmeffichecker import LLMEffiChecker, LLMEffiCheckerChar, LLMEffiCheckerToken
+from torpor.attacks.text.llmeffichecker import (
+    LLMEffiChecker,
+    LLMEffiCheckerChar,
+    LLMEffiCheckerStructure,
+    LLMEffiCheckerToken,
+)
 from torpor.core.signals import StepSignals
 from torpor.core.threat import Access
 from torpor.targets.decoder.toy_text import ToyText
@@ -22,7 +27,7 @@ class Opaque(ToyText):
         raise AssertionError
 
 
-@pytest.mark.parametrize("attack", [LLMEffiCheckerChar(), LLMEffiCheckerToken()])
+@pytest.mark.parametrize("attack", [LLMEffiCheckerChar(), LLMEffiCheckerToken(), LLMEffiCheckerStructure()])
 def test_lengths_alone_are_enough(attack: LLMEffiChecker) -> None:
     target = Opaque()
     result = attack(target, TEXTS, seed=1)
@@ -31,7 +36,7 @@ def test_lengths_alone_are_enough(attack: LLMEffiChecker) -> None:
     assert attack.access is Access.DECISION
     assert result.candidates.backwards.tolist() == [0, 0, 0]
     assert result.candidates.zero_gradient is None
-    if attack.norm == "chars":
+    if attack.norm in ("chars", "words"):
         assert steps == worst
     else:  # 50 of 104 tokens at every position: the heaviest is among them more often than not
         assert all(found >= 0.8 * most for found, most in zip(steps, worst, strict=True))

@@ -122,6 +122,7 @@ class PhantomSponges(Universal):
     3 x 640 x 640 pixels, a root mean square of 0.063 per value, is the paper's, which other sizes get too; Linf 8/255
     is ours. The released code clamps the perturbation to [0, 1], so that it can only brighten; here it may darken too.
     Its loss is 0 from the threshold on, where rounding may undo what was reached; here a margin of 0.05 is added.
+    The first steps are less than half a level of 8 bits: they add up, but nothing is sent differently until the fourth.
     It stops early on a validation loss; here the costliest perturbation of 20 along the way is taken.
 
     The confidence weight of 1 is that of the released notebook. With the paper's 0.75 the term that keeps the true

@@ -245,7 +245,8 @@ class SlowTrack(CandidateAttack):
 class UnboundedSlowTrack(SlowTrack):
     """SlowTrack as published: normalized steps of the released code's length, and no bound but the range of pixels.
 
-    The budget is the L2 distance from black to white, which nothing exceeds.
+    The budget is the L2 distance from black to white, which nothing exceeds. A step moves most values by less than half
+    a level of 8 bits; what is sent follows once steps have added up.
     """
 
     id: ClassVar[str] = "slowtrack-unbounded"

@@ -30,11 +30,11 @@ class Engorgio(Universal):
 
     Each row of ``theta`` is a distribution over tokens; one forward pass over soft Gumbel-softmax draws of all rows
     gives the loss ``mean cross-entropy(prediction, next row) + alpha * sum of end-token probabilities``: the
-    continuation should be what the model would write itself, and should not end. It rarely is what the model writes,
-    so this loss proves nothing. The trigger is read out by ``argmax``, 20 times on the way, and the one after which the
-    target, as deployed, really generates longest is kept. The prompt holds no other text, so a target that decodes
-    greedily gives every sender of the trigger that length. Of one that samples it is a single draw, and the best of 20
-    is flattered: measure the trigger again with other seeds.
+    continuation should be what the model would write itself, and should not end. It rarely is what the model writes, so
+    this loss proves nothing. The trigger is read out by ``argmax``, where the released code draws it, 20 times on the
+    way, and the one after which the target, as deployed, really generates longest is kept. The prompt holds no other
+    text, so a target that decodes greedily gives every sender of the trigger that length. Of one that samples it is a
+    single draw, and the best of 20 is flattered: measure the trigger again with other seeds.
 
     Special tokens cannot be sent, so no row of the trigger holds them. The start is all zeros: the seed of the draws
     matters much, as the paper's authors say too.

@@ -19,10 +19,12 @@ from torpor.attacks.text.search.transformations import (
     case_flips,
     core,
     insertions,
+    replace_span,
     token_substitution,
     without_word,
     word_spans,
 )
+from torpor.attacks.text.search.words import shape, vocabulary_words
 from torpor.core.batches import sample_generators
 from torpor.core.threat import Access, Paper
 from torpor.targets.decoder.contract import TextTarget
@@ -59,7 +61,11 @@ class LLMEffiChecker(TextSearch):
 
 @dataclass(frozen=True, kw_only=True)
 class LLMEffiCheckerChar(LLMEffiChecker):
-    """Delete each word in turn; in the one whose absence changes the length most, insert a character or flip a case."""
+    """Delete each word in turn; in the one whose absence changes the length most, insert a character or flip a case.
+
+    The published code writes texts by replacing the first occurrence of a word; here, each word is deleted, and edited,
+    where it stands.
+    """
 
     id: ClassVar[str] = "llmeffichecker-char"
     norms: ClassVar[tuple[str, ...]] = ("chars",)
@@ -88,7 +94,8 @@ class LLMEffiCheckerChar(LLMEffiChecker):
 class LLMEffiCheckerToken(LLMEffiChecker):
     """Replace one token by one of 50 random ones, at every position.
 
-    Twice as many are drawn: those that the tokenizer would read otherwise in this place are left out.
+    Each position of each round has draws of its own. Twice as many are drawn: those that the tokenizer would read
+    otherwise in this place are left out.
     """
 
     id: ClassVar[str] = "llmeffichecker-token"
@@ -109,5 +116,38 @@ class LLMEffiCheckerToken(LLMEffiChecker):
                 drawn = allowed[torch.randperm(len(allowed), generator=generators[row])[: 2 * SUBSTITUTES]]
                 texts = (token_substitution(codec, ids, place, token) for token in drawn.tolist())
                 yield from [text for text in texts if text is not None][:SUBSTITUTES]
+
+        return propose
+
+
+@dataclass(frozen=True, kw_only=True)
+class LLMEffiCheckerStructure(LLMEffiChecker):
+    """Replace one word by one of 50 others of its shape, at every word.
+
+    The paper asks BERT for words that fit the place. Here they are drawn, anew in each round, from those that are
+    single tokens of the target's tokenizer, or from the text itself where there are none; a shape is whether there are
+    letters only, and a capital first. :class:`~torpor.attacks.text.nmtsloth.NMTSlothStructure` ranks words by the
+    target's embeddings, which an attacker who sees only lengths does not know.
+    """
+
+    id: ClassVar[str] = "llmeffichecker-structure"
+    norms: ClassVar[tuple[str, ...]] = ("words",)
+
+    norm: str = "words"
+
+    @override
+    def neighbors(
+        self, target: TextTarget, generators: list[torch.Generator]
+    ) -> Callable[[int, str, Tally], Iterable[str]]:
+        given = vocabulary_words(target.space.codec)
+
+        def propose(row: int, text: str, tally: Tally) -> Iterator[str]:
+            spans = [core(text, span) for span in word_spans(text)]
+            known = given or tuple(dict.fromkeys(text[slice(*span)] for span in spans))
+            for span in spans:
+                word = text[slice(*span)]
+                alike = [other for other in known if other != word and shape(other) == shape(word)]
+                order = torch.randperm(len(alike), generator=generators[row])[:SUBSTITUTES]
+                yield from (replace_span(text, span, alike[place]) for place in order.tolist())
 
         return propose

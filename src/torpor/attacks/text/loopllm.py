@@ -48,12 +48,13 @@ class RepeatedSegment:
 class LoopLLM(CoordinateSearch):
     """Append one segment, repeated to ``eps`` tokens, and improve it by greedy coordinate gradient.
 
-    Each step differentiates the loss along the answer that the current suffix really gets, sums the gradients of a
-    segment's token over its repetitions, and tries random substitutes among the ``top_k`` best. The paper ranks them by
-    the loss on that same answer and generates once per step; here every candidate generates, and the loss to first
-    order only breaks ties, for a loss proves nothing. With a segment of one token the best substitutes are tried, not
-    random ones. The search continues from a step's best candidate even if it is worse, and ends at the cap: the paper's
-    further condition, low entropy, is about sampled answers.
+    The paper lets every token of the suffix change on its own; here one segment is searched, and all its repetitions
+    change with it. Each step differentiates the loss along the answer that the current suffix really gets, sums the
+    gradients of a segment's token over its repetitions, and tries random substitutes among the ``top_k`` best. The
+    paper ranks them by the loss on that same answer and generates once per step; here every candidate generates, and
+    the loss to first order only breaks ties, for a loss proves nothing. With a segment of one token the best
+    substitutes are tried, not random ones. The search continues from a step's best candidate even if it is worse, and
+    ends at the cap: the paper's further condition, low entropy, is about sampled answers.
 
     Attributes:
         segment: tokens that are repeated.

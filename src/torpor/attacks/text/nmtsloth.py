@@ -105,7 +105,11 @@ class NMTSloth(TextSearch):
 
 
 def importance(gradient: TokenGradient) -> list[int]:
-    """Return positions by the paper's importance: the sum, sign and all, of each token's negative gradient."""
+    """Return positions by the paper's importance: the sum, sign and all, of each token's negative gradient.
+
+    The released code ranks rows of the embedding matrix, in which the gradients of equal tokens are added up. Its order
+    gave I-Loops of 107 % where this one gave 169 % (``translator-multi30k``, three characters).
+    """
     return (-gradient.rows.sum(-1)).argsort(descending=True, stable=True).tolist()
 
 
@@ -139,8 +143,8 @@ class NMTSlothChar(NMTSloth):
 class NMTSlothToken(NMTSloth):
     """Replace one token by one of the 50 that lower the loss most, to first order, at that position.
 
-    Substitutes that are special, or that the tokenizer would read otherwise in this place, are left out: the published
-    code writes the end token's name into the text.
+    Substitutes that are special, or that the tokenizer would read otherwise in this place, are left out, the latter of
+    the 50, so that fewer may be tried: the published code writes the end token's name into the text.
     """
 
     id: ClassVar[str] = "nmtsloth-token"

@@ -10,7 +10,7 @@ from typing import ClassVar
 from typing_extensions import override
 
 from torpor.attacks.text.evolution.evolution import Evolution
-from torpor.attacks.text.llmeffichecker import LLMEffiCheckerChar, LLMEffiCheckerToken
+from torpor.attacks.text.llmeffichecker import LLMEffiCheckerChar, LLMEffiCheckerStructure, LLMEffiCheckerToken
 from torpor.attacks.text.loopllm import LoopLLM
 from torpor.attacks.text.nmtsloth import NMTSlothChar, NMTSlothStructure, NMTSlothToken
 from torpor.attacks.text.search.driver import Search, TextSearch, told
@@ -22,15 +22,15 @@ from torpor.targets.decoder.contract import TextTarget
 
 QUERIES = 1000
 """Passes on a sample, forward and backward, of all members together."""
-PATIENCE = 400
-"""Queries without a longer output after which the evolution's turn ends."""
-TRIAL = 64
-"""The same for the turns of the others, which find less on most targets."""
+PATIENCE, TRIAL = 400, 64
+"""Queries without a longer output after which the evolution's turn ends, and those of the others."""
+PATIENCE_IN_TOKENS, TRIAL_IN_TOKENS = 150, 700
+"""The same where a budget counts tokens: on translators NMTSloth's rounds, of 50 substitutes for each, find most."""
 
 MEMBERS: dict[str, tuple[type[TextSearch], ...]] = {
     "chars": (NMTSlothChar, LLMEffiCheckerChar),
     "tokens": (NMTSlothToken, LLMEffiCheckerToken),
-    "words": (NMTSlothStructure,),
+    "words": (NMTSlothStructure, LLMEffiCheckerStructure),
     "suffix": (LoopLLM,),
     "prompt": (),
 }
@@ -42,7 +42,8 @@ class StandardText(TextSearch):
     """Evolution, and where it finds nothing more, the published searches within the same budget of edits, in turns.
 
     The evolution's turn ends when it has not found a longer output for 400 queries, that of another member after 64, so
-    that passes go to what still finds. Whatever one finds is a parent of the evolution's next generation. A sample is
+    that passes go to what still finds; where a budget counts tokens, after 150 and 700, in which the others can end a
+    round. Whatever one finds is a parent of the evolution's next generation. A sample is
     at its end when every member has had a turn in which nothing was found.
     """
 
@@ -73,6 +74,7 @@ class StandardText(TextSearch):
     @override
     def begin(self, target: TextTarget, inputs: Sequence[str], seed: int, tally: Tally) -> Callable[[int], Search]:
         members = [member.begin(target, inputs, seed, tally) for member in self.ensemble]
+        patience, trial = (PATIENCE_IN_TOKENS, TRIAL_IN_TOKENS) if self.norm == "tokens" else (PATIENCE, TRIAL)
 
         def take_turns(row: int) -> Search:
             searches = deque(member(row) for member in members)
@@ -98,7 +100,7 @@ class StandardText(TextSearch):
                     idle, vain = 0, 0
                 else:
                     idle += len(texts)
-                if idle >= (PATIENCE if search is evolution else TRIAL):
+                if idle >= (patience if search is evolution else trial):
                     searches.rotate(-1)
                     idle, vain = 0, vain + 1
 
