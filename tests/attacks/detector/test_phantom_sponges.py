@@ -61,12 +61,11 @@ def test_the_log_form_raises_weak_scores_most() -> None:
 
 
 def test_the_log_form_is_an_option_of_the_attack() -> None:
-    attack = load_attack("phantom-sponges:form=log")
-    assert attack.name == "phantom-sponges:form=log"
+    attack = load_attack("phantom-sponges:form=log:epochs=10")
+    assert attack.name == "phantom-sponges:form=log:epochs=10"
     target = DetectorTarget(Timid(), input_shape=(1, 8, 12), nms=NMS())
     known = torch.full((4, 1, 8, 12), 128 / 255)
-    fitted = replace(attack, epochs=10).fit(target, known)
-    assert int(fitted(target, known[:1]).attacked.work.counts[0, 1]) == 6
+    assert int(attack.fit(target, known)(target, known[:1]).attacked.work.counts[0, 1]) == 6
 
 
 class Timid(nn.Module):

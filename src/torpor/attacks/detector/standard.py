@@ -45,6 +45,10 @@ class StandardObjects(Attack):
     change of all frames together is tried, and SlowTrack where lost tracks are kept; frames are then taken from
     whichever search made each the costliest, and of the videos so made, the costliest for the whole pipeline.
 
+    Universal attacks are no members, since they learn before they attack: what the logarithmic form of
+    :class:`~torpor.attacks.detector.phantom_sponges.PhantomSponges` raises for all images together, the first objective
+    raises for each.
+
     After AutoAttack (Croce and Hein, ICML 2020): APGD has no step size to choose, and each sample keeps the costliest.
 
     Attributes:
