@@ -35,6 +35,7 @@ DETERMINISTIC = (
     "nmtsloth-token",
     "nmtsloth-structure",
     "llmeffichecker-char",
+    "llmeffichecker-structure",  # where fewer than 50 words are known, as here, all are tried
     "dgslow",
     "overload",
     "phantom-sponges",
@@ -55,6 +56,7 @@ def few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the table fast, and let each member have its turn."""
     monkeypatch.setattr("torpor.attacks.text.standard.QUERIES", 60)
     monkeypatch.setattr("torpor.attacks.text.standard.PATIENCE", 10)
+    monkeypatch.setattr("torpor.attacks.text.standard.PATIENCE_IN_TOKENS", 10)
     monkeypatch.setattr("torpor.attacks.decoder.standard.PASSES", 120)
 
 
