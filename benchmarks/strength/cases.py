@@ -88,5 +88,14 @@ CASES: tuple[Case, ...] = (
     Case("captioner-scenes-lstm", "Linf", 8 / 255, 400, 4),
     Case("speech-digits", "Linf", 0.002, 100, 4, data="fsdd"),
     Case("detector-scenes", "Linf", 8 / 255, 40, 3, FOUND, learned=48, quick=True),
-    Case("tracker-scenes", "Linf", 8 / 255, 4, 1, FOLLOWED, learned=48, also=("slowtrack:keep=region", "slowtrack:keep=tracker")),
+    Case(
+        "tracker-scenes",
+        "Linf",
+        8 / 255,
+        4,
+        1,
+        FOLLOWED,
+        learned=48,
+        also=("slowtrack:keep=region", "slowtrack:keep=tracker"),
+    ),
 )

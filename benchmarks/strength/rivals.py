@@ -17,7 +17,7 @@ from torpor.attacks.registry import ATTACKS, attack_ids, load_attack
 from torpor.attacks.text.search.driver import Search, TextSearch, told
 from torpor.attacks.text.search.tally import Tally
 from torpor.core.budget import COUNTS
-from torpor.core.paper import Paper
+from torpor.core.threat import Paper
 from torpor.targets.base import Target
 from torpor.targets.decoder.contract import TextTarget
 

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from torpor.attacks.candidates import Candidates
 from torpor.attacks.detector.frames import Groups
-from torpor.attacks.search.incumbent import Incumbent
+from torpor.attacks.search.incumbent import Candidates, Incumbent
 from torpor.core.errors import UsageError
 from torpor.core.signals import CandidateSignals
 from torpor.core.work import Work
