@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from importlib.metadata import entry_points
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -77,13 +78,12 @@ def rivals(case: Case, target: Target, standard: AttackResult, spent: Tensor) ->
         spent: its passes on each sample, int64 ``[B]``.
     """
     most, norm, eps = int(spent.max()), case.norm, case.eps
-    for name in attack_ids():
+    plugged = {each.name for each in entry_points(group=ATTACKS.group)}
+    for name in (each for each in attack_ids() if each not in plugged):
         kind: Any = ATTACKS.find(name)  # each class has options of its own
-        if not kind.__module__.startswith("torpor.") or kind.id == target.family.standard_on(target):
+        if kind is BestNoise or kind.id == target.family.standard_on(target):  # AnyNoise below
             continue
         if norm not in kind.norms or not kind.applies_to(target) or (kind.learns and not case.learned):
-            continue
-        if kind is BestNoise:  # AnyNoise below
             continue
         own = {each.name for each in fields(kind)}
         if "perturbation" in own:

@@ -92,6 +92,8 @@ class TrailedGroups(Groups):
 def by_tracker(target: Target, inputs: Tensor, found: Candidates, trail: Trail, frames: Sequence[Tensor]) -> Candidates:
     """Return the videos of a trail on which what follows objects works most, and count the runs that it took.
 
+    What the searches' curves say is of groups, not of videos, and is left out.
+
     Args:
         target: runs whole videos.
         inputs: clean videos ``[B, T, C, H, W]``.
@@ -111,4 +113,4 @@ def by_tracker(target: Target, inputs: Tensor, found: Candidates, trail: Trail, 
     for videos in trail.videos(inputs, frames):
         counts = torch.where(follows, target.run(videos).work.counts.cpu(), 0)
         held.offer(rows, videos, target.prices.cost(Work(counts)))
-    return replace(found, inputs=held.inputs, forwards=found.forwards.cpu() + held.queries.cpu())
+    return replace(found, inputs=held.inputs, forwards=found.forwards.cpu() + held.queries.cpu(), curves=None)
