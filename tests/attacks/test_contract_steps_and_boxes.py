@@ -37,6 +37,7 @@ DETERMINISTIC = (
     "llmeffichecker-char",
     "llmeffichecker-structure",  # where fewer than 50 words are known, as here, all are tried
     "dgslow",
+    "ttslow",
     "overload",
     "phantom-sponges",
     "slowtrack",

@@ -44,6 +44,7 @@ ATTACKS: Registry[Attack] = Registry(
         "coercing-llms": "torpor.attacks.text.coercing_llms:CoercingLLMs",
         "excessive-reasoning": "torpor.attacks.text.excessive_reasoning:ExcessiveReasoning",
         "dgslow": "torpor.attacks.text.dgslow:DGSlow",
+        "ttslow": "torpor.attacks.text.ttslow:TTSlow",
         "evolution": "torpor.attacks.text.evolution.evolution:Evolution",
         "standard-text": "torpor.attacks.text.standard:StandardText",
         "sponge-genetic": "torpor.attacks.text.sponge_genetic:SpongeGenetic",

@@ -60,7 +60,7 @@ class SpokenDigits(DataSet):
 
     def __init__(self, folder: Path, train: int = 2000, held_out: int = 500) -> None:
         self.folder, self.sizes = folder, {"train": train, "validation": held_out, "test": held_out}
-        self._recordings: dict[str, list[list[Recording]]] = {}
+        self._recordings: dict[str, dict[str, list[Recording]]] = {}
 
     def fingerprint(self) -> str:
         """Return the name, the number of rows of each file, and that of utterances."""
@@ -84,7 +84,7 @@ class SpokenDigits(DataSet):
 
     def utterance(self, split: str, number: int) -> tuple[Tensor, str]:
         """Return utterance ``number`` (from 0, without end) of ``split``, int16 ``[48000]``, and its transcript."""
-        speakers = self._speakers(split)
+        speakers = list(self.recordings(split).values())
         rng = np.random.default_rng((SPLITS.index(split), number))
         own = speakers[rng.integers(len(speakers))]
         sound, words = np.zeros(RATE * SECONDS, np.float32), []
@@ -103,8 +103,12 @@ class SpokenDigits(DataSet):
     def _path(self, split: str) -> Path:
         return self.folder / ("test.parquet" if split == "test" else "train.parquet")
 
-    def _speakers(self, split: str) -> list[list[Recording]]:
-        """Return the recordings of ``split``, a list for each speaker."""
+    def recordings(self, split: str) -> dict[str, list[Recording]]:
+        """Return the recordings of ``split`` by their speakers' names.
+
+        Raises:
+            DataError: if they cannot be read.
+        """
         if split not in self._recordings:
             path, speakers = self._path(split), dict[str, list[Recording]]()
             for row, (audio, label, speaker) in enumerate(read_rows(path, ("audio", "label", "speaker"), "recordings")):
@@ -112,8 +116,22 @@ class SpokenDigits(DataSet):
                     speakers.setdefault(speaker, []).append(_recording(audio, label, f"row {row} of {path}"))
             if not speakers:
                 raise DataError(f"expected recordings of split {split}, got none in {path}; fetch it again")
-            self._recordings[split] = list(speakers.values())
+            self._recordings[split] = speakers
         return self._recordings[split]
+
+
+def spoken_digits(folder: Path | None) -> SpokenDigits:
+    """Find the recordings in the user's ``--data-dir`` or in its subfolder ``fsdd``.
+
+    Raises:
+        DataError: if no folder is given.
+    """
+    if folder is None:
+        raise DataError(
+            "expected the Free Spoken Digit Dataset (train and test.parquet), got no folder; pass --data-dir"
+        )
+    nested = folder / "fsdd"
+    return SpokenDigits(nested if nested.is_dir() else folder)
 
 
 def _recording(audio: object, label: object, where: str) -> Recording:

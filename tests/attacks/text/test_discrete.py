@@ -37,6 +37,7 @@ from torpor.attacks.text.search import (
 )
 from torpor.attacks.text.search.transformations import case_flips, insertions, token_spans
 from torpor.attacks.text.sponge_genetic import SpongeGenetic
+from torpor.attacks.text.ttslow import TTSlow
 from torpor.core.budget import COUNTS, Budget
 from torpor.core.errors import UsageError
 from torpor.core.signals import StepSignals
@@ -62,6 +63,7 @@ ATTACKS: dict[str, Callable[[], Attack]] = {
     "coercing-llms": lambda: CoercingLLMs(eps=4, steps=3, candidates=20),
     "excessive-reasoning": lambda: ExcessiveReasoning(eps=4, steps=3, candidates=20),
     "dgslow": DGSlow,
+    "ttslow": TTSlow,
     "sponge-genetic": lambda: SpongeGenetic(eps=6, pool=8, epochs=5, alphabet=94),
     **{f"control-random-{norm}": partial(RandomEdits, norm=norm, eps=3) for norm in COUNTS},
     **{f"control-best-{norm}": partial(BestOfK, norm=norm, eps=3, queries=QUERIES) for norm in COUNTS},
@@ -165,7 +167,8 @@ def test_failures_count_as_clean(name: str) -> None:
     full = ToyText(cap=3)
     at_cap = fitted(name)(full, ("9 cats",) * len(TEXTS), seed=0)
     assert (full.iterations(at_cap.attacked.work) == 3).all()
-    if "sloth" in name or "checker" in name or name.startswith(("loopllm", "coercing", "excessive", "dgslow")):
+    at_once = ("nmtsloth", "llmeffichecker", "loopllm", "coercing", "excessive", "dgslow", "ttslow")
+    if name.startswith(at_once):
         assert at_cap.inputs == at_cap.clean_inputs
         assert at_cap.candidates.forwards.tolist() == [1] * len(TEXTS)
 

@@ -50,6 +50,8 @@ class LateEnd:
     are the same token, it is halved. It is computed as the probability of all other tokens, so a model that is sure of
     itself leaves a gradient. Steps after a sample's own end are not in its loss.
 
+    Where no token is left, as with decisions between going on and the end, the chosen ones do not count.
+
     Attributes:
         chosen: whether the chosen tokens count, or only the end token.
 
@@ -65,7 +67,7 @@ class LateEnd:
     def __call__(self, signals: StepSignals) -> Tensor:
         """Return the loss of each sample, ``[B]``."""
         others = without_end(signals)
-        if self.chosen:
+        if self.chosen and others.shape[-1] > len(signals.eos) + 1:
             others = without(others, signals.ids.unsqueeze(-1))
         return masked_mean(signals.logits.logsumexp(-1) - others.logsumexp(-1), signals)
 

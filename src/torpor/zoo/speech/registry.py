@@ -7,8 +7,7 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from torpor.core.errors import DataError
-from torpor.data.speech import SpokenDigits
+from torpor.data.speech import SpokenDigits, spoken_digits
 from torpor.targets.decoder.generation import GenerationTarget, load_pretrained
 from torpor.zoo.entry import ZooEntry
 from torpor.zoo.speech.architectures import Builder, recognizer
@@ -25,17 +24,8 @@ class SpeechEntry(ZooEntry):
     build: Builder
 
     def data(self, folder: Path | None) -> SpokenDigits:
-        """Find the recordings in the user's ``--data-dir`` or in its subfolder ``fsdd``.
-
-        Raises:
-            DataError: if no folder is given.
-        """
-        if folder is None:
-            raise DataError(
-                "expected the Free Spoken Digit Dataset (train and test.parquet), got no folder; pass --data-dir"
-            )
-        nested = folder / "fsdd"
-        return SpokenDigits(nested if nested.is_dir() else folder)
+        """Find the recordings; see :func:`torpor.data.speech.spoken_digits`."""
+        return spoken_digits(folder)
 
     @override
     def load(self, folder: Path | None = None) -> GenerationTarget:
