@@ -8,6 +8,7 @@ from torpor.training.early_exit import EarlyExitTrainer, Recipe
 from torpor.training.hardening import HARDENERS
 from torpor.training.language import LanguageRecipe, LanguageTrainer
 from torpor.training.speech import SpeechRecipe, SpeechTrainer
+from torpor.training.synthesis import SynthesisRecipe, SynthesisTrainer
 from torpor.training.tracking import TrackerTrainer
 from torpor.training.trainer import Trainer
 from torpor.zoo.captioning.registry import CAPTIONERS
@@ -16,6 +17,7 @@ from torpor.zoo.early_exits import EARLY_EXITS
 from torpor.zoo.language.registry import LANGUAGE_MODELS
 from torpor.zoo.language.tokenizer import BYTES_ONLY
 from torpor.zoo.speech.registry import SPEECH
+from torpor.zoo.speech.synthesis import SYNTHESIS
 from torpor.zoo.tracking.registry import TRACKERS
 
 _EARLY_EXITS = {
@@ -51,6 +53,7 @@ _LANGUAGE = {
     ),
 }
 _SPEECH = {"speech-digits": SpeechRecipe(epochs=40, learning_rate=2e-3, label_smoothing=0)}
+_SYNTHESIS = {"tts-digits": SynthesisRecipe(epochs=16)}
 _DETECTORS = {"detector-scenes": DetectionRecipe(epochs=16)}
 _TRACKERS = {"tracker-scenes": DetectionRecipe(epochs=10, batch_size=64)}
 
@@ -59,6 +62,7 @@ TRAINERS: dict[str, Trainer] = {
     **{name: CaptionTrainer(CAPTIONERS[name], recipe) for name, recipe in _CAPTIONERS.items()},
     **{name: LanguageTrainer(LANGUAGE_MODELS[name], recipe) for name, recipe in _LANGUAGE.items()},
     **{name: SpeechTrainer(SPEECH[name], recipe) for name, recipe in _SPEECH.items()},
+    **{name: SynthesisTrainer(SYNTHESIS[name], recipe) for name, recipe in _SYNTHESIS.items()},
     **{name: DetectorTrainer(DETECTORS[name], recipe) for name, recipe in _DETECTORS.items()},
     **{name: TrackerTrainer(TRACKERS[name], recipe) for name, recipe in _TRACKERS.items()},
     **HARDENERS,

@@ -50,6 +50,7 @@ ZOO = Zoo(
         "lm-multi30k": "torpor.zoo.language.registry:LANGUAGE_MODELS",
         "speller": "torpor.zoo.language.registry:LANGUAGE_MODELS",
         "speech-digits": "torpor.zoo.speech.registry:SPEECH",
+        "tts-digits": "torpor.zoo.speech.synthesis:SYNTHESIS",
         "detector-scenes": "torpor.zoo.detection.registry:DETECTORS",
         "tracker-scenes": "torpor.zoo.tracking.registry:TRACKERS",
         "sdn-digits-hardened": "torpor.zoo.hardened:HARDENED",
@@ -120,6 +121,11 @@ def speech_digits_features() -> Target:
     target = ZOO["speech-digits"].load()
     assert isinstance(target, DenseGenerationTarget)
     return reading_features(target)
+
+
+def tts_digits() -> Target:
+    """Load the synthesizer of spoken digits."""
+    return ZOO["tts-digits"].load()
 
 
 def detector_scenes() -> Target:
