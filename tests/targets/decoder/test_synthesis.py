@@ -108,6 +108,27 @@ def test_work_times_prices_is_what_the_counter_counts(text: str) -> None:
     assert counter.flops == price
 
 
+def test_a_network_of_other_work_is_refused() -> None:
+    class Quadratic(Synthesizer):
+        """Its characters attend to each other."""
+
+        def encode(self, embedded: Tensor, inside: Tensor) -> Tensor:
+            memory = super().encode(embedded, inside)
+            return torch.bmm(torch.bmm(memory, memory.transpose(1, 2)), memory)
+
+    class Growing(Synthesizer):
+        """Its first step does without its last frames."""
+
+        def step(
+            self, memory: Tensor, inside: Tensor, state: tuple[Tensor, ...]
+        ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+            return super().step(memory, inside, (*state[:3], state[3] @ torch.eye(80) if state[3].any() else state[3]))
+
+    for kind in (Quadratic, Growing):
+        with pytest.raises(UsageError, match="expected FLOPs proportional to the characters"):
+            SynthesisTarget(kind(embedding=4, width=4, hidden=4, bells=1))
+
+
 def test_no_text_costs_more_than_the_bound() -> None:
     target = build()
     longest = "e" * target.space.max_tokens

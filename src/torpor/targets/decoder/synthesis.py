@@ -86,7 +86,7 @@ class SynthesisTarget(TextTarget):
         data: makes the data to audit on; texts of the user's own if None.
 
     Raises:
-        UsageError: if ``network`` is no synthesizer.
+        UsageError: if ``network`` is no synthesizer, or its work is not that of these units.
         MeterError: if an operator's FLOPs cannot be counted.
     """
 
@@ -114,29 +114,32 @@ class SynthesisTarget(TextTarget):
         self.units = self._measure()
 
     def _measure(self) -> tuple[Unit, ...]:
-        """Count the FLOPs of texts of two lengths, from which those of each unit follow."""
+        """Solve for the units' FLOPs on two texts; they must hold on the longest text, and at a second step."""
+        counted = {length: self._count(length) for length in (1, 2, self.space.max_tokens)}
+        (encoder, step, _), (_, longer, _) = counted[1], counted[2]
+        character, attended = encoder // 2, longer - step
+        once = step - 2 * attended
+        for length, found in counted.items():
+            steps = once + (length + 1) * attended
+            if found != ((length + 1) * character, steps, steps):
+                raise UsageError(
+                    "expected FLOPs proportional to the characters, and the same at every step but for attention, got "
+                    f"{found[0]}, {found[1]} and {found[2]} for the encoder and two steps on a text of {length}; "
+                    "write a target with one more unit"
+                )
+        return Unit("character", character), Unit(STEP, once), Unit("attended_character", attended)
+
+    def _count(self, length: int) -> tuple[int, int, int]:
+        """Return the FLOPs of the encoder, and of the first two steps, on a text of some length."""
         known = next(number for number in range(self.space.codec.size) if number not in self.space.codec.special)
-        encoders, steps = [], []
-        for length in (1, 2):
-            ids = self.network.ids([[known] * length]).to(self.device)
-            with counting() as encoder:
-                memory, inside = self._read(ids)
-                state = self.network.start(memory)
-            with counting() as step:
-                self.network.step(memory, inside, state)
-            encoders.append(encoder.flops // (length + 1))
-            steps.append(step.flops)
-        attended = steps[1] - steps[0]
-        if encoders[0] != encoders[1]:
-            raise UsageError(
-                f"expected an encoder whose FLOPs are proportional to the characters, got {encoders[0]} and "
-                f"{encoders[1]} per character of two texts; write a target with one more unit"
-            )
-        return (
-            Unit("character", encoders[0]),
-            Unit(STEP, steps[0] - 2 * attended),
-            Unit("attended_character", attended),
-        )
+        with counting() as encoder:
+            memory, inside = self._read(self.network.ids([[known] * length]).to(self.device))
+            state = self.network.start(memory)
+        with counting() as first:
+            _, _, state = self.network.step(memory, inside, state)
+        with counting() as second:
+            self.network.step(memory, inside, state)
+        return encoder.flops, first.flops, second.flops
 
     def _read(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         embedded, inside = self.network.embed(ids)
