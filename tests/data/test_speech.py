@@ -58,7 +58,7 @@ def test_an_utterance_depends_on_its_split_and_number_alone(data: SpokenDigits) 
 
 
 def test_an_utterance_has_one_speaker_and_a_recording_one_split(data: SpokenDigits) -> None:
-    own = {split: data._speakers(split) for split in SPLITS}
+    own = {split: list(data.recordings(split).values()) for split in SPLITS}
     assert [sum(map(len, own[split])) for split in SPLITS][2] == 20
     assert sum(len(part) for split in ("train", "validation") for part in own[split]) == 240
     assert 5 <= sum(map(len, own["validation"])) <= 24
