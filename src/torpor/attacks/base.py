@@ -270,7 +270,7 @@ class Attack(ABC):
         clean = target.run(clean_inputs)
         labels = target.labels(clean.outputs, references)
         begin = time.perf_counter()
-        search = self.search if deadline is None else deadline.limits(self.search)
+        search = self.search if deadline is None else deadline.limits(self.search, self.budget)
         if target.offers("in_conversation"):
             from torpor.attacks.conversations import search_each
 

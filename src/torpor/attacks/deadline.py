@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
 
+from torpor.attacks.search.balls import confine
 from torpor.attacks.search.incumbent import Candidates, Improvement
 from torpor.core.batches import Samples
+from torpor.core.budget import Budget
 from torpor.core.stopwatch import OutOfTime, Stopwatch
 
 Search = Callable[[Any, Samples, Samples, int], Candidates]
@@ -38,12 +41,17 @@ class TimeLimit:
         found: AnyTarget = target.until(self.stopwatch)
         return found
 
-    def limits(self, search: Search) -> Search:
-        """Return a search for one sample that is ended in time."""
+    def limits(self, search: Search, budget: Budget) -> Search:
+        """Return a search for one sample that is ended in time.
+
+        Args:
+            search: of an attack.
+            budget: of it; texts that go farther, such as those that find out which words matter, are not handed over.
+        """
 
         def limited(target: Any, inputs: Samples, labels: Samples, seed: int) -> Candidates:  # noqa: ANN401
             watch = self.stopwatch
-            watch.begin(self.until)
+            watch.begin(self.until, partial(_sendable, target, inputs, budget))
             try:
                 return search(target, inputs, labels, seed)
             except OutOfTime:
@@ -64,3 +72,11 @@ def _curve(target: Any, watch: Stopwatch) -> Iterator[Improvement]:  # noqa: ANN
         work = target.known_work(sample, [steps])
         if work is not None:
             yield Improvement(passes, float(target.prices.cost(work)))
+
+
+def _sendable(target: Any, inputs: Samples, budget: Budget, candidate: Any) -> bool:  # noqa: ANN401
+    """Tell whether a candidate for the one input is sent as it is; tensors are projected instead, see ``confine``."""
+    if isinstance(candidate, torch.Tensor):
+        return True
+    (sent,), _ = confine(target.space, inputs, (candidate,), budget)
+    return bool(sent == candidate)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,16 +29,21 @@ class Stopwatch:
         until: seconds since the epoch after which the search is ended; infinite while nothing is searched.
         forwards: candidates that were run since the search began.
         backwards: of these, how many were differentiated.
-        best: the costliest candidate since then, a text or a tensor ``[1, ...]``; None for none.
+        best: the costliest candidate since then that counts, a text or a tensor ``[1, ...]``; None for none.
         steps: how long it made the target run.
         rose: for each candidate that was the costliest until then, the passes by then, itself, and its steps.
         known: what the target found, for candidates that come again: whatever it computes from equal ones is equal.
+        counts: tells whether a candidate may be handed over; searches also run what they may not send.
 
     >>> watch = Stopwatch()
     >>> watch.begin(time.time() + 60)
     >>> watch.saw("a", 3); watch.saw("b", 5); watch.saw("c", 5)
     >>> watch.check(); watch.best, watch.forwards, watch.rose
     ('b', 3, [(1, 'a', 3), (2, 'b', 5)])
+    >>> watch.begin(time.time() + 60, counts=lambda candidate: candidate != "b")
+    >>> watch.saw("a", 3); watch.saw("b", 5)
+    >>> watch.best, watch.steps
+    ('a', 3)
     """
 
     until: float = float("inf")
@@ -48,10 +53,12 @@ class Stopwatch:
     steps: int = -1
     rose: list[tuple[int, Any, int]] = field(default_factory=list)
     known: dict[Hashable, Any] = field(default_factory=dict)
+    counts: Callable[[Any], bool] = lambda candidate: True
 
-    def begin(self, until: float) -> None:
-        """Begin a search that ends at ``until``."""
+    def begin(self, until: float, counts: Callable[[Any], bool] = lambda candidate: True) -> None:
+        """Begin a search that ends at ``until``; only what ``counts`` may become its best candidate."""
         self.until, self.forwards, self.backwards, self.best, self.steps, self.rose = until, 0, 0, None, -1, []
+        self.counts = counts
 
     def end(self) -> None:
         """Stop asking for the time."""
@@ -75,6 +82,6 @@ class Stopwatch:
         if self.until == float("inf"):
             return
         self.forwards += 1
-        if steps > self.steps:
+        if steps > self.steps and self.counts(candidate):
             self.best, self.steps = candidate, steps
             self.rose.append((self.forwards + self.backwards, candidate, steps))

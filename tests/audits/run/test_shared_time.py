@@ -5,16 +5,20 @@ from __future__ import annotations
 import itertools
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from chat_models import chat, turn, write_prompts
 from generation_models import examples, loaded, sentences
+from typing_extensions import override
 
+from torpor.attacks.controls.text import TextControl
 from torpor.attacks.deadline import TimeLimit
 from torpor.attacks.registry import ATTACKS, load_attack
+from torpor.attacks.search.incumbent import Candidates
 from torpor.audits.integrity import remarks
 from torpor.audits.plan import default_batch_size
 from torpor.audits.read import read_audit
@@ -23,6 +27,7 @@ from torpor.audits.run.fronts import Front
 from torpor.audits.run.limits import Limits, Spent
 from torpor.audits.run.slices import Slices, share, shares
 from torpor.audits.run.timing import Spare
+from torpor.core.batches import Samples
 from torpor.core.budget import Budget
 from torpor.core.stopwatch import OutOfTime, Stopwatch
 from torpor.data.given import GivenInputs
@@ -68,6 +73,35 @@ def test_a_search_that_is_ended_hands_over_the_best_that_it_has_run(steps: int) 
         assert target.iterations(result.attacked.work).item() >= watch.steps
         ((*_, last),) = result.curves or ()
         assert last.cost == target.prices.cost(result.attacked.work).item()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probing(TextControl):
+    """Run a text that may not be sent and one that may, and have no more time."""
+
+    id: ClassVar[str] = "probing"
+    far: str
+    near: str
+
+    @override
+    def search(self, target: Any, inputs: Samples, labels: Samples, seed: int) -> Candidates:
+        target.score((self.far, self.near))
+        raise OutOfTime
+
+
+def test_what_may_not_be_sent_does_not_hide_what_may() -> None:
+    target = llama()
+    (clean,) = sentences(1)
+    edited = [f"{clean}{letter}" for letter in "abcdefghijklmnop"]
+    steps = dict(zip((clean, *edited), target.score((clean, *edited)).tolist(), strict=True))
+    near = max(edited, key=lambda text: steps[text])
+    assert steps[near] > steps[clean]
+    far = next(text for text in sentences(16)[1:] if target.score((text,)).item() > steps[near])
+    watch = Stopwatch()
+    found = Probing(eps=1, far=far, near=near)(target, (clean,), deadline=TimeLimit(time.time() + 1e6, watch))
+    assert found.inputs == (near,)
+    assert watch.steps == steps[near]
+    assert found.candidates.forwards.item() == 2
 
 
 @pytest.mark.parametrize("steps", [0, 1200])
