@@ -21,7 +21,8 @@ from torpor.meters.wall_clock import Call
 from torpor.targets.base import Target
 
 REPEATS = 6
-TIMED_S = 20.0  # what the timing of one row may take, or it would take longer than the attack
+WARMUP = 1  # rounds beside the one that says how long the calls take
+TIMED_S = 3.0  # what the repeats of one row may take, or they would take longer than the attack
 FEWEST = 4  # samples that are timed whatever that takes
 ENERGY_S = 2.0  # counters tick every 20 to 100 ms, so one call would be all tick or no tick
 
@@ -54,7 +55,7 @@ def time_pairs(
         if ahead > TIMED_S and len(pairs) >= FEWEST:
             break
         pairs.append(pair)
-    found = paired_latency(pairs, clock, repeats=REPEATS)
+    found = paired_latency(pairs, clock, warmup=WARMUP, repeats=REPEATS)
     energy, memory = energy_meter(target.device), memory_meter(target.device)
     rounds = math.ceil(ENERGY_S / (found.attacked_s_p50 * len(pairs)))
 
