@@ -84,6 +84,14 @@ def test_no_text_is_asked_twice_and_plateaus_are_crossed() -> None:
     assert sorted(seen) == ["aZ", "aZZ", "aZa", "aZz", "aa", "aaZ", "aaa", "aaz", "az", "azZ", "aza", "azz"]
 
 
+@pytest.mark.parametrize("attack", [Evolution, StandardText])
+def test_few_outputs_at_the_cap_are_enough(attack: type[TextSearch]) -> None:
+    capped = ToyText(cap=2)  # which any digit above 0 reaches
+    found = attack(norm="prompt", eps=3)(capped, TEXTS[:1])
+    assert capped.iterations(found.attacked.work).tolist() == [2]
+    assert found.candidates.forwards.item() in (1 + 4, 1 + 4 + 8)
+
+
 def test_gradients_only_propose() -> None:
     target = ToyText()
     with_, without = (

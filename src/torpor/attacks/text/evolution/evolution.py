@@ -75,12 +75,32 @@ class Evolution(TextSearch):
             while (left := self.queries - tally.spent(row)) > 0 and tally.best(row)[1] < tally.cap:
                 if tally.best(row)[1] > population.steps:
                     population.learn(*tally.best(row))
+                first = not population.elites
                 if not (texts := population.generation()[:left]):
                     return
-                for text, steps in zip(texts, (yield texts), strict=True):
-                    population.learn(text, steps)
+                for part in parts(texts) if first else [texts]:
+                    for text, steps in zip(part, (yield part), strict=True):
+                        population.learn(text, steps)
+                    if tally.best(row)[1] >= tally.cap:
+                        return
 
         return evolve
+
+
+FIRST = 4
+"""Texts that are asked about first: where a model takes almost any text to its cap, a few such outputs show it."""
+
+
+def parts(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield the first texts, then twice as many, and so on: what comes later is not needed if one reaches the cap.
+
+    >>> list(parts("abcdefghijklmnop"))
+    ['abcd', 'efghijkl', 'mnop']
+    """
+    start, count = 0, FIRST
+    while start < len(texts):
+        yield texts[start : start + count]
+        start, count = start + count, 2 * count
 
 
 WITH_GRADIENTS = ("tokens", "suffix", "prompt")
