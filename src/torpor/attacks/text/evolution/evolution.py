@@ -33,10 +33,11 @@ from torpor.targets.decoder.contract import TextTarget
 class Evolution(TextSearch):
     """Keep the texts that generate longest, and vary them: exchange, move, add, repeat, copy and mix their edits.
 
-    Characters, tokens and words are replaced, deleted and put in; suffixes and prompts grow token by token and segment
-    by segment. A tenth of all candidates is drawn anew. Where a budget counts tokens, a few candidates of a generation
-    that follows one without success are the substitutions of the fittest text that lower NMTSloth's loss most, to first
-    order. What other searches of an ensemble found becomes a parent too.
+    Characters, tokens and words are replaced, deleted and put in; suffixes and prompts grow token by token and
+    segment by segment. A tenth of all candidates is drawn anew. The first generation is asked about in growing parts.
+    Where a budget counts tokens, a few candidates of a generation that follows one without success are the
+    substitutions of the fittest text that lower NMTSloth's loss most, to first order. What other searches of an
+    ensemble found becomes a parent too.
 
     From no one paper: genetic search over edits is what "Generating Natural Language Adversarial Examples" (Alzantot
     et al., EMNLP 2018) does to classifiers.
