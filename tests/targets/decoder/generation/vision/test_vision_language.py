@@ -79,6 +79,18 @@ def test_runs_are_those_of_transformers_alone_and_in_a_batch(kind: str) -> None:
     assert len({len(one.ids) for one in together.outputs}) > 1
 
 
+def test_only_batches_make_it_compare_rows() -> None:
+    target, inputs = (
+        from_transformers(network("llava"), processor("llava"), image_size=SIZES["llava"]),
+        images("llava", 3),
+    )
+    one = target.run(inputs[:1])
+    assert target.decoder.size.layers == ()
+    assert target.run(inputs).outputs[0] == one.outputs[0]
+    assert len(target.decoder.size.layers) == 2
+    assert target.rows_at_once(0) > 1
+
+
 @kinds
 def test_work_times_prices_is_what_the_counter_counts(kind: str) -> None:
     target, inputs = loaded(kind), images(kind, 3, seed=3)

@@ -36,6 +36,7 @@ class VisionLanguageTarget(DenseGenerationTarget):
     reader: VisionReader
     farthest = ImageLayout.farthest
     _tried = 0
+    _settled = False
 
     @override
     def _layout(self) -> ImageLayout:  # type: ignore[override]
@@ -63,6 +64,17 @@ class VisionLanguageTarget(DenseGenerationTarget):
     @override
     def most(self) -> int:
         return super().most + 1  # nothing is kept free
+
+    @override
+    def _settle(self) -> None:
+        self._settled = False  # reading images takes long, and a batch of one has no neighbors
+
+    @override
+    def _decode(self, inputs: Tensor) -> tuple[list[Decoded], list[int]]:
+        if len(inputs) > 1 and not self._settled:
+            super()._settle()
+            self._settled = True
+        return super()._decode(inputs)
 
     @override
     def rows_at_once(self, length: int) -> int:
