@@ -39,6 +39,10 @@ def test_a_toy_talks_longer_without_gradients_and_queries_are_counted() -> None:
     result = VLMInferSlow(eps=0.1, steps=8, pairs=2)(target, inputs)
     assert (target.iterations(result.attacked.work) > target.iterations(result.clean.work)).all()
     assert (result.candidates.forwards <= 8 * 5).all()
+    assert VLMInferSlow(steps=8, pairs=2).queries == 8 * 5
+    assert VLMInferSlow().queries == 1100
+    assert result.candidates.curves is not None
+    assert all(result.candidates.curves)
     assert (result.candidates.backwards == 0).all()
     assert result.candidates.zero_gradient is None
 

@@ -31,6 +31,8 @@ PAPER = Paper(
 )
 DECAY = 0.1
 """What each step before the last counts of the one after it, where the end token's probability is added up."""
+UPDATES = 100
+"""Steps by default, 1,100 queries."""
 LIKELIEST = 100
 """Tokens whose probabilities are compared with equal ones."""
 
@@ -60,7 +62,7 @@ class VLMInferSlow(Attack):
     numbers of pairs and steps, its radii and the weights of the objective's terms are not known: these are torpor's.
 
     Attributes:
-        steps: updates of the image; there are ``2 pairs + 1`` queries in each.
+        steps: updates of the image, with ``2 pairs + 1`` queries each; :data:`UPDATES` if None.
         pairs: directions of each step.
     """
 
@@ -80,6 +82,16 @@ class VLMInferSlow(Attack):
         if (self.steps is not None and self.steps < 1) or self.pairs < 1:
             raise UsageError(f"expected 1 step and 1 pair or more, got {self.steps} and {self.pairs}")
 
+    @property
+    def updates(self) -> int:
+        """Updates of the image."""
+        return self.steps or UPDATES
+
+    @property
+    def queries(self) -> int:
+        """Runs of the target at most."""
+        return self.updates * (2 * self.pairs + 1)
+
     @override
     @torch.no_grad()
     def search(self, target: StepTarget, inputs: Tensor, labels: object, seed: int) -> Candidates:
@@ -96,7 +108,7 @@ class VLMInferSlow(Attack):
             best.offer(rows, shown, target.prices.cost(signals.work), -found, allowed=allowed(signals))
             return found.to(inputs)
 
-        for _ in range(self.steps or 100):
+        for _ in range(self.updates):
             rows = (best.cost < static).nonzero().flatten()
             if len(rows) == 0:
                 break
@@ -109,7 +121,7 @@ class VLMInferSlow(Attack):
                 slope += per_sample(above - below, way) * way
             delta[rows] = ball.project(held + self.eps / 4 * ball.steepest(slope), self.eps)
             ask(rows, delta[rows])
-        return Candidates(best.inputs, best.queries, torch.zeros_like(best.queries))
+        return Candidates(best.inputs, best.queries, best.backwards, curves=best.curves)
 
 
 def _size(way: Tensor, norm: str) -> Tensor:
