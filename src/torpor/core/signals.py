@@ -91,13 +91,13 @@ class StepSignals:
         eos: ids of the tokens that end the sequence.
         work: the work that :meth:`torpor.targets.Target.run` does on the same inputs.
         hidden: the decoder's last hidden state at each step, ``[B, T, D]``, differentiable; None where there is none.
-        norms: the norm of the hidden states of each step, averaged over layers, ``[B, T]``, differentiable; None where
-            it is not known.
         embeddings: input embeddings ``[B, P, D]``, a leaf to differentiate with respect to, for texts; else None.
         input_ids: input tokens, int64 ``[B, P]``, for texts; else None.
         input_mask: which of them are the text's own, neither padding nor special, bool ``[B, P]``, for texts.
         alarm: see :class:`GateSignals`.
         rows: see :class:`Signals`.
+        norms: the norm of the hidden states of each step, averaged over layers, ``[B, T]``, differentiable; None where
+            it is not known.
     """
 
     logits: Tensor
@@ -106,12 +106,12 @@ class StepSignals:
     eos: tuple[int, ...]
     work: Work
     hidden: Tensor | None = None
-    norms: Tensor | None = None
     embeddings: Tensor | None = None
     input_ids: Tensor | None = None
     input_mask: Tensor | None = None
     alarm: Tensor | None = None
     rows: Tensor | None = None
+    norms: Tensor | None = None
 
     def settled(self) -> Tensor:
         """Tell for which samples every generated token scores more than ``SETTLED`` above all others, bool ``[B]``."""

@@ -105,7 +105,7 @@ def repriced(audit: SavedAudit, pricing: Pricing) -> Repriced:
         "units": units,
         "notes": (*audit.notes, *_notes(audit, name, pricing.origin, why, same=same)),
     }
-    return Repriced(audit.folder, **(audit.parts() | parts), run=audit, changed=_arrays(audit, columns))
+    return Repriced(audit.folder, **(audit.parts() | parts), run=audit, changed=_arrays(audit, columns, same=same))
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,13 +174,19 @@ def _stored(audit: SavedAudit) -> pa.Table:
     return table.append_column("place", pa.array(np.arange(len(table))))
 
 
-def _arrays(audit: SavedAudit, columns: Mapping[str, Floats]) -> dict[str, pa.Array]:
-    """Return columns of records; without values those that may depend on prices: of a plug-in's family, and curves."""
+def _arrays(audit: SavedAudit, columns: Mapping[str, Floats], *, same: bool) -> dict[str, pa.Array]:
+    """Return columns of records; without values those that may depend on prices: of a plug-in's family, and curves.
+
+    Args:
+        audit: as it was run.
+        columns: that were recomputed.
+        same: whether prices are those of the run, which leave curves as they are.
+    """
     import pyarrow as pa
 
     found = {key: pa.array(values, from_pandas=True) for key, values in columns.items()}
     unknown = (each.name for each in audit.measures if each.level == "sample" and may_depend(each))
-    return found | {name: pa.nulls(len(columns["cost"])) for name in (*unknown, CURVE)}
+    return found | {name: pa.nulls(len(columns["cost"])) for name in (*unknown, *(() if same else (CURVE,)))}
 
 
 def _price_lists(audit: SavedAudit, pricing: Pricing) -> tuple[dict[str, Prices], str]:
