@@ -263,7 +263,8 @@ class MTCNN(CandidateTarget):
                     yield Work(torch.tensor([[count * (each == name) for each in names]])), call
         for count, step in ((1000, 0.0), (1000, 2.0), (2000, 2.0)):
             boxes = torch.arange(count)[:, None] * step + torch.tensor([0.0, 0.0, 1.0, 1.0])
-            scores = torch.linspace(1, 0.6, count)
+            boxes = boxes.to(self.device)
+            scores = torch.linspace(1, 0.6, count, device=self.device)
             compared = _suppress(boxes, scores, ELSEWHERE)[1]
             yield (
                 Work(torch.tensor([[0, count, compared, 0, 0]])),

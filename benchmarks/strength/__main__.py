@@ -1,7 +1,7 @@
 """Write the table: ``python -m benchmarks.strength [--data-dir FOLDER] [--quick] [ROWS ...]``.
 
-A row for each target of the zoo and each budget, on samples of the test split that nothing was tuned on. Each finished
-row is saved, so that the command goes on where it was stopped.
+A row for each kind of target in the zoo and each budget, on samples of the test split that nothing was tuned on. Each
+finished row is saved, so that the command resumes where it was stopped.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ def rows_of(case: Case, count: int | None, folder: Path | None, saved: Path) -> 
     """Return the rows of a case: those that were saved for as many samples, else measured now and saved."""
     path = saved / f"{case.name.replace('/', '-')}-n{count or case.count}.json"
     if path.is_file():
+        print(f"{case.name}: kept from an earlier run: {path}", file=sys.stderr)
         return [Strength.of(each) for each in json.loads(path.read_text())]
     rows = measure(case, count, folder)
     saved.mkdir(parents=True, exist_ok=True)

@@ -90,6 +90,8 @@ def rivals(case: Case, target: Target, standard: AttackResult, spent: Tensor) ->
             yield kind(norm=norm, eps=eps, perturbation=standard.inputs - standard.clean_inputs)
         elif "queries" in own:
             yield kind(norm=norm, eps=eps, queries=spent if kind.is_control else most)
+        elif "pairs" in own:
+            yield kind(norm=norm, eps=eps, steps=max(1, most // (2 * kind.pairs + 1)))
         elif issubclass(kind, IterativeAttack):
             yield kind(norm=norm, eps=eps, steps=max(1, most // 2))
         else:

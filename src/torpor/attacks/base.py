@@ -280,7 +280,7 @@ class Attack(ABC):
         seconds = time.perf_counter() - begin
         if isinstance(found.inputs, Tensor) and not found.inputs.isfinite().all():
             raise UsageError(
-                f"expected finite candidates, got NaN or infinity from {self.id}; the target's gradients do"
+                f"expected finite candidates, got NaN or infinity from {self.id}; correct the attack's search"
             )
         attacked_inputs, budget_used = confine(target.space, clean_inputs, found.inputs, self.budget)
         attacked = target.reseeded().run(attacked_inputs)

@@ -9,7 +9,7 @@ from typing import Any
 from torpor.attacks.search.incumbent import Improvement
 from torpor.audits.read import SavedAudit
 
-COLUMNS = ("sample", "cost_clean", "cost_own", "forwards", "backwards", "curve")
+COLUMNS = ("sample", "cost_clean", "cost_own", "forwards", "backwards", "curve", "cost")
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class SampleCurve:
         forwards: passes of the search, forward.
         backwards: backward.
         points: where the best so far became costlier, in the order of the passes.
+        cost: of the input that the row keeps, which may be from another search; None if not asked for.
 
     >>> curve = SampleCurve(0, 2.0, 2.0, 60, 40, (Improvement(3, 4.0), Improvement(50, 5.0)))
     >>> curve.passes, [curve.best(passes) for passes in (0, 3, 49, 100)], curve.slowdown(50)
@@ -35,6 +36,7 @@ class SampleCurve:
     forwards: int
     backwards: int
     points: tuple[Improvement, ...]
+    cost: float | None = None
 
     @property
     def passes(self) -> int:
@@ -66,8 +68,8 @@ def curves_of(audit: SavedAudit, row: Mapping[str, Any]) -> list[SampleCurve]:
         return []
     columns = (table[name].to_pylist() for name in COLUMNS)
     return [
-        SampleCurve(sample, clean, own, forwards, backwards, tuple(map(_point, points)))
-        for sample, clean, own, forwards, backwards, points in zip(*columns, strict=True)
+        SampleCurve(sample, clean, own, forwards, backwards, tuple(map(_point, points)), cost)
+        for sample, clean, own, forwards, backwards, points, cost in zip(*columns, strict=True)
     ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -221,9 +220,10 @@ def unit_clock(
 
 def _once(target: Any, inputs: Samples) -> float:  # noqa: ANN401
     """Warm up: return the seconds that running each probe once takes; of the first of them, where that is too many."""
-    start = time.perf_counter()
+    clock = WallClock(target.device)
+    start = clock.now()
     for _, call in target.probes(inputs):
         call()
-        if (time.perf_counter() - start) * REPEATS > MOST_S:
+        if (clock.now() - start) * REPEATS > MOST_S:
             break
-    return time.perf_counter() - start
+    return clock.now() - start

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from torpor.audits.curves import SampleCurve
     from torpor.reports.sections.base import Section
 
+SLACK = 1e-9
+"""Share of a cost by which rounding may move it."""
 WIDTH, HEIGHT, EDGE = 240, 56, 4
 """Of the curve of one sample, and the space around it."""
 
@@ -156,14 +158,18 @@ def effort(curve: SampleCurve, seconds: str = "") -> str:
     >>> from torpor.audits.curves import SampleCurve
     >>> effort(SampleCurve(0, 1.0, 1.0, 60, 40, (Improvement(3, 2.0), Improvement(50, 5.0, "square"))))
     '100 passes (60 forward, 40 backward), 2.00x after 3, 5.00x after 50 by square'
+    >>> effort(SampleCurve(0, 1.0, 1.0, 60, 40, (), 3.0))
+    '100 passes (60 forward, 40 backward), nothing found; the input shown, 3.00x, is from another search'
     """
     spent = f"{curve.passes:,} passes ({curve.forwards:,} forward, {curve.backwards:,} backward)"
     spent += f" in {seconds}" if seconds else ""
+    elsewhere = curve.cost is not None and curve.cost > curve.best(curve.passes) * (1 + SLACK)
+    other = f"; the input shown, {times((curve.cost or 0.0) / curve.clean)}, is from another search" * elsewhere
     if not curve.points:
-        return f"{spent}, nothing found"
+        return f"{spent}, nothing found{other}"
     ends = dict.fromkeys((curve.points[0], curve.points[-1]))
     found = [
         f"{times(point.cost / curve.clean)} after {point.passes:,}{' by ' * bool(point.member)}{point.member}"
         for point in ends
     ]
-    return f"{spent}, {', '.join(found)}"
+    return f"{spent}, {', '.join(found)}{other}"

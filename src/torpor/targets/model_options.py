@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from torpor.core.registry import MARK, Spec, typed
 
 BITS = (4, 8)
 DTYPES = ("float32", "bfloat16", "float16")
-SIZE = re.compile("[1-9][0-9]{0,4}x[1-9][0-9]{0,4}")
+SIZE = re.compile("[1-9][0-9]{0,3}x[1-9][0-9]{0,3}")
+MOST_PIXELS = 1 << 24
+"""Of an image: preprocessing takes some hundred bytes for each."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class Options:
             raise UsageError(f"expected weights of 4 or 8 bits, got bits={self.bits}")
         if self.image_size is not None and SIZE.fullmatch(self.image_size) is None:
             raise UsageError(f"expected a width and a height such as 640x480, got image_size={self.image_size}")
+        if self.size is not None and math.prod(self.size) > MOST_PIXELS:
+            raise UsageError(f"expected {MOST_PIXELS:,} pixels at most, got image_size={self.image_size}; choose less")
         if self.bits is not None and self.gguf is not None:
             raise UsageError("expected bits or gguf, got both; GGUF files are quantized already, leave bits out")
         for name, wanted, package in (

@@ -228,6 +228,12 @@ def test_attacks_on_texts_run_unchanged(name: str) -> None:
     assert lengths(target, found.inputs) == target.iterations(found.attacked.work).tolist()
 
 
+def test_work_follows_from_what_was_read_and_said() -> None:
+    target = build()
+    ran = target.run(TEXTS)
+    assert torch.equal(target.known_work(TEXTS, target.iterations(ran.work).tolist()).counts, ran.work.counts)
+
+
 def test_probes_do_the_work_that_they_say_and_price_every_unit() -> None:
     target = build(cap=4)
     works = []

@@ -86,7 +86,7 @@ def state_norms(signals: StepSignals) -> Tensor:
         return signals.norms
     if signals.hidden is None:
         raise UsageError("expected a decoder that shows its hidden states, got signals without; use another attack")
-    return (signals.hidden.square().sum(-1) + TINY).sqrt()
+    return (signals.hidden.to(torch.float32).square().sum(-1) + TINY).sqrt()
 
 
 @dataclass(frozen=True, kw_only=True)

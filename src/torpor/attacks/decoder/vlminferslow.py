@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -43,6 +43,8 @@ def slowness(signals: StepSignals) -> Tensor:
     ``N - sum_t 0.1 ** (N - t) p_t(end) - mean_t KL(top-100 of p_t || uniform)``; what is left of the likeliest 100 is
     scaled to a sum of 1, which the released code does not do.
     """
+    exact = torch.promote_types(signals.logits.dtype, torch.float32)  # half precision would see nothing but steps
+    signals = replace(signals, logits=signals.logits.to(exact))
     count = signals.mask.sum(1, keepdim=True)
     places = torch.arange(1, signals.mask.shape[1] + 1, device=signals.mask.device)
     decay = DECAY ** (count - places).clamp_min(0).to(signals.logits.dtype)

@@ -252,7 +252,10 @@ def _differentiated(target: Target, batch: Samples) -> float:
             signals = target.signals(given)
             values = [value for value in vars(signals).values() if isinstance(value, Tensor) and value.grad_fn]
             if values:
-                values[0].sum().backward()
+                try:
+                    values[0].sum().backward()
+                except RuntimeError:  # attacks do without such a gradient: see gradient_of
+                    return False
         return bool(values)
 
     return measured(step)[0] if step() else 0.0

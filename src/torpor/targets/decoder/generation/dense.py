@@ -138,12 +138,12 @@ class DenseGenerationTarget(GenerationTarget):
         else:
             logits, hidden, norms = force_decoder(self.model, shared.arguments, decoded)
         return StepSignals(
-            logits=logits,
+            logits=logits.to(torch.float32),  # in half precision objectives would tie, and there is no SVD
             ids=padded_ids(decoded, self.device),
             mask=step_mask(decoded, self.device),
             eos=self.eos,
             work=self._work(lengths, [one.steps for one in decoded]),
-            hidden=hidden,
+            hidden=hidden.to(torch.float32),
             norms=norms,
         )
 

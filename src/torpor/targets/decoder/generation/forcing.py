@@ -35,7 +35,7 @@ def mean_norms(hidden_states: Sequence[Tensor], first: int) -> Tensor:
         hidden_states: of each layer ``[B, P, D]``, what goes into the first one before them.
         first: position.
     """
-    norms = [(states[:, first:].square().sum(-1) + TINY).sqrt() for states in hidden_states[1:]]
+    norms = [(states[:, first:].to(torch.float32).square().sum(-1) + TINY).sqrt() for states in hidden_states[1:]]
     return torch.stack(norms).mean(0)
 
 

@@ -20,8 +20,10 @@ from torpor.attacks.registry import attack_class, load_attack
 from torpor.cli.options import with_options
 from torpor.core.errors import UsageError
 from torpor.targets import from_transformers
+from torpor.targets.decoder.generation.loading import VISION_LANGUAGE
 from torpor.targets.decoder.generation.pricing import forwards_counted
 from torpor.targets.decoder.generation.vision.kinds import KINDS as PREPROCESSORS
+from torpor.targets.decoder.generation.vision.kinds import PROCESSORS
 from torpor.targets.decoder.generation.vision.resampling import resized
 from torpor.targets.decoder.generation.vision.target import VisionLanguageTarget
 from torpor.targets.model_options import Options
@@ -40,6 +42,10 @@ SHAPES = [
     ((5, 5), (1, 1)),
     ((33, 47), (33, 100)),
 ]
+
+
+def test_kinds_are_listed_alike() -> None:
+    assert tuple(PREPROCESSORS) == tuple(PROCESSORS) == VISION_LANGUAGE
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
@@ -245,6 +251,8 @@ def test_other_models_take_no_prompt_and_no_size() -> None:
         load_target(f"hf:{other('gpt2')}:prompt=hello")
     with pytest.raises(UsageError, match="expected a width and a height such as 640x480, got image_size=640"):
         Options(image_size="640")
+    with pytest.raises(UsageError, match="expected 16,777,216 pixels at most, got image_size=9999x9999; choose less"):
+        Options(image_size="9999x9999")
 
 
 @pytest.mark.parametrize("attack", ["verbose-images", "lingoloop", "vlminferslow", "standard-decoder", "nicg-slowdown"])
@@ -257,6 +265,19 @@ def test_attacks_make_answers_longer(attack: str, monkeypatch: pytest.MonkeyPatc
     assert (target.iterations(result.attacked.work) > target.iterations(result.clean.work)).any()
     for image, output in zip(result.inputs, result.attacked.outputs, strict=True):
         assert list(output.ids) == by_transformers(target, image)
+
+
+@pytest.mark.parametrize("attack", ["verbose-images", "lingoloop", "vlminferslow", "standard-decoder", "nicg-slowdown"])
+def test_attacks_run_in_half_precision(attack: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torpor.attacks.decoder.standard.PASSES", 60)
+    height, width = SIZES["llava"]
+    target = load_target(f"hf:{folder('llava')}:dtype=bfloat16:image_size={width}x{height}")
+    assert isinstance(target, VisionLanguageTarget)
+    result = load_attack(attack, eps=0.1, steps=None if attack == "standard-decoder" else 1)(target, images("llava", 1))
+    assert result.candidates.backwards.any() == (attack != "vlminferslow")
+    signals = target.signals(images("llava", 1))
+    assert signals.hidden is not None
+    assert {signals.logits.dtype, signals.hidden.dtype} == {torch.float32}
 
 
 def test_a_model_of_another_kind_is_refused() -> None:
