@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from masked import masked
 from toy_audits import NEEDLE, call, records, write_images
 
 import torpor
@@ -32,6 +33,7 @@ from torpor.core.errors import DataError, UsageError
 from torpor.core.units import Unit
 from torpor.core.work import PriceList
 from torpor.targets.decoder.toy_text import ToyText
+from torpor.targets.early_exit.target import EarlyExitTarget
 from torpor.targets.resolve import load_target
 
 
@@ -275,3 +277,10 @@ def test_a_damaged_note_of_what_was_cut_off_is_no_crash(
     assert run_audit(plan, load_target(NEEDLE), folder, limits=Limits(queries=10**9)) == folder / "audit.json"
     with pytest.raises(DataError, match="cut_off"):
         read_audit(folder)
+
+
+@pytest.mark.parametrize("how", ["unable", "nan", "outside"])
+def test_a_network_without_a_backward_pass_has_an_estimate(digits_target: EarlyExitTarget, how: str) -> None:
+    plan = Plan("sdn-digits", ("pgd:steps=2",), "Linf", (0.1,), limit=2)
+    target = masked(digits_target, how)
+    assert estimate(plan, target, digits_target.data(None)).seconds > 0
