@@ -168,3 +168,12 @@ def evading(signals: Signals, losses: Tensor) -> Tensor:
     if alarm is None or (losses.requires_grad and not alarm.requires_grad):
         return losses
     return torch.where(alarm > 0, alarm + REJECTED, losses)
+
+
+def single(values: Tensor) -> Tensor:
+    """Return values of half precision in single precision, for sums and ranks that half would round away; others as is.
+
+    >>> single(torch.ones(1, dtype=torch.bfloat16)).dtype, single(torch.ones(1, dtype=torch.float64)).dtype
+    (torch.float32, torch.float64)
+    """
+    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -19,7 +19,7 @@ from torpor.attacks.iterative import amplify
 from torpor.attacks.search.optimizers import Change, State
 from torpor.core.batches import sample_generators
 from torpor.core.errors import UsageError
-from torpor.core.signals import StepSignals
+from torpor.core.signals import StepSignals, single
 from torpor.core.threat import Paper
 from torpor.targets.decoder.contract import StepTarget
 
@@ -86,7 +86,7 @@ def state_norms(signals: StepSignals) -> Tensor:
         return signals.norms
     if signals.hidden is None:
         raise UsageError("expected a decoder that shows its hidden states, got signals without; use another attack")
-    return (signals.hidden.to(torch.float32).square().sum(-1) + TINY).sqrt()
+    return (single(signals.hidden).square().sum(-1) + TINY).sqrt()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from torpor.attacks.search.balls import BALLS, apply, per_sample
 from torpor.attacks.search.incumbent import Incumbent
 from torpor.core.batches import draw, sample_generators
 from torpor.core.errors import UsageError
-from torpor.core.signals import StepSignals, allowed
+from torpor.core.signals import StepSignals, allowed, single
 from torpor.core.space import DenseSpace
 from torpor.core.threat import Access, Paper
 from torpor.targets.decoder.contract import StepTarget
@@ -43,8 +43,7 @@ def slowness(signals: StepSignals) -> Tensor:
     ``N - sum_t 0.1 ** (N - t) p_t(end) - mean_t KL(top-100 of p_t || uniform)``; what is left of the likeliest 100 is
     scaled to a sum of 1, which the released code does not do.
     """
-    exact = torch.promote_types(signals.logits.dtype, torch.float32)  # half precision would see nothing but steps
-    signals = replace(signals, logits=signals.logits.to(exact))
+    signals = replace(signals, logits=single(signals.logits))
     count = signals.mask.sum(1, keepdim=True)
     places = torch.arange(1, signals.mask.shape[1] + 1, device=signals.mask.device)
     decay = DECAY ** (count - places).clamp_min(0).to(signals.logits.dtype)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from torpor.core.batches import sample_generators, take
-from torpor.core.signals import StepSignals
+from torpor.core.signals import StepSignals, single
 from torpor.core.stopwatch import OutOfTime, Stopwatch
 from torpor.data.sets import DataSet
 from torpor.targets.decoder.generation.codec import HuggingFaceCodec
@@ -138,12 +138,12 @@ class DenseGenerationTarget(GenerationTarget):
         else:
             logits, hidden, norms = force_decoder(self.model, shared.arguments, decoded)
         return StepSignals(
-            logits=logits.to(torch.float32),  # in half precision objectives would tie, and there is no SVD
+            logits=single(logits),  # in half precision objectives would tie, and there is no SVD
             ids=padded_ids(decoded, self.device),
             mask=step_mask(decoded, self.device),
             eos=self.eos,
             work=self._work(lengths, [one.steps for one in decoded]),
-            hidden=hidden.to(torch.float32),
+            hidden=single(hidden),
             norms=norms,
         )
 

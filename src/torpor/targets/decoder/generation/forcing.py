@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from torpor.core.errors import UsageError
+from torpor.core.signals import single
 from torpor.targets.decoder.generation.fed import Decoded
 
 TINY = 1e-12
@@ -35,7 +36,7 @@ def mean_norms(hidden_states: Sequence[Tensor], first: int) -> Tensor:
         hidden_states: of each layer ``[B, P, D]``, what goes into the first one before them.
         first: position.
     """
-    norms = [(states[:, first:].to(torch.float32).square().sum(-1) + TINY).sqrt() for states in hidden_states[1:]]
+    norms = [(single(states[:, first:]).square().sum(-1) + TINY).sqrt() for states in hidden_states[1:]]
     return torch.stack(norms).mean(0)
 
 
