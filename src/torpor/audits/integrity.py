@@ -62,9 +62,9 @@ def remarks(audit: SavedAudit) -> list[str]:
         said.append(f"{asked} samples were asked for, the data have {read}.")
     if isinstance(cut_short := samples.get("cut_short"), Mapping):
         said.append(
-            f"{cut_short.get('searches')} searches were ended at their sample's share of --max-seconds "
-            f"{cut_short.get('seconds'):g} with the best that they had found: their figures are lower limits; repeat "
-            "the command with more seconds to search longer."
+            f"Searches that were ended at their sample's share of --max-seconds {cut_short.get('seconds'):g} with the "
+            f"best that they had found: {cut_short.get('searches')}. Their figures are lower limits; repeat the "
+            "command with more seconds to search longer."
         )
     if unknown := (audit.identity or {}).get("uncovered"):
         said.append(f"A change of this would not be noticed when the command is repeated: {'; '.join(unknown)}.")

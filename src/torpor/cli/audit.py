@@ -95,7 +95,7 @@ def audit(
     max_seconds: Annotated[
         float | None,
         typer.Option(
-            help="Seconds after which this run attacks no more; by default 570 for hf: targets without another limit, "
+            help="Seconds after which this run attacks no more; by default 540 for hf: targets without another limit, "
             "none for others. Samples of hf: targets share them evenly.",
             show_default=False,
         ),

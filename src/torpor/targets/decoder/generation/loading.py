@@ -25,7 +25,7 @@ from torpor.targets.decoder.generation.saved import SavedModel
 from torpor.targets.decoder.generation.texts import SourceTarget
 from torpor.targets.model_options import Options
 
-AUDIT_S = 570.0
+AUDIT_S = 540.0
 """Seconds that attacks on a saved model, which may be a large one, take by default: 10 minutes with all else."""
 
 VISION_LANGUAGE = ("idefics3", "smolvlm", "llava", "llava_next", "qwen2_vl", "qwen2_5_vl")
