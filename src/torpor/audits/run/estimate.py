@@ -184,10 +184,10 @@ def _total(plan: Plan, passes_of: Callable[[Attack], tuple[int, int]]) -> tuple[
     """Return the forward and backward passes of all attacks, and of controls that spend as many, per sample."""
     said = [passes_of(attack) for budget in plan.budgets for attack in plan.attacks_at(budget)]
     random = [key.budget for key in plan.keys if key.attack in SEARCHING and key.budget]
-    luck = sum(max(passes_of(attack)[0] for attack in plan.attacks_at(budget)) for budget in random)
+    chosen = sum(max(passes_of(attack)[0] for attack in plan.attacks_at(budget)) for budget in random)
     forwards, backwards = (sum(each) for each in zip(*said, strict=True)) if said else (0, 0)
     times = 1 + len(plan.defenses)
-    return luck + times * forwards, times * backwards
+    return chosen + times * forwards, times * backwards
 
 
 def counted(data: DataSet, limit: int | None) -> int | None:
