@@ -12,7 +12,8 @@ from torpor.core.errors import UsageError
 from torpor.data.images import Digits
 from torpor.data.sets import Batch
 from torpor.targets.early_exit.sdn import ShallowDeepNetwork, build_sdn
-from torpor.training.early_exit import Recipe, augment, train
+from torpor.training.classifiers import augment
+from torpor.training.early_exit import Recipe, train
 from torpor.training.loop import one_cycle
 
 RECIPE = Recipe(epochs=3, batch_size=8, pad=1, flip=True, seed=7)

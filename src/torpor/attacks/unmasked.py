@@ -155,7 +155,8 @@ class Unmasked:
 
 
 def _slope(target: Target | Unmasked, inputs: Tensor) -> Tensor:
-    """Return the gradient of the sum of all margins, ``[B, pixels]``."""
+    """Return the gradient of the sum of all margins, less what the target expects to cost, ``[B, pixels]``."""
     point = inputs.clone().requires_grad_()
     signals = cast(GateSignals, target.signals(point))
-    return gradient_of(signals.margins.sum(), point).flatten(1)
+    expected = 0 if signals.expected is None else signals.expected.sum()
+    return gradient_of(signals.margins.sum() - expected, point).flatten(1)

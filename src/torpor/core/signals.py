@@ -52,6 +52,8 @@ class GateSignals:
         rows: see :class:`Signals`.
         savings: FLOPs that each gate saves where it is past its threshold, ``[G]``; None if they save alike, or if what
             one saves depends on the others, as with exits.
+        expected: an estimate of each sample's cost, ``[B]``, differentiable, in whatever scale; None where margins tell
+            enough. Mechanisms without gates, such as those that skip zeros, have it and no margins: ``G = 0``.
     """
 
     logits: Tensor | None
@@ -60,6 +62,7 @@ class GateSignals:
     alarm: Tensor | None = None
     rows: Tensor | None = None
     savings: Tensor | None = None
+    expected: Tensor | None = None
 
     @property
     def exit_logits(self) -> Tensor:
@@ -73,7 +76,9 @@ class GateSignals:
         return self.logits
 
     def settled(self) -> Tensor:
-        """Tell for which samples every gate is closed by more than ``SETTLED``, bool ``[B]``."""
+        """Tell for which samples every gate is closed by more than ``SETTLED``, bool ``[B]``; none without gates."""
+        if self.margins.shape[1] == 0:
+            return torch.zeros(len(self.margins), dtype=torch.bool, device=self.margins.device)
         return self.margins.detach().amax(1) < -SETTLED
 
 

@@ -71,18 +71,19 @@ class EarlyExitEntry(ZooEntry):
 
     @override
     def download(self) -> Path:
-        if self.data is not _cifar10:
+        if self.data is not cifar10_in:
             return super().download()
         from torpor.zoo.download import download_cifar10
 
         return download_cifar10(cache_folder() / "data" / "cifar10")
 
 
-def _digits(folder: Path | None) -> ImageSet:
+def digits(folder: Path | None) -> ImageSet:
+    """Return the handwritten digits, wherever the user's data are."""
     return Digits()
 
 
-def _cifar10(folder: Path | None) -> ImageSet:
+def cifar10_in(folder: Path | None) -> ImageSet:
     """Find CIFAR-10 in ``folder``, in its subfolder ``cifar10``, or in the user's cache folder."""
     from torpor.data.cifar10 import cifar10
 
@@ -98,7 +99,7 @@ EARLY_EXITS: dict[str, EarlyExitEntry] = {
             ("conv1", "conv2", "conv3", "conv4", "conv5"),
             (1, 32, 32),
             10,
-            _digits,
+            digits,
         ),
         EarlyExitEntry(
             "sdn-resnet56-cifar10",
@@ -106,7 +107,7 @@ EARLY_EXITS: dict[str, EarlyExitEntry] = {
             ("block4", "block8", "block12", "block16", "block20", "block24"),  # 15, 30, ... 90 % of the work
             (3, 32, 32),
             10,
-            _cifar10,
+            cifar10_in,
         ),
         EarlyExitEntry(
             "sdn-vgg16-cifar10",
@@ -114,7 +115,7 @@ EARLY_EXITS: dict[str, EarlyExitEntry] = {
             ("conv2", "conv4", "conv6", "conv7", "conv9", "conv10"),
             (3, 32, 32),
             10,
-            _cifar10,
+            cifar10_in,
         ),
     )
 }

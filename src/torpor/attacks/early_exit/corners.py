@@ -138,5 +138,8 @@ class Seen:
 
 
 def nearest(outcome: Outcome) -> Tensor:
-    """Return the least margin of a gate that is open, ``[B]``; infinite if none is."""
-    return torch.where(outcome.outputs >= 0, outcome.outputs, torch.inf).amin(1)
+    """Return the least margin of a gate that is open, ``[B]``; infinite if none is, or where there are no gates."""
+    margins: Tensor = outcome.outputs
+    if margins.shape[1] == 0:
+        return margins.new_full((len(margins),), torch.inf)
+    return torch.where(margins >= 0, margins, torch.inf).amin(1)

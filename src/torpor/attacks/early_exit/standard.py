@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias, cast
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from torpor.attacks.search.objectives import (
     EXITS,
     CloseGates,
     CostliestGate,
+    ExpectedCost,
     NearestGate,
     Objective,
     PricedGates,
@@ -108,6 +109,17 @@ class AutoNearest(AutoGates):
         return NearestGate()
 
 
+@dataclass(frozen=True, kw_only=True)
+class AutoExpected(AutoGates):
+    """APGD on the cost that the target expects, or that its margins would give if gates opened by degrees."""
+
+    id: ClassVar[str] = "apgd-expected"
+
+    @override
+    def objective(self) -> Objective:
+        return ExpectedCost()
+
+
 Member: TypeAlias = "AutoGates | PersistentSquare | Corners"
 
 
@@ -117,8 +129,9 @@ class Standard(Attack):
 
     A sample is retired only at the static bound. Where gates are exits, the members are APGD with four weights of the
     gates behind an open one, the last from the best that is known, and Square. Where gates are not exits, so that each
-    saves a unit of its own, they are APGD on four objectives of the gates' margins, Square, and a search of corners of
-    the budget: a gate moves what later gates see, so that margins lead astray more often than those of exits.
+    saves a unit of its own, they are APGD on five objectives, Square, and a search of corners of the budget: a gate
+    moves what later gates see, so that margins lead astray more often than those of exits. Where there are no gates at
+    all, but work that follows the input by degrees, APGD raises the cost that the target expects.
 
     Where a network's gradient is not that of what it computed, since it is cut, replaced or rounded away, the members
     that follow gradients also follow those of :class:`~torpor.attacks.unmasked.Unmasked`.
@@ -144,13 +157,17 @@ class Standard(Attack):
         gradients = (AutoGates(norm=self.norm, eps=self.eps, decay=decay, steps=steps) for decay, steps in plan)
         return (*gradients, PersistentSquare(norm=self.norm, eps=self.eps))
 
-    @property
-    def members_on_gates(self) -> tuple[Member, ...]:
-        """The attacks of the ensemble on gates that are not exits, in the order in which they run."""
+    def members_on_gates(self, gates: int) -> tuple[Member, ...]:
+        """Return the attacks of the ensemble on gates that are not exits, in the order in which they run.
+
+        Args:
+            gates: how many there are; without any, the work follows from the input by degrees.
+        """
         from torpor.attacks.early_exit.corners import Corners  # of no use on exits
 
-        gradients = (kind(norm=self.norm, eps=self.eps) for kind in (AutoGates, AutoPriced, AutoCostliest, AutoNearest))
-        return (*gradients, *(kind(norm=self.norm, eps=self.eps) for kind in (Corners, PersistentSquare)))
+        by_margins = (AutoGates, AutoPriced, AutoCostliest, AutoNearest) if gates else ()
+        kinds = (*by_margins, AutoExpected, Corners, PersistentSquare)
+        return tuple(kind(norm=self.norm, eps=self.eps) for kind in kinds)
 
     @override
     def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
@@ -163,7 +180,11 @@ class Standard(Attack):
         zero_gradient = best.cost.cpu() < static.cpu()  # until a member's gradient was not zero
         fell, black_box_won = torch.zeros_like(zero_gradient), torch.zeros_like(zero_gradient)
         tried = torch.zeros_like(zero_gradient)
-        for member, applies in self._plan(target, masked, dead):
+        gates = None
+        if not target.offers(EXITS):
+            gates = cast(GateSignals, target.signals(inputs[:1])).margins.shape[1]
+            best.queries += 1
+        for member, applies in self._plan(gates, masked, dead):
             rows = ((best.cost.cpu() < static.cpu()) & applies).nonzero().flatten()
             if len(rows) == 0:
                 continue
@@ -195,10 +216,10 @@ class Standard(Attack):
         flags = zero_gradient, fell, black_box_won
         return Candidates(best.inputs, best.queries, best.backwards, *flags, curves=best.curves)
 
-    def _plan(self, target: Target, masked: Tensor, dead: Tensor) -> list[tuple[Member, Tensor]]:
+    def _plan(self, gates: int | None, masked: Tensor, dead: Tensor) -> list[tuple[Member, Tensor]]:
         """Return the members in the order in which they run, and the samples that each is for, bool ``[B]``."""
         plan: list[tuple[Member, Tensor]] = []
-        for member in self.members if target.offers(EXITS) else self.members_on_gates:
+        for member in self.members if gates is None else self.members_on_gates(gates):
             if not isinstance(member, AutoGates):
                 plan.append((member, torch.ones_like(masked)))
                 continue

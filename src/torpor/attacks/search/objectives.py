@@ -159,6 +159,31 @@ class NearestGate(CloseGates):
         return ((signals.margins + self.slack).relu() * (margins <= nearest)).sum(1)
 
 
+@dataclass(frozen=True)
+class ExpectedCost:
+    """Raise the cost that the target expects, or that gates which are open in proportion to their margins would give.
+
+    Attributes:
+        width: log-odds per unit of a margin, where the target expects nothing itself.
+
+    >>> import torch
+    >>> undecided = GateSignals(None, torch.tensor([[0.0, 0.0]]), None, savings=torch.tensor([1.0, 3.0]))
+    >>> ExpectedCost()(undecided, torch.tensor([0])).tolist()  # half of each gate's saving, in units of the mean gate
+    [1.0]
+    >>> told = GateSignals(None, torch.zeros(1, 0), None, expected=torch.tensor([7.0]))
+    >>> ExpectedCost()(told, torch.tensor([0])).tolist()
+    [-7.0]
+    """
+
+    width: float = 1.0
+
+    def __call__(self, signals: GateSignals, labels: Tensor) -> Tensor:
+        """Return the loss of each sample, ``[B]``: the negative of its cost, or what is saved of it."""
+        if signals.expected is not None:
+            return -signals.expected
+        return ((self.width * signals.margins).sigmoid() * prices(signals)).sum(1)
+
+
 def prices(signals: GateSignals) -> Tensor:
     """Return what each gate saves, in units of the mean gate, ``[G]``; 1 for all where signals do not tell."""
     if signals.savings is None:

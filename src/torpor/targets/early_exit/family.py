@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -12,11 +13,13 @@ from typing_extensions import override
 
 from torpor.core.batches import Samples
 from torpor.core.criteria import Criterion, PreservesPrediction, Slowdown
+from torpor.core.errors import DataError
 from torpor.core.measures import Measure
 from torpor.core.signals import GateSignals
 from torpor.core.space import DenseSpace
 from torpor.core.units import Behavior
 from torpor.core.work import Outcome, Work
+from torpor.data.sets import DataSet
 from torpor.metrics.efficacy import CLASS, EXITS, efficacy_eec, efficacy_step, exit_histogram, exit_summary
 from torpor.targets.base import Target
 from torpor.targets.family import Columns, Family
@@ -101,3 +104,58 @@ class GateTarget(Target):
     @abstractmethod
     def signals(self, inputs: Tensor) -> GateSignals:
         """Evaluate every gate, differentiably."""
+
+
+class GatedClassifier(GateTarget):
+    """A target with gates that answers with class scores ``[B, C]``.
+
+    Attributes:
+        classes: how many it knows.
+        source: makes the data to audit on from the user's ``--data-dir``; Parquet images if None.
+    """
+
+    classes: int
+    source: Callable[[Path | None], DataSet] | None = None
+
+    @override
+    def details(self) -> dict[str, Any]:
+        return {"classes": self.classes}
+
+    @override
+    def labels(self, outputs: Tensor, references: Tensor | None) -> Tensor:
+        if references is None:
+            return outputs.argmax(-1)
+        if not (references.min() >= 0 and references.max() < self.classes):
+            raise DataError(
+                f"expected classes from 0 to {self.classes - 1}, as {self.name} knows them, got references from "
+                f"{int(references.min())} to {int(references.max())}; relabel the data"
+            )
+        return references.to(self.device)
+
+    @override
+    def utility(self, outputs: Tensor, references: Tensor | tuple[()]) -> Tensor:
+        """Return 1 where the predicted class is the reference class, else 0; no answer, NaN, is a wrong one.
+
+        Without references it is NaN.
+        """
+        if not isinstance(references, Tensor):
+            return torch.full((len(outputs),), torch.nan, dtype=torch.float64)
+        return (predicted(outputs).cpu() == references.cpu()).to(torch.float64)
+
+    @override
+    def agreement(self, outputs: Tensor, clean: Tensor) -> Tensor:
+        """Tell where the predicted class is that of the clean output; no answer, NaN, is none."""
+        return (predicted(outputs) == clean.argmax(-1)).cpu()
+
+    @override
+    def data(self, folder: Path | None) -> DataSet:
+        return super().data(folder) if self.source is None else self.source(folder)
+
+
+def predicted(logits: Tensor) -> Tensor:
+    """Return the class of largest logit, int64 ``[B]``; -1 where there is no answer: NaN.
+
+    >>> predicted(torch.tensor([[0.0, 1.0], [torch.nan, torch.nan]])).tolist()
+    [1, -1]
+    """
+    return torch.where(logits.isnan().any(-1), -1, logits.argmax(-1))

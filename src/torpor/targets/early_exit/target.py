@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import torch
 from torch import Tensor, nn
-from typing_extensions import override
 
-from torpor.core.errors import DataError, UsageError
+from torpor.core.errors import UsageError
 from torpor.core.signals import GateSignals
 from torpor.core.space import ImageSpace
 from torpor.core.units import Unit
@@ -21,7 +20,7 @@ from torpor.core.work import Outcome, Work
 from torpor.data.sets import DataSet
 from torpor.meters.flops import count_flops
 from torpor.targets.early_exit.exit_rules import ExitRule, parse_rule
-from torpor.targets.early_exit.family import EarlyExitFamily, GateTarget
+from torpor.targets.early_exit.family import EarlyExitFamily, GatedClassifier
 from torpor.targets.speed import in_pieces, store_channels_last
 from torpor.targets.weights import digest
 
@@ -34,7 +33,7 @@ TIE = 2e-5
 """A margin this small is decided by a run of that sample alone: batched arithmetic may round differently."""
 
 
-class EarlyExitTarget(GateTarget):
+class EarlyExitTarget(GatedClassifier):
     """A multi-exit classifier that really stops: samples that leave are gone from the batch.
 
     Unit ``exit<k>`` is stage ``k`` with its head. The work of a sample that leaves at exit ``k`` is one run of each of
@@ -79,7 +78,7 @@ class EarlyExitTarget(GateTarget):
         if stages is None or heads is None or len(stages) != len(heads) or len(stages) < LEAST:
             raise UsageError("expected a module with as many stages as heads, at least 2; see EarlyExitModule")
         self.name, self.rule = name, rule
-        self._data, self.named_rules = data, dict(named_rules or {})
+        self.source, self.named_rules = data, dict(named_rules or {})
         self.space = ImageSpace(input_shape)
         self.device = torch.device(device)
         self.blocks = [(self._ready(stage), self._ready(head)) for stage, head in zip(stages, heads, strict=True)]
@@ -208,31 +207,7 @@ class EarlyExitTarget(GateTarget):
 
     def details(self) -> dict[str, Any]:
         """Return the exit rule, the number of classes and the cost shares; see :meth:`Target.details`."""
-        return {"rule": self.rule.describe(), "classes": self.classes, "exit_costs": self.exit_costs.tolist()}
-
-    def labels(self, outputs: Tensor, references: Tensor | None) -> Tensor:
-        """Return classes ``[B]``; see :meth:`Target.labels`."""
-        if references is None:
-            return outputs.argmax(-1)
-        if not (references.min() >= 0 and references.max() < self.classes):
-            raise DataError(
-                f"expected classes from 0 to {self.classes - 1}, as {self.name} knows them, got references from "
-                f"{int(references.min())} to {int(references.max())}; relabel the data"
-            )
-        return references.to(self.device)
-
-    def utility(self, outputs: Tensor, references: Tensor | tuple[()]) -> Tensor:
-        """Return 1 where the predicted class is the reference class, else 0; no answer, NaN, is a wrong one.
-
-        Without references it is NaN.
-        """
-        if not isinstance(references, Tensor):
-            return torch.full((len(outputs),), torch.nan, dtype=torch.float64)
-        return (predicted(outputs).cpu() == references.cpu()).to(torch.float64)
-
-    def agreement(self, outputs: Tensor, clean: Tensor) -> Tensor:
-        """Tell where the predicted class is that of the clean output; no answer, NaN, is none."""
-        return (predicted(outputs) == clean.argmax(-1)).cpu()
+        return {"rule": self.rule.describe(), **super().details(), "exit_costs": self.exit_costs.tolist()}
 
     def probes(self, inputs: Tensor) -> Iterator[tuple[Work, Callable[[], object]]]:
         """Yield, for each exit, a call that runs the network up to it."""
@@ -310,16 +285,3 @@ class EarlyExitTarget(GateTarget):
     def fingerprint(self) -> str:
         """See :meth:`Target.fingerprint`; the rule and all weights count."""
         return digest(f"{super().fingerprint()} {self.rule}", chain.from_iterable(self.blocks))
-
-    @override
-    def data(self, folder: Path | None) -> DataSet:
-        return super().data(folder) if self._data is None else self._data(folder)
-
-
-def predicted(logits: Tensor) -> Tensor:
-    """Return the class of largest logit, int64 ``[B]``; -1 where there is no answer: NaN.
-
-    >>> predicted(torch.tensor([[0.0, 1.0], [torch.nan, torch.nan]])).tolist()
-    [1, -1]
-    """
-    return torch.where(logits.isnan().any(-1), -1, logits.argmax(-1))
