@@ -1,0 +1,1 @@
+"""What papers report of attacks on dynamic computation, measured here: ``python -m benchmarks.mechanisms``."""

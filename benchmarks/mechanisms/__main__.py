@@ -1,0 +1,79 @@
+"""Write the table: ``python -m benchmarks.mechanisms [--data-dir FOLDER] [--limit N] [MECHANISM ...]``.
+
+Each module beside this one measures one mechanism by its papers' own metrics, with controls beside. Finished mechanisms
+are saved, so that the command resumes where it was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pkgutil
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+
+import benchmarks.mechanisms as package
+from benchmarks.mechanisms.row import Row
+
+SAVED = Path("runs/mechanisms")
+HEADS = ("target", "attack", "budget", "metric", "ours", "published", "passes", "n")
+NOT_MECHANISMS = ("__main__", "row")
+
+
+def mechanisms() -> tuple[str, ...]:
+    """Return the names of all mechanisms that are measured."""
+    found = (module.name for module in pkgutil.iter_modules(package.__path__))
+    return tuple(sorted(name for name in found if name not in NOT_MECHANISMS and not name.startswith("_")))
+
+
+def rows_of(name: str, limit: int, folder: Path | None, saved: Path) -> list[Row]:
+    """Return the rows of a mechanism: those that were saved for as many samples, else measured now and saved."""
+    path = saved / f"{name}-n{limit}.json"
+    if path.is_file():
+        print(f"{name}: kept from an earlier run: {path}", file=sys.stderr)
+        return [Row(**each) for each in json.loads(path.read_text())]
+    rows: list[Row] = import_module(f"benchmarks.mechanisms.{name}").rows(limit, folder)
+    saved.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps([asdict(row) for row in rows], indent=1))
+    part.replace(path)
+    return rows
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return the rows as a Markdown table.
+
+    >>> print(table([Row("toy", "ilfo", "Linf 0.1", "recovery, %", 93.456, "100 %", 300.0, 8)]))
+    | target | attack | budget | metric | ours | published | passes | n |
+    |---|---|---|---|---|---|---|---|
+    | toy | ilfo | Linf 0.1 | recovery, % | 93.5 | 100 % | 300 | 8 |
+    """
+    lines = [f"| {' | '.join(HEADS)} |", f"|{'---|' * len(HEADS)}"]
+    lines += [
+        f"| {row.target} | {row.attack} | {row.budget} | {row.metric} | {row.ours:,.4g} | {row.theirs} "
+        f"| {row.passes:,.0f} | {row.count} |"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="MECHANISM", help="all of them if none")
+    parser.add_argument("--data-dir", type=Path, help="folder with the subfolder cifar10")
+    parser.add_argument("--limit", type=int, default=32, help="samples per row (default: 32)")
+    parser.add_argument("--saved", type=Path, default=SAVED, help=f"folder of finished mechanisms (default: {SAVED})")
+    given = parser.parse_args(arguments)
+    known = mechanisms()
+    if unknown := sorted(set(given.names) - set(known)):
+        raise SystemExit(f"expected mechanisms among {', '.join(known)}, got {', '.join(unknown)}")
+    found = [row for name in given.names or known for row in rows_of(name, given.limit, given.data_dir, given.saved)]
+    print(table(found))
+
+
+if __name__ == "__main__":
+    main()
