@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from torpor.cli.files import write_file
 from torpor.cli.options import Prices, read_run
 
 if TYPE_CHECKING:
@@ -70,11 +71,11 @@ def check(
     if junit is not None:
         from torpor.reports.ci.junit import junit_xml
 
-        _write(junit, junit_xml(results))
+        write_file(junit, junit_xml(results))
     if sarif is not None:
         from torpor.reports.ci.sarif import sarif_json
 
-        _write(sarif, sarif_json(results, run if audit is None else audit))
+        write_file(sarif, sarif_json(results, run if audit is None else audit))
     verdict = overall(results)
     _print(results)
     if verdict.value == "inconclusive":
@@ -129,19 +130,6 @@ def _evaluate(
     for line in audit.notes:
         say(line)
     return audit, results
-
-
-def _write(path: Path, text: str) -> None:
-    from torpor.audits.run.store import write_atomically
-    from torpor.core.errors import UsageError
-
-    try:
-        if path.exists() and not path.is_file():  # such as /dev/stdout
-            path.write_text(text, encoding="utf-8")
-        else:
-            write_atomically(path.resolve(), text)
-    except OSError as error:
-        raise UsageError(f"expected a writable file, got {error}; choose another path than {path}") from error
 
 
 def _print(results: Sequence[CheckResult]) -> None:

@@ -72,7 +72,8 @@ def _taxa(results: Sequence[CheckResult], taxonomy: str) -> list[str]:
 
 def _rule(rule: str, results: Sequence[CheckResult]) -> dict[str, Any]:
     family, _, measure = rule.partition("/")
-    text = f"{measure} is worse than in the baseline" if family == "baseline" else f"{measure} breaks its gate"
+    broken = {"baseline": "is worse than in the baseline", "conform": "does not hold"}
+    text = f"{measure} {broken.get(family, 'breaks its gate')}"
     tags = sorted({tag for result in results if result.rule == rule for tag in _flat_tags(result)})
     return {
         "id": rule,

@@ -1,0 +1,1 @@
+"""Models behind an OpenAI-compatible address: how they are asked, within which bounds, and what their answers bill."""

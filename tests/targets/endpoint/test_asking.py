@@ -1,0 +1,71 @@
+"""Addresses, answers and limits of what is sent to an endpoint."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from fake_server import Behavior, FakeServer
+
+from torpor.core.errors import UsageError
+from torpor.targets.endpoint.address import Address
+from torpor.targets.endpoint.client import Client, Patience
+from torpor.targets.endpoint.reply import Choice, Reply, Usage
+from torpor.targets.endpoint.spending import LimitReachedError, Spending, TokenPrices
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("http://127.0.0.1/v1", "expected openai:http://HOST:PORT/v1"),
+        ("openai:ftp://127.0.0.1/v1", "expected openai:http://HOST:PORT/v1"),
+        ("openai:http://127.0.0.1:99999/v1", "expected openai:http://HOST:PORT/v1"),
+        ("openai:http://me:pass@127.0.0.1/v1", "without a user or password"),
+        ("openai:http://127.0.0.1/v1#model=m&cap=3", "got 'cap'"),
+        ("openai:http://127.0.0.1/v1", "expected the name of a model"),
+    ],
+)
+def test_what_is_no_address_is_refused(name: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said) as error:
+        Address.parse(name)
+    assert "pass@" not in str(error.value)
+
+
+def test_a_streamed_answer_is_that_of_a_whole_one() -> None:
+    with FakeServer() as server, Client(Address.parse(server.address, "fake"), Spending()) as client:
+        whole = client.chat("please think for 60 words")
+        streamed = client.chat("please think for 60 words", stream=True)
+    assert whole.usage == streamed.usage == Usage(5, 60, reasoning=40)
+    assert whole.text == streamed.text.strip() == " ".join(str(number) for number in range(1, 21))
+    assert (whole.pieces, streamed.pieces) == (0, 60)
+    assert whole.words == streamed.words == 60
+    assert 0 < streamed.seconds_first <= streamed.seconds
+
+
+def test_an_endless_answer_is_given_up_and_booked() -> None:
+    spending = Spending(prices=TokenPrices(output=1e6))
+    patience = Patience(total_s=0.3)
+    endless = Behavior(faults=frozenset({"endless"}))
+    with FakeServer(endless) as server, Client(Address.parse(server.address, "fake"), spending, patience) as client:
+        reply = client.chat("go", stream=True)
+    assert "did not end within 0.3 s" in reply.wrong
+    assert spending.spent >= reply.pieces > 0
+
+
+def test_the_limit_on_dollars_is_passed_by_at_most_one_request_whatever_a_server_bills() -> None:
+    rng = random.Random(0)
+    for _ in range(1000):
+        spending = Spending(dollars=1.0, prices=TokenPrices(prompt=1e5, output=1e5))
+        truth, dearest = 0.0, 0.0
+        while True:
+            try:
+                spending.begin()
+            except LimitReachedError:
+                break
+            words = rng.randrange(1, 8)
+            billed = rng.choice([None, Usage(1, 0), Usage(1, rng.randrange(1000))])
+            reply = Reply(200, (Choice("word " * words),), billed, pieces=words)
+            spending.end(1, reply)
+            cost = spending.prices.dollars(1, words)
+            truth, dearest = truth + cost, max(dearest, cost)
+        assert truth <= 1.0 + dearest
