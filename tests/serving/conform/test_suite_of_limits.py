@@ -22,7 +22,7 @@ from torpor.targets.endpoint.spending import Spending
 app = typer.Typer()
 app.command()(conform_verb)
 
-SERIAL = Behavior(token_s=0.001)
+SERIAL = Behavior(token_s=0.01)
 QUOTA = Behavior(tokens_per_minute=400, window_s=0.6)
 TIMEOUT = Behavior(token_s=0.005, timeout_s=0.4)
 

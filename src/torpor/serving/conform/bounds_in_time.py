@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from torpor.serving.conform.finding import Finding, Standing
-from torpor.serving.conform.probe import ENOUGH, LONG_PROMPT, SHORT_PROMPT, Probe
+from torpor.serving.conform.probe import LONG_PROMPT, SHORT_PROMPT, Probe
 
 SPARE = 64
 """Words by which a prompt is longer than the context."""
@@ -16,6 +16,10 @@ STREAMS = 8
 SLOWER = 2.0
 """How many times longer a short request must take beside them for that to tell anything."""
 ROUNDS = 3
+RUNNING = 24
+"""Tokens of each of those answers."""
+GRACE = 4.0
+"""How many times as long as a short request beside others a server has to notice that its clients have left."""
 
 
 def context(probe: Probe) -> Finding:
@@ -59,7 +63,7 @@ def abort(probe: Probe) -> Finding:
     name = "client abort"
     idle = statistics.median(_short(probe) for _ in range(ROUNDS))
     with ThreadPoolExecutor(STREAMS) as pool:
-        running = [pool.submit(probe.client.chat, LONG_PROMPT, stream=True, max_tokens=ENOUGH) for _ in range(STREAMS)]
+        running = [pool.submit(probe.client.chat, LONG_PROMPT, stream=True, max_tokens=RUNNING) for _ in range(STREAMS)]
         time.sleep(idle)
         busy = _short(probe)
         replies = [each.result() for each in running]
@@ -75,6 +79,7 @@ def abort(probe: Probe) -> Finding:
     for _ in range(ROUNDS):
         with ThreadPoolExecutor(STREAMS) as pool:
             list(pool.map(lambda _: probe.client.chat(LONG_PROMPT, stream=True, abort_after=2), range(STREAMS)))
+        time.sleep(GRACE * busy)
         after.append(_short(probe))
     later = statistics.median(after)
     times = (
