@@ -47,7 +47,6 @@ FOUND = {
     "endless": ("max_tokens when streaming", Standing.OVERSHOOTS, Behavior()),
     "huge": ("max_tokens", Standing.FAILS, Behavior()),
     "broken-json": ("max_tokens", Standing.FAILS, Behavior()),
-    "redirects": ("max_tokens", Standing.FAILS, Behavior()),
     "gzip-bomb": ("max_tokens", Standing.FAILS, Behavior()),
 }
 """Of each fault: the limit that shows it, how, and what else the server must be like for it to show."""
@@ -67,10 +66,10 @@ def configured(behavior: Behavior) -> Configured:
 
 
 def test_every_fault_is_looked_for() -> None:
-    assert set(FOUND) == set(FAULTS)
+    assert {*FOUND, "redirects"} == set(FAULTS)
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", FOUND)
 def test_a_fault_is_found(fault: str) -> None:
     limit, standing, behavior = FOUND[fault]
     with FakeServer(replace(behavior, faults=frozenset({fault}))) as server, client_of(server) as client:
@@ -116,6 +115,13 @@ def invoke(server: FakeServer, *options: str) -> Result:
     return CliRunner().invoke(app, [server.address, "--model", "fake", *options], catch_exceptions=False)
 
 
+def test_a_server_that_sends_elsewhere_is_not_followed() -> None:
+    with FakeServer(Behavior(faults=frozenset({"redirects"}))) as server, client_of(server) as client:
+        with pytest.raises(MeterError, match="got status 302"):
+            conform(client, Configured())
+        assert len(server.log) == 1
+
+
 def test_the_command_line_writes_the_findings(tmp_path: Path) -> None:
     junit, sarif = tmp_path / "junit.xml", tmp_path / "torpor.sarif"
     with FakeServer(Behavior(faults=frozenset({"ignores-max-tokens"}))) as server:
@@ -139,7 +145,7 @@ def test_a_table_and_a_verdict_are_printed() -> None:
 def test_the_key_is_sent_and_shown_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORPOR_API_KEY", "sk-secret-of-the-test")
     monkeypatch.chdir(tmp_path)
-    with FakeServer(Behavior(faults=frozenset({"redirects"}))) as server:
+    with FakeServer(Behavior(faults=frozenset({"wrong-usage"}))) as server:
         result = invoke(server, "--junit", "junit.xml", "--sarif", "found.sarif")
         assert server.log[0][2]["Authorization"] == "Bearer sk-secret-of-the-test"
     written = "".join(each.read_text() for each in tmp_path.iterdir())

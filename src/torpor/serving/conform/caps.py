@@ -6,6 +6,7 @@ from typing import Any
 
 from torpor.serving.conform.finding import Finding, Standing
 from torpor.serving.conform.probe import CAP, ENOUGH, LONG_PROMPT, Probe
+from torpor.targets.endpoint.reply import WORD
 
 STOP_AT = 10
 """Word of the long answer that serves as a stop string."""
@@ -46,14 +47,14 @@ def streaming(probe: Probe) -> Finding:
 
 def stop(probe: Probe) -> Finding:
     """Ask to stop at a word that the long answer holds."""
-    words = probe.natural.text.split()
+    words = WORD.findall(probe.natural.text)
     if len(words) <= STOP_AT:
         return Finding("stop", Standing.UNOBSERVABLE, f"the long answer has {len(words)} words")
     word = words[STOP_AT]
     reply = probe.client.chat(LONG_PROMPT, stop=[word], stream=True, abort_after=ENOUGH)
     if (unread := probe.unread("stop", reply)) is not None:
         return unread
-    if word in reply.text.split():
+    if word in WORD.findall(reply.text):
         return Finding("stop", Standing.BYPASSED, f"the stop string {word!r} is in the answer")
     return Finding("stop", Standing.HOLDS, f"the answer ends before {word!r}")
 

@@ -28,6 +28,9 @@ def odd_values(probe: Probe) -> Finding:
         if reply.refused:
             refused += 1
             continue
+        if reply.wrong.endswith("Timeout"):
+            told = f"max_tokens={value!r}: no answer within {probe.client.patience.idle_s:g} s"
+            return Finding(name, Standing.UNOBSERVABLE, told)
         if reply.wrong:
             return Finding(name, Standing.FAILS, f"max_tokens={value!r}: got {reply.wrong}")
         if most is not None and reply.least_tokens > most:

@@ -65,7 +65,7 @@ class Probe:
             raise MeterError(
                 f"expected an answer from {client.address.url}, got {reply.wrong or 'none'}; see whether it runs"
             )
-        if reply.refused:
+        if reply.status != 200:
             raise MeterError(
                 f"expected an answer of {client.address.model} from {client.address.url}, got status {reply.status}: "
                 f"{reply.error or 'no reason'}; see the model's name and the key"
@@ -90,6 +90,8 @@ class Probe:
             return Finding(limit, Standing.UNOBSERVABLE, f"refused for now: {reply.error or 'too many requests'}")
         if reply.refused:
             return Finding(limit, Standing.NOT_OFFERED, f"refused: {reply.error or f'status {reply.status}'}")
+        if reply.wrong.endswith("Timeout"):
+            return Finding(limit, Standing.UNOBSERVABLE, f"no answer within {self.client.patience.idle_s:g} s")
         if reply.wrong and reply.least_tokens <= CAP:
             return Finding(limit, Standing.FAILS, f"got {reply.wrong}")
         return None

@@ -27,14 +27,14 @@ CHECKS: Mapping[str, Check] = {
     "logprobs": logprobs,
     "prompt_logprobs": prompt_logprobs,
     "thinking budget": thinking_budget,
-    "context length": context,
     "odd values": odd_values,
     "timeout": timeout,
     "client abort": abort,
+    "context length": context,
     "tokens per minute": tokens_per_minute,
     "tokens per minute, in parallel": parallel,
 }
-"""Every check by the limit that it looks at; quotas come last, since they are used up."""
+"""Every check by the limit that it looks at, last what keeps a server busy, and quotas, since they are used up."""
 
 
 def conform(

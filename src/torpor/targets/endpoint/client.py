@@ -62,7 +62,8 @@ class Client:
         except ImportError as error:
             raise UsageError("expected httpx2 to ask an endpoint, got none; pip install 'torpor[endpoints]'") from error
         patience = httpx2.Timeout(self.patience.idle_s, connect=self.patience.connect_s)
-        self._http = httpx2.Client(timeout=patience, trust_env=False, follow_redirects=False)
+        fresh = httpx2.Limits(max_keepalive_connections=0)  # a connection that a server closed is not tried again
+        self._http = httpx2.Client(timeout=patience, limits=fresh, trust_env=False, follow_redirects=False)
 
     def __enter__(self) -> Self:
         return self
@@ -187,6 +188,7 @@ def _objects(parts: Iterator[bytes], *, streamed: bool) -> Iterator[Mapping[str,
         yield whole
         return
     rest, ended = b"", False
+    # Some servers do not say that a stream is done; then the reason for which an answer ended is its end.
     for part in parts:
         *lines, rest = (rest + part).split(b"\n")
         for line in lines:
@@ -199,6 +201,7 @@ def _objects(parts: Iterator[bytes], *, streamed: bool) -> Iterator[Mapping[str,
                 continue
             found = json.loads(data)
             if isinstance(found, Mapping):
+                ended |= b'"finish_reason"' in data and b'"finish_reason":null' not in data.replace(b" ", b"")
                 yield found
     if not ended:
         raise _Given("a stream that broke off")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ class Reply:
     @property
     def words(self) -> int:
         """Words of all answers and of their reasoning: hardly any tokenizer makes fewer tokens of them."""
-        return sum(len(each.split()) for choice in self.choices for each in (choice.text, choice.reasoning))
+        return sum(len(WORD.findall(each)) for choice in self.choices for each in (choice.text, choice.reasoning))
 
     @property
     def least_tokens(self) -> int:
@@ -125,5 +128,5 @@ class Reply:
     @property
     def reasoning_tokens(self) -> int:
         """Tokens of reasoning at least: as billed, or words of what is shown."""
-        shown = sum(len(choice.reasoning.split()) for choice in self.choices)
+        shown = sum(len(WORD.findall(choice.reasoning)) for choice in self.choices)
         return max(0 if self.usage is None else self.usage.reasoning, shown)
