@@ -122,7 +122,7 @@ def request(
         norm: of every budget; each attack's own if None.
         eps: radii or numbers of edits; each attack's own if None.
         steps: iterations, for attacks that take them.
-        limit: samples at most.
+        limit: samples at most; of the target's own data as many as it says if None, of other inputs all.
         seed: of all randomness.
         batch_size: samples per batch; as the target's family has it if None.
         device: where the target runs; the CPU if None, or where the target that was handed over is.
@@ -172,7 +172,7 @@ def request(
         norm=norm,
         eps=parse_eps(norm, eps),
         steps=steps,
-        limit=limit,
+        limit=system.samples if limit is None and inputs is None else limit,
         seed=seed,
         batch_size=default_batch_size(system) if batch_size is None else batch_size,
         device=str(system.device) if by_name is None else device or "cpu",

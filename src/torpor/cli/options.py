@@ -28,7 +28,13 @@ Norm = Annotated[
     ),
 ]
 Steps = Annotated[int | None, typer.Option(help="Iterations of gradient attacks; each attack's own by default.")]
-Limit = Annotated[int | None, typer.Option(help="Samples at most; all by default.", show_default=False)]
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        help="Samples at most; all by default, fewer of the test data of targets that are slow to attack.",
+        show_default=False,
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Seed of all randomness.")]
 BatchSize = Annotated[int, typer.Option(help="Samples per batch.")]
 Device = Annotated[str, typer.Option(help="Where the target runs, such as cpu or cuda.")]

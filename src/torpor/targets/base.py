@@ -32,6 +32,7 @@ class Target(ABC):
         space: which inputs are valid.
         device: where the model lives.
         max_seconds: what attacks on it may take by default; None for no limit.
+        samples: of its own test data that an audit takes by default; None for all.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Target(ABC):
     space: InputSpace
     device: torch.device
     max_seconds: float | None = None
+    samples: int | None = None
 
     @abstractmethod
     def run(self, inputs: Samples) -> Outcome:
