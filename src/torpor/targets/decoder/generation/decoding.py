@@ -30,6 +30,7 @@ from torpor.targets.decoder.generation.neighbors import Recorder, compared
 from torpor.targets.decoder.generation.room import CacheSize, cache_size, switch_length
 from torpor.targets.decoder.generation.rowwise import RowWise
 from torpor.targets.decoder.generation.strings import StopStrings
+from torpor.targets.decoder.generation.wide import LEAST, wide_products
 from torpor.targets.decoder.stops import Stop
 
 TIES = {torch.float64: 1e-9, torch.float32: 2e-5}
@@ -128,15 +129,17 @@ class Decoder:
 
     def _record(self, fed: Fed, steps: int) -> Recorder:
         found = Recorder(len(fed), steps)
-        with self._shaped(fed) as rowwise:
+        with self._shaped(fed, least=0) as rowwise:
             found.plan = replace(found.plan, rowwise=rowwise)
             self._generate(fed, plain_config(self.config, steps), found)
         return found
 
-    def _shaped(self, fed: Fed) -> AbstractContextManager[RowWise | None]:
-        """Compute row by row where that is needed."""
-        if not self.rowwise or len(fed) == 1:
+    def _shaped(self, fed: Fed, least: int = LEAST) -> AbstractContextManager[RowWise | None]:
+        """Compute row by row where that is needed, else products of at least so many multiply-adds as is fastest."""
+        if len(fed) == 1:
             return nullcontext()
+        if not self.rowwise:
+            return wide_products(self.model, least)
         return RowWise.of(self.model, len(fed), fed.arguments.get("attention_mask"), fed.width)
 
     def with_stop(self, stop: Stop | None) -> Self:

@@ -189,7 +189,7 @@ def _keep(model_kwargs: dict[str, Any], rows: Tensor, batch: int) -> dict[str, A
 
     def of(value: Any) -> Any:  # noqa: ANN401
         if isinstance(value, Tensor):
-            return value[rows] if value.ndim and len(value) == batch else value
+            return value.index_select(0, rows) if value.ndim and len(value) == batch else value
         if hasattr(value, "reorder_cache"):
             value.reorder_cache(rows)
         elif isinstance(value, dict):  # such as the encoder's output

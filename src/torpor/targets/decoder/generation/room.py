@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +70,20 @@ def rows_in(most: int, row: int, device: torch.device) -> int:
     """Return how many rows of ``row`` bytes fit into a share of what is free, and into ``most`` bytes; 1 at least."""
     free = free_memory(device)
     return max(1, (most if free is None else min(most, int(SHARE * free))) // row)
+
+
+def alike(lengths: Sequence[int], worth: float) -> int:
+    """Return how many of the longest texts to decode at once: all, unless that fills up the others by too many tokens.
+
+    Args:
+        lengths: of the texts, longest first.
+        worth: tokens that another batch costs.
+
+    >>> alike([9, 9, 2, 2, 2], worth=20), alike([9, 9, 2, 2, 2], worth=21)
+    (2, 5)
+    """
+    saved, place = max(((len(lengths) - place) * (lengths[0] - one), place) for place, one in enumerate(lengths))
+    return place if saved > worth else len(lengths)
 
 
 def switch_length(config: Any) -> int:  # noqa: ANN401 - one of transformers' configurations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -28,8 +29,11 @@ from torpor.targets.decoder.generation.forcing import force_decoder, looked_up, 
 from torpor.targets.decoder.generation.layouts import SourceLayout
 from torpor.targets.decoder.generation.neighbors import STEPS
 from torpor.targets.decoder.generation.readers import TextReader
+from torpor.targets.decoder.generation.room import alike
 from torpor.targets.decoder.generation.target import GenerationTarget
 
+STEP = 2 * 10**7
+"""Multiply-adds that take as long as Python takes for one layer of a decoder step, as an estimate."""
 UNLIMITED = 4096
 """Tokens that a model reads at most where neither it nor its tokenizer names a limit."""
 
@@ -170,14 +174,23 @@ class TextGenerationTarget(GenerationTarget, TextTarget):
         def draws(chunk: list[int]) -> list[torch.Generator]:
             return sample_generators(tuple(inputs[number] for number in chunk), self.seed, "generate")
 
-        order = sorted(range(len(rows)), key=lambda number: len(rows[number]), reverse=True)
+        order, worth = sorted(range(len(rows)), key=lambda number: len(rows[number]), reverse=True), self._worth()
         chunks = []
         while order:
-            count = self.rows_at_once(len(rows[order[0]]))
+            count = min(self.rows_at_once(len(rows[order[0]])), alike([len(rows[number]) for number in order], worth))
             chunks.append(order[:count])
             order = order[count:]
         caps = [self.cap_of(len(row)) for row in rows]
         return self.decoder.decode(feed, chunks, caps, draws if self.decoder.samples else None)
+
+    def _worth(self) -> float:
+        """Return how many tokens of padding cost as much as the decoder steps of another batch."""
+        if self.device.type != "cpu" or self.decoder.rowwise:  # which computes no padding
+            return math.inf
+        layers = self.model.config.get_text_config(decoder=True).num_hidden_layers
+        reads = self.model.get_encoder() or self.model
+        weights = sum(part.weight.numel() for part in reads.modules() if isinstance(part, torch.nn.Linear))
+        return float(self.cap * layers * STEP / max(1, weights))
 
     def score(self, texts: Sequence[str]) -> Tensor:
         """See :meth:`TextTarget.score`; equal texts are decoded once."""
