@@ -49,7 +49,9 @@ def audit(
     seed: Seed = 0,
     batch_size: Annotated[
         int | None,
-        typer.Option(help="Samples per batch; 128, or 16 for targets that iterate, by default.", show_default=False),
+        typer.Option(
+            help="Samples per batch; 128, 16 for targets that iterate, 32 for texts, by default.", show_default=False
+        ),
     ] = None,
     device: Device = "cpu",
     data_dir: DataDir = None,
