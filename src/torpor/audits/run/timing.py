@@ -22,7 +22,7 @@ from torpor.targets.base import Target
 
 REPEATS = 6
 WARMUP = 1  # rounds beside the one that says how long the calls take
-TIMED_S = 3.0  # what the repeats of one row may take, or they would take longer than the attack
+TIMED_S = 2.0  # what the repeats of one row may take, or they would take longer than the attack
 FEWEST = 4  # samples that are timed whatever that takes
 ENERGY_S = 2.0  # counters tick every 20 to 100 ms, so one call would be all tick or no tick
 
