@@ -139,6 +139,10 @@ def audit(
     workers = load_executor(executor)
     loading = {"cap": cap, "dtype": dtype, "device_map": device_map, "bits": bits, "raw": raw}
     target = with_options(target, {**loading, "prompt": prompt, "image_size": image_size})
+    if target.startswith("hf:") and inputs is not None:
+        from torpor.targets.decoder.generation.recordings import seconds_to_read
+
+        target = with_options(target, {"seconds": seconds_to_read(target.removeprefix("hf:"), inputs)})
     asked = request(
         *(target, attacks),
         norm=norm,
@@ -166,6 +170,9 @@ def audit(
         size = " x ".join(str(told["image"].pop(side)) for side in ("width", "height"))
         counts = ", ".join(f"{name} {count}" for name, count in told["image"].items())
         say(f"Prompt: {told['prompt']!r} beside each image, which is stretched to {size} pixels ({counts}).")
+    if "windows" in told:
+        least, most_windows = told["windows"]
+        say(f"Recordings are read window after window, {least} to {most_windows:,}; shorter ones end in silence.")
     if asked.left_out:
         say(f"Without {', '.join(asked.left_out)}: there is nothing to learn from but what is audited.")
     folder = out or Path("runs") / target.replace(":", ".")

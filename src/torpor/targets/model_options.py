@@ -17,6 +17,7 @@ from torpor.core.registry import MARK, Spec, typed
 BITS = (4, 8)
 DTYPES = ("float32", "bfloat16", "float16")
 SIZE = re.compile("[1-9][0-9]{0,3}x[1-9][0-9]{0,3}")
+MOST_SECONDS = 24 * 3600
 MOST_PIXELS = 1 << 24
 """Of an image: preprocessing takes some hundred bytes for each."""
 
@@ -34,6 +35,7 @@ class Options:
         gguf: the file of GGUF in the folder that the weights are from.
         prompt: the text beside each image that a vision-language model reads; ``%3A`` stands for a colon.
         image_size: of these images, such as ``640x480``, the width first.
+        seconds: of the recordings that Whisper reads in several windows.
 
     Raises:
         UsageError: if one cannot be, or needs a package that is not installed.
@@ -53,6 +55,7 @@ class Options:
     gguf: str | None = None
     prompt: str | None = None
     image_size: str | None = None
+    seconds: float | None = None
 
     def __post_init__(self) -> None:
         if self.cap is not None and self.cap < 1:
@@ -65,6 +68,8 @@ class Options:
             raise UsageError(f"expected a width and a height such as 640x480, got image_size={self.image_size}")
         if self.size is not None and math.prod(self.size) > MOST_PIXELS:
             raise UsageError(f"expected {MOST_PIXELS:,} pixels at most, got image_size={self.image_size}; choose less")
+        if self.seconds is not None and not 0 < self.seconds <= MOST_SECONDS:
+            raise UsageError(f"expected recordings of up to {MOST_SECONDS:,} seconds, got seconds={self.seconds}")
         if self.bits is not None and self.gguf is not None:
             raise UsageError("expected bits or gguf, got both; GGUF files are quantized already, leave bits out")
         for name, wanted, package in (
@@ -109,9 +114,10 @@ class Options:
 
     @property
     def seeing(self) -> Mapping[str, Any]:
-        """What is asked for that only models of images and texts have."""
+        """What is asked for that only models of images and texts, or of sounds, have."""
         text = None if self.prompt is None else unquote(self.prompt)
-        return {name: value for name, value in (("prompt", text), ("image_size", self.size)) if value is not None}
+        asked = {"prompt": text, "image_size": self.size, "seconds": self.seconds}
+        return {name: value for name, value in asked.items() if value is not None}
 
     def loading(self, transformers: Any) -> Mapping[str, Any]:  # noqa: ANN401 - the library
         """Return what ``from_pretrained`` of the model takes for these."""

@@ -109,16 +109,33 @@ class ForwardCalls:
         Raises:
             UsageError: if something ran more or less often.
         """
+        self._compare((1, width, max(steps)), (len(steps), len(steps) * width, sum(steps)), tally)
+
+    def check_one_by_one(self, steps: Sequence[int], tally: CallCounts) -> None:
+        """Compare what ran with what decoding some inputs that are no texts, one after the other, takes.
+
+        Args:
+            steps: decoder steps of each.
+            tally: what ran.
+
+        Raises:
+            UsageError: if something ran more or less often.
+        """
+        runs = len(steps), 0, sum(steps)
+        self._compare(runs, runs, tally)
+
+    def _compare(self, called: tuple[int, int, int], read: tuple[int, int, int], tally: CallCounts) -> None:
+        """Compare with the rule of so many runs, tokens that they read, and decoder steps."""
         if self._rule is None:
             return
         calls, tokens = self._rule
-        wanted = calls @ torch.tensor([1, width, max(steps)], dtype=torch.float64)
-        fed = tokens @ torch.tensor([len(steps), len(steps) * width, sum(steps)], dtype=torch.float64)
+        wanted = calls @ torch.tensor(called, dtype=torch.float64)
+        fed = tokens @ torch.tensor(read, dtype=torch.float64)
         for what, expected, found in (("forward calls", wanted, tally.calls), ("tokens fed", fed, tally.tokens)):
             for place, (one, other) in enumerate(zip(expected.tolist(), found, strict=True)):
                 if not math.isnan(one) and one != other:
                     raise UsageError(
-                        f"expected {int(one)} {what} of {self._name(place)} for {len(steps)} inputs and {sum(steps)} "
+                        f"expected {int(one)} {what} of {self._name(place)} for {read[0]} inputs and {read[2]} "
                         f"decoder steps, as its price list assumes, got {other}; deploy it without what runs it "
                         "otherwise"
                     )

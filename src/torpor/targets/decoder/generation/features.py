@@ -53,6 +53,8 @@ def reading_features(target: DenseGenerationTarget) -> DenseGenerationTarget:
     reader = target.reader
     if not isinstance(reader, LogMelReader):
         raise UsageError(f"expected a target that reads sounds, got {target.name}; there are no features to hand in")
+    if reader.shape[1] != 2 * target.model.config.max_source_positions:
+        raise UsageError(f"expected a target that reads one window, got {target.name}; leave seconds out")
 
     def data(folder: Path | None) -> DataSet:
         return Features(target.data(folder), reader)

@@ -44,6 +44,7 @@ def from_transformers(
     raw: bool = False,
     prompt: str | None = None,
     image_size: tuple[int, int] | None = None,
+    seconds: float | None = None,
 ) -> GenerationTarget:
     """Make a target of a model that generates texts: from texts, from images, from both, or from speech (Whisper).
 
@@ -60,6 +61,7 @@ def from_transformers(
         raw: leave the chat template out.
         prompt: text beside each image that a vision-language model reads; ``"Describe the image."`` if None.
         image_size: height and width of these images; what the model was made for if None.
+        seconds: that recordings take, where Whisper is to read more than one window; one window if None.
 
     Raises:
         UsageError: if the model reads something else, its deployment cannot be repeated exactly, or transformers is of
@@ -86,6 +88,8 @@ def from_transformers(
             f"expected a model of images and texts ({', '.join(VISION_LANGUAGE)}) with a prompt or an image size, got "
             f"{model.config.model_type}; leave them out"
         )
+    if seconds is not None and model.config.model_type != "whisper":
+        raise UsageError(f"expected Whisper with seconds={seconds:g}, got {model.config.model_type}; leave seconds out")
     modalities = model.input_modalities
     # text models of a family that also sees name what the family reads
     textual = modalities in ("text", ["text"], ("text",)) or model.config.get_text_config() is model.config
@@ -94,7 +98,12 @@ def from_transformers(
         if getattr(tokenizer, "chat_template", None) and not raw:
             codec = ChatCodec(tokenizer)
         return kind(model, codec, name=name, data=data)
-    return DenseGenerationTarget(model, codec, _reader(model, tokenizer_or_processor), name=name, data=data)
+    dense = _reader(model, tokenizer_or_processor)
+    if seconds is not None and isinstance(dense, LogMelReader) and seconds > dense.seconds:
+        from torpor.targets.decoder.generation.long_form import LongFormTarget
+
+        return LongFormTarget(model, codec, dense, seconds=seconds, name=name, data=data)
+    return DenseGenerationTarget(model, codec, dense, name=name, data=data)
 
 
 def _reader(model: Any, processor: Any) -> DenseReader:  # noqa: ANN401

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -97,6 +99,18 @@ class LogMelReader:
         self.bins, self.hop = extractor.n_fft, extractor.hop_length
         self.shape = (extractor.feature_size, frames)
         self.filters = torch.from_numpy(extractor.mel_filters).to(torch.float32).T.contiguous()
+
+    @property
+    def seconds(self) -> float:
+        """How long its sounds are."""
+        return self.space.shape[0] / self.space.rate
+
+    def lengthened(self, seconds: float) -> Self:
+        """Return a reader of recordings of so many seconds, as many whole frames as that takes."""
+        other, frames = copy.copy(self), math.ceil(seconds * self.space.rate / self.hop)
+        other.space = WaveSpace((frames * self.hop,), rate=self.space.rate)
+        other.shape = (self.shape[0], frames)
+        return other
 
     def settings(self) -> dict[str, Any]:
         """Return what decides the arguments, as JSON can hold it."""

@@ -79,7 +79,7 @@ class GenerationTarget(StepTarget):
         self.device = torch.device(model.device)
         self.codec, self.seed = codec, 0
         self._windows, self._limit = cache_windows(model), None
-        self.config = deployed_config(model)
+        self.config = self._deployed(model)
         self.strings = stop_strings(self.config, codec.tokenizer)
         self.decoder = Decoder(model, self.config, self._example(self._tried), self.strings)
         self.eos, self.stoppable = self.decoder.eos, self.decoder.beams == 1
@@ -99,6 +99,10 @@ class GenerationTarget(StepTarget):
         )
         self.decoder.forward_calls.settle()
         self._settle()
+
+    def _deployed(self, model: Any) -> Any:  # noqa: ANN401
+        """Return how the model is decoded."""
+        return deployed_config(model)
 
     @abstractmethod
     def _layout(self) -> Layout:
