@@ -7,6 +7,7 @@ from torpor.training.detection import DetectionRecipe, DetectorTrainer
 from torpor.training.early_exit import EarlyExitTrainer, Recipe
 from torpor.training.hardening import HARDENERS
 from torpor.training.language import LanguageRecipe, LanguageTrainer
+from torpor.training.sparse import SparseTrainer
 from torpor.training.speech import SpeechRecipe, SpeechTrainer
 from torpor.training.synthesis import SynthesisRecipe, SynthesisTrainer
 from torpor.training.tracking import TrackerTrainer
@@ -16,6 +17,7 @@ from torpor.zoo.detection.registry import DETECTORS
 from torpor.zoo.early_exits import EARLY_EXITS
 from torpor.zoo.language.registry import LANGUAGE_MODELS
 from torpor.zoo.language.tokenizer import BYTES_ONLY
+from torpor.zoo.sparse import SPARSE
 from torpor.zoo.speech.registry import SPEECH
 from torpor.zoo.speech.synthesis import SYNTHESIS
 from torpor.zoo.tracking.registry import TRACKERS
@@ -65,5 +67,6 @@ TRAINERS: dict[str, Trainer] = {
     **{name: SynthesisTrainer(SYNTHESIS[name], recipe) for name, recipe in _SYNTHESIS.items()},
     **{name: DetectorTrainer(DETECTORS[name], recipe) for name, recipe in _DETECTORS.items()},
     **{name: TrackerTrainer(TRACKERS[name], recipe) for name, recipe in _TRACKERS.items()},
+    **{name: SparseTrainer(entry) for name, entry in SPARSE.items()},
     **HARDENERS,
 }

@@ -11,6 +11,7 @@ from torpor.zoo.entry import ZooEntry
 
 if TYPE_CHECKING:
     from torpor.targets.early_exit.target import EarlyExitTarget
+    from torpor.targets.zero_skipping.target import ZeroSkippingTarget
 
 
 class Zoo(Mapping[str, ZooEntry]):
@@ -53,6 +54,8 @@ ZOO = Zoo(
         "tts-digits": "torpor.zoo.speech.synthesis:SYNTHESIS",
         "detector-scenes": "torpor.zoo.detection.registry:DETECTORS",
         "tracker-scenes": "torpor.zoo.tracking.registry:TRACKERS",
+        "sparse-digits": "torpor.zoo.sparse:SPARSE",
+        "sparse-resnet56-cifar10": "torpor.zoo.sparse:SPARSE",
         "sdn-digits-hardened": "torpor.zoo.hardened:HARDENED",
         "sdn-resnet56-cifar10-hardened": "torpor.zoo.hardened:HARDENED",
         "captioner-scenes-gru-hardened": "torpor.zoo.hardened:HARDENED",
@@ -136,6 +139,20 @@ def detector_scenes() -> Target:
 def tracker_scenes() -> Target:
     """Load the tracker of digits and CIFAR-10 objects in generated videos."""
     return ZOO["tracker-scenes"].load()
+
+
+def sparse_digits() -> ZeroSkippingTarget:
+    """Load the network on handwritten digits, without exits, on an accelerator that skips zeros."""
+    from torpor.zoo.sparse import SPARSE
+
+    return SPARSE["sparse-digits"].load()
+
+
+def sparse_resnet56_cifar10() -> ZeroSkippingTarget:
+    """Load the ResNet-56 on CIFAR-10, without exits, on an accelerator that skips zeros."""
+    from torpor.zoo.sparse import SPARSE
+
+    return SPARSE["sparse-resnet56-cifar10"].load()
 
 
 def sdn_digits_hardened() -> Target:

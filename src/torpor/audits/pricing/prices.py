@@ -17,6 +17,7 @@ PRICES: Registry[Pricing] = Registry(
         "flops": "torpor.core.pricing:Flops",
         "seconds": "torpor.core.time_prices:Seconds",
         "steps": "torpor.core.time_prices:SequentialSteps",
+        "joules-45nm": "torpor.core.accelerator_prices:ZeroSkippingJoules",
     },
     "price",
 )

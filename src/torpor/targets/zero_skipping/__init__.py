@@ -1,0 +1,1 @@
+"""Networks on an accelerator that skips zeros."""

@@ -1,0 +1,1 @@
+"""Networks whose gates decide what is computed: one file per mechanism."""
