@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from torpor.targets.spiking.network import SpikingNetwork
+from torpor.targets.spiking.target import SpikingTarget
 from torpor.targets.zero_skipping.target import ZeroSkippingTarget
 
 SIDE = 4
@@ -22,6 +24,27 @@ def bright_pixels(side: int = SIDE) -> ZeroSkippingTarget:
     return ZeroSkippingTarget(nn.Sequential(nn.Flatten(), hidden, nn.ReLU(), head), input_shape=(1, side, side))
 
 
+def gray_scale() -> ZeroSkippingTarget:
+    """Return a network of sixteen neurons, each of which fires where the mean pixel is above its level."""
+    hidden, head = nn.Linear(SIDE * SIDE, 16), nn.Linear(16, 2)
+    with torch.no_grad():
+        hidden.weight.fill_(1 / (SIDE * SIDE))
+        hidden.bias.copy_(-levels())
+        nn.init.ones_(head.weight)
+    return ZeroSkippingTarget(nn.Sequential(nn.Flatten(), hidden, nn.ReLU(), head), input_shape=(1, SIDE, SIDE))
+
+
+def levels() -> Tensor:
+    """Return the level of each neuron of :func:`gray_scale`."""
+    return torch.linspace(0.3, 0.6, 16)
+
+
 def ramp(side: int = SIDE) -> Tensor:
     """Return an image whose pixels rise from 0.3 to 0.6, on the grid of 8 bits."""
     return torch.linspace(0.3, 0.6, side * side).view(1, 1, side, side).mul(255).round() / 255
+
+
+def one_neuron(steps: int = 8) -> SpikingTarget:
+    """Return a neuron without leak whose current is the one pixel, and which fires as often as its sum passes 1."""
+    network = SpikingNetwork(nn.Flatten(), [nn.Linear(1, 2)], steps=steps, leak=1.0, input_shape=(1, 1, 1))
+    return SpikingTarget(network, rule=None)

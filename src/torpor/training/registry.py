@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from torpor.training.captioning import CaptionRecipe, CaptionTrainer
+from torpor.training.classifiers import ClassifierTrainer, adamw
 from torpor.training.detection import DetectionRecipe, DetectorTrainer
 from torpor.training.early_exit import EarlyExitTrainer, Recipe
 from torpor.training.hardening import HARDENERS
 from torpor.training.language import LanguageRecipe, LanguageTrainer
 from torpor.training.sparse import SparseTrainer
 from torpor.training.speech import SpeechRecipe, SpeechTrainer
+from torpor.training.spiking import SpikingRecipe, spiking_loss
 from torpor.training.synthesis import SynthesisRecipe, SynthesisTrainer
 from torpor.training.tracking import TrackerTrainer
 from torpor.training.trainer import Trainer
 from torpor.zoo.captioning.registry import CAPTIONERS
+from torpor.zoo.classifiers import CLASSIFIERS
 from torpor.zoo.detection.registry import DETECTORS
 from torpor.zoo.early_exits import EARLY_EXITS
 from torpor.zoo.language.registry import LANGUAGE_MODELS
@@ -58,6 +61,18 @@ _SPEECH = {"speech-digits": SpeechRecipe(epochs=40, learning_rate=2e-3, label_sm
 _SYNTHESIS = {"tts-digits": SynthesisRecipe(epochs=16)}
 _DETECTORS = {"detector-scenes": DetectionRecipe(epochs=16)}
 _TRACKERS = {"tracker-scenes": DetectionRecipe(epochs=10, batch_size=64)}
+_SPIKING = {
+    "snn-digits": SpikingRecipe(
+        epochs=40,
+        batch_size=64,
+        learning_rate=5e-3,
+        weight_decay=1e-3,
+        label_smoothing=0,
+        pad=2,
+        flip=False,
+        activity=1.0,
+    )
+}
 
 TRAINERS: dict[str, Trainer] = {
     **{name: EarlyExitTrainer(EARLY_EXITS[name], recipe) for name, recipe in _EARLY_EXITS.items()},
@@ -67,6 +82,10 @@ TRAINERS: dict[str, Trainer] = {
     **{name: SynthesisTrainer(SYNTHESIS[name], recipe) for name, recipe in _SYNTHESIS.items()},
     **{name: DetectorTrainer(DETECTORS[name], recipe) for name, recipe in _DETECTORS.items()},
     **{name: TrackerTrainer(TRACKERS[name], recipe) for name, recipe in _TRACKERS.items()},
+    **{
+        name: ClassifierTrainer(CLASSIFIERS[name], recipe, losses=spiking_loss, optimizers=adamw)
+        for name, recipe in _SPIKING.items()
+    },
     **{name: SparseTrainer(entry) for name, entry in SPARSE.items()},
     **HARDENERS,
 }

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from torpor.data.images import ImageSet
 from torpor.targets.early_exit.family import GatedClassifier
-from torpor.zoo.early_exits import cifar10_in
+from torpor.zoo.early_exits import cifar10_in, digits
 from torpor.zoo.entry import ZooEntry, cache_folder, load_half
 
 
@@ -63,6 +63,13 @@ class ClassifierEntry(ZooEntry):
         return download_cifar10(cache_folder() / "data" / "cifar10")
 
 
-_ENTRIES: tuple[ClassifierEntry, ...] = ()
+_ENTRIES: tuple[ClassifierEntry, ...] = (
+    ClassifierEntry(
+        "snn-digits",
+        "torpor.zoo.networks.spiking:spiking_digits",
+        "torpor.targets.spiking.target:SpikingTarget",
+        digits,
+    ),
+)
 
 CLASSIFIERS: dict[str, ClassifierEntry] = {entry.name: entry for entry in _ENTRIES}

@@ -11,6 +11,7 @@ from torpor.zoo.entry import ZooEntry
 
 if TYPE_CHECKING:
     from torpor.targets.early_exit.target import EarlyExitTarget
+    from torpor.targets.spiking.target import SpikingTarget
     from torpor.targets.zero_skipping.target import ZeroSkippingTarget
 
 
@@ -54,6 +55,7 @@ ZOO = Zoo(
         "tts-digits": "torpor.zoo.speech.synthesis:SYNTHESIS",
         "detector-scenes": "torpor.zoo.detection.registry:DETECTORS",
         "tracker-scenes": "torpor.zoo.tracking.registry:TRACKERS",
+        "snn-digits": "torpor.zoo.classifiers:CLASSIFIERS",
         "sparse-digits": "torpor.zoo.sparse:SPARSE",
         "sparse-resnet56-cifar10": "torpor.zoo.sparse:SPARSE",
         "sdn-digits-hardened": "torpor.zoo.hardened:HARDENED",
@@ -139,6 +141,15 @@ def detector_scenes() -> Target:
 def tracker_scenes() -> Target:
     """Load the tracker of digits and CIFAR-10 objects in generated videos."""
     return ZOO["tracker-scenes"].load()
+
+
+def snn_digits() -> SpikingTarget:
+    """Load the network of spiking neurons on handwritten digits."""
+    from torpor.targets.spiking.target import SpikingTarget
+
+    target = ZOO["snn-digits"].load()
+    assert isinstance(target, SpikingTarget)
+    return target
 
 
 def sparse_digits() -> ZeroSkippingTarget:

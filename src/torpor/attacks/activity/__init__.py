@@ -1,0 +1,1 @@
+"""Attacks on work that follows the activity of neurons: sparsity and spikes."""
