@@ -147,11 +147,14 @@ class Unmasked:
         return replace(signals, **smooth)
 
     def differs(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Tell where the target's own gradient is not the one of what ran, and where it is zero, bool ``[B]`` each."""
+        """Tell where the target's own gradient is not the one of what ran, and where it is zero, bool ``[B]`` each.
+
+        Where what ran has no gradient at all, as spikes have none, there is nothing to follow instead.
+        """
         own, replayed = (_slope(each, inputs) for each in (self.target, self))
         lengths = torch.stack([own.norm(dim=1), replayed.norm(dim=1)])
         apart = (own - replayed).norm(dim=1) > MASKED * lengths.amax(0)
-        return apart, lengths[0] == 0
+        return apart & (lengths[1] > 0), lengths[0] == 0
 
 
 def _slope(target: Target | Unmasked, inputs: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ DEFENSES: Registry[Defense] = Registry(
         "hazard": "torpor.defenses.guards.hazard:HazardMonitor",
         "boxes": "torpor.defenses.guards.box_caps:BoxCap",
         "tracks": "torpor.defenses.guards.box_caps:TrackCap",
+        "density": "torpor.defenses.guards.density_cap:DensityCap",
         "calibrated": "torpor.defenses.hardening.calibrated:Calibrated",
         "hardened": "torpor.defenses.hardening.hardened:Hardened",
     },

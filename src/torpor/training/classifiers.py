@@ -203,10 +203,17 @@ class ClassifierTrainer(Trainer):
         return save_card(folder / f"{self.entry.name}.json", card)
 
 
-def judged(target: GatedClassifier, data: ImageSet, split: str) -> dict[str, float]:
-    """Return the accuracy on a split as deployed, and the mean cost as a share of the static bound."""
+def judged(target: GatedClassifier, data: ImageSet, split: str, limit: int | None = None) -> dict[str, float]:
+    """Return the accuracy on a split as deployed, and the mean cost as a share of the static bound.
+
+    Args:
+        target: as deployed.
+        data: that it is judged on.
+        split: of them.
+        limit: images at most; all if None.
+    """
     right, share = [], []
-    for batch in data.batches(split, 250):
+    for batch in data.batches(split, 250, limit):
         images = to_unit(batch.inputs)
         outcome = target.run(images)
         right.append(target.utility(outcome.outputs, batch.references))

@@ -16,7 +16,10 @@ from torpor.zoo.sparse import SparseEntry
 
 @dataclass(frozen=True)
 class SparseTrainer(Trainer):
-    """Writes the card of a network that runs the weights of another one; it trains nothing."""
+    """Writes the card of a network that runs the weights of another one; it trains nothing.
+
+    Double precision is slow, so that the first :attr:`limit` images of each split are judged.
+    """
 
     entry: SparseEntry
     recipe: LoopRecipe = field(default=LoopRecipe(epochs=0))
@@ -29,7 +32,8 @@ class SparseTrainer(Trainer):
             "weights": self.entry.base.name,
             "parameters": sum(value.numel() for value in target.network.parameters()),
             "data": data.name,
-            **{split: judged(target, data, split) for split in ("test", "validation")},
+            "judged": self.limit,
+            **{split: judged(target, data, split, self.limit) for split in ("test", "validation")},
             "recipe": asdict(self.recipe),
             "torch": torch.__version__,
         }

@@ -33,7 +33,6 @@ class SpikingFamily(GateFamily):
     id: ClassVar[str] = "spiking"
     signals: ClassVar[type | None] = SpikeSignals
     needs: ClassVar[tuple[str, ...]] = ("spikes", "timesteps")
-    batch_size: ClassVar[int] = 32
     measures: ClassVar[tuple[Measure, ...]] = (
         *GateFamily.measures,
         Measure("spikes", "sample", "count", "spikes", "Spikes of all neurons.", better="low", dtype=int),

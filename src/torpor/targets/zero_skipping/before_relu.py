@@ -29,7 +29,9 @@ class BeforeReLU(TorchFunctionMode):
 
     def of(self, values: Tensor) -> Tensor:
         """Return what stood in the place of ``values`` before a ReLU made them; their magnitude if none did."""
-        return self._read[id(values)][1] if id(values) in self._read else values.abs()
+        if id(values) in self._read:
+            return self._read[id(values)][1]
+        return torch.where(values < 0, -values, values)  # with a derivative at 0, unlike its absolute value
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
         """Run an operator, and note what a ReLU reads."""

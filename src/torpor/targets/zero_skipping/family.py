@@ -21,7 +21,6 @@ class ZeroSkippingFamily(GateFamily):
     id: ClassVar[str] = "zero-skipping"
     signals: ClassVar[type | None] = DensitySignals
     needs: ClassVar[tuple[str, ...]] = ("density", "energy_ratio", "layers")
-    batch_size: ClassVar[int] = 32
     measures: ClassVar[tuple[Measure, ...]] = (
         *GateFamily.measures,
         Measure("density", "sample", "ratio", "density", "Share of the activations that are not zero.", better="low"),

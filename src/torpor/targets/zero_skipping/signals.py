@@ -8,8 +8,9 @@ from torch import Tensor
 
 from torpor.core.signals import GateSignals
 
-WIDTH = 0.25
-"""Over which neurons fire by degrees, in root mean squares of a layer."""
+WIDTH = 0.05
+"""Over which neurons fire by degrees, in root mean squares of their layer. On ``sparse-digits`` ten times as much finds
+half as much, and a function with a tail finds more than a sigmoid, which is flat where a neuron is far from firing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,13 +24,16 @@ class DensitySignals(GateSignals):
     norms: Tensor | None = None
 
 
-def soft_share(before: Tensor, width: float = WIDTH) -> Tensor:
-    """Return to which degree each number ``[B, ...]`` before a ReLU is above 0, on the scale of its sample.
+def soft_share(before: Tensor, scale: float) -> Tensor:
+    """Return to which degree each number before a ReLU is above 0, from 0 to 1.
+
+    Args:
+        before: what a ReLU reads.
+        scale: of such numbers, their root mean square.
 
     >>> import torch
-    >>> [round(each, 3) for each in soft_share(torch.tensor([[-1.0, 0.0, 1.0]])).flatten().tolist()]
-    [0.007, 0.5, 0.993]
+    >>> [round(each, 3) for each in soft_share(torch.tensor([-1.0, 0.0, 0.05, 1.0]), 1.0).tolist()]
+    [0.024, 0.5, 0.75, 0.976]
     """
-    flat = before.flatten(1)
-    scale = width * flat.detach().square().mean(1, keepdim=True).sqrt().clamp_min(1e-12)
-    return (flat / scale).sigmoid().view_as(before)
+    width = WIDTH * scale
+    return 0.5 + 0.5 * before / (before.abs() + width)

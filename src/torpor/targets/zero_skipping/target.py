@@ -98,6 +98,7 @@ class ZeroSkippingTarget(GatedClassifier):
                 f"expected a network that multiplies and adds in convolutions and linear layers alone, got {total} "
                 f"FLOPs where these have {flops}; write a target of your own"
             )
+        self._scales = self._measured()
         if scores.ndim != 2:
             raise UsageError(f"expected class scores [B, C], got shape {list(scores.shape)} for one image")
         self.classes = scores.shape[1]
@@ -106,6 +107,19 @@ class ZeroSkippingTarget(GatedClassifier):
         self.units = (*(unit for pair in units for unit in pair), Unit(WEIGHTS, 0), Unit(SCORES, 0))
         weights = (value for key in self._reach for value in self._parts[key].parameters())
         self._constant = torch.tensor([sum(int((value != 0).sum()) for value in weights), self.classes])
+
+    @torch.no_grad()
+    def _measured(self) -> dict[str, float]:
+        """Return the root mean square of what ReLUs read before each layer, on random images."""
+        scales: dict[str, float] = {}
+        images = torch.rand(4, *self.space.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+        def look(key: str, read: Tensor, kept: Tensor) -> None:
+            scales[key] = max(float(before.of(read).square().mean().sqrt()), 1e-12)
+
+        with BeforeReLU() as before, self._watched(look):
+            self.network(images)
+        return scales
 
     def _named(self) -> Iterator[tuple[str, str]]:
         """Yield each layer with its unit of words, in the order in which they run."""
@@ -168,7 +182,9 @@ class ZeroSkippingTarget(GatedClassifier):
                 norms.append(kept.flatten(1).norm(dim=1))
             active[key] = (kept.detach() != 0).flatten(1)
             reach = self._reach[key].flatten().to(read)
-            expected.append(FLOPS_PER_OPERATION * (soft_share(before.of(read)).flatten(1) * reach).sum(1))
+            expected.append(
+                FLOPS_PER_OPERATION * (soft_share(before.of(read), self._scales[key]).flatten(1) * reach).sum(1)
+            )
 
         with BeforeReLU() as before, self._watched(look):
             self.network(inputs.to(self.device, torch.float64))
@@ -196,6 +212,12 @@ class ZeroSkippingTarget(GatedClassifier):
         words = [at for at, unit in enumerate(self.units) if unit.name in self.layers[1:]]
         total = sum(reach.numel() for reach in list(self._reach.values())[1:])
         return work.counts[:, words].sum(1).to(torch.float64) / max(1, total)
+
+    def layer_densities(self, work: Work) -> Tensor:
+        """Return the share of activations that are not zero of each layer but the first, float64 ``[B, L - 1]``."""
+        words = [at for at, unit in enumerate(self.units) if unit.name in self.layers[1:]]
+        most = torch.tensor([reach.numel() for reach in list(self._reach.values())[1:]], dtype=torch.float64)
+        return work.counts[:, words] / most
 
     def energy_ratio(self, work: Work) -> Tensor:
         """Return the energy of each sample alone as a share of that of a run without zeros, ``[B]``."""
