@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from activity_targets import ACTIVITY_TARGETS
 from attack_cases import TARGETS
 from contract_cases import BOTH, EPS
 from contract_rows import own_attacks, rows_of
@@ -19,7 +20,7 @@ from torpor.core.budget import COUNTS, NORMS
 from torpor.core.errors import UsageError
 from torpor.targets.base import Target
 
-ANY: dict[str, Callable[[], Target]] = {**TARGETS, **BOTH}
+ANY: dict[str, Callable[[], Target]] = {**TARGETS, **BOTH, **ACTIVITY_TARGETS}
 TABLE = rows_of(ANY)
 MATCHED: dict[str, dict[str, Any]] = {
     Shuffled.id: {"perturbation": torch.zeros(0)},

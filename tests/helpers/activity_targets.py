@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
+from torpor.targets.base import Target
 from torpor.targets.spiking.network import SpikingNetwork
 from torpor.targets.spiking.target import SpikingTarget
 from torpor.targets.zero_skipping.target import ZeroSkippingTarget
@@ -48,3 +51,7 @@ def one_neuron(steps: int = 8) -> SpikingTarget:
     """Return a neuron without leak whose current is the one pixel, and which fires as often as its sum passes 1."""
     network = SpikingNetwork(nn.Flatten(), [nn.Linear(1, 2)], steps=steps, leak=1.0, input_shape=(1, 1, 1))
     return SpikingTarget(network, rule=None)
+
+
+ACTIVITY_TARGETS: dict[str, Callable[[], Target]] = {"gray-scale": gray_scale, "one-neuron": one_neuron}
+"""By their names in tables of tests."""

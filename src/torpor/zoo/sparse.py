@@ -20,11 +20,11 @@ class SparseEntry(ZooEntry):
 
     Attributes:
         base: the multi-exit network.
-        seconds: what attacks on it may take by default, on one sample; None for no limit.
+        samples: that an audit takes by default; all if None.
     """
 
     base: EarlyExitEntry
-    seconds: float | None = None
+    samples: int | None = None
 
     def data(self, folder: Path | None) -> ImageSet:
         """Return the data set."""
@@ -39,7 +39,7 @@ class SparseEntry(ZooEntry):
         blocks = self.base.load().blocks
         network = nn.Sequential(*(stage for stage, _ in blocks), blocks[-1][1])
         target = ZeroSkippingTarget(network, input_shape=self.base.input_shape, name=self.name, source=self.base.data)
-        target.max_seconds = self.seconds
+        target.samples = self.samples
         return target
 
     def load(self, folder: Path | None = None) -> ZeroSkippingTarget:
@@ -56,6 +56,6 @@ SPARSE: dict[str, SparseEntry] = {
     entry.name: entry
     for entry in (
         SparseEntry("sparse-digits", EARLY_EXITS["sdn-digits"]),
-        SparseEntry("sparse-resnet56-cifar10", EARLY_EXITS["sdn-resnet56-cifar10"]),
+        SparseEntry("sparse-resnet56-cifar10", EARLY_EXITS["sdn-resnet56-cifar10"], samples=6),
     )
 }

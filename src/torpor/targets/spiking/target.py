@@ -56,6 +56,7 @@ class SpikingTarget(GatedClassifier):
     family = SpikingFamily()
     mechanism = "spiking neurons"
     space: ImageSpace
+    samples: int | None = 100
 
     def __init__(
         self,
@@ -130,7 +131,8 @@ class SpikingTarget(GatedClassifier):
 
         What is expected is the cost of each timestep times how surely the run is not over by then.
         """
-        scores, spikes = self.network(inputs.to(self.device, torch.float64), SURROGATES[self.surrogate], self.steps)
+        spike = SURROGATES[self.surrogate] if torch.is_grad_enabled() else fire
+        scores, spikes = self.network(inputs.to(self.device, torch.float64), spike, self.steps)
         counted = torch.stack([self._count(fired) for fired in spikes], 1)
         gates = [] if self.rule is None else [scores[:, step : step + 1] for step in range(self.steps - 1)]
         margins = [self.rule.log_odds(gate) for gate in gates] if self.rule is not None else []
