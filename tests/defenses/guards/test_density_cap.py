@@ -23,11 +23,12 @@ def test_the_cap_holds_against_the_densest_image() -> None:
 
 def test_it_learns_what_leaves_clean_images_as_they_are() -> None:
     target, images = bright_pixels(), torch.cat([ramp(), ramp() * 0.5])
-    densest = target.layer_densities(target.run(images).work).max().item()
+    densest = target.layer_densities(target.run(images).work).amax(0).tolist()
     guard = DensityCap().fit(target, images)
-    assert guard.learned == -(-100 * densest // 1)
+    assert guard.learned == tuple(densest)
     guarded = guard.defend(target)
     assert guarded.run(images).work.counts.equal(target.run(images).work.counts)
+    assert guarded.static_work().counts[0, 3] == 16 * densest[0]
     assert DensityCap().with_state(guard.state()) == guard
 
 

@@ -89,7 +89,7 @@ def test_a_cap_bounds_every_layer_but_the_first() -> None:
     assert target.run(bright).work.counts[0, :4].tolist() == [16 * 16, 16, 2 * 4, 4]
     assert target.static_work().counts[0, :4].tolist() == [16 * 16, 16, 2 * 4, 4]
     assert target.signals(bright).work.counts[0, 3] == 4
-    with pytest.raises(UsageError, match="expected a share of activations above 0 and at most 1, got 0"):
+    with pytest.raises(UsageError, match="expected shares of activations above 0 and at most 1, got 0"):
         target.with_density(0)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
+import torch
+from torch import Tensor
 from typing_extensions import override
 
 from torpor.core.batches import Samples
@@ -20,17 +22,17 @@ WHOLE = 100
 class DensityCap(Cap):
     """Each layer reads at most so many per cent of its activations, ``density:60``; smaller ones become zero.
 
-    Without a setting the cap is the least that leaves every layer of 99.9 % of clean samples as it is. Pixels are no
-    activations: the first layer reads all of them.
+    Without a setting each layer has a cap of its own, the least that leaves 99.9 % of clean samples as they are. Pixels
+    are no activations: the first layer reads all of them.
 
     Attributes:
         most: per cent; None to learn it.
-        learned: what was learned.
+        learned: shares of the layers, as learned.
     """
 
     id: ClassVar[str] = "density"
 
-    learned: int | None = None
+    learned: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -42,6 +44,17 @@ class DensityCap(Cap):
     def needs(self) -> tuple[str, ...]:
         return ("learned",) if self.most is None else ()
 
+    @override
+    def state(self) -> Mapping[str, Tensor]:
+        if self.unset:
+            raise UsageError(f"expected a fitted guard, got {self.name} before fit(); fit it on clean inputs")
+        return {} if self.learned is None else {"learned": torch.tensor(self.learned, dtype=torch.float64)}
+
+    @override
+    def with_state(self, state: Mapping[str, Tensor]) -> Self:
+        self._check_state(state, self.needs)
+        return replace(self, learned=tuple(state["learned"].tolist())) if state else self
+
     @classmethod
     @override
     def applies_to(cls, target: Target) -> bool:
@@ -49,15 +62,16 @@ class DensityCap(Cap):
 
     @override
     def bounded(self, target: Any) -> Target:
-        share = known(self.learned if self.most is None else self.most, self.name) / WHOLE
-        guarded: Target = target.with_density(min(share, target.share))
+        if self.unset:
+            raise UsageError(f"expected a fitted guard, got {self.name} before fit(); fit it on clean inputs")
+        before = target.shares[1:]
+        shares = [known(self.most, self.name) / WHOLE] * len(before) if self.learned is None else self.learned
+        guarded: Target = target.with_density([min(pair) for pair in zip(shares, before, strict=True)])
         return guarded
 
     @override
     def fit(self, target: Any, inputs: Samples) -> Self:
         if self.most is not None:
             return self
-        densest: list[float] = []
-        for some in chunks(inputs):
-            densest += target.layer_densities(target.run(some).work).amax(1).tolist()
-        return replace(self, learned=max(1, math.ceil(WHOLE * benign_most(densest))))
+        found = torch.cat([target.layer_densities(target.run(some).work) for some in chunks(inputs)])
+        return replace(self, learned=tuple(max(benign_most(each), 1e-9) for each in found.T.numpy()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,9 @@ from torpor.targets.weights import digest
 from torpor.targets.zero_skipping.before_relu import BeforeReLU
 from torpor.targets.zero_skipping.family import ZeroSkippingFamily
 from torpor.targets.zero_skipping.signals import DensitySignals, soft_share
+
+SLACK = 1e-6
+"""Rounding error of a share times a number of activations."""
 
 Seen = Callable[[str, Tensor, Tensor], None]
 """Take the name of a layer, what was handed to it, and what of that it reads."""
@@ -79,7 +82,9 @@ class ZeroSkippingTarget(GatedClassifier):
         name: str = "zero-skipping",
         source: Callable[[Path | None], DataSet] | None = None,
     ) -> None:
-        self.name, self.source, self.space, self.share = name, source, ImageSpace(input_shape), 1.0
+        self.name, self.source, self.space = name, source, ImageSpace(input_shape)
+        self._reach: dict[str, Tensor] = {}
+        self.shares: tuple[float, ...] = ()
         self.device = torch.device("cpu")
         self.network = network.to(self.device, torch.float64).eval().requires_grad_(False)
         self._parts = {key: part for key, part in self.network.named_modules() if isinstance(part, LINEAR)}
@@ -98,6 +103,7 @@ class ZeroSkippingTarget(GatedClassifier):
                 f"expected a network that multiplies and adds in convolutions and linear layers alone, got {total} "
                 f"FLOPs where these have {flops}; write a target of your own"
             )
+        self.shares = (1.0,) * len(self._reach)
         self._scales = self._measured()
         if scores.ndim != 2:
             raise UsageError(f"expected class scores [B, C], got shape {list(scores.shape)} for one image")
@@ -131,8 +137,8 @@ class ZeroSkippingTarget(GatedClassifier):
 
         def look(key: str, part: nn.Module, values: tuple[Tensor]) -> tuple[Tensor]:
             (read,) = values
-            whole = self.share >= 1 or key == next(iter(self._reach))  # pixels are all read
-            kept = read if whole else largest(read, self._most(key))
+            capped = key in self._reach and self._most(key) < self._reach[key].numel()
+            kept = largest(read, self._most(key)) if capped else read
             seen(key, read, kept)
             return (kept,)
 
@@ -145,7 +151,8 @@ class ZeroSkippingTarget(GatedClassifier):
 
     def _most(self, key: str) -> int:
         """Return how many activations a layer may read."""
-        return max(1, int(self.share * self._reach[key].numel()))
+        share = self.shares[list(self._reach).index(key)]
+        return max(1, int(share * self._reach[key].numel() + SLACK))
 
     def _work(self, active: Mapping[str, Tensor]) -> Work:
         """Count, given which numbers ``[B, N]`` each layer reads are not zero."""
@@ -195,10 +202,9 @@ class ZeroSkippingTarget(GatedClassifier):
     def max_work(self, inputs: Tensor) -> Work:
         """Return the work of a run in which no number is zero, or as many as the cap allows are not."""
         counts: list[int] = []
-        for key, word in self._named():
-            reach = self._reach[key].flatten()
-            most = len(reach) if word == IMAGE else self._most(key)
-            counts += [int(reach.sort(descending=True).values[:most].sum()), most]
+        for key, reach in self._reach.items():
+            most = self._most(key)
+            counts += [int(reach.flatten().sort(descending=True).values[:most].sum()), most]
         return Work(torch.tensor([[*counts, *self._constant.tolist()]]).repeat(len(inputs), 1))
 
     def least_work(self) -> Work:
@@ -226,16 +232,22 @@ class ZeroSkippingTarget(GatedClassifier):
         dense = self.with_density(1.0).static_work()
         return prices.cost(Work(work.counts[:, : len(names)])) / prices.cost(dense)
 
-    def with_density(self, share: float) -> Self:
+    def with_density(self, share: float | Sequence[float]) -> Self:
         """Return a target whose layers read no more than a share of their activations: the largest by magnitude.
 
+        Args:
+            share: of every layer but the first, which reads all pixels; or of each of these layers.
+
         Raises:
-            UsageError: if the share is not above 0 and at most 1.
+            UsageError: if a share is not above 0 and at most 1, or there is not one for each layer.
         """
-        if not 0 < share <= 1:
-            raise UsageError(f"expected a share of activations above 0 and at most 1, got {share:g}")
+        shares = [share] * (len(self._reach) - 1) if isinstance(share, float | int) else list(share)
+        if not all(0 < each <= 1 for each in shares):
+            raise UsageError(f"expected shares of activations above 0 and at most 1, got {share}")
+        if len(shares) != len(self._reach) - 1:
+            raise UsageError(f"expected a share for each of {len(self._reach) - 1} layers, got {len(shares)}")
         other = copy.copy(self)
-        other.share = share
+        other.shares = (1.0, *map(float, shares))
         return other
 
     def probes(self, inputs: Tensor) -> NoReturn:
@@ -252,7 +264,7 @@ class ZeroSkippingTarget(GatedClassifier):
     def details(self) -> dict[str, Any]:
         """Return the cap, the number of classes and how many numbers each layer reads."""
         read = {word: self._reach[key].numel() for key, word in self._named()}
-        return {**super().details(), "simulated": True, "most_active": self.share, "activations": read}
+        return {**super().details(), "simulated": True, "most_active": list(self.shares), "activations": read}
 
     def to(self, device: torch.device) -> Self:
         """Move the network and return this target."""
@@ -262,7 +274,7 @@ class ZeroSkippingTarget(GatedClassifier):
 
     def fingerprint(self) -> str:
         """See :meth:`Target.fingerprint`; the cap and all weights count."""
-        return digest(f"{super().fingerprint()} {self.share}", [self.network])
+        return digest(f"{super().fingerprint()} {self.shares}", [self.network])
 
 
 def largest(values: Tensor, most: int) -> Tensor:
