@@ -32,7 +32,7 @@ def _rows(target: SpikingTarget, limit: int) -> list[Row]:
         ("control-noise", Noise(eps=EPS)),
         ("control-flat", Flat(eps=EPS)),
         ("spikeattack", SpikeAttack(eps=EPS, steps=STEPS)),
-        ("spikeattack:surrogate=fast-sigmoid", SpikeAttack(eps=EPS, steps=STEPS, surrogate="fast-sigmoid")),
+        ("spikeattack:surrogate=atan", SpikeAttack(eps=EPS, steps=STEPS, surrogate="atan")),
         ("spikeattack:surrogate=box", SpikeAttack(eps=EPS, steps=STEPS, surrogate="box")),
         ("apgd-expected of standard", AutoExpected(eps=EPS, steps=STEPS)),
     ]

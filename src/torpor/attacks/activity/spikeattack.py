@@ -40,7 +40,8 @@ class SpikeAttack(GradientAttack):
     """Raise the number of spikes by PGD, with a surrogate for the derivative of a spike.
 
     Attributes:
-        surrogate: ``"atan"``, ``"fast-sigmoid"`` or ``"box"``; see :data:`torpor.targets.spiking.network.SURROGATES`.
+        surrogate: ``"atan"``, ``"fast-sigmoid"`` or ``"box"``; see
+            :data:`torpor.targets.spiking.network.SURROGATES`. On ``snn-digits`` the default finds most spikes.
     """
 
     id: ClassVar[str] = "spikeattack"
@@ -49,7 +50,7 @@ class SpikeAttack(GradientAttack):
     reads: ClassVar[type | None] = SpikeSignals
     needs: ClassVar[tuple[str, ...]] = ("with_surrogate",)
 
-    surrogate: Literal["atan", "fast-sigmoid", "box"] = "atan"
+    surrogate: Literal["atan", "fast-sigmoid", "box"] = "fast-sigmoid"
 
     @override
     def objective(self) -> Objective:
