@@ -56,6 +56,6 @@ SPARSE: dict[str, SparseEntry] = {
     entry.name: entry
     for entry in (
         SparseEntry("sparse-digits", EARLY_EXITS["sdn-digits"]),
-        SparseEntry("sparse-resnet56-cifar10", EARLY_EXITS["sdn-resnet56-cifar10"], samples=6),
+        SparseEntry("sparse-resnet56-cifar10", EARLY_EXITS["sdn-resnet56-cifar10"], samples=4),
     )
 }

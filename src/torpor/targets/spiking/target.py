@@ -56,7 +56,7 @@ class SpikingTarget(GatedClassifier):
     family = SpikingFamily()
     mechanism = "spiking neurons"
     space: ImageSpace
-    samples: int | None = 100
+    samples: int | None = 64
 
     def __init__(
         self,
