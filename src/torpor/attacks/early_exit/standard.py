@@ -165,8 +165,9 @@ class Standard(Attack):
         """
         from torpor.attacks.early_exit.corners import Corners  # of no use on exits
 
-        by_margins = (AutoGates, AutoPriced, AutoCostliest, AutoNearest) if gates else ()
-        kinds = (*by_margins, AutoExpected, Corners, PersistentSquare)
+        kinds: tuple[type[Member], ...] = (AutoExpected, PersistentSquare)  # corners find next to nothing there
+        if gates:
+            kinds = (AutoGates, AutoPriced, AutoCostliest, AutoNearest, AutoExpected, Corners, PersistentSquare)
         return tuple(kind(norm=self.norm, eps=self.eps) for kind in kinds)
 
     @override
