@@ -16,7 +16,7 @@ from torpor.core.errors import MeterError
 from torpor.serving.conform import CHECKS, Finding, Standing, conform
 from torpor.serving.conform.probe import Configured, Probe
 from torpor.targets.endpoint.address import Address
-from torpor.targets.endpoint.client import Client, Patience
+from torpor.targets.endpoint.client import Client, AnswerLimits
 from torpor.targets.endpoint.spending import Spending
 
 app = typer.Typer()
@@ -50,7 +50,7 @@ FOUND = {
     "gzip-bomb": ("max_tokens", Standing.FAILS, Behavior()),
 }
 """Of each fault: the limit that shows it, how, and what else the server must be like for it to show."""
-IMPATIENT = Patience(connect_s=2.0, idle_s=2.0, total_s=8.0, bytes=2**20)
+IMPATIENT = AnswerLimits(connect_s=2.0, idle_s=2.0, total_s=8.0, bytes=2**20)
 
 
 def client_of(server: FakeServer, spending: Spending | None = None) -> Client:

@@ -9,7 +9,7 @@ from fake_server import Behavior, FakeServer
 
 from torpor.core.errors import UsageError
 from torpor.targets.endpoint.address import Address
-from torpor.targets.endpoint.client import Client, Patience
+from torpor.targets.endpoint.client import Client, AnswerLimits
 from torpor.targets.endpoint.reply import Choice, Reply, Usage
 from torpor.targets.endpoint.spending import LimitReachedError, Spending, TokenPrices
 
@@ -44,9 +44,9 @@ def test_a_streamed_answer_is_that_of_a_whole_one() -> None:
 
 def test_an_endless_answer_is_given_up_and_booked() -> None:
     spending = Spending(prices=TokenPrices(output=1e6))
-    patience = Patience(total_s=0.3)
+    limits = AnswerLimits(total_s=0.3)
     endless = Behavior(faults=frozenset({"endless"}))
-    with FakeServer(endless) as server, Client(Address.parse(server.address, "fake"), spending, patience) as client:
+    with FakeServer(endless) as server, Client(Address.parse(server.address, "fake"), spending, limits) as client:
         reply = client.chat("go", stream=True)
     assert "did not end within 0.3 s" in reply.wrong
     assert spending.spent >= reply.pieces > 0

@@ -29,7 +29,7 @@ def odd_values(probe: Probe) -> Finding:
             refused += 1
             continue
         if reply.wrong.endswith("Timeout"):
-            told = f"max_tokens={value!r}: no answer within {probe.client.patience.idle_s:g} s"
+            told = f"max_tokens={value!r}: no answer within {probe.client.limits.idle_s:g} s"
             return Finding(name, Standing.UNOBSERVABLE, told)
         if reply.wrong:
             return Finding(name, Standing.FAILS, f"max_tokens={value!r}: got {reply.wrong}")

@@ -91,7 +91,7 @@ class Probe:
         if reply.refused:
             return Finding(limit, Standing.NOT_OFFERED, f"refused: {reply.error or f'status {reply.status}'}")
         if reply.wrong.endswith("Timeout"):
-            return Finding(limit, Standing.UNOBSERVABLE, f"no answer within {self.client.patience.idle_s:g} s")
+            return Finding(limit, Standing.UNOBSERVABLE, f"no answer within {self.client.limits.idle_s:g} s")
         if reply.wrong and reply.least_tokens <= CAP:
             return Finding(limit, Standing.FAILS, f"got {reply.wrong}")
         return None

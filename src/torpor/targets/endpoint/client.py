@@ -22,7 +22,7 @@ CHAT, COMPLETIONS = "chat/completions", "completions"
 
 
 @dataclass(frozen=True)
-class Patience:
+class AnswerLimits:
     """How long, and how much, is read of one answer.
 
     Attributes:
@@ -45,7 +45,7 @@ class Client:
     Attributes:
         address: of the server.
         spending: counts what is sent.
-        patience: with each answer.
+        limits: of each answer.
 
     Raises:
         UsageError: if the library that talks HTTP is missing.
@@ -53,7 +53,7 @@ class Client:
 
     address: Address
     spending: Spending
-    patience: Patience = field(default_factory=Patience)
+    limits: AnswerLimits = field(default_factory=AnswerLimits)
     _http: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -61,9 +61,9 @@ class Client:
             import httpx2
         except ImportError as error:
             raise UsageError("expected httpx2 to ask an endpoint, got none; pip install 'torpor[endpoints]'") from error
-        patience = httpx2.Timeout(self.patience.idle_s, connect=self.patience.connect_s)
+        waits = httpx2.Timeout(self.limits.idle_s, connect=self.limits.connect_s)
         fresh = httpx2.Limits(max_keepalive_connections=0)  # a connection that a server closed is not tried again
-        self._http = httpx2.Client(timeout=patience, limits=fresh, trust_env=False, follow_redirects=False)
+        self._http = httpx2.Client(timeout=waits, limits=fresh, trust_env=False, follow_redirects=False)
 
     def __enter__(self) -> Self:
         return self
@@ -94,7 +94,7 @@ class Client:
         stream: bool = False,
         abort_after: int | None = None,
     ) -> Reply:
-        """Send one request, and read its answer as far as patience goes.
+        """Send one request, and read its answer as far as its limits go.
 
         Args:
             path: after the address.
@@ -158,7 +158,7 @@ class Client:
         return Reply(status, gathered.choices, gathered.usage, gathered.pieces, first, 0.0, wrong, error, aborted)
 
     def _parts(self, answer: Any, began: float) -> Iterator[bytes]:  # noqa: ANN401 - of httpx2
-        """Yield the bytes of an answer, as long as patience lasts.
+        """Yield the bytes of an answer, as far as its limits go.
 
         Raises:
             _Given: if it does not.
@@ -168,10 +168,10 @@ class Client:
         size = 0
         for part in answer.iter_raw():
             size += len(part)
-            if size > self.patience.bytes:
-                raise _Given(f"an answer of more than {self.patience.bytes:,} bytes")
-            if time.monotonic() - began > self.patience.total_s:
-                raise _Given(f"an answer that did not end within {self.patience.total_s:g} s")
+            if size > self.limits.bytes:
+                raise _Given(f"an answer of more than {self.limits.bytes:,} bytes")
+            if time.monotonic() - began > self.limits.total_s:
+                raise _Given(f"an answer that did not end within {self.limits.total_s:g} s")
             yield part
 
 
