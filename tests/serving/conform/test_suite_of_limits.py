@@ -16,7 +16,7 @@ from torpor.core.errors import MeterError
 from torpor.serving.conform import CHECKS, Finding, Standing, conform
 from torpor.serving.conform.probe import Configured, Probe
 from torpor.targets.endpoint.address import Address
-from torpor.targets.endpoint.client import Client, AnswerLimits
+from torpor.targets.endpoint.client import AnswerLimits, Client
 from torpor.targets.endpoint.spending import Spending
 
 app = typer.Typer()

@@ -9,7 +9,7 @@ from fake_server import Behavior, FakeServer
 
 from torpor.core.errors import UsageError
 from torpor.targets.endpoint.address import Address
-from torpor.targets.endpoint.client import Client, AnswerLimits
+from torpor.targets.endpoint.client import AnswerLimits, Client
 from torpor.targets.endpoint.reply import Choice, Reply, Usage
 from torpor.targets.endpoint.spending import LimitReachedError, Spending, TokenPrices
 
