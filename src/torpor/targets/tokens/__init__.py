@@ -1,0 +1,1 @@
+"""Vision transformers that compute less for some tokens, heads or layers."""
