@@ -14,6 +14,7 @@ from torpor.training.spiking import SpikingRecipe, spiking_loss
 from torpor.training.synthesis import SynthesisRecipe, SynthesisTrainer
 from torpor.training.tracking import TrackerTrainer
 from torpor.training.trainer import Trainer
+from torpor.training.vit import HaltingRecipe, PolicyRecipe, TransformerRecipe, adaptive, backbone
 from torpor.zoo.captioning.registry import CAPTIONERS
 from torpor.zoo.classifiers import CLASSIFIERS
 from torpor.zoo.detection.registry import DETECTORS
@@ -72,6 +73,13 @@ _SPIKING = {
         flip=False,
         activity=1.0,
     )
+_TRANSFORMERS = {
+    "ats-cifar10": backbone("ats-cifar10", TransformerRecipe(epochs=12, sizes=(20, 26, 32))),
+    "avit-cifar10": adaptive("avit-cifar10", HaltingRecipe(epochs=2), base="ats-cifar10"),
+    "avit-digits": adaptive(
+        "avit-digits", HaltingRecipe(epochs=40, batch_size=64, learning_rate=2e-3, pad=2, flip=False, depth=2.5)
+    ),
+    "adavit-cifar10": adaptive("adavit-cifar10", PolicyRecipe(epochs=2), base="ats-cifar10"),
 }
 
 TRAINERS: dict[str, Trainer] = {
@@ -87,5 +95,6 @@ TRAINERS: dict[str, Trainer] = {
         for name, recipe in _SPIKING.items()
     },
     **{name: SparseTrainer(entry) for name, entry in SPARSE.items()},
+    **_TRANSFORMERS,
     **HARDENERS,
 }

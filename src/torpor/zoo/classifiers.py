@@ -69,6 +69,15 @@ _ENTRIES: tuple[ClassifierEntry, ...] = (
         "torpor.zoo.networks.spiking:spiking_digits",
         "torpor.targets.spiking.target:SpikingTarget",
         digits,
+_ADAPTIVE = "torpor.zoo.networks.adaptive"
+_HALTS = "torpor.targets.tokens.avit:HaltingTarget"
+
+_ENTRIES: tuple[ClassifierEntry, ...] = (
+    ClassifierEntry("ats-cifar10", f"{_ADAPTIVE}:vit_cifar10", "torpor.targets.tokens.ats:SamplingTarget", cifar10_in),
+    ClassifierEntry("avit-cifar10", f"{_ADAPTIVE}:avit_cifar10", _HALTS, cifar10_in),
+    ClassifierEntry("avit-digits", f"{_ADAPTIVE}:avit_digits", _HALTS, digits),
+    ClassifierEntry(
+        "adavit-cifar10", f"{_ADAPTIVE}:adavit_cifar10", "torpor.targets.tokens.adavit:PolicyTarget", cifar10_in
     ),
 )
 

@@ -58,6 +58,10 @@ ZOO = Zoo(
         "snn-digits": "torpor.zoo.classifiers:CLASSIFIERS",
         "sparse-digits": "torpor.zoo.sparse:SPARSE",
         "sparse-resnet56-cifar10": "torpor.zoo.sparse:SPARSE",
+        "avit-digits": "torpor.zoo.classifiers:CLASSIFIERS",
+        "avit-cifar10": "torpor.zoo.classifiers:CLASSIFIERS",
+        "adavit-cifar10": "torpor.zoo.classifiers:CLASSIFIERS",
+        "ats-cifar10": "torpor.zoo.classifiers:CLASSIFIERS",
         "sdn-digits-hardened": "torpor.zoo.hardened:HARDENED",
         "sdn-resnet56-cifar10-hardened": "torpor.zoo.hardened:HARDENED",
         "captioner-scenes-gru-hardened": "torpor.zoo.hardened:HARDENED",
@@ -164,6 +168,24 @@ def sparse_resnet56_cifar10() -> ZeroSkippingTarget:
     from torpor.zoo.sparse import SPARSE
 
     return SPARSE["sparse-resnet56-cifar10"].load()
+def avit_digits() -> Target:
+    """Load the vision transformer on handwritten digits whose patches halt."""
+    return ZOO["avit-digits"].load()
+
+
+def avit_cifar10() -> Target:
+    """Load the vision transformer on CIFAR-10 whose patches halt."""
+    return ZOO["avit-cifar10"].load()
+
+
+def adavit_cifar10() -> Target:
+    """Load the vision transformer on CIFAR-10 with policies for patches, heads and layers."""
+    return ZOO["adavit-cifar10"].load()
+
+
+def ats_cifar10() -> Target:
+    """Load the vision transformer on CIFAR-10 that samples patches by significance."""
+    return ZOO["ats-cifar10"].load()
 
 
 def sdn_digits_hardened() -> Target:

@@ -111,13 +111,3 @@ class VisionTransformer(nn.Module):
             tokens = layer(tokens)
         logits: Tensor = self.head(self.norm(tokens[:, 0]))
         return logits
-
-
-def vit_cifar10() -> VisionTransformer:
-    """Build the backbone for CIFAR-10: 64 patches, 6 layers of width 96."""
-    return VisionTransformer()
-
-
-def vit_digits() -> VisionTransformer:
-    """Build the backbone for handwritten digits: 64 patches, 4 layers of width 32."""
-    return VisionTransformer(channels=1, dim=32, depth=4, heads=2, widths=(8, 16))

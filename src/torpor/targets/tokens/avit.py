@@ -1,0 +1,229 @@
+"""Tokens that halt: each patch leaves once its halting scores add up (A-ViT, Yin et al., CVPR 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import ClassVar, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from torpor.core.units import Unit
+from torpor.core.work import Work
+from torpor.meters.flops import count_flops, counting
+from torpor.targets.tokens.dense import attention, straight_through
+from torpor.targets.tokens.module import TransformerLayer, TransformerModule, layers_of
+from torpor.targets.tokens.packing import attend
+from torpor.targets.tokens.signals import HaltingSignals
+from torpor.targets.tokens.target import Passed, TokenTarget, least_of, lowest, per_head
+
+THRESHOLD = 0.99
+"""A patch halts once its scores add up to this: the paper's ``1 - 0.01``."""
+WIDTH = 0.1
+"""Of the sigmoid that stands for the threshold in gradients."""
+
+
+class HaltingModule(TransformerModule, Protocol):
+    """A transformer whose tokens tell in their first entry whether they have halted.
+
+    Attributes:
+        scale: of that entry: the paper's ``gamma``.
+        center: subtracted: the paper's ``beta``.
+    """
+
+    scale: float
+    center: float
+
+
+class Halted(NamedTuple):
+    """What every layer left of the patches, differentiably; see :class:`HaltingSignals`.
+
+    Attributes:
+        scores: of the classes, ``[B, C]``.
+        alive: ``[B, L, N]``.
+        soft: the same by degrees, ``[B, L, N]``.
+        halting: ``[B, L, N]``.
+        cumulative: ``[B, L, N]``.
+        margins: ``[B, L - 1, N]``.
+    """
+
+    scores: Tensor
+    alive: Tensor
+    soft: Tensor
+    halting: Tensor
+    cumulative: Tensor
+    margins: Tensor
+
+
+def halted(module: HaltingModule, images: Tensor, cap: int | None = None) -> Halted:
+    """Compute all tokens in every layer, those that have halted without effect."""
+    tokens = module.embed(images)
+    patches = tokens.shape[1] - 1
+    alive = soft = tokens.new_ones(tokens.shape[:2], dtype=torch.float32)
+    total = torch.zeros_like(alive[:, 1:])
+    lives, softs, scores, sums = [], [], [], []
+    margins: list[Tensor] = []
+    for depth, layer in enumerate(layers_of(module)):
+        lives.append(alive[:, 1:])
+        softs.append(soft[:, 1:])
+        tokens = tokens + alive[..., None] * attention(layer, tokens, alive).added
+        tokens = tokens + alive[..., None] * layer.perceptron(tokens)
+        halting = (module.scale * tokens[:, 1:, 0].float() - module.center).sigmoid() * (lives[-1].detach() > 0)
+        total = total + halting
+        scores.append(halting)
+        sums.append(total)
+        if depth == len(module.layers) - 1:
+            break
+        there = total.detach().masked_fill(lives[-1].detach() == 0, torch.inf)
+        cut = lowest(there, patches if cap is None else cap)
+        margin = torch.maximum(total - THRESHOLD, total - cut)
+        if margins:  # what has left keeps the margin by which it did
+            margin = torch.where(lives[-1].detach() == 0, margins[-1], margin)
+        margins.append(margin)
+        own = (-margin / WIDTH).sigmoid()
+        stays = straight_through((margin.detach() < 0) & (lives[-1].detach() > 0), own * lives[-1])
+        soft = torch.cat([soft[:, :1], own], 1)
+        alive = torch.cat([alive[:, :1], stays], 1)
+    answer = module.head(module.norm(tokens[:, 0]))
+    return Halted(answer, *(torch.stack(each, 1) for each in (lives, softs, scores, sums, margins)))
+
+
+class HaltingTarget(TokenTarget):
+    """A vision transformer whose patches halt for good, each on its own (A-ViT).
+
+    A patch's halting score after a layer is the sigmoid of its first entry, scaled and shifted. Where its scores add up
+    to 0.99, it leaves: later layers neither compute it nor look at it. The class token stays to the end and answers.
+    Under a cap, those that are nearest to halting leave first.
+
+    Unit ``tokens<l>`` is what layer ``l`` does per token, class token included; ``pairs<l>`` is attention, per pair.
+    """
+
+    mechanism = "token halting"
+    per_layer: ClassVar[int] = 2
+
+    @override
+    def of_layers(self) -> Iterator[Unit]:
+        for depth, layer in enumerate(self.layers):
+            yield from token_units(depth, layer, self.dim)
+
+    @override
+    def forward(self, inputs: Tensor) -> Passed:
+        tokens = self.embed(inputs)
+        mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=self.device)
+        total = torch.zeros(tokens.shape[:2], device=self.device)
+        gap = torch.full((len(inputs),), torch.inf, device=self.device)
+        rows, counts = tokens.flatten(0, 1), [torch.ones(len(inputs), dtype=torch.int64, device=self.device)]
+        for depth, layer in enumerate(self.layers):
+            there = mask.sum(1)
+            counts += [there, there**2]
+            rows = whole_layer(layer, rows, there)
+            if depth == len(self.layers) - 1:
+                break
+            total[mask] += (self.module.scale * rows[:, 0] - self.module.center).sigmoid()
+            open_, patches = total[:, 1:].masked_fill(~mask[:, 1:], torch.inf), mask[:, 1:]
+            cut = lowest(open_, self.cap)
+            margin = torch.maximum(open_ - THRESHOLD, open_ - cut)
+            gap = torch.minimum(gap, tied(margin, open_, cut, patches))
+            stays = torch.cat([torch.ones_like(mask[:, :1]), (margin < 0) & patches], 1)
+            rows, mask = rows[stays[mask]], stays
+        return Passed(self.answer(rows[mask.sum(1).cumsum(0) - mask.sum(1)]), torch.stack(counts, 1), gap)
+
+    def signals(self, inputs: Tensor) -> HaltingSignals:
+        """Evaluate every layer on all tokens, those that have halted without effect."""
+        found = halted(self.module, inputs.to(self.device), self.cap)
+        there = 1 + found.alive.detach().round().to(torch.int64).sum(-1)
+        work = torch.stack([there, there**2], -1).flatten(1)
+        prices, soft = self.costs(), 1 + found.soft.sum(-1)
+        ran = found.alive.detach().sum(1)
+        last = (ran.long() - 1)[:, None]
+        before = (found.cumulative - found.halting).gather(1, last)[:, 0]
+        margins = found.margins.flatten(1)
+        savings = torch.tensor([unit.flops or 0 for unit in self.units[3::2]]).double().repeat_interleave(self.patches)
+        return HaltingSignals(
+            None,
+            margins,
+            Work(torch.cat([torch.ones_like(work[:, :1]), work], 1).cpu()),
+            savings=savings.to(self.device),
+            expected=(prices[:, 0] * soft + prices[:, 1] * soft**2).sum(1),
+            scores=found.scores,
+            alive=found.alive,
+            halting=found.halting,
+            cumulative=found.cumulative,
+            ponder=(ran + 1 - before).mean(1),
+            threshold=THRESHOLD,
+        )
+
+    @override
+    def most(self) -> Tensor:
+        return most_tokens(len(self.layers), self.patches, self.cap)
+
+    @override
+    def patches_run(self, counts: Tensor) -> Tensor:
+        return (counts[..., 0] - 1).clamp_min(0)
+
+    def probes(self, inputs: Tensor) -> Iterator[tuple[Work, Callable[[], object]]]:
+        """Yield calls of each layer on several numbers of tokens, and one of all that always runs."""
+        yield from probed(self, inputs)
+
+
+def tied(margin: Tensor, values: Tensor, cut: Tensor, patches: Tensor) -> Tensor:
+    """Return each sample's least distance to a decision, ``[B]``: a threshold, or the next value where a cap cuts."""
+    below = values.masked_fill(values >= cut, -torch.inf).amax(1)
+    own = least_of(margin.masked_fill(values == cut, torch.inf), patches)
+    return torch.where(cut[:, 0].isfinite(), torch.minimum(own, cut[:, 0] - below), own)
+
+
+def whole_layer(layer: TransformerLayer, rows: Tensor, there: Tensor) -> Tensor:
+    """Run a layer on packed rows ``[T, D]``, ``there`` of which belong to each sample."""
+    mixed = attend(*per_head(layer, rows), there, there)
+    rows = rows + layer.proj(mixed.flatten(1))
+    return rows + layer.perceptron(rows)
+
+
+def token_units(depth: int, layer: TransformerLayer, dim: int) -> Iterator[Unit]:
+    """Yield the units of a whole layer: per token, and per pair of tokens."""
+    token = torch.zeros(1, dim, device=layer.qkv.weight.device)
+    linear = sum(count_flops(part, token) for part in (layer.qkv, layer.proj))
+    yield Unit(f"tokens{depth}", linear + count_flops(nn.Sequential(layer.fc1, layer.fc2), token))
+    yield Unit(f"pairs{depth}", pair_flops(layer))
+
+
+def pair_flops(layer: TransformerLayer) -> int:
+    """Return the FLOPs of one query and one key, all heads together."""
+    one = torch.zeros(1, layer.heads, layer.proj.in_features // layer.heads)
+    with counting() as counter:
+        attend(one, one, one, torch.ones(1, dtype=torch.int64), torch.ones(1, dtype=torch.int64))
+    return counter.flops
+
+
+def most_tokens(depth: int, patches: int, cap: int) -> Tensor:
+    """Return the most work of layers with two units each, where a cap holds from the second layer on."""
+    there = torch.tensor([1 + patches, *[1 + cap] * (depth - 1)])
+    return torch.cat([torch.ones(1, dtype=torch.int64), torch.stack([there, there**2], 1).flatten()])[None]
+
+
+@torch.no_grad()
+def probed(target: TokenTarget, inputs: Tensor) -> Iterator[tuple[Work, Callable[[], object]]]:
+    """Yield calls of each layer on several numbers of tokens, and one of all that always runs."""
+    images = inputs.to(target.device)
+    tokens = target.embed(images)[0]
+    blank = torch.zeros(1, len(target.units), dtype=torch.int64)
+
+    def always() -> Callable[[], object]:
+        return torch.no_grad()(lambda: target.answer(target.embed(images)[:, 0]))
+
+    counts = blank.clone()
+    counts[0, 0] = 1
+    yield Work(counts), always()
+    for depth, layer in enumerate(target.layers):
+        for count in sorted({len(tokens), max(2, len(tokens) // 2), max(1, len(tokens) // 4)}):
+            counts, some = blank.clone(), tokens[:count]
+            counts[0, 1 + 2 * depth], counts[0, 2 + 2 * depth] = count, count**2
+            there = torch.tensor([count], device=target.device)
+
+            def call(layer: TransformerLayer = layer, some: Tensor = some, there: Tensor = there) -> object:
+                with torch.no_grad():
+                    return whole_layer(layer, some, there)
+
+            yield Work(counts), call

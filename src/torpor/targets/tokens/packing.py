@@ -1,0 +1,99 @@
+"""Attention among the tokens that are there: rows of many samples, packed one after the other, no two alike in number.
+
+Linear layers take packed rows as they are. Attention takes samples of about the same number of tokens together, so
+that little is computed for nothing: none with a single sample.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+TOGETHER = 8
+"""Samples that attend at a time where their numbers of tokens differ."""
+
+
+class Group(NamedTuple):
+    """A few samples' rows, padded to the longest.
+
+    Attributes:
+        rows: numbers of packed rows, ``[B, N]``; any where ``there`` is False.
+        there: which of them are rows of the sample, bool ``[B, N]``; None if all.
+    """
+
+    rows: Tensor
+    there: Tensor | None
+
+
+def grouped(counts: Tensor) -> list[Tensor]:
+    """Return numbers of samples that attend together, those with as many tokens or about as many.
+
+    Args:
+        counts: tokens of each sample, int64 ``[B]``.
+
+    >>> [group.tolist() for group in grouped(torch.tensor([5, 0, 5]))]
+    [[0, 2]]
+    """
+    present = counts.nonzero().flatten()
+    own = counts[present]
+    if len(own) and (own == own[0]).all():
+        return [present]
+    return list(present[own.argsort(stable=True)].split(TOGETHER)) if len(own) else []
+
+
+def padded(counts: Tensor, samples: Tensor) -> Group:
+    """Return the rows of some ``samples`` out of those of all, which have ``counts`` tokens each."""
+    starts, own = (counts.cumsum(0) - counts)[samples], counts[samples]
+    longest = int(own.max())
+    places = torch.arange(longest, device=counts.device)
+    there = places < own[:, None]
+    if bool(there.all()):
+        return Group(starts[:, None] + places, None)
+    return Group(starts[:, None] + places * there, there)
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, asked: Tensor, counts: Tensor) -> Tensor:
+    """Return what each query finds among its own sample's tokens, ``[Q, H, D]``.
+
+    Args:
+        query: packed, ``[Q, H, D]``.
+        key: packed, ``[T, H, D]``.
+        value: packed, ``[T, H, D]``.
+        asked: queries of each sample, int64 ``[B]``; none where it has no tokens.
+        counts: tokens of each sample, int64 ``[B]``.
+    """
+    mixed = torch.empty_like(query)
+    scaled = query * query.shape[-1] ** -0.5
+    for samples in grouped(counts):
+        looking, tokens = padded(asked, samples), padded(counts, samples)
+        scores = scaled[looking.rows].transpose(1, 2) @ key[tokens.rows].permute(0, 2, 3, 1)
+        if tokens.there is not None:
+            scores = scores.masked_fill(~tokens.there[:, None, None, :], -torch.inf)
+        found = (scores.softmax(-1) @ value[tokens.rows].transpose(1, 2)).transpose(1, 2)
+        if looking.there is None:
+            mixed[looking.rows.flatten()] = found.flatten(0, 1)
+        else:
+            mixed[looking.rows[looking.there]] = found[looking.there]
+    return mixed
+
+
+def first_scores(query: Tensor, key: Tensor, counts: Tensor) -> Tensor:
+    """Return the score of each key by one query of its sample, ``[T, H]``.
+
+    Args:
+        query: one of each sample, ``[B, H, D]``.
+        key: packed, ``[T, H, D]``.
+        counts: tokens of each sample, int64 ``[B]``.
+    """
+    scores = torch.empty_like(key[..., 0])
+    scaled = (query * query.shape[-1] ** -0.5).unsqueeze(2)
+    for samples in grouped(counts):
+        tokens = padded(counts, samples)
+        found = (scaled[samples] @ key[tokens.rows].permute(0, 2, 3, 1)).squeeze(2).transpose(1, 2)
+        if tokens.there is None:
+            scores[tokens.rows.flatten()] = found.flatten(0, 1)
+        else:
+            scores[tokens.rows[tokens.there]] = found[tokens.there]
+    return scores
