@@ -75,9 +75,17 @@ _SPIKING = {
     )
 _TRANSFORMERS = {
     "ats-cifar10": backbone("ats-cifar10", TransformerRecipe(epochs=12, sizes=(20, 26, 32))),
+    "ats-digits": backbone(
+        "ats-digits", TransformerRecipe(epochs=40, batch_size=64, learning_rate=2e-3, pad=2, flip=False)
+    ),
     "avit-cifar10": adaptive("avit-cifar10", HaltingRecipe(epochs=2), base="ats-cifar10"),
     "avit-digits": adaptive(
         "avit-digits", HaltingRecipe(epochs=40, batch_size=64, learning_rate=2e-3, pad=2, flip=False, depth=2.5)
+    ),
+    "adavit-digits": adaptive(
+        "adavit-digits",
+        PolicyRecipe(epochs=30, batch_size=64, learning_rate=1e-3, pad=2, flip=False),
+        base="ats-digits",
     ),
     "adavit-cifar10": adaptive("adavit-cifar10", PolicyRecipe(epochs=2), base="ats-cifar10"),
 }

@@ -71,14 +71,16 @@ _ENTRIES: tuple[ClassifierEntry, ...] = (
         digits,
 _ADAPTIVE = "torpor.zoo.networks.adaptive"
 _HALTS = "torpor.targets.tokens.avit:HaltingTarget"
+_CHOOSES = "torpor.targets.tokens.adavit:PolicyTarget"
+_SAMPLES = "torpor.targets.tokens.ats:SamplingTarget"
 
 _ENTRIES: tuple[ClassifierEntry, ...] = (
-    ClassifierEntry("ats-cifar10", f"{_ADAPTIVE}:vit_cifar10", "torpor.targets.tokens.ats:SamplingTarget", cifar10_in),
+    ClassifierEntry("ats-cifar10", f"{_ADAPTIVE}:vit_cifar10", _SAMPLES, cifar10_in),
+    ClassifierEntry("ats-digits", f"{_ADAPTIVE}:vit_digits", _SAMPLES, digits),
     ClassifierEntry("avit-cifar10", f"{_ADAPTIVE}:avit_cifar10", _HALTS, cifar10_in),
     ClassifierEntry("avit-digits", f"{_ADAPTIVE}:avit_digits", _HALTS, digits),
-    ClassifierEntry(
-        "adavit-cifar10", f"{_ADAPTIVE}:adavit_cifar10", "torpor.targets.tokens.adavit:PolicyTarget", cifar10_in
-    ),
+    ClassifierEntry("adavit-cifar10", f"{_ADAPTIVE}:adavit_cifar10", _CHOOSES, cifar10_in),
+    ClassifierEntry("adavit-digits", f"{_ADAPTIVE}:adavit_digits", _CHOOSES, digits),
 )
 
 CLASSIFIERS: dict[str, ClassifierEntry] = {entry.name: entry for entry in _ENTRIES}

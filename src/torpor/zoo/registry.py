@@ -59,6 +59,8 @@ ZOO = Zoo(
         "sparse-digits": "torpor.zoo.sparse:SPARSE",
         "sparse-resnet56-cifar10": "torpor.zoo.sparse:SPARSE",
         "avit-digits": "torpor.zoo.classifiers:CLASSIFIERS",
+        "adavit-digits": "torpor.zoo.classifiers:CLASSIFIERS",
+        "ats-digits": "torpor.zoo.classifiers:CLASSIFIERS",
         "avit-cifar10": "torpor.zoo.classifiers:CLASSIFIERS",
         "adavit-cifar10": "torpor.zoo.classifiers:CLASSIFIERS",
         "ats-cifar10": "torpor.zoo.classifiers:CLASSIFIERS",
@@ -171,6 +173,16 @@ def sparse_resnet56_cifar10() -> ZeroSkippingTarget:
 def avit_digits() -> Target:
     """Load the vision transformer on handwritten digits whose patches halt."""
     return ZOO["avit-digits"].load()
+
+
+def adavit_digits() -> Target:
+    """Load the vision transformer on handwritten digits with policies for patches, heads and layers."""
+    return ZOO["adavit-digits"].load()
+
+
+def ats_digits() -> Target:
+    """Load the vision transformer on handwritten digits that samples patches by significance."""
+    return ZOO["ats-digits"].load()
 
 
 def avit_cifar10() -> Target:

@@ -174,14 +174,18 @@ class SamplingTarget(TokenTarget):
         for depth, layer in enumerate(self.layers):
             for came, stayed in ((whole, whole), (whole, whole // 4), (whole // 4, whole // 4)):
 
-                def call(layer: TransformerLayer = layer, rows: Tensor = tokens[:came], stayed: int = stayed) -> object:
+                def call(
+                    layer: TransformerLayer = layer,
+                    rows: Tensor = tokens[:came],
+                    stayed: int = stayed,
+                    scored: bool = depth > 0,
+                ) -> object:
                     with torch.no_grad():
                         query, key, value = per_head(layer, rows)
-                        counts = (
-                            torch.tensor([stayed], device=rows.device),
-                            torch.tensor([len(rows)], device=rows.device),
-                        )
-                        mixed = attend(query[:stayed], key, value, *counts)
+                        asked, there = torch.tensor([[stayed], [len(rows)]], device=rows.device)
+                        if scored:
+                            first_scores(query[:1], key, there)
+                        mixed = attend(query[:stayed], key, value, asked, there)
                         some = rows[:stayed] + layer.proj(mixed.flatten(1))
                         return some + layer.perceptron(some)
 

@@ -42,6 +42,11 @@ def avit_cifar10() -> HaltingTransformer:
     return HaltingTransformer()
 
 
+def vit_digits() -> VisionTransformer:
+    """Build the backbone for handwritten digits: 64 patches, 4 layers of width 32."""
+    return VisionTransformer(**DIGITS)
+
+
 def avit_digits() -> HaltingTransformer:
     """Build A-ViT for handwritten digits: 64 patches, 4 layers of width 32."""
     return HaltingTransformer(**DIGITS)
@@ -50,3 +55,8 @@ def avit_digits() -> HaltingTransformer:
 def adavit_cifar10() -> PolicyTransformer:
     """Build AdaViT for CIFAR-10."""
     return PolicyTransformer()
+
+
+def adavit_digits() -> PolicyTransformer:
+    """Build AdaViT for handwritten digits."""
+    return PolicyTransformer(**DIGITS)
