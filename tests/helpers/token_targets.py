@@ -12,7 +12,7 @@ from torpor.targets.tokens.ats import SamplingTarget
 from torpor.targets.tokens.avit import HaltingTarget
 from torpor.targets.tokens.target import TokenTarget
 from torpor.zoo.networks.adaptive import HaltingTransformer, PolicyTransformer
-from torpor.zoo.networks.vit import Layer, VisionTransformer
+from torpor.zoo.networks.vit import VisionLayer, VisionTransformer
 
 SHAPE = {"channels": 1, "side": 16, "dim": 16, "depth": 4, "heads": 2, "widths": (4, 8)}
 
@@ -45,7 +45,7 @@ def sampling(seed: int = 0) -> SamplingTarget:
     torch.manual_seed(seed)
     network = VisionTransformer(**SHAPE)  # type: ignore[arg-type]
     for layer in network.layers:
-        assert isinstance(layer, Layer)
+        assert isinstance(layer, VisionLayer)
         nn.init.normal_(layer.qkv.weight, std=0.8)
     return SamplingTarget(network, name="sampling")
 
@@ -71,9 +71,9 @@ class Bright(nn.Module):
 
     def __init__(self, depth: int = 4) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(Layer(2, 1) for _ in range(depth))
+        self.layers = nn.ModuleList(VisionLayer(2, 1) for _ in range(depth))
         for layer in self.layers:
-            assert isinstance(layer, Layer)
+            assert isinstance(layer, VisionLayer)
             for last in (layer.proj, layer.fc2):
                 nn.init.zeros_(last.weight)
                 nn.init.zeros_(last.bias)

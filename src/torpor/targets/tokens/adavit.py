@@ -20,7 +20,7 @@ from torpor.targets.tokens.packing import attend
 from torpor.targets.tokens.signals import UsageSignals
 from torpor.targets.tokens.target import Passed, TokenTarget, least_of, lowest
 
-Noise = Callable[[Tensor], Tensor]
+LogitNoise = Callable[[Tensor], Tensor]
 """Changes logits before they are compared with 0, in training."""
 
 
@@ -59,7 +59,7 @@ def plain(logits: Tensor) -> Tensor:
     return logits
 
 
-def used(module: PolicyModule, images: Tensor, cap: int | None = None, noise: Noise = plain) -> Used:
+def used(module: PolicyModule, images: Tensor, cap: int | None = None, noise: LogitNoise = plain) -> Used:
     """Compute everything in every layer, what is skipped without effect."""
     tokens = module.embed(images)
     found: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []

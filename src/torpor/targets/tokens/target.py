@@ -163,8 +163,12 @@ class TokenTarget(GatedClassifier):
 
     def at_rung(self, rung: int) -> Self:
         """See :meth:`Capped.at_rung`: the same network that keeps at most so many patches (DeSparsify's defense)."""
+        return self.keeping(max(1, round(RUNGS[rung] * self.patches)))
+
+    def keeping(self, most: int) -> Self:
+        """Return the same network with a cap on the patches of each layer after the first, never a larger one."""
         other = copy.copy(self)
-        other.cap = min(self.cap, max(1, round(RUNGS[rung] * self.patches)))
+        other.cap = min(self.cap, most)
         return other
 
     def to(self, device: torch.device) -> Self:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 CLASSES = 10
 
 
-class Layer(nn.Module):
+class VisionLayer(nn.Module):
     """One layer: attention, then a perceptron, each on normalized tokens and added to them.
 
     Args:
@@ -82,7 +82,7 @@ class VisionTransformer(nn.Module):
         self.shape = (channels, side, side)
         self.cls = nn.Parameter(torch.zeros(1, 1, dim))
         self.position = nn.Parameter(torch.randn(1, (side // 4) ** 2, dim) * 0.02)
-        self.layers = nn.ModuleList(Layer(dim, heads) for _ in range(depth))
+        self.layers = nn.ModuleList(VisionLayer(dim, heads) for _ in range(depth))
         self.norm, self.head = nn.LayerNorm(dim), nn.Linear(dim, CLASSES)
 
     def embed(self, images: Tensor) -> Tensor:
