@@ -25,6 +25,8 @@ from torpor.targets.weights import digest
 
 TIE = 2e-5
 """A decision won by less is made by a run of that sample alone: batched arithmetic may round differently."""
+HEAVY = 50e6
+"""FLOPs of a whole network from which on an audit takes few samples by default: attacks run it thousands of times."""
 RUNGS = (1.0, 0.75, 0.5, 0.25)
 """Caps on the patches of a layer, as shares of all."""
 
@@ -86,6 +88,7 @@ class TokenTarget(GatedClassifier):
         self.classes, self.patches, self.dim = scores.shape[1], tokens.shape[1] - 1, tokens.shape[2]
         self.cap = self.patches if cap is None else min(cap, self.patches)
         self.units = (Unit("always", counter.flops + self.deciding()), *self.of_layers())
+        self.samples = 16 if self.prices.cost(self.static_work()).item() > HEAVY else 64
 
     def deciding(self) -> int:
         """Return the FLOPs of decisions that every sample pays for, whatever they are."""
