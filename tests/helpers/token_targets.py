@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,14 @@ from torpor.targets.tokens.target import TokenTarget
 from torpor.zoo.networks.adaptive import HaltingTransformer, PolicyTransformer
 from torpor.zoo.networks.vit import VisionLayer, VisionTransformer
 
-SHAPE = {"channels": 1, "side": 16, "dim": 16, "depth": 4, "heads": 2, "widths": (4, 8)}
+SHAPE: dict[str, Any] = {"channels": 1, "side": 16, "dim": 16, "depth": 4, "heads": 2, "widths": (4, 8)}
+
+
+def telling(network: VisionTransformer) -> None:
+    """Let patches differ by what they show."""
+    last = network.stem[-1]
+    assert isinstance(last, nn.Conv2d)
+    nn.init.normal_(last.weight, std=1.0)
 
 
 def halting(seed: int = 0) -> HaltingTarget:
@@ -23,7 +31,7 @@ def halting(seed: int = 0) -> HaltingTarget:
     network = HaltingTransformer(**SHAPE)
     network.scale, network.center = 2.0, 1.0
     nn.init.normal_(network.position, std=1.0)
-    nn.init.normal_(network.stem[-1].weight, std=1.0)
+    telling(network)
     return HaltingTarget(network, name="halting")
 
 
@@ -32,7 +40,7 @@ def policies(seed: int = 0) -> PolicyTarget:
     torch.manual_seed(seed)
     network = PolicyTransformer(**SHAPE)
     nn.init.normal_(network.position, std=1.0)
-    nn.init.normal_(network.stem[-1].weight, std=1.0)
+    telling(network)
     for policy in (*network.token_policies, *network.layer_policies):
         assert isinstance(policy, nn.Linear)
         nn.init.normal_(policy.weight, std=0.5)
@@ -43,7 +51,7 @@ def policies(seed: int = 0) -> PolicyTarget:
 def sampling(seed: int = 0) -> SamplingTarget:
     """Build a network whose class token looks at few patches."""
     torch.manual_seed(seed)
-    network = VisionTransformer(**SHAPE)  # type: ignore[arg-type]
+    network = VisionTransformer(**SHAPE)
     for layer in network.layers:
         assert isinstance(layer, VisionLayer)
         nn.init.normal_(layer.qkv.weight, std=0.8)

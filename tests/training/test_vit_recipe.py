@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from torpor.training.registry import TRAINERS
 from torpor.training.vit import HaltingRecipe, PolicyRecipe, from_prior, pondered, thrifty
 from torpor.zoo.networks.adaptive import HaltingTransformer, PolicyTransformer
 
-SHAPE = {"channels": 1, "dim": 16, "depth": 4, "heads": 2, "widths": (4, 8)}
+SHAPE: dict[str, Any] = {"channels": 1, "dim": 16, "depth": 4, "heads": 2, "widths": (4, 8)}
 FEW = Digits().load("train", 64)
 IMAGES = FEW.inputs[:16].float() / 255
 
@@ -35,7 +36,7 @@ def test_prior_is_nearest_at_its_own_depth() -> None:
 
 
 def test_ponder_makes_patches_halt(tmp_path: Path) -> None:
-    recipe = HaltingRecipe(epochs=12, batch_size=32, pad=0, flip=False, learning_rate=5e-3, ponder=1.0, prior=0.0)
+    recipe = HaltingRecipe(epochs=8, batch_size=32, pad=0, flip=False, learning_rate=5e-3, ponder=1.0, prior=0.0)
     few = train_classifier(lambda: HaltingTransformer(**SHAPE), FEW, recipe, tmp_path / "a", pondered, adamw)
     free = replace(recipe, ponder=0.0)
     many = train_classifier(lambda: HaltingTransformer(**SHAPE), FEW, free, tmp_path / "b", pondered, adamw)

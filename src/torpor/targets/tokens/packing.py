@@ -68,7 +68,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, asked: Tensor, counts: Ten
     if len(query) == len(key) and len(key) == len(counts) * int(counts[0]) and bool((counts == counts[0]).all()):
         each = (len(counts), int(counts[0]))  # as many of each, so that there is nothing to gather
         scores = scaled.unflatten(0, each).transpose(1, 2) @ key.unflatten(0, each).permute(0, 2, 3, 1)
-        return (scores.softmax(-1) @ value.unflatten(0, each).transpose(1, 2)).transpose(1, 2).flatten(0, 1)
+        all_found: Tensor = scores.softmax(-1) @ value.unflatten(0, each).transpose(1, 2)
+        return all_found.transpose(1, 2).flatten(0, 1)
     mixed = torch.empty_like(query)
     for samples in grouped(counts):
         looking, tokens = padded(asked, samples), padded(counts, samples)

@@ -21,6 +21,7 @@ from torpor.meters.flops import counting
 from torpor.targets.early_exit.family import GatedClassifier
 from torpor.targets.tokens.family import TokenFamily
 from torpor.targets.tokens.module import TransformerLayer, TransformerModule
+from torpor.targets.tokens.signals import TokenSignals
 from torpor.targets.weights import digest
 
 TIE = 2e-5
@@ -101,6 +102,10 @@ class TokenTarget(GatedClassifier):
     @abstractmethod
     def forward(self, inputs: Tensor) -> Passed:
         """Run one batch as deployed."""
+
+    @abstractmethod
+    def signals(self, inputs: Tensor) -> TokenSignals:
+        """Evaluate every layer on all tokens, those that have left without effect."""
 
     @abstractmethod
     def patches_run(self, counts: Tensor) -> Tensor:
