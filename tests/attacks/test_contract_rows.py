@@ -11,12 +11,12 @@ import torch
 from activity_targets import ACTIVITY_TARGETS
 from attack_cases import TARGETS
 from contract_cases import BOTH, EPS
-from contract_rows import own_attacks, rows_of
+from contract_rows import ELSEWHERE, own_attacks, rows_of
 
 from torpor.attacks.controls.dense import BestNoise, Shuffled
 from torpor.attacks.controls.text import BestOfK
 from torpor.attacks.registry import ATTACKS
-from torpor.core.budget import COUNTS, NORMS
+from torpor.core.budget import COUNTS, NORMS, PATCHES
 from torpor.core.errors import UsageError
 from torpor.targets.base import Target
 
@@ -30,13 +30,14 @@ MATCHED: dict[str, dict[str, Any]] = {
 
 
 def test_every_attack_has_a_row_for_each_of_its_norms() -> None:
-    assert {row[1:] for row in TABLE} == {(norm, attack.id) for attack in own_attacks() for norm in attack.norms}
+    each = {(norm, attack.id) for attack in own_attacks() for norm in attack.norms}
+    assert {row[1:] for row in TABLE} == {(norm, name) for norm, name in each if norm not in ELSEWHERE}
 
 
 @pytest.mark.parametrize("target_name", ANY)
 def test_attacks_run_where_the_table_has_a_row_and_nowhere_else(target_name: str) -> None:
     target = ANY[target_name]()
-    for norm, name in product(NORMS + COUNTS, (attack.id for attack in own_attacks())):
+    for norm, name in product(NORMS + PATCHES[:1] + COUNTS, (attack.id for attack in own_attacks())):
         options: dict[str, Any] = {"norm": norm, "eps": EPS[norm], **MATCHED.get(name, {})}
         if (target_name, norm, name) in TABLE:
             ATTACKS.find(name)(**options).check(target)

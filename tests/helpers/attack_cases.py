@@ -15,8 +15,10 @@ from torpor.attacks.controls.dense import Shuffled
 from torpor.attacks.early_exit.square import PersistentSquare
 from torpor.attacks.early_exit.standard import AutoGates, Member, Standard
 from torpor.attacks.registry import ATTACKS
-from torpor.attacks.search.balls import BALLS
+from torpor.attacks.search.balls import ball_of
+from torpor.core.budget import Budget
 from torpor.core.signals import GateSignals
+from torpor.core.space import ImageSpace
 from torpor.core.work import Outcome, Work
 from torpor.data.images import Digits, to_unit
 from torpor.data.sets import DataSet
@@ -27,7 +29,8 @@ from torpor.targets.early_exit.target import EarlyExitTarget
 from torpor.targets.early_exit.toys import needle, tug
 from torpor.zoo.registry import sdn_digits
 
-EPS = {"toy": {"Linf": 0.1, "L2": 0.4, "L1": 1.6}, "net": Attack.radii}
+PATCHES = {"patch": 0.3, "patch-center": 0.3}
+EPS = {"toy": {"Linf": 0.1, "L2": 0.4, "L1": 1.6, **PATCHES}, "net": {**Attack.radii, **PATCHES}}
 FEW: dict[str, dict[str, int]] = {"deepsloth": {"steps": 40}, "square": {"queries": 40}}
 
 
@@ -82,7 +85,8 @@ def build(name: str, norm: str, target: GateTarget, count: int) -> Attack:
 
 def noise(norm: str, eps: float, like: Tensor) -> Tensor:
     """Return random perturbations on the edge of the ball."""
-    return BALLS[norm].random([torch.Generator().manual_seed(i) for i in range(len(like))], eps, like)
+    ball = ball_of(Budget(norm, eps), ImageSpace((like.shape[1], like.shape[2], like.shape[3])))
+    return ball.random([torch.Generator().manual_seed(i) for i in range(len(like))], eps, like)
 
 
 def attack_rows(attack: Attack, target: GateTarget, inputs: Tensor, labels: Tensor, rows: slice) -> AttackResult:

@@ -19,6 +19,7 @@ from torpor.attacks.controls.text import BestOfK
 from torpor.attacks.registry import ATTACKS
 from torpor.attacks.search.balls import ball_of
 from torpor.core.batches import Samples
+from torpor.core.budget import Budget
 from torpor.core.signals import CandidateSignals, StepSignals
 from torpor.core.work import Outcome
 from torpor.targets.decoder.contract import StepTarget, TextTarget
@@ -27,8 +28,9 @@ from torpor.targets.detector.contract import CandidateTarget
 Kind = StepTarget | CandidateTarget
 
 BOTH: dict[str, Callable[[], Kind]] = {**STEP_TARGETS, **CANDIDATE_TARGETS}
-EPS = {"Linf": 0.1, "L2": 0.4, "L1": 1.6, "chars": 2, "tokens": 2, "words": 2, "suffix": 6, "prompt": 6}
-CANDIDATE_EPS = {"Linf": 0.1, "L2": 1.2, "L1": 8.0}
+PATCHES = {"patch": 0.3, "patch-center": 0.3}
+EPS = {"Linf": 0.1, "L2": 0.4, "L1": 1.6, **PATCHES, "chars": 2, "tokens": 2, "words": 2, "suffix": 6, "prompt": 6}
+CANDIDATE_EPS = {"Linf": 0.1, "L2": 1.2, "L1": 8.0, **PATCHES}
 FEW: dict[str, dict[str, Any]] = {
     "nicg-slowdown": {"steps": 10},
     "verbose-images": {"steps": 10},
@@ -65,7 +67,8 @@ def build(name: str, norm: str, target: Kind, seed: int = 0) -> Attack:
     if name == Shuffled.id:
         assert isinstance(others, torch.Tensor)
         generators = [torch.Generator().manual_seed(row) for row in range(count)]
-        return Shuffled(norm=norm, eps=eps, perturbation=ball_of(norm, target.space).random(generators, eps, others))
+        ball = ball_of(Budget(norm, eps), target.space)
+        return Shuffled(norm=norm, eps=eps, perturbation=ball.random(generators, eps, others))
     for kind in (BestNoise, BestOfK):
         if name == kind.id:
             return kind(norm=norm, eps=eps, queries=torch.arange(count))

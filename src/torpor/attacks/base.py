@@ -16,7 +16,7 @@ from torpor.attacks.search.balls import check_budget, confine
 from torpor.attacks.search.incumbent import Candidates as Candidates
 from torpor.attacks.search.incumbent import Curve, rising
 from torpor.core.batches import Samples, choose
-from torpor.core.budget import Budget
+from torpor.core.budget import NORMS, PATCH_SHARE, PATCHES, Budget
 from torpor.core.criteria import Evidence
 from torpor.core.errors import UsageError
 from torpor.core.lazy import Renamed
@@ -92,7 +92,7 @@ class Attack(ABC):
         needs: capabilities that the target must offer, such as ``"embedding_matrix"``.
         by_chance: whether it is only for families where random search finds much.
         norm: one of ``norms``.
-        eps: radius of the ball, in pixel units of [0, 1], or the number of edits.
+        eps: radius of the ball, in pixel units of [0, 1], the share of the area of a patch, or the number of edits.
         options: other settings as a user typed them, such as ``"queries=500"``; they are part of the name.
     """
 
@@ -102,7 +102,7 @@ class Attack(ABC):
     access: ClassVar[Access] = Access.WHITE
     is_control: ClassVar[bool] = False
     learns: ClassVar[bool] = False
-    norms: ClassVar[tuple[str, ...]] = ("Linf", "L2", "L1")
+    norms: ClassVar[tuple[str, ...]] = NORMS + PATCHES
     radii: ClassVar[Mapping[str, float]] = {"Linf": 0.03125, "L2": 0.9**10, "L1": 8.0}
     kinds: ClassVar[tuple[str, ...]] = ("image",)
     paper_shape: ClassVar[tuple[int, ...] | None] = None
@@ -144,7 +144,7 @@ class Attack(ABC):
 
         Args:
             norm: one of ``norms``, or None.
-            eps: radius or number of edits, or None.
+            eps: radius, share of the area, or number of edits; or None.
             shape: of one input, for papers whose radius grows with it; of a video, each frame has the budget.
 
         Raises:
@@ -154,7 +154,9 @@ class Attack(ABC):
         cls._check_norm(norm)
         if norm == "L2" and eps is None and shape is not None and cls.paper_shape is not None:
             eps = cls.radii[norm] * math.sqrt(math.prod(shape[-3:]) / math.prod(cls.paper_shape))
-        return Budget.parse(norm, cls.radii.get(norm, cls.eps) if eps is None else eps)
+        if eps is None:
+            eps = cls.radii.get(norm, PATCH_SHARE if norm in PATCHES else cls.eps)
+        return Budget.parse(norm, eps)
 
     def check(self, target: Target) -> None:
         """Refuse targets that this attack does not apply to, and budgets that mean nothing there.

@@ -12,7 +12,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
-from torpor.attacks.search.balls import BALLS, Ball, apply
+from torpor.attacks.search.balls import Ball, apply, ball_of
 from torpor.attacks.search.incumbent import Incumbent
 from torpor.attacks.search.objectives import IterateObjective, Labeled, Objective
 from torpor.attacks.search.optimizers import Change, Optimizer, Penalty, State, Variable
@@ -132,7 +132,7 @@ def amplify(
             break
         gradient = gradient_of(losses.sum(), candidate)
         if step == 0:
-            zero_gradient = (gradient == 0).flatten(1).to(torch.float32).mean(1) > 0.5
+            zero_gradient = (ball.free(gradient) == 0).flatten(1).to(torch.float32).mean(1) > 0.5
         if not stays.all():
             rows, clean, values = rows[stays], clean[stays], values[stays]
             gradient, losses = gradient[stays], losses[stays]
@@ -198,7 +198,7 @@ class GradientAttack(IterativeAttack):
     def start(self, target: Target, inputs: Tensor, seed: int) -> Tensor:
         """Return where the search starts, ``[B, C, H, W]``: a random point of the ball."""
         generators = sample_generators(inputs, seed, self.id)
-        return inputs + BALLS[self.norm].random(generators, self.start_radius(), inputs)
+        return inputs + ball_of(self.budget, target.space).random(generators, self.start_radius(), inputs)
 
     @override
     def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
@@ -212,7 +212,7 @@ class GradientAttack(IterativeAttack):
             signaling,
             inputs,
             objective=Labeled(self.objective(), labels),
-            ball=BALLS[self.norm],
+            ball=ball_of(self.budget, space),
             eps=self.eps,
             optimizer=self.optimizer(),
             steps=self.iterations,

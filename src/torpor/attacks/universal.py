@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.iterative import gradient_of
-from torpor.attacks.search.balls import Ball, apply
+from torpor.attacks.search.balls import Ball, apply, ball_of
 from torpor.attacks.search.incumbent import Incumbent
 from torpor.attacks.search.optimizers import Optimizer, State
 from torpor.core.errors import UsageError
@@ -34,7 +34,8 @@ class Learned:
     """What a universal attack learned, and what that took.
 
     Attributes:
-        perturbations: ``[1, C, H, W]``, or one per class ``[classes, C, H, W]``.
+        perturbations: ``[1, C, H, W]``, or one per class ``[classes, C, H, W]``; of patches, what they show, from -1
+            for black to 1 for white.
         forwards: images that went forward through the target while learning.
         backwards: images that went backward.
         zero_gradient: whether most of the first gradient was exactly zero.
@@ -115,12 +116,13 @@ class Universal(Attack):
         return self.learned
 
     def search(self, target: Any, inputs: Tensor, labels: Any, seed: int) -> Candidates:  # noqa: ANN401
-        """Add the learned perturbation, to every frame of a video; see :meth:`Attack.search`."""
+        """Add the learned perturbation, or paste the patch, into every frame; see :meth:`Attack.search`."""
         learned = self.known()
-        delta = learned.perturbations.to(inputs)
+        values = learned.perturbations.to(inputs)
         nothing = torch.zeros(len(inputs), dtype=torch.int64)
+        values = values[labels] if len(values) > 1 else values
         return Candidates(
-            inputs + (delta[labels] if len(delta) > 1 else delta),
+            inputs + ball_of(self.budget, target.space).common(values, inputs),
             forwards=nothing,
             backwards=nothing,
             zero_gradient=torch.full((len(inputs),), learned.zero_gradient),
@@ -161,13 +163,14 @@ def descend(
     zero_gradient = False
     for step, (batch, beside) in enumerate(schedule):
         radius = optimizer.radius(step, eps)
-        candidate = apply(batch.to(target.device), delta, ball, radius, space).requires_grad_()
+        batch = batch.to(target.device)
+        candidate = apply(batch, ball.common(delta, batch), ball, radius, space).requires_grad_()
         signals = target.signals(candidate)
         losses = evading(signals, objective(signals, beside))
         gradient = gradient_of(losses.mean(), candidate).sum(0, keepdim=True)
         forwards, backwards = forwards + len(batch), backwards + len(batch)
         if step == 0:
-            zero_gradient = (gradient == 0).to(torch.float32).mean().item() > 0.5
+            zero_gradient = (ball.free(gradient) == 0).to(torch.float32).mean().item() > 0.5
         loss = losses.detach().mean(0, keepdim=True)
         # no clamp to the pixel range here: the perturbation belongs to no one image
         delta = optimizer.step(ball, delta, gradient, loss, step, state, partial(ball.project, radius=radius))
@@ -185,6 +188,7 @@ def _cost(target: Target, inputs: Tensor, delta: Tensor, ball: Ball, eps: float)
     assert isinstance(space, DenseSpace)
     total = 0.0
     for batch in inputs.split(BATCH):
-        sent = apply(batch.to(target.device), delta, ball, eps, space)
+        batch = batch.to(target.device)
+        sent = apply(batch, ball.common(delta, batch), ball, eps, space)
         total += target.attacker_cost(target.run(sent)).sum().item()
     return total

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from torpor.core.batches import Samples
-from torpor.core.budget import Budget
+from torpor.core.budget import COUNTS, NORMS, Budget
 from torpor.core.errors import UsageError
 from torpor.core.threat import Paper
 from torpor.core.work import Work
@@ -31,6 +31,7 @@ class Bound(ABC):
         id: what the command line calls it.
         paper: where it is from; None if it is no paper's.
         local: whether it depends on the input and its budget; else it is the same for all inputs.
+        norms: budgets that it understands, counts of edits among them; patches only where a bound says so.
         covers_defended: whether it also holds of a defended target, whose layers may change what the target inside
             sees and have units of their own; audits ask only then for bounds of defended rows.
     """
@@ -38,6 +39,7 @@ class Bound(ABC):
     id: ClassVar[str]
     paper: ClassVar[Paper | None] = None
     local: ClassVar[bool] = True
+    norms: ClassVar[tuple[str, ...]] = NORMS + COUNTS
     covers_defended: ClassVar[bool] = False
 
     @classmethod
@@ -74,7 +76,7 @@ class Bound(ABC):
         Raises:
             UsageError: if the bound does not apply, or counts other units.
         """
-        self.check(target)
+        self.check(target, budget)
         most = target.static_work().counts
         found = self.work(target, inputs, budget).counts.cpu()
         if found.shape != (len(inputs), len(target.units)):
@@ -84,8 +86,8 @@ class Bound(ABC):
             )
         return Work(torch.minimum(found, most.cpu()))
 
-    def check(self, target: Target) -> None:
-        """Refuse targets that this bound does not apply to.
+    def check(self, target: Target, budget: Budget | None = None) -> None:
+        """Refuse targets that this bound does not apply to, and budgets that it does not understand.
 
         Raises:
             UsageError: if so.
@@ -94,6 +96,10 @@ class Bound(ABC):
             raise UsageError(
                 f"expected a bound for {target.mechanism} with {target.space.kind} inputs, got {self.id}; "
                 "see: torpor list bounds"
+            )
+        if self.local and budget is not None and budget.norm not in self.norms:
+            raise UsageError(
+                f"expected norm {', '.join(self.norms)} with the bound {self.id}, got {budget.norm}; leave it out"
             )
 
 

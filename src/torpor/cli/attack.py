@@ -17,7 +17,9 @@ def attack(
         Path, typer.Option(help="File for the attacked inputs (safetensors); texts: .texts.parquet beside it.")
     ],
     norm: Norm = None,
-    eps: Annotated[str | None, typer.Option(help="Radius, or number of edits; the attack's own by default.")] = None,
+    eps: Annotated[
+        str | None, typer.Option(help="Radius, share, or number of edits; the attack's own by default.")
+    ] = None,
     steps: Steps = None,
     limit: Annotated[int, typer.Option(help="Samples.")] = 128,
     seed: Seed = 0,

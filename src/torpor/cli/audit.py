@@ -42,7 +42,10 @@ def audit(
     norm: Norm = None,
     eps: Annotated[
         str | None,
-        typer.Option(help="One or more radii, such as 4/255,8/255, or numbers of edits; each attack's own by default."),
+        typer.Option(
+            help="One or more radii, such as 4/255,8/255, shares, such as 2%,8%, or numbers of edits; each "
+            "attack's own by default."
+        ),
     ] = None,
     steps: Steps = None,
     limit: Limit = None,

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from torpor.core.budget import COUNTS, NORMS, PATCHES
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -23,7 +25,8 @@ TargetName = Annotated[
 Norm = Annotated[
     str | None,
     typer.Option(
-        help="Linf, L2 or L1; chars, tokens, words, suffix or prompt for texts; each attack's own by default.",
+        help=f"{', '.join(NORMS)}; {' or '.join(PATCHES)} of images and videos, whose --eps is a share of the area; "
+        f"{', '.join(COUNTS)} of texts; each attack's own by default.",
         show_default=False,
     ),
 ]

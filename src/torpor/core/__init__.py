@@ -6,7 +6,7 @@ from torpor.core.lazy import lazy
 
 TYPE_CHECKING = False  # `import torpor` comes by here, and typing takes longer to import than all else
 if TYPE_CHECKING:
-    from torpor.core.budget import NORMS, Budget
+    from torpor.core.budget import NORMS, PATCHES, Budget
     from torpor.core.criteria import Criterion, Evidence, PreservesPrediction, ReachesStaticBound, Slowdown
     from torpor.core.errors import DataError, MeterError, TorporError, UsageError
     from torpor.core.measures import Catalog, Measure
@@ -20,7 +20,7 @@ else:
     __getattr__, __dir__ = lazy(
         __name__,
         {
-            "budget": ["NORMS", "Budget"],
+            "budget": ["NORMS", "PATCHES", "Budget"],
             "criteria": ["Criterion", "Evidence", "PreservesPrediction", "ReachesStaticBound", "Slowdown"],
             "errors": ["DataError", "MeterError", "TorporError", "UsageError"],
             "measures": ["Catalog", "Measure"],
@@ -35,6 +35,7 @@ else:
 
 __all__ = [
     "NORMS",
+    "PATCHES",
     "Access",
     "Behavior",
     "Budget",

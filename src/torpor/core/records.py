@@ -49,7 +49,7 @@ RECORD: tuple[Measure, ...] = (
         "eps",
         dimension="identity",
         title="eps",
-        help="Radius of the budget, pixels in [0, 1]; the number of edits for texts.",
+        help="Radius of the budget, pixels in [0, 1]; the share of the area of a patch; the number of edits for texts.",
         null="the clean input",
     ),
     _column(

@@ -11,6 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from torpor.core.batches import Samples
+from torpor.core.budget import NORMS, PATCHES
 from torpor.core.errors import DataError
 
 
@@ -64,7 +65,7 @@ class DenseSpace(InputSpace):
     """
 
     shape: tuple[int, ...]
-    norms: ClassVar[tuple[str, ...]] = ("Linf", "L2", "L1")
+    norms: ClassVar[tuple[str, ...]] = NORMS
     what: ClassVar[str]
     how: ClassVar[str]
     letters: ClassVar[str]
@@ -122,6 +123,7 @@ class DenseSpace(InputSpace):
 class PixelSpace(DenseSpace):
     """What is made of pixels in [0, 1], stored as 8-bit integers."""
 
+    norms: ClassVar[tuple[str, ...]] = NORMS + PATCHES
     how: ClassVar[str] = "divide bytes by 255"
     letters: ClassVar[str] = "pixels"
     low: ClassVar[float] = 0.0

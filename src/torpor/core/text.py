@@ -11,6 +11,7 @@ from rapidfuzz.distance import Levenshtein
 from torch import Tensor
 from typing_extensions import override
 
+from torpor.core.budget import COUNTS
 from torpor.core.conversation import MARK, SURROGATE
 from torpor.core.errors import DataError
 from torpor.core.space import InputSpace
@@ -69,7 +70,7 @@ class TextSpace(InputSpace):
     """
 
     kind: ClassVar[str] = "text"
-    norms: ClassVar[tuple[str, ...]] = ("chars", "tokens", "words", "suffix", "prompt")
+    norms: ClassVar[tuple[str, ...]] = COUNTS
 
     codec: Codec
     max_tokens: int

@@ -125,9 +125,9 @@ def test_budgets_below_one_level_are_refused() -> None:
 def test_budgets_of_videos_hold_for_each_frame(norm: str, data: st.DataObject) -> None:
     ball, delta, radius = data.draw(deltas(norm))
     space = VideoSpace((3, *delta.shape[1:]))
-    whole, videos = ball_of(norm, space), delta.unsqueeze(0)
+    whole, videos = ball_of(Budget(norm, radius), space), delta.unsqueeze(0)
     assert whole == PerFrame(ball)
-    assert ball_of(norm, space.frame) == ball
+    assert ball_of(Budget(norm, radius), space.frame) == ball
     for of_videos, of_frames in (
         (whole.project(videos, radius), ball.project(delta, radius)),
         (whole.steepest(videos), ball.steepest(delta)),

@@ -44,6 +44,6 @@ def test_what_is_not_spent_is_spent_by_the_next_move() -> None:
 def test_the_first_proposal_of_linf_is_vertical_stripes() -> None:
     inputs = needle().space.snap(torch.full((2, 1, 4, 4), 0.5))
     attack = Square(eps=0.1)
-    delta = attack._first(inputs, sample_generators(inputs, 0, "square"))
+    delta = attack._first(inputs, sample_generators(inputs, 0, "square"), attack.eps)
     assert delta.abs().allclose(torch.tensor(0.1))
     assert delta.equal(delta[:, :, :1].expand_as(delta))

@@ -36,7 +36,7 @@ class Control(Attack):
 
 @dataclass(frozen=True, kw_only=True)
 class Noise(Control):
-    """Random noise that spends the whole budget: random signs for Linf, random directions for L2 and L1."""
+    """Random noise that spends the whole budget: random signs for Linf and patches, random directions for L2 and L1."""
 
     id: ClassVar[str] = "control-noise"
 
@@ -70,7 +70,7 @@ class BestNoise(Control):
             UsageError: if the queries are of another batch.
         """
         check_queries(self.queries, inputs)
-        space, ball = target.space, ball_of(self.norm, target.space)
+        space, ball = target.space, ball_of(self.budget, target.space)
         assert isinstance(space, DenseSpace)
         generators = sample_generators(inputs, seed, self.id)
 
@@ -108,7 +108,7 @@ class Flat(Control):
 class Shuffled(Control):
     """The pixels of another attack's perturbation in random order: same size and histogram, no structure.
 
-    All frames of a video are mixed alike.
+    Those of a patch are mixed within it. All frames of a video are mixed alike.
 
     Attributes:
         perturbation: of the same batch, ``[B, C, H, W]``, ``[B, T, C, H, W]`` or ``[B, T]``.
@@ -129,9 +129,11 @@ class Shuffled(Control):
                 f"expected a perturbation of shape {list(inputs.shape)}, got {list(self.perturbation.shape)}; pass the "
                 "same batch's"
             )
-        pixels = math.prod(inputs.shape[-2:] if inputs.ndim > 3 else inputs.shape[-1:])
+        mixed = self.perturbation.clone()
+        part = ball_of(self.budget, target.space).free(mixed)
+        pixels = math.prod(part.shape[-2:] if inputs.ndim > 3 else part.shape[-1:])
         generators = sample_generators(inputs, seed, self.id)
         order = draw(generators, lambda g: torch.randperm(pixels, generator=g), torch.zeros(1, dtype=torch.int64))
-        flat = self.perturbation.view(len(inputs), -1, pixels)
-        mixed = flat.gather(2, order.to(flat.device).unsqueeze(1).expand(-1, flat.shape[1], -1))
-        return self._free(inputs + mixed.view_as(inputs))
+        flat = part.reshape(len(inputs), -1, pixels)
+        part.copy_(flat.gather(2, order.to(flat.device).unsqueeze(1).expand(-1, flat.shape[1], -1)).view_as(part))
+        return self._free(inputs + mixed)

@@ -40,7 +40,7 @@ class MixedNoise(Attack):
 
     @override
     def search(self, target: Target, inputs: Tensor, labels: Samples, seed: int) -> Candidates:
-        space, ball = target.space, ball_of(self.norm, target.space)
+        space, ball = target.space, ball_of(self.budget, target.space)
         assert isinstance(space, DenseSpace)
         generators = sample_generators(inputs, seed, self.id)
 

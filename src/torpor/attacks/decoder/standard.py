@@ -19,6 +19,7 @@ from torpor.attacks.decoder.slothspeech import SlothSpeech
 from torpor.attacks.decoder.steps import StepAttack
 from torpor.attacks.decoder.verbose_images import VerboseImages
 from torpor.attacks.iterative import amplify
+from torpor.attacks.search.balls import ball_of
 from torpor.attacks.search.incumbent import Incumbent
 from torpor.attacks.search.optimizers import AutoSteps, Change
 from torpor.core.batches import sample_generators
@@ -65,7 +66,7 @@ class AutoDecoder(StepAttack):
     id: ClassVar[str] = "apgd-decoder"
     paper: ClassVar[Paper | None] = None
     kinds: ClassVar[tuple[str, ...]] = ("image", "wave", "features")
-    norms: ClassVar[tuple[str, ...]] = ("Linf", "L2", "L1")
+    norms: ClassVar[tuple[str, ...]] = Attack.norms
     paper_steps: ClassVar[int] = 100
 
     objective: str = "end"
@@ -73,7 +74,8 @@ class AutoDecoder(StepAttack):
 
     @override
     def search(self, target: StepTarget, inputs: Tensor, labels: object, seed: int) -> Candidates:
-        start = self.ball.random(sample_generators(inputs, seed, f"{self.id}/{self.objective}"), self.eps, inputs)
+        ball = ball_of(self.budget, target.space)
+        start = ball.random(sample_generators(inputs, seed, f"{self.id}/{self.objective}"), self.eps, inputs)
         known = torch.zeros(len(inputs), dtype=torch.bool, device=inputs.device)
         size = self.eps
         if self.nearby is not None:
@@ -85,7 +87,7 @@ class AutoDecoder(StepAttack):
             target,
             inputs,
             objective=OBJECTIVES[self.objective],
-            ball=self.ball,
+            ball=ball,
             eps=self.eps,
             optimizer=AutoSteps(self.iterations, size),
             steps=self.iterations,

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from torpor.attacks.base import Candidates
 from torpor.attacks.detector.frames import CandidateAttack, Groups, attack_groups, one_by_one
-from torpor.attacks.iterative import amplify
+from torpor.attacks.iterative import IterativeAttack, amplify
 from torpor.attacks.search.balls import ball_of
 from torpor.attacks.search.objectives import IterateObjective
 from torpor.attacks.search.optimizers import Adam, State, Tanh
@@ -69,13 +69,14 @@ class Daedalus(CandidateAttack):
     id: ClassVar[str] = "daedalus"
     paper: ClassVar[Paper | None] = PAPER
     paper_steps: ClassVar[int] = 1000
+    norms: ClassVar[tuple[str, ...]] = IterativeAttack.norms
 
     @override
     def search(self, target: CandidateTarget, inputs: Tensor, labels: object, seed: int) -> Candidates:
         rate = max(RATE, 4 * self.per_value(inputs) / self.iterations)  # a step of gray pixels is half the rate
 
         def search(groups: Groups, clean: Tensor, numbers: Tensor) -> Candidates:
-            ball = ball_of(self.norm, groups.space)
+            ball = ball_of(self.budget, groups.space)
             return amplify(
                 groups,
                 clean,

@@ -13,6 +13,7 @@ from torpor.attacks.base import Candidates
 from torpor.attacks.iterative import IterativeAttack
 from torpor.attacks.search.incumbent import Curve
 from torpor.attacks.search.optimizers import Change, Shared, Variable
+from torpor.core.budget import PATCHES
 from torpor.core.signals import CandidateSignals
 from torpor.core.space import VideoSpace
 from torpor.core.work import PriceList, Work
@@ -145,6 +146,7 @@ class CandidateAttack(IterativeAttack):
     kinds: ClassVar[tuple[str, ...]] = ("image", "video")
     reads: ClassVar[type | None] = CandidateSignals
     needs: ClassVar[tuple[str, ...]] = ("detector", "nms")
+    norms: ClassVar[tuple[str, ...]] = IterativeAttack.norms + PATCHES
     radii: ClassVar[Mapping[str, float]] = {"Linf": 8 / 255, "L2": 15.0}
     paper_shape: ClassVar[tuple[int, ...] | None] = (3, 640, 640)
 

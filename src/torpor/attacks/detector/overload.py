@@ -148,7 +148,7 @@ class Overload(CandidateAttack):
                 groups,
                 clean,
                 objective=objective,
-                ball=ball_of(self.norm, groups.space),
+                ball=ball_of(self.budget, groups.space),
                 eps=self.eps,
                 optimizer=PacedSteps(self.eps * max(STEP_SIZE, 1 / SLOWEST / self.iterations)),
                 steps=self.iterations,

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from torpor.attacks.detector.frames import sampled_frames
+from torpor.attacks.detector.frames import CandidateAttack, sampled_frames
 from torpor.attacks.detector.objectives import TINY
-from torpor.attacks.search.balls import BALLS, Ball
+from torpor.attacks.search.balls import Ball, ball_of
 from torpor.attacks.search.optimizers import Optimizer, Project, State
 from torpor.attacks.universal import Learned, Universal, descend
 from torpor.core.errors import UsageError
@@ -143,7 +143,7 @@ class PhantomSponges(Universal):
 
     id: ClassVar[str] = "phantom-sponges"
     paper: ClassVar[Paper | None] = PAPER
-    norms: ClassVar[tuple[str, ...]] = ("Linf", "L2")
+    norms: ClassVar[tuple[str, ...]] = CandidateAttack.norms
     radii: ClassVar[Mapping[str, float]] = {"Linf": 8 / 255, "L2": 70.0}
     paper_shape: ClassVar[tuple[int, ...] | None] = (3, 640, 640)
     kinds: ClassVar[tuple[str, ...]] = ("image", "video")
@@ -180,14 +180,15 @@ class PhantomSponges(Universal):
         images = sampled_frames(inputs, SAMPLES)
         batches = images.split(BATCH)
         steps = self.epochs * len(batches)
-        level = self.eps / images[0].numel() ** 0.5 if self.norm == "L2" else self.eps
+        ball = ball_of(self.budget, detector.space)
+        level = ball.even(self.eps, images)
         learned = descend(
             detector,
             images,
             objective=Phantoms(
                 target.nms, images.shape[-2:].numel(), self.label, self.confidence, self.area, self.form
             ),
-            ball=BALLS[self.norm],
+            ball=ball,
             eps=self.eps,
             optimizer=SignedSteps(max(STEP_SIZE, 2 * level / steps)),
             schedule=self._schedule(detector, batches),

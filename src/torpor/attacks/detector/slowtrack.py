@@ -221,7 +221,7 @@ class SlowTrack(CandidateAttack):
                 kept[self.keep],
                 clean,
                 objective=Light(lit),
-                ball=ball_of(self.norm, groups.space),
+                ball=ball_of(self.budget, groups.space),
                 eps=self.eps,
                 optimizer=Steps(self.stride(inputs)),
                 steps=self.iterations,

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from torpor.attacks.base import Attack, Candidates
-from torpor.attacks.search.balls import BALLS, apply
+from torpor.attacks.search.balls import apply, ball_of
 from torpor.attacks.search.incumbent import Incumbent, Proposal, random_search
 from torpor.core.batches import Samples, draw, sample_generators
 from torpor.core.errors import UsageError
@@ -88,9 +88,10 @@ class Rounds:
 
     def __call__(self, number: int) -> Proposal:
         """Return the proposals of one round."""
-        ball, space, eps = BALLS[self.attack.norm], self.target.space, self.attack.eps
+        space, eps = self.target.space, self.attack.eps
+        ball = ball_of(self.attack.budget, space)
         assert isinstance(space, DenseSpace)
-        level = eps / float(ball.norm(torch.ones_like(self.inputs[:1])))
+        level = ball.even(eps, self.inputs)
 
         def propose(query: int, rows: Tensor, held: Incumbent) -> Tensor:
             near, own = self.inputs[rows], [self.generators[row] for row in rows.tolist()]

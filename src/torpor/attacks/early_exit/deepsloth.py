@@ -10,6 +10,7 @@ from typing_extensions import override
 from torpor.attacks.iterative import GradientAttack
 from torpor.attacks.search.objectives import EXITS, Objective, UniformExits
 from torpor.attacks.search.optimizers import Optimizer, ShrinkingBall, Steps
+from torpor.core.budget import geometry
 from torpor.core.threat import Paper
 
 PAPER = Paper(
@@ -30,7 +31,8 @@ class DeepSloth(GradientAttack):
 
     Linf: eps 0.03125, 30 signed steps of 0.002 from a uniform start within one step. L2: 550 unit-gradient steps along
     a cosine, in a ball that shrinks by a tenth every 50 and ends at ``eps`` (0.349 when it starts at 1). L1: eps 8, 250
-    steps of 0.5 spread over the 1 % of pixels with the largest gradients. With another ``eps`` the steps scale along.
+    steps of 0.5 spread over the 1 % of pixels with the largest gradients. With another ``eps`` the steps scale along. A
+    patch has the steps of Linf, scaled to the whole range of a pixel.
 
     >>> DeepSloth(norm="L2", eps=0.35).iterations
     550
@@ -43,7 +45,7 @@ class DeepSloth(GradientAttack):
     @property
     @override
     def iterations(self) -> int:
-        return self.steps or STEPS[self.norm]
+        return self.steps or STEPS[geometry(self.norm)]
 
     @override
     def objective(self) -> Objective:
@@ -53,7 +55,7 @@ class DeepSloth(GradientAttack):
         """Return the paper's optimizer for the norm."""
         if self.norm == "L2":
             return ShrinkingBall(self.iterations, self.eps)
-        step = (LINF_STEP if self.norm == "Linf" else L1_STEP) * self.eps
+        step = (L1_STEP if self.norm == "L1" else LINF_STEP) * self.eps
         if self.steps is not None:
             step = max(step, 2 * self.eps / self.steps)  # few steps must still be able to spend the budget
         return Steps(step)
@@ -61,6 +63,6 @@ class DeepSloth(GradientAttack):
     def start_radius(self) -> float:
         """Return one step for Linf, else the whole ball."""
         optimizer = self.optimizer()
-        if self.norm == "Linf" and isinstance(optimizer, Steps):
+        if geometry(self.norm) == "Linf" and isinstance(optimizer, Steps):
             return optimizer.size
         return super().start_radius()

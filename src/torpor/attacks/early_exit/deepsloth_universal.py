@@ -11,10 +11,11 @@ from torch import Tensor
 from typing_extensions import override
 
 from torpor.attacks.early_exit.deepsloth import PAPER
-from torpor.attacks.search.balls import BALLS, L1, Ball
+from torpor.attacks.search.balls import L1, Ball, ball_of
 from torpor.attacks.search.objectives import EXITS, UniformExits
 from torpor.attacks.search.optimizers import Optimizer, ShrinkingBall, Steps
 from torpor.attacks.universal import BATCH, Learned, Universal, descend
+from torpor.core.budget import geometry
 from torpor.core.errors import UsageError
 from torpor.core.signals import GateSignals
 from torpor.core.threat import Paper
@@ -27,7 +28,7 @@ class DeepSlothUniversal(Universal):
 
     Linf: one batch of 250, 20 signed steps of 0.005 (0.16 eps) from a uniform start in the ball. L2: 11 epochs of 5
     batches of 50 steps; step and ball shrink by a tenth per epoch. L1: 10 batches of 100 steps on the 10 % of pixels
-    with the largest gradients.
+    with the largest gradients. A patch has the steps of Linf, scaled to the whole range of a pixel.
     """
 
     id: ClassVar[str] = "deepsloth-universal"
@@ -37,11 +38,11 @@ class DeepSlothUniversal(Universal):
 
     @override
     def learn(self, target: GateTarget, inputs: Tensor, references: Tensor | None, seed: int) -> Learned:
-        ball: Ball = L1(keep=0.1) if self.norm == "L1" else BALLS[self.norm]
-        epochs, batches, repeats = {"Linf": (1, 1, 20), "L2": (11, 5, 50), "L1": (1, 10, 100)}[self.norm]
+        ball: Ball = L1(keep=0.1) if self.norm == "L1" else ball_of(self.budget, target.space)
+        epochs, batches, repeats = {"Linf": (1, 1, 20), "L2": (11, 5, 50), "L1": (1, 10, 100)}[geometry(self.norm)]
         batches = min(batches, -(-len(inputs) // BATCH))  # with fewer inputs the ball must still shrink to its end
         steps = epochs * batches * repeats
-        optimizer: Optimizer = Steps((0.16 if self.norm == "Linf" else 0.0625) * self.eps)
+        optimizer: Optimizer = Steps((0.0625 if self.norm == "L1" else 0.16) * self.eps)
         if self.norm == "L2":
             optimizer = ShrinkingBall(steps, self.eps, period=batches * repeats, size=0.1, cosine=False)
         like = inputs[:1].to(target.device)

@@ -11,7 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
-from torpor.attacks.search.balls import BALLS, apply
+from torpor.attacks.search.balls import apply, ball_of
 from torpor.attacks.search.incumbent import Incumbent, Proposal, random_search
 from torpor.attacks.search.objectives import EXITS
 from torpor.attacks.search.squares import moved, tiled, window
@@ -77,12 +77,14 @@ class Square(Attack):
 
     def proposal(self, target: Target, clean: Tensor, generators: list[torch.Generator]) -> Proposal:
         """Return what proposes stripes or tiles that spend the budget first, then one square per query."""
-        space, ball = target.space, BALLS[self.norm]
+        space, ball = target.space, ball_of(self.budget, target.space)
         assert isinstance(space, DenseSpace)
 
         def propose(query: int, rows: Tensor, held: Incumbent) -> Tensor:
             near, own = clean[rows], [generators[row] for row in rows.tolist()]
-            delta = self._first(near, own) if query == 0 else self._square(held.inputs[rows] - near, own, query)
+            delta = torch.zeros_like(near) if query == 0 else held.inputs[rows] - near
+            part, level = ball.free(delta), ball.even(self.eps, near)
+            part.copy_(self._first(part, own, level) if query == 0 else self._square(part, own, query, level))
             return apply(near, delta, ball, self.eps, space)
 
         return propose
@@ -105,18 +107,18 @@ class Square(Attack):
         rank = partial(surety, target)
         return random_search(target, clean, propose, queries, held=held, first=first, rank=rank, most=most)
 
-    def _first(self, like: Tensor, generators: list[torch.Generator]) -> Tensor:
-        """Draw vertical stripes of random signs per channel for Linf, a grid of bumps for L2, random signs for L1."""
+    def _first(self, like: Tensor, generators: list[torch.Generator], level: float) -> Tensor:
+        """Draw vertical stripes of random signs per channel, a grid of bumps for L2, or random signs for L1."""
         if self.norm == "L2":
             return tiled(self.eps, generators, like)
         if self.norm == "L1":
             signs = draw(generators, lambda g: torch.rand(like.shape[1:], generator=g), like) - 0.5
-            return signs.sign() * self.eps / like[0].numel()
+            return signs.sign() * level
         channels, width = like.shape[1], like.shape[3]
         stripes = draw(generators, lambda g: torch.rand(channels, 1, width, generator=g), like) - 0.5
-        return (stripes.sign() * self.eps).expand_as(like)
+        return (stripes.sign() * level).expand_as(like)
 
-    def _square(self, delta: Tensor, generators: list[torch.Generator], query: int) -> Tensor:
+    def _square(self, delta: Tensor, generators: list[torch.Generator], query: int, level: float) -> Tensor:
         """Write one random square into each perturbation: random signs per channel, or for L2 mass from another."""
         _, channels, height, width = delta.shape
         halvings = sum(
@@ -126,7 +128,7 @@ class Square(Attack):
         side = max(1, min(round((area * height * width) ** 0.5), height, width))
         if self.norm == "L2":
             return moved(self.eps, delta, generators, min(max(side, LEAST_SIDE), height, width))
-        level = self.eps if self.norm == "Linf" else self.eps / side**2
+        level = self.eps / side**2 if self.norm == "L1" else level
         uniform = draw(generators, lambda g: torch.rand(2 + channels, generator=g), delta)
         inside, _, _ = window(uniform[:, :2], side, delta)
         color = torch.where(uniform[:, 2:] < 0.5, -level, level).view(-1, channels, 1, 1)

@@ -10,7 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from torpor.attacks.iterative import gradient_of
-from torpor.attacks.search.balls import BALLS, apply
+from torpor.attacks.search.balls import apply, ball_of
 from torpor.attacks.search.objectives import EXITS
 from torpor.attacks.universal import Learned, Universal
 from torpor.core.signals import GateSignals
@@ -42,7 +42,7 @@ class UAP(Universal):
 
     @override
     def learn(self, target: GateTarget, inputs: Tensor, references: Tensor | None, seed: int) -> Learned:
-        ball = BALLS[self.norm]
+        ball = ball_of(self.budget, target.space)
         inputs = inputs[:SAMPLES].to(target.device)
         passes = [len(inputs), 0]
         with torch.no_grad():

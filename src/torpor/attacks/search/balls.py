@@ -13,7 +13,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from torpor.core.batches import Samples, draw
-from torpor.core.budget import Budget, whole_levels
+from torpor.core.budget import PATCHES, Budget, whole_levels
 from torpor.core.errors import UsageError
 from torpor.core.space import DenseSpace, InputSpace, VideoSpace
 
@@ -46,9 +46,45 @@ class Ball(ABC):
     def random(self, generators: list[torch.Generator], radius: float, like: Tensor) -> Tensor:
         """Draw one perturbation per generator; Linf fills the ball, L2 and L1 lie on its sphere."""
 
+    def even(self, radius: float, like: Tensor) -> float:
+        """Return how far each value of ``like`` ``[B, ...]`` moves if all move alike and spend the radius."""
+        return radius / float(self.norm(torch.ones_like(like[:1])))
+
+    def spent(self, generators: list[torch.Generator], radius: float, like: Tensor) -> Tensor:
+        """Draw one perturbation per generator that spends the whole radius."""
+        return self.random(generators, radius, like)
+
+    def free(self, delta: Tensor) -> Tensor:
+        """Return a view of the part of perturbations that may differ from zero."""
+        return delta
+
+    def common(self, values: Tensor, clean: Tensor) -> Tensor:
+        """Return the change that one perturbation for all inputs makes to each of them: itself."""
+        return values
+
     def spendable(self, radius: float, levels: int) -> float:
         """Return the largest norm within ``radius`` of a change that is stored in steps of ``1 / levels``."""
         return radius
+
+    def used(self, delta: Tensor, radius: float, levels: int) -> Tensor:
+        """Return the share of what can be spent that each perturbation on the grid spends, ``[B]``."""
+        return self.norm(delta) / self.spendable(radius, levels)
+
+    def reach(self, radius: float, space: DenseSpace) -> float:
+        """Return what of a budget's radius inputs of ``space`` can spend."""
+        return self.spendable(radius, space.levels)
+
+    def check(self, radius: float, space: DenseSpace) -> None:
+        """Refuse a radius that allows no change of even one value by one level.
+
+        Raises:
+            UsageError: if so.
+        """
+        if self.spendable(radius, space.levels) * space.levels < 1 - SLACK:
+            what = "pixel" if space.kind in ("image", "video") else "sound"
+            raise UsageError(
+                f"expected eps of at least 1/{space.levels}, one {what} level, got {radius:g}; raise --eps"
+            )
 
     def snap(self, delta: Tensor, radius: float, levels: int) -> Tensor:
         """Project into the ball and round to whole pixel levels, shrunk first where rounding would leave it."""
@@ -89,6 +125,10 @@ class Linf(Ball):
     @override
     def random(self, generators: list[torch.Generator], radius: float, like: Tensor) -> Tensor:
         return (draw(generators, lambda g: torch.rand(like.shape[1:], generator=g), like) * 2 - 1) * radius
+
+    @override
+    def spent(self, generators: list[torch.Generator], radius: float, like: Tensor) -> Tensor:
+        return self.random(generators, radius, like).sign() * radius
 
     def spendable(self, radius: float, levels: int) -> float:
         """See :meth:`Ball.spendable`; whole levels, see :func:`~torpor.core.budget.whole_levels`."""
@@ -208,17 +248,52 @@ class PerFrame(Ball):
         return self.ball.random(each, radius, like.flatten(0, 1)).view_as(like)
 
     @override
+    def even(self, radius: float, like: Tensor) -> float:
+        return self.ball.even(radius, like.flatten(0, 1))
+
+    @override
+    def spent(self, generators: list[torch.Generator], radius: float, like: Tensor) -> Tensor:
+        each = [generator for generator in generators for _ in range(like.shape[1])]
+        return self.ball.spent(each, radius, like.flatten(0, 1)).view_as(like)
+
+    @override
+    def free(self, delta: Tensor) -> Tensor:
+        return self.ball.free(delta)
+
+    @override
+    def common(self, values: Tensor, clean: Tensor) -> Tensor:
+        return self.ball.common(values, clean)
+
+    @override
     def spendable(self, radius: float, levels: int) -> float:
         return self.ball.spendable(radius, levels)
+
+    @override
+    def used(self, delta: Tensor, radius: float, levels: int) -> Tensor:
+        return self.ball.used(delta.flatten(0, 1), radius, levels).view(delta.shape[:2]).amax(1)
+
+    @override
+    def reach(self, radius: float, space: DenseSpace) -> float:
+        return self.ball.reach(radius, space)
+
+    @override
+    def check(self, radius: float, space: DenseSpace) -> None:
+        self.ball.check(radius, space)
 
     @override
     def snap(self, delta: Tensor, radius: float, levels: int) -> Tensor:
         return self.ball.snap(delta.flatten(0, 1), radius, levels).view_as(delta)
 
 
-def ball_of(norm: str, space: InputSpace) -> Ball:
-    """Return the geometry of budgets in ``space``: those of videos hold for each frame."""
-    return PerFrame(BALLS[norm]) if isinstance(space, VideoSpace) else BALLS[norm]
+def ball_of(budget: Budget, space: InputSpace) -> Ball:
+    """Return the geometry of a budget in ``space``: those of videos hold for each frame."""
+    if budget.norm in PATCHES:
+        from torpor.attacks.search.patches import PLACES, Patch  # of no use to others
+
+        ball: Ball = Patch(budget.eps, PLACES[budget.norm])
+    else:
+        ball = BALLS[budget.norm]
+    return PerFrame(ball) if isinstance(space, VideoSpace) else ball
 
 
 def apply(inputs: Tensor, delta: Tensor, ball: Ball, radius: float, space: DenseSpace) -> Tensor:
@@ -234,18 +309,15 @@ def apply(inputs: Tensor, delta: Tensor, ball: Ball, radius: float, space: Dense
 
 
 def check_budget(budget: Budget, space: InputSpace) -> None:
-    """Refuse budgets that do not apply to ``space`` or allow no change of even one pixel by one level.
+    """Refuse budgets that do not apply to ``space`` or allow no change at all there.
 
     Raises:
-        UsageError: on another space's norm, or an ``eps`` below one level.
+        UsageError: on another space's norm, or an ``eps`` below one level, or of a patch below one pixel.
     """
     if budget.norm not in space.norms:
         raise UsageError(f"expected norm {', '.join(space.norms)} for {space.kind} inputs, got {budget.norm}")
-    if isinstance(space, DenseSpace) and spendable(budget, space) * space.levels < 1 - SLACK:
-        what = "pixel" if space.kind in ("image", "video") else "sound"
-        raise UsageError(
-            f"expected eps of at least 1/{space.levels}, one {what} level, got {budget.eps:g}; raise --eps"
-        )
+    if isinstance(space, DenseSpace):
+        ball_of(budget, space).check(budget.eps, space)
 
 
 def spendable(budget: Budget, space: InputSpace) -> float:
@@ -257,7 +329,7 @@ def spendable(budget: Budget, space: InputSpace) -> float:
     """
     if not isinstance(space, DenseSpace):
         return budget.eps
-    return ball_of(budget.norm, space).spendable(budget.eps, space.levels)
+    return ball_of(budget, space).reach(budget.eps, space)
 
 
 def confine(space: InputSpace, clean: Samples, candidates: Samples, budget: Budget) -> tuple[Samples, Tensor]:
@@ -270,9 +342,9 @@ def confine(space: InputSpace, clean: Samples, candidates: Samples, budget: Budg
         The inputs, and the share of the budget that each uses, float ``[B]``.
     """
     if isinstance(space, DenseSpace):
-        ball = ball_of(budget.norm, space)
+        ball = ball_of(budget, space)
         inputs = apply(clean, candidates.to(clean) - clean, ball, budget.eps, space)
-        return inputs, ball.norm(inputs - clean) / ball.spendable(budget.eps, space.levels)
+        return inputs, ball.used(inputs - clean, budget.eps, space.levels)
     from torpor.core.text import TextSpace
 
     assert isinstance(space, TextSpace)
@@ -288,5 +360,4 @@ def confine(space: InputSpace, clean: Samples, candidates: Samples, budget: Budg
 
 def spent_noise(budget: Budget, space: InputSpace, generators: list[torch.Generator], like: Tensor) -> Tensor:
     """Return one random perturbation per generator that spends the whole budget, in every frame."""
-    noise = ball_of(budget.norm, space).random(generators, budget.eps, like)
-    return noise.sign() * budget.eps if budget.norm == "Linf" else noise
+    return ball_of(budget, space).spent(generators, budget.eps, like)

@@ -130,7 +130,8 @@ def check_applies(plan: Plan, target: Target) -> None:
         for attack in plan.attacks_at(budget):
             attack.check(target)
     for bound in plan.loaded_bounds():
-        bound.check(target)
+        for budget in plan.budgets:
+            bound.check(target, budget)
     defenses = plan.loaded_defenses()
     for defense in defenses:
         defense.check(target)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from torpor.core.budget import edits_text, eps_text
+from torpor.core.budget import PATCHES, budget_text, edits_text, eps_text
 from torpor.reports.kit.words import Row, label, percent, times
 
 if TYPE_CHECKING:
@@ -118,6 +118,8 @@ class Saved:
         if self.kind == "text":
             return ", ".join(self.edits())
         linf = float(self.records["linf"][self.at])
+        if self.row.get("norm") in PATCHES:
+            return budget_text(self.row)
         return f"Linf {255 * linf:.0f}/255" if self.kind in ("image", "video") else f"Linf {eps_text('Linf', linf)}"
 
     def changes(self) -> list[str]:
