@@ -12,6 +12,7 @@ from activity_targets import ACTIVITY_TARGETS
 from attack_cases import TARGETS
 from contract_cases import BOTH, EPS
 from contract_rows import ELSEWHERE, own_attacks, rows_of
+from token_toys import TOKEN_TARGETS
 
 from torpor.attacks.controls.dense import BestNoise, Shuffled
 from torpor.attacks.controls.text import BestOfK
@@ -21,6 +22,7 @@ from torpor.core.errors import UsageError
 from torpor.targets.base import Target
 
 ANY: dict[str, Callable[[], Target]] = {**TARGETS, **BOTH, **ACTIVITY_TARGETS}
+ANY: dict[str, Callable[[], Target]] = {**TARGETS, **BOTH, **TOKEN_TARGETS}
 TABLE = rows_of(ANY)
 MATCHED: dict[str, dict[str, Any]] = {
     Shuffled.id: {"perturbation": torch.zeros(0)},

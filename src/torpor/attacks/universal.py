@@ -182,6 +182,45 @@ def descend(
     return Learned(best.inputs, forwards, backwards, zero_gradient)
 
 
+def learned_by_class(
+    attack: str,
+    learn: Callable[[Any, Tensor, Tensor | None, int], Learned],
+    target: Target,
+    inputs: Tensor,
+    references: Tensor | None,
+    seed: int,
+) -> Learned:
+    """Learn a perturbation for each class from the inputs of the class alone; zeros for classes without inputs.
+
+    Args:
+        attack: its id.
+        learn: from the inputs of one class.
+        target: answers with class scores.
+        inputs: images ``[N, C, H, W]``.
+        references: their classes, int64 ``[N]``.
+        seed: of all randomness.
+
+    Raises:
+        UsageError: without references.
+    """
+    if references is None:
+        raise UsageError(f"expected a class for each input, got none; {attack} needs references")
+    classes = max(int(references.max()) + 1, target.run(inputs[:1].to(target.device)).outputs.shape[-1])
+    perturbations = torch.zeros(classes, *inputs.shape[1:], device=target.device)
+    parts = []
+    for label in range(classes):
+        of_class = inputs[references == label]
+        if len(of_class):
+            parts.append(learn(target, of_class, None, seed))
+            perturbations[label] = parts[-1].perturbations[0]
+    return Learned(
+        perturbations,
+        sum(part.forwards for part in parts),
+        sum(part.backwards for part in parts),
+        all(part.zero_gradient for part in parts),
+    )
+
+
 def _cost(target: Target, inputs: Tensor, delta: Tensor, ball: Ball, eps: float) -> float:
     """Return the hard cost of all inputs with one perturbation, a batch at a time."""
     space = target.space

@@ -14,9 +14,8 @@ from torpor.attacks.early_exit.deepsloth import PAPER
 from torpor.attacks.search.balls import L1, Ball, ball_of
 from torpor.attacks.search.objectives import EXITS, UniformExits
 from torpor.attacks.search.optimizers import Optimizer, ShrinkingBall, Steps
-from torpor.attacks.universal import BATCH, Learned, Universal, descend
+from torpor.attacks.universal import BATCH, Learned, Universal, descend, learned_by_class
 from torpor.core.budget import geometry
-from torpor.core.errors import UsageError
 from torpor.core.signals import GateSignals
 from torpor.core.threat import Paper
 from torpor.targets.early_exit.family import GateTarget
@@ -75,22 +74,7 @@ class DeepSlothClassUniversal(DeepSlothUniversal):
         Raises:
             UsageError: without references.
         """
-        if references is None:
-            raise UsageError(f"expected a class for each input, got none; {self.id} needs references")
-        classes = max(int(references.max()) + 1, target.run(inputs[:1].to(target.device)).outputs.shape[-1])
-        perturbations = torch.zeros(classes, *inputs.shape[1:], device=target.device)
-        parts = []
-        for label in range(classes):
-            of_class = inputs[references == label]
-            if len(of_class):
-                parts.append(super().learn(target, of_class, None, seed))
-                perturbations[label] = parts[-1].perturbations[0]
-        return Learned(
-            perturbations,
-            sum(part.forwards for part in parts),
-            sum(part.backwards for part in parts),
-            all(part.zero_gradient for part in parts),
-        )
+        return learned_by_class(self.id, super().learn, target, inputs, references, seed)
 
 
 def _schedule(inputs: Tensor, epochs: int, repeats: int) -> Iterator[tuple[Tensor, Tensor]]:

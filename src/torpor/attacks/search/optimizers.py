@@ -59,6 +59,26 @@ class Steps(Optimizer):
 
 
 @dataclass(frozen=True)
+class CosineSteps(Optimizer):
+    """Steepest descent with steps that fall to 0 along a cosine.
+
+    Attributes:
+        size: norm of the first step, in the ball's own norm.
+        steps: iterations in all.
+    """
+
+    size: float
+    steps: int
+
+    @override
+    def step(
+        self, ball: Ball, delta: Tensor, gradient: Tensor, loss: Tensor, step: int, state: State, project: Project
+    ) -> Tensor:
+        share = 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        return project(delta - self.size * share * ball.steepest(gradient))
+
+
+@dataclass(frozen=True)
 class ShrinkingBall(Optimizer):
     """DeepSloth's L2 schedule: unit gradients, and a ball that shrinks to ``eps`` at the end.
 

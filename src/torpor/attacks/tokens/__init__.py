@@ -1,0 +1,1 @@
+"""Attacks on transformers that skip tokens, heads or layers."""
