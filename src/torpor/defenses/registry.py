@@ -33,6 +33,7 @@ DEFENSES: Registry[Defense] = Registry(
         "boxes": "torpor.defenses.guards.box_caps:BoxCap",
         "tracks": "torpor.defenses.guards.box_caps:TrackCap",
         "density": "torpor.defenses.guards.density_cap:DensityCap",
+        "tokens": "torpor.defenses.guards.token_cap:TokenCap",
         "calibrated": "torpor.defenses.hardening.calibrated:Calibrated",
         "hardened": "torpor.defenses.hardening.hardened:Hardened",
     },
