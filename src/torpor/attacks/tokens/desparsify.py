@@ -34,7 +34,7 @@ CLASS = 8e-4
 """Weight of the cross-entropy that keeps the prediction."""
 FIRST = 1 / 10
 """First step, in units of eps."""
-BATCH, UNIVERSAL_STEPS, CHECKED = 128, 200, 256
+BATCH, UNIVERSAL_STEPS, CHECKED = 32, 100, 128
 
 
 @singledispatch
@@ -125,7 +125,7 @@ class DeSparsify(GradientAttack):
 class DeSparsifyUniversal(Universal):
     """Keep the tokens of any image with one perturbation, or one patch: as for each image, on all of them.
 
-    200 steps of 128 images, ours, of which 20 perturbations are tried on 256 images, and the costliest kept.
+    100 steps of 32 images, ours, of which 20 perturbations are tried on 128 images, and the costliest kept.
 
     Attributes:
         keep: weight of the cross-entropy that keeps the class.

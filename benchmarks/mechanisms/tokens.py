@@ -1,0 +1,101 @@
+"""Vision transformers that skip tokens: SlowFormer's and DeSparsify's metrics, with controls beside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.mechanisms.row import Row
+from torpor.attacks.base import Attack, AttackResult
+from torpor.attacks.controls.dense import Flat, Noise
+from torpor.attacks.registry import load_attack
+from torpor.attacks.tokens.under import tokens_run
+from torpor.core.budget import PATCHES, budget_text
+from torpor.core.errors import DataError
+from torpor.zoo.registry import ZOO
+
+TARGETS = ("avit-digits", "avit-cifar10", "adavit-cifar10", "ats-cifar10")
+BATCH = 32
+PLANS = (
+    ("Linf", 16 / 255, ("desparsify", "standard", "desparsify-universal")),
+    ("patch", 0.08, ("slowformer", "desparsify-universal")),
+    ("patch", 0.02, ("slowformer",)),
+)
+DESPARSIFY = {"ats": (74, 14, 40), "adavit": (44, 19, 32), "avit": (100, 25, 100)}
+"""Published recovery on DeiT-S by mechanism: each image at Linf 16/255, universal, universal patch of 8 %."""
+
+
+def rows(limit: int, data_dir: Path | None) -> list[Row]:
+    """Measure every network that has weights and data here."""
+    return [row for name in TARGETS for row in _of(name, limit, data_dir)]
+
+
+def _of(name: str, limit: int, data_dir: Path | None) -> Iterator[Row]:
+    try:
+        target = ZOO[name].load()
+        data = target.data(data_dir)
+        batch = data.load("test", limit)
+    except DataError:
+        return
+    inputs = target.read(batch.inputs)
+    for norm, eps, attacks in PLANS:
+        for attack in attacks:
+            fitted = load_attack(attack, norm=norm, eps=eps).fitted(target, data, 0)
+            yield from _measured(name, fitted, target, inputs, batch.references)
+        for control in (Noise(norm=norm, eps=eps), Flat(norm=norm, eps=eps)):
+            yield from _measured(name, control, target, inputs, batch.references)
+
+
+def _measured(name: str, attack: Attack, target: object, inputs: Tensor, references: Tensor) -> Iterator[Row]:
+    results = [
+        attack(target, some, references=known)  # type: ignore[arg-type]
+        for some, known in zip(inputs.split(BATCH), references.split(BATCH), strict=True)
+    ]
+    passes = sum(float((each.candidates.forwards + each.candidates.backwards).sum()) for each in results)
+    said = budget_text({"norm": attack.norm, "eps": attack.eps})
+    common = {"target": name, "attack": attack.id, "budget": said, "passes": passes / len(inputs), "count": len(inputs)}
+    yield Row(metric="recovery, %", ours=recovery(target, results), theirs=_published(name, attack), **common)
+    agreed = torch.cat([target.agreement(each.attacked.outputs, each.clean.outputs) for each in results])  # type: ignore[attr-defined]
+    yield Row(metric="class kept, %", ours=100 * agreed.float().mean().item(), theirs="", **common)
+    if attack.norm in PATCHES:
+        yield Row(
+            metric="recovery of tokens outside the patch, %",
+            ours=elsewhere(target, attack, results),
+            theirs="",
+            **common,
+        )
+
+
+def recovery(target: object, results: list[AttackResult]) -> float:
+    """Return how much of the saved FLOPs the attacked images take back, in per cent, all images together."""
+    cost = target.prices.cost  # type: ignore[attr-defined]
+    clean, found, most = (
+        sum(float(cost(work).sum()) for work in works)
+        for works in zip(*((each.clean.work, each.attacked.work, each.static) for each in results), strict=True)
+    )
+    return 100 * (found - clean) / (most - clean)
+
+
+def elsewhere(target: object, attack: Attack, results: list[AttackResult]) -> float:
+    """Return the same of the tokens that do not lie under the patch."""
+    clean = found = most = 0
+    for each in results:
+        assert isinstance(each.inputs, Tensor)
+        before, after = (tokens_run(target, images, attack.budget) for images in (each.clean_inputs, each.inputs))
+        clean, found = clean + int(before.elsewhere.sum()), found + int(after.elsewhere.sum())
+        most += before.most_elsewhere * len(each.inputs)
+    return 100 * (found - clean) / (most - clean)
+
+
+def _published(name: str, attack: Attack) -> str:
+    each, universal, patch = DESPARSIFY[name.split("-")[0]]
+    if attack.id == "desparsify":
+        return f"{each} (DeiT-S)"
+    if attack.id == "desparsify-universal":
+        return f"{patch if attack.norm in PATCHES else universal} (DeiT-S)"
+    if attack.id == "slowformer" and name.startswith("avit"):
+        return "100 (abstract)" if attack.eps > 0.05 else "80 (abstract)"
+    return ""
