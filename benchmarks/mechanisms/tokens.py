@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,29 +50,27 @@ def _of(name: str, limit: int, data_dir: Path | None) -> Iterator[Row]:
             yield from _measured(name, control, target, inputs, batch.references)
 
 
-def _measured(name: str, attack: Attack, target: object, inputs: Tensor, references: Tensor) -> Iterator[Row]:
+def _measured(name: str, attack: Attack, target: Any, inputs: Tensor, references: Tensor) -> Iterator[Row]:  # noqa: ANN401
     results = [
-        attack(target, some, references=known)  # type: ignore[arg-type]
+        attack(target, some, references=known)
         for some, known in zip(inputs.split(BATCH), references.split(BATCH), strict=True)
     ]
     passes = sum(float((each.candidates.forwards + each.candidates.backwards).sum()) for each in results)
     said = budget_text({"norm": attack.norm, "eps": attack.eps})
-    common = {"target": name, "attack": attack.id, "budget": said, "passes": passes / len(inputs), "count": len(inputs)}
-    yield Row(metric="recovery, %", ours=recovery(target, results), theirs=_published(name, attack), **common)
-    agreed = torch.cat([target.agreement(each.attacked.outputs, each.clean.outputs) for each in results])  # type: ignore[attr-defined]
-    yield Row(metric="class kept, %", ours=100 * agreed.float().mean().item(), theirs="", **common)
+    agreed = torch.cat([target.agreement(each.attacked.outputs, each.clean.outputs) for each in results])
+    found = [
+        ("recovery, %", recovery(target, results), _published(name, attack)),
+        ("class kept, %", 100 * agreed.float().mean().item(), ""),
+    ]
     if attack.norm in PATCHES:
-        yield Row(
-            metric="recovery of tokens outside the patch, %",
-            ours=elsewhere(target, attack, results),
-            theirs="",
-            **common,
-        )
+        found.append(("recovery of tokens outside the patch, %", elsewhere(target, attack, results), ""))
+    for metric, ours, theirs in found:
+        yield Row(name, attack.id, said, metric, ours, theirs, passes / len(inputs), len(inputs))
 
 
-def recovery(target: object, results: list[AttackResult]) -> float:
+def recovery(target: Any, results: list[AttackResult]) -> float:  # noqa: ANN401
     """Return how much of the saved FLOPs the attacked images take back, in per cent, all images together."""
-    cost = target.prices.cost  # type: ignore[attr-defined]
+    cost = target.prices.cost
     clean, found, most = (
         sum(float(cost(work).sum()) for work in works)
         for works in zip(*((each.clean.work, each.attacked.work, each.static) for each in results), strict=True)
@@ -79,7 +78,7 @@ def recovery(target: object, results: list[AttackResult]) -> float:
     return 100 * (found - clean) / (most - clean)
 
 
-def elsewhere(target: object, attack: Attack, results: list[AttackResult]) -> float:
+def elsewhere(target: Any, attack: Attack, results: list[AttackResult]) -> float:  # noqa: ANN401
     """Return the same of the tokens that do not lie under the patch."""
     clean = found = most = 0
     for each in results:

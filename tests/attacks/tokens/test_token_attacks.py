@@ -15,13 +15,14 @@ from torch.nn import functional as F
 from torpor.attacks.registry import load_attack
 from torpor.attacks.search.balls import confine
 from torpor.attacks.tokens import desparsify, slowformer
+from torpor.attacks.tokens.several import Several
 from torpor.attacks.tokens.under import tokens_run
 from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
 from torpor.core.work import Work
 from torpor.targets.base import Target
 from torpor.targets.early_exit.toys import needle
-from torpor.targets.tokens.signals import TokenSignals
+from torpor.targets.tokens.signals import HaltingSignals, TokenSignals, UsageSignals
 
 
 def tokens(target: Target, inputs: Tensor) -> Tensor:
@@ -149,3 +150,19 @@ def test_tokens_under_a_patch_are_counted_apart() -> None:
     assert counted.equal(target.run(bright).work.counts[:, 1])
     with pytest.raises(UsageError, match="expected norm patch"):
         tokens_run(target, inputs, Budget("Linf", 0.1))
+
+
+def test_one_patch_is_made_for_several_mechanisms() -> None:
+    target, known, inputs = halting(), images(40, seed=1), images()
+    attack = load_attack("desparsify-universal:steps=60", norm="patch", eps=0.25, others="token_toys:usage")
+    fitted = attack.fit(target, known)
+    for each in (target, usage()):
+        found = fitted(each, inputs).attacked.work.counts[:, 1].sum()
+        clean, most = (tokens(each, some).sum() for some in (inputs, blackened(inputs, 0.25)))
+        assert found - clean >= 0.9 * (most - clean) > 0
+    both = Several([target, usage()], torch.Generator().manual_seed(0))
+    assert {type(both.signals(inputs)) for _ in range(20)} == {HaltingSignals, UsageSignals}
+    counts = torch.stack([one.run(inputs).work.counts for one in both.targets]).sum(0)
+    assert torch.allclose(both.attacker_cost(both.run(inputs)).float(), (counts[:, 0] + 10 * counts[:, 1]) / 641)
+    with pytest.raises(UsageError, match="expected targets with the inputs of toy-halting"):
+        Several([target, needle()])

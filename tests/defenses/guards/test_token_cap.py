@@ -18,7 +18,7 @@ def small() -> HaltingTarget:
     """Build an untrained network with 16 patches and 4 layers, about half of whose patches halt in time."""
     torch.manual_seed(0)
     module = HaltingTransformer(channels=1, side=16, dim=8, depth=4, heads=2, widths=(4, 4))
-    module.scale, module.center = 8.0, 0.5  # type: ignore[misc]
+    module.scale, module.center = 8.0, 0.5
     return HaltingTarget(module, name="small")
 
 
@@ -30,11 +30,11 @@ def test_the_mean_of_clean_images_is_what_layers_keep() -> None:
     assert 1 < guard.learned < 16
     assert (later > guard.learned).any()
     guarded = guard.defend(target)
-    most = guarded.run(inputs).work.counts[:, 1::2]  # type: ignore[attr-defined]
+    most = guarded.run(inputs).work.counts[:, 1::2]
     assert (most[:, 1:] <= 1 + guard.learned).all()
     assert guarded.static_work().counts.sum() < target.static_work().counts.sum()
     assert target.cap == 16
-    attacked = load_attack("desparsify:steps=10")(guarded, guarded.space.snap(inputs[:4]))  # type: ignore[arg-type]
+    attacked = load_attack("desparsify:steps=10")(guarded, guarded.space.snap(inputs[:4]))
     assert (guarded.prices.cost(attacked.attacked.work) <= guarded.prices.cost(guarded.static_work())).all()
 
 

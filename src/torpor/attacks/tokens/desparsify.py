@@ -16,6 +16,7 @@ from torpor.attacks.base import Candidates
 from torpor.attacks.iterative import GradientAttack
 from torpor.attacks.search.balls import ball_of
 from torpor.attacks.search.optimizers import CosineSteps, Optimizer
+from torpor.attacks.tokens.several import joined
 from torpor.attacks.universal import Learned, Universal, descend, learned_by_class
 from torpor.core.errors import UsageError
 from torpor.core.threat import Paper
@@ -129,6 +130,8 @@ class DeSparsifyUniversal(Universal):
 
     Attributes:
         keep: weight of the cross-entropy that keeps the class.
+        others: targets of other mechanisms for which the perturbation is made too, such as
+            ``"adavit-cifar10+ats-cifar10"``: the paper's ensemble, which meets a random one at each step.
     """
 
     id: ClassVar[str] = "desparsify-universal"
@@ -139,6 +142,7 @@ class DeSparsifyUniversal(Universal):
     eps: float = 16 / 255
     keep: float = CLASS
     steps: int = UNIVERSAL_STEPS
+    others: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -154,7 +158,7 @@ class DeSparsifyUniversal(Universal):
         ball, like = ball_of(self.budget, target.space), inputs[:1].to(target.device)
         size = self.eps * max(FIRST, 4 / self.steps)
         return descend(
-            target,
+            joined(target, self.others, seed),
             inputs[:CHECKED],
             objective=Sparsity(self.keep),
             ball=ball,
