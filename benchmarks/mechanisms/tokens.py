@@ -18,7 +18,7 @@ from torpor.core.budget import PATCHES, budget_text
 from torpor.core.errors import DataError
 from torpor.zoo.registry import ZOO
 
-TARGETS = ("avit-digits", "avit-cifar10", "adavit-cifar10", "ats-cifar10")
+TARGETS = ("avit-digits", "adavit-digits", "ats-digits", "avit-cifar10", "adavit-cifar10", "ats-cifar10")
 BATCH = 32
 PLANS = (
     ("Linf", 16 / 255, ("desparsify", "standard", "desparsify-universal")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ from torpor.core.errors import UsageError
 from torpor.core.work import Work
 from torpor.targets.base import Target
 from torpor.targets.early_exit.toys import needle
-from torpor.targets.tokens.signals import HaltingSignals, TokenSignals, UsageSignals
+from torpor.targets.tokens.signals import HaltingSignals, SignificanceSignals, TokenSignals, UsageSignals
 
 
 def tokens(target: Target, inputs: Tensor) -> Tensor:
@@ -95,6 +96,16 @@ def test_losses_are_per_sample_and_fall_towards_more_tokens(kind: str, loss: Cal
         assert torch.allclose(loss(target.signals(inputs[row : row + 1])), whole[row : row + 1])
     even = torch.zeros_like(inputs)  # all alike, and dark
     assert (loss(target.signals(even)) < whole + 1e-9).all()
+
+
+def test_patches_that_have_left_leave_the_gradient_finite() -> None:
+    share = torch.tensor([[[0.0, 0.25, 0.75]]], requires_grad=True)
+    work = Work(torch.ones(1, 1, dtype=torch.int64))
+    loss = desparsify.sparsity_loss(SignificanceSignals(None, torch.zeros(1, 0), work, significance=share))
+    loss.sum().backward()
+    assert share.grad is not None
+    assert share.grad.isfinite().all()
+    assert loss.item() == pytest.approx(0.25 * math.log(0.25) + 0.75 * math.log(0.75) + math.log(3))
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import singledispatch
@@ -33,6 +34,7 @@ PAPER = Paper(
 )
 CLASS = 8e-4
 """Weight of the cross-entropy that keeps the prediction."""
+TINY = 1e-12
 FIRST = 1 / 10
 """First step, in units of eps."""
 BATCH, UNIVERSAL_STEPS, CHECKED = 32, 100, 128
@@ -68,8 +70,8 @@ def of_usage(signals: UsageSignals) -> Tensor:
 @sparsity_loss.register
 def of_sampling(signals: SignificanceSignals) -> Tensor:
     """Make patches equally significant: the divergence of their significance from the uniform one (ATS)."""
-    share = signals.significance
-    return (torch.xlogy(share, share).sum(-1)).mean(1) + torch.tensor(share.shape[-1]).log()
+    share = signals.significance  # 0 where a patch has left, which has no logarithm and no derivative
+    return (share * share.clamp_min(TINY).log()).sum(-1).mean(1) + math.log(share.shape[-1])
 
 
 @dataclass(frozen=True)
