@@ -73,6 +73,7 @@ _SPIKING = {
         flip=False,
         activity=1.0,
     )
+}
 _TRANSFORMERS = {
     "ats-cifar10": backbone("ats-cifar10", TransformerRecipe(epochs=12, sizes=(20, 26, 32))),
     "ats-digits": backbone(

@@ -63,18 +63,18 @@ class ClassifierEntry(ZooEntry):
         return download_cifar10(cache_folder() / "data" / "cifar10")
 
 
-_ENTRIES: tuple[ClassifierEntry, ...] = (
-    ClassifierEntry(
-        "snn-digits",
-        "torpor.zoo.networks.spiking:spiking_digits",
-        "torpor.targets.spiking.target:SpikingTarget",
-        digits,
 _ADAPTIVE = "torpor.zoo.networks.adaptive"
 _HALTS = "torpor.targets.tokens.avit:HaltingTarget"
 _CHOOSES = "torpor.targets.tokens.adavit:PolicyTarget"
 _SAMPLES = "torpor.targets.tokens.ats:SamplingTarget"
 
 _ENTRIES: tuple[ClassifierEntry, ...] = (
+    ClassifierEntry(
+        "snn-digits",
+        "torpor.zoo.networks.spiking:spiking_digits",
+        "torpor.targets.spiking.target:SpikingTarget",
+        digits,
+    ),
     ClassifierEntry("ats-cifar10", f"{_ADAPTIVE}:vit_cifar10", _SAMPLES, cifar10_in),
     ClassifierEntry("ats-digits", f"{_ADAPTIVE}:vit_digits", _SAMPLES, digits),
     ClassifierEntry("avit-cifar10", f"{_ADAPTIVE}:avit_cifar10", _HALTS, cifar10_in),

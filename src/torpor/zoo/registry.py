@@ -170,6 +170,8 @@ def sparse_resnet56_cifar10() -> ZeroSkippingTarget:
     from torpor.zoo.sparse import SPARSE
 
     return SPARSE["sparse-resnet56-cifar10"].load()
+
+
 def avit_digits() -> Target:
     """Load the vision transformer on handwritten digits whose patches halt."""
     return ZOO["avit-digits"].load()
