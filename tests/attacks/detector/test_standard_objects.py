@@ -66,6 +66,33 @@ def test_on_a_network_it_costs_more_than_overload_with_as_many_passes() -> None:
     assert (mine > theirs).sum() >= 2
 
 
+def test_a_bare_detector_hands_on_the_most_objects_whatever_they_cost() -> None:
+    """Boxes of one class make the most pairs; of several classes, more are kept."""
+    target = random_detector()
+    ranked = target.ranked()
+    inputs = inputs_of(target)
+    outcome, priced = target.run(inputs), ranked.run(inputs)
+    kept = torch.tensor([len(found) for found in outcome.outputs])
+    assert priced.work.counts[:, -1].equal(kept)
+    price = ranked.prices.per_unit[-1]
+    assert price > target.prices.cost(target.static_work()).item()
+    assert (ranked.prices.cost(priced.work) - price * kept).equal(target.prices.cost(outcome.work))
+    assert ranked.ranked() is ranked
+    attack = StandardObjects(eps=0.02, passes=60)
+    found, other = attack(target, inputs), Overload(eps=0.02, steps=59)(target, inputs)
+    most, others = ([len(objects) for objects in each.attacked.outputs] for each in (found, other))
+    assert 4 * target.nms.max_det > sum(most) >= sum(others)
+    costs = target.prices.cost(found.attacked.work).tolist()
+    assert found.curves is not None
+    assert [curve[-1].cost for curve in found.curves] == costs
+    assert {point.member for curve in found.curves for point in curve} <= {
+        "AnyClass",
+        "OneClass",
+        "ClassPairs",
+        "square",
+    }
+
+
 def test_frames_and_whole_videos_are_chosen_by_the_cost_of_the_pipeline() -> None:
     """Where a live track costs more than everything else, the video that lights regions in turns wins."""
     target = BoxTracker(LampTarget(nms=NMS(max_det=4)), frames=30, buffer=6)

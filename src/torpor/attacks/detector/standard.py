@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -44,6 +44,9 @@ class StandardObjects(Attack):
     found it continues, and random squares come last, fresh ones and then around what is known. Of videos, also one
     change of all frames together is tried, and SlowTrack where lost tracks are kept; frames are then taken from
     whichever search made each the costliest, and of the videos so made, the costliest for the whole pipeline.
+
+    A detector behind which nothing looks at objects is judged by how many it hands on, so that candidates are compared
+    by that first, and then by cost; see :meth:`~torpor.targets.detector.contract.CandidateTarget.ranked`.
 
     Universal attacks are no members, since they learn before they attack: what the logarithmic form of
     :class:`~torpor.attacks.detector.phantom_sponges.PhantomSponges` raises for all images together, the first objective
@@ -91,6 +94,15 @@ class StandardObjects(Attack):
 
     @override
     def search(self, target: Any, inputs: Tensor, labels: object, seed: int) -> Candidates:
+        ranked = target.ranked() if target.offers("ranked") else target
+        found = self._searched(ranked, inputs, labels, seed)
+        if ranked is target or found.curves is None:
+            return found
+        price = ranked.prices.per_unit[len(target.units)]  # of an object, above everything else that an image costs
+        curves = [[point._replace(cost=point.cost % price) for point in curve] for curve in found.curves]
+        return replace(found, curves=curves)
+
+    def _searched(self, target: Any, inputs: Tensor, labels: object, seed: int) -> Candidates:  # noqa: ANN401
         video = inputs.ndim == 5
         tracks = video and SlowTrack.applies_to(target)
         looks = _looks(1 + video + tracks) if video else 0

@@ -80,6 +80,13 @@ class CandidateTarget(Target):
             )
         return other
 
+    def ranked(self) -> Self:
+        """Return the target by whose cost the standard ensemble compares candidates: this one, by default.
+
+        A target whose headline is not its cost returns one whose cost grows with the headline first.
+        """
+        return self
+
     def price(self, units: Sequence[Unit]) -> PriceList:
         """See :meth:`Target.price`; objects handed on have the price that :meth:`with_downstream` was given."""
         own = PriceList.flops([unit for unit in units if unit.name != DOWNSTREAM])

@@ -26,6 +26,7 @@ from torpor.data.sets import DataSet
 from torpor.meters.flops import counting
 from torpor.metrics.detection import average_precision
 from torpor.targets.detector.contract import CANDIDATE, PAIR, CandidateTarget
+from torpor.targets.detector.family import looked_at
 from torpor.targets.detector.nms import CANDIDATE_FLOPS, NMS, PAIR_FLOPS, Kept, capped, suppress, suppress_all
 from torpor.targets.pooled import pooled
 from torpor.targets.weights import digest
@@ -179,6 +180,14 @@ class DetectorTarget(CandidateTarget):
 
     def _counts(self, kept: Kept) -> list[int]:
         return [1, kept.candidates, kept.pairs, *[len(kept.objects)] * self._counting]
+
+    @override
+    def ranked(self) -> Self:
+        """See :meth:`CandidateTarget.ranked`: where nothing looks at the objects, the most of them, then cost.
+
+        Each has a price above everything else that an image can cost.
+        """
+        return self if looked_at(self) else self.with_downstream(float(self.prices.cost(self.static_work())) + 1)
 
     @property
     def _counting(self) -> int:

@@ -27,6 +27,11 @@ OWN_STAGES = ("detector", "nms", "tracker", "defense")
 """Stages that find and follow objects; others look at what was found, or stand for what does."""
 
 
+def looked_at(target: Any) -> bool:  # noqa: ANN401 - any target that finds objects
+    """Tell whether something behind a target looks at what it found, or stands for what does."""
+    return any(unit.stage not in OWN_STAGES for unit in target.units)
+
+
 class CandidateFamily(Family[Any]):
     """Detectors, and the pipelines that they feed."""
 
@@ -47,7 +52,7 @@ class CandidateFamily(Family[Any]):
         """
         names = {unit.name for unit in target.units}
         followed = tuple(Headline("units_mean", title, name) for name, title in FOLLOWED.items() if name in names)
-        own = (COST,) if any(unit.stage not in OWN_STAGES for unit in target.units) else ()
+        own = (COST,) if looked_at(target) else ()
         return (*own, *followed) or (HANDED_ON,)
 
     def observe(self, target: Any, clean: Outcome, outcome: Outcome, static: Work, references: Samples) -> Columns:  # noqa: ANN401 - any target that finds objects
