@@ -48,12 +48,14 @@ from benchmarks.strength import measure as strength
 from benchmarks.strength.__main__ import rows_of
 from benchmarks.strength.cases import Case
 from benchmarks.strength.figures import i_loops
+from benchmarks.strength.rivals import AtMost
 from benchmarks.strength.row import Found, Strength
 from benchmarks.strength.table import table as strength_table
 from torch import Tensor, nn
 
 from torpor.attacks.base import Candidates
 from torpor.attacks.detector.overload import TINY, Overload
+from torpor.attacks.text.dgslow import DGSlow
 from torpor.audits.run.executors import Local
 from torpor.core.signals import GateSignals
 from torpor.targets.decoder.captioner import CaptionerTarget
@@ -514,6 +516,17 @@ def test_attacks_are_compared_at_equal_passes_and_rows_are_kept(
     assert max(each.passes for each in row.others) <= 2 * row.standard.passes  # no sample has more than the longest
     monkeypatch.setattr(strength, "load_target", lambda _: 1 / 0)
     assert rows_of(case, None, None, tmp_path) == [row]
+
+
+def test_a_search_that_ends_early_aims_at_the_same_references() -> None:
+    whole = DGSlow(eps=2)
+    capped = AtMost(norm="tokens", eps=2, inner=whole, passes=10_000)
+    target, texts, references = ToyText(), ("my dog 3",), ("~~~~",)
+    one, other = (attack(target, texts, references=references) for attack in (whole, capped))
+    assert one.candidates.forwards.equal(other.candidates.forwards)  # a given reference takes no pass of its own
+    assert one.inputs == other.inputs
+    assert capped.aimed(references).inner == whole.aimed(references)
+    assert whole.aimed(references).references == references
 
 
 def test_the_table_says_where_standard_is_below() -> None:

@@ -82,6 +82,7 @@ CASES: tuple[Case, ...] = (
     Case("translator-multi30k", "tokens", 3, 100, 6, LOOPS, "multi30k"),
     Case("translator-multi30k", "words", 2, 100, 4, LOOPS, "multi30k"),
     Case("lm-multi30k", "suffix", 30, 100, 4, LOOPS, "multi30k"),
+    Case("tts-digits", "chars", 3, 100, 4, LOOPS),
     Case("captioner-scenes-gru", "L2", 3.0, 400, 4),
     Case("captioner-scenes-gru", "Linf", 8 / 255, 400, 4),
     Case("captioner-scenes-lstm", "L2", 3.0, 400, 4),

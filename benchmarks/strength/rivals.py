@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from importlib.metadata import entry_points
 from typing import Any, ClassVar
 
@@ -50,6 +50,10 @@ class AtMost(TextSearch):
     @override
     def name(self) -> str:
         return self.inner.name
+
+    @override
+    def aimed(self, labels: object) -> AtMost:
+        return replace(self, inner=self.inner.aimed(labels))
 
     @override
     def begin(self, target: TextTarget, inputs: Sequence[str], seed: int, tally: Tally) -> Callable[[int], Search]:

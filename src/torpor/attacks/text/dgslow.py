@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from torpor.attacks.base import Candidates
 from torpor.attacks.iterative import gradient_of
 from torpor.attacks.text.nmtsloth import TOP_K, LateEnd, importance
 from torpor.attacks.text.search.constraints import Sendable, insertable
@@ -87,10 +86,9 @@ class DGSlow(TextSearch):
         return super().applies_to(target) and bool(target.decoder_only)
 
     @override
-    def search(self, target: TextTarget, inputs: Sequence[str], labels: object, seed: int) -> Candidates:
+    def aimed(self, labels: object) -> DGSlow:
         known = labels if isinstance(labels, tuple | list) else ()
-        aimed = replace(self, references=tuple(text if isinstance(text, str) else "" for text in known))
-        return super(DGSlow, aimed).search(target, inputs, labels, seed)
+        return replace(self, references=tuple(text if isinstance(text, str) else "" for text in known))
 
     @override
     def begin(self, target: TextTarget, inputs: Sequence[str], seed: int, tally: Tally) -> Callable[[int], Search]:

@@ -39,10 +39,14 @@ class TextSearch(Attack):
             tally: what is found and spent; whatever a search is answered is in it already.
         """
 
+    def aimed(self, labels: object) -> TextSearch:
+        """Return the search that knows the references of the inputs, for those that aim at them; by default itself."""
+        return self
+
     @override
     def search(self, target: TextTarget, inputs: Sequence[str], labels: object, seed: int) -> Candidates:
         tally = Tally.start(target, inputs)
-        search = self.begin(target, inputs, seed, tally)
+        search = self.aimed(labels).begin(target, inputs, seed, tally)
         drive(target, {row: search(row) for row in tally.open}, tally)
         return tally.candidates(white=self.reads is not None)
 
