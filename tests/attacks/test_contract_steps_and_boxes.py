@@ -20,6 +20,7 @@ from torpor.attacks.base import Attack, AttackResult
 from torpor.attacks.registry import ATTACKS
 from torpor.attacks.search.balls import spendable
 from torpor.core.batches import Samples, join
+from torpor.core.budget import COUNTS
 from torpor.core.space import DenseSpace, VideoSpace
 from torpor.core.text import TextSpace
 from torpor.core.units import Unit
@@ -57,8 +58,7 @@ ATTACKED = [row for row in TABLE if not ATTACKS.find(row[2]).is_control]
 def few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the table fast, and let each member have its turn."""
     monkeypatch.setattr("torpor.attacks.text.standard.QUERIES", 60)
-    monkeypatch.setattr("torpor.attacks.text.standard.PATIENCE", 10)
-    monkeypatch.setattr("torpor.attacks.text.standard.PATIENCE_IN_TOKENS", 10)
+    monkeypatch.setattr("torpor.attacks.text.standard.PATIENCE", dict.fromkeys(COUNTS, 10))
     monkeypatch.setattr("torpor.attacks.decoder.standard.PASSES", 120)
 
 

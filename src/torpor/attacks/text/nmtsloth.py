@@ -14,7 +14,7 @@ from typing_extensions import override
 from torpor.attacks.decoder.objectives import masked_mean, without, without_end
 from torpor.attacks.text.search.constraints import Sendable, insertable
 from torpor.attacks.text.search.driver import Search, TextSearch
-from torpor.attacks.text.search.gradients import TokenGradient, first_order, token_gradient
+from torpor.attacks.text.search.gradients import TokenGradient, first_order, lowest, token_gradient
 from torpor.attacks.text.search.search import greedy
 from torpor.attacks.text.search.tally import Tally
 from torpor.attacks.text.search.transformations import (
@@ -28,6 +28,7 @@ from torpor.attacks.text.search.transformations import (
 )
 from torpor.attacks.text.search.words import Proposer, similar_words
 from torpor.core.budget import COUNTS
+from torpor.core.errors import UsageError
 from torpor.core.signals import StepSignals
 from torpor.core.threat import Paper
 from torpor.targets.decoder.contract import TextTarget
@@ -103,7 +104,12 @@ class NMTSloth(TextSearch):
             return propose(text, gradient)
 
         fits = Sendable(target.space, self.budget)
-        return lambda row: greedy(row, inputs[row], move, fits, tally, rounds=int(self.eps), most=self.most)
+        return lambda row: greedy(row, inputs[row], move, fits, tally, rounds=int(self.eps), most=self.limit)
+
+    @property
+    def limit(self) -> int | None:
+        """Candidates of a round at most; all if None."""
+        return self.most
 
 
 def importance(gradient: TokenGradient) -> list[int]:
@@ -147,12 +153,27 @@ class NMTSlothToken(NMTSloth):
 
     Substitutes that are special, or that the tokenizer would read otherwise in this place, are left out, the latter of
     the 50, so that fewer may be tried: the published code writes the end token's name into the text.
+
+    Attributes:
+        first: candidates of a round at most, those of the lowest first-order loss anywhere in the text, and in turns at
+            each place; None for all of them, as published.
     """
 
     id: ClassVar[str] = "nmtsloth-token"
     norms: ClassVar[tuple[str, ...]] = ("tokens",)
 
     norm: str = "tokens"
+    first: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.first is not None and self.first < 1:
+            raise UsageError(f"expected 1 candidate or more in a round, got {self.first}")
+
+    @property
+    @override
+    def limit(self) -> int | None:
+        return self.first
 
     @override
     def neighbors(self, target: TextTarget) -> Callable[[str, TokenGradient], Iterator[str]]:
@@ -162,6 +183,10 @@ class NMTSlothToken(NMTSloth):
         def propose(text: str, gradient: TokenGradient) -> Iterator[str]:
             ids = gradient.ids.tolist()
             changes = first_order(gradient, matrix, allowed)
+            if self.first is not None:
+                substitutes = (token_substitution(codec, ids, *edit) for edit in lowest(changes, spread=True))
+                yield from (changed for changed in substitutes if changed is not None)
+                return
             best = changes.topk(min(TOP_K, changes.shape[1]), largest=False)
             for place, (scores, tokens) in enumerate(zip(best.values.tolist(), best.indices.tolist(), strict=True)):
                 for score, token in zip(scores, tokens, strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from typing_extensions import override
@@ -22,10 +22,13 @@ from torpor.targets.decoder.contract import TextTarget
 
 QUERIES = 1000
 """Passes on a sample, forward and backward, of all members together."""
-PATIENCE, TRIAL = 400, 64
-"""Queries without a longer output after which the evolution's turn ends, and those of the others."""
-PATIENCE_IN_TOKENS, TRIAL_IN_TOKENS = 150, 700
-"""The same where a budget counts tokens: on translators NMTSloth's rounds, of 50 substitutes for each, find most."""
+TRIAL = 64
+"""Queries without a longer output after which a member's turn ends, unless it is told apart below."""
+ROUND = 50
+"""Where a budget counts tokens, candidates of each of NMTSloth's rounds, all of which are its turn: another start, from
+the best single edits, where the evolution found nothing better together."""
+PATIENCE = {"chars": 550, "tokens": 200, "words": 400, "suffix": 400, "prompt": 400}
+"""The same of the evolution, within each budget: long where it goes on to find more than the others do instead."""
 
 MEMBERS: dict[str, tuple[type[TextSearch], ...]] = {
     "chars": (NMTSlothChar, LLMEffiCheckerChar),
@@ -41,10 +44,10 @@ MEMBERS: dict[str, tuple[type[TextSearch], ...]] = {
 class StandardText(TextSearch):
     """Evolution, and where it finds nothing more, the published searches within the same budget of edits, in turns.
 
-    The evolution's turn ends when it has not found a longer output for 400 queries, that of another member after 64, so
-    that passes go to what still finds; where a budget counts tokens, after 150 and 700, in which the others can end a
-    round. Whatever one finds is a parent of the evolution's next generation. A sample is
-    at its end when every member has had a turn in which nothing was found.
+    The evolution's turn ends when it has not found a longer output for 200 to 550 queries, by the budget, that of
+    another member after 64, so that passes go to what still finds; NMTSloth's on tokens ends when its rounds are over,
+    each of the 50 substitutions that its gradient ranks first. Whatever one finds is a parent of the evolution's next
+    generation. A sample is at its end when every member has had a turn in which nothing was found.
     """
 
     id: ClassVar[str] = "standard-text"
@@ -69,17 +72,18 @@ class StandardText(TextSearch):
     def ensemble(self) -> tuple[TextSearch, ...]:
         """The members, in the order of their turns."""
         kinds: tuple[type[TextSearch], ...] = (Evolution, *MEMBERS[self.norm])
-        return tuple(kind(norm=self.norm, eps=self.eps) for kind in kinds)
+        members = (kind(norm=self.norm, eps=self.eps) for kind in kinds)
+        return tuple(replace(one, first=ROUND) if isinstance(one, NMTSlothToken) else one for one in members)
 
     @override
     def begin(self, target: TextTarget, inputs: Sequence[str], seed: int, tally: Tally) -> Callable[[int], Search]:
         members = [member.begin(target, inputs, seed, tally) for member in self.ensemble]
-        patience, trial = (PATIENCE_IN_TOKENS, TRIAL_IN_TOKENS) if self.norm == "tokens" else (PATIENCE, TRIAL)
+        patience = {Evolution.id: PATIENCE[self.norm], NMTSlothToken.id: int(self.eps) * ROUND}
 
         def take_turns(row: int) -> Search:
             searches = deque(member(row) for member in members)
             names = dict(zip(searches, (member.id for member in self.ensemble), strict=True))
-            evolution, waiting = searches[0], dict[Search, Sequence[str] | None]()
+            waiting = dict[Search, Sequence[str] | None]()
             idle, vain = 0, 0  # queries, and members, since something longer was found
             while searches and vain < len(members) and tally.best(row)[1] < tally.cap:
                 search, before = searches[0], tally.best(row)[1]
@@ -100,7 +104,7 @@ class StandardText(TextSearch):
                     idle, vain = 0, 0
                 else:
                     idle += len(texts)
-                if idle >= (patience if search is evolution else trial):
+                if idle >= patience.get(names[search], TRIAL):
                     searches.rotate(-1)
                     idle, vain = 0, vain + 1
 

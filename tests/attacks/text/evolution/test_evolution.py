@@ -103,6 +103,27 @@ def test_gradients_only_propose() -> None:
     assert (target.iterations(with_.attacked.work) >= target.iterations(without.attacked.work)).all()
 
 
+def test_a_change_too_many_undoes_an_older_one() -> None:
+    fits = Sendable(ToyText().space, Budget("tokens", 2))
+    codec = fits.space.codec
+    variation = EditVariation(fits, "a cat a cat", in_tokens("a cat a cat", codec, [5]))
+    before, after = "z cat z cat", "z cat z dog"
+    found = {variation.near(after, before, Random(seed)) for seed in range(20)}
+    assert found == {"z cat a dog", "a cat z dog"}
+    assert variation.near("a cat z cat", "a cat a cat", Random(0)) == "a cat z cat"
+    assert variation.near("a cat a cat", before, Random(0)) is None
+
+
+def test_nmtsloths_turn_in_tokens_lasts_until_its_rounds_are_over() -> None:
+    members = {member.id: member for member in StandardText(norm="tokens", eps=2).ensemble}
+    sloth = members["nmtsloth-token"]
+    tally = _searched(sloth, ToyText(), ("the cat sat",))
+    assert tally.backwards[0] <= 2
+    assert 0 < tally.forwards[0] <= 1 + 2 * (standard.ROUND + 1)
+    with pytest.raises(UsageError, match="1 candidate or more"):
+        type(sloth)(norm="tokens", first=0)
+
+
 def test_queries_are_refused_where_there_are_none() -> None:
     with pytest.raises(UsageError, match="1 query or more"):
         Evolution(queries=0)
@@ -144,10 +165,11 @@ def test_a_sample_ends_when_no_member_found_anything() -> None:
 
     texts = ("a cat sat on a mat",)
     tally = _searched(StandardText(norm="chars", eps=3), Deaf(), texts)
-    least = standard.PATIENCE + 2 * standard.TRIAL  # two members beside the evolution
+    patience = standard.PATIENCE["chars"]
+    least = patience + 2 * standard.TRIAL  # two members beside the evolution
     most = least + population.CHILDREN + 2 * AT_ONCE  # each turn ends with the texts that were scored together
     assert least < tally.spent(0) <= most < standard.QUERIES
-    alone = _searched(Evolution(norm="chars", eps=3, queries=standard.PATIENCE), ToyText(), texts)
+    alone = _searched(Evolution(norm="chars", eps=3, queries=patience), ToyText(), texts)
     assert _searched(StandardText(norm="chars", eps=3), ToyText(), texts).best(0)[1] >= alone.best(0)[1]
 
 
@@ -162,7 +184,7 @@ def _searched(attack: Attack, target: TextTarget, texts: Sequence[str]) -> Tally
 
 
 def test_members_take_turns_when_they_find_nothing_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torpor.attacks.text.standard.PATIENCE", population.CHILDREN)
+    monkeypatch.setitem(standard.PATIENCE, "chars", population.CHILDREN)
     asked: list[str] = []
 
     class Deaf(ToyText):

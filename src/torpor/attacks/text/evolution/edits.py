@@ -154,6 +154,14 @@ class EditVariation(Variation[Edits]):
         text = self.parts.join([*made, *clean[last:]])
         return text if self.fits(self.text, text) else None
 
+    @override
+    def near(self, text: str, before: str, rng: Random) -> str | None:
+        after, known = self.read(text) or (), set(self.read(before) or ())
+        old = [edit for edit in after if edit in known]
+        if len(after) > self.most:
+            rng.shuffle(old)
+        return self.spell(self._settled([*(edit for edit in after if edit not in known), *old]))
+
     def _without(self, genome: Edits, rng: Random) -> Edits:
         place = rng.randrange(len(genome))
         return genome[:place] + genome[place + 1 :]

@@ -8,17 +8,15 @@ from functools import partial
 from random import Random
 from typing import Any, ClassVar
 
-import torch
 from typing_extensions import override
 
+from torpor.attacks.text.evolution.advice import advice
 from torpor.attacks.text.evolution.edits import EditVariation, in_characters, in_tokens, in_words
 from torpor.attacks.text.evolution.new_tokens import TokenVariation
 from torpor.attacks.text.evolution.population import Population
 from torpor.attacks.text.evolution.variation import Variation
-from torpor.attacks.text.nmtsloth import LateEnd
 from torpor.attacks.text.search.constraints import Sendable, insertable
 from torpor.attacks.text.search.driver import Search, TextSearch
-from torpor.attacks.text.search.gradients import first_order, token_gradient
 from torpor.attacks.text.search.tally import Tally
 from torpor.attacks.text.search.words import vocabulary_words
 from torpor.core.batches import sample_generators
@@ -66,13 +64,13 @@ class Evolution(TextSearch):
     def begin(self, target: TextTarget, inputs: Sequence[str], seed: int, tally: Tally) -> Callable[[int], Search]:
         fits = Sendable(target.space, self.budget)
         vary = variations(fits)
-        advise = substitutions(target) if self.gradients and self.norm in WITH_GRADIENTS else None
+        advise = advice(target, self.norm) if self.gradients and self.norm in WITH_GRADIENTS else None
         generators = sample_generators(inputs, seed, self.id)
 
         def evolve(row: int) -> Search:
             rng, clean = Random(generators[row].initial_seed()), inputs[row]  # noqa: S311 - no secret
-            near = partial(advise, fits, row, clean, tally) if advise else None
-            population = Population(vary(clean), clean, rng, near)
+            near = partial(advise, row, tally) if advise else None
+            population = Population(vary(clean), clean, rng, near, always=self.norm == "tokens")
             while (left := self.queries - tally.spent(row)) > 0 and tally.best(row)[1] < tally.cap:
                 if tally.best(row)[1] > population.steps:
                     population.learn(*tally.best(row))
@@ -120,27 +118,3 @@ def variations(fits: Sendable) -> Callable[[str], Variation[Any]]:
     if norm == "tokens":
         return lambda text: EditVariation(fits, text, in_tokens(text, codec, pool))
     return lambda text: TokenVariation(fits, text, pool)
-
-
-def substitutions(target: TextTarget) -> Callable[[Sendable, int, str, Tally, str], Iterator[str]]:
-    """Return what proposes sendable texts with one token exchanged, lowest first-order loss first."""
-    codec, matrix = target.space.codec, target.embedding_matrix().detach()
-    allowed = insertable(codec, len(matrix))
-
-    def propose(fits: Sendable, row: int, clean: str, tally: Tally, text: str) -> Iterator[str]:
-        gradient = token_gradient(target, text, LateEnd())
-        tally.note(row, gradient)
-        changes, ids = first_order(gradient, matrix, allowed).flatten(), gradient.ids.tolist()
-        best = changes.topk(min(TOP, len(changes)), largest=False)
-        for change, place in zip(best.values.tolist(), best.indices.tolist(), strict=True):
-            if change < torch.inf:
-                where, token = divmod(place, len(matrix))
-                changed = codec.decode((*ids[:where], token, *ids[where + 1 :]))
-                if fits(clean, changed):
-                    yield changed
-
-    return propose
-
-
-TOP = 400
-"""Substitutions of one text that gradients propose at most."""

@@ -89,6 +89,10 @@ class TokenVariation(Variation[Tokens]):
         text = self.fits.space.codec.decode((*self.base, *genome))
         return text if self.fits(self.text, text) else None
 
+    @override
+    def near(self, text: str, before: str, rng: Random) -> str | None:
+        return text if self.fits(self.text, text) else None
+
     def _segment(self, parent: Tokens, rng: Random) -> Tokens:
         whole = parent if rng.random() < 0.7 else self.own
         start = rng.randrange(len(whole))

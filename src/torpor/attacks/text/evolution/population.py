@@ -13,9 +13,9 @@ ELITES = 8
 """Candidates that have children."""
 CHILDREN = 24
 """Candidates of a generation."""
-ADVISED = 4
-"""Of them, how many gradients propose at most, after a generation that found nothing: a gradient costs as much time as
-many candidates."""
+ADVISED, ALWAYS_ADVISED = 4, 8
+"""Of them, how many gradients propose at most, after a generation that found nothing, and if always: a gradient costs
+as much time as many candidates."""
 FRESH = 0.1
 """Share of the children that are drawn anew."""
 TRIES = 10
@@ -37,10 +37,19 @@ class Population(Generic[GenomeT]):
         clean: the text that they are edits of.
         rng: of all randomness.
         advise: what else proposes texts, if anything.
+        always: ask it for every generation, not only after one that found nothing.
     """
 
-    def __init__(self, variation: Variation[GenomeT], clean: str, rng: Random, advise: Advise | None = None) -> None:
-        self.variation, self.rng, self.advise = variation, rng, advise
+    def __init__(
+        self,
+        variation: Variation[GenomeT],
+        clean: str,
+        rng: Random,
+        advise: Advise | None = None,
+        *,
+        always: bool = False,
+    ) -> None:
+        self.variation, self.rng, self.advise, self.always = variation, rng, advise, always
         self.elites: list[tuple[int, GenomeT]] = []
         self.fittest, self.steps = clean, 0
         self._known = {clean}
@@ -61,7 +70,8 @@ class Population(Generic[GenomeT]):
     def generation(self) -> list[str]:
         """Return texts that may be sent and were not known before; none if there are no more."""
         stalls, self._before = self.steps == self._before, self.steps
-        children = list(islice(self._fresh(self._advised()), ADVISED)) if stalls else []
+        advised = ALWAYS_ADVISED if self.always else ADVISED * stalls
+        children = list(islice(self._fresh(self._advised()), advised)) if advised else []
         spelled = (self.variation.spell(self._child()) for _ in range(TRIES * CHILDREN))
         return [*children, *islice(self._fresh(spelled), CHILDREN - len(children))]
 
@@ -71,10 +81,11 @@ class Population(Generic[GenomeT]):
                 self._known.add(text)
                 yield text
 
-    def _advised(self) -> Iterator[str]:
+    def _advised(self) -> Iterator[str | None]:
         if self.advise is not None and self._advice[0] != self.fittest:
             self._advice = self.fittest, iter(self.advise(self.fittest))
-        return self._advice[1]
+        before, proposed = self._advice
+        return (self.variation.near(text, before, self.rng) for text in proposed)
 
     def _child(self) -> GenomeT:
         if not self.elites or self.rng.random() < FRESH:

@@ -23,3 +23,6 @@ class Variation(Protocol, Generic[GenomeT]):
 
     def spell(self, genome: GenomeT) -> str | None:
         """Return the text of a genome; None if it may not be sent."""
+
+    def near(self, text: str, before: str, rng: Random) -> str | None:
+        """Return a text that was made of ``before`` by one change, with older edits undone where it has too many."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import torch
 from torch import Tensor
@@ -12,6 +13,11 @@ from torpor.attacks.iterative import gradient_of
 from torpor.core.errors import UsageError
 from torpor.core.signals import StepSignals, evading
 from torpor.targets.decoder.contract import TextTarget
+
+TOP = 400
+"""Substitutions of one text at most, wherever they are."""
+EACH = 25
+"""Substitutions at one place at most besides."""
 
 Loss = Callable[[StepSignals], Tensor]
 """A loss per sample ``[B]`` of the steps that a target runs; it remembers nothing. Attacks minimize it."""
@@ -72,3 +78,26 @@ def first_order(gradient: TokenGradient, matrix: Tensor, allowed: Tensor) -> Ten
         change: Tensor = gradient.rows @ matrix.T - here
         change = change.masked_fill(~allowed.to(change.device), torch.inf)
         return change.scatter(1, gradient.ids.unsqueeze(1), torch.inf)
+
+
+def lowest(changes: Tensor, *, spread: bool) -> list[tuple[int, int]]:
+    """Return rows and columns of the lowest finite entries, ascending; if ``spread``, in turns with each row's lowest.
+
+    One place of a text often has all of the lowest entries, and the best edit is at another one.
+
+    >>> lowest(torch.tensor([[1.0, 2.0, 3.0], [5.0, 4.0, torch.inf]]), spread=False)
+    [(0, 0), (0, 1), (0, 2), (1, 1), (1, 0)]
+    >>> lowest(torch.tensor([[1.0, 2.0, 3.0], [5.0, 4.0, torch.inf]]), spread=True)
+    [(0, 0), (0, 1), (1, 1), (0, 2), (1, 0)]
+    """
+    flat, width = changes.flatten(), changes.shape[1]
+    order = flat.topk(min(TOP, len(flat)), largest=False).indices.tolist()
+    if spread:
+        each = changes.topk(min(EACH, width), largest=False)
+        places = each.values.argsort(dim=0, stable=True)  # of each rank, the rows from the lowest entry on
+        others = (places * width + each.indices.gather(0, places)).T.flatten().tolist()
+        pairs = zip_longest(order, others)
+        order = [place for pair in pairs for place in pair if place is not None]
+    order = list(dict.fromkeys(order))
+    finite = flat[order].isfinite().tolist()
+    return [divmod(place, width) for place, fine in zip(order, finite, strict=True) if fine]

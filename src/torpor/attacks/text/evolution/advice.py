@@ -1,0 +1,36 @@
+"""What gradients propose to an evolutionary search: one token exchanged, the lowest first-order loss first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from torpor.attacks.text.nmtsloth import LateEnd
+from torpor.attacks.text.search.constraints import insertable
+from torpor.attacks.text.search.gradients import first_order, lowest, token_gradient
+from torpor.attacks.text.search.tally import Tally
+from torpor.core.budget import GROWING
+from torpor.targets.decoder.contract import TextTarget
+
+Advice = Callable[[int, Tally, str], Iterator[str]]
+"""From a sample's row, what is known and spent, and a text to texts that are one token away from it, best first."""
+
+
+def advice(target: TextTarget, norm: str) -> Advice:
+    """Return what proposes substitutions of tokens by NMTSloth's loss.
+
+    Args:
+        target: whose gradients are followed.
+        norm: of the budget.
+    """
+    codec, matrix = target.space.codec, target.embedding_matrix().detach()
+    allowed = insertable(codec, len(matrix))
+
+    def propose(row: int, tally: Tally, text: str) -> Iterator[str]:
+        gradient = token_gradient(target, text, LateEnd())
+        tally.note(row, gradient)
+        ids = gradient.ids.tolist()
+        changes = first_order(gradient, matrix, allowed)
+        for where, token in lowest(changes, spread=norm not in GROWING):
+            yield codec.decode((*ids[:where], token, *ids[where + 1 :]))
+
+    return propose
