@@ -18,6 +18,7 @@ from torpor.attacks.text.evolution.edits import DELETE, Edit, EditVariation, in_
 from torpor.attacks.text.evolution.evolution import Evolution, variations
 from torpor.attacks.text.evolution.new_tokens import TokenVariation
 from torpor.attacks.text.evolution.population import Population
+from torpor.attacks.text.nmtsloth import NMTSlothToken
 from torpor.attacks.text.search import Search, Sendable, Tally, TextSearch
 from torpor.attacks.text.search.search import AT_ONCE
 from torpor.attacks.text.standard import StandardText
@@ -121,7 +122,7 @@ def test_nmtsloths_turn_in_tokens_lasts_until_its_rounds_are_over() -> None:
     assert tally.backwards[0] <= 2
     assert 0 < tally.forwards[0] <= 1 + 2 * (standard.ROUND + 1)
     with pytest.raises(UsageError, match="1 candidate or more"):
-        type(sloth)(norm="tokens", first=0)
+        NMTSlothToken(norm="tokens", first=0)
 
 
 def test_queries_are_refused_where_there_are_none() -> None:
