@@ -13,6 +13,8 @@ from attack_cases import TARGETS
 from contract_cases import BOTH, EPS
 from contract_rows import ELSEWHERE, own_attacks, rows_of
 from token_toys import TOKEN_TARGETS
+from contract_rows import own_attacks, rows_of
+from ode_targets import decay
 
 from torpor.attacks.controls.dense import BestNoise, Shuffled
 from torpor.attacks.controls.text import BestOfK
@@ -22,6 +24,7 @@ from torpor.core.errors import UsageError
 from torpor.targets.base import Target
 
 ANY: dict[str, Callable[[], Target]] = {**TARGETS, **BOTH, **ACTIVITY_TARGETS, **TOKEN_TARGETS}
+ANY: dict[str, Callable[[], Target]] = {**TARGETS, **BOTH, **ACTIVITY_TARGETS, "ode": decay}
 TABLE = rows_of(ANY)
 MATCHED: dict[str, dict[str, Any]] = {
     Shuffled.id: {"perturbation": torch.zeros(0)},

@@ -29,6 +29,7 @@ ATTACKS: Registry[Attack] = Registry(
         "uap": "torpor.attacks.early_exit.uap:UAP",
         "square": "torpor.attacks.early_exit.square:Square",
         "standard": "torpor.attacks.early_exit.standard:Standard",
+        "antinode": "torpor.attacks.solver.antinode:AntiNODE",
         "nicg-slowdown": "torpor.attacks.decoder.nicg_slowdown:NICGSlowDown",
         "verbose-images": "torpor.attacks.decoder.verbose_images:VerboseImages",
         "lingoloop": "torpor.attacks.decoder.lingoloop:LingoLoop",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from torpor.training.captioning import CaptionRecipe, CaptionTrainer
-from torpor.training.classifiers import ClassifierTrainer, adamw
+from torpor.training.classifiers import ClassifierRecipe, ClassifierTrainer, adamw
 from torpor.training.detection import DetectionRecipe, DetectorTrainer
 from torpor.training.early_exit import EarlyExitTrainer, Recipe
 from torpor.training.hardening import HARDENERS
 from torpor.training.language import LanguageRecipe, LanguageTrainer
+from torpor.training.ode import solved_cross_entropy
 from torpor.training.sparse import SparseTrainer
 from torpor.training.speech import SpeechRecipe, SpeechTrainer
 from torpor.training.spiking import SpikingRecipe, spiking_loss
@@ -30,6 +31,11 @@ _EARLY_EXITS = {
     "sdn-digits": Recipe(epochs=80, batch_size=64, pad=2, flip=False),
     "sdn-resnet56-cifar10": Recipe(epochs=60, cutout=12, sizes=(20, 26, 32)),
     "sdn-vgg16-cifar10": Recipe(epochs=30, cutout=12, sizes=(20, 26, 32)),
+}
+_ODE_NETS = {
+    "odenet-digits": ClassifierRecipe(
+        epochs=60, batch_size=64, learning_rate=3e-3, weight_decay=1e-4, label_smoothing=0, pad=2, flip=False
+    ),
 }
 _CAPTIONERS = {
     "captioner-scenes-gru": CaptionRecipe(epochs=6, autocast=False),
@@ -93,6 +99,10 @@ _TRANSFORMERS = {
 
 TRAINERS: dict[str, Trainer] = {
     **{name: EarlyExitTrainer(EARLY_EXITS[name], recipe) for name, recipe in _EARLY_EXITS.items()},
+    **{
+        name: ClassifierTrainer(CLASSIFIERS[name], recipe, losses=solved_cross_entropy, optimizers=adamw)
+        for name, recipe in _ODE_NETS.items()
+    },
     **{name: CaptionTrainer(CAPTIONERS[name], recipe) for name, recipe in _CAPTIONERS.items()},
     **{name: LanguageTrainer(LANGUAGE_MODELS[name], recipe) for name, recipe in _LANGUAGE.items()},
     **{name: SpeechTrainer(SPEECH[name], recipe) for name, recipe in _SPEECH.items()},

@@ -81,6 +81,9 @@ _ENTRIES: tuple[ClassifierEntry, ...] = (
     ClassifierEntry("avit-digits", f"{_ADAPTIVE}:avit_digits", _HALTS, digits),
     ClassifierEntry("adavit-cifar10", f"{_ADAPTIVE}:adavit_cifar10", _CHOOSES, cifar10_in),
     ClassifierEntry("adavit-digits", f"{_ADAPTIVE}:adavit_digits", _CHOOSES, digits),
+    ClassifierEntry(
+        "odenet-digits", "torpor.zoo.networks.odenet:OdeNet", "torpor.zoo.networks.odenet:odenet_target", digits
+    ),
 )
 
 CLASSIFIERS: dict[str, ClassifierEntry] = {entry.name: entry for entry in _ENTRIES}

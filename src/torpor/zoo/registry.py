@@ -64,6 +64,7 @@ ZOO = Zoo(
         "avit-cifar10": "torpor.zoo.classifiers:CLASSIFIERS",
         "adavit-cifar10": "torpor.zoo.classifiers:CLASSIFIERS",
         "ats-cifar10": "torpor.zoo.classifiers:CLASSIFIERS",
+        "odenet-digits": "torpor.zoo.classifiers:CLASSIFIERS",
         "sdn-digits-hardened": "torpor.zoo.hardened:HARDENED",
         "sdn-resnet56-cifar10-hardened": "torpor.zoo.hardened:HARDENED",
         "captioner-scenes-gru-hardened": "torpor.zoo.hardened:HARDENED",
@@ -200,6 +201,9 @@ def adavit_cifar10() -> Target:
 def ats_cifar10() -> Target:
     """Load the vision transformer on CIFAR-10 that samples patches by significance."""
     return ZOO["ats-cifar10"].load()
+def odenet_digits() -> Target:
+    """Load the neural ordinary differential equation on handwritten digits."""
+    return ZOO["odenet-digits"].load()
 
 
 def sdn_digits_hardened() -> Target:

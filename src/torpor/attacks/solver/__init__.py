@@ -1,0 +1,1 @@
+"""Attacks on adaptive solvers of differential equations."""
