@@ -27,17 +27,19 @@ LEAST_STEPS = 2
 
 
 class OdeModule(Protocol):
-    """What a target is made of.
+    """What a target is made of."""
 
-    Attributes:
-        stem: from images ``[B, C, H, W]`` to states ``[B, ...]``.
-        slope: the right-hand side, called with times ``[B, 1, ...]`` and states, as torchdiffeq calls it with one time.
-        head: from states to class scores ``[B, classes]``.
-    """
+    @property
+    def stem(self) -> nn.Module:
+        """From images ``[B, C, H, W]`` to states ``[B, ...]``."""
 
-    stem: nn.Module
-    slope: nn.Module
-    head: nn.Module
+    @property
+    def slope(self) -> nn.Module:
+        """The right-hand side, called with times ``[B, 1, ...]`` and states, as torchdiffeq calls it with one time."""
+
+    @property
+    def head(self) -> nn.Module:
+        """From states to class scores ``[B, classes]``."""
 
 
 class OdeTarget(GatedClassifier):
