@@ -8,8 +8,9 @@ differentiable.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -136,16 +137,21 @@ def stages(
     slopes = [now]
     ahead = state
     for node, weights in zip(tableau.nodes, tableau.weights, strict=True):
-        ahead = state + combined(weights, torch.stack(slopes)) * size
+        ahead = torch.addcmul(state, combined(weights, torch.stack(slopes)), size)
         slopes.append(slope(time + node * size, ahead))
     stacked = torch.stack(slopes)
     return stacked, ahead if tableau.solution is None else state + combined(tableau.solution, stacked) * size
 
 
-def combined(weights: Sequence[float], slopes: Tensor) -> Tensor:
+def combined(weights: tuple[float, ...], slopes: Tensor) -> Tensor:
     """Return the weighted sum of slopes ``[S, B, ...]``, ``[B, ...]``."""
-    factors = torch.tensor(weights, dtype=slopes.dtype, device=slopes.device).view(-1, *[1] * (slopes.ndim - 1))
-    return (factors * slopes).sum(0)
+    return (_factors(weights, slopes.ndim, slopes.dtype, slopes.device) * slopes).sum(0)
+
+
+@cache
+def _factors(weights: tuple[float, ...], axes: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # kept for passes that are differentiated
+        return torch.tensor(weights, dtype=dtype, device=device).view(-1, *[1] * (axes - 1))
 
 
 def factor(ratio: Tensor, order: int) -> Tensor:
