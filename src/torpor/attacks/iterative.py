@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
@@ -54,6 +55,21 @@ def gradients_of(loss: Tensor, inputs: Sequence[Tensor], *, retain_graph: bool =
     except RuntimeError:  # no derivative, or a tensor that the network has overwritten
         return [torch.zeros_like(each) for each in inputs]
     return [torch.where(gradient.isfinite(), gradient, 0) for gradient in found]
+
+
+def without_conflict(gradient: Tensor, guard: Tensor) -> Tensor:
+    """Return a gradient without what descent on it would raise of another loss, of length 1 per sample.
+
+    Args:
+        gradient: of what is descended, ``[B, ...]``.
+        guard: gradient of what must not rise.
+
+    >>> without_conflict(torch.tensor([[3.0, -4.0], [3.0, 4.0]]), torch.tensor([[0.0, 2.0], [0.0, 2.0]])).tolist()
+    [[1.0, 0.0], [0.6000000238418579, 0.800000011920929]]
+    """
+    flat, other = gradient.flatten(1), functional.normalize(guard.flatten(1))
+    against = (flat * other).sum(1, keepdim=True).clamp_max(0)
+    return functional.normalize(flat - against * other).view_as(gradient)
 
 
 class Amplifiable(Protocol):
@@ -120,17 +136,20 @@ def amplify(
         with torch.set_grad_enabled(step < steps):
             signals = target.signals(candidate)
             losses = evading(signals, objective(signals, step, state))
+            guard = objective.guard(signals, step)
         shown, cost = candidate.detach(), target.prices.cost(signals.work).to(inputs.device)
         rank = objective.rank(signals, losses.detach())
         first_loss = rank if step == 0 else first_loss
         passes = allowed(signals).to(inputs.device)
         if radius > eps:
             passes &= ball.norm(shown - clean) <= eps * (1 + 1e-5)
-        best.offer(rows, shown, cost, rank, allowed=passes, backwards=int(step > 0))
+        best.offer(rows, shown, cost, rank, allowed=passes, backwards=int(step > 0) * (1 if guard is None else 2))
         stays = ~(passes & (cost >= static[rows]) & signals.settled())
         if step == steps or not stays.any():
             break
-        gradient = gradient_of(losses.sum(), candidate)
+        gradient = gradient_of(losses.sum(), candidate, retain_graph=guard is not None)
+        if guard is not None:
+            gradient = without_conflict(gradient, gradient_of(evading(signals, guard).sum(), candidate))
         if step == 0:
             zero_gradient = (ball.free(gradient) == 0).flatten(1).to(torch.float32).mean(1) > 0.5
         if not stays.all():
@@ -140,7 +159,7 @@ def amplify(
         gradient = variable.gradient(values, clean, gradient, penalty)
         project = variable.limit(clean, ball, radius, space)
         values = optimizer.step(ball, values, gradient, losses.detach(), step, state, project)
-        del candidate, shown, signals, losses, gradient  # memory for the next pass
+        del candidate, shown, signals, losses, guard, gradient  # memory for the next pass
     assert best.rank is not None
     return Candidates(
         inputs=best.inputs,

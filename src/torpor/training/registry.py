@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from torpor.training.captioning import CaptionRecipe, CaptionTrainer
 from torpor.training.classifiers import ClassifierRecipe, ClassifierTrainer, adamw
+from torpor.training.classifiers import ClassifierTrainer
 from torpor.training.detection import DetectionRecipe, DetectorTrainer
 from torpor.training.early_exit import EarlyExitTrainer, Recipe
 from torpor.training.hardening import HARDENERS
 from torpor.training.language import LanguageRecipe, LanguageTrainer
 from torpor.training.ode import solved_cross_entropy
 from torpor.training.sparse import SparseTrainer
+from torpor.training.skipping import SkipRecipe, skip_losses
 from torpor.training.speech import SpeechRecipe, SpeechTrainer
 from torpor.training.spiking import SpikingRecipe, spiking_loss
 from torpor.training.synthesis import SynthesisRecipe, SynthesisTrainer
@@ -36,6 +38,9 @@ _ODE_NETS = {
     "odenet-digits": ClassifierRecipe(
         epochs=60, batch_size=64, learning_rate=3e-3, weight_decay=1e-4, label_smoothing=0, pad=2, flip=False
     ),
+_SKIPNETS = {
+    "skipnet-digits": SkipRecipe(epochs=30, batch_size=64, pad=2, flip=False),
+    "skipnet-cifar10": SkipRecipe(epochs=28, goal=0.65, sizes=(16, 20, 26, 32)),
 }
 _CAPTIONERS = {
     "captioner-scenes-gru": CaptionRecipe(epochs=6, autocast=False),
@@ -103,6 +108,7 @@ TRAINERS: dict[str, Trainer] = {
         name: ClassifierTrainer(CLASSIFIERS[name], recipe, losses=solved_cross_entropy, optimizers=adamw)
         for name, recipe in _ODE_NETS.items()
     },
+    **{name: ClassifierTrainer(CLASSIFIERS[name], each, losses=skip_losses) for name, each in _SKIPNETS.items()},
     **{name: CaptionTrainer(CAPTIONERS[name], recipe) for name, recipe in _CAPTIONERS.items()},
     **{name: LanguageTrainer(LANGUAGE_MODELS[name], recipe) for name, recipe in _LANGUAGE.items()},
     **{name: SpeechTrainer(SPEECH[name], recipe) for name, recipe in _SPEECH.items()},

@@ -84,6 +84,11 @@ _ENTRIES: tuple[ClassifierEntry, ...] = (
     ClassifierEntry(
         "odenet-digits", "torpor.zoo.networks.odenet:OdeNet", "torpor.zoo.networks.odenet:odenet_target", digits
     ),
+_SKIPS = "torpor.targets.layer_skipping:LayerSkippingTarget"
+
+_ENTRIES: tuple[ClassifierEntry, ...] = (
+    ClassifierEntry("skipnet-digits", "torpor.zoo.networks.skipnet:skipnet_digits", _SKIPS, digits),
+    ClassifierEntry("skipnet-cifar10", "torpor.zoo.networks.skipnet:skipnet_cifar10", _SKIPS, cifar10_in),
 )
 
 CLASSIFIERS: dict[str, ClassifierEntry] = {entry.name: entry for entry in _ENTRIES}

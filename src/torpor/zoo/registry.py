@@ -65,6 +65,8 @@ ZOO = Zoo(
         "adavit-cifar10": "torpor.zoo.classifiers:CLASSIFIERS",
         "ats-cifar10": "torpor.zoo.classifiers:CLASSIFIERS",
         "odenet-digits": "torpor.zoo.classifiers:CLASSIFIERS",
+        "skipnet-digits": "torpor.zoo.classifiers:CLASSIFIERS",
+        "skipnet-cifar10": "torpor.zoo.classifiers:CLASSIFIERS",
         "sdn-digits-hardened": "torpor.zoo.hardened:HARDENED",
         "sdn-resnet56-cifar10-hardened": "torpor.zoo.hardened:HARDENED",
         "captioner-scenes-gru-hardened": "torpor.zoo.hardened:HARDENED",
@@ -204,6 +206,14 @@ def ats_cifar10() -> Target:
 def odenet_digits() -> Target:
     """Load the neural ordinary differential equation on handwritten digits."""
     return ZOO["odenet-digits"].load()
+def skipnet_digits() -> Target:
+    """Load the network on handwritten digits that skips layers."""
+    return ZOO["skipnet-digits"].load()
+
+
+def skipnet_cifar10() -> Target:
+    """Load the ResNet-38 on CIFAR-10 that skips layers."""
+    return ZOO["skipnet-cifar10"].load()
 
 
 def sdn_digits_hardened() -> Target:

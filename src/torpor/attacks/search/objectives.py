@@ -38,6 +38,10 @@ class IterateObjective(ABC, Generic[SignalsT]):
         """Return what ranks candidates of equal cost, ``[B]``, the least best: the loss, unless its meaning drifts."""
         return loss
 
+    def guard(self, signals: SignalsT, step: int) -> Tensor | None:
+        """Return a second loss ``[B]`` that no step may raise: what of the gradient would is projected off it."""
+        return None
+
 
 class Objective(Protocol):
     """A loss to minimize."""

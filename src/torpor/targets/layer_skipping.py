@@ -1,0 +1,273 @@
+"""Targets that skip layers: residual blocks that run for some samples only, each by a gate of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from torpor.core.batches import Samples
+from torpor.core.errors import UsageError
+from torpor.core.measures import Measure
+from torpor.core.signals import GateSignals
+from torpor.core.space import ImageSpace
+from torpor.core.units import Unit
+from torpor.core.work import Outcome, Work
+from torpor.data.sets import DataSet
+from torpor.meters.flops import count_flops
+from torpor.targets.early_exit.family import GatedClassifier, GateFamily
+from torpor.targets.family import Columns
+from torpor.targets.speed import store_channels_last
+from torpor.targets.weights import digest
+
+TIE = 1e-4
+"""A margin this small is decided by a run of that sample alone: batched arithmetic may round differently."""
+
+
+class LayerSkippingFamily(GateFamily):
+    """Networks that skip layers."""
+
+    id: ClassVar[str] = "layer-skipping"
+    needs: ClassVar[tuple[str, ...]] = ("layers", "layer_count")
+    measures: ClassVar[tuple[Measure, ...]] = (
+        *GateFamily.measures,
+        Measure("layers", "sample", "count", "layers", "Layers that ran.", better="low", dtype=int),
+        Measure("layers_mean", "row", "count", "layers run", "Mean layers that ran.", better="low", on_console=True),
+        Measure(
+            "skipped_share", "row", "ratio", "layers skipped", "Share of all layers that were skipped.", better="high"
+        ),
+    )
+
+    @override
+    def observe(self, target: Any, clean: Outcome, outcome: Outcome, static: Work, references: Samples) -> Columns:
+        own = super().observe(target, clean, outcome, static, references)
+        return {**own, "layers": target.layers(outcome.work)}
+
+    @override
+    def summarize(self, target: Any, bare: Any, columns: Columns) -> Mapping[str, Any]:
+        mean = sum(columns["layers"]) / len(columns["layers"])
+        return {"layers_mean": mean, "skipped_share": 1 - mean / bare.layer_count}
+
+
+class SkippableBlock(Protocol):
+    """A residual block: it returns ``relu(shortcut(x) + branch(x))``, without the branch where the gate skips it."""
+
+    branch: nn.Module
+    shortcut: nn.Module
+
+    def logit(self, features: Tensor) -> Tensor:
+        """Return the logit of the gate, ``[B]``: the branch runs where it is above 0."""
+
+
+class SkippingModule(Protocol):
+    """A network: a stem, skippable blocks, and a head."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """``(C, H, W)`` of one image."""
+
+    @property
+    def stem(self) -> nn.Module:
+        """What maps images to the features that enter the first block."""
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The :class:`SkippableBlock` modules."""
+
+    @property
+    def head(self) -> nn.Module:
+        """What maps the features that leave the last block to class scores ``[B, C]``."""
+
+
+class _Gate(nn.Module):
+    """A block's gate alone, for the FLOP counter."""
+
+    def __init__(self, block: SkippableBlock) -> None:
+        super().__init__()
+        self.logit = block.logit
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.logit(features)
+
+
+class LayerSkippingTarget(GatedClassifier):
+    """A classifier that really skips: a branch runs for those samples of the batch alone whose gate lets it.
+
+    Unit ``always`` is all that every sample runs: stem, gates, shortcuts and head. Unit ``block<k>`` is the branch of
+    block ``k``.
+
+    Args:
+        module: the network. It is put in evaluation mode and its weights are frozen.
+        name: shown in reports.
+        device: where to run.
+        source: makes the data to audit on from the user's ``--data-dir``; Parquet images if None.
+
+    Raises:
+        UsageError: if the module lacks blocks, or its head does not return class scores ``[B, C]``.
+        MeterError: if an operator's FLOPs cannot be counted.
+    """
+
+    family = LayerSkippingFamily()
+    mechanism = "layer skipping"
+    space: ImageSpace
+
+    def __init__(
+        self,
+        module: SkippingModule,
+        *,
+        name: str = "layer-skipping",
+        device: str | torch.device = "cpu",
+        source: Callable[[Path | None], DataSet] | None = None,
+    ) -> None:
+        if not len(module.blocks):
+            raise UsageError("expected a module with blocks, got none; see SkippingModule")
+        assert isinstance(module, nn.Module)
+        self.module: Any = module.to(device).eval().requires_grad_(False)
+        self.name, self.source, self.device = name, source, torch.device(device)
+        self.space = ImageSpace(module.shape)
+        blank = torch.zeros(2, *module.shape, device=self.device)
+        store_channels_last([(self.module, nn.Identity())], blank)
+        self.units, self.classes = self._measure(blank[:1])
+
+    def _measure(self, features: Tensor) -> tuple[tuple[Unit, ...], int]:
+        """Count each unit's FLOPs on one blank image, and the classes."""
+        always = count_flops(self.module.stem, features)
+        features = self.module.stem(features)
+        units = []
+        for k, block in enumerate(self.module.blocks):
+            always += count_flops(_Gate(block), features) + count_flops(block.shortcut, features)
+            units.append(Unit(f"block{k}", count_flops(block.branch, features)))
+            features = torch.relu(block.shortcut(features) + block.branch(features))
+        scores = self.module.head(features)
+        if scores.ndim != 2 or scores.shape[1] < 2:
+            raise UsageError(f"expected class scores [B, C] from the head, got shape {list(scores.shape)}")
+        return (Unit("always", always + count_flops(self.module.head, features)), *units), scores.shape[1]
+
+    def run(self, inputs: Tensor) -> Outcome:
+        """Return class scores and work.
+
+        A sample's work and scores do not depend on its neighbors: where batched arithmetic comes within ``TIE`` of a
+        threshold, the sample is decided by a run of its own.
+
+        Raises:
+            UsageError: if the network returns no numbers.
+        """
+        outputs, ran, gap = self._pass(self.space.check(inputs))
+        if len(inputs) > 1:
+            for row in (gap < TIE).nonzero().flatten().tolist():
+                alone = self._pass(inputs[row : row + 1])
+                outputs[row], ran[row] = alone[0][0], alone[1][0]
+        if outputs.isnan().any() or gap.isnan().any():
+            raise UsageError(f"expected numbers from {self.name}, got NaN; check its weights")
+        return Outcome(outputs, self._work(ran))
+
+    @torch.no_grad()
+    def _pass(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Run one batch: scores ``[B, C]``, which blocks ran ``[B, G]``, and the least gap to a threshold ``[B]``."""
+        features = self.module.stem(inputs.to(self.device, copy=True))  # blocks write into it
+        ran = torch.empty(len(inputs), self.layer_count, dtype=torch.bool, device=self.device)
+        gap = torch.full((len(inputs),), torch.inf, device=self.device)
+        for k, block in enumerate(self.module.blocks):
+            logits = block.logit(features)
+            gap = torch.minimum(gap, logits.abs())  # NaN stays NaN
+            ran[:, k] = logits > 0
+            rows = ran[:, k].nonzero().flatten()
+            short = block.shortcut(features)
+            if len(rows) == len(features):
+                features = torch.relu_(block.branch(features).add_(short))
+            elif short is features and k:  # what a block before returned is its own rectification
+                if len(rows):
+                    some = features[rows]
+                    features[rows] = torch.relu_(block.branch(some).add_(some))
+            else:
+                if len(rows):
+                    short.index_add_(0, rows, block.branch(features[rows]))
+                features = torch.relu_(short)
+        return self.module.head(features), ran, gap
+
+    def _work(self, ran: Tensor) -> Work:
+        counts = torch.ones(len(ran), len(self.units), dtype=torch.int64)
+        counts[:, 1:] = ran.cpu()
+        return Work(counts)
+
+    def max_work(self, inputs: Tensor) -> Work:
+        """Return one run of every unit."""
+        return Work(torch.ones(len(inputs), len(self.units), dtype=torch.int64))
+
+    def signals(self, inputs: Tensor) -> GateSignals:
+        """Follow the path that is run, differentiably: margins are those of gates that see what ran before them.
+
+        A gate's own choice has the gradient of the sigmoid of its logit (straight-through).
+        """
+        features, logits = self.module.stem(inputs.to(self.device)), []
+        for block in self.module.blocks:
+            logits.append(block.logit(features))
+            soft = logits[-1].sigmoid()
+            opens = ((logits[-1] > 0).to(soft.dtype) + soft - soft.detach()).view(-1, 1, 1, 1)
+            features = torch.relu(block.shortcut(features) + opens * block.branch(features))
+        margins = -torch.stack(logits, 1)
+        savings = torch.tensor([unit.flops for unit in self.units[1:]], dtype=torch.float64)
+        return GateSignals(None, margins, self._work(margins.detach() < 0), savings=savings)
+
+    @property
+    def layer_count(self) -> int:
+        """How many layers may be skipped."""
+        return len(self.module.blocks)
+
+    def layers(self, work: Work) -> Tensor:
+        """Return how many of them ran for each sample, int64 ``[B]``, whatever else a defense counts."""
+        return work.counts[:, 1 : 1 + self.layer_count].sum(1)
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """Return the mean of each channel of what enters the head, ``[B, F]``, differentiable."""
+        features: Tensor = self.module.stem(inputs.to(self.device).clone())
+        for block in self.module.blocks:
+            opens = (block.logit(features) > 0).to(features.dtype).view(-1, 1, 1, 1)
+            features = torch.relu(block.shortcut(features) + opens * block.branch(features))
+        return features.mean((2, 3))
+
+    def probes(self, inputs: Tensor) -> Iterator[tuple[Work, Callable[[], object]]]:
+        """Yield, for each branch, a call that runs it; and one that runs all else."""
+        entering = []
+        with torch.no_grad():
+            features = self.module.stem(inputs.to(self.device).clone())
+            for block in self.module.blocks:
+                entering.append(features)
+                features = torch.relu(block.shortcut(features) + block.branch(features))
+
+        @torch.no_grad()
+        def always() -> object:
+            self.module.stem(inputs.to(self.device).clone())
+            for block, seen in zip(self.module.blocks, entering, strict=True):
+                block.logit(seen), block.shortcut(seen)
+            return self.module.head(features)
+
+        def branch_of(block: SkippableBlock, seen: Tensor) -> Callable[[], object]:
+            @torch.no_grad()
+            def call() -> object:
+                return torch.relu_(block.branch(seen).add_(seen.new_zeros(1)))
+
+            return call
+
+        one = torch.eye(len(self.units), dtype=torch.int64)
+        yield Work(one[:1]), always
+        for k, (block, seen) in enumerate(zip(self.module.blocks, entering, strict=True), 1):
+            yield Work(one[k : k + 1]), branch_of(block, seen)
+
+    def to(self, device: torch.device) -> Self:
+        """Move the network and return this target."""
+        self.device = device
+        self.module = self.module.to(device)
+        return self
+
+    def details(self) -> dict[str, Any]:
+        """Return the number of classes and of layers that may be skipped; see :meth:`Target.details`."""
+        return {**super().details(), "layers": self.layer_count}
+
+    def fingerprint(self) -> str:
+        """See :meth:`Target.fingerprint`; all weights count."""
+        return digest(super().fingerprint(), [self.module])
