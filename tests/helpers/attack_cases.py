@@ -32,6 +32,16 @@ from torpor.zoo.registry import sdn_digits
 PATCHES = {"patch": 0.3, "patch-center": 0.3}
 EPS = {"toy": {"Linf": 0.1, "L2": 0.4, "L1": 1.6, **PATCHES}, "net": {**Attack.radii, **PATCHES}}
 FEW: dict[str, dict[str, int]] = {"deepsloth": {"steps": 40}, "square": {"queries": 40}}
+EPS = {"toy": {"Linf": 0.1, "L2": 0.4, "L1": 1.6}, "net": Attack.radii}
+FEW: dict[str, dict[str, int]] = {
+    "deepsloth": {"steps": 40},
+    "square": {"queries": 40},
+    "ilfo": {"steps": 20},
+    "gradauto": {"steps": 20},
+    "gradmdm": {"steps": 20},
+    "deepperform": {"steps": 10},
+    "ereba": {"rounds": 3, "steps": 10},
+}
 
 
 def random_net(

@@ -69,6 +69,8 @@ ATTACKS: Registry[Attack] = Registry(
         "ilfo": "torpor.attacks.gates.ilfo:ILFO",
         "gradauto": "torpor.attacks.gates.gradauto:GradAuto",
         "gradmdm": "torpor.attacks.gates.gradmdm:GradMDM",
+        "deepperform": "torpor.attacks.gates.deepperform:DeepPerform",
+        "ereba": "torpor.attacks.gates.ereba:EREBA",
         "control-noise": "torpor.attacks.controls.dense:Noise",
         "control-flat": "torpor.attacks.controls.dense:Flat",
         "control-shuffled": "torpor.attacks.controls.dense:Shuffled",

@@ -17,6 +17,7 @@ from torpor.attacks.iterative import gradient_of
 from torpor.attacks.search.balls import Ball, apply, ball_of
 from torpor.attacks.search.incumbent import Incumbent
 from torpor.attacks.search.optimizers import Optimizer, State
+from torpor.core.batches import Samples
 from torpor.core.errors import UsageError
 from torpor.core.signals import evading
 from torpor.core.space import DenseSpace, VideoSpace
@@ -47,6 +48,22 @@ class Learned:
     zero_gradient: bool
 
 
+def to_learn_from(target: Target, data: DataSet, limit: int) -> tuple[Samples, Samples]:
+    """Return inputs of the validation split as ``target`` reads them, and their references.
+
+    Args:
+        target: to be attacked.
+        data: whose validation split it is.
+        limit: images at most; a video counts as many as it has frames.
+
+    Raises:
+        DataError: if the split cannot be read.
+    """
+    frames = target.space.shape[0] if isinstance(target.space, VideoSpace) else 1
+    known = data.load("validation", -(-limit // frames))
+    return target.read(known.inputs), known.references
+
+
 @dataclass(frozen=True, kw_only=True)
 class Universal(Attack):
     """Base of attacks that learn a perturbation from other inputs and then only add it.
@@ -75,9 +92,8 @@ class Universal(Attack):
         """
         if not self.learns_from_data:
             return replace(self, learned=self.learn(target, (), None, seed))
-        frames = target.space.shape[0] if isinstance(target.space, VideoSpace) else 1
-        known = data.load("validation", -(-self.fit_limit // frames))
-        return self.fit(target, target.read(known.inputs), references=known.references, seed=seed)
+        inputs, references = to_learn_from(target, data, self.fit_limit)
+        return self.fit(target, inputs, references=references, seed=seed)
 
     def state(self) -> Mapping[str, Tensor]:
         """See :meth:`Attack.state`; empty before :meth:`fit`."""
