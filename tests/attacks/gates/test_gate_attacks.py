@@ -120,9 +120,9 @@ def test_work_without_gates_is_refused(images: Tensor, monkeypatch: pytest.Monke
     evaluate = target.signals
     monkeypatch.setattr(target, "signals", lambda inputs: replace(evaluate(inputs), margins=inputs.new_zeros(1, 0)))
     for attack in (ILFO(), GradMDM()):
-        with pytest.raises(UsageError, match="expected gates for"):
+        with pytest.raises(UsageError, match="expected gates that save units"):
             attack(target, images)
-    with pytest.raises(UsageError, match="expected gates for"):
+    with pytest.raises(UsageError, match="expected gates that save units"):
         DeepPerform().fit(target, images)
 
 

@@ -24,6 +24,21 @@ RATE = 0.08
 """Learning rate of Adam in units of eps: the papers' 0.01 over pixels that have a standard deviation of 0.25."""
 
 
+def running(signals: GateSignals) -> Tensor:
+    """Return the log-odds that each unit runs, ``[B, G]``: what its gate lacks to save it.
+
+    Raises:
+        UsageError: if there are no gates.
+
+    >>> import torch
+    >>> running(GateSignals(None, torch.tensor([[-2.0]]), None)).tolist()
+    [[2.0]]
+    """
+    if signals.margins.shape[1] == 0:
+        raise UsageError("expected gates that save units, got work that follows the input by degrees; use standard")
+    return -signals.margins
+
+
 @dataclass(frozen=True, kw_only=True)
 class GateAttack(IterativeAttack):
     """A paper's attack on gates, in a ball instead of with a penalty on the norm: Adam from the clean input.
@@ -43,13 +58,6 @@ class GateAttack(IterativeAttack):
     def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
         space = target.space
         assert isinstance(space, DenseSpace)
-        signals = target.signals(inputs[:1])
-        assert isinstance(signals, GateSignals)
-        if signals.margins.shape[1] == 0:
-            raise UsageError(
-                f"expected gates for {self.id}, got none: the work of {target.name} follows its input by degrees; use "
-                "standard"
-            )
         return amplify(
             target,
             inputs,

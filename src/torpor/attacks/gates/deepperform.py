@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from torpor.attacks.base import Candidates
+from torpor.attacks.gates.base import running
 from torpor.attacks.gates.learned import NetworkAttack
 from torpor.attacks.search.balls import BALLS, apply
 from torpor.core.errors import UsageError
@@ -95,9 +96,7 @@ class DeepPerform(NetworkAttack):
             batch = inputs[torch.randint(len(inputs), (min(BATCH, len(inputs)),), generator=rng)]
             signals = target.signals(self._sent(target, network, batch))
             assert isinstance(signals, GateSignals)
-            if signals.margins.shape[1] == 0:
-                raise UsageError(f"expected gates for {self.id}, got none in {target.name}; use standard")
-            loss = evading(signals, F.softplus(signals.margins).sum(1)).mean()
+            loss = evading(signals, F.softplus(-running(signals)).sum(1)).mean()
             forwards += len(batch)
             if not loss.requires_grad:
                 break

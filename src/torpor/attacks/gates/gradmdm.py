@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from typing_extensions import override
 
-from torpor.attacks.gates.base import GateAttack
+from torpor.attacks.gates.base import GateAttack, running
 from torpor.attacks.search.objectives import IterateObjective
 from torpor.attacks.search.optimizers import State
 from torpor.core.errors import UsageError
@@ -56,14 +56,14 @@ class PowerLosses(IterateObjective[GateSignals]):
 
     @override
     def guard(self, signals: GateSignals, step: int) -> Tensor | None:
-        return length(F.logsigmoid(signals.margins), 1.0 if step < self.warm_up else self.opened)
+        return length(F.logsigmoid(-running(signals)), 1.0 if step < self.warm_up else self.opened)
 
     @override
     def rank(self, signals: GateSignals, loss: Tensor) -> Tensor:
         return self._closed(signals, self.closed).detach()
 
     def _closed(self, signals: GateSignals, power: float) -> Tensor:
-        return -length(F.logsigmoid(-signals.margins), power)
+        return -length(F.logsigmoid(running(signals)), power)
 
 
 def length(logs: Tensor, power: float) -> Tensor:

@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 from typing_extensions import override
 
-from torpor.attacks.gates.base import GateAttack
+from torpor.attacks.gates.base import GateAttack, running
 from torpor.attacks.search.objectives import IterateObjective
 from torpor.attacks.search.optimizers import State
 from torpor.core.signals import GateSignals
@@ -45,7 +45,7 @@ class OpenAll(IterateObjective[GateSignals]):
 
     @override
     def __call__(self, signals: GateSignals, step: int, state: State) -> Tensor:
-        return (0.5 + self.slack - (-signals.margins).sigmoid()).relu().sum(1)
+        return (0.5 + self.slack - running(signals).sigmoid()).relu().sum(1)
 
 
 @dataclass(frozen=True, kw_only=True)
