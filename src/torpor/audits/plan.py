@@ -46,6 +46,7 @@ class Plan:
         shape: of one input, for attacks whose own radius grows with it; None for texts.
         by_chance: whether random search finds much on the target's family, so that it is a control; the target
             declares it once it is known, see :meth:`on`.
+        constant: whether the target's work is constant, so that it is run and nothing is attacked; see :meth:`on`.
         given: which of ``"target"``, ``"inputs"``, ``"attacks"`` and ``"bounds"`` a program handed over, so that no
             command line names them; ``target`` and ``inputs`` describe them then.
         timed: whether latency, energy and memory are measured at the end.
@@ -74,6 +75,7 @@ class Plan:
     bounds: tuple[str, ...] = ()
     timed: bool = True
     by_chance: bool = False
+    constant: bool = False
     given: tuple[str, ...] = ()
     downstream: float | None = None
 
@@ -100,7 +102,7 @@ class Plan:
 
     def on(self, target: Target) -> Plan:
         """Return the plan for this target, which its name stands for."""
-        return replace(self, by_chance=target.family.by_chance)
+        return replace(self, by_chance=target.family.by_chance, constant=target.constant_work())
 
     def measures(self, target: Target) -> tuple[Measure, ...]:
         """Return what is recorded on top of the columns of every audit: of the target's family, and of bounds."""
@@ -108,7 +110,9 @@ class Plan:
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
-        """Every budget, in the order of the attacks."""
+        """Every budget, in the order of the attacks; none where there is nothing to attack."""
+        if self.constant:
+            return ()
         return tuple(dict.fromkeys(attack.budget for attack in self._attacks()))
 
     def loaded_defenses(self, *, parts: bool = False) -> list[Defense]:
@@ -179,7 +183,7 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """Return what identifies the audit, for ``plan.json``."""
         own: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        del own["by_chance"]  # of the target, not of the plan
+        del own["by_chance"], own["constant"]  # of the target, not of the plan
         del own["given"]  # what was handed over is identified by what it is
         if self.downstream is None:
             del own["downstream"]  # only what hands objects on can have it

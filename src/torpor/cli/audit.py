@@ -185,7 +185,9 @@ def audit(
             executor=workers,
             limits=limits,
             threads=threads,
-            begin=lambda plan, data: note(plan_of(estimate(plan, asked.target, data), limits)),
+            begin=lambda plan, data: (
+                None if plan.constant else note(plan_of(estimate(plan, asked.target, data), limits))
+            ),
         )
     note(f"Threads: {used}" if workers.in_process else f"Threads: {used.used} for each worker of {executor}")
     report = write_report(folder)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torpor.core.measures import COST, LATENCY, Headline
+from torpor.core.units import symbol
 from torpor.reports.kit.words import (
     NOT_LOW,
     Row,
@@ -130,6 +131,8 @@ def verdict(audit: Row) -> list[str]:
     rows = undefended(audit["summary"])
     sentences = _defense_sentences(audit["summary"]) if len(rows) < len(audit["summary"]) else []
     worst, ranked = costliest(rows, "attack"), moved(audit)
+    if worst is None and (audit.get("target") or {}).get("constant_work"):
+        return [_constant_sentence(audit), *sentences]
     if worst is None:
         return [f"Worst slowdown {missing('no attack was run')}.", *sentences]
     clean = next((row for row in rows if row["kind"] == "clean"), None)
@@ -152,6 +155,19 @@ def verdict(audit: Row) -> list[str]:
     if cut := next((row["cut_n"] for row in rows if row.get("cut_n")), None):
         said.append(f"{cut} of {worst['n']} inputs are longer than the target reads; the rest of each was cut.")
     return [*said, *sentences]
+
+
+def _constant_sentence(audit: Row) -> str:
+    """Say that there was nothing to attack.
+
+    >>> _constant_sentence({"target": {"name": "mine", "static_cost": 2e6}})
+    'The work of mine is constant by construction, 2 MFLOPs for every input: there is nothing to attack.'
+    """
+    target = audit["target"]
+    cost = quantity(target["static_cost"], symbol(str(audit.get("currency") or "flops")))
+    return (
+        f"The work of {target['name']} is constant by construction, {cost} for every input: there is nothing to attack."
+    )
 
 
 def _cost_sentence(worst: Row, control: Row | None, where: str) -> str:

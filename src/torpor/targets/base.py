@@ -141,6 +141,16 @@ class Target(ABC):
         least[0, 0] = most[0, 0].clamp_max(1)
         return Work(least)
 
+    def constant_work(self) -> bool:
+        """Tell whether every input costs the same by construction: the cheapest path is the costliest.
+
+        A target with more than one unit declares it by :meth:`least_work`.
+        """
+        try:
+            return self.least_work().counts.equal(self.static_work().counts)
+        except DataError:  # it depends on the input
+            return False
+
     def read(self, stored: Samples) -> Samples:
         """Return inputs as :meth:`run` takes them from how a data set or a file stores them."""
         inputs = self.space.from_bytes(stored)

@@ -7,6 +7,7 @@ from torpor.training.classifiers import ClassifierRecipe, ClassifierTrainer, ada
 from torpor.training.classifiers import ClassifierTrainer
 from torpor.training.detection import DetectionRecipe, DetectorTrainer
 from torpor.training.early_exit import EarlyExitTrainer, Recipe
+from torpor.training.halting import HaltingRecipe, halting_losses
 from torpor.training.hardening import HARDENERS
 from torpor.training.language import LanguageRecipe, LanguageTrainer
 from torpor.training.ode import solved_cross_entropy
@@ -19,6 +20,7 @@ from torpor.training.tracking import TrackerTrainer
 from torpor.training.trainer import Trainer
 from torpor.training.vit import HaltingRecipe, PolicyRecipe, TransformerRecipe, adaptive, backbone
 from torpor.zoo.captioning.registry import CAPTIONERS
+from torpor.zoo.cascades import CASCADES
 from torpor.zoo.classifiers import CLASSIFIERS
 from torpor.zoo.detection.registry import DETECTORS
 from torpor.zoo.early_exits import EARLY_EXITS
@@ -42,6 +44,8 @@ _SKIPNETS = {
     "skipnet-digits": SkipRecipe(epochs=30, batch_size=64, pad=2, flip=False),
     "skipnet-cifar10": SkipRecipe(epochs=28, goal=0.65, sizes=(16, 20, 26, 32)),
 }
+_CASCADES = {"cascade-digits": Recipe(epochs=60, batch_size=64, pad=2, flip=False, head_learning_rate=1e-2)}
+_HALTING = {"act-digits": HaltingRecipe(epochs=40, batch_size=64, pad=2, flip=False, ponder_weight=0.03)}
 _CAPTIONERS = {
     "captioner-scenes-gru": CaptionRecipe(epochs=6, autocast=False),
     "captioner-scenes-lstm": CaptionRecipe(epochs=9),
@@ -109,6 +113,8 @@ TRAINERS: dict[str, Trainer] = {
         for name, recipe in _ODE_NETS.items()
     },
     **{name: ClassifierTrainer(CLASSIFIERS[name], each, losses=skip_losses) for name, each in _SKIPNETS.items()},
+    **{name: EarlyExitTrainer(CASCADES[name], recipe) for name, recipe in _CASCADES.items()},
+    **{name: ClassifierTrainer(CLASSIFIERS[name], each, losses=halting_losses) for name, each in _HALTING.items()},
     **{name: CaptionTrainer(CAPTIONERS[name], recipe) for name, recipe in _CAPTIONERS.items()},
     **{name: LanguageTrainer(LANGUAGE_MODELS[name], recipe) for name, recipe in _LANGUAGE.items()},
     **{name: SpeechTrainer(SPEECH[name], recipe) for name, recipe in _SPEECH.items()},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from torpor.core.errors import UsageError
 from torpor.data.images import Digits, ImageSet
-from torpor.targets.early_exit.exit_rules import Confidence
+from torpor.targets.early_exit.exit_rules import Confidence, ExitRule
 from torpor.targets.early_exit.sdn import ShallowDeepNetwork, build_sdn
 from torpor.targets.early_exit.target import EarlyExitTarget
 from torpor.targets.speed import fold_batch_norm
@@ -60,13 +60,19 @@ class EarlyExitEntry(ZooEntry):
         if not isinstance(thresholds, dict) or DEFAULT_RULE not in {f"drop:{drop}" for drop in thresholds}:
             raise UsageError(f"expected thresholds in the card of {self.name}, got none; train it again")
         rules = {f"drop:{drop}": Confidence(float(chosen)) for drop, chosen in thresholds.items()}
+        return self.target(module, rules[DEFAULT_RULE], rules)
+
+    def target(
+        self, module: ShallowDeepNetwork, rule: ExitRule, named_rules: Mapping[str, ExitRule]
+    ) -> EarlyExitTarget:
+        """Return the target that runs a trained ``module``, whose batch norm it folds."""
         return EarlyExitTarget(
             ShallowDeepNetwork([fold_batch_norm(stage) for stage in module.stages], list(module.heads)),
-            rules[DEFAULT_RULE],
+            rule,
             input_shape=self.input_shape,
             name=self.name,
             data=self.data,
-            named_rules=rules,
+            named_rules=named_rules,
         )
 
     @override

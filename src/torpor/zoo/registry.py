@@ -46,6 +46,8 @@ ZOO = Zoo(
         "sdn-digits": "torpor.zoo.early_exits:EARLY_EXITS",
         "sdn-resnet56-cifar10": "torpor.zoo.early_exits:EARLY_EXITS",
         "sdn-vgg16-cifar10": "torpor.zoo.early_exits:EARLY_EXITS",
+        "act-digits": "torpor.zoo.classifiers:CLASSIFIERS",
+        "cascade-digits": "torpor.zoo.cascades:CASCADES",
         "captioner-scenes-gru": "torpor.zoo.captioning.registry:CAPTIONERS",
         "captioner-scenes-lstm": "torpor.zoo.captioning.registry:CAPTIONERS",
         "translator-multi30k": "torpor.zoo.language.registry:LANGUAGE_MODELS",
@@ -95,6 +97,16 @@ def sdn_vgg16_cifar10() -> EarlyExitTarget:
     from torpor.zoo.early_exits import EARLY_EXITS
 
     return EARLY_EXITS["sdn-vgg16-cifar10"].load()
+
+
+def act_digits() -> Target:
+    """Load the network on handwritten digits that halts."""
+    return ZOO["act-digits"].load()
+
+
+def cascade_digits() -> Target:
+    """Load the cascade of three classifiers of handwritten digits."""
+    return ZOO["cascade-digits"].load()
 
 
 def captioner_scenes_gru() -> Target:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from safetensors.torch import load_file
 
 from torpor.attacks.base import Attack
@@ -18,7 +19,7 @@ from torpor.audits.conditions import NON_ADAPTIVE, RowKey
 from torpor.audits.plan import Plan
 from torpor.audits.run.flags import Flags
 from torpor.audits.run.identity import environment
-from torpor.audits.run.rows import load_examples
+from torpor.audits.run.rows import FIRST, load_examples
 from torpor.audits.run.store import ColumnsOf, Store
 from torpor.audits.run.timing import NO_TIME, Spare, modeled_latency, time_pairs, untimed
 from torpor.audits.schema import SCHEMA
@@ -70,11 +71,11 @@ def summarize(
     flags = {key: Flags(target.family, store.row(key), store.row(key.clean)) for key in plan.keys}
     proven = _proven(plan, store, target.prices.currency)
     seconds, summary = store.seconds(), []
-    first = next(key for key in plan.keys if key.budget)
+    first = next((key for key in plan.keys if key.budget), None)
     spare = Spare.of(target, data, deadline)
     for number, key in enumerate(plan.keys):
         tell(number)
-        pairs = load_examples(store.folder / "examples" / f"{(key if key.budget else first).slug}.safetensors")
+        pairs = _examples(store, key if key.budget else first) or _some(target, data)
         recorded = _recorded(key, target, targets[key.condition.defense], store.row(key))
         measures = spare.allows(recorded["slowdown_mean"])
         timed = _timed(plan, key, target, targets[key.condition.defense], pairs) if measures else untimed(NO_TIME)
@@ -115,6 +116,17 @@ def summarize(
         "clock": clock,
         "summary": summary,
     }
+
+
+def _examples(store: Store, key: RowKey | None) -> dict[str, Samples]:
+    """Return the saved inputs of a row; none where nothing was attacked."""
+    return {} if key is None else load_examples(store.folder / "examples" / f"{key.slug}.safetensors")
+
+
+def _some(target: Target, data: DataSet) -> dict[str, Samples]:
+    """Return the first clean inputs, as if they were saved."""
+    clean = target.read(data.load("test", FIRST).inputs)
+    return {"index": torch.arange(len(clean)), "clean": clean}
 
 
 def _proven(plan: Plan, store: Store, currency: str) -> CertifiedRows | None:
@@ -238,6 +250,7 @@ def describe_target(target: Target) -> dict[str, Any]:
         "input_shape": list(target.space.shape) if isinstance(target.space, DenseSpace) else None,
         "utility_name": target.utility_name,
         "static_cost": target.prices.cost(target.static_work()).item(),
+        **({"constant_work": True} if target.constant_work() else {}),
         **target.details(),
     }
 

@@ -61,7 +61,7 @@ class Confidence(ExitRule):
         """Return the log-odds of the likeliest class less those of the threshold; see :meth:`ExitRule.log_odds`."""
         least = torch.finfo(logits.dtype).eps / 4  # a softmax is 1 where less than this is left for the others
         edge = min(self.threshold, 1 - least)
-        return _same_sign(lead(logits[:, -1]) - (math.log(edge) - math.log1p(-edge)), self.margin(logits))
+        return same_sign(lead(logits[:, -1]) - (math.log(edge) - math.log1p(-edge)), self.margin(logits))
 
     @override
     def describe(self) -> str:
@@ -92,7 +92,7 @@ class Entropy(ExitRule):
         """Return how many times smaller the entropy is than the threshold, as a logarithm; see :meth:`margin`."""
         least = torch.finfo(logits.dtype).tiny  # below it, the deployed entropy is 0
         allowed = max(self.threshold, least) * math.log(logits.shape[-1])
-        return _same_sign(math.log(allowed) - log_entropy(logits[:, -1]), self.margin(logits))
+        return same_sign(math.log(allowed) - log_entropy(logits[:, -1]), self.margin(logits))
 
     @override
     def describe(self) -> str:
@@ -137,7 +137,7 @@ class Patience(ExitRule):
         first, second = best.values[..., :1], best.values[..., 1:]
         is_first = torch.zeros_like(recent, dtype=torch.bool).scatter(-1, best.indices[..., :1], value=True)
         leads = recent - torch.where(is_first, second, first)
-        return _same_sign(leads.amin(1).amax(-1), margin)
+        return same_sign(leads.amin(1).amax(-1), margin)
 
     @override
     def describe(self) -> str:
@@ -170,7 +170,7 @@ def log_entropy(logits: Tensor) -> Tensor:
     return terms.logsumexp(-1)
 
 
-def _same_sign(values: Tensor, margin: Tensor) -> Tensor:
+def same_sign(values: Tensor, margin: Tensor) -> Tensor:
     """Return ``values`` where they decide as ``margin`` does, else the nearest that does, with the gradient kept.
 
     Rounding may part the two at a threshold; what counts there is the deployed decision.
