@@ -19,8 +19,8 @@ from torpor.cli.list_taxonomy import print_taxonomy
 from torpor.core.errors import UsageError
 from torpor.core.units import Behavior
 from torpor.defenses.registry import defense_ids
-from torpor.taxonomy import Entry, Kind, Role, filter_entries, load_entries, load_versions, tags_for
-from torpor.taxonomy.load import VERSIONS, parse_entries, parse_versions
+from torpor.taxonomy import Entry, Kind, Role, filter_entries, load_entries, load_mechanisms, load_versions, tags_for
+from torpor.taxonomy.load import VERSIONS, parse_entries, parse_mechanisms, parse_versions
 from torpor.taxonomy.model import NOT_IMPLEMENTED
 from torpor.taxonomy.render import COMMAND, table_row
 
@@ -82,6 +82,16 @@ def test_tags_are_versioned() -> None:
             assert all(entry.tags.as_dict().values()), entry.key
 
 
+def test_constant_work_is_told_from_work_that_follows_the_input() -> None:
+    mechanisms = load_mechanisms()
+    assert {each.constant_work for each in mechanisms} == {True, False}
+    assert all(each.paper.identifier for each in mechanisms if each.constant_work)
+    page = PAGE.read_text(encoding="utf-8")
+    for each in mechanisms:
+        words = "constant by construction" if each.constant_work else "follows the input"
+        assert f"| {each.name} | {words} | {each.why} |" in page
+
+
 def test_related_work_is_not_sold_as_a_cost_attack() -> None:
     for entry in load_entries():
         if entry.role is Role.RELATED:
@@ -133,7 +143,7 @@ def test_page_shows_every_entry_and_what_is_missing() -> None:
         assert len(shown) == (len(entry.behaviors) if entry.role is Role.EFFICIENCY else 1), entry.key
         assert all((NOT_IMPLEMENTED in line) is not entry.implemented for line in shown), entry.key
     widths = {len(re.findall(r"(?<!\\)\|", line)) for line in lines if line.startswith("|")}
-    assert len(widths) == 1
+    assert widths == {5, 10}  # mechanisms, and entries
 
 
 def test_tags_for_joins_and_ignores_ids_without_an_entry() -> None:
@@ -152,9 +162,9 @@ def test_tags_for_joins_and_ignores_ids_without_an_entry() -> None:
         ({"mechanism": "NMS"}, "overload", "slowtrack"),
         ({"stage": "weights"}, "bithydra", "overload"),
         ({"access": "none"}, "uniform-inputs", "deepsloth"),
-        ({"implemented": True}, "deepsloth", "ilfo"),
-        ({"implemented": False}, "ilfo", "deepsloth"),
-        ({"behavior": "D1", "stage": "universal", "implemented": False}, "slowformer", "deepsloth"),
+        ({"implemented": True}, "deepsloth", "ddas"),
+        ({"implemented": False}, "ddas", "deepsloth"),
+        ({"behavior": "D1", "stage": "universal", "implemented": False}, "snn-sponges", "deepsloth"),
     ],
 )
 def test_filters(filters: dict[str, Any], inside: str, outside: str) -> None:
@@ -209,6 +219,25 @@ def test_broken_data_is_refused(document: dict[str, Any], edit: Edit, message: s
         parse_entries(document)
 
 
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda raw: raw.__setitem__("mechanisms", {}), "expected a list of mechanisms"),
+        (lambda raw: raw["mechanisms"][0].pop("why"), r"\['why'\] missing"),
+        (
+            lambda raw: raw["mechanisms"][0].__setitem__("constant_work", "yes"),
+            "expected true or false as constant_work",
+        ),
+        (lambda raw: raw["mechanisms"][0]["paper"].__setitem__("year", "2021"), "expected a whole number or null"),
+    ],
+)
+def test_broken_mechanisms_are_refused(document: dict[str, Any], edit: Edit, message: str) -> None:
+    assert parse_mechanisms(document) == load_mechanisms()
+    edit(document)
+    with pytest.raises(UsageError, match=message):
+        parse_mechanisms(document)
+
+
 def test_broken_versions_are_refused(document: dict[str, Any]) -> None:
     assert parse_versions(document) == dict(load_versions())
     document["versions"].pop("atlas")
@@ -222,7 +251,7 @@ def test_json_is_pure_and_complete(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed["versions"] == dict(load_versions())
     assert [entry["key"] for entry in printed["entries"]] == [entry.key for entry in load_entries()]
     statuses = {entry["key"]: entry.pop("status") for entry in printed["entries"]}
-    assert statuses["ilfo"] == NOT_IMPLEMENTED
+    assert statuses["ddas"] == NOT_IMPLEMENTED
     assert parse_entries(printed) == load_entries()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -40,12 +41,12 @@ def print_taxonomy(
 
     >>> print_taxonomy(behavior="D1", implemented=True, stage="universal", as_json=True)  # doctest: +ELLIPSIS
     {
-      "schema": "torpor.taxonomy/1",
+      "schema": "torpor.taxonomy/2",
       ...
     }
     """
     from torpor.cli.streams import print_json
-    from torpor.taxonomy.load import SCHEMA, filter_entries, load_entries, load_versions
+    from torpor.taxonomy.load import SCHEMA, filter_entries, load_entries, load_mechanisms, load_versions
 
     every = load_entries()
     found = filter_entries(
@@ -59,7 +60,12 @@ def print_taxonomy(
     )
     versions = dict(load_versions())
     if as_json:
-        document = {"schema": SCHEMA, "versions": versions, "entries": [entry.as_dict() for entry in found]}
+        document = {
+            "schema": SCHEMA,
+            "versions": versions,
+            "mechanisms": [asdict(mechanism) for mechanism in load_mechanisms()],
+            "entries": [entry.as_dict() for entry in found],
+        }
         print_json(document, indent=2)
         return
     _print(found, len(every), versions)

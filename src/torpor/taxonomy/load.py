@@ -11,11 +11,13 @@ from typing import Any, TypeVar
 from torpor.core.errors import UsageError
 from torpor.core.threat import Access, Stage
 from torpor.core.units import Behavior
-from torpor.taxonomy.model import Entry, Kind, Publication, Role, Tags
+from torpor.taxonomy.model import Entry, Kind, Mechanism, Publication, Role, Tags
 from torpor.taxonomy.tags import read_document
 
-SCHEMA = "torpor.taxonomy/1"
+SCHEMA = "torpor.taxonomy/2"
 VERSIONS = ("owasp-llm", "atlas", "cwe")
+_TOP = ("schema", "versions", "mechanisms", "entries")
+_MECHANISM = tuple(field.name for field in fields(Mechanism))
 _ENTRY = tuple(field.name for field in fields(Entry))
 _PAPER = tuple(field.name for field in fields(Publication))
 _TAGS = tuple(field.name for field in fields(Tags))
@@ -43,6 +45,16 @@ def load_versions() -> Mapping[str, str | None]:
     '2026'
     """
     return parse_versions(read_document())
+
+
+@cache
+def load_mechanisms() -> tuple[Mechanism, ...]:
+    """Read which mechanisms have constant work, which no input can change, and which have not.
+
+    >>> [mechanism.name for mechanism in load_mechanisms() if mechanism.constant_work]
+    ['DynamicViT', 'EViT', 'ToMe', 'Mixture-of-Depths', 'top-k experts']
+    """
+    return parse_mechanisms(read_document())
 
 
 def filter_entries(
@@ -95,7 +107,7 @@ def parse_entries(document: object) -> tuple[Entry, ...]:
     Raises:
         UsageError: on a wrong schema, a missing, unknown or mistyped field, an unknown word, or a key used twice.
     """
-    top = _fields(document, ("schema", "versions", "entries"), "the taxonomy")
+    top = _fields(document, _TOP, "the taxonomy")
     if top["schema"] != SCHEMA:
         raise UsageError(f"expected schema {SCHEMA!r}, got {top['schema']!r}; update torpor")
     if not isinstance(top["entries"], list):
@@ -114,9 +126,38 @@ def parse_versions(document: object) -> dict[str, str | None]:
     Raises:
         UsageError: if one is missing, unknown or not text.
     """
-    top = _fields(document, ("schema", "versions", "entries"), "the taxonomy")
+    top = _fields(document, _TOP, "the taxonomy")
     versions = _fields(top["versions"], VERSIONS, "versions")
     return {name: _text(versions, name, "versions", required=False) for name in VERSIONS}
+
+
+def parse_mechanisms(document: object) -> tuple[Mechanism, ...]:
+    """Return the mechanisms that a parsed data file names.
+
+    Raises:
+        UsageError: if there is no list of them, or one has a missing, unknown or mistyped field.
+    """
+    top = _fields(document, _TOP, "the taxonomy")
+    if not isinstance(top["mechanisms"], list):
+        raise UsageError(f"expected a list of mechanisms, got {type(top['mechanisms']).__name__}")
+    return tuple(_mechanism(raw, f"mechanism {place}") for place, raw in enumerate(top["mechanisms"], start=1))
+
+
+def _mechanism(raw: object, where: str) -> Mechanism:
+    found = _fields(raw, _MECHANISM, where)
+    if not isinstance(found["constant_work"], bool):
+        raise UsageError(f"expected true or false as constant_work of {where}, got {found['constant_work']!r}")
+    name, why = (_required(found, each, where) for each in ("name", "why"))
+    return Mechanism(name, found["constant_work"], why, _paper(found["paper"], where))
+
+
+def _paper(raw: object, where: str) -> Publication:
+    paper = _fields(raw, _PAPER, f"paper of {where}")
+    year = paper["year"]
+    if isinstance(year, bool) or not (year is None or isinstance(year, int)):
+        raise UsageError(f"expected a whole number or null as year of {where}, got {year!r}")
+    words = {name: _text(paper, name, where, required=False) for name in ("title", "authors", "venue", "identifier")}
+    return Publication(**words, year=year)
 
 
 def _entry(raw: object, place: int) -> Entry:
@@ -124,14 +165,9 @@ def _entry(raw: object, place: int) -> Entry:
     found = _fields(raw, _ENTRY, where)
     key = _required(found, "key", where)
     where = f"entry {key!r}"
-    paper = _fields(found["paper"], _PAPER, f"paper of {where}")
     tags = _fields(found["tags"], _TAGS, f"tags of {where}")
-    year = paper["year"]
-    if isinstance(year, bool) or not (year is None or isinstance(year, int)):
-        raise UsageError(f"expected a whole number or null as year of {where}, got {year!r}")
     if not isinstance(found["verified"], bool):
         raise UsageError(f"expected true or false as verified of {where}, got {found['verified']!r}")
-    words = {name: _text(paper, name, where, required=False) for name in ("title", "authors", "venue", "identifier")}
     return Entry(
         key=key,
         name=_required(found, "name", where),
@@ -142,7 +178,7 @@ def _entry(raw: object, place: int) -> Entry:
         stages=tuple(_word(Stage, word, f"stage of {where}") for word in _list(found, "stages", where)),
         access=tuple(_word(Access, word, f"access of {where}") for word in _list(found, "access", where)),
         cost_metric=_text(found, "cost_metric", where, required=False),
-        paper=Publication(**words, year=year),
+        paper=_paper(found["paper"], where),
         tags=Tags(**{name: _list(tags, name, where) for name in _TAGS}),
         verified=found["verified"],
         note=_text(found, "note", where, required=False),

@@ -96,6 +96,24 @@ class Publication:
 
 
 @dataclass(frozen=True)
+class Mechanism:
+    """A way to compute less, and whether inputs can change how much is computed.
+
+    Attributes:
+        name: what the field calls it.
+        constant_work: whether its work is constant by construction, the same for every input: no attack on it can cost
+            FLOPs, and none is listed.
+        why: what is fixed, or what varies.
+        paper: the publication; None stands for what has many.
+    """
+
+    name: str
+    constant_work: bool
+    why: str
+    paper: Publication
+
+
+@dataclass(frozen=True)
 class Tags:
     """Identifiers in security taxonomies; see :func:`torpor.taxonomy.load_versions` for their versions.
 
