@@ -174,6 +174,10 @@ class ClassifierTrainer(Trainer):
         """Build the network that training starts from."""
         return self.entry.build()
 
+    def attack(self) -> BatchAttack[Any]:
+        """Return what changes each batch before it is learned from."""
+        return unattacked
+
     def fit(self, data_dir: Path | None, folder: Path, device: str, progress: Progress) -> Path:
         """See :meth:`Trainer.fit`; the card tells accuracy and cost on validation and test data."""
         data = self.entry.data(data_dir)
@@ -184,6 +188,7 @@ class ClassifierTrainer(Trainer):
             self.checkpoint(folder),
             self.losses,
             self.optimizers,
+            attack=self.attack(),
             device=device,
             progress=progress,
         )

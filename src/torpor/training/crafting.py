@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
@@ -20,12 +20,13 @@ from torpor.attacks.decoder.objectives import DelayAndDiverge
 from torpor.attacks.detector.overload import ManyBoxes
 from torpor.attacks.iterative import amplify
 from torpor.attacks.search.balls import BALLS
-from torpor.attacks.search.objectives import IterateObjective, Labeled, UniformExits
+from torpor.attacks.search.objectives import ExpectedCost, IterateObjective, Labeled, UniformExits
 from torpor.attacks.search.optimizers import Change, Steps
 from torpor.core.signals import CandidateSignals, GateSignals, Signals, StepSignals
 from torpor.core.space import ImageSpace
 from torpor.core.work import PriceList, Work
 from torpor.targets.detector.nms import NMS
+from torpor.targets.early_exit.family import GatedClassifier
 from torpor.targets.early_exit.sdn import ShallowDeepNetwork
 from torpor.zoo.captioning.captioner import Captioner
 from torpor.zoo.detection.network import PyramidDetector
@@ -149,6 +150,30 @@ def uniform_exits(hardening: Hardening) -> BatchAttack[ShallowDeepNetwork]:
             return GateSignals(logits, torch.zeros_like(logits[:, 1:, 0]), no_work(candidates))
 
         objective = Labeled(UniformExits(), labels[:count])
+        return torch.cat([craft(model, images[:count], signals, objective, hardening, rng), images[count:]])
+
+    return attack
+
+
+def closed_gates(hardening: Hardening, wrap: Callable[[Any], GatedClassifier]) -> BatchAttack[nn.Module]:
+    """Return the attack of any gates on the first rows of a batch: raise the cost that their margins let expect.
+
+    Args:
+        hardening: how strong it is.
+        wrap: makes the target whose signals are followed; it shares the model.
+    """
+    made: dict[int, GatedClassifier] = {}
+
+    def attack(model: nn.Module, images: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
+        if id(model) not in made:
+            with as_deployed(model):
+                made[id(model)] = wrap(model)
+        target, count = made[id(model)], round(hardening.attacked * len(images))
+
+        def signals(candidates: Tensor) -> GateSignals:
+            return replace(target.signals(candidates), work=no_work(candidates))
+
+        objective = Labeled(ExpectedCost(), labels[:count])
         return torch.cat([craft(model, images[:count], signals, objective, hardening, rng), images[count:]])
 
     return attack

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import pkgutil
 from dataclasses import dataclass, field
+from typing import Any
 
+from torch import nn
 from typing_extensions import override
 
 from torpor.attacks.decoder.nicg_slowdown import NICGSlowDown
 from torpor.attacks.detector.overload import Overload
 from torpor.attacks.early_exit.deepsloth import DeepSloth
+from torpor.attacks.early_exit.standard import AutoExpected
 from torpor.targets.early_exit.sdn import ShallowDeepNetwork
 from torpor.training.captioning import CaptionRecipe, CaptionTrainer
-from torpor.training.crafting import BatchAttack, Hardening, delayed_end, many_boxes, uniform_exits
+from torpor.training.classifiers import ClassifierTrainer
+from torpor.training.crafting import BatchAttack, Hardening, closed_gates, delayed_end, many_boxes, uniform_exits
 from torpor.training.detection import DetectionRecipe, DetectorTrainer
 from torpor.training.early_exit import EarlyExitTrainer, Recipe
+from torpor.training.halting import HaltingRecipe, halting_losses
 from torpor.training.loop import Model
 from torpor.zoo.captioning.captioner import Captioner
 from torpor.zoo.captioning.registry import CAPTIONERS, CaptionEntry
 from torpor.zoo.captioning.vocabulary import Vocabulary
+from torpor.zoo.classifiers import CLASSIFIERS, ClassifierEntry
 from torpor.zoo.detection.network import PyramidDetector
 from torpor.zoo.detection.registry import DETECTORS, DetectorEntry
 from torpor.zoo.early_exits import EARLY_EXITS, EarlyExitEntry
@@ -40,6 +47,11 @@ class HardCaptionRecipe(CaptionRecipe, Hardening):
 @dataclass(frozen=True, kw_only=True)
 class HardDetectionRecipe(DetectionRecipe, Hardening):
     """How a detector is hardened."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardHaltingRecipe(HaltingRecipe, Hardening):
+    """How a network that halts is hardened."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +114,26 @@ class DetectorHardener(DetectorTrainer):
         return many_boxes(self.recipe)
 
 
+@dataclass(frozen=True)
+class GateHardener(ClassifierTrainer):
+    """Hardens a classifier with gates of any kind: it saves as much on images that were to close them.
+
+    Attributes:
+        base: whose weights training starts from.
+    """
+
+    base: ClassifierEntry = field(kw_only=True)
+
+    @override
+    def start(self) -> nn.Module:
+        return with_weights_of(self.base, super().start())
+
+    @override
+    def attack(self) -> BatchAttack[Any]:
+        assert isinstance(self.recipe, Hardening)
+        return closed_gates(self.recipe, pkgutil.resolve_name(self.entry.target))
+
+
 def with_weights_of(base: ZooEntry, model: Model) -> Model:
     """Return ``model`` with the trained weights of ``base``.
 
@@ -127,7 +159,12 @@ def _boxes(name: str, recipe: HardDetectionRecipe) -> DetectorHardener:
     return DetectorHardener(hardened(base), recipe, base=base, judges=judges, limit=50)
 
 
-HARDENERS: dict[str, ExitHardener | CaptionHardener | DetectorHardener] = {
+def _halting(name: str, recipe: HardHaltingRecipe) -> GateHardener:
+    base, judges = CLASSIFIERS[name], (AutoExpected(eps=8 * LEVEL), AutoExpected(eps=16 * LEVEL))
+    return GateHardener(hardened(base), recipe, losses=halting_losses, base=base, judges=judges, limit=200)
+
+
+HARDENERS: dict[str, ExitHardener | GateHardener | CaptionHardener | DetectorHardener] = {
     trainer.entry.name: trainer
     for trainer in (
         _exits(
@@ -135,6 +172,20 @@ HARDENERS: dict[str, ExitHardener | CaptionHardener | DetectorHardener] = {
             HardRecipe(epochs=60, batch_size=64, pad=2, flip=False, supervision=1.0, eps=16 * LEVEL, attack_steps=10),
         ),
         _exits("sdn-resnet56-cifar10", HardRecipe(epochs=6, learning_rate=0.03, supervision=1.0, attack_steps=5)),
+        _halting(
+            "act-digits",
+            HardHaltingRecipe(
+                epochs=30,
+                batch_size=64,
+                learning_rate=0.05,
+                pad=2,
+                flip=False,
+                ponder_weight=0.05,
+                free=0,
+                eps=16 * LEVEL,
+                attack_steps=5,
+            ),
+        ),
         _captions(
             "captioner-scenes-gru", HardCaptionRecipe(epochs=1, learning_rate=1e-3, attack_steps=3, autocast=False)
         ),

@@ -7,10 +7,11 @@ from typing import TypeVar
 
 from torpor.targets.resolve import HARDENED_SUFFIX
 from torpor.zoo.captioning.registry import CAPTIONERS, CaptionEntry
+from torpor.zoo.classifiers import CLASSIFIERS, ClassifierEntry
 from torpor.zoo.detection.registry import DETECTORS, DetectorEntry
 from torpor.zoo.early_exits import EARLY_EXITS, EarlyExitEntry
 
-Base = TypeVar("Base", EarlyExitEntry, CaptionEntry, DetectorEntry)
+Base = TypeVar("Base", EarlyExitEntry, ClassifierEntry, CaptionEntry, DetectorEntry)
 
 
 def hardened(base: Base) -> Base:
@@ -22,11 +23,12 @@ def hardened(base: Base) -> Base:
     return replace(base, name=base.name + HARDENED_SUFFIX)
 
 
-HARDENED: dict[str, EarlyExitEntry | CaptionEntry | DetectorEntry] = {
+HARDENED: dict[str, EarlyExitEntry | ClassifierEntry | CaptionEntry | DetectorEntry] = {
     entry.name: entry
     for entry in (
         hardened(EARLY_EXITS["sdn-digits"]),
         hardened(EARLY_EXITS["sdn-resnet56-cifar10"]),
+        hardened(CLASSIFIERS["act-digits"]),
         hardened(CAPTIONERS["captioner-scenes-gru"]),
         hardened(CAPTIONERS["captioner-scenes-lstm"]),
         hardened(DETECTORS["detector-scenes"]),

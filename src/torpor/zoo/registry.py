@@ -71,6 +71,7 @@ ZOO = Zoo(
         "skipnet-cifar10": "torpor.zoo.classifiers:CLASSIFIERS",
         "sdn-digits-hardened": "torpor.zoo.hardened:HARDENED",
         "sdn-resnet56-cifar10-hardened": "torpor.zoo.hardened:HARDENED",
+        "act-digits-hardened": "torpor.zoo.hardened:HARDENED",
         "captioner-scenes-gru-hardened": "torpor.zoo.hardened:HARDENED",
         "captioner-scenes-lstm-hardened": "torpor.zoo.hardened:HARDENED",
         "detector-scenes-hardened": "torpor.zoo.hardened:HARDENED",
@@ -236,6 +237,11 @@ def sdn_digits_hardened() -> Target:
 def sdn_resnet56_cifar10_hardened() -> Target:
     """Load the ResNet-56 that was trained on DeepSloth's images."""
     return ZOO["sdn-resnet56-cifar10-hardened"].load()
+
+
+def act_digits_hardened() -> Target:
+    """Load the network that halts and was trained on images that were to keep it going."""
+    return ZOO["act-digits-hardened"].load()
 
 
 def captioner_scenes_gru_hardened() -> Target:
