@@ -13,6 +13,7 @@ from torpor.attacks.early_exit.standard import AutoExpected
 from torpor.core.errors import UsageError
 from torpor.data.images import Digits, to_unit
 from torpor.meters.flops import count_flops
+from torpor.serving.affordable import affordable
 from torpor.targets.early_exit.family import GatedClassifier
 from torpor.targets.halting import HaltingTarget, halting_margins
 from torpor.zoo.networks.act import HaltingNetwork
@@ -190,6 +191,10 @@ def test_a_cap_on_the_depth_bounds_the_work_and_ends_the_sum() -> None:
         assert capped.depth(capped.static_work()).tolist() == [DEPTH - rung]
         assert capped.signals(images).work.counts.equal(outcome.work.counts)
     assert target.cap == DEPTH
+    price = target.units[1].flops or 0
+    afforded = affordable(target, images, 3 * 2.5 * price)  # three images, each two blocks and a half
+    assert isinstance(afforded, HaltingTarget)
+    assert afforded.cap == 2
     assert target.at_rung(1).fingerprint() != target.fingerprint()
 
 

@@ -17,6 +17,7 @@ from torpor.training.halting import HaltingRecipe, halting_losses
 from torpor.training.hardening import HARDENERS, GateHardener
 from torpor.zoo.classifiers import CLASSIFIERS
 from torpor.zoo.entry import SHIPPED, load_half
+from torpor.zoo.hardened import HARDENED
 from torpor.zoo.networks.act import HaltingNetwork
 
 
@@ -79,6 +80,7 @@ def test_gates_are_hardened_from_the_weights_of_the_base(tmp_path: Path) -> None
     assert card["test under apgd-expected Linf eps=0.03137"]["samples"] == 4
 
 
+@pytest.mark.skipif(not HARDENED["act-digits-hardened"].ships, reason="its weights are trained by the user")
 def test_what_ships_is_harder_to_keep_going() -> None:
     batch = Digits().load("test", 16)
     attack = AutoExpected(norm="Linf", eps=16 / 255, steps=20)
