@@ -41,6 +41,7 @@ class CascadeTarget(EarlyExitTarget):
     """
 
     mechanism = "cascade"
+    samples = 128
 
     def __init__(
         self,

@@ -118,6 +118,7 @@ class HaltingTarget(GatedClassifier):
 
     family = HaltingFamily()
     mechanism = "halting"
+    samples = 128
     space: ImageSpace
 
     def __init__(
