@@ -12,9 +12,8 @@ from activity_targets import ACTIVITY_TARGETS
 from attack_cases import TARGETS
 from contract_cases import BOTH, EPS
 from contract_rows import ELSEWHERE, own_attacks, rows_of
-from token_toys import TOKEN_TARGETS
-from contract_rows import own_attacks, rows_of
 from ode_targets import decay
+from token_toys import TOKEN_TARGETS
 
 from torpor.attacks.controls.dense import BestNoise, Shuffled
 from torpor.attacks.controls.text import BestOfK

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from torpor.targets.tokens.adavit import PolicyTarget
 from torpor.targets.tokens.ats import SamplingTarget
-from torpor.targets.tokens.avit import HaltingTarget
+from torpor.targets.tokens.avit import PatchHaltingTarget
 from torpor.targets.tokens.target import TokenTarget
 from torpor.zoo.networks.adaptive import HaltingTransformer, PolicyTransformer
 from torpor.zoo.networks.vit import VisionLayer, VisionTransformer
@@ -25,14 +25,14 @@ def telling(network: VisionTransformer) -> None:
     nn.init.normal_(last.weight, std=1.0)
 
 
-def halting(seed: int = 0) -> HaltingTarget:
+def halting(seed: int = 0) -> PatchHaltingTarget:
     """Build a network whose patches halt at different depths."""
     torch.manual_seed(seed)
     network = HaltingTransformer(**SHAPE)
     network.scale, network.center = 2.0, 1.0
     nn.init.normal_(network.position, std=1.0)
     telling(network)
-    return HaltingTarget(network, name="halting")
+    return PatchHaltingTarget(network, name="halting")
 
 
 def policies(seed: int = 0) -> PolicyTarget:
@@ -94,10 +94,10 @@ class Bright(nn.Module):
         return torch.cat([tokens, torch.zeros_like(tokens)], 2)
 
 
-def bright() -> HaltingTarget:
+def bright() -> PatchHaltingTarget:
     """Build the target whose costliest input is known."""
     torch.manual_seed(0)
-    return HaltingTarget(Bright(), name="bright")
+    return PatchHaltingTarget(Bright(), name="bright")
 
 
 def layers_of_bright(images: Tensor, depth: int = 4) -> Tensor:

@@ -14,7 +14,7 @@ from torpor.targets.tokens.adavit import used
 from torpor.targets.tokens.avit import halted
 from torpor.training.classifiers import adamw, train_classifier
 from torpor.training.registry import TRAINERS
-from torpor.training.vit import HaltingRecipe, PolicyRecipe, from_prior, pondered, thrifty
+from torpor.training.vit import PatchHaltingRecipe, PolicyRecipe, from_prior, pondered, thrifty
 from torpor.zoo.networks.adaptive import HaltingTransformer, PolicyTransformer
 
 SHAPE: dict[str, Any] = {"channels": 1, "dim": 16, "depth": 4, "heads": 2, "widths": (4, 8)}
@@ -36,7 +36,7 @@ def test_prior_is_nearest_at_its_own_depth() -> None:
 
 
 def test_ponder_makes_patches_halt(tmp_path: Path) -> None:
-    recipe = HaltingRecipe(epochs=8, batch_size=32, pad=0, flip=False, learning_rate=5e-3, ponder=1.0, prior=0.0)
+    recipe = PatchHaltingRecipe(epochs=8, batch_size=32, pad=0, flip=False, learning_rate=5e-3, ponder=1.0, prior=0.0)
     few = train_classifier(lambda: HaltingTransformer(**SHAPE), FEW, recipe, tmp_path / "a", pondered, adamw)
     free = replace(recipe, ponder=0.0)
     many = train_classifier(lambda: HaltingTransformer(**SHAPE), FEW, free, tmp_path / "b", pondered, adamw)

@@ -30,6 +30,7 @@ ATTACKS: Registry[Attack] = Registry(
         "square": "torpor.attacks.early_exit.square:Square",
         "standard": "torpor.attacks.early_exit.standard:Standard",
         "antinode": "torpor.attacks.solver.antinode:AntiNODE",
+        "quantattack": "torpor.attacks.gates.quantattack:QuantAttack",
         "nicg-slowdown": "torpor.attacks.decoder.nicg_slowdown:NICGSlowDown",
         "verbose-images": "torpor.attacks.decoder.verbose_images:VerboseImages",
         "lingoloop": "torpor.attacks.decoder.lingoloop:LingoLoop",

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from torpor.training.captioning import CaptionRecipe, CaptionTrainer
 from torpor.training.classifiers import ClassifierRecipe, ClassifierTrainer, adamw
-from torpor.training.classifiers import ClassifierTrainer
 from torpor.training.detection import DetectionRecipe, DetectorTrainer
 from torpor.training.early_exit import EarlyExitTrainer, Recipe
 from torpor.training.halting import HaltingRecipe, halting_losses
 from torpor.training.hardening import HARDENERS
 from torpor.training.language import LanguageRecipe, LanguageTrainer
+from torpor.training.mixed_precision import ThresholdRecipe, ThresholdTrainer
 from torpor.training.ode import solved_cross_entropy
-from torpor.training.sparse import SparseTrainer
 from torpor.training.skipping import SkipRecipe, skip_losses
+from torpor.training.sparse import SparseTrainer
 from torpor.training.speech import SpeechRecipe, SpeechTrainer
 from torpor.training.spiking import SpikingRecipe, spiking_loss
 from torpor.training.synthesis import SynthesisRecipe, SynthesisTrainer
 from torpor.training.tracking import TrackerTrainer
 from torpor.training.trainer import Trainer
-from torpor.training.vit import HaltingRecipe, PolicyRecipe, TransformerRecipe, adaptive, backbone
+from torpor.training.vit import PatchHaltingRecipe, PolicyRecipe, TransformerRecipe, adaptive, backbone
 from torpor.zoo.captioning.registry import CAPTIONERS
 from torpor.zoo.cascades import CASCADES
 from torpor.zoo.classifiers import CLASSIFIERS
@@ -26,6 +26,7 @@ from torpor.zoo.detection.registry import DETECTORS
 from torpor.zoo.early_exits import EARLY_EXITS
 from torpor.zoo.language.registry import LANGUAGE_MODELS
 from torpor.zoo.language.tokenizer import BYTES_ONLY
+from torpor.zoo.mixed_precision import MIXED_PRECISION
 from torpor.zoo.sparse import SPARSE
 from torpor.zoo.speech.registry import SPEECH
 from torpor.zoo.speech.synthesis import SYNTHESIS
@@ -39,7 +40,8 @@ _EARLY_EXITS = {
 _ODE_NETS = {
     "odenet-digits": ClassifierRecipe(
         epochs=60, batch_size=64, learning_rate=3e-3, weight_decay=1e-4, label_smoothing=0, pad=2, flip=False
-    ),
+    )
+}
 _SKIPNETS = {
     "skipnet-digits": SkipRecipe(epochs=30, batch_size=64, pad=2, flip=False),
     "skipnet-cifar10": SkipRecipe(epochs=28, goal=0.65, sizes=(16, 20, 26, 32)),
@@ -94,9 +96,9 @@ _TRANSFORMERS = {
     "ats-digits": backbone(
         "ats-digits", TransformerRecipe(epochs=40, batch_size=64, learning_rate=2e-3, pad=2, flip=False)
     ),
-    "avit-cifar10": adaptive("avit-cifar10", HaltingRecipe(epochs=2), base="ats-cifar10"),
+    "avit-cifar10": adaptive("avit-cifar10", PatchHaltingRecipe(epochs=2), base="ats-cifar10"),
     "avit-digits": adaptive(
-        "avit-digits", HaltingRecipe(epochs=40, batch_size=64, learning_rate=2e-3, pad=2, flip=False, depth=2.5)
+        "avit-digits", PatchHaltingRecipe(epochs=40, batch_size=64, learning_rate=2e-3, pad=2, flip=False, depth=2.5)
     ),
     "adavit-digits": adaptive(
         "adavit-digits",
@@ -105,6 +107,7 @@ _TRANSFORMERS = {
     ),
     "adavit-cifar10": adaptive("adavit-cifar10", PolicyRecipe(epochs=2), base="ats-cifar10"),
 }
+_MIXED_PRECISION = {"int8-vit-digits": ThresholdRecipe(), "int8-vit-cifar10": ThresholdRecipe()}
 
 TRAINERS: dict[str, Trainer] = {
     **{name: EarlyExitTrainer(EARLY_EXITS[name], recipe) for name, recipe in _EARLY_EXITS.items()},
@@ -127,5 +130,6 @@ TRAINERS: dict[str, Trainer] = {
     },
     **{name: SparseTrainer(entry) for name, entry in SPARSE.items()},
     **_TRANSFORMERS,
+    **{name: ThresholdTrainer(MIXED_PRECISION[name], recipe) for name, recipe in _MIXED_PRECISION.items()},
     **HARDENERS,
 }

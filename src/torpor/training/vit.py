@@ -37,7 +37,7 @@ class TransformerRecipe(ClassifierRecipe):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HaltingRecipe(TransformerRecipe):
+class PatchHaltingRecipe(TransformerRecipe):
     """How patches learn to halt (A-ViT).
 
     Attributes:
@@ -84,7 +84,7 @@ def dropped_patches(
 
 
 def pondered(
-    model: HaltingTransformer, batch: Tensor, labels: Tensor, recipe: HaltingRecipe, epoch: int
+    model: HaltingTransformer, batch: Tensor, labels: Tensor, recipe: PatchHaltingRecipe, epoch: int
 ) -> tuple[Tensor, Tensor]:
     """Return the cross-entropy with what halting adds, and without."""
     with torch.autocast(batch.device.type, torch.bfloat16):
@@ -148,8 +148,8 @@ def backbone(name: str, recipe: TransformerRecipe) -> ClassifierTrainer:
     return ClassifierTrainer(CLASSIFIERS[name], recipe, losses=dropped_patches, optimizers=adamw)
 
 
-def adaptive(name: str, recipe: HaltingRecipe | PolicyRecipe, base: str | None = None) -> Finetuner:
+def adaptive(name: str, recipe: PatchHaltingRecipe | PolicyRecipe, base: str | None = None) -> Finetuner:
     """Return what trains a transformer that learns to skip, from the weights of ``base``."""
-    losses = pondered if isinstance(recipe, HaltingRecipe) else thrifty
+    losses = pondered if isinstance(recipe, PatchHaltingRecipe) else thrifty
     known = None if base is None else CLASSIFIERS[base]
     return Finetuner(CLASSIFIERS[name], recipe, losses=losses, optimizers=adamw, base=known)

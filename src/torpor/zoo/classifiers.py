@@ -63,8 +63,9 @@ class ClassifierEntry(ZooEntry):
         return download_cifar10(cache_folder() / "data" / "cifar10")
 
 
+_SKIPS = "torpor.targets.layer_skipping:LayerSkippingTarget"
 _ADAPTIVE = "torpor.zoo.networks.adaptive"
-_HALTS = "torpor.targets.tokens.avit:HaltingTarget"
+_HALTS = "torpor.targets.tokens.avit:PatchHaltingTarget"
 _CHOOSES = "torpor.targets.tokens.adavit:PolicyTarget"
 _SAMPLES = "torpor.targets.tokens.ats:SamplingTarget"
 
@@ -84,12 +85,8 @@ _ENTRIES: tuple[ClassifierEntry, ...] = (
     ClassifierEntry(
         "odenet-digits", "torpor.zoo.networks.odenet:OdeNet", "torpor.zoo.networks.odenet:odenet_target", digits
     ),
-_SKIPS = "torpor.targets.layer_skipping:LayerSkippingTarget"
-
-_ENTRIES: tuple[ClassifierEntry, ...] = (
     ClassifierEntry("skipnet-digits", "torpor.zoo.networks.skipnet:skipnet_digits", _SKIPS, digits),
     ClassifierEntry("skipnet-cifar10", "torpor.zoo.networks.skipnet:skipnet_cifar10", _SKIPS, cifar10_in),
-_ENTRIES: tuple[ClassifierEntry, ...] = (
     ClassifierEntry("act-digits", "torpor.zoo.networks.act:act_digits", "torpor.targets.halting:HaltingTarget", digits),
 )
 

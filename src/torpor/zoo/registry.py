@@ -69,6 +69,8 @@ ZOO = Zoo(
         "odenet-digits": "torpor.zoo.classifiers:CLASSIFIERS",
         "skipnet-digits": "torpor.zoo.classifiers:CLASSIFIERS",
         "skipnet-cifar10": "torpor.zoo.classifiers:CLASSIFIERS",
+        "int8-vit-digits": "torpor.zoo.mixed_precision:MIXED_PRECISION",
+        "int8-vit-cifar10": "torpor.zoo.mixed_precision:MIXED_PRECISION",
         "sdn-digits-hardened": "torpor.zoo.hardened:HARDENED",
         "sdn-resnet56-cifar10-hardened": "torpor.zoo.hardened:HARDENED",
         "act-digits-hardened": "torpor.zoo.hardened:HARDENED",
@@ -216,9 +218,13 @@ def adavit_cifar10() -> Target:
 def ats_cifar10() -> Target:
     """Load the vision transformer on CIFAR-10 that samples patches by significance."""
     return ZOO["ats-cifar10"].load()
+
+
 def odenet_digits() -> Target:
     """Load the neural ordinary differential equation on handwritten digits."""
     return ZOO["odenet-digits"].load()
+
+
 def skipnet_digits() -> Target:
     """Load the network on handwritten digits that skips layers."""
     return ZOO["skipnet-digits"].load()
@@ -227,6 +233,16 @@ def skipnet_digits() -> Target:
 def skipnet_cifar10() -> Target:
     """Load the ResNet-38 on CIFAR-10 that skips layers."""
     return ZOO["skipnet-cifar10"].load()
+
+
+def int8_vit_digits() -> Target:
+    """Load the vision transformer on handwritten digits that computes in 8 bits, outlier columns beside it."""
+    return ZOO["int8-vit-digits"].load()
+
+
+def int8_vit_cifar10() -> Target:
+    """Load the vision transformer on CIFAR-10 that computes in 8 bits, outlier columns beside it."""
+    return ZOO["int8-vit-cifar10"].load()
 
 
 def sdn_digits_hardened() -> Target:

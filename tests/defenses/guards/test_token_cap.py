@@ -10,16 +10,16 @@ from torpor.core.errors import UsageError
 from torpor.defenses.guards.token_cap import TokenCap
 from torpor.defenses.registry import load_defense
 from torpor.targets.early_exit.toys import needle
-from torpor.targets.tokens.avit import HaltingTarget
+from torpor.targets.tokens.avit import PatchHaltingTarget
 from torpor.zoo.networks.adaptive import HaltingTransformer
 
 
-def small() -> HaltingTarget:
+def small() -> PatchHaltingTarget:
     """Build an untrained network with 16 patches and 4 layers, about half of whose patches halt in time."""
     torch.manual_seed(0)
     module = HaltingTransformer(channels=1, side=16, dim=8, depth=4, heads=2, widths=(4, 4))
     module.scale, module.center = 8.0, 0.5
-    return HaltingTarget(module, name="small")
+    return PatchHaltingTarget(module, name="small")
 
 
 def test_the_mean_of_clean_images_is_what_layers_keep() -> None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from torpor.core.errors import UsageError
 from torpor.meters.flops import count_flops, counting
-from torpor.targets.tokens.avit import HaltingTarget
+from torpor.targets.tokens.avit import PatchHaltingTarget
 from torpor.targets.tokens.target import RUNGS, TokenTarget
 from torpor.zoo.networks.adaptive import HaltingTransformer
 
@@ -96,7 +96,7 @@ def test_every_unit_has_a_probe_of_its_own_work() -> None:
 
 def test_one_layer_is_refused() -> None:
     with pytest.raises(UsageError, match="2 layers or more, got 1"):
-        HaltingTarget(HaltingTransformer(dim=16, depth=1), name="short")
+        PatchHaltingTarget(HaltingTransformer(dim=16, depth=1), name="short")
 
 
 def test_numbers_are_demanded() -> None:

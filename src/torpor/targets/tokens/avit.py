@@ -89,7 +89,7 @@ def halted(module: HaltingModule, images: Tensor, cap: int | None = None) -> Hal
     return Halted(answer, *(torch.stack(each, 1) for each in (lives, softs, scores, sums, margins)))
 
 
-class HaltingTarget(TokenTarget):
+class PatchHaltingTarget(TokenTarget):
     """A vision transformer whose patches halt for good, each on its own (A-ViT).
 
     A patch's halting score after a layer is the sigmoid of its first entry, scaled and shifted. Where its scores add up
