@@ -15,7 +15,7 @@ from torpor.core.space import ImageSpace
 from torpor.core.units import Unit
 from torpor.core.work import Outcome, Work
 from torpor.targets.early_exit.family import GatedClassifier, GateFamily
-from torpor.targets.tokens.signals import HaltingSignals, SignificanceSignals, TokenSignals, UsageSignals
+from torpor.targets.tokens.signals import PatchHaltingSignals, SignificanceSignals, TokenSignals, UsageSignals
 
 LAYERS, SIDE, SQUARE = 4, 8, 2
 TOKENS = (SIDE // SQUARE) ** 2
@@ -66,13 +66,13 @@ class Bright(GatedClassifier):
     def to(self, device: torch.device) -> Bright:
         return self
 
-    def _halting(self, x: Tensor, scores: Tensor) -> HaltingSignals:
+    def _halting(self, x: Tensor, scores: Tensor) -> PatchHaltingSignals:
         halting = (GAIN * (x - 0.5)).sigmoid().unsqueeze(1).expand(-1, LAYERS, -1)
         sums = halting.cumsum(1)
         alive = torch.cat([torch.ones_like(sums[:, :1]), (sums[:, :-1] < 0.99).to(sums)], 1)
         ran = alive.sum(1)
         before = (sums - halting).gather(1, (ran.long() - 1).unsqueeze(1)).squeeze(1)
-        return HaltingSignals(
+        return PatchHaltingSignals(
             None,
             (sums[:, :-1] - 0.99).flatten(1),
             _work(alive),

@@ -23,7 +23,7 @@ from torpor.core.errors import UsageError
 from torpor.core.work import Work
 from torpor.targets.base import Target
 from torpor.targets.early_exit.toys import needle
-from torpor.targets.tokens.signals import HaltingSignals, SignificanceSignals, TokenSignals, UsageSignals
+from torpor.targets.tokens.signals import PatchHaltingSignals, SignificanceSignals, TokenSignals, UsageSignals
 
 
 def tokens(target: Target, inputs: Tensor) -> Tensor:
@@ -172,7 +172,7 @@ def test_one_patch_is_made_for_several_mechanisms() -> None:
         clean, most = (tokens(each, some).sum() for some in (inputs, blackened(inputs, 0.25)))
         assert found - clean >= 0.9 * (most - clean) > 0
     both = Several([target, usage()], torch.Generator().manual_seed(0))
-    assert {type(both.signals(inputs)) for _ in range(20)} == {HaltingSignals, UsageSignals}
+    assert {type(both.signals(inputs)) for _ in range(20)} == {PatchHaltingSignals, UsageSignals}
     counts = torch.stack([one.run(inputs).work.counts for one in both.targets]).sum(0)
     assert torch.allclose(both.attacker_cost(both.run(inputs)).float(), (counts[:, 0] + 10 * counts[:, 1]) / 641)
     with pytest.raises(UsageError, match="expected targets with the inputs of toy-halting"):

@@ -21,7 +21,7 @@ PREFIX = "network."
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
+class TrainedNetwork:
     """A network that an attack trained, and what that took.
 
     Attributes:
@@ -44,7 +44,7 @@ class NetworkAttack(Attack):
     learns: ClassVar[bool] = True
     fit_limit: ClassVar[int] = 500
 
-    trained: Trained | None = field(default=None, compare=False, repr=False)
+    trained: TrainedNetwork | None = field(default=None, compare=False, repr=False)
 
     @abstractmethod
     def build(self, channels: int) -> nn.Module:
@@ -62,7 +62,7 @@ class NetworkAttack(Attack):
             network = self.build(inputs.shape[1]).to(inputs.device)
         forwards = self.train(target, network, inputs, seed)
         weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
-        return replace(self, trained=Trained(weights, forwards))
+        return replace(self, trained=TrainedNetwork(weights, forwards))
 
     @override
     def fitted(self, target: Target, data: DataSet, seed: int) -> Self:
@@ -79,7 +79,7 @@ class NetworkAttack(Attack):
     @override
     def with_state(self, state: Mapping[str, Tensor]) -> Self:
         weights = {name.removeprefix(PREFIX): value for name, value in state.items() if name.startswith(PREFIX)}
-        return replace(self, trained=Trained(weights, int(state["forwards"])))
+        return replace(self, trained=TrainedNetwork(weights, int(state["forwards"])))
 
     @property
     @override

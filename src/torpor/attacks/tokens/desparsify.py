@@ -23,7 +23,7 @@ from torpor.core.errors import UsageError
 from torpor.core.threat import Paper
 from torpor.targets.base import Target
 from torpor.targets.early_exit.family import GateTarget
-from torpor.targets.tokens.signals import HaltingSignals, SignificanceSignals, TokenSignals, UsageSignals
+from torpor.targets.tokens.signals import PatchHaltingSignals, SignificanceSignals, TokenSignals, UsageSignals
 
 PAPER = Paper(
     "DeSparsify: Adversarial Attack Against Token Sparsification Mechanisms in Vision Transformers",
@@ -53,7 +53,7 @@ def sparsity_loss(signals: TokenSignals) -> Tensor:
 
 
 @sparsity_loss.register
-def of_halting(signals: HaltingSignals) -> Tensor:
+def of_halting(signals: PatchHaltingSignals) -> Tensor:
     """Lower the sums of halting scores of the patches that a layer runs, squared (A-ViT)."""
     runs = signals.alive.detach()[:, :-1]
     return (runs * signals.cumulative[:, :-1].square()).mean((1, 2))

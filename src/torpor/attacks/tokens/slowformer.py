@@ -17,7 +17,7 @@ from torpor.core.budget import PATCH_SHARE, PATCHES
 from torpor.core.errors import UsageError
 from torpor.core.threat import Paper
 from torpor.targets.early_exit.family import GateTarget
-from torpor.targets.tokens.signals import HaltingSignals, SignificanceSignals, TokenSignals, UsageSignals
+from torpor.targets.tokens.signals import PatchHaltingSignals, SignificanceSignals, TokenSignals, UsageSignals
 
 PAPER = Paper(
     "SlowFormer: Adversarial Attack on Compute and Energy Consumption of Efficient Vision Transformers",
@@ -55,7 +55,7 @@ def mechanism_loss(signals: TokenSignals) -> Tensor:
 
 
 @mechanism_loss.register
-def of_halting(signals: HaltingSignals) -> Tensor:
+def of_halting(signals: PatchHaltingSignals) -> Tensor:
     """Raise the layers that patches run, and what is left of the threshold before the last of them (A-ViT)."""
     return -signals.ponder
 

@@ -11,7 +11,7 @@ MOST = 127
 """Largest magnitude in 8 bits."""
 
 
-class Seen(NamedTuple):
+class LayerInputs(NamedTuple):
     """What decided the columns of one call.
 
     Attributes:
@@ -46,7 +46,7 @@ class OutlierLinear(nn.Module):
     levels: Tensor
     scale: Tensor
     bias: nn.Parameter | None
-    seen: Seen
+    seen: LayerInputs
 
     def __init__(self, linear: nn.Linear, threshold: float) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class OutlierLinear(nn.Module):
             return whole
         ratios = inputs.abs() / self.threshold
         largest = ratios.amax(1)
-        self.seen = Seen(ratios, largest)
+        self.seen = LayerInputs(ratios, largest)
         outlier = largest.detach() > 1
         regular = inputs.masked_fill(outlier.unsqueeze(1), 0)
         step = regular.detach().abs().amax(-1, keepdim=True).clamp_min(1e-12) / MOST

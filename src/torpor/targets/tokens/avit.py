@@ -15,7 +15,7 @@ from torpor.meters.flops import count_flops, counting
 from torpor.targets.tokens.dense import attention, straight_through
 from torpor.targets.tokens.module import TransformerLayer, TransformerModule, layers_of
 from torpor.targets.tokens.packing import attend
-from torpor.targets.tokens.signals import HaltingSignals
+from torpor.targets.tokens.signals import PatchHaltingSignals
 from torpor.targets.tokens.target import Passed, TokenTarget, least_of, lowest, per_head
 
 THRESHOLD = 0.99
@@ -24,7 +24,7 @@ WIDTH = 0.1
 """Of the sigmoid that stands for the threshold in gradients."""
 
 
-class HaltingModule(TransformerModule, Protocol):
+class PatchHaltingModule(TransformerModule, Protocol):
     """A transformer whose tokens tell in their first entry whether they have halted.
 
     Attributes:
@@ -37,7 +37,7 @@ class HaltingModule(TransformerModule, Protocol):
 
 
 class Halted(NamedTuple):
-    """What every layer left of the patches, differentiably; see :class:`HaltingSignals`.
+    """What every layer left of the patches, differentiably; see :class:`PatchHaltingSignals`.
 
     Attributes:
         scores: of the classes, ``[B, C]``.
@@ -56,7 +56,7 @@ class Halted(NamedTuple):
     margins: Tensor
 
 
-def halted(module: HaltingModule, images: Tensor, cap: int | None = None) -> Halted:
+def halted(module: PatchHaltingModule, images: Tensor, cap: int | None = None) -> Halted:
     """Compute all tokens in every layer, those that have halted without effect."""
     tokens = module.embed(images)
     patches = tokens.shape[1] - 1
@@ -129,7 +129,7 @@ class PatchHaltingTarget(TokenTarget):
             rows, mask = rows[stays[mask]], stays
         return Passed(self.answer(rows[mask.sum(1).cumsum(0) - mask.sum(1)]), torch.stack(counts, 1), gap)
 
-    def signals(self, inputs: Tensor) -> HaltingSignals:
+    def signals(self, inputs: Tensor) -> PatchHaltingSignals:
         """Evaluate every layer on all tokens, those that have halted without effect."""
         found = halted(self.module, inputs.to(self.device), self.cap)
         there = 1 + found.alive.detach().round().to(torch.int64).sum(-1)
@@ -140,7 +140,7 @@ class PatchHaltingTarget(TokenTarget):
         before = (found.cumulative - found.halting).gather(1, last)[:, 0]
         margins = found.margins.flatten(1)
         savings = torch.tensor([unit.flops or 0 for unit in self.units[3::2]]).double().repeat_interleave(self.patches)
-        return HaltingSignals(
+        return PatchHaltingSignals(
             None,
             margins,
             Work(torch.cat([torch.ones_like(work[:, :1]), work], 1).cpu()),

@@ -29,7 +29,7 @@ class TokenSignals(GateSignals):
 
 
 @dataclass(frozen=True, eq=False)
-class HaltingSignals(TokenSignals):
+class PatchHaltingSignals(TokenSignals):
     """Tokens that halt once their halting scores add up to the threshold (A-ViT).
 
     Attributes:
