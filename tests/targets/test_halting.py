@@ -15,7 +15,7 @@ from torpor.data.images import Digits, to_unit
 from torpor.meters.flops import count_flops
 from torpor.serving.affordable import affordable
 from torpor.targets.early_exit.family import GatedClassifier
-from torpor.targets.halting import HaltingTarget, halting_margins
+from torpor.targets.halting import HaltingDepthTarget, halting_margins
 from torpor.zoo.networks.act import HaltingNetwork
 from torpor.zoo.registry import act_digits
 
@@ -82,7 +82,7 @@ def noisy(count: int, seed: int) -> Tensor:
     return torch.rand(count, 1, 12, 12, generator=rng)
 
 
-def random_target(seed: int) -> HaltingTarget:
+def random_target(seed: int) -> HaltingDepthTarget:
     """Return an untrained network with halting scores that tell random images apart."""
     torch.manual_seed(seed)
     module = HaltingNetwork((1, 12, 12), 6, 5, stride=2, num_classes=3, mean=(0.5,), std=(0.3,))
@@ -95,11 +95,11 @@ def random_target(seed: int) -> HaltingTarget:
             says = unit[-1]  # type: ignore[index]
             says.running_mean.copy_(hidden.mean(0))
             says.running_var.copy_(hidden.var(0) + 1e-8)
-    return HaltingTarget(module)
+    return HaltingDepthTarget(module)
 
 
 def test_work_and_outputs_of_a_toy_are_known() -> None:
-    target = HaltingTarget(Toy())
+    target = HaltingDepthTarget(Toy())
     levels = (0.0, 0.3, 0.5, 0.7, 1.0)
     assert [unit.flops for unit in target.units] == [0, *[2 * 2 * 2 * SIDE * SIDE] * DEPTH]
     outcome = target.run(grays(*levels))
@@ -113,7 +113,7 @@ def test_work_and_outputs_of_a_toy_are_known() -> None:
 
 def test_a_row_that_halted_never_enters_another_block() -> None:
     module = Toy()
-    target = HaltingTarget(module)
+    target = HaltingDepthTarget(module)
     for block in module.blocks:
         assert isinstance(block, Doubling)
         block.seen.clear()
@@ -125,7 +125,7 @@ def test_a_row_that_halted_never_enters_another_block() -> None:
 
 def test_all_units_together_are_the_whole_network() -> None:
     for target in (act_digits(), random_target(0)):
-        assert isinstance(target, HaltingTarget)
+        assert isinstance(target, HaltingDepthTarget)
         total = count_flops(target.module, torch.zeros(1, *target.space.shape))
         assert sum(unit.flops or 0 for unit in target.units) == total
 
@@ -145,7 +145,7 @@ def test_a_batch_equals_its_samples(seed: int) -> None:
 
 
 def test_ties_are_decided_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    target = HaltingTarget(Toy())
+    target = HaltingDepthTarget(Toy())
     sizes: list[int] = []
     passed = target._pass
 
@@ -169,7 +169,7 @@ def test_margins_have_the_sign_of_the_sum_and_a_gradient_where_sigmoids_end() ->
 
 
 def test_signals_hold_the_scores_of_the_paper() -> None:
-    target = HaltingTarget(Toy())
+    target = HaltingDepthTarget(Toy())
     signals = target.signals(grays(0.5, 1.0))
     assert signals.halting is not None
     assert signals.halting[:, 0].tolist() == pytest.approx([0.5, 0.9525741])
@@ -179,7 +179,7 @@ def test_signals_hold_the_scores_of_the_paper() -> None:
 
 
 def test_a_cap_on_the_depth_bounds_the_work_and_ends_the_sum() -> None:
-    target = HaltingTarget(Toy())
+    target = HaltingDepthTarget(Toy())
     images = grays(0.0, 0.5, 1.0)
     assert target.rungs() == DEPTH - 1
     for rung in range(target.rungs()):
@@ -193,13 +193,13 @@ def test_a_cap_on_the_depth_bounds_the_work_and_ends_the_sum() -> None:
     assert target.cap == DEPTH
     price = target.units[1].flops or 0
     afforded = affordable(target, images, 3 * 2.5 * price)  # three images, each two blocks and a half
-    assert isinstance(afforded, HaltingTarget)
+    assert isinstance(afforded, HaltingDepthTarget)
     assert afforded.cap == 2
     assert target.at_rung(1).fingerprint() != target.fingerprint()
 
 
 def test_an_attack_reaches_the_known_worst_case() -> None:
-    target = HaltingTarget(Toy())
+    target = HaltingDepthTarget(Toy())
     images = grays(0.9, 0.7, 0.5)
     eps = 51 / 255
     worst = [expected(level - eps)[0] for level in (0.9, 0.7, 0.5)]
@@ -219,7 +219,7 @@ def test_networks_without_halting_units_and_numbers_are_refused() -> None:
     module = Toy()
     module.halts = nn.ModuleList()
     with pytest.raises(UsageError, match="halting units for all but the last"):
-        HaltingTarget(module)
+        HaltingDepthTarget(module)
     target = random_target(0)
     with torch.no_grad():
         target.module.head[1].weight.fill_(torch.nan)

@@ -11,9 +11,9 @@ import torch
 
 from torpor.attacks.early_exit.standard import AutoExpected
 from torpor.data.images import Digits, to_unit
-from torpor.targets.halting import HaltingTarget
+from torpor.targets.halting import HaltingDepthTarget
 from torpor.training.crafting import Hardening, closed_gates
-from torpor.training.halting import HaltingRecipe, halting_losses
+from torpor.training.halting import HaltingDepthRecipe, halting_losses
 from torpor.training.hardening import HARDENERS, GateHardener
 from torpor.zoo.classifiers import CLASSIFIERS
 from torpor.zoo.entry import SHIPPED, load_half
@@ -29,7 +29,7 @@ def network() -> HaltingNetwork:
 
 def test_training_sees_what_is_deployed() -> None:
     model, images = network(), to_unit(Digits().load("test", 40).inputs)
-    target = HaltingTarget(network())
+    target = HaltingDepthTarget(network())
     outcome = target.run(images)
     with torch.no_grad():
         scores, ponder = model(images)
@@ -41,7 +41,7 @@ def test_training_sees_what_is_deployed() -> None:
 def test_blocks_cost_nothing_at_first() -> None:
     model, batch = network(), Digits().load("test", 4)
     images = to_unit(batch.inputs)
-    recipe = HaltingRecipe(epochs=10, ponder_weight=0.5, free=0.2)
+    recipe = HaltingDepthRecipe(epochs=10, ponder_weight=0.5, free=0.2)
     first, shown = halting_losses(model, images, batch.references, recipe, 1)
     later, _ = halting_losses(model, images, batch.references, recipe, 2)
     assert first.item() == shown.item()
@@ -52,7 +52,7 @@ def test_crafted_images_cost_more_and_the_model_is_left_as_it_was() -> None:
     model = network().train().requires_grad_(True)
     batch = Digits().load("test", 24)
     images = to_unit(batch.inputs)
-    attack = closed_gates(Hardening(eps=16 / 255, attack_steps=5, attacked=0.5), HaltingTarget)
+    attack = closed_gates(Hardening(eps=16 / 255, attack_steps=5, attacked=0.5), HaltingDepthTarget)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     crafted = attack(model, images, batch.references, torch.Generator().manual_seed(0))
     assert model.training
@@ -60,7 +60,7 @@ def test_crafted_images_cost_more_and_the_model_is_left_as_it_was() -> None:
     assert all(value.equal(before[name]) for name, value in model.state_dict().items())
     assert crafted[12:].equal(images[12:])
     assert (crafted - images).abs().max() <= 16 / 255 + 1e-6
-    target = HaltingTarget(network())
+    target = HaltingDepthTarget(network())
     clean, attacked = (target.depth(target.run(each[:12]).work).sum() for each in (images, crafted))
     assert attacked > clean
 
@@ -87,7 +87,7 @@ def test_what_ships_is_harder_to_keep_going() -> None:
     shares = []
     for name in ("act-digits", "act-digits-hardened"):
         target = HARDENERS[name].entry.load() if name in HARDENERS else CLASSIFIERS[name].load()
-        assert isinstance(target, HaltingTarget)
+        assert isinstance(target, HaltingDepthTarget)
         found = attack(target, to_unit(batch.inputs), references=batch.references)
         shares.append(target.depth(found.attacked.work).double().mean().item())
     assert shares[1] < shares[0]

@@ -36,7 +36,7 @@ FLOOR = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
-class HaltingSignals(GateSignals):
+class HaltingDepthSignals(GateSignals):
     """The gates of a network that halts: gate ``k`` saves block ``k + 1``, since it stops all after block ``k``.
 
     Attributes:
@@ -51,7 +51,7 @@ class HaltingFamily(GateFamily):
 
     id: ClassVar[str] = "halting"
     needs: ClassVar[tuple[str, ...]] = ("depth",)
-    signals: ClassVar[type | None] = HaltingSignals
+    signals: ClassVar[type | None] = HaltingDepthSignals
     measures: ClassVar[tuple[Measure, ...]] = (
         *GateFamily.measures,
         Measure("depth", "sample", "count", "blocks", "Blocks that ran.", better="low", dtype=int),
@@ -68,7 +68,7 @@ class HaltingFamily(GateFamily):
         return {"depth_mean": sum(columns["depth"]) / len(columns["depth"])}
 
 
-class HaltingModule(Protocol):
+class HaltingDepthModule(Protocol):
     """A network: a stem, blocks that keep the shape of its state, their halting units, and a head."""
 
     @property
@@ -96,7 +96,7 @@ class HaltingModule(Protocol):
         """What maps the mean state to class scores ``[B, C]``."""
 
 
-class HaltingTarget(GatedClassifier):
+class HaltingDepthTarget(GatedClassifier):
     """A classifier that really halts: samples whose halting scores add up to nearly 1 are gone from the batch.
 
     The answer is the head's on the mean state, weighted by the scores; the block after which a sample halts has what is
@@ -123,7 +123,7 @@ class HaltingTarget(GatedClassifier):
 
     def __init__(
         self,
-        module: HaltingModule,
+        module: HaltingDepthModule,
         *,
         name: str = "halting",
         device: str | torch.device = "cpu",
@@ -132,7 +132,7 @@ class HaltingTarget(GatedClassifier):
         if len(module.blocks) < LEAST or len(module.halts) != len(module.blocks) - 1:
             raise UsageError(
                 f"expected {LEAST} blocks or more, and halting units for all but the last, got {len(module.blocks)} "
-                f"blocks and {len(module.halts)} units; see HaltingModule"
+                f"blocks and {len(module.halts)} units; see HaltingDepthModule"
             )
         assert isinstance(module, nn.Module)
         self.module: Any = module.to(device).eval().requires_grad_(False)
@@ -218,7 +218,7 @@ class HaltingTarget(GatedClassifier):
     def least_work(self) -> Work:
         return self._work(torch.ones(1))
 
-    def signals(self, inputs: Tensor) -> HaltingSignals:
+    def signals(self, inputs: Tensor) -> HaltingDepthSignals:
         """Evaluate every halting unit, differentiably."""
         state, logits = self.module.stem(inputs.to(self.device).clone()), []
         for block, unit in zip(self.module.blocks[: self.cap - 1], self.module.halts, strict=False):
@@ -228,7 +228,7 @@ class HaltingTarget(GatedClassifier):
         margins = halting_margins(scores, self.module.slack)
         savings = torch.tensor([unit.flops for unit in self.units[2 : 1 + self.cap]], dtype=torch.float64)
         work = self._work(1 + (margins.detach() < 0).sum(1))
-        return HaltingSignals(None, margins, work, savings=savings, halting=scores.sigmoid())
+        return HaltingDepthSignals(None, margins, work, savings=savings, halting=scores.sigmoid())
 
     def depth(self, work: Work) -> Tensor:
         """Return how many blocks ran for each sample, int64 ``[B]``, whatever else a defense counts."""

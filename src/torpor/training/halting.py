@@ -13,7 +13,7 @@ from torpor.zoo.networks.act import HaltingNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
-class HaltingRecipe(ClassifierRecipe):
+class HaltingDepthRecipe(ClassifierRecipe):
     """How a network that halts is trained.
 
     Attributes:
@@ -26,7 +26,7 @@ class HaltingRecipe(ClassifierRecipe):
 
 
 def halting_losses(
-    model: HaltingNetwork, batch: Tensor, labels: Tensor, recipe: HaltingRecipe, epoch: int
+    model: HaltingNetwork, batch: Tensor, labels: Tensor, recipe: HaltingDepthRecipe, epoch: int
 ) -> tuple[Tensor, Tensor]:
     """Return the cross-entropy with the ponder cost added, and without."""
     with torch.autocast(batch.device.type, torch.bfloat16):

@@ -19,7 +19,7 @@ from torpor.training.classifiers import ClassifierTrainer
 from torpor.training.crafting import BatchAttack, Hardening, closed_gates, delayed_end, many_boxes, uniform_exits
 from torpor.training.detection import DetectionRecipe, DetectorTrainer
 from torpor.training.early_exit import EarlyExitTrainer, Recipe
-from torpor.training.halting import HaltingRecipe, halting_losses
+from torpor.training.halting import HaltingDepthRecipe, halting_losses
 from torpor.training.loop import Model
 from torpor.zoo.captioning.captioner import Captioner
 from torpor.zoo.captioning.registry import CAPTIONERS, CaptionEntry
@@ -50,7 +50,7 @@ class HardDetectionRecipe(DetectionRecipe, Hardening):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HardHaltingRecipe(HaltingRecipe, Hardening):
+class HardHaltingRecipe(HaltingDepthRecipe, Hardening):
     """How a network that halts is hardened."""
 
 

@@ -6,7 +6,7 @@ from torpor.training.captioning import CaptionRecipe, CaptionTrainer
 from torpor.training.classifiers import ClassifierRecipe, ClassifierTrainer, adamw
 from torpor.training.detection import DetectionRecipe, DetectorTrainer
 from torpor.training.early_exit import EarlyExitTrainer, Recipe
-from torpor.training.halting import HaltingRecipe, halting_losses
+from torpor.training.halting import HaltingDepthRecipe, halting_losses
 from torpor.training.hardening import HARDENERS
 from torpor.training.language import LanguageRecipe, LanguageTrainer
 from torpor.training.mixed_precision import ThresholdRecipe, ThresholdTrainer
@@ -47,7 +47,7 @@ _SKIPNETS = {
     "skipnet-cifar10": SkipRecipe(epochs=28, goal=0.65, sizes=(16, 20, 26, 32)),
 }
 _CASCADES = {"cascade-digits": Recipe(epochs=60, batch_size=64, pad=2, flip=False, head_learning_rate=1e-2)}
-_HALTING = {"act-digits": HaltingRecipe(epochs=40, batch_size=64, pad=2, flip=False, ponder_weight=0.03)}
+_HALTING = {"act-digits": HaltingDepthRecipe(epochs=40, batch_size=64, pad=2, flip=False, ponder_weight=0.03)}
 _CAPTIONERS = {
     "captioner-scenes-gru": CaptionRecipe(epochs=6, autocast=False),
     "captioner-scenes-lstm": CaptionRecipe(epochs=9),

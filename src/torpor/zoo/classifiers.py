@@ -87,7 +87,9 @@ _ENTRIES: tuple[ClassifierEntry, ...] = (
     ),
     ClassifierEntry("skipnet-digits", "torpor.zoo.networks.skipnet:skipnet_digits", _SKIPS, digits),
     ClassifierEntry("skipnet-cifar10", "torpor.zoo.networks.skipnet:skipnet_cifar10", _SKIPS, cifar10_in),
-    ClassifierEntry("act-digits", "torpor.zoo.networks.act:act_digits", "torpor.targets.halting:HaltingTarget", digits),
+    ClassifierEntry(
+        "act-digits", "torpor.zoo.networks.act:act_digits", "torpor.targets.halting:HaltingDepthTarget", digits
+    ),
 )
 
 CLASSIFIERS: dict[str, ClassifierEntry] = {entry.name: entry for entry in _ENTRIES}

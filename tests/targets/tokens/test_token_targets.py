@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from tests.helpers.token_targets import BUILT, pictures
+from token_targets import BUILT, pictures
 from torch import nn
 
 from torpor.core.errors import UsageError

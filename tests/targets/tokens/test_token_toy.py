@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.helpers.token_targets import bright, layers_of_bright
+from token_targets import bright, layers_of_bright
 
 from torpor.attacks.early_exit.standard import AutoExpected, AutoGates
 
