@@ -22,8 +22,7 @@ from torpor.core.budget import COUNTS, NORMS, PATCHES
 from torpor.core.errors import UsageError
 from torpor.targets.base import Target
 
-ANY: dict[str, Callable[[], Target]] = {**TARGETS, **BOTH, **ACTIVITY_TARGETS, **TOKEN_TARGETS}
-ANY: dict[str, Callable[[], Target]] = {**TARGETS, **BOTH, **ACTIVITY_TARGETS, "ode": decay}
+ANY: dict[str, Callable[[], Target]] = {**TARGETS, **BOTH, **ACTIVITY_TARGETS, **TOKEN_TARGETS, "ode": decay}
 TABLE = rows_of(ANY)
 MATCHED: dict[str, dict[str, Any]] = {
     Shuffled.id: {"perturbation": torch.zeros(0)},

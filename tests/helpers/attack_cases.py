@@ -31,8 +31,6 @@ from torpor.zoo.registry import sdn_digits
 
 PATCHES = {"patch": 0.3, "patch-center": 0.3}
 EPS = {"toy": {"Linf": 0.1, "L2": 0.4, "L1": 1.6, **PATCHES}, "net": {**Attack.radii, **PATCHES}}
-FEW: dict[str, dict[str, int]] = {"deepsloth": {"steps": 40}, "square": {"queries": 40}}
-EPS = {"toy": {"Linf": 0.1, "L2": 0.4, "L1": 1.6}, "net": Attack.radii}
 FEW: dict[str, dict[str, int]] = {
     "deepsloth": {"steps": 40},
     "square": {"queries": 40},
