@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pkgutil import resolve_name
 
 import torch
 from torch import Tensor
@@ -285,14 +286,13 @@ class PerFrame(Ball):
         return self.ball.snap(delta.flatten(0, 1), radius, levels).view_as(delta)
 
 
+PATCH_OF = "torpor.attacks.search.patches:patch_of"
+"""What makes the ball of a patch; loaded when one is asked for."""
+
+
 def ball_of(budget: Budget, space: InputSpace) -> Ball:
     """Return the geometry of a budget in ``space``: those of videos hold for each frame."""
-    if budget.norm in PATCHES:
-        from torpor.attacks.search.patches import PLACES, Patch  # of no use to others
-
-        ball: Ball = Patch(budget.eps, PLACES[budget.norm])
-    else:
-        ball = BALLS[budget.norm]
+    ball: Ball = resolve_name(PATCH_OF)(budget) if budget.norm in PATCHES else BALLS[budget.norm]
     return PerFrame(ball) if isinstance(space, VideoSpace) else ball
 
 

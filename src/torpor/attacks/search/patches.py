@@ -10,6 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from torpor.attacks.search.balls import Linf
+from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
 from torpor.core.space import DenseSpace
 
@@ -130,3 +131,8 @@ class Patch(Linf):
             raise UsageError(
                 f"expected a patch of at least one pixel, 1/{height * width} of the area, got {radius:g}; raise --eps"
             )
+
+
+def patch_of(budget: Budget) -> Patch:
+    """Return the ball of a budget that is a patch."""
+    return Patch(budget.eps, PLACES[budget.norm])
