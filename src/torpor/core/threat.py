@@ -63,7 +63,7 @@ class Paper:
         authors: first author and "et al.".
         venue: where it appeared.
         year: when.
-        identifier: arXiv number, DOI or URL.
+        identifier: arXiv number, DOI or URL; empty where none was verified.
 
     >>> print(Paper("A Panda?", "Hong et al.", "ICLR", 2021, "arXiv:2010.02432"))
     Hong et al., "A Panda?", ICLR 2021 (arXiv:2010.02432)
@@ -76,4 +76,5 @@ class Paper:
     identifier: str
 
     def __str__(self) -> str:
-        return f'{self.authors}, "{self.title}", {self.venue} {self.year} ({self.identifier})'
+        where = f" ({self.identifier})" if self.identifier else ""
+        return f'{self.authors}, "{self.title}", {self.venue} {self.year}{where}'

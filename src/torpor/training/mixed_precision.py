@@ -46,6 +46,7 @@ class ThresholdTrainer(Trainer):
         card = {
             "name": self.entry.name,
             "weights": self.entry.base.name,
+            "parameters": sum(value.numel() for value in network.parameters()),
             "data": data.name,
             "thresholds": thresholds,
             **{split: judged(target, data, split) for split in ("test", "validation")},

@@ -26,7 +26,7 @@ PAPER = Paper(
     "Chen et al.",
     "ASE",
     2022,
-    "10.1145/3551349.3561158",
+    "arXiv:2210.05370",
 )
 BATCH = 32
 WIDTH = 16

@@ -22,7 +22,7 @@ PAPER = Paper(
     "Pan et al.",
     "IEEE TPAMI",
     2023,
-    "10.1109/TPAMI.2023.3263619",
+    "arXiv:2304.06724",
 )
 HALF = math.log(0.5)
 

@@ -19,7 +19,7 @@ PAPER = Paper(
     "Haque et al.",
     "CVPR",
     2020,
-    "10.1109/CVPR42600.2020.01427",
+    "",
 )
 SLACK = 0.05
 """By how much a probability must be above one half: at one half itself, rounding to pixels closes the gate again."""
