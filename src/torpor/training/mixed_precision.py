@@ -32,7 +32,10 @@ class ThresholdRecipe(LoopRecipe):
 
 @dataclass(frozen=True)
 class ThresholdTrainer(Trainer):
-    """Writes the card of a network in 8 bits that runs the weights of another one."""
+    """Writes the card of a network in 8 bits that runs the weights of another one.
+
+    Double precision is slow, so that the first :attr:`limit` images of each split are judged.
+    """
 
     entry: MixedPrecisionEntry
     recipe: ThresholdRecipe
@@ -49,7 +52,8 @@ class ThresholdTrainer(Trainer):
             "parameters": sum(value.numel() for value in network.parameters()),
             "data": data.name,
             "thresholds": thresholds,
-            **{split: judged(target, data, split) for split in ("test", "validation")},
+            "judged": self.limit,
+            **{split: judged(target, data, split, self.limit) for split in ("test", "validation")},
             "recipe": asdict(self.recipe),
             "torch": torch.__version__,
         }

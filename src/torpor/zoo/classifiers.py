@@ -24,11 +24,13 @@ class ClassifierEntry(ZooEntry):
         network: ``module:function`` that builds the untrained network.
         target: ``module:class`` of the target, called with the network and its ``name`` and ``source`` of data.
         source: makes the data set from the user's ``--data-dir``.
+        samples: test samples that an audit takes by default; as the target has it if None.
     """
 
     network: str
     target: str
     source: Callable[[Path | None], ImageSet]
+    samples: int | None = None
 
     def build(self) -> nn.Module:
         """Build the untrained network."""
@@ -47,6 +49,7 @@ class ClassifierEntry(ZooEntry):
         """
         network = load_half(self.build(), weights, self.name)
         target: GatedClassifier = pkgutil.resolve_name(self.target)(network, name=self.name, source=self.source)
+        target.samples = self.samples or target.samples
         return target
 
     def load(self, folder: Path | None = None) -> GatedClassifier:
@@ -85,8 +88,8 @@ _ENTRIES: tuple[ClassifierEntry, ...] = (
     ClassifierEntry(
         "odenet-digits", "torpor.zoo.networks.odenet:OdeNet", "torpor.zoo.networks.odenet:odenet_target", digits
     ),
-    ClassifierEntry("skipnet-digits", "torpor.zoo.networks.skipnet:skipnet_digits", _SKIPS, digits),
-    ClassifierEntry("skipnet-cifar10", "torpor.zoo.networks.skipnet:skipnet_cifar10", _SKIPS, cifar10_in),
+    ClassifierEntry("skipnet-digits", "torpor.zoo.networks.skipnet:skipnet_digits", _SKIPS, digits, 32),
+    ClassifierEntry("skipnet-cifar10", "torpor.zoo.networks.skipnet:skipnet_cifar10", _SKIPS, cifar10_in, 16),
     ClassifierEntry(
         "act-digits", "torpor.zoo.networks.act:act_digits", "torpor.targets.halting:HaltingDepthTarget", digits
     ),

@@ -23,12 +23,12 @@ class MixedPrecisionEntry(ZooEntry):
     Attributes:
         base: whose weights it runs, all of its tokens.
         input_shape: ``(C, H, W)`` of one image.
-        seconds: what attacks on it may take by default; None for no limit.
+        samples: of the test data that an audit takes by default.
     """
 
     base: ClassifierEntry
     input_shape: tuple[int, int, int]
-    seconds: float | None = None
+    samples: int
 
     def network(self) -> nn.Module:
         """Load the network in full precision.
@@ -44,7 +44,7 @@ class MixedPrecisionEntry(ZooEntry):
         target = MixedPrecisionTarget(
             self.network(), thresholds, input_shape=self.input_shape, name=self.name, source=self.base.source
         )
-        target.max_seconds = self.seconds
+        target.samples = self.samples
         return target
 
     def load(self, folder: Path | None = None) -> MixedPrecisionTarget:
@@ -66,7 +66,7 @@ class MixedPrecisionEntry(ZooEntry):
 MIXED_PRECISION: dict[str, MixedPrecisionEntry] = {
     entry.name: entry
     for entry in (
-        MixedPrecisionEntry("int8-vit-digits", CLASSIFIERS["avit-digits"], (1, 32, 32)),
-        MixedPrecisionEntry("int8-vit-cifar10", CLASSIFIERS["ats-cifar10"], (3, 32, 32), seconds=300),
+        MixedPrecisionEntry("int8-vit-digits", CLASSIFIERS["avit-digits"], (1, 32, 32), 32),
+        MixedPrecisionEntry("int8-vit-cifar10", CLASSIFIERS["ats-cifar10"], (3, 32, 32), 4),
     )
 }
