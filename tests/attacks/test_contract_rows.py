@@ -10,6 +10,7 @@ import pytest
 import torch
 from activity_targets import ACTIVITY_TARGETS
 from attack_cases import TARGETS
+from column_targets import row_columns
 from contract_cases import BOTH, EPS
 from contract_rows import ELSEWHERE, own_attacks, rows_of
 from ode_targets import decay
@@ -22,7 +23,14 @@ from torpor.core.budget import COUNTS, NORMS, PATCHES
 from torpor.core.errors import UsageError
 from torpor.targets.base import Target
 
-ANY: dict[str, Callable[[], Target]] = {**TARGETS, **BOTH, **ACTIVITY_TARGETS, **TOKEN_TARGETS, "ode": decay}
+ANY: dict[str, Callable[[], Target]] = {
+    **TARGETS,
+    **BOTH,
+    **ACTIVITY_TARGETS,
+    **TOKEN_TARGETS,
+    "ode": decay,
+    "columns": row_columns,
+}
 TABLE = rows_of(ANY)
 MATCHED: dict[str, dict[str, Any]] = {
     Shuffled.id: {"perturbation": torch.zeros(0)},
@@ -40,7 +48,8 @@ def test_every_attack_has_a_row_for_each_of_its_norms() -> None:
 def test_attacks_run_where_the_table_has_a_row_and_nowhere_else(target_name: str) -> None:
     target = ANY[target_name]()
     for norm, name in product(NORMS + PATCHES[:1] + COUNTS, (attack.id for attack in own_attacks())):
-        options: dict[str, Any] = {"norm": norm, "eps": EPS[norm], **MATCHED.get(name, {})}
+        eps = 1.0 if norm in PATCHES else EPS[norm]  # of an image of one pixel, any smaller patch is none
+        options: dict[str, Any] = {"norm": norm, "eps": eps, **MATCHED.get(name, {})}
         if (target_name, norm, name) in TABLE:
             ATTACKS.find(name)(**options).check(target)
         else:

@@ -11,6 +11,7 @@ from contract_rows import own_attacks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from masked import outside
+from token_toys import TOKEN_TARGETS
 from torch import Tensor
 
 from torpor.attacks.base import Attack, Candidates
@@ -112,7 +113,12 @@ def test_square_finds_what_gradients_hide() -> None:
 @pytest.mark.parametrize("name", [kind.id for kind in own_attacks() if kind.learns])
 def test_universal_attacks_refuse_to_attack_before_they_are_fitted(name: str) -> None:
     attack = load_attack(name)
-    known = ((needle(), torch.zeros(1, 1, 4, 4)), (ToyText(), ("a cat",)), (LampTarget(), torch.zeros(1, 1, 16, 24)))
+    known = (
+        (needle(), torch.zeros(1, 1, 4, 4)),
+        (ToyText(), ("a cat",)),
+        (LampTarget(), torch.zeros(1, 1, 16, 24)),
+        (TOKEN_TARGETS["halting"](), torch.zeros(1, 1, 8, 8)),
+    )
     target, inputs = next(pair for pair in known if attack.applies_to(pair[0]))
     with pytest.raises(UsageError, match="expected a fitted attack"):
         attack(target, inputs)

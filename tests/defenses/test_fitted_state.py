@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from activity_targets import bright_pixels
 from detector_cases import CASES as DETECTORS
 from detector_cases import fitted, inputs_of, lamp_video
 from safetensors.torch import load_file, save_file
+from token_targets import bright
 from torch import Tensor
 
 from torpor.core.batches import Samples, join
@@ -59,6 +61,8 @@ GUARDED: tuple[tuple[str, Callable[[], Target]], ...] = (
     ("boxes:2", LampTarget),
     ("tracks", lamp_video),
     ("tracks:2", lamp_video),
+    ("density", bright_pixels),
+    ("tokens", bright),
 )
 MADE: dict[str, Callable[[], Made]] = {
     **{f"{kind.id}-{family}": partial(fitted, kind, family) for kind, family in DETECTORS},

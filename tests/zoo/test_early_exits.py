@@ -56,7 +56,7 @@ def test_the_card_belongs_to_the_weights(name: str) -> None:
 
 
 def test_shipped_weights_are_small() -> None:
-    assert sum(path.stat().st_size for path in SHIPPED.rglob("*.safetensors")) < 40 * MEGABYTE
+    assert sum(path.stat().st_size for path in SHIPPED.rglob("*.safetensors")) < 60 * MEGABYTE
 
 
 def check_card(card: dict[str, Any], target: EarlyExitTarget, data: ImageSet) -> None:

@@ -48,5 +48,11 @@ def test_the_row_of_a_detector_or_tracker_is_its_card(name: str) -> None:
     assert cells[5:] == [f"{card['test'][key]:.1f}" for key in ("objects_mean", "candidate_mean")]
 
 
+@pytest.mark.parametrize("name", [name for name, card in CARDS.items() if "cost_share" in card.get("test", {})])
+def test_the_row_of_a_dynamic_network_is_its_card(name: str) -> None:
+    test = CARDS[name]["test"]
+    assert cells_of(name)[2:] == [f"{100 * test['accuracy']:.2f} %", f"{100 * test['cost_share']:.1f} %"]
+
+
 def test_every_shipped_target_has_a_row() -> None:
     assert all(cells_of(name) for name in CARDS)

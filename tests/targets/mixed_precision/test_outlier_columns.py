@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from column_targets import SIDE, random_images, row_columns
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -12,10 +13,8 @@ from torpor.attacks.early_exit.standard import Standard
 from torpor.attacks.gates.quantattack import QuantAttack
 from torpor.core.errors import UsageError
 from torpor.meters.flops import counting
-from torpor.targets.mixed_precision.linear import OutlierLinear, thresholds_of
+from torpor.targets.mixed_precision.linear import OutlierLinear
 from torpor.targets.mixed_precision.target import MixedPrecisionTarget
-
-SIDE = 4
 
 
 class Columns(nn.Module):
@@ -30,34 +29,9 @@ class Columns(nn.Module):
         return scores
 
 
-class Tokens(nn.Module):
-    """Rows of an image are tokens, with a perceptron on each."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.one, self.two, self.head = nn.Linear(SIDE, 12), nn.Linear(12, SIDE), nn.Linear(SIDE, 3)
-
-    def forward(self, images: Tensor) -> Tensor:
-        tokens = images.flatten(1, 2)
-        mixed = tokens + self.two(self.one(4 * tokens).relu())
-        scores: Tensor = self.head(mixed.mean(1))
-        return scores
-
-
-def images(count: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(256, (count, 1, SIDE, SIDE), generator=generator) / 255
-
-
-def tokens_target(share: float = 0.2) -> MixedPrecisionTarget:
-    torch.manual_seed(0)
-    network = Tokens()
-    return MixedPrecisionTarget(network, thresholds_of(network, images(32, 9), share), input_shape=(1, SIDE, SIDE))
-
-
 def test_columns_above_the_threshold_are_counted() -> None:
     target = MixedPrecisionTarget(Columns(), [0.5], input_shape=(1, SIDE, SIDE))
-    batch = images(5)
+    batch = random_images(5)
     assert target.run(batch).work.counts[:, 1].tolist() == (batch > 0.5).flatten(1).sum(1).tolist()
 
 
@@ -78,7 +52,7 @@ def test_the_product_is_that_of_full_precision_but_for_rounding() -> None:
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from([1, 3, 8]))
 def test_a_batch_is_its_samples(seed: int, count: int) -> None:
-    target, batch = tokens_target(), images(count, seed)
+    target, batch = row_columns(), random_images(count, seed)
     whole = target.run(batch)
     for row in range(count):
         alone = target.run(batch[row : row + 1])
@@ -87,7 +61,7 @@ def test_a_batch_is_its_samples(seed: int, count: int) -> None:
 
 
 def test_signals_tell_the_work_of_a_run_and_have_gradients() -> None:
-    target, batch = tokens_target(), images(6)
+    target, batch = row_columns(), random_images(6)
     point = batch.clone().requires_grad_()
     signals, outcome = target.signals(point), target.run(batch)
     assert torch.equal(signals.work.counts, outcome.work.counts)
@@ -99,7 +73,7 @@ def test_signals_tell_the_work_of_a_run_and_have_gradients() -> None:
 
 
 def test_flops_are_those_of_a_counter() -> None:
-    target, batch = tokens_target(), images(1)
+    target, batch = row_columns(), random_images(1)
     with counting() as counter:
         outcome = target.run(batch)
     assert target.outliers(outcome.work) > 0
@@ -107,7 +81,7 @@ def test_flops_are_those_of_a_counter() -> None:
 
 
 def test_the_worst_case_of_a_layer_on_pixels_is_found() -> None:
-    target, batch, levels = MixedPrecisionTarget(Columns(), [0.5], input_shape=(1, SIDE, SIDE)), images(3), 25
+    target, batch, levels = MixedPrecisionTarget(Columns(), [0.5], input_shape=(1, SIDE, SIDE)), random_images(3), 25
     reachable = ((batch * 255).round() + levels > 0.5 * 255).flatten(1).sum(1)
     classes = torch.zeros(3, dtype=torch.int64)
     standard = Standard(norm="Linf", eps=levels / 255)(target, batch, references=classes)
@@ -115,7 +89,7 @@ def test_the_worst_case_of_a_layer_on_pixels_is_found() -> None:
 
 
 def test_the_paper_s_attack_makes_outliers_of_nearly_outliers() -> None:
-    target, batch = tokens_target(0.1), images(8)
+    target, batch = row_columns(0.1), random_images(8)
     result = QuantAttack(norm="Linf", eps=8 / 255, steps=100)(target, batch, references=torch.zeros(8).long())
     before, after = (target.outliers(each.work) for each in (result.clean, result.attacked))
     assert (after >= before).all()

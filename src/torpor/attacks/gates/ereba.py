@@ -16,6 +16,7 @@ from torpor.attacks.search.balls import BALLS, apply, spent_noise
 from torpor.attacks.search.incumbent import Incumbent
 from torpor.core.batches import sample_generators
 from torpor.core.errors import UsageError
+from torpor.core.signals import GateSignals
 from torpor.core.space import DenseSpace
 from torpor.core.threat import Access, Paper
 from torpor.targets.base import Target
@@ -100,6 +101,13 @@ class EREBA(NetworkAttack):
     rounds: int = 5
     steps: int = 150
     queries: int = 10
+
+    @classmethod
+    @override
+    def applies_to(cls, target: Target) -> bool:
+        """Tell whether ``target`` has gates, or work that follows its input by degrees; their signals are not read."""
+        signals = target.family.signals
+        return super().applies_to(target) and signals is not None and issubclass(signals, GateSignals)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -94,6 +94,7 @@ class NetworkAttack(Attack):
         """
         if self.trained is None:
             raise UsageError(f"expected a fitted attack, got {self.id} before fit(); fit it on other inputs first")
-        network = self.build(inputs.shape[1])
+        with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and dropped
+            network = self.build(inputs.shape[1])
         network.load_state_dict(dict(self.trained.weights))
         return network.to(inputs.device).eval().requires_grad_(False)
