@@ -19,7 +19,7 @@ from typing_extensions import override
 from benchmarks.common import Options, Row, command
 from torpor.audits.plan import Plan
 from torpor.audits.run.engine import run_audit
-from torpor.audits.run.executors import Executor
+from torpor.audits.run.executors import Executor, Tell
 from torpor.audits.run.job import Job
 from torpor.audits.run.processes import Processes
 from torpor.audits.run.ray_tasks import RayTasks
@@ -45,9 +45,9 @@ class Clocked(Executor):
     seconds: list[float] = field(default_factory=list, compare=False)
 
     @override
-    def map(self, job: Job, shards: Iterable[int]) -> Iterator[int]:
+    def map(self, job: Job, shards: Iterable[int], tell: Tell) -> Iterator[int]:
         begin = time.perf_counter()
-        yield from self.inner.map(job, shards)
+        yield from self.inner.map(job, shards, tell)
         self.seconds.append(time.perf_counter() - begin)
 
 

@@ -66,8 +66,8 @@ class Request:
         limits: Limits | None = None,
         threads: int | None = None,
         begin: Callable[[Plan, DataSet], None] = lambda plan, data: None,
-    ) -> Threads:
-        """Run the audit as :func:`~torpor.audits.run.engine.run_audit` does, and return the threads that it used.
+    ) -> tuple[Executor, Threads]:
+        """Run the audit as :func:`~torpor.audits.run.engine.run_audit` does; return where, and the threads it used.
 
         Args:
             out: its folder.
@@ -83,6 +83,7 @@ class Request:
         workers = executor or Local()
         asked = threads if workers.in_process or threads is not None else 1
         with chosen_threads(self.target, self.data, asked) as number:
+            workers = workers.chosen(self.plan, self.target, self.data(), number, limits)
             run_audit(
                 *(self.plan, self.target, out, progress),
                 inputs=self.inputs,
@@ -91,7 +92,7 @@ class Request:
                 threads=number.used,
                 begin=begin,
             )
-        return number
+        return workers, number
 
 
 def request(
@@ -166,15 +167,16 @@ def request(
     given = {"target": by_name is None, "inputs": held is not None}
     given["attacks"] = any(name.startswith("__main__:") for name in names)
     given["bounds"] = any(name.startswith("__main__:") for name in proofs)
+    most = system.samples if limit is None and inputs is None else limit
     plan = Plan(
         target=system.name if by_name is None else by_name,
         attacks=tuple(name for name in names if not attack_class(name).is_control),
         norm=norm,
         eps=parse_eps(norm, eps),
         steps=steps,
-        limit=system.samples if limit is None and inputs is None else limit,
+        limit=most,
         seed=seed,
-        batch_size=default_batch_size(system) if batch_size is None else batch_size,
+        batch_size=default_batch_size(system, most) if batch_size is None else batch_size,
         device=str(system.device) if by_name is None else device or "cpu",
         data_dir=None if data_dir is None else str(data_dir),
         inputs=named if held is None else held.fingerprint(),

@@ -90,9 +90,9 @@ def audit(
         str,
         typer.Option(
             help="Where batches are attacked: local, processes:N, ray, ray:ADDRESS, or a plug-in's; --threads is for "
-            "each worker then, 1 by default.",
+            "each worker then, 1 by default. auto starts processes where that is faster.",
         ),
-    ] = "local",
+    ] = "auto",
     max_queries: Annotated[
         int | None,
         typer.Option(help="Forward passes of all attacks at most, over all runs of this audit.", show_default=False),
@@ -180,7 +180,7 @@ def audit(
         say(f"Without {', '.join(asked.left_out)}: there is nothing to learn from but what is audited.")
     folder = out or Path("runs") / target.replace(":", ".")
     with bar() as progress:
-        used = asked.run(
+        where, used = asked.run(
             *(folder, progress),
             executor=workers,
             limits=limits,
@@ -189,7 +189,8 @@ def audit(
                 None if plan.constant else note(plan_of(estimate(plan, asked.target, data), limits))
             ),
         )
-    note(f"Threads: {used}" if workers.in_process else f"Threads: {used.used} for each worker of {executor}")
+    here = where.in_process
+    note(f"Threads: {used}" if here else f"Threads: {used.used} for each worker of {where}")
     report = write_report(folder)
     found = read_audit(folder)
     show_audit(found)

@@ -20,10 +20,13 @@ from typing_extensions import override
 from torpor.audits.lock import FolderLock, verify_owner
 from torpor.audits.plan import Plan
 from torpor.audits.run.engine import run_audit
-from torpor.audits.run.executors import Executor, load_executor
+from torpor.audits.run.executors import Executor, Local, Tell, load_executor
 from torpor.audits.run.job import Job
+from torpor.audits.run.limits import Limits
 from torpor.audits.run.processes import Processes
 from torpor.core.errors import UsageError
+from torpor.data.given import GivenInputs
+from torpor.meters.threads import Threads
 from torpor.targets.resolve import load_target
 
 RAY = pytest.param("ray", marks=pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed"))
@@ -223,7 +226,7 @@ class Backwards(Executor):
     pairs: bool = False
 
     @override
-    def map(self, job: Job, shards: Iterator[int]) -> Iterator[int]:  # type: ignore[override]
+    def map(self, job: Job, shards: Iterator[int], tell: Tell) -> Iterator[int]:  # type: ignore[override]
         for number in reversed(list(shards)):
             job.shard(number)
             yield number
@@ -250,3 +253,43 @@ def test_an_executor_of_a_plug_in_may_take_batches_in_any_order(plan: Plan, loca
 def test_what_is_no_executor_is_refused(spec: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         load_executor(spec)
+
+
+@pytest.mark.parametrize(
+    ("limit", "batch_size", "threads", "limits", "expected"),
+    [
+        (200, 100, Threads(1, 4, "measured"), None, Processes(2)),
+        (200, 10, Threads(1, 4, "measured"), Limits(), Processes(4)),
+        (200, 200, Threads(1, 4, "measured"), None, Local()),  # one batch
+        (200, 100, Threads(2, 4, "measured"), None, Local()),  # gains from threads
+        (200, 100, Threads(1, 1, "there is one"), None, Local()),
+        (200, 100, Threads(1, 4, "measured"), Limits(queries=9), Local()),  # workers would overspend
+    ],
+)
+def test_auto_starts_workers_where_they_pay(
+    limit: int,
+    batch_size: int,
+    threads: Threads,
+    limits: Limits | None,
+    expected: Executor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    toy = load_target(NEEDLE)
+    plan = Plan(NEEDLE, ("standard",), limit=limit, batch_size=batch_size)
+    auto, data = load_executor("auto"), GivenInputs(torch.zeros(limit, *toy.space.shape, dtype=torch.uint8), "images")
+    assert auto.chosen(plan, toy, data, threads, limits) == Local()  # too quick
+    monkeypatch.setattr("torpor.audits.run.estimate.WORTH_S", 0.0)
+    assert auto.chosen(plan, toy, data, threads, limits) == expected
+
+
+def test_workers_say_how_far_they_are(plan: Plan, locally: bytes, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+
+    def progress(text: str, done: int, total: int) -> None:
+        told.append((text, done, total))
+
+    run_audit(plan, load_target(NEEDLE), tmp_path / "run", progress, executor=Processes(2), threads=1)
+    assert (tmp_path / "run" / "records.parquet").read_bytes() == locally
+    assert all(0 <= done <= total for _, done, total in told if total)
+    batches = -(-(plan.limit or 0) // plan.batch_size)
+    assert sum(text.startswith("attacked batch") for text, *_ in told) == batches

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pyarrow as pa
 import pytest
 import torch
 from chat_models import chat, turn, write_prompts
@@ -160,11 +161,14 @@ def test_defended_targets_are_ended_too() -> None:
 
 def test_the_clock_is_asked_only_as_long_as_there_is_time() -> None:
     free, late = (Spare.of(needle(), GivenInputs(("never read",), "texts"), deadline) for deadline in (None, 0.0))
-    assert free.allows(1e9)
-    assert not late.allows(1.0)
-    soon = Spare(time.time() + 60, one=0.1)
-    assert soon.allows(1.0)
-    assert not soon.allows(100.0)
+    few, many = (pa.chunked_array([[[1, steps]]]) for steps in (10, 1000))
+    assert free.allows(many)
+    assert not late.allows(few)
+    soon = Spare(time.time() + 60, one=0.1, work=(1, 10))
+    assert soon.allows(few)
+    assert not soon.allows(many)
+    quick_first = Spare(time.time() + 60, one=0.1, work=(1, 1))  # of samples that take ten times as long as the first
+    assert not quick_first.allows(few)
 
 
 def test_time_is_shared_by_what_the_passes_of_a_search_take(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,7 +179,7 @@ class _Run:
         anew: frozenset[int] = frozenset(),
     ) -> None:
         self.job, self.loaded, self.executor, self.limits, self.progress = job, loaded, executor, limits, progress
-        self.anew = set(anew)
+        self.anew, self.under_way = set(anew), dict[int, int]()
         plan = job.plan
         self.rows = len(plan.keys) - 1  # the clean one takes no time
         self.total = self.rows * (-(-plan.limit // plan.batch_size) + 1) + 1 if plan.limit else 0  # timed at the end
@@ -197,7 +197,7 @@ class _Run:
         for _ in range(PASSES):
             self.wanted, self.spent, self.done = [], self.fitting, 0
             try:
-                for number in self.executor.map(self.job, self._missing()):
+                for number in self.executor.map(self.job, self._missing(), self._tell):
                     if not (self.executor.in_process or self._has(number)):
                         raise DataError(
                             f"expected the samples of batch {number} to be the same whenever they are read, got others "
@@ -224,8 +224,6 @@ class _Run:
                 return
             else:
                 self.anew.discard(number)
-                before = self.done * self.rows
-                self.loaded.tell = lambda text, row, before=before: self.progress(text, before + row, self.total)  # type: ignore[misc]
                 yield number
             number += 1
             self.stopped = self.limits.reached(self.spent)
@@ -233,12 +231,19 @@ class _Run:
     def _has(self, number: int) -> bool:
         return self.loaded.store.has(number, *self.wanted[number])
 
+    def _tell(self, number: int, text: str, row: int) -> None:
+        """Say how far batches are that are attacked."""
+        self.under_way[number] = row
+        self.progress(text, self.done * self.rows + sum(self.under_way.values()), self.total)
+
     def _count(self, number: int) -> None:
         """Take note of a batch that is attacked."""
+        self.under_way.pop(number, None)
         self.spent += self.loaded.store.spent(number)
         self.done += 1
         if not self.executor.in_process:
-            self.progress(f"attacked batch {number}", self.done * self.rows, self.total)
+            self._tell(number, f"attacked batch {number}", 0)
+            del self.under_way[number]
 
     def _check(self, of_batch: Spent) -> None:
         """Stop between two attacks of a batch in this process."""

@@ -1,4 +1,4 @@
-"""What an audit is about to spend, as far as its attacks say it before they run; and how many threads it gains from."""
+"""What an audit is about to spend, as far as its attacks say it; the threads and processes that it gains from."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from typing import ClassVar
 
 import torch
+from typing_extensions import override
 
 from torpor.attacks.base import Attack
 from torpor.audits.plan import Plan
+from torpor.audits.run.executors import Executor, Local
 from torpor.audits.run.limits import BACKWARD, Limits
 from torpor.core.batches import Samples
 from torpor.core.errors import TorporError, UsageError
@@ -28,6 +31,8 @@ SHORT_S, SEVERAL = 0.25, 128
 CLEARLY = 0.8
 """What is likely is said where it is at most this share of what is possible."""
 
+WORTH_S, MOST_WORKERS = 20.0, 8
+"""Seconds of attacking for which it pays to start workers, which takes some; and how many are started at most."""
 MOST_SAMPLES, LONG_S = 128, 1.0
 """As many samples run at once as take about ``SHORT_S``; one that takes longer than ``LONG_S`` runs only once."""
 
@@ -273,6 +278,34 @@ def _clock(seconds: float) -> str:
         if seconds >= 2 * scale:
             return f"{seconds / scale:.3g} {unit}"
     return f"{seconds:.2g} s"
+
+
+@dataclass(frozen=True)
+class Auto(Local):
+    """In as many processes as there are processors, where that is faster than in this one.
+
+    That is for several batches that take a while, without limits that they would have to share, of a target on the CPU
+    that gains nothing from a second thread.
+    """
+
+    id: ClassVar[str] = "auto"
+
+    @override
+    def chosen(self, plan: Plan, target: Target, data: DataSet, threads: Threads, limits: Limits | None) -> Executor:
+        alone = target.device.type != "cpu" or threads.used > 1 or threads.most == 1 or plan.constant
+        if alone or plan.given or limits not in (None, Limits()):
+            return Local()
+        count = counted(data, plan.limit)
+        batches = threads.most if count is None else -(-count // plan.batch_size)
+        if batches < 2:
+            return Local()
+        found = estimate(plan, target, data)
+        each = found.seconds if found.likely is None else found.likely
+        if count is not None and each * count < WORTH_S:
+            return Local()
+        from torpor.audits.run.processes import Processes
+
+        return Processes(min(batches, threads.most, MOST_WORKERS))
 
 
 @contextmanager

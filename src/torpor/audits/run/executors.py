@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from typing_extensions import override
 
@@ -13,6 +14,15 @@ from torpor.audits.run.job import Job
 from torpor.core.errors import UsageError
 from torpor.core.registry import MARK, Registry, Spec, is_path, typed
 
+if TYPE_CHECKING:
+    from torpor.audits.plan import Plan
+    from torpor.audits.run.limits import Limits
+    from torpor.data.sets import DataSet
+    from torpor.meters.threads import Threads
+    from torpor.targets.base import Target
+
+Tell = Callable[[int, str, int], None]
+"""Takes the number of a batch, the row that is attacked, and how many rows of that batch are done."""
 DEATHS = 3
 """How many workers in a row may die before an executor gives up."""
 
@@ -41,13 +51,29 @@ class Executor(ABC):
             raise UsageError(f"expected {cls.id}:KEY=VALUE, got {cls.id}:{value}; name the option")
         return cls(**typed(cls, spec.options, cls.id))
 
+    def __str__(self) -> str:
+        return self.id
+
+    def chosen(self, plan: Plan, target: Target, data: DataSet, threads: Threads, limits: Limits | None) -> Executor:
+        """Return the executor that is going to run a plan: itself, unless it leaves that to another.
+
+        Args:
+            plan: what to do.
+            target: what it names.
+            data: what is attacked.
+            threads: of torch, as many as the target gains from.
+            limits: what the attacks may spend; None for no limits.
+        """
+        return self
+
     @abstractmethod
-    def map(self, job: Job, shards: Iterable[int]) -> Iterator[int]:
+    def map(self, job: Job, shards: Iterable[int], tell: Tell) -> Iterator[int]:
         """Run ``job.shard(number)`` for each of ``shards`` and yield the number of each that is finished, in any order.
 
         Args:
             job: picklable.
             shards: numbers, to be taken no earlier than needed: reading ahead takes memory.
+            tell: takes how far a batch is, for those who wait; an executor may leave it uncalled.
 
         Raises:
             TorporError: what a shard raises; the shards that are finished stay on disk.
@@ -64,9 +90,9 @@ class Local(Executor):
     in_process: ClassVar[bool] = True
 
     @override
-    def map(self, job: Job, shards: Iterable[int]) -> Iterator[int]:
+    def map(self, job: Job, shards: Iterable[int], tell: Tell) -> Iterator[int]:
         for number in shards:
-            job.shard(number)
+            job.shard(number, partial(tell, number))
             yield number
 
 
@@ -74,6 +100,7 @@ EXECUTORS: Registry[Executor] = Registry(
     "torpor.executors",
     Executor,  # type: ignore[type-abstract]
     {
+        "auto": "torpor.audits.run.estimate:Auto",
         "local": "torpor.audits.run.executors:Local",
         "processes": "torpor.audits.run.processes:Processes",
         "ray": "torpor.audits.run.ray_tasks:RayTasks",
@@ -84,7 +111,7 @@ EXECUTORS: Registry[Executor] = Registry(
 
 
 def load_executor(text: str) -> Executor:
-    """Build an executor by its specification: ``local``, ``processes:N``, ``ray``, ``ray:ADDRESS``, or a plug-in's.
+    """Build an executor by its specification: ``auto``, ``local``, ``processes:N``, ``ray:ADDRESS``, or a plug-in's.
 
     Raises:
         UsageError: if there is none, or it has no such settings.

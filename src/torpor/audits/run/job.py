@@ -103,14 +103,12 @@ class LoadedJob:
         fronts: the undefended target, then one with each defense, all fitted.
         reader: of the batches.
         store: where shards are written.
-        tell: called with the row that is attacked, and how many of the batch are done.
         check: called between attacks with what the batch has taken; may raise.
     """
 
     fronts: list[Front]
     reader: Reader
     store: Store
-    tell: Callable[[str, int], None] = lambda text, row: None
     check: Callable[[Spent], None] = lambda spent: None
 
 
@@ -166,11 +164,12 @@ class Job:
         """Forget what this process has loaded."""
         _LOADED.clear()
 
-    def shard(self, number: int) -> None:
+    def shard(self, number: int, tell: Callable[[str, int], None] = lambda text, row: None) -> None:
         """Attack one batch and write its shard.
 
         Args:
             number: of the batch.
+            tell: called with the row that is attacked, and how many of the batch are done.
 
         Raises:
             UsageError: if the folder is not written by the audit any more, or this process loads another target.
@@ -189,7 +188,7 @@ class Job:
             check_time(self.deadline if until is None else None)  # what ends by itself is not given up
 
         with deterministic():
-            done = attack_batch(self.plan, loaded.fronts, batch, loaded.tell, check, until)
+            done = attack_batch(self.plan, loaded.fronts, batch, tell, check, until)
         table = pa.concat_tables(done.tables[key] for key in self.plan.keys)
         loaded.store.write(number, table, done.examples, done.seconds, batch.digest(), done.spent)
 

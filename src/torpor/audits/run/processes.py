@@ -10,14 +10,23 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from multiprocessing.queues import Queue
+from queue import Empty
+from typing import ClassVar, Self, TypeAlias
 
 from typing_extensions import override
 
-from torpor.audits.run.executors import DEATHS, Executor, gave_up
+from torpor.audits.run.executors import DEATHS, Executor, Tell, gave_up
 from torpor.audits.run.job import Job
 from torpor.core.errors import UsageError
+
+Told: TypeAlias = "Queue[tuple[int, str, int]]"
+ASKED_S = 0.5
+"""How often workers are asked how far they are."""
+_TOLD: list[Told] = []
+"""In a worker: where it says so."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,9 @@ class Processes(Executor):
         if self.workers < 1:
             raise UsageError(f"expected processes:N with 1 worker or more, got {self.workers}; such as processes:2")
 
+    def __str__(self) -> str:
+        return f"{self.id}:{self.workers}"
+
     @classmethod
     def parse(cls, value: str) -> Self:
         """See :meth:`Executor.parse`; the value is the number of workers."""
@@ -46,14 +58,17 @@ class Processes(Executor):
         return cls(int(value))
 
     @override
-    def map(self, job: Job, shards: Iterable[int]) -> Iterator[int]:
+    def map(self, job: Job, shards: Iterable[int], tell: Tell) -> Iterator[int]:
         waiting, todo, deaths = deque[int](), iter(shards), 0
+        context = multiprocessing.get_context("spawn")
         while True:
-            pool = self._pool()
+            told = context.Queue()  # a new one for new workers: what held the old one may be dead
+            pool = ProcessPoolExecutor(self.workers, context, _begin, (told,))
             running: dict[Future[None], int] = {}
             try:
                 while self._fill(pool, job, running, waiting, todo):
-                    done, _ = wait(running, return_when=FIRST_COMPLETED)
+                    done, _ = wait(running, ASKED_S, FIRST_COMPLETED)
+                    _pass_on(told, tell)
                     for future in done:
                         future.result()
                         deaths = 0
@@ -73,9 +88,6 @@ class Processes(Executor):
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
-    def _pool(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn"), _begin)
-
     def _fill(
         self,
         pool: ProcessPoolExecutor,
@@ -90,15 +102,17 @@ class Processes(Executor):
             if number is None:
                 break
             try:
-                running[pool.submit(job.shard, number)] = number
+                running[pool.submit(_shard, job, number)] = number
             except BrokenProcessPool:
                 waiting.appendleft(number)
                 raise
         return bool(running)
 
 
-def _begin() -> None:
+def _begin(told: Told) -> None:
     """Prepare a worker: Ctrl-C is for the driver to see, and a worker without a driver has nothing to do."""
+    told.cancel_join_thread()
+    _TOLD.append(told)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     driver = multiprocessing.parent_process()
     assert driver is not None
@@ -108,6 +122,18 @@ def _begin() -> None:
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
+
+
+def _shard(job: Job, number: int) -> None:
+    """Attack a batch in a worker."""
+    job.shard(number, lambda text, row: _TOLD[0].put((number, text, row)))
+
+
+def _pass_on(told: Told, tell: Tell) -> None:
+    """Tell the driver what workers have said since."""
+    with suppress(Empty):
+        while True:
+            tell(*told.get_nowait())
 
 
 def _kill(pool: ProcessPoolExecutor) -> None:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 
 from typing_extensions import override
 
-from torpor.audits.run.executors import DEATHS, Executor, gave_up
+from torpor.audits.run.executors import DEATHS, Executor, Tell, gave_up
 from torpor.audits.run.job import Job
 from torpor.core.errors import UsageError
 
@@ -42,7 +42,7 @@ class RayTasks(Executor):
         return cls(value)
 
     @override
-    def map(self, job: Job, shards: Iterable[int]) -> Iterator[int]:
+    def map(self, job: Job, shards: Iterable[int], tell: Tell) -> Iterator[int]:
         with self._connected() as ray:
             task = ray.remote(num_cpus=job.threads, max_retries=DEATHS - 1)(_shard)
             most = self.workers or max(1, int(ray.cluster_resources().get("CPU", 1)) // job.threads)

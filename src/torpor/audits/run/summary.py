@@ -77,7 +77,7 @@ def summarize(
         tell(number)
         pairs = _examples(store, key if key.budget else first) or _some(target, data)
         recorded = _recorded(key, target, targets[key.condition.defense], store.row(key))
-        measures = spare.allows(recorded["slowdown_mean"])
+        measures = spare.allows(store.row(key)["work"])
         timed = _timed(plan, key, target, targets[key.condition.defense], pairs) if measures else untimed(NO_TIME)
         summary.append(
             {

@@ -16,7 +16,6 @@ from torpor.core.batches import Samples
 from torpor.data.sets import DataSet
 from torpor.meters import WallClock, energy_meter, memory_meter, paired_latency
 from torpor.meters.clock import elapsed
-from torpor.meters.threads import measured
 from torpor.meters.wall_clock import Call
 from torpor.targets.base import Target
 
@@ -27,7 +26,10 @@ FEWEST = 4  # samples that are timed whatever that takes
 ENERGY_S = 2.0  # counters tick every 20 to 100 ms, so one call would be all tick or no tick
 
 CALLS = 2 * FEWEST * (REPEATS + 2)
-"""Runs of samples that the timing of a row takes at least, and about as many as its repetition with a higher cap."""
+"""Runs of samples that the timing of a row takes at least."""
+HIGHER = 2 * 4
+"""Its repetition with a higher cap runs as long as this many of its longest samples: clean and attacked, four times the
+cap."""
 NO_TIME = "--max-seconds left no time for it"
 
 
@@ -104,10 +106,12 @@ class Spare:
     Attributes:
         deadline: seconds since the epoch; None for no limit.
         one: seconds that one clean sample takes.
+        work: of that sample, ``[U]``.
     """
 
     deadline: float | None = None
     one: float = 0.0
+    work: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, target: Target, data: DataSet, deadline: float | None) -> Spare:
@@ -115,7 +119,9 @@ class Spare:
         if deadline is None or time.time() > deadline:
             return cls(deadline)
         inputs = target.read(data.load("test", 1).inputs)
-        return cls(deadline, measured(lambda: target.run(inputs))[0])
+        begin = time.perf_counter()
+        work = target.run(inputs).work
+        return cls(deadline, time.perf_counter() - begin, tuple(work.counts[0].tolist()))
 
     def leaves(self, seconds: float) -> bool:
         """Tell whether so many seconds are left.
@@ -125,13 +131,22 @@ class Spare:
         """
         return self.deadline is None or time.time() + seconds <= self.deadline
 
-    def allows(self, slowdown: float) -> bool:
-        """Tell whether a row can be measured whose samples take ``slowdown`` times as long as clean ones.
+    def allows(self, work: pa.ChunkedArray) -> bool:
+        """Tell whether a row can be measured.
 
-        >>> Spare().allows(9.0), Spare(deadline=0.0).allows(1.0)
-        (True, False)
+        Args:
+            work: its counts. Its samples are taken to last as long as the unit of theirs that grew most.
+
+        >>> counts = pa.chunked_array([[[1, 5], [1, 15]]])
+        >>> Spare().allows(counts), Spare(0.0).allows(counts), Spare(time.time() + 90, 0.5, (1, 5)).allows(counts)
+        (True, False, True)
+        >>> Spare(time.time() + 90, 0.5, (1, 1)).allows(counts)
+        False
         """
-        return self.deadline is None or time.time() + CALLS * self.one * max(1.0, slowdown) <= self.deadline
+        if self.deadline is None or not self.work:
+            return self.leaves(0.0)
+        times = (np.array(work.to_pylist(), dtype=np.float64) / np.maximum(self.work, 1)).max(1)
+        return self.leaves(self.one * (CALLS * times.mean() + HIGHER * times.max()))
 
 
 def modeled_latency(clock: Mapping[str, Any] | None, units: Sequence[str], work: pa.ChunkedArray) -> float | None:

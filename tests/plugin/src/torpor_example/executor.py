@@ -9,7 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torpor.audits.run.executors import Executor
+from torpor.audits.run.executors import Executor, Tell
 from torpor.audits.run.job import Job
 from torpor.core.errors import UsageError
 
@@ -20,7 +20,7 @@ class FreshProcesses(Executor):
 
     id: ClassVar[str] = "example-fresh"
 
-    def map(self, job: Job, shards: Iterable[int]) -> Iterator[int]:
+    def map(self, job: Job, shards: Iterable[int], tell: Tell) -> Iterator[int]:
         for number in shards:
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as worker:
                 try:
