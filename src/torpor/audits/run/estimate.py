@@ -309,6 +309,8 @@ def _choice(target: Target, data: Callable[[], DataSet], asked: int | None) -> T
         return Threads(1, 1, "there is one")
     if target.device.type != "cpu":
         return Threads(most, most, f"the target runs on {target.device.type}")
+    if target.elsewhere:
+        return Threads(most, most, "the target runs elsewhere")
     try:
         return Threads(gainful_threads(_small_run(target, data()), most), most, "measured on the target")
     except TorporError:  # the audit itself raises it again
