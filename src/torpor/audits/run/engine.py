@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,9 +100,9 @@ def run_audit(
             f"the local executor in place of {executor.id}, or pass names and paths"
         )
     if target.elsewhere:
-        from torpor.audits.run.requests import alone, limits_on
+        from torpor.audits.run.requests import limits_on
 
-        alone(target, executor)
+        _alone(target, executor)
         limits = limits_on(target, limits)
     data = source(target, plan.data_dir, plan.inputs if inputs is None else inputs)
     identity = identify(plan, target, data)
@@ -169,7 +169,7 @@ def _goes_on(store: Store, limits: Limits) -> frozenset[int] | None:
         store.clear()
         return None
     further = cut_off is not None and limits.allow_more(cut_off["limit"], cut_off["value"])
-    longer = cut_short is not None and _longer(cut_short, limits)
+    longer = cut_short is not None and limits.longer_than(cut_short)
     if not further and not longer:
         return None
     count = samples.get("batches") or 0
@@ -179,19 +179,13 @@ def _goes_on(store: Store, limits: Limits) -> frozenset[int] | None:
     return frozenset(number for number in there if longer and store.spent(number).cut_short)
 
 
-def _shared(limits: Limits, job: Job) -> dict[str, float]:
-    """Return the limits of which searches had a share."""
-    of_each = {"queries": limits.queries, "cost": limits.cost} if job.each is not None else {}
-    return {"seconds": limits.seconds or 0.0} | {name: value for name, value in of_each.items() if value is not None}
-
-
-def _longer(cut_short: Mapping[str, Any], limits: Limits) -> bool:
-    """Tell whether searches that were ended at their share of the limits of an audit may take longer under these."""
-    shared = [name for name in ("queries", "cost") if cut_short.get(name) is not None]
-    more_time = limits.seconds is None or limits.seconds > cut_short["seconds"]
-    if not shared:
-        return more_time
-    return any(limits.allow_more(name, cut_short[name]) for name in shared) or (cut_short["seconds"] > 0 and more_time)
+def _alone(target: Target, executor: Executor) -> None:
+    """Refuse to ask a target elsewhere from several processes: one of them holds to its limits."""
+    if not executor.in_process:
+        raise UsageError(
+            f"expected the local executor for {target.name}, which is asked within limits that one process keeps, got "
+            f"{executor.id}; leave it out: parallel=N behind the address asks N requests at once"
+        )
 
 
 class _Run:
@@ -326,7 +320,7 @@ def _sum_up(
     if extent.cut_off:
         samples["cut_off"] = {"limit": extent.cut_off, "value": getattr(limits, extent.cut_off)}
     if extent.cut_short:
-        samples["cut_short"] = {"searches": extent.cut_short, **_shared(limits, job)}
+        samples["cut_short"] = {"searches": extent.cut_short, **limits.shared(of_each=job.each is not None)}
     if extent.cut_off or extent.cut_short:
         from torpor.audits.evidence import CUT_OFF
 

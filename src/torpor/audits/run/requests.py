@@ -3,37 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torpor.audits.plan import Plan
 from torpor.audits.run.estimate import SEARCHING, counted, passes
 from torpor.audits.run.limits import Limits, parse_cost
-from torpor.core.errors import UsageError
 from torpor.core.units import symbol
 from torpor.core.work import Work
 from torpor.data.sets import DataSet
-from torpor.targets.base import Target
-
-if TYPE_CHECKING:
-    from torpor.audits.run.executors import Executor
 
 LEAST = 16
 """Requests that are worth a search: where there are fewer for each sample, some samples are left out."""
 MANY = 10**6
 """Samples, where they were not counted."""
-
-
-def alone(target: Target, executor: Executor) -> None:
-    """Refuse to ask a target elsewhere from several processes: one of them holds to its limits.
-
-    Raises:
-        UsageError: if the executor has others.
-    """
-    if not executor.in_process:
-        raise UsageError(
-            f"expected the local executor for {target.name}, which is asked within limits that one process keeps, got "
-            f"{executor.id}; leave it out: parallel=N behind the address asks N requests at once"
-        )
 
 
 def limits_on(target: Any, limits: Limits) -> Limits:  # noqa: ANN401 - any target

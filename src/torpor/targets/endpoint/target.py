@@ -6,7 +6,7 @@ import copy
 import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
@@ -18,7 +18,6 @@ from torpor.core.conversation import Conversation, conversation_of
 from torpor.core.errors import LimitReachedError, UsageError
 from torpor.core.stopwatch import OutOfTime, Stopwatch
 from torpor.core.text import Characters
-from torpor.core.turns import TurnSpace
 from torpor.core.units import Unit
 from torpor.core.work import Generation, Outcome, PriceList, Work
 from torpor.targets.decoder.contract import StepTarget
@@ -26,40 +25,14 @@ from torpor.targets.endpoint.asker import Asked, Asker
 from torpor.targets.endpoint.client import Client
 from torpor.targets.endpoint.family import EndpointFamily
 from torpor.targets.endpoint.options import EndpointOptions
+from torpor.targets.endpoint.prompts import BYTES, LONGEST, PromptSpace
 from torpor.targets.endpoint.question import TEMPLATE, Question
 from torpor.targets.endpoint.served import ServedText
 from torpor.targets.endpoint.spending import REMOTE_DOLLARS, REMOTE_REQUESTS, Spending
 from torpor.targets.endpoint.work import OUTPUT, PROMPT, UNITS, counts_of, either, most_of
 
-LONGEST = 131_072
-"""Characters of a text; longer ones are cut."""
-BYTES = 4
-"""Of a character at most."""
 AUDIT_S = 540.0
 """Seconds that attacks take by default: 10 minutes with all else."""
-
-
-@dataclass(frozen=True, eq=False)
-class PromptSpace(TurnSpace):
-    """Texts that are sent to an endpoint, whose tokenizer is not known.
-
-    Attributes:
-        talks: whether it takes conversations.
-    """
-
-    talks: bool = True
-
-    @property
-    @override
-    def accepts(self) -> str:
-        return f"text of up to {self.max_tokens:,} characters"
-
-    @override
-    def problem(self, text: Any) -> str | None:
-        found = super().problem(text)
-        if found is None and not self.talks and (conversation_of(text) is not None or text.startswith("\x1e")):
-            return "a text, got a conversation, which the API completions does not take"
-        return found
 
 
 class EndpointTarget(StepTarget):
