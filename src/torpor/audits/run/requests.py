@@ -90,7 +90,9 @@ def plan_of_requests(plan: Plan, target: Any, data: DataSet, limits: Limits) -> 
         said += f"; {', '.join(silent)} may send any number"
     said += _ends(limits)
     share = Allotment.of(plan, target, data, limits).within(float(target.prices.cost(work).sum()))
-    return said if share is None or share >= searched > 0 else f"{said}, {share:,} searched requests for each sample"
+    return (
+        said if share is None or share >= searched > 0 else f"{said}; the searches on a sample share {share:,} requests"
+    )
 
 
 def _searched(plan: Plan) -> tuple[int, tuple[str, ...]]:

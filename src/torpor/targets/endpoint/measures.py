@@ -10,8 +10,7 @@ from torpor.metrics.loops import LOOPS
 _column, _key = partial(Measure, level="sample"), partial(Measure, level="row")
 _REJECTED, _NO_PART = "an input detector rejected the input, so that nothing was sent", "no part of an answer came"
 
-SERVED: tuple[Measure, ...] = (
-    *LOOPS,
+OWN: tuple[Measure, ...] = (
     _column(
         "prompt_tokens",
         dimension="count",
@@ -177,4 +176,6 @@ SERVED: tuple[Measure, ...] = (
         dtype=str,
     ),
 )
-"""In the order of the columns, then of the keys."""
+"""What only endpoints have."""
+SERVED = (*LOOPS, *OWN)
+"""What audits measure of them: what targets that iterate have, and their own."""
