@@ -17,9 +17,10 @@ from torpor.core.rows import ROW
 from torpor.metrics.efficacy import CLASS, EXITS
 from torpor.metrics.loops import LOOPS
 from torpor.metrics.outputs import OBJECTS
+from torpor.targets.endpoint.measures import OWN
 
 PAGE = Path(__file__).parents[1] / "docs/audit-format.md"
-FAMILIES = {"early-exit": (CLASS, *EXITS), "decoder": LOOPS, "detector": OBJECTS}
+FAMILIES = {"early-exit": (CLASS, *EXITS), "decoder": LOOPS, "endpoint-text": OWN, "detector": OBJECTS}
 TYPES = {bool: "bool", int: "int64", float: "float64", str: "string", list: "list of int64", Points: "list of points"}
 
 

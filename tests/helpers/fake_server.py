@@ -56,6 +56,11 @@ class Behavior:
         timeout_s: after which an answer is ended.
         thinks: whether it can reason.
         knows: whether it knows the newer names of options.
+        drip_s: seconds between the bytes of the headers of an answer; None for whole ones.
+        varies: whether each answer to the same prompt is a word longer than the last.
+        unavailable: requests that it refuses for now before it takes any.
+        echoes: whether it sends back the key that it is asked with.
+        cached: tokens of each prompt that come from a cache.
     """
 
     faults: frozenset[str] = frozenset()
@@ -66,6 +71,11 @@ class Behavior:
     timeout_s: float | None = None
     thinks: bool = True
     knows: bool = True
+    drip_s: float | None = None
+    varies: bool = False
+    unavailable: int = 0
+    echoes: bool = False
+    cached: int = 0
 
     def __post_init__(self) -> None:
         assert self.faults <= set(FAULTS), self.faults
@@ -133,7 +143,12 @@ class FakeServer:
             self.log.append((to.path, body, dict(to.headers)))
         if self._misbehaves(to):
             return
-        asked = Asked(self.behavior, to.path, body)
+        if len(self.log) <= self.behavior.unavailable:
+            send(to, 503, {"error": {"message": "busy"}}, {"Retry-After": "0"})
+            return
+        more = len(self.log) if self.behavior.varies else 0
+        secret = to.headers.get("Authorization", "") if self.behavior.echoes else ""
+        asked = Asked(self.behavior, to.path, body, more, secret)
         if problem := asked.problem():
             send(
                 to,
@@ -195,6 +210,7 @@ class FakeServer:
         return {
             "usage": {
                 "prompt_tokens": asked.prompt_tokens,
+                "prompt_tokens_details": {"cached_tokens": min(self.behavior.cached, asked.prompt_tokens)},
                 "completion_tokens": 1 if self.has("wrong-usage") else written,
                 "completion_tokens_details": {"reasoning_tokens": thoughts},
             }
@@ -224,7 +240,9 @@ class FakeServer:
 
     def _misbehaves(self, to: BaseHTTPRequestHandler) -> bool:
         """Answer as a hostile server, if it is one."""
-        if self.has("redirects"):
+        if self.behavior.drip_s is not None:
+            drip(to, self.behavior.drip_s)
+        elif self.has("redirects"):
             to.send_response(302)
             to.send_header("Location", "http://127.0.0.1:9/elsewhere")
             to.send_header("Content-Length", "0")
@@ -256,6 +274,8 @@ class Asked:
     behavior: Behavior
     path: str
     body: Mapping[str, Any]
+    more: int = 0
+    secret: str = ""
 
     def has(self, fault: str) -> bool:
         return fault in self.behavior.faults
@@ -306,7 +326,7 @@ class Asked:
         if not self.has("ignores-completion-tokens") and not streams:
             said.append(self._int("max_completion_tokens", MOST))
         found = re.search(r"for (\d+) words", self.prompt)
-        return min([int(found[1]) if found else NATURAL, MOST, *said])
+        return min([(int(found[1]) if found else NATURAL) + self.more, MOST, *said])
 
     def words(self) -> Iterator[tuple[bool, str]]:
         """Yield what the model would write: whether it is a thought, and the word."""
@@ -317,6 +337,9 @@ class Asked:
             for number in range(min(thoughts, left)):
                 yield True, f"hm{number}"
             left -= thoughts
+        if self.secret:
+            yield False, self.secret
+            left -= 1
         stops = self.body.get("stop") or []
         stops = [stops] if isinstance(stops, str) else stops
         for number in range(1, left + 1):
@@ -345,10 +368,14 @@ class Asked:
         return {"index": at, "text": f"{text} "}
 
 
-def send(to: BaseHTTPRequestHandler, status: int, found: Mapping[str, Any]) -> None:
+def send(
+    to: BaseHTTPRequestHandler, status: int, found: Mapping[str, Any], headers: Mapping[str, str] | None = None
+) -> None:
     """Send JSON."""
     data = json.dumps(found).encode()
     to.send_response(status)
+    for name, value in (headers or {}).items():
+        to.send_header(name, value)
     to.send_header("Content-Type", "application/json")
     to.send_header("Content-Length", str(len(data)))
     to.end_headers()
@@ -362,6 +389,17 @@ def raw(to: BaseHTTPRequestHandler, data: bytes, headers: Mapping[str, str] | No
         to.send_header(name, value)
     to.end_headers()
     to.wfile.write(data)
+
+
+def drip(to: BaseHTTPRequestHandler, seconds: float) -> None:
+    """Send the headers of an answer byte by byte, and never come to their end."""
+    try:
+        for number in range(100_000):
+            to.wfile.write(b"HTTP/1.0 200 OK\r\nX-Slow: "[number : number + 1] or b"a")
+            to.wfile.flush()
+            time.sleep(seconds)
+    except OSError:
+        return
 
 
 def event(to: BaseHTTPRequestHandler, found: Mapping[str, Any]) -> None:

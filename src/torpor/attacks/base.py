@@ -137,6 +137,11 @@ class Attack(ABC):
         return reads and chance and target.space.kind in cls.kinds and target.offers(*cls.needs)
 
     @classmethod
+    def access_on(cls, target: Target) -> Access:
+        """Return what this attack sees of ``target``; less than ``access`` where a black box shows less."""
+        return cls.access
+
+    @classmethod
     def default_budget(
         cls, norm: str | None = None, eps: str | float | None = None, shape: tuple[int, ...] | None = None
     ) -> Budget:

@@ -1,7 +1,8 @@
-"""Searches that end when their time is over, with the best that they have found."""
+"""Searches that end when their time is over, or their queries are used up, with the best that they have found."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -27,10 +28,12 @@ class TimeLimit:
         until: seconds since the epoch.
         stopwatch: that the target looks at; whoever attacks one sample several times lends the same one each time, so
             that nothing is computed twice.
+        queries: candidates after which it is ended; None for no limit.
     """
 
     until: float
     stopwatch: Stopwatch
+    queries: int | None = None
 
     def on(self, target: AnyTarget) -> AnyTarget:
         """Return the target that looks at the stopwatch.
@@ -51,7 +54,8 @@ class TimeLimit:
 
         def limited(target: Any, inputs: Samples, labels: Samples, seed: int) -> Candidates:  # noqa: ANN401
             watch = self.stopwatch
-            watch.begin(self.until, partial(_sendable, target, inputs, budget))
+            most = math.inf if self.queries is None else self.queries
+            watch.begin(self.until, partial(_sendable, target, inputs, budget), most)
             try:
                 return search(target, inputs, labels, seed)
             except OutOfTime:

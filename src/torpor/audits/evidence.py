@@ -13,9 +13,11 @@ DEFENDED = ("dead-gradients", "surrogate-not-tracking", "black-box-beats-white-b
 """Weak flags that also count for a defended target, where an attack without effect is what the defense is for."""
 CUT_OFF = "cut-off"
 """The flag of rows over the samples that were attacked before a limit was reached: what they tell is a lower limit."""
-WEAK_FLAGS = (CUT_OFF, "no-effect", "budget-unused", "control-beats-attack", *DEFENDED)
-"""Reliability flags of an attack that was cut off, did not work, or had nothing to do: that nothing got past a limit
-then proves nothing. A user may accept them by name."""
+WRONG_ANSWERS = ("unanswered", "misbilled", "varying-answers")
+"""Weak flags of endpoints: answers that never came, whose bill is not what was seen, or that differ the next time."""
+WEAK_FLAGS = (CUT_OFF, "no-effect", "budget-unused", "control-beats-attack", *WRONG_ANSWERS, *DEFENDED)
+"""Reliability flags of an attack that was cut off, did not work, or had nothing to do, or of answers that are not to be
+relied on: that nothing got past a limit then proves nothing. A user may accept them by name."""
 PROVEN = tuple(
     each.name for each in (*records.CERTIFIED, *rows.CERTIFIED) if each.numeric and each.name != "certified_gap"
 )

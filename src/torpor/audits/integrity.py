@@ -61,10 +61,13 @@ def remarks(audit: SavedAudit) -> list[str]:
     elif asked is not None and read is not None and read < asked:
         said.append(f"{asked} samples were asked for, the data have {read}.")
     if isinstance(cut_short := samples.get("cut_short"), Mapping):
+        limits = {name: cut_short.get(name) for name in ("seconds", "queries", "cost")}
+        shared = " and ".join(f"--max-{name} {value:g}" for name, value in limits.items() if value)
+        more = "more seconds" if shared == f"--max-seconds {limits['seconds']:g}" else "higher limits"
         said.append(
-            f"Searches that were ended at their sample's share of --max-seconds {cut_short.get('seconds'):g} with the "
-            f"best that they had found: {cut_short.get('searches')}. Their figures are lower limits; repeat the "
-            "command with more seconds to search longer."
+            f"Searches that were ended at their sample's share of {shared} with the best that they had found: "
+            f"{cut_short.get('searches')}. Their figures are lower limits; repeat the command with {more} to search "
+            "longer."
         )
     if unknown := (audit.identity or {}).get("uncovered"):
         said.append(f"A change of this would not be noticed when the command is repeated: {'; '.join(unknown)}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,7 @@ from torpor.cli.options import (
     ImageSize,
     Inputs,
     Limit,
+    Model,
     Norm,
     Prompt,
     Raw,
@@ -25,8 +26,15 @@ from torpor.cli.options import (
     Steps,
     TargetName,
     ThreadCount,
+    TokenPriceFile,
     with_options,
 )
+
+if TYPE_CHECKING:
+    from torpor.audits.plan import Plan
+    from torpor.audits.run.limits import Limits
+    from torpor.data.sets import DataSet
+    from torpor.targets.base import Target
 
 
 def audit(
@@ -95,23 +103,30 @@ def audit(
     ] = "auto",
     max_queries: Annotated[
         int | None,
-        typer.Option(help="Forward passes of all attacks at most, over all runs of this audit.", show_default=False),
+        typer.Option(
+            help="Forward passes of all attacks at most, over all runs of this audit; of an openai: server "
+            "requests, 1,000 by default if it is remote.",
+            show_default=False,
+        ),
     ] = None,
     max_seconds: Annotated[
         float | None,
         typer.Option(
-            help="Seconds after which this run attacks no more; by default 540 for hf: targets without another limit, "
-            "none for others. Samples of hf: targets share them evenly.",
+            help="Seconds after which this run attacks no more; by default 540 for hf: and openai: targets without "
+            "another limit, none for others. Samples of hf: and openai: targets share them evenly.",
             show_default=False,
         ),
     ] = None,
     max_cost: Annotated[
         str | None,
         typer.Option(
-            help="Cost of all attacks at most, such as '2 TFLOPs' or 2e12, over all runs of this audit.",
+            help="Cost of all attacks at most, such as '2 TFLOPs' or 2e12, over all runs of this audit; of an "
+            "openai: server of all requests, 1 dollar by default if it is remote.",
             show_default=False,
         ),
     ] = None,
+    model: Model = None,
+    prices: TokenPriceFile = None,
     cap: Cap = None,
     dtype: DType = None,
     device_map: DeviceMap = None,
@@ -131,7 +146,6 @@ def audit(
     from torpor.audits.plan import check_device
     from torpor.audits.read import read_audit
     from torpor.audits.request import request
-    from torpor.audits.run.estimate import estimate, plan_of
     from torpor.audits.run.executors import load_executor
     from torpor.audits.run.limits import Limits, parse_cost
     from torpor.cli.console import bar, show_audit
@@ -141,7 +155,9 @@ def audit(
     check_device(device)
     workers = load_executor(executor)
     loading = {"cap": cap, "dtype": dtype, "device_map": device_map, "bits": bits, "raw": raw}
-    target = with_options(target, {**loading, "prompt": prompt, "image_size": image_size})
+    target = with_options(
+        target, {**loading, "prompt": prompt, "image_size": image_size, "model": model, "prices": prices}
+    )
     if target.startswith("hf:") and inputs is not None:
         from torpor.targets.decoder.generation.recordings import seconds_to_read
 
@@ -166,6 +182,12 @@ def audit(
     limits = Limits(max_queries, max_seconds, most)
     if limits == Limits():
         limits = Limits(seconds=asked.target.max_seconds)
+    if asked.target.elsewhere:
+        from torpor.audits.run.requests import limits_on, plan_of_requests
+
+        limits, planned = limits_on(asked.target, limits), plan_of_requests
+    else:
+        planned = _planned
     if "chat_template" in (told := asked.target.details()):
         template = told["chat_template"]
         say(f"Chat template: {template or 'none; prompts are sent as they are'}.")
@@ -178,16 +200,14 @@ def audit(
         say(f"Recordings are read window after window, {least} to {most_windows:,}; shorter ones end in silence.")
     if asked.left_out:
         say(f"Without {', '.join(asked.left_out)}: there is nothing to learn from but what is audited.")
-    folder = out or Path("runs") / target.replace(":", ".")
+    folder = out or Path("runs") / (_slug(target) if asked.target.elsewhere else target.replace(":", "."))
     with bar() as progress:
         where, used = asked.run(
             *(folder, progress),
             executor=workers,
             limits=limits,
             threads=threads,
-            begin=lambda plan, data: (
-                None if plan.constant else note(plan_of(estimate(plan, asked.target, data), limits))
-            ),
+            begin=lambda plan, data: None if plan.constant else note(planned(plan, asked.target, data, limits)),
         )
     here = where.in_process
     note(f"Threads: {used}" if here else f"Threads: {used.used} for each worker of {where}")
@@ -199,3 +219,17 @@ def audit(
         from torpor.audits.contradiction import refuse_refuted
 
         refuse_refuted(found)
+
+
+def _slug(name: str) -> str:
+    """Return the name of a folder for an endpoint."""
+    import re
+
+    return re.sub(r"[^\w.-]+", ".", name)
+
+
+def _planned(plan: Plan, target: Target, data: DataSet, limits: Limits) -> str:
+    """Return what attacks on a target in this process are about to spend, in a sentence."""
+    from torpor.audits.run.estimate import estimate, plan_of
+
+    return plan_of(estimate(plan, target, data), limits)

@@ -19,7 +19,8 @@ TargetName = Annotated[
     typer.Argument(
         metavar="TARGET",
         help="A name from 'torpor list targets', hf:FOLDER_OR_NAME (with options if need be, as in "
-        "hf:NAME:cap=64:dtype=bfloat16), torchvision:NAME, ultralytics:NAME.yaml, or pkg.module:factory.",
+        "hf:NAME:cap=64:dtype=bfloat16), torchvision:NAME, ultralytics:NAME.yaml, openai:URL of a server, or "
+        "pkg.module:factory.",
     ),
 ]
 Norm = Annotated[
@@ -74,7 +75,25 @@ ThreadCount = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Cap = Annotated[
-    int | None, typer.Option(help="Tokens that an hf: model generates at most; as it is deployed by default.")
+    int | None,
+    typer.Option(
+        help="Tokens that an hf: model generates at most, as it is deployed by default; that each answer of an openai: "
+        "server may have, 256 by default."
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(help="What an openai: server calls the model; #model=NAME after the address does the same."),
+]
+TokenPriceFile = Annotated[
+    str | None,
+    typer.Option(
+        "--prices",
+        metavar="FILE",
+        help="TOML with what an openai: server charges, dollars per million tokens; costs are in dollars then, else in "
+        "tokens.",
+        show_default=False,
+    ),
 ]
 DType = Annotated[
     str | None,
@@ -108,11 +127,15 @@ ImageSize = Annotated[
 Raw = Annotated[bool, typer.Option("--raw", help="Leave the chat template of an hf: model out.")]
 
 
+ENDPOINT, SERVED = "openai:", ("model", "prices")
+"""What marks endpoints, and options that only they have."""
+
+
 def with_options(name: str, given: Mapping[str, object]) -> str:
     """Return the name of a target with options after it; those that are None or False are left out.
 
     Raises:
-        UsageError: if there are options, and the target is no model of transformers.
+        UsageError: if there are options that the target does not have.
 
     >>> with_options("hf:model", {"cap": 64, "raw": True, "dtype": None})
     'hf:model:cap=64:raw=true'
@@ -120,10 +143,17 @@ def with_options(name: str, given: Mapping[str, object]) -> str:
     'hf:model:cap=0'
     >>> with_options("hf:model", {"prompt": "Answer in 10%: yes?"})
     'hf:model:prompt=Answer in 10%25%3A yes?'
+    >>> with_options("openai:http://127.0.0.1/v1", {"model": "small", "cap": 64})
+    'openai:http://127.0.0.1/v1#model=small&cap=64'
     """
     from torpor.core.errors import UsageError
     from torpor.core.registry import MARK
 
+    if name.startswith(ENDPOINT):
+        return _with_endpoint_options(name, given)
+    for key in SERVED:
+        if given.get(key) is not None:
+            raise UsageError(f"expected an endpoint, openai:URL, with --{key}, got {name}; leave it out")
     said = {key: value for key, value in given.items() if value is not None and value is not False}  # 0 is refused
     asked = {key: str(value).lower() if value is True else value for key, value in said.items()}
     if asked and not name.startswith("hf:"):
@@ -132,6 +162,17 @@ def with_options(name: str, given: Mapping[str, object]) -> str:
     if "prompt" in asked:
         asked["prompt"] = str(asked["prompt"]).replace("%", "%25").replace(MARK, "%3A")
     return MARK.join([name, *(f"{key}={value}" for key, value in asked.items())])
+
+
+def _with_endpoint_options(name: str, given: Mapping[str, object]) -> str:
+    from torpor.core.errors import UsageError
+    from torpor.targets.endpoint.options import with_endpoint_options
+
+    for key, value in given.items():
+        if value is not None and value is not False and key not in (*SERVED, "cap"):
+            option = key.replace("_", "-")
+            raise UsageError(f"expected a model of transformers, hf:NAME, with --{option}, got {name}; leave it out")
+    return with_endpoint_options(name, given)
 
 
 def read_run(run: Path, prices: str | None) -> SavedAudit:

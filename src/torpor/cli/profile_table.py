@@ -24,13 +24,16 @@ def profile_table(profile: Mapping[str, Any], own: Sequence[tuple[str, str]] = (
     for name in ("mean", "p50", "p99", "p999", "max", "static"):
         share = profile[f"cost_{name}"] / profile["cost_static"]
         label = {"static": f"{unit}, static bound", "p999": f"{unit}, benign p99.9"}.get(name, f"{unit}, {name}")
-        table.add_row(label, f"{profile[f'cost_{name}']:,.0f} ({share:.1%} of the bound)")
+        cost = profile[f"cost_{name}"]
+        said = f"{cost:,.0f}" if unit == "FLOPs" or cost >= 100 else f"{cost:,.4g}"
+        table.add_row(label, f"{said} ({share:.1%} of the bound)")
     if profile["cut_n"]:
         table.add_row("inputs cut", f"{profile['cut_n']} of {profile['n']} are longer than the target reads")
     if profile["utility"] is not None:
         table.add_row(profile["utility_name"], f"{profile['utility']:.2%}")
-    doubt = "" if profile["latency_valid"] else f" (INVALID: {profile['latency_reason']})"
-    table.add_row("latency, batch 1", f"{profile['latency_s_p50'] * 1e3:.2f} ms{doubt}")
+    if profile["latency_s_p50"] is not None:
+        doubt = "" if profile["latency_valid"] else f" (INVALID: {profile['latency_reason']})"
+        table.add_row("latency, batch 1", f"{profile['latency_s_p50'] * 1e3:.2f} ms{doubt}")
     for unit, price in profile.get("seconds_per_unit", {}).items():
         table.add_row(f"{unit}, {profile['price_list']}", f"{price * 1e3:.3f} ms")
     if "seconds_error" in profile:

@@ -39,6 +39,22 @@ class MeterError(TorporError):
     """Something cannot be measured honestly, such as an operator without a FLOP formula."""
 
 
+class LimitReachedError(TorporError):
+    """A limit of the user's own is reached; nothing more is sent.
+
+    Attributes:
+        limit: its name: `queries`, `seconds` or `cost`.
+    """
+
+    def __init__(self, message: str, limit: str) -> None:
+        super().__init__(message)
+        self.limit = limit
+
+    def __reduce__(self) -> tuple[type[LimitReachedError], tuple[str, str]]:
+        """Return how to rebuild it: workers send errors to the driver."""
+        return type(self), (str(self), self.limit)
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a question that names the known name nearest to a wrong one, and a space; nothing if none is near.
 

@@ -27,6 +27,7 @@ class Stopwatch:
 
     Attributes:
         until: seconds since the epoch after which the search is ended; infinite while nothing is searched.
+        most: candidates after which the search is ended.
         forwards: candidates that were run since the search began.
         backwards: of these, how many were differentiated.
         best: the costliest candidate since then that counts, a text or a tensor ``[1, ...]``; None for none.
@@ -51,27 +52,43 @@ class Stopwatch:
     backwards: int = 0
     best: Any = None
     steps: int = -1
+    most: float = float("inf")
     rose: list[tuple[int, Any, int]] = field(default_factory=list)
     known: dict[Hashable, Any] = field(default_factory=dict)
     counts: Callable[[Any], bool] = lambda candidate: True
 
-    def begin(self, until: float, counts: Callable[[Any], bool] = lambda candidate: True) -> None:
-        """Begin a search that ends at ``until``; only what ``counts`` may become its best candidate."""
+    def begin(
+        self,
+        until: float,
+        counts: Callable[[Any], bool] = lambda candidate: True,
+        most: float = float("inf"),
+    ) -> None:
+        """Begin a search that ends at ``until`` or after ``most`` candidates; only what ``counts`` may be its best."""
         self.until, self.forwards, self.backwards, self.best, self.steps, self.rose = until, 0, 0, None, -1, []
-        self.counts = counts
+        self.counts, self.most = counts, most
 
     def end(self) -> None:
         """Stop asking for the time."""
         self.until = float("inf")
 
     def check(self) -> None:
-        """End the search if its time is over.
+        """End the search if its time is over, or its candidates are used up.
 
         Raises:
             OutOfTime: if so.
         """
-        if time.time() > self.until:
+        if time.time() > self.until or (self.searches and self.left <= 0):
             raise OutOfTime
+
+    @property
+    def searches(self) -> bool:
+        """Whether a search is under way."""
+        return self.until < float("inf")
+
+    @property
+    def left(self) -> float:
+        """Candidates that may still be run."""
+        return self.most - self.forwards if self.searches else float("inf")
 
     def missed(self, count: int) -> None:
         """Take note of candidates whose run was ended before anything is known of them."""

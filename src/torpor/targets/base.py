@@ -33,6 +33,8 @@ class Target(ABC):
         device: where the model lives.
         max_seconds: what attacks on it may take by default; None for no limit.
         samples: of its own test data that an audit takes by default; None for all.
+        elsewhere: whether each run is sent to another process, which may bill it: it is not run to be timed unless the
+            user asks for it, and only in this process, where its limits are known.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Target(ABC):
     device: torch.device
     max_seconds: float | None = None
     samples: int | None = None
+    elsewhere: bool = False
 
     @abstractmethod
     def run(self, inputs: Samples) -> Outcome:

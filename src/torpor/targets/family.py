@@ -102,6 +102,18 @@ class Family(ABC, Generic[TargetT]):
         """Return keys of a row of the undefended target that need runs of its saved inputs in another setting."""
         return {}
 
+    def flags(self, columns: Columns) -> Sequence[str]:
+        """Return reliability flags of a row that this family alone knows, beside those of every audit.
+
+        Args:
+            columns: of the row's records, one list ``[N]`` per name.
+        """
+        return ()
+
+    def untimed(self, target: TargetT) -> str:
+        """Say why inputs of ``target`` are not run again and again to be timed; empty if they are."""
+        return ""
+
     def from_clock(self, latency_slowdown: float | None) -> Mapping[str, Any]:
         """Return keys of a row that follow from how much longer attacked inputs took; None if unknown."""
         return {}

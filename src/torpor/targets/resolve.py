@@ -21,8 +21,9 @@ LIBRARIES = {
     "hf:": ("torpor.targets.decoder.generation.loading", "load_large"),
     "torchvision:": ("torpor.targets.detector.adapters.loading", "load_torchvision"),
     "ultralytics:": ("torpor.targets.detector.adapters.loading", "load_ultralytics"),
+    "openai:": ("torpor.targets.endpoint.loading", "load_endpoint"),
 }
-"""What marks models of other libraries, and the function that loads each."""
+"""What marks models of other libraries, and of servers, and the function that loads each."""
 
 
 def target_names() -> list[str]:
@@ -37,8 +38,9 @@ def load_target(
 
     Args:
         name: a registered name (entry-point group ``torpor.targets``); ``hf:`` and the folder or hub name of a model
-            that transformers saved; ``torchvision:`` or ``ultralytics:`` and the name of a detector; or
-            ``pkg.module:factory``, a callable without arguments, whose module is also looked for in the current folder.
+            that transformers saved; ``torchvision:`` or ``ultralytics:`` and the name of a detector; ``openai:`` and
+            the address of a server; or ``pkg.module:factory``, a callable without arguments, whose module is also
+            looked for in the current folder.
         device: where it runs.
         rule: exit rule other than its own, such as ``"entropy:0.3"`` or ``"drop:0.15"``.
         downstream: what each object that it hands on costs, see :func:`with_downstream`.
@@ -88,7 +90,7 @@ def _make(name: str) -> Target:
         if name not in found:
             raise UsageError(
                 f"expected a target among {', '.join(sorted(found))}, hf:FOLDER_OR_NAME, torchvision:NAME, "
-                f"ultralytics:NAME.yaml, or pkg.module:factory, got {name!r}; {did_you_mean(name, found)}"
+                f"ultralytics:NAME.yaml, openai:URL, or pkg.module:factory, got {name!r}; {did_you_mean(name, found)}"
                 "see: torpor list targets"
             )
         factory = load_entry(found[name])

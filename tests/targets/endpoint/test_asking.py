@@ -10,8 +10,9 @@ from fake_server import Behavior, FakeServer
 from torpor.core.errors import UsageError
 from torpor.targets.endpoint.address import Address
 from torpor.targets.endpoint.client import AnswerLimits, Client
+from torpor.targets.endpoint.prices import TokenPrices
 from torpor.targets.endpoint.reply import Choice, Reply, Usage
-from torpor.targets.endpoint.spending import LimitReachedError, Spending, TokenPrices
+from torpor.targets.endpoint.spending import LimitReachedError, Spending
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ def test_an_endless_answer_is_given_up_and_booked() -> None:
 def test_the_limit_on_dollars_is_passed_by_at_most_one_request_whatever_a_server_bills() -> None:
     rng = random.Random(0)
     for _ in range(1000):
-        spending = Spending(dollars=1.0, prices=TokenPrices(prompt=1e5, output=1e5))
+        spending = Spending(cost=1.0, prices=TokenPrices(prompt=1e5, output=1e5))
         truth, dearest = 0.0, 0.0
         while True:
             try:
@@ -65,7 +66,7 @@ def test_the_limit_on_dollars_is_passed_by_at_most_one_request_whatever_a_server
             words = rng.randrange(1, 8)
             billed = rng.choice([None, Usage(1, 0), Usage(1, rng.randrange(1000))])
             reply = Reply(200, (Choice("word " * words),), billed, pieces=words)
-            spending.end(1, reply)
-            cost = spending.prices.dollars(1, words)
+            spending.end("word", reply)
+            cost = spending.prices.cost(1, words)
             truth, dearest = truth + cost, max(dearest, cost)
         assert truth <= 1.0 + dearest

@@ -13,11 +13,12 @@ from torpor.attacks.text.evolution.evolution import Evolution
 from torpor.attacks.text.llmeffichecker import LLMEffiCheckerChar, LLMEffiCheckerStructure, LLMEffiCheckerToken
 from torpor.attacks.text.loopllm import LoopLLM
 from torpor.attacks.text.nmtsloth import NMTSlothChar, NMTSlothStructure, NMTSlothToken
-from torpor.attacks.text.search.driver import Search, TextSearch, told
+from torpor.attacks.text.search.driver import Search, TextSearch, shows_gradients, told
 from torpor.attacks.text.search.tally import Tally
 from torpor.core.budget import COUNTS
-from torpor.core.signals import StepSignals
-from torpor.core.threat import Paper
+from torpor.core.errors import UsageError
+from torpor.core.threat import Access, Paper
+from torpor.targets.base import Target
 from torpor.targets.decoder.contract import TextTarget
 
 QUERIES = 1000
@@ -47,42 +48,55 @@ class StandardText(TextSearch):
     The evolution's turn ends when it has not found a longer output for 200 to 550 queries, by the budget, that of
     another member after 64, so that passes go to what still finds; NMTSloth's on tokens ends when its rounds are over,
     each of the 50 substitutions that its gradient ranks first. Whatever one finds is a parent of the evolution's next
-    generation. A sample is at its end when every member has had a turn in which nothing was found.
+    generation. A sample is at its end when every member has had a turn in which nothing was found. Of a black box, the
+    members without gradients take part.
+
+    Attributes:
+        queries: passes on a sample, forward and backward, of all members together.
     """
 
     id: ClassVar[str] = "standard-text"
     paper: ClassVar[Paper | None] = None
     norms: ClassVar[tuple[str, ...]] = COUNTS
-    reads: ClassVar[type | None] = StepSignals
-    needs: ClassVar[tuple[str, ...]] = ("embedding_matrix", "score", "cap")
 
     norm: str = "chars"
+    queries: int = QUERIES
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.queries < 1:
+            raise UsageError(f"expected 1 query or more, got {self.queries}")
 
     @classmethod
     @override
     def covered(cls) -> tuple[str, ...]:
         return tuple(dict.fromkeys((Evolution.id, *(kind.id for kinds in MEMBERS.values() for kind in kinds))))
 
-    @property
-    def queries(self) -> int:
-        """Passes on a sample at most."""
-        return QUERIES
+    @classmethod
+    @override
+    def access_on(cls, target: Target) -> Access:
+        return cls.access if shows_gradients(target) else Access.DECISION
+
+    @override
+    def follows_gradients(self, target: Target) -> bool:
+        return shows_gradients(target)
 
     @property
     def ensemble(self) -> tuple[TextSearch, ...]:
-        """The members, in the order of their turns."""
+        """The members, in the order of their turns; of a black box, those without gradients take part."""
         kinds: tuple[type[TextSearch], ...] = (Evolution, *MEMBERS[self.norm])
         members = (kind(norm=self.norm, eps=self.eps) for kind in kinds)
         return tuple(replace(one, first=ROUND) if isinstance(one, NMTSlothToken) else one for one in members)
 
     @override
     def begin(self, target: TextTarget, inputs: Sequence[str], seed: int, tally: Tally) -> Callable[[int], Search]:
-        members = [member.begin(target, inputs, seed, tally) for member in self.ensemble]
+        ensemble = [member for member in self.ensemble if member.applies_to(target)]
+        members = [member.begin(target, inputs, seed, tally) for member in ensemble]
         patience = {Evolution.id: PATIENCE[self.norm], NMTSlothToken.id: int(self.eps) * ROUND}
 
         def take_turns(row: int) -> Search:
             searches = deque(member(row) for member in members)
-            names = dict(zip(searches, (member.id for member in self.ensemble), strict=True))
+            names = dict(zip(searches, (member.id for member in ensemble), strict=True))
             waiting = dict[Search, Sequence[str] | None]()
             idle, vain = 0, 0  # queries, and members, since something longer was found
             while searches and vain < len(members) and tally.best(row)[1] < tally.cap:

@@ -17,6 +17,8 @@ from torpor.core.work import PriceList
 
 KEYS = ("name", "date", "source", "prices")
 SUFFIXES = (".toml", ".json")
+TABLE = "per_million"
+"""A table that stands in the place of ``prices`` where an endpoint's tokens are priced."""
 CURRENCY = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 """A currency is part of the name of a file and of what gates may write."""
 
@@ -83,6 +85,8 @@ def read_price_file(path: Path) -> PriceFile:
         raise DataError(
             f"expected the keys name and prices in {path}, got {type(raw).__name__}; see the guide to prices"
         )
+    if TABLE in raw:
+        return _of_tokens(raw, path)
     if unknown := [key for key in raw if key not in KEYS]:
         raise DataError(f"expected the keys {', '.join(KEYS)} in {path}, got {unknown[0]!r}; remove it")
     name = raw.get("name")
@@ -94,6 +98,14 @@ def read_price_file(path: Path) -> PriceFile:
     return PriceFile(
         name, _prices(raw.get("prices"), path), _said(raw.get("date"), path), _said(raw.get("source"), path), path
     )
+
+
+def _of_tokens(raw: Mapping[str, Any], path: Path) -> PriceFile:
+    """Return the prices of an endpoint's units, from dollars per million tokens of each kind."""
+    from torpor.targets.endpoint.prices import token_prices
+
+    found = token_prices(raw, path)
+    return PriceFile(found.name, found.of_units(), found.date, found.source, path)
 
 
 def _prices(raw: object, path: Path) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,9 +25,12 @@ from torpor.data.sets import Batch
 from torpor.targets.base import Target
 
 if TYPE_CHECKING:
+    from torpor.audits.run.requests import Allotment
     from torpor.audits.run.slices import Slices
 
 Tables = dict[RowKey, pa.Table]
+FOREVER_S = 1e9
+"""Seconds that no search takes."""
 
 
 class Transfer:
@@ -91,6 +95,7 @@ def attack_batch(
     tell: Callable[[str, int], None] = lambda text, row: None,
     check: Callable[[Spent], None] = lambda spent: None,
     until: float | None = None,
+    each: Allotment | None = None,
 ) -> Attacked:
     """Attack one batch in every way.
 
@@ -101,10 +106,11 @@ def attack_batch(
         tell: called with the row that is attacked, and how many of this batch are done.
         check: called between attacks with what the batch has taken so far; may raise.
         until: when the batch's one sample should be done, in seconds since the epoch; its searches share what is left.
+        each: what its searches may ask of a target elsewhere, which they share.
     """
     free, *defended = fronts
-    slices = _slices(until, fronts)
     inputs = free.target.space.check(free.target.read(batch.inputs))
+    slices = _slices(until, fronts, inputs, each)
     clean = Clean(free.target, batch, inputs, (free.target if slices is None else slices.on(free.target)).run(inputs))
     references = batch.references if len(batch.references) else None
     own: dict[str, Outcome] = {front.defense: front.target.run(inputs) for front in defended}
@@ -151,12 +157,15 @@ def attack_batch(
     return done
 
 
-def _slices(until: float | None, fronts: Sequence[Front]) -> Slices | None:
-    if until is None:
+def _slices(until: float | None, fronts: Sequence[Front], inputs: Samples, each: Allotment | None) -> Slices | None:
+    target, queries = fronts[0].target, None
+    if each is not None:
+        queries = each.within(float(target.prices.cost(target.max_work(inputs)).sum()))
+    if until is None and queries is None:
         return None
     from torpor.audits.run.slices import Slices, shares
 
-    return Slices(until, shares(fronts))
+    return Slices(time.time() + FOREVER_S if until is None else until, shares(fronts), queries)
 
 
 def _bounded(plan: Plan, fronts: Sequence[Front], inputs: Samples) -> Callable[[Tables], Tables]:

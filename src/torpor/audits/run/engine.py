@@ -24,7 +24,7 @@ from torpor.audits.run.rows import write_examples
 from torpor.audits.run.store import Store, write_atomically
 from torpor.audits.run.summary import summarize
 from torpor.audits.schema import seal
-from torpor.core.errors import DataError, TorporError, UsageError
+from torpor.core.errors import DataError, LimitReachedError, TorporError, UsageError
 from torpor.data.sets import DataSet
 from torpor.meters.threads import Threads, using
 from torpor.targets.base import Target
@@ -90,7 +90,8 @@ def run_audit(
     """
     began = time.time()
     plan = plan.on(target)
-    limits, executor = limits or Limits(), executor or Local()
+    executor = executor or Local()
+    limits = limits or Limits()
     number = threads or (torch.get_num_threads() if executor.in_process else 1)
     check_applies(plan, target)
     if plan.given and not executor.in_process:
@@ -98,6 +99,11 @@ def run_audit(
             f"expected {' and '.join(plan.given)} that a worker can load by name, got what only this program has; use "
             f"the local executor in place of {executor.id}, or pass names and paths"
         )
+    if target.elsewhere:
+        from torpor.audits.run.requests import limits_on
+
+        _alone(target, executor)
+        limits = limits_on(target, limits)
     data = source(target, plan.data_dir, plan.inputs if inputs is None else inputs)
     identity = identify(plan, target, data)
     with ExitStack() as stack:
@@ -112,7 +118,14 @@ def run_audit(
         deadline = None if limits.seconds is None else began + limits.seconds
         shares = deadline is not None and plan.batch_size == 1 and target.offers("until")
         batches = counted(data, plan.limit) if shares else None
-        job = Job(plan, out.resolve(), claim.lock.token, number, deadline, batches, identity)
+        each = None
+        if target.elsewhere:
+            from torpor.audits.run.requests import Allotment
+
+            elsewhere: Any = target
+            stack.enter_context(elsewhere.kept_in(out))
+            each = Allotment.of(plan, target, data, limits)
+        job = Job(plan, out.resolve(), claim.lock.token, number, deadline, batches, identity, each)
         stack.callback(job.release)
         loaded = job.prepare(target, data, store, lambda text: progress(text, 0, 0))
         extent = _Run(job, loaded, executor, limits, progress, anew).attack()
@@ -156,7 +169,7 @@ def _goes_on(store: Store, limits: Limits) -> frozenset[int] | None:
         store.clear()
         return None
     further = cut_off is not None and limits.allow_more(cut_off["limit"], cut_off["value"])
-    longer = cut_short is not None and (limits.seconds is None or limits.seconds > cut_short["seconds"])
+    longer = cut_short is not None and limits.longer_than(cut_short)
     if not further and not longer:
         return None
     count = samples.get("batches") or 0
@@ -164,6 +177,15 @@ def _goes_on(store: Store, limits: Limits) -> frozenset[int] | None:
     store.verify()
     path.unlink()
     return frozenset(number for number in there if longer and store.spent(number).cut_short)
+
+
+def _alone(target: Target, executor: Executor) -> None:
+    """Refuse to ask a target elsewhere from several processes: one of them holds to its limits."""
+    if not executor.in_process:
+        raise UsageError(
+            f"expected the local executor for {target.name}, which is asked within limits that one process keeps, got "
+            f"{executor.id}; leave it out: parallel=N behind the address asks N requests at once"
+        )
 
 
 class _Run:
@@ -206,6 +228,8 @@ class _Run:
                     self._count(number)
             except LimitReached as reached:
                 self.stopped = reached.name
+            except LimitReachedError as reached:  # the target itself holds to the limits
+                self.stopped = reached.limit
             if self.stopped or not self.loaded.store.lost(len(self.wanted)):
                 break  # else somebody deleted shards meanwhile
         return self._extent()
@@ -301,7 +325,7 @@ def _sum_up(
     if extent.cut_off:
         samples["cut_off"] = {"limit": extent.cut_off, "value": getattr(limits, extent.cut_off)}
     if extent.cut_short:
-        samples["cut_short"] = {"searches": extent.cut_short, "seconds": limits.seconds or 0.0}
+        samples["cut_short"] = {"searches": extent.cut_short, **limits.shared(of_each=job.each is not None)}
     if extent.cut_off or extent.cut_short:
         from torpor.audits.evidence import CUT_OFF
 

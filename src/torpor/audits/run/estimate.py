@@ -292,8 +292,8 @@ class Auto(Local):
 
     @override
     def chosen(self, plan: Plan, target: Target, data: DataSet, threads: Threads, limits: Limits | None) -> Executor:
-        alone = target.device.type != "cpu" or threads.used > 1 or threads.most == 1 or plan.constant
-        if alone or plan.given or limits not in (None, Limits()):
+        alone = target.elsewhere or target.device.type != "cpu" or threads.used > 1 or threads.most == 1
+        if alone or plan.constant or plan.given or limits not in (None, Limits()):
             return Local()
         count = counted(data, plan.limit)
         batches = threads.most if count is None else -(-count // plan.batch_size)
@@ -342,6 +342,8 @@ def _choice(target: Target, data: Callable[[], DataSet], asked: int | None) -> T
         return Threads(1, 1, "there is one")
     if target.device.type != "cpu":
         return Threads(most, most, f"the target runs on {target.device.type}")
+    if target.elsewhere:
+        return Threads(most, most, "the target runs elsewhere")
     try:
         return Threads(gainful_threads(_small_run(target, data()), most), most, "measured on the target")
     except TorporError:  # the audit itself raises it again

@@ -171,6 +171,7 @@ def identify(plan: Plan, target: Target, data: DataSet) -> Identity:
     plugged = [*attacks, *plan.loaded_defenses(parts=True), *plan.loaded_bounds()]
     code, unknown = user_code(plan.target, [target, data, *modules_in(target)], plugged)
     seen, more = _target(target)
+    more = [*more, *getattr(target, "unnoticed", ())]
     read, rest = _data(data, plan.limit)
     uncovered = tuple(dict.fromkeys((*unknown, *more, *rest)))
     return Identity(seen, read, _bytes(data), {"torpor": own_code(), **code}, versions(), uncovered)

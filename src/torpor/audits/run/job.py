@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import torch
@@ -25,6 +26,9 @@ from torpor.core.space import DenseSpace
 from torpor.data.sets import Batch, DataSet
 from torpor.targets.base import Target
 from torpor.targets.resolve import load_target
+
+if TYPE_CHECKING:
+    from torpor.audits.run.requests import Allotment
 
 
 class Reader:
@@ -128,6 +132,7 @@ class Job:
         deadline: seconds since the epoch after which no further attack begins; None for never.
         batches: how many there are, if each of them has its share of the time that is left; None if none has.
         identity: of target, data and code; a worker that finds others is of no use.
+        each: what each sample's searches may ask of a target elsewhere; None for no limit.
     """
 
     plan: Plan
@@ -137,6 +142,7 @@ class Job:
     deadline: float | None = None
     batches: int | None = None
     identity: Identity | None = field(default=None, compare=False)
+    each: Allotment | None = None
 
     def prepare(
         self, target: Target, data: DataSet, store: Store, tell: Callable[[str], None] = lambda text: None
@@ -188,7 +194,7 @@ class Job:
             check_time(self.deadline if until is None else None)  # what ends by itself is not given up
 
         with deterministic():
-            done = attack_batch(self.plan, loaded.fronts, batch, tell, check, until)
+            done = attack_batch(self.plan, loaded.fronts, batch, tell, check, until, self.each)
         table = pa.concat_tables(done.tables[key] for key in self.plan.keys)
         loaded.store.write(number, table, done.examples, done.seconds, batch.digest(), done.spent)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 
@@ -96,6 +98,32 @@ class Limits:
         """
         own = getattr(self, name)
         return name == "seconds" or own is None or own > value
+
+    def shared(self, *, of_each: bool) -> dict[str, float]:
+        """Return the limits of which the searches on each sample have a share.
+
+        Args:
+            of_each: whether they share queries and cost, too.
+
+        >>> Limits(queries=100).shared(of_each=True), Limits(seconds=60.0).shared(of_each=False)
+        ({'seconds': 0.0, 'queries': 100}, {'seconds': 60.0})
+        """
+        others = {"queries": self.queries, "cost": self.cost} if of_each else {}
+        return {"seconds": self.seconds or 0.0} | {name: value for name, value in others.items() if value is not None}
+
+    def longer_than(self, cut_short: Mapping[str, Any]) -> bool:
+        """Tell whether searches that were ended at their share of what :meth:`shared` returned may take longer now.
+
+        >>> Limits(queries=200).longer_than({"seconds": 0.0, "queries": 100})
+        True
+        """
+        shared = [name for name in ("queries", "cost") if cut_short.get(name) is not None]
+        more_time = self.seconds is None or self.seconds > cut_short["seconds"]
+        if not shared:
+            return more_time
+        return any(self.allow_more(name, cut_short[name]) for name in shared) or (
+            cut_short["seconds"] > 0 and more_time
+        )
 
 
 class LimitReached(Exception):  # noqa: N818 - no error: the audit sums up what it has

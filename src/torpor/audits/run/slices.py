@@ -1,4 +1,4 @@
-"""Time of one sample, shared among the searches on it by what their passes take."""
+"""Time and queries of one sample, shared among the searches on it by what their passes take."""
 
 from __future__ import annotations
 
@@ -20,23 +20,28 @@ AnyTarget = TypeVar("AnyTarget", bound=Target)
 
 
 class Slices:
-    """Deadlines of the searches on one sample: each has its share of what is left when it begins.
+    """Limits of the searches on one sample: each has its share of what is left when it begins.
 
     Args:
         until: when all should be done, in seconds since the epoch.
         shares: of all searches together.
+        queries: of all searches together; None for no limit.
     """
 
-    def __init__(self, until: float, shares: int) -> None:
-        self.until, self.left, self.stopwatch = until, shares, Stopwatch()
+    def __init__(self, until: float, shares: int, queries: int | None = None) -> None:
+        self.until, self.left, self.queries, self.stopwatch = until, shares, queries, Stopwatch()
 
     def next(self, attack: Attack | type[Attack], target: Target) -> TimeLimit:
-        """Return the deadline of the search that begins now; one without a share may use what there is."""
+        """Return the limit of the search that begins now; one without a share may use what there is."""
         now, own = time.time(), share(attack, target)
         time_left = max(0.0, self.until - now)
         until = now + time_left * (own / max(own, self.left) if own else 1)
+        if self.queries is not None:
+            self.queries = max(0, self.queries - self.stopwatch.forwards)
+            self.stopwatch.forwards = 0
+        queries = None if self.queries is None else int(self.queries * (own / max(own, self.left) if own else 1))
         self.left -= own
-        return TimeLimit(until, self.stopwatch)
+        return TimeLimit(until, self.stopwatch, queries)
 
     def on(self, target: AnyTarget) -> AnyTarget:
         """Return the target that remembers what it ran for this sample."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from torpor.audits.run.timing import NO_TIME, Spare, modeled_latency, time_pairs
 from torpor.audits.schema import SCHEMA
 from torpor.core.batches import Samples
 from torpor.core.criteria import Evidence, success_rate
+from torpor.core.errors import LimitReachedError
 from torpor.core.rows import UNCERTIFIED
 from torpor.core.space import DenseSpace
 from torpor.data.sets import DataSet
@@ -91,7 +93,11 @@ def summarize(
                 **(_replayed(key, target, pairs) if measures else {}),
                 "attack_seconds": sum(seconds[key.slug]) if key.budget else 0.0,
                 "no_headroom_rate": flags[key].no_headroom,
-                "flags": [*_flags(plan, key, flags), *(proven.flags(key) if proven else ())],
+                "flags": [
+                    *_flags(plan, key, flags),
+                    *target.family.flags(ColumnsOf(store.row(key))),
+                    *(proven.flags(key) if proven else ()),
+                ],
                 **(_fit_cost(store.folder / "fitted" / f"{key.slug}.safetensors")),
                 **timed,
                 **target.family.from_clock(timed["latency_slowdown"]),
@@ -209,7 +215,14 @@ def _timed(plan: Plan, key: RowKey, target: Target, defended: Target, pairs: Map
         return untimed("this audit measures no time")
     if key.budget is not None and key.condition.defense != "none":
         return untimed("of a defended target only clean inputs are timed")
-    return time_pairs(target, defended, pairs, clean_only=key.budget is None)
+    if why := target.family.untimed(target):
+        return untimed(why)
+    anew: Any = target if target.offers("asked_anew") else None
+    try:
+        with nullcontext() if anew is None else anew.asked_anew():
+            return time_pairs(target, defended, pairs, clean_only=key.budget is None)
+    except LimitReachedError as reached:
+        return untimed(str(reached))
 
 
 def _fit_cost(path: Path) -> dict[str, Any]:
@@ -233,7 +246,7 @@ def _identity(kinds: Mapping[str, type[Attack]], attack: str, target: Target) ->
         "kind": "control" if kind.is_control else "attack",
         "behavior": target.behavior.value,
         "stage": kind.stage.value,
-        "access": kind.access.value,
+        "access": kind.access_on(target).value,
         "tags": {} if kind.is_control else tags_for(*kind.covered()),
     }
 

@@ -31,10 +31,18 @@ FLAGS = {
     "as the attack does: it takes no optimization to get there.",
     "bound-exceeded": "Some input costs more than a bound allows: that bound is wrong, whatever it was proven from, so "
     "nothing is certified in this audit. What the attack found is right.",
+    "unanswered": "To some input an answer never came, or one that broke off: what the server did for it is not known, "
+    "and the cost is a lower limit.",
+    "misbilled": "The bill of some answer is not what was seen of it: parts of the stream, words, bytes. The larger "
+    "figure counts, and it may still be too low.",
+    "over-the-cap": "Some answer is longer than was asked for: the server does not hold to the cap, and the static "
+    "bound of that input is what was seen.",
+    "varying-answers": "Some input got answers of different lengths to equal requests: the server is not "
+    "deterministic, and a figure of one input is one draw. Ask each input several times: repeats=4 behind the address.",
     "nothing-to-measure": "Every clean input is at the cap or the static bound from the start (or the defense rejects "
     "it), so no attack could raise its cost: the row shows that the cap holds, and nothing about the target below it.",
 }
-NOT_LOW = ("nothing-to-measure", "cap-reached-by-chance", "bound-exceeded")
+NOT_LOW = ("nothing-to-measure", "cap-reached-by-chance", "bound-exceeded", "over-the-cap", "varying-answers")
 """Flags that do not mean that an attack may have missed the worst case."""
 
 _DEFENSES = {

@@ -50,6 +50,7 @@ class DecoderSection(Section):
     columns = ("steps", "steps_clean", "i_loops", "capped", "capped_clean")
     note = NOTE
     wide = True
+    caption = "How many steps the decoder ran, under the cap and with a higher one"
 
     @property
     def cap(self) -> str:
@@ -75,8 +76,6 @@ class DecoderSection(Section):
 
     def parts(self) -> list[Part]:
         """Return what the attacks did to the number of decoder steps."""
-        cap4 = next((str(row["cap4"]) for row in self.summary if row.get("cap4")), "?")
-        beside = f"{cap4} steps, the same saved inputs"
         columns = [
             Column("steps, clean", "mean decoder steps, end token counted", "steps_clean_mean", steps_text),
             Column("steps, attacked", "mean decoder steps, end token counted", "steps_mean", steps_text),
@@ -95,12 +94,19 @@ class DecoderSection(Section):
             Column("cap hits, clean", "share of clean outputs that the cap ended", "cap_hit_rate_clean", percent),
             Column("cap hits", "share of outputs that the cap ended", "cap_hit_rate", percent),
             Column("OGF", "mean steps over the length of context", "ogf_mean", "{:.3f}".format, optional=True),
+            *self.higher_cap_columns(),
+        ]
+        return [Part("Decoder steps", self.caption, filled(columns, self.summary))]
+
+    def higher_cap_columns(self) -> list[Column]:
+        """Return what runs of the saved inputs with a higher cap found."""
+        cap4 = next((str(row["cap4"]) for row in self.summary if row.get("cap4")), "?")
+        beside = f"{cap4} steps, the same saved inputs"
+        return [
             Column("inputs run again", "saved inputs, run with the higher cap", "cap4_n"),
             Column(f"I-Loops (cap {cap4})", beside, "cap4_i_loops_mean", loops_text),
             Column(f"cap hits (cap {cap4})", beside, "cap4_hit_rate", percent),
         ]
-        caption = "How many steps the decoder ran, under the cap and with a higher one"
-        return [Part("Decoder steps", caption, filled(columns, self.summary))]
 
     def charts(self, series: Sequence[Series], records: Mapping[str, np.ndarray]) -> list[Chart]:
         """Draw how many decoder steps samples run, clean and attacked, with the cap."""

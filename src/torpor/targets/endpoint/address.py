@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
@@ -31,8 +32,13 @@ class Address:
     model: str
 
     @staticmethod
-    def parse(name: str, model: str | None = None) -> Address:
+    def parse(name: str, model: str | None = None, known: Collection[str] = ()) -> Address:
         """Read ``openai:URL``, with the model after ``#model=`` unless it is given.
+
+        Args:
+            name: what the user typed.
+            model: what the server calls the model, if the user said it elsewhere.
+            known: names of what else may stand behind the mark ``#``; it is not read here.
 
         Raises:
             UsageError: if it is no address of a server, has a password in it, or names no model.
@@ -49,8 +55,9 @@ class Address:
         if parts.username or parts.password:
             raise UsageError(f"expected an address without a user or password, got one; put the key in {KEYS[0]}")
         said = dict(parse_qsl(parts.fragment, keep_blank_values=True))
-        if unknown := sorted(set(said) - {"model"}):
-            raise UsageError(f"expected #model=NAME after the address, got {unknown[0]!r}; leave it out")
+        if unknown := sorted(set(said) - {"model", *known}):
+            wanted = f"{', '.join(sorted(known))} or model" if known else "model"
+            raise UsageError(f"expected #{wanted}=VALUE after the address, got {unknown[0]!r}; leave it out")
         chosen = model or said.get("model")
         if not chosen:
             raise UsageError("expected the name of a model, got none; pass --model NAME")

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self
 
 from torpor.core.errors import UsageError
 from torpor.targets.endpoint.address import KEYS, Address, key_of_environment
+from torpor.targets.endpoint.alarm import Alarm
 from torpor.targets.endpoint.gathered import Gathered
-from torpor.targets.endpoint.reply import Reply
+from torpor.targets.endpoint.reply import Choice, Reply
 from torpor.targets.endpoint.spending import Spending
 
 LONGEST_ERROR = 300
@@ -81,65 +82,88 @@ class Client:
 
     def _prompt(self, path: str, body: dict[str, Any], prompt: str, options: dict[str, Any]) -> Reply:
         own = {name: options.pop(name) for name in ("stream", "abort_after") if name in options}
-        return self.ask(
-            path, {"model": self.address.model, "temperature": 0, **body, **options}, len(prompt.encode()), **own
-        )
+        return self.ask(path, {"model": self.address.model, "temperature": 0, **body, **options}, prompt, **own)
 
     def ask(
         self,
         path: str,
         body: Mapping[str, Any],
-        prompt_bytes: int,
+        prompt: str,
         *,
         stream: bool = False,
         abort_after: int | None = None,
+        most: float = 0.0,
+        headers: Mapping[str, str] | None = None,
+        sent: Callable[[], None] = lambda: None,
     ) -> Reply:
         """Send one request, and read its answer as far as its limits go.
 
         Args:
             path: after the address.
             body: what is sent, as JSON; NaN is written as such.
-            prompt_bytes: length of what the model reads.
+            prompt: what the model reads.
             stream: whether the answer is to come in parts.
             abort_after: parts with text after which this side hangs up.
+            most: that it can cost if the server keeps to what it is asked for.
+            headers: on top of those of every request.
+            sent: called once the limits of the run allow it, before it is sent.
 
         Raises:
             LimitReachedError: if a limit of the run does not allow it; nothing is sent then.
         """
         if stream:
             body = {**body, "stream": True, "stream_options": {"include_usage": True}}
-        self.spending.begin()
+        own = _headers() | dict(headers or {})  # before anything is booked: a key may be refused
+        self.spending.begin(most)
         began = time.monotonic()
-        reply = self._read(path, json.dumps(body).encode(), began, stream=stream, abort_after=abort_after)
+        try:
+            sent()
+            reply = self._read(path, json.dumps(body).encode(), own, stream=stream, abort_after=abort_after)
+        except BaseException:
+            self.spending.lost(most)
+            raise
         reply = replace(reply, seconds=time.monotonic() - began)
-        self.spending.end(prompt_bytes, reply)
+        self.spending.end(prompt, reply, most)
         return reply
 
     def models(self) -> Mapping[str, Any]:
         """Return what the server tells of the model under ``models``; empty if it tells nothing."""
+        own = _headers()
         self.spending.begin()
         try:
-            with self._http.stream("GET", f"{self.address.url}/models", headers=_headers()) as answer:
+            with Alarm(self.limits.total_s) as alarm, self._stream("GET", "models", own, alarm) as answer:
                 found = json.loads(b"".join(self._parts(answer, time.monotonic())))
-        except (ValueError, OSError, _Given):
+        except (ValueError, RecursionError, OSError, _Given):
             return {}
         except _transport():
             return {}
+        finally:
+            self.spending.lost(0.0)
         listed = found.get("data") if isinstance(found, Mapping) else None
         for each in listed if isinstance(listed, list) else []:
             if isinstance(each, Mapping) and each.get("id") == self.address.model:
                 return each
         return {}
 
-    def _read(self, path: str, body: bytes, began: float, *, stream: bool, abort_after: int | None) -> Reply:
-        gathered, first, status = Gathered(), math.nan, None
-        wrong, error, aborted = "", "", False
+    def _stream(  # of httpx2
+        self, method: str, path: str, headers: Mapping[str, str], alarm: Alarm, body: bytes = b""
+    ) -> Any:  # noqa: ANN401
+        traced = {"trace": alarm.trace}
+        url = f"{self.address.url}/{path}"
+        return self._http.stream(method, url, content=body or None, headers=headers, extensions=traced)
+
+    def _read(
+        self, path: str, body: bytes, headers: Mapping[str, str], *, stream: bool, abort_after: int | None
+    ) -> Reply:
+        began, gathered, first, status = time.monotonic(), Gathered(), math.nan, None
+        wrong, error, aborted, wait = "", "", False, None
+        alarm = Alarm(self.limits.total_s)
         try:
-            with self._http.stream("POST", f"{self.address.url}/{path}", content=body, headers=_headers()) as answer:
+            with alarm, self._stream("POST", path, headers, alarm, body) as answer:
                 status = answer.status_code
                 if status != 200:
-                    told = b"".join(self._parts(answer, began))
-                    error = _line(told)
+                    wait = _seconds(answer.headers.get("retry-after"))
+                    error = _line(b"".join(self._parts(answer, began)))
                     wrong = f"status {status}" if not 400 <= status < 500 else ""
                 else:
                     for found in _objects(self._parts(answer, began), streamed=stream):
@@ -155,7 +179,10 @@ class Client:
             wrong = "no JSON"
         except _transport() as broken:
             wrong = f"{type(broken).__name__}"
-        return Reply(status, gathered.choices, gathered.usage, gathered.pieces, first, 0.0, wrong, error, aborted)
+        if alarm.rang and not aborted:
+            wrong = _late(self.limits)
+        read = tuple(map(_without_key, gathered.choices)), gathered.usage, gathered.pieces
+        return Reply(status, *read, first, 0.0, wrong, _blotted(error), aborted, wait)
 
     def _parts(self, answer: Any, began: float) -> Iterator[bytes]:  # noqa: ANN401 - of httpx2
         """Yield the bytes of an answer, as far as its limits go.
@@ -171,7 +198,7 @@ class Client:
             if size > self.limits.bytes:
                 raise _Given(f"an answer of more than {self.limits.bytes:,} bytes")
             if time.monotonic() - began > self.limits.total_s:
-                raise _Given(f"an answer that did not end within {self.limits.total_s:g} s")
+                raise _Given(_late(self.limits))
             yield part
 
 
@@ -215,6 +242,26 @@ def _line(told: bytes) -> str:
     except (ValueError, KeyError, TypeError, RecursionError):
         words = told.decode("utf-8", "replace")
     return " ".join(str(words).split())[:LONGEST_ERROR]
+
+
+def _without_key(choice: Choice) -> Choice:
+    """Return an answer in which the key does not stand, should a server send it back."""
+    text, reasoning, finish = map(_blotted, (choice.text, choice.reasoning, choice.finish))
+    return replace(choice, text=text, reasoning=reasoning, finish=finish)
+
+
+def _blotted(text: str) -> str:
+    key = key_of_environment()
+    return text if key is None else text.replace(key, "[key]")
+
+
+def _late(limits: AnswerLimits) -> str:
+    return f"an answer that did not end within {limits.total_s:g} s"
+
+
+def _seconds(said: str | None) -> float | None:
+    """Return the seconds of a header ``Retry-After``; None without one, or if it names a date."""
+    return float(said) if said is not None and said.isascii() and said.isdigit() and len(said) < 6 else None
 
 
 def _headers() -> dict[str, str]:

@@ -8,6 +8,9 @@ from typing import Any
 
 from torpor.targets.endpoint.reply import Choice, Usage
 
+MOST_CALLS = 10_000
+"""Calls of tools in one answer that are believed."""
+
 
 @dataclass
 class Gathered:
@@ -44,7 +47,7 @@ class Gathered:
         if finish := _text(choice.get("finish_reason")):
             self.finishes[index] = finish
         tools = message.get("tool_calls")
-        self.calls[index] = max(self.calls.get(index, 0), len(tools) if isinstance(tools, list) else 0)
+        self.calls[index] = max(self.calls.get(index, 0), _calls(tools))
         listed = (choice.get("logprobs"), {"top_logprobs": choice.get("prompt_logprobs")})
         self.logprobs[index] = max(self.logprobs.get(index, 0), *map(_alternatives, listed))
         return bool(text or thought)
@@ -60,6 +63,15 @@ class Gathered:
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
+
+
+def _calls(tools: object) -> int:
+    """Return how many calls of tools are known: a stream tells the index of the one that a part is of."""
+    listed = tools if isinstance(tools, list) else []
+    numbers = [each.get("index") for each in listed if isinstance(each, Mapping)]
+    return max(
+        [len(listed), *(number + 1 for number in numbers if isinstance(number, int) and 0 <= number < MOST_CALLS)]
+    )
 
 
 def _alternatives(found: object) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 
 WORD = re.compile(r"\w+")
 
@@ -83,6 +85,7 @@ class Reply:
         wrong: what was wrong with it, in words, the empty text if nothing was: of the connection, of HTTP, of the JSON.
         error: what the server said, cut to a line, where it refused.
         aborted: whether this side ended it on purpose.
+        retry_after_s: after which the server, which refused for now, says that it may be asked again.
     """
 
     status: int | None = None
@@ -94,6 +97,7 @@ class Reply:
     wrong: str = ""
     error: str = ""
     aborted: bool = False
+    retry_after_s: float | None = None
 
     @property
     def answered(self) -> bool:
@@ -104,6 +108,11 @@ class Reply:
     def refused(self) -> bool:
         """Whether the server refused the request as such, or for now."""
         return self.status is not None and 400 <= self.status < 500
+
+    @property
+    def tool_calls(self) -> int:
+        """Calls of tools, of all choices."""
+        return sum(choice.tool_calls for choice in self.choices)
 
     @property
     def text(self) -> str:
@@ -130,3 +139,27 @@ class Reply:
         """Tokens of reasoning at least: as billed, or words of what is shown."""
         shown = sum(len(WORD.findall(choice.reasoning)) for choice in self.choices)
         return max(0 if self.usage is None else self.usage.reasoning, shown)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON holds it; :meth:`of_json` reads it."""
+        found = asdict(self)
+        return found | {"seconds_first": None if math.isnan(self.seconds_first) else self.seconds_first}
+
+    @classmethod
+    def of_json(cls, found: Mapping[str, Any]) -> Self:
+        """Return what :meth:`to_json` wrote.
+
+        Raises:
+            KeyError, TypeError: if it is something else.
+
+        >>> reply = Reply(200, (Choice("yes"),), Usage(3, 1), pieces=1)
+        >>> str(Reply.of_json(reply.to_json())) == str(reply)
+        True
+        """
+        first, usage = found["seconds_first"], found["usage"]
+        parts = {
+            "choices": tuple(Choice(**each) for each in found["choices"]),
+            "usage": None if usage is None else Usage(**usage),
+            "seconds_first": math.nan if first is None else first,
+        }
+        return cls(**{**found, **parts})

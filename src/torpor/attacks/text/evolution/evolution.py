@@ -16,14 +16,14 @@ from torpor.attacks.text.evolution.new_tokens import TokenVariation
 from torpor.attacks.text.evolution.population import Population
 from torpor.attacks.text.evolution.variation import Variation
 from torpor.attacks.text.search.constraints import Sendable, insertable
-from torpor.attacks.text.search.driver import Search, TextSearch
+from torpor.attacks.text.search.driver import Search, TextSearch, shows_gradients
 from torpor.attacks.text.search.tally import Tally
 from torpor.attacks.text.search.words import vocabulary_words
 from torpor.core.batches import sample_generators
 from torpor.core.budget import COUNTS
 from torpor.core.errors import UsageError
-from torpor.core.signals import StepSignals
-from torpor.core.threat import Paper
+from torpor.core.threat import Access, Paper
+from torpor.targets.base import Target
 from torpor.targets.decoder.contract import TextTarget
 
 
@@ -40,6 +40,8 @@ class Evolution(TextSearch):
     From no one paper: genetic search over edits is what "Generating Natural Language Adversarial Examples" (Alzantot
     et al., EMNLP 2018) does to classifiers.
 
+    Of a black box it needs no more than how much each text makes it generate.
+
     Attributes:
         queries: forward and backward passes per sample at most.
         gradients: whether gradients propose candidates.
@@ -48,12 +50,19 @@ class Evolution(TextSearch):
     id: ClassVar[str] = "evolution"
     paper: ClassVar[Paper | None] = None
     norms: ClassVar[tuple[str, ...]] = COUNTS
-    reads: ClassVar[type | None] = StepSignals
-    needs: ClassVar[tuple[str, ...]] = ("embedding_matrix", "score", "cap")
 
     norm: str = "chars"
     queries: int = 1000
     gradients: bool = True
+
+    @classmethod
+    @override
+    def access_on(cls, target: Target) -> Access:
+        return cls.access if shows_gradients(target) else Access.DECISION
+
+    @override
+    def follows_gradients(self, target: Target) -> bool:
+        return shows_gradients(target)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -64,7 +73,8 @@ class Evolution(TextSearch):
     def begin(self, target: TextTarget, inputs: Sequence[str], seed: int, tally: Tally) -> Callable[[int], Search]:
         fits = Sendable(target.space, self.budget)
         vary = variations(fits)
-        advise = advice(target, self.norm) if self.gradients and self.norm in WITH_GRADIENTS else None
+        guided = self.gradients and self.norm in WITH_GRADIENTS and shows_gradients(target)
+        advise = advice(target, self.norm) if guided else None
         generators = sample_generators(inputs, seed, self.id)
 
         def evolve(row: int) -> Search:

@@ -12,6 +12,8 @@ from typing_extensions import override
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.text.search.goal import decoder_steps
 from torpor.attacks.text.search.tally import Tally
+from torpor.core.signals import StepSignals
+from torpor.targets.base import Target
 from torpor.targets.decoder.contract import TextTarget
 
 Search = Generator[Sequence[str], list[int], None]
@@ -43,12 +45,22 @@ class TextSearch(Attack):
         """Return the search that knows the references of the inputs, for those that aim at them; by default itself."""
         return self
 
+    def follows_gradients(self, target: Target) -> bool:
+        """Tell whether gradients of ``target`` may propose candidates."""
+        return self.reads is not None
+
     @override
     def search(self, target: TextTarget, inputs: Sequence[str], labels: object, seed: int) -> Candidates:
         tally = Tally.start(target, inputs)
         search = self.aimed(labels).begin(target, inputs, seed, tally)
         drive(target, {row: search(row) for row in tally.open}, tally)
-        return tally.candidates(white=self.reads is not None)
+        return tally.candidates(white=self.follows_gradients(target))
+
+
+def shows_gradients(target: Target) -> bool:
+    """Tell whether a target has gradients with respect to the embeddings of its tokens; a black box has none."""
+    signals = target.family.signals
+    return signals is not None and issubclass(signals, StepSignals) and target.offers("embedding_matrix")
 
 
 def drive(target: TextTarget, searches: Mapping[int, Search], tally: Tally) -> None:

@@ -7,12 +7,11 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any, Self
 
-from torch import Tensor
 from typing_extensions import override
 
-from torpor.core.conversation import Conversation, Turn, conversation_of, stored_turn, turn_of
+from torpor.core.conversation import Conversation, conversation_of
 from torpor.core.errors import DataError, UsageError
-from torpor.core.text import TextSpace
+from torpor.core.turns import TurnSpace
 from torpor.targets.decoder.generation.codec import HuggingFaceCodec, Remembered
 from torpor.targets.decoder.generation.foreign import first_line
 
@@ -184,7 +183,7 @@ class ChatCodec(HuggingFaceCodec):
 
 
 @dataclass(frozen=True, eq=False)
-class ChatSpace(TextSpace):
+class ChatSpace(TurnSpace):
     """User's turns: texts, or texts in a conversation of their own.
 
     Attributes:
@@ -202,13 +201,6 @@ class ChatSpace(TextSpace):
         return f"prompt of up to {self.longest:,} tokens, those of its chat template included"
 
     @override
-    def problem(self, text: Any) -> str | None:
-        try:
-            return super().problem(turn_of(text) if isinstance(text, str) else text)
-        except DataError as error:
-            return str(error).removeprefix("expected ")
-
-    @override
     def _misfit(self, text: str) -> str | None:
         if not self.codec.encode(text):
             return f"texts of 1 token or more, got none in {text!r:.40}"
@@ -221,23 +213,6 @@ class ChatSpace(TextSpace):
             return len(self.codec.prompt(text).ids) <= self.longest
         except DataError:
             return True  # for something else than its length it is refused
-
-    @override
-    def check(self, inputs: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(turn_of(text) for text in super().check(inputs))
-
-    @override
-    def rejoined(self, text: str, clean: str) -> str:
-        conversation = conversation_of(clean)
-        return text if conversation is None else Turn(text, conversation)
-
-    @override
-    def to_bytes(self, inputs: tuple[str, ...]) -> tuple[str, ...]:
-        return super().to_bytes(tuple(map(stored_turn, inputs)))
-
-    @override
-    def from_bytes(self, stored: Tensor | tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(map(turn_of, super().from_bytes(stored)))
 
 
 def _characters(asked: Asked) -> int:

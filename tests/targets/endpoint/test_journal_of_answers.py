@@ -1,0 +1,75 @@
+"""The journal: what was answered is not sent again, and what was spent stays spent."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from asked_endpoints import PROMPTS, endpoint, sent
+from fake_server import FakeServer
+
+from torpor.core.errors import DataError, LimitReachedError
+from torpor.targets.endpoint.journal import NAME, Journal
+
+
+def test_what_was_answered_is_not_sent_again(tmp_path: Path) -> None:
+    with FakeServer() as server:
+        first = endpoint(server)
+        with first.kept_in(tmp_path):
+            before = first.run(PROMPTS)
+        second = endpoint(server)
+        with second.kept_in(tmp_path):
+            after = second.run(PROMPTS)
+        assert max(sent(server).values()) == 1
+        assert len(server.log) == len(PROMPTS)
+    assert [repr(output) for output in before.outputs] == [repr(output) for output in after.outputs]
+    assert (second.spending.sent, second.spending.spent) == (first.spending.sent, first.spending.spent)
+
+
+def test_a_line_that_a_kill_cut_short_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / NAME
+    with FakeServer() as server:
+        target = endpoint(server)
+        with target.kept_in(tmp_path):
+            target.run(PROMPTS)
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-20])
+        again = endpoint(server)
+        with again.kept_in(tmp_path):
+            again.run(PROMPTS)
+        assert sorted(sent(server).values()) == [1, 1, 2]
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["event"] for line in lines].count("answered") == 3
+    assert again.spending.sent == 4  # what was under way when the run was killed counts, at the most that it can cost
+    assert again.spending.spent > target.spending.spent
+
+
+def test_a_limit_holds_over_all_runs(tmp_path: Path) -> None:
+    with FakeServer() as server:
+        for _ in range(3):
+            target = endpoint(server)
+            target.spend(2, None)
+            with target.kept_in(tmp_path), pytest.raises(LimitReachedError, match="at most 2 requests"):
+                target.run(PROMPTS)
+        assert len(server.log) == 2
+
+
+def test_the_journal_holds_no_prompt_and_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
+    with FakeServer() as server:
+        target = endpoint(server)
+        with target.kept_in(tmp_path):
+            target.run(("A private matter for 3 words.",))
+    text = (tmp_path / NAME).read_text()
+    assert "private" not in text
+    assert "sk-very-secret" not in text
+
+
+@pytest.mark.parametrize(
+    "line", ["{", "3", '{"event": "answered"}', '{"event": "answered", "key": "a", "prompt": "x"}']
+)
+def test_something_else_is_refused(line: str, tmp_path: Path) -> None:
+    (tmp_path / NAME).write_text(line + "\n")
+    with pytest.raises(DataError, match=r"the journal of an audit in .* line 1"):
+        Journal(tmp_path / NAME)
