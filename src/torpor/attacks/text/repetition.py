@@ -24,6 +24,8 @@ REQUESTS = (
 )
 WORDS = ("poem", "a")
 """Asked for beside a word of the text."""
+SEGMENTS = 7
+"""Parts of a text that are repeated, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,11 @@ class RepeatedRequests(TextSearch):
 
     norm: str = "suffix"
     eps: float = 30
+
+    @property
+    def queries(self) -> int:
+        """Texts that are asked about at most, the clean one among them."""
+        return 1 + len(REQUESTS) * (2 + len(WORDS)) + SEGMENTS
 
     @override
     def begin(self, target: TextTarget, inputs: Sequence[str], seed: int, tally: Tally) -> Callable[[int], Search]:
