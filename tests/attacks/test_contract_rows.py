@@ -11,7 +11,7 @@ import torch
 from activity_targets import ACTIVITY_TARGETS
 from attack_cases import TARGETS
 from column_targets import row_columns
-from contract_cases import BOTH, EPS
+from contract_cases import BOTH, EPS, WORDED
 from contract_rows import ELSEWHERE, own_attacks, rows_of
 from ode_targets import decay
 from token_toys import TOKEN_TARGETS
@@ -48,7 +48,7 @@ def test_every_attack_has_a_row_for_each_of_its_norms() -> None:
 def test_attacks_run_where_the_table_has_a_row_and_nowhere_else(target_name: str) -> None:
     target = ANY[target_name]()
     for norm, name in product(NORMS + PATCHES[:1] + COUNTS, (attack.id for attack in own_attacks())):
-        eps = 1.0 if norm in PATCHES else EPS[norm]  # of an image of one pixel, any smaller patch is none
+        eps = 1.0 if norm in PATCHES else WORDED.get(name, EPS[norm])  # of one pixel, any smaller patch is none
         options: dict[str, Any] = {"norm": norm, "eps": eps, **MATCHED.get(name, {})}
         if (target_name, norm, name) in TABLE:
             ATTACKS.find(name)(**options).check(target)

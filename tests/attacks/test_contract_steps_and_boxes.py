@@ -9,11 +9,10 @@ from itertools import pairwise
 import pytest
 import torch
 from candidate_targets import CANDIDATE_TARGETS, same
-from contract_cases import BOTH, EPS, Kind, attack_rows, build, inputs_of, watch
+from contract_cases import BOTH, EPS, STEPS, Kind, attack_rows, build, inputs_of, watch
 from contract_rows import rows_of
 from edit_distance import edits
 from patched import covered
-from step_targets import STEP_TARGETS
 from torch import Tensor
 
 from torpor.attacks.base import Attack, AttackResult
@@ -46,7 +45,9 @@ DETERMINISTIC = (
     "slowtrack-unbounded",
     "daedalus",
     "control-flat",
+    "repetition",
     "control-keep-writing",
+    "control-long-requests",
 )
 
 NAMES = ("target_name", "norm", "name")
@@ -132,7 +133,7 @@ def test_work_is_that_of_the_hard_target_and_never_less_than_clean(target_name: 
         assert same(result.attacked.outputs[here], result.clean.outputs[here])
 
 
-@pytest.mark.parametrize(NAMES, [row for row in ATTACKED if row[0] in STEP_TARGETS])
+@pytest.mark.parametrize(NAMES, [row for row in ATTACKED if row[0] in STEPS])
 def test_some_outputs_become_longer(target_name: str, norm: str, name: str) -> None:
     target, *_, result = case(target_name, norm, name)
     assert isinstance(target, StepTarget)
@@ -200,7 +201,7 @@ def test_passes_are_counted_as_they_happen(
     attack, inputs = case(target_name, norm, name)[2:4]
     lights = name.startswith("slowtrack") or (name == "standard-detector" and "video" in target_name)
     geometry = int(lights)  # where boxes are, asked once
-    for first, last in ((1, 2), (4, 5), (3, 6)) if target_name in STEP_TARGETS else ((1, 2), (1, 4)):
+    for first, last in ((1, 2), (4, 5), (3, 6)) if target_name in STEPS else ((1, 2), (1, 4)):
         with monkeypatch.context() as patches:
             target = BOTH[target_name]()
             if name == "standard-detector":
@@ -212,7 +213,7 @@ def test_passes_are_counted_as_they_happen(
         verification = 2 * count * frames
         assert sum(passes.forwards) - verification - geometry == frames * result.candidates.forwards.sum()
         unneeded = sum(passes.backwards) - frames * result.candidates.backwards.sum()
-        rides_along = target_name in STEP_TARGETS and count > 1  # a row may leave behind its neighbors' pass
+        rides_along = target_name in STEPS and count > 1  # a row may leave behind its neighbors' pass
         assert 0 <= unneeded <= count if rides_along else unneeded == 0
 
 

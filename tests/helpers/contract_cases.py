@@ -11,7 +11,7 @@ import pytest
 import step_targets
 import torch
 from candidate_targets import CANDIDATE_TARGETS
-from step_targets import STEP_TARGETS
+from step_targets import BLACK_BOXES, STEP_TARGETS
 
 from torpor.attacks.base import Attack, AttackResult
 from torpor.attacks.controls.dense import BestNoise, Shuffled
@@ -27,9 +27,12 @@ from torpor.targets.detector.contract import CandidateTarget
 
 Kind = StepTarget | CandidateTarget
 
-BOTH: dict[str, Callable[[], Kind]] = {**STEP_TARGETS, **CANDIDATE_TARGETS}
+STEPS: dict[str, Callable[[], StepTarget]] = {**STEP_TARGETS, **BLACK_BOXES}
+BOTH: dict[str, Callable[[], Kind]] = {**STEPS, **CANDIDATE_TARGETS}
 PATCHES = {"patch": 0.3, "patch-center": 0.3}
 EPS = {"Linf": 0.1, "L2": 0.4, "L1": 1.6, **PATCHES, "chars": 2, "tokens": 2, "words": 2, "suffix": 6, "prompt": 6}
+WORDED = {"autodos": 300, "extendattack": 200, "overthink": 200}
+"""Budgets of attacks that write sentences."""
 CANDIDATE_EPS = {"Linf": 0.1, "L2": 1.2, "L1": 8.0, **PATCHES}
 FEW: dict[str, dict[str, Any]] = {
     "nicg-slowdown": {"steps": 10},
@@ -42,6 +45,11 @@ FEW: dict[str, dict[str, Any]] = {
     "coercing-llms": {"steps": 3, "candidates": 20},
     "excessive-reasoning": {"steps": 3, "candidates": 20},
     "evolution": {"queries": 60},
+    "standard-queries": {"queries": 60},
+    "eogen": {"population": 8, "generations": 5},
+    "autodos": {"rounds": 3},
+    "overthink": {"epochs": 3},
+    "transfer": {"source": "torpor.targets.decoder.toy_text%3AToyText", "by": "evolution%3Aqueries=40", "keep": 2},
     "sponge-genetic": {"pool": 10, "epochs": 4, "alphabet": 94},
     "standard-detector": {"passes": 60},
     "overload": {"steps": 10},
@@ -62,7 +70,7 @@ def inputs_of(target: Kind, *, other: bool = False) -> Samples:
 
 def build(name: str, norm: str, target: Kind, seed: int = 0) -> Attack:
     """Build attack ``name`` and fit it on inputs that no test attacks; matched controls are for all inputs."""
-    eps = (EPS if isinstance(target, StepTarget) else CANDIDATE_EPS)[norm]
+    eps = WORDED.get(name, (EPS if isinstance(target, StepTarget) else CANDIDATE_EPS)[norm])
     others, count = inputs_of(target, other=True), len(inputs_of(target))
     if name == Shuffled.id:
         assert isinstance(others, torch.Tensor)

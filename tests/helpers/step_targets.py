@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from torpor.core.batches import Samples
 from torpor.core.errors import UsageError
+from torpor.core.signals import StepSignals
 from torpor.core.space import DenseSpace, WaveSpace
-from torpor.core.work import Work
+from torpor.core.work import Generation, Outcome, Work
 from torpor.targets.decoder.captioner import CaptionerTarget
 from torpor.targets.decoder.contract import StepTarget
 from torpor.targets.decoder.toy_steps import PeakTarget
@@ -55,6 +56,38 @@ class Translator(ToyText):
         raise UsageError("expected a decoder-only language model")
 
 
+class AnsweringModel(StepTarget):
+    """A model behind an interface, with room for long prompts: it shows what it runs, and nothing inside."""
+
+    mechanism = "text generation"
+
+    def __init__(self, inner: ToyText | None = None) -> None:
+        self.inner = inner or ToyText(cap=60, max_tokens=400)
+        self.name, self.device, self.space = "toy-answers", self.inner.device, self.inner.space
+        self.units, self.cap, self.eos = self.inner.units, self.inner.cap, self.inner.eos
+
+    def run(self, inputs: Sequence[str]) -> Outcome:
+        return self.inner.run(inputs)
+
+    def signals(self, inputs: Sequence[str]) -> StepSignals:
+        raise UsageError(f"expected signals of {self.name}, got a black box; ask it")
+
+    def max_work(self, inputs: Sequence[str]) -> Work:
+        return self.inner.max_work(inputs)
+
+    def static_work(self) -> Work:
+        return self.inner.static_work()
+
+    def utility(self, outputs: Sequence[Generation], references: Sequence[str]) -> Tensor:
+        return self.inner.utility(outputs, references)
+
+    def with_cap(self, cap: int) -> AnsweringModel:
+        return AnsweringModel(self.inner.with_cap(cap))
+
+    def to(self, device: torch.device) -> AnsweringModel:
+        return self
+
+
 def random_captioner() -> CaptionerTarget:
     """Build an untrained captioner that is sure enough to say something else about each image."""
     torch.manual_seed(7)
@@ -74,6 +107,10 @@ STEP_TARGETS: dict[str, Callable[[], StepTarget]] = {
     "translator": lambda: Translator(cap=30, max_tokens=24),
     "language-model": lambda: ToyText(cap=30, max_tokens=24),
 }
+
+
+BLACK_BOXES: dict[str, Callable[[], StepTarget]] = {"black-box": AnsweringModel}
+"""Of which only attacks that ask can find anything out."""
 
 
 def inputs_of(target: StepTarget, *, other: bool = False) -> Samples:

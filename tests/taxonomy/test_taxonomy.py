@@ -25,8 +25,17 @@ from torpor.taxonomy.model import NOT_IMPLEMENTED
 from torpor.taxonomy.render import COMMAND, table_row
 
 PAGE = Path(__file__).parents[2] / "docs" / "taxonomy.md"
-WITHOUT_PAPER = {"standard", "standard-text", "standard-decoder", "standard-detector", "evolution"}
-"""Registered ids that combine others; controls, by their prefix, have no paper either."""
+WITHOUT_PAPER = {
+    "standard",
+    "standard-text",
+    "standard-decoder",
+    "standard-detector",
+    "evolution",
+    "repetition",
+    "standard-queries",
+    "transfer",
+}
+"""Registered ids of no one paper, such as ensembles; controls, by their prefix, have no paper either."""
 Edit = Callable[[dict[str, Any]], object]
 
 

@@ -48,7 +48,14 @@ ATTACKS: Registry[Attack] = Registry(
         "dgslow": "torpor.attacks.text.dgslow:DGSlow",
         "ttslow": "torpor.attacks.text.ttslow:TTSlow",
         "evolution": "torpor.attacks.text.evolution.evolution:Evolution",
+        "eogen": "torpor.attacks.text.eogen:EOGen",
+        "autodos": "torpor.attacks.text.autodos:AutoDoS",
+        "extendattack": "torpor.attacks.text.extendattack:ExtendAttack",
+        "overthink": "torpor.attacks.text.overthink:OverThink",
+        "repetition": "torpor.attacks.text.repetition:RepeatedRequests",
+        "transfer": "torpor.attacks.text.transfer:TransferredPrompts",
         "standard-text": "torpor.attacks.text.standard:StandardText",
+        "standard-queries": "torpor.attacks.text.standard_queries:StandardQueries",
         "sponge-genetic": "torpor.attacks.text.sponge_genetic:SpongeGenetic",
         "standard-decoder": "torpor.attacks.decoder.standard:StandardDecoder",
         "slothspeech": "torpor.attacks.decoder.slothspeech:SlothSpeech",
@@ -79,6 +86,7 @@ ATTACKS: Registry[Attack] = Registry(
         "control-random-edits": "torpor.attacks.controls.text:RandomEdits",
         "control-best-of-k": "torpor.attacks.controls.text:BestOfK",
         "control-keep-writing": "torpor.attacks.controls.text:KeepWriting",
+        "control-long-requests": "torpor.attacks.text.long_requests:LongRequests",
     },
     "attack",
 )
@@ -217,7 +225,7 @@ def free_controls(budget: Budget) -> list[Attack]:
 def _free(budget: Budget) -> tuple[str, ...]:
     if budget.norm not in COUNTS:
         return ("control-noise", "control-flat")
-    asks = ("control-keep-writing",) if budget.norm in GROWING else ()
+    asks = ("control-keep-writing", "control-long-requests") if budget.norm in GROWING else ()
     return ("control-random-edits", *asks)
 
 

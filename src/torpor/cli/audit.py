@@ -47,6 +47,15 @@ def audit(
             show_default=False,
         ),
     ] = None,
+    transfer_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TARGET",
+            help="Also craft prompts on this target, such as lm-multi30k or hf:FOLDER, and send them to the audited "
+            "one: the attack transfer, with --norm prompt or suffix.",
+            show_default=False,
+        ),
+    ] = None,
     norm: Norm = None,
     eps: Annotated[
         str | None,
@@ -143,6 +152,7 @@ def audit(
     An interrupted audit resumes when the same command is given again, one that a limit cut off when it is given with a
     higher one.
     """
+    from torpor.attacks.registry import STANDARD
     from torpor.audits.plan import check_device
     from torpor.audits.read import read_audit
     from torpor.audits.request import request
@@ -162,6 +172,10 @@ def audit(
         from torpor.targets.decoder.generation.recordings import seconds_to_read
 
         target = with_options(target, {"seconds": seconds_to_read(target.removeprefix("hf:"), inputs)})
+    if transfer_from is not None:
+        from torpor.attacks.text.transfer import spec_from
+
+        attacks = f"{attacks or STANDARD},{spec_from(transfer_from)}"
     asked = request(
         *(target, attacks),
         norm=norm,

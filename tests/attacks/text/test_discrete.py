@@ -18,10 +18,13 @@ from torpor.attacks.controls.text import BestOfK, KeepWriting, RandomEdits
 from torpor.attacks.text.coercing_llms import CoercingLLMs
 from torpor.attacks.text.dgslow import DGSlow
 from torpor.attacks.text.engorgio import Engorgio
+from torpor.attacks.text.eogen import EOGen
 from torpor.attacks.text.excessive_reasoning import ExcessiveReasoning
 from torpor.attacks.text.llmeffichecker import LLMEffiCheckerChar, LLMEffiCheckerStructure, LLMEffiCheckerToken
+from torpor.attacks.text.long_requests import LongRequests
 from torpor.attacks.text.loopllm import LoopLLM
 from torpor.attacks.text.nmtsloth import NMTSlothChar, NMTSlothStructure, NMTSlothToken
+from torpor.attacks.text.repetition import RepeatedRequests
 from torpor.attacks.text.search import (
     Move,
     Sendable,
@@ -64,6 +67,10 @@ ATTACKS: dict[str, Callable[[], Attack]] = {
     "excessive-reasoning": lambda: ExcessiveReasoning(eps=4, steps=3, candidates=20),
     "dgslow": DGSlow,
     "ttslow": TTSlow,
+    "eogen": lambda: EOGen(eps=6, population=8, generations=4),
+    "repetition-suffix": RepeatedRequests,
+    "repetition-prompt": lambda: RepeatedRequests(norm="prompt", eps=6),
+    "control-long-suffix": LongRequests,
     "sponge-genetic": lambda: SpongeGenetic(eps=6, pool=8, epochs=5, alphabet=94),
     **{f"control-random-{norm}": partial(RandomEdits, norm=norm, eps=3) for norm in COUNTS},
     **{f"control-best-{norm}": partial(BestOfK, norm=norm, eps=3, queries=QUERIES) for norm in COUNTS},
@@ -173,7 +180,10 @@ def test_failures_count_as_clean(name: str) -> None:
         assert at_cap.candidates.forwards.tolist() == [1] * len(TEXTS)
 
 
-@pytest.mark.parametrize("name", [name for name in ATTACKS if name.startswith(("control-r", "control-b", "sponge"))])
+RANDOM = ("control-r", "control-b", "sponge", "eogen")
+
+
+@pytest.mark.parametrize("name", [name for name in ATTACKS if name.startswith(RANDOM)])
 def test_another_seed_draws_other_randomness(name: str) -> None:
     other = fitted(name)(ToyText(), TEXTS, seed=3).candidates.inputs
     assert other != whole(name).candidates.inputs

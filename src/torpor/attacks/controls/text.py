@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,10 +12,11 @@ from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.controls.dense import check_queries
-from torpor.attacks.search.incumbent import Curve, Improvement
+from torpor.attacks.search.incumbent import Curve
 from torpor.attacks.text.search.constraints import Sendable
-from torpor.attacks.text.search.goal import decoder_steps, rises
+from torpor.attacks.text.search.goal import Answers, ask, rises
 from torpor.attacks.text.search.random_edits import RandomEditor
+from torpor.attacks.text.wording import requested
 from torpor.core.batches import sample_generators
 from torpor.core.budget import COUNTS, GROWING
 from torpor.core.threat import Access, Paper
@@ -84,10 +85,10 @@ class BestOfK(TextControl):
         generators = sample_generators(inputs, seed, self.id)
         for row, (text, count) in enumerate(zip(inputs, self.queries.tolist(), strict=True)):
             drawn = [editor.edit(text, int(self.eps), generators[row]) for _ in range(count)]
-            claims = _claims(target, drawn) if drawn else []
-            curves.append(_curve(target, drawn, claims))
+            answers = ask(target, drawn) if drawn else Answers([])
+            curves.append(rises(target, drawn, answers, 0, 0))
             if drawn:
-                best[row] = drawn[claims.index(max(claims))]
+                best[row] = drawn[answers.steps.index(max(answers.steps))]
         spent = self.queries.to("cpu", torch.int64)
         return Candidates(tuple(best), forwards=spent, backwards=torch.zeros_like(spent), curves=curves)
 
@@ -113,29 +114,4 @@ class KeepWriting(TextControl):
     @override
     def search(self, target: TextTarget, inputs: Sequence[str], labels: object, seed: int) -> Candidates:
         fits = Sendable(target.space, self.budget)
-        return self._free([self._asked(fits, text) for text in inputs])
-
-    def _asked(self, fits: Sendable, text: str) -> str:
-        """Return the longest beginning of the request that fits the budget, after the text or alone."""
-        words = self.request.split()
-        for count in range(len(words), 0, -1):
-            request = " ".join(words[:count])
-            asked = f"{text} {request}" if self.norm == "suffix" else request
-            if fits(text, asked):
-                return asked
-        return text
-
-
-def _curve(target: Any, texts: Sequence[str], claims: Sequence[float]) -> list[Improvement]:  # noqa: ANN401
-    """Return where the costliest text so far became costlier; see :func:`_claims`."""
-    if target.offers("score"):
-        return rises(target, texts, [int(steps) for steps in claims], 0, 0)
-    return [Improvement(*point) for point in enumerate(claims, 1)]
-
-
-def _claims(target: Any, texts: Sequence[str]) -> Sequence[float]:  # noqa: ANN401 - any target of texts
-    """Return what each text makes the target do: decoder steps where it scores candidates, else the cost of a run."""
-    if target.offers("score"):
-        return decoder_steps(target, texts)
-    costs: list[float] = target.attacker_cost(target.run(tuple(texts))).tolist()
-    return costs
+        return self._free([requested(fits, text, self.request) for text in inputs])

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from torpor.attacks.text.search.constraints import Sendable, insertable
 from torpor.attacks.text.search.driver import Search, TextSearch
-from torpor.attacks.text.search.goal import decoder_steps
+from torpor.attacks.text.search.goal import ask
 from torpor.attacks.text.search.search import greedy
 from torpor.attacks.text.search.tally import Tally
 from torpor.attacks.text.search.transformations import (
@@ -80,7 +80,7 @@ class LLMEffiCheckerChar(LLMEffiChecker):
             words = word_spans(text)
             shorter = {word: without_word(text, word) for word in words}
             asked = {word: less for word, less in shorter.items() if target.space.problem(less) is None}
-            here, *steps = decoder_steps(target, [text, *asked.values()]) if asked else [0]
+            here, *steps = ask(target, [text, *asked.values()]).steps if asked else [0]
             tally.forwards[row] += len(asked) + bool(asked)
             effects = {word: abs(count - here) for word, count in zip(asked, steps, strict=True)}
             span = core(text, max(words, key=lambda word: effects.get(word, -1)))

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.search.incumbent import Improvement
-from torpor.attacks.text.search.goal import BATCH
+from torpor.attacks.text.search.goal import BATCH, most_steps
 from torpor.core.batches import sample_generators
 from torpor.core.errors import UsageError
 from torpor.core.text import TextSpace
@@ -37,9 +37,10 @@ class SpongeGenetic(Attack):
     but at least one, redrawn, and half of the children reversed. The published code mutates no gene at all in texts
     of fewer than ten, and mixes genes as if they were numbers, which draws them to the middle of the alphabet.
 
-    Fitness is the cost in FLOPs, which the paper simulates in joules; among equals the shorter text is fitter. Rare
-    characters are many tokens each, and long inputs cost by themselves, so length is limited in tokens, and a text's
-    share of that limit is reported as :attr:`~torpor.attacks.base.AttackResult.budget_used`.
+    Fitness is the cost in the target's currency, FLOPs for models that run here; the paper simulates joules. Among
+    equals the shorter text is fitter. Rare characters are many tokens each, and long inputs cost by themselves, so
+    length is limited in tokens, and a text's share of that limit is reported as
+    :attr:`~torpor.attacks.base.AttackResult.budget_used`.
 
     Attributes:
         pool: texts in a generation.
@@ -60,7 +61,6 @@ class SpongeGenetic(Attack):
     norms: ClassVar[tuple[str, ...]] = ("prompt",)
     radii: ClassVar[Mapping[str, float]] = {}
     kinds: ClassVar[tuple[str, ...]] = ("text",)
-    needs: ClassVar[tuple[str, ...]] = ("iterations", "cap")
 
     norm: str = "prompt"
     eps: float = 32
@@ -76,9 +76,14 @@ class SpongeGenetic(Attack):
                 f"{self.pool}, {self.epochs} and {self.alphabet}"
             )
 
+    @property
+    def queries(self) -> int:
+        """Texts that are asked about at most."""
+        return self.pool * self.epochs
+
     @override
     def search(self, target: TextTarget, inputs: Sequence[str], labels: object, seed: int) -> Candidates:
-        most = int(self.eps)
+        most, cap = int(self.eps), most_steps(target)
         letters, genes = alphabet(target.space, self.alphabet, most)
         generators = sample_generators(inputs, seed, self.id)
         pools = [_first(self.pool, genes, len(letters), generator) for generator in generators]
@@ -95,7 +100,7 @@ class SpongeGenetic(Attack):
                 known[row][genome] = fitness
             for row in alive:
                 pools[row].sort(key=known[row].__getitem__, reverse=True)
-            alive = [row for row in alive if known[row][pools[row][0]].steps < target.cap]
+            alive = [row for row in alive if known[row][pools[row][0]].steps < cap]
             if not alive:
                 break
         texts = tuple(
@@ -108,7 +113,7 @@ class SpongeGenetic(Attack):
 
 
 class Fitness(NamedTuple):
-    """What a text is compared by: first its cost, then how few tokens it has."""
+    """What a text is compared by: first its cost, then how few tokens it has; steps are 1 if not counted."""
 
     cost: float
     fewer: int
@@ -196,8 +201,10 @@ def _judge(target: TextTarget, texts: Sequence[str]) -> list[Fitness]:
         fitness = {"": Fitness(0.0, 0, 0)}
         if asked:
             outcome = target.run(asked)
-            lengths, costs = target.iterations(outcome.work), target.attacker_cost(outcome)
-            figures = zip(asked, costs.tolist(), lengths.tolist(), strict=True)
+            costs: list[float] = target.attacker_cost(outcome).tolist()
+            counted = target.offers("iterations", "cap")
+            lengths = target.iterations(outcome.work).tolist() if counted else [1] * len(asked)
+            figures = zip(asked, costs, lengths, strict=True)
             for text, cost, steps in figures:
                 fitness[text] = Fitness(cost, -len(target.space.codec.encode(text)), steps)
         found.extend(fitness[text] for text in batch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -88,11 +88,15 @@ class StandardText(TextSearch):
         members = (kind(norm=self.norm, eps=self.eps) for kind in kinds)
         return tuple(replace(one, first=ROUND) if isinstance(one, NMTSlothToken) else one for one in members)
 
+    @property
+    def patience(self) -> Mapping[str, int]:
+        """Queries without a longer output after which the turn of some members ends, by id; others have 64."""
+        return {Evolution.id: PATIENCE[self.norm], NMTSlothToken.id: int(self.eps) * ROUND}
+
     @override
     def begin(self, target: TextTarget, inputs: Sequence[str], seed: int, tally: Tally) -> Callable[[int], Search]:
         ensemble = [member for member in self.ensemble if member.applies_to(target)]
-        members = [member.begin(target, inputs, seed, tally) for member in ensemble]
-        patience = {Evolution.id: PATIENCE[self.norm], NMTSlothToken.id: int(self.eps) * ROUND}
+        members, patience = [member.begin(target, inputs, seed, tally) for member in ensemble], self.patience
 
         def take_turns(row: int) -> Search:
             searches = deque(member(row) for member in members)

@@ -12,6 +12,7 @@ import torch
 from typing_extensions import override
 
 from torpor.attacks.base import Attack
+from torpor.attacks.registry import free_controls
 from torpor.audits.plan import Plan
 from torpor.audits.run.executors import Executor, Local
 from torpor.audits.run.limits import BACKWARD, Limits
@@ -186,13 +187,14 @@ def may_end_early(attack: Attack) -> bool:
 
 
 def _total(plan: Plan, passes_of: Callable[[Attack], tuple[int, int]]) -> tuple[int, int]:
-    """Return the forward and backward passes of all attacks, and of controls that spend as many, per sample."""
+    """Return the forward and backward passes of all attacks, and of controls, per sample."""
     said = [passes_of(attack) for budget in plan.budgets for attack in plan.attacks_at(budget)]
     random = [key.budget for key in plan.keys if key.attack in SEARCHING and key.budget]
     chosen = sum(max(passes_of(attack)[0] for attack in plan.attacks_at(budget)) for budget in random)
     forwards, backwards = (sum(each) for each in zip(*said, strict=True)) if said else (0, 0)
     times = 1 + len(plan.defenses)
-    return chosen + times * forwards, times * backwards
+    free = sum(passes_of(control)[0] for budget in plan.budgets for control in free_controls(budget))
+    return chosen + free + times * forwards, times * backwards
 
 
 def counted(data: DataSet, limit: int | None) -> int | None:

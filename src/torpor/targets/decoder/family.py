@@ -43,7 +43,9 @@ class StepFamily(Family[Any]):
 
     @override
     def standard_on(self, target: Any) -> str:
-        return "standard-text" if target.space.kind == "text" else "standard-decoder"
+        if target.space.kind != "text":
+            return "standard-decoder"
+        return "standard-text" if target.offers("embedding_matrix", "score", "cap") else "standard-queries"
 
     @override
     def observe(self, target: Any, clean: Outcome, outcome: Outcome, static: Work, references: Samples) -> Columns:

@@ -2,12 +2,13 @@
 
 from torpor.attacks.text.search.constraints import Sendable, insertable, readable
 from torpor.attacks.text.search.driver import Search, TextSearch, drive
-from torpor.attacks.text.search.goal import decoder_steps
+from torpor.attacks.text.search.goal import Answers, ask, decoder_steps
 from torpor.attacks.text.search.gradients import Loss, TokenGradient, first_order, token_gradient
 from torpor.attacks.text.search.search import Move, greedy
 from torpor.attacks.text.search.tally import Tally
 
 __all__ = [
+    "Answers",
     "Loss",
     "Move",
     "Search",
@@ -15,6 +16,7 @@ __all__ = [
     "Tally",
     "TextSearch",
     "TokenGradient",
+    "ask",
     "decoder_steps",
     "drive",
     "first_order",

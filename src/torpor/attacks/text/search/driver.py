@@ -10,14 +10,16 @@ from typing import ClassVar
 from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
-from torpor.attacks.text.search.goal import decoder_steps
+from torpor.attacks.text.search.goal import Answers, ask
 from torpor.attacks.text.search.tally import Tally
 from torpor.core.signals import StepSignals
 from torpor.targets.base import Target
 from torpor.targets.decoder.contract import TextTarget
 
 Search = Generator[Sequence[str], list[int], None]
-"""Yields texts that may be sent, is given the decoder steps of each, and ends when it has nothing left to ask."""
+"""Yields texts that may be sent, is given the decoder steps of each, and ends when it has nothing left to ask.
+
+Where steps are not counted, they are what :class:`~torpor.attacks.text.search.goal.Answers` says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +27,6 @@ class TextSearch(Attack):
     """Base of attacks that keep the longest of many candidates: they say what to ask for one sample."""
 
     kinds: ClassVar[tuple[str, ...]] = ("text",)
-    needs: ClassVar[tuple[str, ...]] = ("score", "cap")
     radii: ClassVar[Mapping[str, float]] = {}
 
     eps: float = 3
@@ -77,11 +78,21 @@ def drive(target: TextTarget, searches: Mapping[int, Search], tally: Tally) -> N
     """
     asked = {row: texts for row, search in searches.items() if (texts := next(search, None)) is not None}
     while asked:
-        steps = iter(decoder_steps(target, [text for texts in asked.values() for text in texts]))
-        answers = {row: [next(steps) for _ in texts] for row, texts in asked.items()}
+        answers = _shared(ask(target, [text for texts in asked.values() for text in texts]), asked)
         for row, answer in answers.items():
             tally.answer(row, asked[row], answer)
-        asked = {row: texts for row, answer in answers.items() if (texts := told(searches[row], answer)) is not None}
+        following = {row: told(searches[row], answer.steps) for row, answer in answers.items()}
+        asked = {row: texts for row, texts in following.items() if texts is not None}
+
+
+def _shared(answers: Answers, asked: Mapping[int, Sequence[str]]) -> dict[int, Answers]:
+    """Return the answers to each row of those to all of them, in their order."""
+    found, start = dict[int, Answers](), 0
+    for row, texts in asked.items():
+        mine = slice(start, start + len(texts))
+        found[row] = Answers(answers.steps[mine], None if answers.costs is None else answers.costs[mine])
+        start = mine.stop
+    return found
 
 
 def told(search: Search, answer: list[int]) -> Sequence[str] | None:

@@ -9,7 +9,7 @@ import torch
 
 from torpor.attacks.base import Candidates
 from torpor.attacks.search.incumbent import Improvement, Incumbent
-from torpor.attacks.text.search.goal import decoder_steps, rises
+from torpor.attacks.text.search.goal import Answers, ask, most_steps, rises
 from torpor.attacks.text.search.gradients import TokenGradient
 from torpor.targets.decoder.contract import TextTarget
 
@@ -23,7 +23,7 @@ class Tally:
         forwards: texts that the target was given, signals included, for each sample.
         backwards: backward passes for each sample.
         zero_gradient: whether most of each sample's first gradient was exactly zero.
-        cap: decoder steps than which no text runs more.
+        cap: decoder steps than which no text runs more; see :func:`~torpor.attacks.text.search.goal.most_steps`.
         target: that runs them.
         curves: of each sample, where its text became longer.
         member: of an ensemble, whose turn it is on each sample.
@@ -45,8 +45,8 @@ class Tally:
     def start(target: TextTarget, clean: Sequence[str]) -> Tally:
         """Return what is known once the clean texts have run."""
         count, held = len(clean), Incumbent.begin(clean)
-        held.offer(torch.arange(count), clean, torch.tensor(decoder_steps(target, clean)))
-        return Tally(held, [1] * count, [0] * count, [False] * count, target.cap, target)
+        held.offer(torch.arange(count), clean, torch.tensor(ask(target, clean).steps))
+        return Tally(held, [1] * count, [0] * count, [False] * count, most_steps(target), target)
 
     @property
     def open(self) -> list[int]:
@@ -61,13 +61,13 @@ class Tally:
         """Return the passes spent on a sample, forward and backward."""
         return self.forwards[row] + self.backwards[row]
 
-    def answer(self, row: int, texts: Sequence[str], steps: Sequence[int]) -> None:
+    def answer(self, row: int, texts: Sequence[str], answers: Answers) -> None:
         """Count what was asked, and take the first of the costliest texts if it is costlier."""
-        before = self.spent(row)
+        before, steps = self.spent(row), answers.steps
         self.forwards[row] += len(texts)
         if texts and max(steps) > self.held.cost[row]:
             longest = int(self.held.cost[row])
-            self.curves[row] += rises(self.target, texts, steps, longest, before, self.member[row])
+            self.curves[row] += rises(self.target, texts, answers, longest, before, self.member[row])
             place = steps.index(max(steps))
             self.held.offer(torch.tensor([row]), (texts[place],), torch.tensor([steps[place]]))
 

@@ -1,0 +1,77 @@
+"""The standard ensemble for texts without gradients: nothing to tune, several searches under one budget of queries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from typing_extensions import override
+
+from torpor.attacks.text.evolution.evolution import Evolution
+from torpor.attacks.text.llmeffichecker import LLMEffiCheckerChar, LLMEffiCheckerStructure, LLMEffiCheckerToken
+from torpor.attacks.text.long_requests import LongRequests
+from torpor.attacks.text.repetition import RepeatedRequests
+from torpor.attacks.text.search.driver import TextSearch
+from torpor.attacks.text.standard import StandardText
+from torpor.core.budget import GROWING
+from torpor.core.errors import UsageError
+from torpor.core.threat import Access
+
+TURN = 72
+"""Queries without a longer output after which the turn of a member that never ends by itself is over: three generations
+of the evolution."""
+
+MEMBERS: dict[str, tuple[type[TextSearch], ...]] = {
+    "chars": (Evolution, LLMEffiCheckerChar),
+    "tokens": (Evolution, LLMEffiCheckerToken),
+    "words": (Evolution, LLMEffiCheckerStructure),
+    "suffix": (LongRequests, RepeatedRequests, Evolution),
+    "prompt": (LongRequests, RepeatedRequests, Evolution),
+}
+"""Members within each budget, in the order of their turns."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StandardQueries(StandardText):
+    """Natural requests, repetitions and evolution, or evolution and LLMEffiChecker, within so many queries.
+
+    What a query costs is all that is asked of a target, so this is ``standard`` for models that nobody can look into,
+    such as those behind an endpoint. Where the budget lets the attacker write, natural requests and repetitions are
+    tried first, and the best of them is the first parent of the evolution; where it counts edits, LLMEffiChecker has a
+    turn when the evolution has found nothing in three generations. The evolution's first generation is random, as is a
+    tenth of every other, so it is not below the best of as many random texts by more than what it learned was worth.
+
+    Attributes:
+        queries: texts that the target is asked about, for each sample, the clean one among them.
+    """
+
+    id: ClassVar[str] = "standard-queries"
+    access: ClassVar[Access] = Access.DECISION
+    reads: ClassVar[type | None] = None
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    queries: int = 200
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.queries < 1:
+            raise UsageError(f"expected 1 query or more, got {self.queries}")
+
+    @classmethod
+    @override
+    def covered(cls) -> tuple[str, ...]:
+        members = dict.fromkeys(kind for kinds in MEMBERS.values() for kind in kinds)
+        return tuple(kind.id for kind in members if not kind.is_control)
+
+    @property
+    @override
+    def ensemble(self) -> tuple[TextSearch, ...]:
+        members = (kind(norm=self.norm, eps=self.eps) for kind in MEMBERS[self.norm])
+        return tuple(replace(one, gradients=False) if isinstance(one, Evolution) else one for one in members)
+
+    @property
+    @override
+    def patience(self) -> Mapping[str, int]:
+        turn = self.queries if self.norm in GROWING else TURN
+        return {kind.id: turn for kind in MEMBERS[self.norm]}
