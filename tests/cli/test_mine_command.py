@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from chat_models import chat_folder, write_prompts
 from planted import NEEDLE, TOY_TEXT, texts, write_chats, write_pngs
 from toy_audits import call
 
@@ -183,3 +184,18 @@ def test_gates_and_baselines_are_refused_with_a_set(chats: Path, tmp_path: Path)
 def test_shares_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="expected a share of the inputs"):
         parse_share(text)
+
+
+def test_conversations_are_run_whole_by_a_chat_model_and_replayed(tmp_path: Path) -> None:
+    path, name = write_prompts(tmp_path / "log.jsonl"), f"hf:{chat_folder()}:cap=2"
+    code, out, _ = call("mine", path, "--target", name, "--out", tmp_path / "set", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["n"] == 7
+    assert "conversation" not in " ".join(found["notes"])
+    read = {each["place"]: each["counts"][found["units"].index("prompt_token")] for each in found["top"]}
+    assert read["line 5"] > read["line 3"]  # earlier turns are read, too
+    assert call("check", tmp_path / "set", "--target", name, "--tolerance", "0")[0] == 0
+    code, out, _ = call("check", tmp_path / "set", "--target", name.replace("cap=2", "cap=24"))
+    assert code == 10
+    assert "decoder_step ran" in out

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from planted import texts, write_chats, write_pngs
 from typing_extensions import override
 
@@ -19,9 +20,13 @@ from torpor.audits.mining.surrogate import predicted, recall_on_sample
 from torpor.core.batches import Samples
 from torpor.core.errors import DataError, UsageError
 from torpor.core.work import Outcome, PriceList
+from torpor.data.images import Digits
 from torpor.data.logs.reader import read_log
 from torpor.targets.decoder.toy_text import ToyText, weight
 from torpor.targets.early_exit.toys import WindowTarget, needle
+from torpor.targets.resolve import load_target
+
+SPELLED = ("call", "add", "bill", "box", "bring", "bus", "gate", "room")
 
 
 class CountedText(ToyText):
@@ -81,6 +86,46 @@ def test_planted_images_have_the_first_ranks(tmp_path: Path, share: float) -> No
     assert found.tail.bound_share == 1
     assert found.tail.at_bound == 4
     assert len(found.clusters) == 1
+
+
+def test_planted_blends_of_digits_are_found_by_a_trained_network(tmp_path: Path) -> None:
+    target = load_target("sdn-digits")
+    digits = Digits().load("test", 160).inputs
+    blends = ((digits[:80].int() + digits[80:].int()) // 2).to(torch.uint8)
+    depth = target.run(target.read(blends)).work.counts.sum(1)
+    natural = target.run(target.read(digits)).work.counts.sum(1)
+    planted = [f"blend{at:03}.png" for at in (depth > natural.max()).nonzero().flatten().tolist()]
+    assert 3 <= len(planted) <= 40
+    for name, images in (("digit", digits), ("blend", blends)):
+        for at, image in enumerate(images):
+            if name == "digit" or f"blend{at:03}.png" in planted:
+                Image.fromarray(image[0].numpy()).save(tmp_path / f"{name}{at:03}.png")
+    found = mine(target, natural_inputs(tmp_path, target.space), top=len(planted))
+    assert sorted(places(found, len(planted))) == planted
+    cost = [each.cost for each in found.top]
+    assert cost == sorted(cost, reverse=True)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.35])
+def test_planted_numbers_are_found_by_a_trained_speller(share: float) -> None:
+    rng = np.random.default_rng(0)
+    log = [f"{word} {rng.integers(100)} {other}" for word in SPELLED for other in SPELLED]
+    for place in (11, 40):
+        log[place] = "read 777777 and 373737 then 777373"
+    target = load_target("speller")
+    texts_of = NaturalTexts("log", [(f"line {at}", text) for at, text in enumerate(log, 1)], target.space)  # type: ignore[arg-type]
+    found = mine(target, texts_of, share=share, top=5)
+    assert found.top[0].place == "line 12"
+    assert found.top[0].times == 2
+    assert found.top[0].unit == "decoder_step"
+    assert found.tail.max > 2 * found.tail.p50
+
+
+def test_inputs_that_cost_as_much_and_are_not_listed_are_said() -> None:
+    target = ToyText()
+    found = mine(target, natural(["9a", "9b", "9c", "d"], target), top=2)
+    assert found.said == ("1 input was not listed and cost as much as the last one that is.",)
+    assert mine(target, natural(["9a", "9b", "9c", "d"], target), top=3).said == ()
 
 
 def test_the_tail_is_that_of_all_occurrences() -> None:
@@ -157,9 +202,10 @@ def test_no_recall_where_all_cost_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("slope", [0.0, 1.0])
-def test_the_interval_holds_the_recall_on_the_inputs_that_were_not_drawn(slope: float) -> None:
-    for seed in range(4):
-        rng = np.random.default_rng(seed)
+def test_the_recall_is_that_on_the_inputs_that_were_not_drawn(slope: float) -> None:
+    told, true, held = list[float](), list[float](), 0
+    for seed in range(6):
+        rng = np.random.default_rng(100 + seed)
         features = rng.normal(size=(1000, 4))
         cost = slope * features[:, 0] + 0.7 * rng.normal(size=1000)
         rows = rng.permutation(1000)[:200]
@@ -167,11 +213,14 @@ def test_the_interval_holds_the_recall_on_the_inputs_that_were_not_drawn(slope: 
         rest = np.setdiff1d(np.arange(1000), rows)
         guess = predicted(features[rows], cost[rows], features[rest], 0)
         chosen = guess >= np.quantile(guess, 0.9)
-        true = chosen[cost[rest] >= np.quantile(cost[rest], 0.9)].mean()
         assert found is not None
         assert found.expensive == 20
-        assert found.low < true < found.high
-        assert found.low < found.recall < found.high or found.recall in (0, 1)
+        told.append(found.recall)
+        true.append(float(chosen[cost[rest] >= np.quantile(cost[rest], 0.9)].mean()))
+        held += found.low < true[-1] < found.high
+    assert held >= 4
+    assert np.mean(told) == pytest.approx(np.mean(true), abs=0.1)
+    assert np.mean(true) == pytest.approx(0.1 if slope == 0 else 0.57, abs=0.05)
 
 
 def test_the_median_is_weighted() -> None:

@@ -28,9 +28,9 @@ class LeftOut:
             quoted: whether the first case is told.
 
         >>> LeftOut("2 lines were left out", "line 3: no JSON").sentence()
-        '2 lines were left out; the first is line 3: no JSON.'
+        '2 lines were left out; the first: line 3: no JSON.'
         """
-        return f"{self.said}; the first is {self.first}." if self.first and quoted else f"{self.said}."
+        return f"{self.said}; the first: {self.first}." if self.first and quoted else f"{self.said}."
 
 
 def number_of(count: int, noun: str) -> str:

@@ -14,11 +14,12 @@ from torpor.audits.mining.inputs import NaturalInputs
 from torpor.audits.mining.left_out import LeftOut, number_of, unread
 from torpor.audits.mining.measured import MeasuredWork, Tell, measured
 from torpor.audits.mining.mined import MinedInputs, cut_short
-from torpor.audits.mining.ranking import expensive, natural_tail, ranked, typical
+from torpor.audits.mining.ranking import ROUNDING, expensive, natural_tail, ranked, typical
 from torpor.audits.mining.rivals import rivals
 from torpor.audits.mining.surrogate import SurrogateRecall
 from torpor.audits.read import SavedAudit
 from torpor.core.batches import Samples
+from torpor.core.conversation import shown_turn
 from torpor.core.errors import DataError
 from torpor.core.work import PriceList
 from torpor.data.logs.reader import UNKNOWN, InputLog
@@ -138,11 +139,9 @@ def mine_tokens(
     left_out = unread(log)
     if without := len(log) - len(known):
         left_out.append(LeftOut(f"{number_of(without, 'request')} without recorded tokens and left out"))
-    from torpor.core.conversation import shown_turn
-
     shown = [None if text is None else cut_short(shown_turn(text)) for text in texts]
     top_shown = tuple(replace(each, text=text) for each, text in zip(found.top, shown, strict=True))
-    return replace(found, top=top_shown, left_out=tuple(left_out), said=_capped(counts))
+    return replace(found, top=top_shown, left_out=tuple(left_out), said=(*found.said, *_capped(counts)))
 
 
 def compared(found: MinedInputs, audit: SavedAudit) -> MinedInputs:
@@ -205,4 +204,11 @@ def _assembled(
         top=tuple(marked),
         clusters=tuple(clusters),
         sample=sample,
+        said=_tied(work, top[-1].cost, len(top)),
     )
+
+
+def _tied(work: MeasuredWork, last: float, listed: int) -> tuple[str, ...]:
+    """Say how many inputs that are not listed cost as much as the last one that is."""
+    more = int((work.cost >= last * (1 - ROUNDING)).sum()) - listed
+    return (f"{number_of(more, 'input')} not listed and cost as much as the last one that is.",) if more else ()

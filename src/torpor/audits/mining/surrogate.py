@@ -17,13 +17,14 @@ LEAST_EXPENSIVE = 5
 class SurrogateRecall:
     """How many expensive inputs a surrogate finds, measured on a random sample that it did not see.
 
-    Each part of the sample is ranked by a surrogate that was fitted on the other parts.
+    Each part of the sample is ranked by a surrogate that was fitted on the other parts. These share most of what they
+    learn from, so that the interval is somewhat too narrow.
 
     Attributes:
         share: the costliest of this share of inputs are meant, and the surrogate may choose as many.
         expensive: how many of them are in the sample.
         found: how many of those the surrogate ranks high enough to be run.
-        low: of the exact 95 % interval (Clopper and Pearson) of the recall.
+        low: of the 95 % interval of Clopper and Pearson.
         high: of the same.
     """
 
