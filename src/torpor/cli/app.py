@@ -19,6 +19,7 @@ VERBS = {
     "attack": "torpor.cli.attack:attack",
     "bound": "torpor.cli.bound:bound",
     "check": "torpor.cli.check:check",
+    "mine": "torpor.cli.mine:mine",
     "conform": "torpor.cli.conform:conform",
     "report": "torpor.cli.report:report",
     "compare": "torpor.cli.compare:compare",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 
 def check(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished audit.", show_default=False)],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN", help="Folder of a finished audit, or of a set of torpor mine.", show_default=False
+        ),
+    ],
     gates: Annotated[
         list[str] | None,
         typer.Argument(
@@ -51,13 +56,26 @@ def check(
         ),
     ] = None,
     prices: Prices = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="What replays a set of torpor mine; what the set names by default.", show_default=False),
+    ] = None,
 ) -> None:
-    """Gate a finished audit. Exit codes: 0 pass, 10 gate failed, 11 inconclusive, 2 wrong usage."""
+    """Gate a finished audit, or replay a set of torpor mine.
+
+    Exit codes: 0 pass, 10 gate failed, 11 inconclusive, 2 wrong usage.
+    """
     from torpor.audits.evidence import check_flags
-    from torpor.audits.verdict.gate import overall
-    from torpor.cli.streams import say
+    from torpor.audits.mining.set_folder import FILE, is_set
     from torpor.core.errors import UsageError
 
+    if is_set(run):
+        refused: dict[str, object] = {"gates": gates, "--baseline": baseline, "--prices": prices}
+        refused |= {"--accept-flag": accept_flag, "--allow-different-settings": allow_different_settings}
+        results = _replay(run, [name for name, value in refused.items() if value], target, tolerance)
+        _finish(results, run / FILE, junit, sarif)
+    if target is not None:
+        raise UsageError(f"expected a set of torpor mine with --target, got {run}, which is none; leave it out")
     if not gates and baseline is None:
         raise UsageError("expected a gate or --baseline, got neither; try torpor check RUN 'p95(slowdown) < 1.5'")
     if tolerance is not None and baseline is None:
@@ -68,6 +86,28 @@ def check(
     audit, results = _evaluate(
         run, gates or (), baseline, 0.05 if tolerance is None else tolerance, accepted, allow_different_settings, prices
     )
+    _finish(results, run if audit is None else audit, junit, sarif)
+
+
+def _replay(run: Path, refused: Sequence[str], target: str | None, tolerance: float | None) -> list[CheckResult]:
+    """Run the inputs of a set of torpor mine."""
+    from torpor.audits.mining.regression_set import read_set
+    from torpor.audits.mining.replay import replayed, set_target
+    from torpor.core.errors import UsageError
+
+    if refused:
+        raise UsageError(f"expected no {refused[0]} with a set, whose limits are the costs that were mined, got some")
+    held = read_set(run)
+    return replayed(held, set_target(held, target), 0.05 if tolerance is None else tolerance)
+
+
+def _finish(
+    results: Sequence[CheckResult], checked: SavedAudit | Path, junit: Path | None, sarif: Path | None
+) -> NoReturn:
+    """Write and print the results, and end with the exit code of their verdict."""
+    from torpor.audits.verdict.gate import overall
+    from torpor.cli.streams import say
+
     if junit is not None:
         from torpor.reports.ci.junit import junit_xml
 
@@ -75,7 +115,7 @@ def check(
     if sarif is not None:
         from torpor.reports.ci.sarif import sarif_json
 
-        write_file(sarif, sarif_json(results, run if audit is None else audit))
+        write_file(sarif, sarif_json(results, checked))
     verdict = overall(results)
     _print(results)
     if verdict.value == "inconclusive":

@@ -52,12 +52,8 @@ class Files(DataSet):
             raise UsageError(f"expected one of {', '.join(SPLITS)}, got split {split!r}")
         if split != "test":
             raise DataError(f"expected split test, got {split}; {self.path} holds {self.what} to audit, none to fit on")
-        files = self._files()
-        if not files:
-            wanted = f"{self.what} ({', '.join(self.suffixes)})"
-            raise DataError(f"expected {wanted} in {self.path}, got no such file; pass another folder")
         count = 0
-        for file in files:
+        for file in self.paths():
             for held in self._read(file):
                 if isinstance(held, Shortened):
                     assert self.cut is not None  # only inputs with a length are shortened
@@ -67,6 +63,18 @@ class Files(DataSet):
                 yield held, None
         if not count:
             raise DataError(f"expected {self.what} in {self.path}, got only blanks; write some, or pass another path")
+
+    def paths(self) -> list[Path]:
+        """Return the one file, or those in the folder by name.
+
+        Raises:
+            DataError: if there is none, or one of them cannot be read.
+        """
+        files = self._files()
+        if not files:
+            wanted = f"{self.what} ({', '.join(self.suffixes)})"
+            raise DataError(f"expected {wanted} in {self.path}, got no such file; pass another folder")
+        return files
 
     def _files(self) -> list[Path]:
         if not self.path.is_dir():

@@ -52,3 +52,22 @@ def read_wav(content: bytes, rate: int, where: str) -> NDArray[np.float32]:
         common = math.gcd(own, rate)
         sound = resample_poly(sound, rate // common, own // common)
     return sound
+
+
+def write_wav(samples: NDArray[np.int16], rate: int) -> bytes:
+    """Return a WAV file of one channel of 16 bits.
+
+    Args:
+        samples: int16 ``[T]``.
+        rate: samples per second.
+
+    >>> read_wav(write_wav(np.array([-32768, 7], np.int16), 8000), 8000, "here").tolist()
+    [-32768.0, 7.0]
+    """
+    content = io.BytesIO()
+    with wave.open(content, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(samples.astype("<i2").tobytes())
+    return content.getvalue()

@@ -15,7 +15,6 @@ from torpor.attacks.text.repetition import RepeatedRequests
 from torpor.attacks.text.search.driver import TextSearch
 from torpor.attacks.text.standard import StandardText
 from torpor.core.budget import GROWING
-from torpor.core.errors import UsageError
 from torpor.core.threat import Access
 
 TURN = 72
@@ -52,11 +51,6 @@ class StandardQueries(StandardText):
     needs: ClassVar[tuple[str, ...]] = ()
 
     queries: int = 200
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.queries < 1:
-            raise UsageError(f"expected 1 query or more, got {self.queries}")
 
     @classmethod
     @override

@@ -26,7 +26,7 @@ def sarif_json(results: Sequence[CheckResult], audit: SavedAudit | Path) -> str:
 
     Args:
         results: what was checked.
-        audit: the audit that was checked, or its folder if it could not be read.
+        audit: the audit that was checked, its folder if it could not be read, or the file of what was checked instead.
 
     >>> bad = CheckResult("max(slowdown) < 2", "gate/max(slowdown)", "toy", "deepsloth", 3.0, "3", "< 2", Verdict.FAIL)
     >>> json.loads(sarif_json([bad], Path("run")))["runs"][0]["results"][0]["level"]
@@ -36,6 +36,7 @@ def sarif_json(results: Sequence[CheckResult], audit: SavedAudit | Path) -> str:
     rules = sorted({result.rule for result in results})
     taxa = {name: _taxa(findings, name) for name in sorted({name for found in findings for name in found.tags})}
     folder = audit.folder if isinstance(audit, SavedAudit) else audit
+    file = folder if folder.is_file() else folder / "audit.json"
     run: dict[str, Any] = {
         "tool": {
             "driver": {
@@ -45,7 +46,7 @@ def sarif_json(results: Sequence[CheckResult], audit: SavedAudit | Path) -> str:
             }
         },
         "columnKind": "unicodeCodePoints",
-        "results": [_result(found, rules, taxa, _uri(folder / "audit.json")) for found in findings],
+        "results": [_result(found, rules, taxa, _uri(file)) for found in findings],
         "properties": {"verdicts": {verdict.value: _count(results, verdict) for verdict in Verdict}},
     }
     if accepted := sorted({flag for result in results for flag in result.accepted}):
@@ -72,7 +73,7 @@ def _taxa(results: Sequence[CheckResult], taxonomy: str) -> list[str]:
 
 def _rule(rule: str, results: Sequence[CheckResult]) -> dict[str, Any]:
     family, _, measure = rule.partition("/")
-    broken = {"baseline": "is worse than in the baseline", "conform": "does not hold"}
+    broken = {"baseline": "is worse than in the baseline", "conform": "does not hold", "set": "grew"}
     text = f"{measure} {broken.get(family, 'breaks its gate')}"
     tags = sorted({tag for result in results if result.rule == rule for tag in _flat_tags(result)})
     return {
