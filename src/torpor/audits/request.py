@@ -11,7 +11,7 @@ from torpor.attacks.base import Attack
 from torpor.attacks.registry import attack_class, attack_for, default_attacks
 from torpor.audits.plan import Plan, check_device, default_batch_size, parse_eps
 from torpor.audits.run.engine import Progress, run_audit
-from torpor.audits.run.estimate import chosen_threads
+from torpor.audits.run.estimate import chosen_threads, gainful_workers
 from torpor.audits.run.executors import Executor, Local
 from torpor.audits.run.identity import identify
 from torpor.audits.run.job import source
@@ -83,7 +83,7 @@ class Request:
         workers = executor or Local()
         asked = threads if workers.in_process or threads is not None else 1
         with chosen_threads(self.target, self.data, asked) as number:
-            workers = workers.chosen(self.plan, self.target, self.data(), number, limits)
+            workers = workers.chosen(lambda: gainful_workers(self.plan, self.target, self.data(), number, limits))
             run_audit(
                 *(self.plan, self.target, out, progress),
                 inputs=self.inputs,

@@ -20,11 +20,13 @@ from typing_extensions import override
 from torpor.audits.lock import FolderLock, verify_owner
 from torpor.audits.plan import Plan
 from torpor.audits.run.engine import run_audit
+from torpor.audits.run.estimate import gainful_workers
 from torpor.audits.run.executors import Executor, Local, Tell, load_executor
 from torpor.audits.run.job import Job
 from torpor.audits.run.limits import Limits
 from torpor.audits.run.processes import Processes
 from torpor.core.errors import UsageError
+from torpor.core.space import DenseSpace
 from torpor.data.given import GivenInputs
 from torpor.meters.threads import Threads
 from torpor.targets.resolve import load_target
@@ -275,11 +277,12 @@ def test_auto_starts_workers_where_they_pay(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     toy = load_target(NEEDLE)
+    assert isinstance(toy.space, DenseSpace)
     plan = Plan(NEEDLE, ("standard",), limit=limit, batch_size=batch_size)
     auto, data = load_executor("auto"), GivenInputs(torch.zeros(limit, *toy.space.shape, dtype=torch.uint8), "images")
-    assert auto.chosen(plan, toy, data, threads, limits) == Local()  # too quick
+    assert auto.chosen(lambda: gainful_workers(plan, toy, data, threads, limits)) == Local()  # too quick
     monkeypatch.setattr("torpor.audits.run.estimate.WORTH_S", 0.0)
-    assert auto.chosen(plan, toy, data, threads, limits) == expected
+    assert auto.chosen(lambda: gainful_workers(plan, toy, data, threads, limits)) == expected
 
 
 def test_workers_say_how_far_they_are(plan: Plan, locally: bytes, tmp_path: Path) -> None:

@@ -6,15 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import ClassVar
 
 import torch
-from typing_extensions import override
 
 from torpor.attacks.base import Attack
 from torpor.attacks.registry import free_controls
 from torpor.audits.plan import Plan
-from torpor.audits.run.executors import Executor, Local
 from torpor.audits.run.limits import BACKWARD, Limits
 from torpor.core.batches import Samples
 from torpor.core.errors import TorporError, UsageError
@@ -282,32 +279,25 @@ def _clock(seconds: float) -> str:
     return f"{seconds:.2g} s"
 
 
-@dataclass(frozen=True)
-class Auto(Local):
-    """In as many processes as there are processors, where that is faster than in this one.
+def gainful_workers(plan: Plan, target: Target, data: DataSet, threads: Threads, limits: Limits | None = None) -> int:
+    """Return how many processes attack sooner than one does: as many as there are processors for batches, or one.
 
-    That is for several batches that take a while, without limits that they would have to share, of a target on the CPU
-    that gains nothing from a second thread.
+    One is best for what is over soon, for limits that several would have to share, for a target elsewhere or on another
+    device than the CPU, and for one that gains from several threads.
+
+    Raises:
+        DataError: if the data cannot be read.
     """
-
-    id: ClassVar[str] = "auto"
-
-    @override
-    def chosen(self, plan: Plan, target: Target, data: DataSet, threads: Threads, limits: Limits | None) -> Executor:
-        alone = target.elsewhere or target.device.type != "cpu" or threads.used > 1 or threads.most == 1
-        if alone or plan.constant or plan.given or limits not in (None, Limits()):
-            return Local()
-        count = counted(data, plan.limit)
-        batches = threads.most if count is None else -(-count // plan.batch_size)
-        if batches < 2:
-            return Local()
-        found = estimate(plan, target, data)
-        each = found.seconds if found.likely is None else found.likely
-        if count is not None and each * count < WORTH_S:
-            return Local()
-        from torpor.audits.run.processes import Processes
-
-        return Processes(min(batches, threads.most, MOST_WORKERS))
+    alone = target.elsewhere or target.device.type != "cpu" or threads.used > 1 or threads.most == 1
+    if alone or plan.constant or plan.given or limits not in (None, Limits()):
+        return 1
+    count = counted(data, plan.limit)
+    batches = threads.most if count is None else -(-count // plan.batch_size)
+    if batches < 2:
+        return 1
+    found = estimate(plan, target, data)
+    each = found.seconds if found.likely is None else found.likely
+    return 1 if count is not None and each * count < WORTH_S else min(batches, threads.most, MOST_WORKERS)
 
 
 @contextmanager

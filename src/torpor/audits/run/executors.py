@@ -6,20 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 from typing_extensions import override
 
 from torpor.audits.run.job import Job
 from torpor.core.errors import UsageError
 from torpor.core.registry import MARK, Registry, Spec, is_path, typed
-
-if TYPE_CHECKING:
-    from torpor.audits.plan import Plan
-    from torpor.audits.run.limits import Limits
-    from torpor.data.sets import DataSet
-    from torpor.meters.threads import Threads
-    from torpor.targets.base import Target
 
 Tell = Callable[[int, str, int], None]
 """Takes the number of a batch, the row that is attacked, and how many rows of that batch are done."""
@@ -54,15 +47,11 @@ class Executor(ABC):
     def __str__(self) -> str:
         return self.id
 
-    def chosen(self, plan: Plan, target: Target, data: DataSet, threads: Threads, limits: Limits | None) -> Executor:
+    def chosen(self, workers: Callable[[], int]) -> Executor:
         """Return the executor that is going to run a plan: itself, unless it leaves that to another.
 
         Args:
-            plan: what to do.
-            target: what it names.
-            data: what is attacked.
-            threads: of torch, as many as the target gains from.
-            limits: what the attacks may spend; None for no limits.
+            workers: returns how many processes are worth it.
         """
         return self
 
@@ -96,11 +85,23 @@ class Local(Executor):
             yield number
 
 
+@dataclass(frozen=True)
+class Auto(Local):
+    """In this process, or in several where that is faster."""
+
+    id: ClassVar[str] = "auto"
+
+    @override
+    def chosen(self, workers: Callable[[], int]) -> Executor:
+        count = workers()
+        return Local() if count == 1 else load_executor(f"processes{MARK}{count}")
+
+
 EXECUTORS: Registry[Executor] = Registry(
     "torpor.executors",
     Executor,  # type: ignore[type-abstract]
     {
-        "auto": "torpor.audits.run.estimate:Auto",
+        "auto": "torpor.audits.run.executors:Auto",
         "local": "torpor.audits.run.executors:Local",
         "processes": "torpor.audits.run.processes:Processes",
         "ray": "torpor.audits.run.ray_tasks:RayTasks",
