@@ -18,6 +18,7 @@ VERBS = {
     "measure": "torpor.cli.measure:measure",
     "attack": "torpor.cli.attack:attack",
     "bound": "torpor.cli.bound:bound",
+    "recommend": "torpor.cli.recommend:recommend",
     "check": "torpor.cli.check:check",
     "mine": "torpor.cli.mine:mine",
     "conform": "torpor.cli.conform:conform",

@@ -34,6 +34,7 @@ DEFENSES: Registry[Defense] = Registry(
         "tracks": "torpor.defenses.guards.box_caps:TrackCap",
         "density": "torpor.defenses.guards.density_cap:DensityCap",
         "tokens": "torpor.defenses.guards.token_cap:TokenCap",
+        "quota": "torpor.serving.request_quota:RequestQuota",
         "calibrated": "torpor.defenses.hardening.calibrated:Calibrated",
         "hardened": "torpor.defenses.hardening.hardened:Hardened",
     },

@@ -177,6 +177,7 @@ def _selected(gate: Gate, row: Mapping[str, Any]) -> bool:
 
 def _evaluate(audit: SavedAudit, gate: Gate, row: Mapping[str, Any], accepted: Collection[str]) -> CheckResult:
     value, reason = _summarized(gate, row) if gate.aggregate is None else _aggregated(audit, gate, row)
+    value, reason = (value, reason) if value is None or not gate.over_clean else _over_clean(value, row, reason)
     verdict = Verdict.INCONCLUSIVE
     if value is not None and not reason:
         verdict = Verdict.PASS if gate.holds(value) else Verdict.FAIL
@@ -208,6 +209,12 @@ def _summarized(gate: Gate, row: Mapping[str, Any]) -> tuple[float | None, str]:
     return value, ""
 
 
+def _over_clean(value: float, row: Mapping[str, Any], reason: str) -> tuple[float | None, str]:
+    """Return a cost as times the mean clean cost without any defense."""
+    mean = scalar(row, "cost_clean_mean")
+    return (value / mean, reason) if mean else (None, "cost_clean_mean was not measured")
+
+
 def _uncertified(row: Mapping[str, Any]) -> str:
     """Say why nothing is certified in a row; empty if something is."""
     return "" if row.get("certified_cost_mean") is not None else str(row.get("certified_reason") or UNBOUND)
@@ -225,11 +232,20 @@ def _aggregated(audit: SavedAudit, gate: Gate, row: Mapping[str, Any]) -> tuple[
         return None, f"{gate.metric} was not measured for any sample"
     if gate.metric != "headroom" and len(values) < len(column):  # headroom is undefined where static equals clean
         return None, f"{gate.metric} was measured for only {len(values)} of {len(column)} samples"
-    value = _aggregate(str(gate.aggregate), values)
+    value = aggregate(str(gate.aggregate), values)
     return (None, f"{gate.measure} is not defined") if math.isnan(value) else (value, "")
 
 
-def _aggregate(name: str, values: np.ndarray[Any, np.dtype[np.float64]]) -> float:
+def aggregate(name: str, values: np.ndarray[Any, np.dtype[np.float64]]) -> float:
+    """Return what samples become as one value.
+
+    Args:
+        name: one of :data:`~torpor.audits.verdict.gate_grammar.AGGREGATES`.
+        values: of the samples, ``[N]``.
+
+    >>> aggregate("p50", np.array([1.0, 2.0, 4.0]))
+    2.0
+    """
     with np.errstate(invalid="ignore"):  # infinities may have no mean; the caller sees the NaN
         if name.startswith("p"):
             return float(np.quantile(values, int(name[1:]) / 100, method="linear"))

@@ -1,4 +1,7 @@
-"""The grammar of gates: ``[ATTACK][@DEFENSE]: AGG(COLUMN) OP NUMBER[UNIT]``, or a summary key for ``AGG(COLUMN)``."""
+"""The grammar of gates: ``[ATTACK][@DEFENSE]: AGG(COLUMN) OP NUMBER[UNIT]``, or a summary key for ``AGG(COLUMN)``.
+
+A limit of a cost may be written as times the mean clean cost: ``p99(cost) < 2x``.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,8 @@ UNITS: Mapping[str, Mapping[str, Fraction]] = {
     **{name: {"": Fraction(1)} for name in ("count", "distance", "number")},
 }
 """Units of each dimension; those of a cost are its currency's."""
+TIMES = "x"
+"""Unit of a cost that is written as times the mean clean cost without any defense."""
 _GATE = re.compile(
     r"""\s*+(?:(?=[^\s:])(?P<selector>[^\s:()<>=!@]++)?(?:@(?P<defense>[^\s()<>=!@]+?))?\s*+:)?
         \s*+(?:(?P<aggregate>\w++)\s*+\(\s*+(?P<column>\w++)\s*+\)|(?P<key>\w++))
@@ -88,7 +93,7 @@ class Gate:
     @property
     def units(self) -> Mapping[str, Fraction]:
         """The units that the limit may be written in."""
-        return scales(self.currency) if self.dimension == "cost" else UNITS[self.dimension]
+        return {**scales(self.currency), TIMES: Fraction(1)} if self.dimension == "cost" else UNITS[self.dimension]
 
     @property
     def measure(self) -> str:
@@ -100,6 +105,15 @@ class Gate:
         """The right-hand side in the metric's own unit: 1.5 for ``150%``, 0.01 (seconds) for ``10ms``."""
         scale = self.units[self.unit]
         return self.number * scale.numerator / scale.denominator
+
+    @property
+    def over_clean(self) -> bool:
+        """Whether limit and values are costs over the mean clean cost without any defense.
+
+        >>> parse_gate("p99(cost) < 2x").over_clean, parse_gate("p99(slowdown) < 2x").over_clean
+        (True, False)
+        """
+        return self.dimension == "cost" and self.unit == TIMES
 
     def holds(self, value: float) -> bool:
         """Whether ``value``, in the metric's own unit, satisfies the gate."""

@@ -16,6 +16,7 @@ from typing_extensions import override
 from torpor.attacks.base import Attack
 from torpor.core.batches import Samples, take
 from torpor.core.errors import UsageError
+from torpor.core.work import Work
 from torpor.data.sets import DataSet
 from torpor.defenses.base import LEARNED, Defense
 from torpor.defenses.layer import frames_of
@@ -27,6 +28,8 @@ FIT_LIMIT = 1000
 """Clean samples that a guard is fitted on at most; of videos, frames."""
 CHUNK = 64
 """Samples that are run together for that."""
+RUNGS = 24
+"""Settings of a ladder at most."""
 KINDS = {int: torch.int64, float: torch.float64}
 """How learned numbers are stored."""
 
@@ -89,6 +92,29 @@ class Guard(Defense):
         """Return the guard fitted on clean ``inputs``, none of which it will be judged on."""
         return self
 
+    @classmethod
+    def ladder(cls, target: Any) -> tuple[Self, ...]:  # noqa: ANN401
+        """Return settings to choose from on ``target``, the loosest first; none where there is no choice.
+
+        None has a larger static bound than the one before, and all of them learn the same, if they learn.
+        """
+        return ()
+
+    def replayed(self, target: Any, inputs: Samples, work: Work) -> Work | None:  # noqa: ANN401
+        """Return what inputs whose work is known do under this guard; None if only a run can tell.
+
+        An input whose counts stay as they were has the same output, too.
+
+        Args:
+            target: without the guard.
+            inputs: that ran there.
+            work: of these runs.
+
+        Returns:
+            Counts of the units of the guarded target.
+        """
+        return None
+
 
 @dataclass(frozen=True)
 class Cap(Guard):
@@ -123,6 +149,17 @@ def benign_most(values: npt.ArrayLike) -> float:
     (50.0, 1998.0)
     """
     return float(np.quantile(np.asarray(values, dtype=np.float64), SHARE, method="higher"))
+
+
+def rungs_below(most: int) -> tuple[int, ...]:
+    """Return caps below ``most`` down to 1, each smaller than the last by about the same factor where they are many.
+
+    >>> rungs_below(5), len(rungs_below(30_000)), rungs_below(30_000)[-3:]
+    ((4, 3, 2, 1), 23, (4, 2, 1))
+    """
+    if most <= RUNGS:
+        return tuple(range(most - 1, 0, -1))
+    return tuple(dict.fromkeys(round(most ** (1 - step / RUNGS)) for step in range(1, RUNGS + 1)))
 
 
 def known(value: int | None, guard: str) -> int:

@@ -9,7 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from torpor.core.objects import Frames
-from torpor.defenses.guards.base import Cap, benign_most, chunks, known
+from torpor.defenses.guards.base import Cap, benign_most, chunks, known, rungs_below
 from torpor.targets.base import Target
 from torpor.targets.detector.contract import CANDIDATE, PAIR
 from torpor.targets.detector.detection import OBJECT
@@ -51,6 +51,11 @@ class BoxCap(Cap):
     def bounded(self, target: Any) -> Target:
         guarded: Target = target.with_nms(self._caps(target.nms, self.most))
         return guarded
+
+    @classmethod
+    @override
+    def ladder(cls, target: Any) -> tuple[Self, ...]:
+        return tuple(cls(most) for most in rungs_below(min(target.nms.max_nms, _most(target)[0])))
 
     def _caps(self, nms: NMS, compared: int | None) -> NMS:
         """Return ``nms`` with what was set, or what was learned."""
@@ -98,6 +103,11 @@ class TrackCap(BoxCap):
     def applies_to(cls, target: Target) -> bool:
         return super().applies_to(target) and target.offers("with_tracker", "tracker")
 
+    @classmethod
+    @override
+    def ladder(cls, target: Any) -> tuple[Self, ...]:
+        return tuple(cls(most) for most in rungs_below(_most(target)[2]))
+
     @override
     def bounded(self, target: Any) -> Target:
         seen = target.with_nms(self._caps(target.nms, None))
@@ -114,6 +124,12 @@ class TrackCap(BoxCap):
         videos = [video for some in chunks(inputs) for video in target.run(some).outputs]
         alive = [count for video in videos for count in tracks_alive(video, target.tracker)]
         return replace(super().fit(target, inputs), alive=max(1, int(benign_most(alive))))
+
+
+def _most(target: Any) -> tuple[int, int, int]:  # noqa: ANN401 - a detector, or what has one
+    """Return candidates, pairs and kept boxes of an image at most."""
+    found: tuple[int, int, int] = target.nms.most(target.detector.anchors, len(target.classes))
+    return found
 
 
 def tracks_alive(video: Frames, settings: Tracking) -> list[int]:

@@ -8,7 +8,9 @@ from typing import Any, ClassVar, Self
 
 from typing_extensions import override
 
+from torpor.core.batches import Samples
 from torpor.core.errors import UsageError
+from torpor.core.work import Work
 from torpor.defenses.guards.base import Guard
 from torpor.defenses.settings import DIGITS
 from torpor.targets.base import Target
@@ -62,6 +64,16 @@ class Deadline(Guard):
         """See :meth:`Guard.bounded`; a deadline after the last exit leaves all."""
         guarded: Target = target.upto(self._left(target))
         return guarded
+
+    @classmethod
+    @override
+    def ladder(cls, target: Any) -> tuple[Self, ...]:
+        return tuple(cls(None, exits) for exits in range(len(target.exit_costs) - 1, LEAST - 1, -1))
+
+    @override
+    def replayed(self, target: Any, inputs: Samples, work: Work) -> Work | None:
+        exits = len(target.exit_costs)
+        return Work(work.counts[:, : self._left(target)]) if work.counts.shape[1] == exits else None
 
     def _left(self, target: Any) -> int:  # noqa: ANN401
         """Return how many exits are left."""

@@ -16,6 +16,8 @@ from torpor.defenses.guards.base import Cap, benign_most, chunks, known
 from torpor.targets.base import Target
 
 WHOLE = 100
+STRIDE = 5
+"""Per cent between two settings of a ladder."""
 
 
 @dataclass(frozen=True)
@@ -75,3 +77,8 @@ class DensityCap(Cap):
             return self
         found = torch.cat([target.layer_densities(target.run(some).work) for some in chunks(inputs)])
         return replace(self, learned=tuple(max(benign_most(each), 1e-9) for each in found.T.numpy()))
+
+    @classmethod
+    @override
+    def ladder(cls, target: Any) -> tuple[Self, ...]:
+        return tuple(cls(share) for share in range(WHOLE - STRIDE, 0, -STRIDE))

@@ -11,7 +11,7 @@ from typing_extensions import override
 from torpor.core.batches import Samples
 from torpor.core.errors import UsageError
 from torpor.core.signals import StepSignals
-from torpor.core.work import Outcome
+from torpor.core.work import Outcome, Work
 from torpor.defenses.guards.base import FIT_LIMIT, benign_most, chunks
 from torpor.defenses.guards.loop_stop import LoopStop
 from torpor.defenses.guards.step_budget import StepBudget
@@ -71,6 +71,10 @@ class HazardMonitor(StepBudget):
         fitted = self.learn(target, clean) if self.most is None else self
         room = max(ROOM, FIT_LIMIT / len(reached))
         return replace(fitted, threshold=max(room * benign_most(reached), LEAST))
+
+    @override
+    def replayed(self, target: Any, inputs: Samples, work: Work) -> None:
+        """See :meth:`Guard.replayed`; it takes the probabilities to tell."""
 
 
 def _reached(found: StepSignals) -> list[float]:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 from typing_extensions import override
 
 from torpor.core.batches import Samples
+from torpor.core.work import Work
 from torpor.defenses.guards.base import benign_most, chunks, known
 from torpor.defenses.guards.step_budget import StepBudget
 from torpor.targets.base import Target
@@ -55,3 +56,7 @@ class LoopStop(StepBudget):
         repeats = [most_repeats(output.ids) for outcome in clean for output in outcome.outputs]
         fitted = self.learn(target, clean) if self.most is None else self
         return replace(fitted, repeats=max(LEAST, 1 + int(benign_most(repeats))))
+
+    @override
+    def replayed(self, target: Any, inputs: Samples, work: Work) -> None:
+        """See :meth:`Guard.replayed`; it takes the tokens to tell."""

@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Self
 from typing_extensions import override
 
 from torpor.core.batches import Samples
-from torpor.core.work import Outcome
-from torpor.defenses.guards.base import Cap, benign_most, chunks, known
+from torpor.core.work import Outcome, Work
+from torpor.defenses.guards.base import Cap, benign_most, chunks, known, rungs_below
 from torpor.targets.base import Target
 from torpor.targets.decoder.contract import STEP
 
@@ -54,3 +54,17 @@ class StepBudget(Cap):
         """Return the guard with a budget that fits these runs."""
         steps = [count for outcome in clean for count in target.iterations(outcome.work).tolist()]
         return replace(self, learned=int(benign_most(steps)))
+
+    @classmethod
+    @override
+    def ladder(cls, target: Any) -> tuple[Self, ...]:
+        return tuple(cls(most) for most in rungs_below(target.cap))
+
+    @override
+    def replayed(self, target: Any, inputs: Samples, work: Work) -> Work | None:
+        """See :meth:`Guard.replayed`; where several outputs are decoded at a time, only a run can tell."""
+        if not (target.offers("known_work") and target.stoppable):
+            return None
+        most = known(self.learned if self.most is None else self.most, self.name)
+        found: Work | None = target.known_work(inputs, target.iterations(work).clamp_max(most).tolist())
+        return found

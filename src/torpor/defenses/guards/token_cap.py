@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from torpor.core.batches import Samples
 from torpor.core.threat import Paper
-from torpor.defenses.guards.base import Cap, chunks, known
+from torpor.defenses.guards.base import Cap, chunks, known, rungs_below
 from torpor.targets.base import Target
 
 
@@ -59,3 +59,8 @@ class TokenCap(Cap):
         ran = [count for some in chunks(inputs) for count in target.tokens(target.run(some).work).tolist()]
         later = sum(ran) / len(ran) - target.patches  # the first layer computes all of them
         return replace(self, learned=max(1, round(later / (target.token_count / target.patches - 1))))
+
+    @classmethod
+    @override
+    def ladder(cls, target: Any) -> tuple[Self, ...]:
+        return tuple(cls(most) for most in rungs_below(target.patches))

@@ -1,0 +1,212 @@
+"""Run a search for caps: the folder, the workers, and what is written."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+
+from torpor.audits.plan import Plan
+from torpor.audits.recommend.choices import CapChoice, choices, ladders
+from torpor.audits.recommend.evidence import CapEvidence, CapRecords
+from torpor.audits.recommend.limits import parse_limit
+from torpor.audits.recommend.recommendation import CapRecommendation
+from torpor.audits.recommend.search import CapSearch, CapTask
+from torpor.audits.recommend.trial import CapTrial, CraftedBatch
+from torpor.audits.request import Request
+from torpor.audits.run.claim import claimed
+from torpor.audits.run.engine import check_applies
+from torpor.audits.run.executors import Executor, Local
+from torpor.audits.run.identity import identify
+from torpor.audits.run.job import deterministic
+from torpor.audits.run.limits import check_time
+from torpor.audits.run.store import write_atomically
+from torpor.audits.texts import save_table
+from torpor.core.batches import Samples
+from torpor.core.errors import DataError, UsageError
+from torpor.data.sets import Batch
+from torpor.meters.threads import Threads, using
+
+FILE, RECORDS = "recommend.json", "recommend.parquet"
+SAMPLES = 64
+"""Samples that are attacked by default: through each of several choices of caps, and half of a search is bisection."""
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class CapRequest:
+    """What a user asks for.
+
+    Attributes:
+        limits: such as ``("p99(cost) < 2x",)``.
+        utility_loss: points of the mean utility that may be lost.
+        utility: ``"own"`` or ``"agreement"``.
+        kinds: ids of the guards to choose from; None for all that apply.
+        exhaustive: attack through every choice.
+    """
+
+    limits: tuple[str, ...]
+    utility_loss: float = 0.01
+    utility: str = "own"
+    kinds: tuple[str, ...] | None = None
+    exhaustive: bool = False
+
+
+def recommend(
+    asked: CapRequest,
+    audit: Request,
+    out: Path,
+    progress: Progress = lambda text, done, total: None,
+    *,
+    executor: Executor | None = None,
+    max_seconds: float | None = None,
+    threads: int = 1,
+) -> CapRecommendation:
+    """Search for caps that keep the limits, and write what was found into the folder ``out``.
+
+    What was crafted stays there, so that the same command resumes, and another question on the same target, data and
+    attacks attacks only what is new.
+
+    Args:
+        asked: the question.
+        audit: target, data, attacks and seed.
+        out: the folder.
+        progress: called with what is going on, batches attacked of a choice, and all of them.
+        executor: where batches are attacked; in this process if None.
+        max_seconds: after which nothing more is attacked; the result says so. None for no limit.
+        threads: of torch, in each worker.
+
+    Raises:
+        UsageError: if the target has no caps, always costs the same, or ``out`` holds something else.
+        DataError: if there are no data, or nothing to measure utility by.
+    """
+    began, workers = time.time(), executor or Local()
+    target = audit.target
+    plan = audit.plan.on(target)
+    task = CapTask(tuple(parse_limit(text, target.prices.currency) for text in asked.limits), asked.utility_loss)
+    if not task.limits:
+        raise UsageError("expected a quantity that caps must keep, got none; such as --quantity 'p99(cost) < 2x'")
+    if plan.constant:
+        raise UsageError(f"expected a target whose work depends on its input, got {target.name}; no cap saves anything")
+    check_applies(plan, target)
+    if plan.given and not workers.in_process:
+        raise UsageError(f"expected {' and '.join(plan.given)} that a worker can load by name; use the local executor")
+    data = audit.data()
+    identity = identify(plan, target, data)
+    with ExitStack() as stack:
+        claim = stack.enter_context(claimed({"verb": "recommend", **plan.to_json(), **identity.entries()}, out))
+        stack.enter_context(using(Threads(threads, threads, "as asked for")))
+        stack.enter_context(deterministic())
+        notes: dict[str, None] = {}
+        batches = list(data.batches("test", plan.batch_size, plan.limit))
+        if not batches:
+            raise DataError(f"expected test samples in {data.name}, got none")
+        records = CapRecords(target, batches, asked.utility, notes.setdefault)
+        found = choices(target, ladders(target, data, plan.seed, asked.kinds, notes.setdefault))
+        deadline = None if max_seconds is None else began + max_seconds
+        trial = CapTrial(plan, out.resolve(), claim.lock.token, threads, deadline, None, identity)
+        trial.hold(target, data)
+        stack.callback(trial.release)
+        crafter = CapCrafter(trial, records, workers, progress)
+        search = CapSearch(records, task, crafter, notes.setdefault, lambda: check_time(deadline))
+        search.run(found, exhaustive=asked.exhaustive)
+        result = CapRecommendation(
+            *(search, target.name, "agreement" if asked.utility == "agreement" else target.utility_name),
+            crafter.passes,
+            _settings(asked, plan),
+            tuple(notes),
+        )
+        claim.lock.verify()
+        _write(result, batches, out)
+    return result
+
+
+@dataclass(eq=False)
+class CapCrafter:
+    """Attacks through some caps, batch by batch, unless that lies in the folder already.
+
+    Attributes:
+        trial: through no caps; what is attacked and where it is stored.
+        records: whose samples these are.
+        executor: where batches are attacked.
+        progress: called with the caps, batches done, and all of them.
+        passes: forward and backward passes of all attacks so far.
+    """
+
+    trial: CapTrial
+    records: CapRecords
+    executor: Executor
+    progress: Progress
+    passes: int = 0
+
+    def __call__(self, choice: CapChoice) -> list[Samples]:
+        """Return what was crafted through these caps, batch by batch.
+
+        Raises:
+            LimitReached: if the time is over.
+        """
+        trial, target = replace(self.trial, defense=choice.defense), self.records.target
+        numbers = range(len(self.records.batches))
+        missing = [number for number in numbers if trial.crafted(number, target) is None]
+        text = "attacking without caps" if choice.defense is None else f"attacking through {choice.name}"
+        self.progress(text, len(numbers) - len(missing), len(numbers))
+        for done, _ in enumerate(self.executor.map(trial, missing), len(numbers) - len(missing) + 1):
+            self.progress(text, done, len(numbers))
+        found: list[CraftedBatch] = []
+        for number in numbers:
+            stored = trial.crafted(number, target)
+            if stored is None:
+                raise DataError(
+                    f"expected what was crafted in {trial.own}, got none of batch {number}; repeat the command"
+                )
+            found.append(stored)
+            self.passes += int(stored.forwards.sum() + stored.backwards.sum())
+        return [one.inputs for one in found]
+
+
+def _settings(asked: CapRequest, plan: Plan) -> dict[str, Any]:
+    names = ("attacks", "norm", "eps", "steps", "limit", "seed", "inputs", "data_dir", "rule")
+    return {
+        "quantities": list(asked.limits),
+        "utility_loss": asked.utility_loss,
+        "utility": asked.utility,
+        "kinds": None if asked.kinds is None else list(asked.kinds),
+        "exhaustive": asked.exhaustive,
+        **{name: value for name, value in plan.to_json().items() if name in names},
+    }
+
+
+def _write(result: CapRecommendation, batches: Sequence[Batch], out: Path) -> None:
+    """Write the result as JSON, and what is known of each sample under each choice of caps as Parquet."""
+    index = torch.cat([batch.index for batch in batches]).tolist()
+    parts = [_table(result.search, one, index) for one in result.search.every]
+    if parts:
+        save_table(out / RECORDS, out / f"{RECORDS}.{os.getpid()}.partial", pa.concat_tables(parts))
+    write_atomically(out / FILE, json.dumps(result.to_json(), indent=1, allow_nan=False) + "\n")
+
+
+def _table(search: CapSearch, one: CapEvidence, index: Sequence[int]) -> pa.Table:
+    nothing, known = [None] * len(index), bool(one.costs)
+    return pa.table(
+        {
+            "sample": pa.array(index, pa.int64()),
+            "caps": pa.array([one.choice.name] * len(index), pa.string()),
+            "cost_clean": search.records.cost,
+            "cost_own": one.own,
+            "utility_clean": search.free.utility,
+            "utility": one.utility,
+            "cost": pa.array(one.least if known else nothing, pa.float64()),
+            "cost_most": pa.array(one.most if known else nothing, pa.float64()),
+            "cost_static": one.static,
+            "crafted_through": pa.array([name or None for name in one.through], pa.string()),
+        }
+    )
