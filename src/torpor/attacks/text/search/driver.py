@@ -22,10 +22,16 @@ Where steps are not counted, they are what :class:`~torpor.attacks.text.search.g
 
 @dataclass(frozen=True, kw_only=True)
 class TextSearch(Attack):
-    """Base of attacks that keep the longest of many candidates: they say what to ask for one sample."""
+    """Base of attacks that keep the longest of many candidates: they say what to ask for one sample.
+
+    Attributes:
+        sends_its_own: whether the longest of its texts is sent even if the clean output is longer: a long prompt costs
+            by itself, and the costlier of the two counts.
+    """
 
     kinds: ClassVar[tuple[str, ...]] = ("text",)
     radii: ClassVar[Mapping[str, float]] = {}
+    sends_its_own: ClassVar[bool] = False
 
     eps: float = 3
 
@@ -49,7 +55,7 @@ class TextSearch(Attack):
         tally = Tally.start(target, inputs)
         search = self.aimed(labels).begin(target, inputs, seed, tally)
         drive(target, {row: search(row) for row in tally.open}, tally)
-        return tally.candidates(white=self.reads is not None)
+        return tally.candidates(white=self.reads is not None, clean=inputs if self.sends_its_own else ())
 
 
 def drive(target: TextTarget, searches: Mapping[int, Search], tally: Tally) -> None:
