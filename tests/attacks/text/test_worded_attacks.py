@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -15,6 +16,7 @@ from torpor.attacks.base import Attack
 from torpor.attacks.registry import load_attack
 from torpor.attacks.text.autodos import ASPECTS, ASSISTS, AutoDoS
 from torpor.attacks.text.extendattack import BASES, NOTE, ExtendAttack, coded, decoded
+from torpor.attacks.text.long_requests import LongRequests
 from torpor.attacks.text.overthink import FRAMES, PROBLEMS, Decoy, OverThink
 from torpor.attacks.text.wording import Worded
 from torpor.core.errors import UsageError
@@ -165,3 +167,13 @@ def test_a_batch_equals_its_samples_and_texts_too_long_stay(name: str) -> None:
         assert alone.candidates.forwards.equal(together.candidates.forwards[row : row + 1])
     if name != "autodos":  # which needs no more of it than its beginning
         assert together.candidates.inputs[2] == texts[2]
+
+
+def test_a_long_prompt_counts_even_if_the_answer_is_shorter() -> None:
+    target = AnsweringModel(ToyText(cap=60, max_tokens=400))
+    target.units = tuple(replace(unit, flops=10 if unit.name == "prompt_token" else 1) for unit in target.units)
+    result = LongRequests(norm="prompt", eps=200)(target, ("999 99 ZZZZ",))  # more than any request makes it answer
+    steps = [target.iterations(each.work).item() for each in (result.clean, result.attacked)]
+    assert steps[1] < steps[0]
+    assert len(result.inputs[0]) > 30
+    assert (target.prices.cost(result.attacked.work) > target.prices.cost(result.clean.work)).all()

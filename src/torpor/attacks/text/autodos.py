@@ -135,6 +135,7 @@ class AutoDoS(Worded, TextSearch):
         "arXiv:2412.13879",
     )
     access: ClassVar[Access] = Access.DECISION
+    sends_its_own: ClassVar[bool] = True
     norms: ClassVar[tuple[str, ...]] = ("prompt",)
     shortest: ClassVar[str] = Tree(200, ((0, 0),)).text(min(ASSISTS, key=len), "", 1)
 

@@ -67,6 +67,7 @@ class EOGen(TextSearch):
         "arXiv:2512.23779",
     )
     access: ClassVar[Access] = Access.DECISION
+    sends_its_own: ClassVar[bool] = True
     norms: ClassVar[tuple[str, ...]] = ("prompt",)
 
     norm: str = "prompt"

@@ -43,6 +43,7 @@ class LongRequests(TextSearch):
     id: ClassVar[str] = "control-long-requests"
     paper: ClassVar[Paper | None] = None
     access: ClassVar[Access] = Access.DECISION
+    sends_its_own: ClassVar[bool] = True
     is_control: ClassVar[bool] = True
     norms: ClassVar[tuple[str, ...]] = GROWING
     radii: ClassVar[Mapping[str, float]] = {"suffix": 30, "prompt": 32}

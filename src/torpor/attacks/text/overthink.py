@@ -133,6 +133,7 @@ class OverThink(Worded, TextSearch):
         "OverThink: Slowdown Attacks on Reasoning LLMs", "Kumar et al.", "arXiv", 2025, "arXiv:2502.02542"
     )
     access: ClassVar[Access] = Access.DECISION
+    sends_its_own: ClassVar[bool] = True
     norms: ClassVar[tuple[str, ...]] = ("suffix", "prompt")
     shortest: ClassVar[str] = " " + FRAMES[0].format(PROBLEMS[0][0].format(5))
 

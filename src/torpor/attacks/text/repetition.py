@@ -40,6 +40,7 @@ class RepeatedRequests(TextSearch):
     id: ClassVar[str] = "repetition"
     paper: ClassVar[Paper | None] = None
     access: ClassVar[Access] = Access.DECISION
+    sends_its_own: ClassVar[bool] = True
     norms: ClassVar[tuple[str, ...]] = GROWING
 
     norm: str = "suffix"

@@ -47,6 +47,7 @@ class StandardQueries(StandardText):
 
     id: ClassVar[str] = "standard-queries"
     access: ClassVar[Access] = Access.DECISION
+    sends_its_own: ClassVar[bool] = True
     reads: ClassVar[type | None] = None
     needs: ClassVar[tuple[str, ...]] = ()
 

@@ -60,6 +60,7 @@ class TransferredPrompts(TextSearch):
     id: ClassVar[str] = "transfer"
     paper: ClassVar[Paper | None] = None
     access: ClassVar[Access] = Access.TRANSFER
+    sends_its_own: ClassVar[bool] = True
     stage: ClassVar[Stage] = Stage.UNIVERSAL
     learns: ClassVar[bool] = True
     norms: ClassVar[tuple[str, ...]] = GROWING

@@ -24,10 +24,16 @@ Where steps are not counted, they are what :class:`~torpor.attacks.text.search.g
 
 @dataclass(frozen=True, kw_only=True)
 class TextSearch(Attack):
-    """Base of attacks that keep the longest of many candidates: they say what to ask for one sample."""
+    """Base of attacks that keep the longest of many candidates: they say what to ask for one sample.
+
+    Attributes:
+        sends_its_own: whether the longest of its texts is sent even if the clean output is longer: a long prompt costs
+            by itself, and the costlier of the two counts.
+    """
 
     kinds: ClassVar[tuple[str, ...]] = ("text",)
     radii: ClassVar[Mapping[str, float]] = {}
+    sends_its_own: ClassVar[bool] = False
 
     eps: float = 3
 
@@ -55,7 +61,7 @@ class TextSearch(Attack):
         tally = Tally.start(target, inputs)
         search = self.aimed(labels).begin(target, inputs, seed, tally)
         drive(target, {row: search(row) for row in tally.open}, tally)
-        return tally.candidates(white=self.follows_gradients(target))
+        return tally.candidates(white=self.follows_gradients(target), clean=inputs if self.sends_its_own else ())
 
 
 def shows_gradients(target: Target) -> bool:

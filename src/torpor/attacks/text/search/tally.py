@@ -27,6 +27,7 @@ class Tally:
         target: that runs them.
         curves: of each sample, where its text became longer.
         member: of an ensemble, whose turn it is on each sample.
+        asked: of each sample, the text after which the output was longest, the clean one left out; None before any.
     """
 
     held: Incumbent
@@ -37,9 +38,11 @@ class Tally:
     target: TextTarget
     curves: list[list[Improvement]] = field(init=False)
     member: list[str] = field(init=False)
+    asked: list[tuple[int, str] | None] = field(init=False)
 
     def __post_init__(self) -> None:
         self.curves, self.member = [[] for _ in self.forwards], ["" for _ in self.forwards]
+        self.asked = [None] * len(self.forwards)
 
     @staticmethod
     def start(target: TextTarget, clean: Sequence[str]) -> Tally:
@@ -65,6 +68,9 @@ class Tally:
         """Count what was asked, and take the first of the costliest texts if it is costlier."""
         before, steps = self.spent(row), answers.steps
         self.forwards[row] += len(texts)
+        for count, text in zip(steps, texts, strict=True):
+            if (found := self.asked[row]) is None or count > found[0]:
+                self.asked[row] = count, text
         if texts and max(steps) > self.held.cost[row]:
             longest = int(self.held.cost[row])
             self.curves[row] += rises(self.target, texts, answers, longest, before, self.member[row])
@@ -78,10 +84,19 @@ class Tally:
         self.forwards[row] += forwards
         self.backwards[row] += 1
 
-    def candidates(self, *, white: bool) -> Candidates:
-        """Return what :meth:`torpor.attacks.base.Attack.search` must return; ``white`` if it took gradients."""
+    def candidates(self, *, white: bool, clean: Sequence[str] = ()) -> Candidates:
+        """Return what :meth:`torpor.attacks.base.Attack.search` must return.
+
+        Args:
+            white: whether it took gradients.
+            clean: texts in whose place the longest of what was asked is sent, even if the clean output is longer.
+        """
+        found = list(self.held.inputs)
+        for row, text in enumerate(clean):
+            if found[row] == text and (asked := self.asked[row]) is not None:
+                found[row] = asked[1]
         return Candidates(
-            tuple(self.held.inputs),
+            tuple(found),
             forwards=torch.tensor(self.forwards),
             backwards=torch.tensor(self.backwards),
             zero_gradient=torch.tensor(self.zero_gradient) if white else None,
