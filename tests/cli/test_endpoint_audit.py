@@ -176,7 +176,39 @@ def test_measure_says_what_clean_inputs_cost(tmp_path: Path) -> None:
         code, _, err = call(*words, "--max-queries", "2")
         assert code == 2
         assert "at most 2 requests" in err
+        before = len(server.log)
+        assert call(*words, "--seconds")[0] == 2
+        assert len(server.log) == before
     assert call("measure", "torpor.targets.early_exit.toys:needle", "--max-queries", "2")[0] == 2
+
+
+def test_what_is_timed_is_asked_again_and_said_before(tmp_path: Path) -> None:
+    with FakeServer() as server:
+        words = words_of(server, tmp_path)
+        words[1] = f"{server.address}#timed=true"
+        code, _, err = call(*words)
+        assert code == 0, err
+        assert "more to time them" in err
+        assert len(server.log) > 100
+        assert max(sent(server).values()) == 1  # each is told apart, so that no gateway answers one from its memory
+    audit = json.loads((tmp_path / "run" / "audit.json").read_text())
+    assert all(row["latency_s_p50"] > 0 for row in audit["summary"])
+
+
+def test_a_server_that_does_not_hold_to_the_cap_or_answers_otherwise_each_time_is_found(tmp_path: Path) -> None:
+    for behavior, flag, key, cap in (
+        (Behavior(faults=frozenset({"ignores-max-tokens"})), "over-the-cap", "overshot_rate", "50"),
+        (Behavior(varies=True), "varying-answers", "varies_rate", "2000"),
+    ):
+        with FakeServer(behavior) as server:
+            folder = tmp_path / flag
+            folder.mkdir()
+            code, _, err = call(*words_of(server, folder, "--cap", cap))
+            assert code == 0, err
+        audit = json.loads((folder / "run" / "audit.json").read_text())
+        found = [row for row in audit["summary"] if flag in row["flags"]]
+        assert all(row[key] > 0 for row in found)
+        assert found
 
 
 def test_a_server_that_bills_wrong_is_found_and_no_gate_passes(tmp_path: Path) -> None:

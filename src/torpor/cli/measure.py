@@ -72,6 +72,8 @@ def measure(
     system = load_target(with_options(target, {"model": model, "prices": prices, "cap": cap}), device=device, rule=rule)
     data = source(system, data_dir, inputs)
     if system.elsewhere:
+        if seconds:
+            raise UsageError(f"expected a target in this process with --seconds, got {target}; leave it out")
         from torpor.audits.run.requests import begin_measuring
 
         note(begin_measuring(system, data, limit, (max_queries, max_seconds, max_cost)))

@@ -27,7 +27,7 @@ class Stopwatch:
 
     Attributes:
         until: seconds since the epoch after which the search is ended; infinite while nothing is searched.
-        most: candidates after which the search is ended.
+        queries: candidates after which the search is ended.
         forwards: candidates that were run since the search began.
         backwards: of these, how many were differentiated.
         best: the costliest candidate since then that counts, a text or a tensor ``[1, ...]``; None for none.
@@ -52,7 +52,7 @@ class Stopwatch:
     backwards: int = 0
     best: Any = None
     steps: int = -1
-    most: float = float("inf")
+    queries: float = float("inf")
     rose: list[tuple[int, Any, int]] = field(default_factory=list)
     known: dict[Hashable, Any] = field(default_factory=dict)
     counts: Callable[[Any], bool] = lambda candidate: True
@@ -61,11 +61,11 @@ class Stopwatch:
         self,
         until: float,
         counts: Callable[[Any], bool] = lambda candidate: True,
-        most: float = float("inf"),
+        queries: float = float("inf"),
     ) -> None:
-        """Begin a search that ends at ``until`` or after ``most`` candidates; only what ``counts`` may be its best."""
+        """Begin a search that ends at ``until`` or after ``queries`` candidates; its best is one that ``counts``."""
         self.until, self.forwards, self.backwards, self.best, self.steps, self.rose = until, 0, 0, None, -1, []
-        self.counts, self.most = counts, most
+        self.counts, self.queries = counts, queries
 
     def end(self) -> None:
         """Stop asking for the time."""
@@ -88,7 +88,7 @@ class Stopwatch:
     @property
     def left(self) -> float:
         """Candidates that may still be run."""
-        return self.most - self.forwards if self.searches else float("inf")
+        return self.queries - self.forwards if self.searches else float("inf")
 
     def missed(self, count: int) -> None:
         """Take note of candidates whose run was ended before anything is known of them."""

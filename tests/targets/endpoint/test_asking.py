@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from fake_server import Behavior, FakeServer
@@ -70,3 +72,36 @@ def test_the_limit_on_dollars_is_passed_by_at_most_one_request_whatever_a_server
             cost = spending.prices.cost(1, words)
             truth, dearest = truth + cost, max(dearest, cost)
         assert truth <= 1.0 + dearest
+
+
+def test_requests_in_parallel_wait_until_they_fit() -> None:
+    prices, rng = TokenPrices(prompt=1e5, output=1e5), random.Random(1)
+    for _ in range(50):
+        spending, most = Spending(cost=2.0, prices=prices), prices.cost(1, 8)
+        words = [rng.randrange(1, 9) for _ in range(40)]
+
+        def ask(count: int, spending: Spending = spending, most: float = most) -> int:
+            try:
+                spending.begin(most)
+            except LimitReachedError:
+                return 0
+            time.sleep(0)
+            spending.end("word", Reply(200, (Choice("word " * count),), Usage(1, 0), pieces=count), most)
+            return 1
+
+        with ThreadPoolExecutor(4) as pool:
+            sent = sum(pool.map(ask, words))
+        assert spending.sent == sent
+        assert 2.0 <= spending.spent <= 2.0 + most
+
+
+def test_a_request_of_which_nothing_came_back_is_booked_at_its_most() -> None:
+    spending = Spending(cost=1.0)
+    spending.begin(0.4)
+    spending.lost(0.4)
+    spending.begin(0.7)
+    spending.lost(0.7)
+    with pytest.raises(LimitReachedError) as error:
+        spending.begin(0.1)
+    assert error.value.limit == "cost"
+    assert spending.spent == pytest.approx(1.1)

@@ -8,7 +8,7 @@ import pytest
 from asked_endpoints import endpoint
 from fake_server import Behavior, FakeServer
 
-from torpor.core.errors import MeterError
+from torpor.core.errors import MeterError, UsageError
 from torpor.targets.endpoint.address import Address
 from torpor.targets.endpoint.client import AnswerLimits, Client
 from torpor.targets.endpoint.spending import Spending
@@ -69,3 +69,13 @@ def test_a_server_that_stops_to_answer_ends_the_run(monkeypatch: pytest.MonkeyPa
         with pytest.raises(MeterError, match="got none to the last 5 requests"):
             target.score([f"Count for {number} words." for number in range(10, 30)])
         assert len(server.log) == 6
+
+
+@pytest.mark.parametrize("key", ["sk-\n1", "sk-\u00e9"])
+def test_a_key_that_no_header_can_hold_is_refused_without_saying_it(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORPOR_API_KEY", key)
+    with FakeServer() as server:
+        with pytest.raises(UsageError, match="printable ASCII") as error:
+            endpoint(server).run(("go",))
+        assert not server.log
+    assert key not in str(error.value)

@@ -8,6 +8,8 @@ from typing import Any
 from torpor.audits.plan import Plan
 from torpor.audits.run.estimate import SEARCHING, counted, passes
 from torpor.audits.run.limits import Limits, parse_cost
+from torpor.audits.run.rows import FIRST
+from torpor.audits.run.timing import CALLS, REPEATS
 from torpor.core.units import symbol
 from torpor.core.work import Work
 from torpor.data.sets import DataSet
@@ -88,6 +90,8 @@ def plan_of_requests(plan: Plan, target: Any, data: DataSet, limits: Limits) -> 
     said += f" in {len(plan.keys)} rows"
     if silent:
         said += f"; {', '.join(silent)} may send any number"
+    if plan.timed and not target.family.untimed(target):
+        said += f"; about {CALLS * len(plan.keys):,} more to time them"
     said += _ends(limits)
     share = Allotment.of(plan, target, data, limits).within(float(target.prices.cost(work).sum()))
     return (
@@ -146,6 +150,8 @@ def begin_measuring(
     samples = counted(data, limit)
     work = target.max_work(target.read(data.load("test", 1).inputs))
     count = target.options.asked * (samples or 1)
+    if not target.family.untimed(target):
+        count += 3 + REPEATS * min(FIRST, samples or FIRST)
     ends = _ends(limits)
     each = "" if samples else " for each sample"
     return f"About to send {count:,} requests{each} to {target.url}, {_costing(target, work, count)}{ends}"

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 from torpor.core.errors import MeterError
@@ -25,6 +26,8 @@ IN_A_ROW = 5
 OVER = 4
 """An answer is given up that has so many times the parts that were asked for, and :data:`SPARE_PARTS`."""
 SPARE_PARTS = 64
+ANEW = 10**9
+"""Number of the first answer that is only timed: no gateway may take its request for one that it has answered."""
 
 Asked = tuple[Question, int]
 """A question, and the number of the answer to it that is wanted: a second one is asked for anew."""
@@ -48,7 +51,7 @@ class Asker:
         self._journal: Journal | None = None
         self._known = dict[str, Reply]()
         self._anew, self._unanswered, self._answered = False, 0, False
-        self._lock = threading.Lock()
+        self._lock, self._draws = threading.Lock(), count(ANEW)
 
     @property
     def url(self) -> str:
@@ -92,7 +95,7 @@ class Asker:
             MeterError: if the server takes no requests, or answers none.
         """
         if self._anew:
-            return [self._insist(question, question.key(self.url, draw)) for question, draw in asked]
+            return [self._insist(question, question.key(self.url, next(self._draws))) for question, _ in asked]
         keys = [question.key(self.url, draw) for question, draw in asked]
         new = {key: question for key, (question, _) in zip(keys, asked, strict=True) if key not in self._known}
         if self.options.parallel == 1 or len(new) < 2:

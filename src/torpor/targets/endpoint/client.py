@@ -266,8 +266,8 @@ def _seconds(said: str | None) -> float | None:
 
 def _headers() -> dict[str, str]:
     key = key_of_environment()
-    if key is not None and not key.isprintable():
-        raise UsageError(f"expected a key of printable characters in {KEYS[0]}, got others; set it again")
+    if key is not None and not (key.isascii() and key.isprintable()):
+        raise UsageError(f"expected a key of printable ASCII characters in {KEYS[0]}, got others; set it again")
     own = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
     return own if key is None else {**own, "Authorization": f"Bearer {key}"}
 
