@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from benchmarks.recommend import CapCase, agreement, table
 from toy_audits import NEEDLE, write_images
 
 from torpor.audits.recommend.choices import CapChoice, choices, ladders
@@ -225,3 +226,15 @@ def test_looser_caps_bound_stricter_ones_only_where_no_input_says_otherwise() ->
 
 def test_the_front_leaves_out_what_is_beaten() -> None:
     assert pareto([(0.0, 3.0), (0.1, 3.0), (0.1, 1.0), (0.2, 1.5)], lambda pair: pair) == [(0.0, 3.0), (0.1, 1.0)]
+
+
+def test_the_benchmark_compares_with_the_grid() -> None:
+    case = CapCase("sdn-digits", "deepsloth", "p99(cost) < 20x", 0.3, 6, "16/255", 5, kinds=("deadline",))
+    compared = agreement(case)
+    assert compared.kept
+    assert compared.apart <= 0.05
+    assert compared.quick.passes < compared.grid.passes
+    rows = table(compared.grid)
+    assert len(rows) == 2
+    assert "| `none` |" in rows[0]
+    assert "| `deadline:2` |" in rows[1]
