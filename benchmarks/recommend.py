@@ -143,9 +143,8 @@ def main(words: Sequence[str] | None = None) -> int:
             flush=True,
         )
     if options.table:
-        print(
-            "\n| target | caps | loss | natural p99(cost) | attacked p99(cost) | static bound |\n|---|---|---|---|---|---|"
-        )
+        print("\n| target | caps | loss | natural p99(cost) | attacked p99(cost) | static bound |")
+        print("|---|---|---|---|---|---|")
         print("\n".join(rows))
     return int(wrong > 0)
 

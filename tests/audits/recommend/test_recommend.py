@@ -21,12 +21,15 @@ from torpor.audits.recommend.run import FILE, RECORDS, CapRequest, recommend
 from torpor.audits.recommend.search import pareto
 from torpor.audits.recommend.trial import CapTrial
 from torpor.audits.request import Request, request
+from torpor.core.batches import Samples
 from torpor.core.errors import DataError, UsageError
 from torpor.data.sets import Batch
+from torpor.defenses.guards.base import Guard
 from torpor.defenses.guards.box_caps import BoxCap, TrackCap
 from torpor.defenses.guards.deadline import Deadline
 from torpor.defenses.guards.step_budget import StepBudget
 from torpor.serving.request_quota import RequestQuota
+from torpor.targets.base import Target
 from torpor.targets.decoder.toy_steps import PeakTarget
 from torpor.targets.decoder.toy_text import ToyText
 from torpor.targets.detector.toy_boxes import LampTarget
@@ -76,7 +79,7 @@ def test_ladders_are_declared_by_the_guards_and_never_rise() -> None:
         (PeakTarget(cap=30), {"steps", "quota"}),
         (LampTarget(), {"boxes", "quota"}),
     ):
-        of = ladders(target, target.data(Path("nowhere")) if target.name == "toy-needle" else None, kinds=tuple(kinds))
+        of = ladders(target, None, kinds=tuple(kinds))
         assert {each.kind for each in of} == kinds
         for each in of:
             bounds = [float(rung.defend(target).prices.cost(rung.defend(target).static_work())) for rung in each.rungs]
@@ -109,15 +112,15 @@ def test_a_quota_is_a_share(percent: int) -> None:
 def test_replayed_work_is_the_work_of_a_run() -> None:
     images = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)) * 0.3 + 0.35
     texts = ("a cat", "12 cats", "Zip 99", "pizzazz")
-    for guard, target, inputs in (
+    cases: list[tuple[Guard, Target, Samples]] = [
         (Deadline(None, 2), needle(), needle().space.snap(images)),
         (StepBudget(5), ToyText(), texts),
-    ):
+    ]
+    for guard, target, inputs in cases:
         before = target.run(inputs)
         found = guard.replayed(target, inputs, before.work)
         assert found is not None
-        guarded = guard.defend(target)
-        assert found.counts.equal(guarded.run(inputs).work.counts)
+        assert found.counts.equal(guard.defend(target).run(inputs).work.counts)
         assert not found.counts.sum(1).equal(before.work.counts.sum(1))
 
 
