@@ -53,7 +53,8 @@ class CapRecommendation:
         chosen = search.chosen()
         if chosen is None:
             return Verdict.INCONCLUSIVE if search.stopped and not search.free.attacked else Verdict.FAIL
-        return Verdict.PASS if search.certain(chosen) and self.effect else Verdict.INCONCLUSIVE
+        shown = self.effect or not search.task.attacked
+        return Verdict.PASS if search.certain(chosen) and shown else Verdict.INCONCLUSIVE
 
     @property
     def sentence(self) -> str:
