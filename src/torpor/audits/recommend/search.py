@@ -167,10 +167,13 @@ class CapSearch:
     def _attack(self, chosen: CapEvidence, beside: Iterable[CapEvidence]) -> None:
         crafted = self.records.crafted(chosen.choice.name, self.craft(chosen.choice))
         self.sets.append(crafted)
-        chosen.attacked = True
         before = [[self._value(limit, one.most) for limit in self._bracketed] for one in self.in_play]
+        self.records.confront(chosen, crafted)
+        chosen.attacked = True
         for one in beside:
-            self.records.confront(one, crafted)
+            if one is not chosen:
+                self.check()
+                self.records.confront(one, crafted)
         after = [[self._value(limit, one.least) for limit in self._bracketed] for one in self.in_play]
         self.settled = chosen is not self.free and all(
             now <= most * (1 + TOLERANCE)
