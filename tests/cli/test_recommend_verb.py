@@ -33,9 +33,9 @@ def test_a_cap_of_sdn_digits_end_to_end(tmp_path: Path) -> None:
 def test_workers_find_the_same(tmp_path: Path) -> None:
     data = write_images(tmp_path / "data")
     words = ("recommend", NEEDLE, "--data-dir", data, "--attacks", "pgd", "--eps", "0.2", "--steps", "5")
-    words = (*words, "--limit", "9", "--batch-size", "4", "--quantity", "p99(cost)<2x", "--utility-loss", "1")
+    more = ("--limit", "9", "--batch-size", "4", "--quantity", "p99(cost)<2x", "--utility-loss", "1")
     for name, executor in (("one", "local"), ("two", "processes:2")):
-        assert call(*words, "--executor", executor, "--out", tmp_path / name)[0] in (0, 11)
+        assert call(*words, *more, "--executor", executor, "--out", tmp_path / name)[0] in (0, 11)
     for file in ("recommend.json", "recommend.parquet", "front.svg"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 

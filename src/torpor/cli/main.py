@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 PATIENCE_S = 10
 """Seconds for tidying up; a signal that a library swallowed ends the process after that."""
-RESUMED = (["audit"], ["study"], ["zoo", "train"])
+RESUMED = (["audit"], ["recommend"], ["study"], ["zoo", "train"])
 """Verbs that resume where they were stopped."""
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from benchmarks.recommend import CapCase, agreement, table
 from toy_audits import NEEDLE, write_images
 
 from torpor.audits.recommend.choices import CapChoice, choices, ladders
@@ -20,12 +21,15 @@ from torpor.audits.recommend.run import FILE, RECORDS, CapRequest, recommend
 from torpor.audits.recommend.search import pareto
 from torpor.audits.recommend.trial import CapTrial
 from torpor.audits.request import Request, request
+from torpor.core.batches import Samples
 from torpor.core.errors import DataError, UsageError
 from torpor.data.sets import Batch
+from torpor.defenses.guards.base import Guard
 from torpor.defenses.guards.box_caps import BoxCap, TrackCap
 from torpor.defenses.guards.deadline import Deadline
 from torpor.defenses.guards.step_budget import StepBudget
 from torpor.serving.request_quota import RequestQuota
+from torpor.targets.base import Target
 from torpor.targets.decoder.toy_steps import PeakTarget
 from torpor.targets.decoder.toy_text import ToyText
 from torpor.targets.detector.toy_boxes import LampTarget
@@ -75,7 +79,7 @@ def test_ladders_are_declared_by_the_guards_and_never_rise() -> None:
         (PeakTarget(cap=30), {"steps", "quota"}),
         (LampTarget(), {"boxes", "quota"}),
     ):
-        of = ladders(target, target.data(Path("nowhere")) if target.name == "toy-needle" else None, kinds=tuple(kinds))
+        of = ladders(target, None, kinds=tuple(kinds))
         assert {each.kind for each in of} == kinds
         for each in of:
             bounds = [float(rung.defend(target).prices.cost(rung.defend(target).static_work())) for rung in each.rungs]
@@ -108,15 +112,15 @@ def test_a_quota_is_a_share(percent: int) -> None:
 def test_replayed_work_is_the_work_of_a_run() -> None:
     images = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)) * 0.3 + 0.35
     texts = ("a cat", "12 cats", "Zip 99", "pizzazz")
-    for guard, target, inputs in (
+    cases: list[tuple[Guard, Target, Samples]] = [
         (Deadline(None, 2), needle(), needle().space.snap(images)),
         (StepBudget(5), ToyText(), texts),
-    ):
+    ]
+    for guard, target, inputs in cases:
         before = target.run(inputs)
         found = guard.replayed(target, inputs, before.work)
         assert found is not None
-        guarded = guard.defend(target)
-        assert found.counts.equal(guarded.run(inputs).work.counts)
+        assert found.counts.equal(guard.defend(target).run(inputs).work.counts)
         assert not found.counts.sum(1).equal(before.work.counts.sum(1))
 
 
@@ -225,3 +229,15 @@ def test_looser_caps_bound_stricter_ones_only_where_no_input_says_otherwise() ->
 
 def test_the_front_leaves_out_what_is_beaten() -> None:
     assert pareto([(0.0, 3.0), (0.1, 3.0), (0.1, 1.0), (0.2, 1.5)], lambda pair: pair) == [(0.0, 3.0), (0.1, 1.0)]
+
+
+def test_the_benchmark_compares_with_the_grid() -> None:
+    case = CapCase("sdn-digits", "deepsloth", "p99(cost) < 20x", 0.3, 6, "16/255", 5, kinds=("deadline",))
+    compared = agreement(case)
+    assert compared.kept
+    assert compared.apart <= 0.05
+    assert compared.quick.passes < compared.grid.passes
+    rows = table(compared.grid)
+    assert len(rows) == 2
+    assert "| `none` |" in rows[0]
+    assert "| `deadline:2` |" in rows[1]

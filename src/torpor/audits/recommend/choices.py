@@ -63,7 +63,7 @@ class CapChoice:
 
 def ladders(
     target: Target,
-    data: DataSet,
+    data: DataSet | None,
     seed: int = 0,
     kinds: Sequence[str] | None = None,
     tell: Callable[[str], None] = lambda text: None,
@@ -72,7 +72,7 @@ def ladders(
 
     Args:
         target: without guards.
-        data: what guards learn from: its validation split.
+        data: what guards learn from: its validation split; None if there is none.
         seed: of all randomness.
         kinds: ids of guards; all if None.
         tell: called with a sentence on each guard that is left out.
@@ -111,10 +111,12 @@ def ladders(
     return found
 
 
-def _fitted(rungs: tuple[Guard, ...], target: Target, data: DataSet, seed: int) -> tuple[Guard, ...]:
+def _fitted(rungs: tuple[Guard, ...], target: Target, data: DataSet | None, seed: int) -> tuple[Guard, ...]:
     """Return all rungs with what one of them has learned."""
     if not rungs or not rungs[0].unset:
         return rungs
+    if data is None:
+        raise DataError(f"expected data for {rungs[0].id} to learn from, got none; pass some")
     learned = rungs[0].prepared(target, data, (), seed).state()
     return tuple(rung.with_state(learned) for rung in rungs)
 

@@ -53,7 +53,8 @@ class CapRecommendation:
         chosen = search.chosen()
         if chosen is None:
             return Verdict.INCONCLUSIVE if search.stopped and not search.free.attacked else Verdict.FAIL
-        return Verdict.PASS if search.certain(chosen) and self.effect else Verdict.INCONCLUSIVE
+        shown = self.effect or not search.task.attacked
+        return Verdict.PASS if search.certain(chosen) and shown else Verdict.INCONCLUSIVE
 
     @property
     def sentence(self) -> str:
@@ -124,6 +125,11 @@ class CapRecommendation:
             )
         return found
 
+    @property
+    def _unit(self) -> str:
+        gate = self.search.task.shown.gate
+        return gate.unit or ("x" if gate.dimension == "ratio" else symbol(gate.currency))
+
     def to_json(self) -> dict[str, Any]:
         """Return all of it, ready for JSON."""
         search = self.search
@@ -135,7 +141,7 @@ class CapRecommendation:
             "samples": len(search.records.cost),
             "utility_name": self.utility_name,
             "quantity": search.task.shown.gate.measure,
-            "unit": search.task.shown.gate.unit or symbol(search.task.shown.gate.currency),
+            "unit": self._unit,
             "verdict": self.verdict.value,
             "sentence": self.sentence,
             "reason": self.reason,

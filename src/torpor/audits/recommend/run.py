@@ -119,6 +119,8 @@ def recommend(
         crafter = CapCrafter(trial, records, workers, progress)
         search = CapSearch(records, task, crafter, notes.setdefault, lambda: check_time(deadline))
         search.run(found, exhaustive=asked.exhaustive)
+        if search.stopped:
+            notes.setdefault("The time was over before the search was: other caps may be better than what is shown.")
         result = CapRecommendation(
             *(search, target.name, "agreement" if asked.utility == "agreement" else target.utility_name),
             crafter.passes,

@@ -54,6 +54,9 @@ class CapSearch:
     first. Then the middle of the longest run of open brackets of a ladder is, until none is open that matters, and at
     last the choice that would be recommended, unless its static bound keeps every limit.
 
+    An upper end is only as good as the attack behind it. So one attack is made through caps at least, and further ones
+    as long as what they craft lies above a bracket.
+
     Args:
         records: what is known.
         task: what is asked.
@@ -65,6 +68,7 @@ class CapSearch:
         every: what is known of each choice, in the order of the choices.
         sets: what was crafted so far.
         stopped: whether a limit on the run itself ended the search.
+        settled: whether the last attack through caps left every bracket where it was.
     """
 
     records: CapRecords
@@ -75,6 +79,7 @@ class CapSearch:
     every: list[CapEvidence] = field(default_factory=list)
     sets: list[CraftedSet] = field(default_factory=list)
     stopped: bool = False
+    settled: bool = False
 
     def run(self, choices: Sequence[CapChoice], *, exhaustive: bool = False) -> None:
         """Measure all choices on natural inputs, and attack those that must be; all of them if ``exhaustive``.
@@ -162,9 +167,24 @@ class CapSearch:
     def _attack(self, chosen: CapEvidence, beside: Iterable[CapEvidence]) -> None:
         crafted = self.records.crafted(chosen.choice.name, self.craft(chosen.choice))
         self.sets.append(crafted)
+        before = [[self._value(limit, one.most) for limit in self._bracketed] for one in self.in_play]
+        self.records.confront(chosen, crafted)
         chosen.attacked = True
         for one in beside:
-            self.records.confront(one, crafted)
+            if one is not chosen:
+                self.check()
+                self.records.confront(one, crafted)
+        after = [[self._value(limit, one.least) for limit in self._bracketed] for one in self.in_play]
+        self.settled = chosen is not self.free and all(
+            now <= most * (1 + TOLERANCE)
+            for pair in zip(before, after, strict=True)
+            for most, now in zip(*pair, strict=True)
+        )
+        if chosen is not self.free and not self.settled:
+            self.tell(
+                "An attack through caps found inputs that cost more elsewhere than the attacks there had found: none "
+                "of them is at its end, so take a stronger attack or more steps."
+            )
         for one in beside:
             one.most = self._most(one)
 
@@ -192,11 +212,18 @@ class CapSearch:
         if not self.free.attacked:
             return self.free
         open_ = [one for one in self.in_play if not one.attacked and self._is_open(one)]
-        return self._middle([one for one in open_ if not self._is_beaten(one)])
+        return self._run_middle([one for one in open_ if not self._is_beaten(one)]) or self._unverified()
 
     def _unverified(self) -> CapEvidence | None:
         chosen = self.chosen()
-        return None if chosen is None or self.certain(chosen) else chosen
+        return self._probe() if chosen is None or self.certain(chosen) else chosen
+
+    def _probe(self) -> CapEvidence | None:
+        """Return a choice that shows whether attacks through caps find more; None if that was shown."""
+        if self.settled:
+            return None
+        tried = [one for one in self.every if one.attacked]
+        return self._run_middle([one for one in self.in_play if not any(one.is_like(other) for other in tried)])
 
     def _is_open(self, one: CapEvidence) -> bool:
         """Tell whether a bracket is wider than :data:`TOLERANCE`."""
@@ -216,8 +243,8 @@ class CapSearch:
                 return True
         return False
 
-    def _middle(self, open_: Sequence[CapEvidence]) -> CapEvidence | None:
-        """Return the middle of the longest run of neighbors among ``open_``; without any, see :meth:`_unverified`."""
+    def _run_middle(self, open_: Sequence[CapEvidence]) -> CapEvidence | None:
+        """Return the middle of the longest run of neighbors among ``open_``; None without any."""
         wanted, runs = set(map(id, open_)), list[list[CapEvidence]]()
         for before, one in zip([None, *self.in_play], self.in_play, strict=False):
             if id(one) not in wanted:
@@ -228,7 +255,7 @@ class CapSearch:
             else:
                 runs.append([one])
         longest = max(runs, key=len, default=[])
-        return longest[len(longest) // 2] if longest else self._unverified()
+        return longest[len(longest) // 2] if longest else None
 
 
 def pareto(every: Sequence[T], key: Callable[[T], tuple[float, ...]]) -> list[T]:
