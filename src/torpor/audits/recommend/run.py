@@ -160,8 +160,14 @@ class CapCrafter:
         numbers = range(len(self.records.batches))
         missing = [number for number in numbers if trial.crafted(number, target) is None]
         text = "attacking without caps" if choice.defense is None else f"attacking through {choice.name}"
-        self.progress(text, len(numbers) - len(missing), len(numbers))
-        for done, _ in enumerate(self.executor.map(trial, missing), len(numbers) - len(missing) + 1):
+        done = len(numbers) - len(missing)
+
+        def tell(number: int, attack: str, _: int) -> None:
+            self.progress(f"{text}: batch {number}, {attack}", done, len(numbers))
+
+        self.progress(text, done, len(numbers))
+        for _ in self.executor.map(trial, missing, tell):
+            done += 1
             self.progress(text, done, len(numbers))
         found: list[CraftedBatch] = []
         for number in numbers:

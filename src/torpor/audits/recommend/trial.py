@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -85,7 +85,7 @@ class CapTrial(Job):
             return None
 
     @override
-    def shard(self, number: int) -> None:
+    def shard(self, number: int, tell: Callable[[str, int], None] = lambda text, row: None) -> None:
         """See :meth:`Job.shard`."""
         held = _HELD.get((self.plan, self.folder))
         if held is None:
@@ -98,7 +98,7 @@ class CapTrial(Job):
         check_time(self.deadline)
         capped = target if self.defense is None else self.defense.defend(target)
         with deterministic():
-            found = self._attacked(capped, data, batch)
+            found = self._attacked(capped, data, batch, tell)
         check_time(self.deadline)
         verify_owner(self.folder, self.owner)
         kept = {
@@ -110,13 +110,14 @@ class CapTrial(Job):
         self.own.mkdir(parents=True, exist_ok=True)
         save_examples(self.own / f"{number}.safetensors", kept)
 
-    def _attacked(self, target: Target, data: DataSet, batch: Batch) -> AttackResult:
+    def _attacked(self, target: Target, data: DataSet, batch: Batch, tell: Callable[[str, int], None]) -> AttackResult:
         """Return the costliest of all attacks, with what they spent together."""
         inputs = target.read(batch.inputs)
         references = batch.references if len(batch.references) else None
         best: AttackResult | None = None
-        for attack in self._attacks():
+        for done, attack in enumerate(self._attacks()):
             check_time(self.deadline)
+            tell(attack.name, done)
             fitted = attack.fitted(target, data, self.plan.seed)
             found = fitted(target, inputs, references=references, seed=self.plan.seed)
             best = found if best is None else _together(target, best, found)
