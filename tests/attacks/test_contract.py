@@ -120,8 +120,9 @@ def test_a_batch_equals_its_samples_on_digits(target_name: str, norm: str, name:
     together = torch.cat([part.inputs for part in parts])
     if norm == "L2":  # unit gradients spread rounding errors over all pixels, and 8-bit rounding amplifies them
         assert (together == whole.inputs).to(torch.float64).mean() > 0.9
-    else:
-        assert together.equal(whole.inputs)
+    else:  # a random search may take another of two candidates that only differ by such an error
+        same = [mine.equal(its) for mine, its in zip(together, whole.inputs, strict=True)]
+        assert sum(same) >= len(same) - 1
 
 
 @pytest.mark.parametrize(("target_name", "norm", "name"), [row for row in TABLE if row[0] in ("needle", "tug", "wide")])

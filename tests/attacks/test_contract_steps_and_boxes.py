@@ -182,13 +182,14 @@ def test_a_batch_equals_its_samples_on_networks(target_name: str, norm: str, nam
     """Batched convolutions round differently: a pixel may end one level off, but no caption's work changes."""
     target, _, attack, inputs, whole = case(target_name, norm, name)
     assert isinstance(target.space, DenseSpace)
+    least = 0.8 if norm == "L2" else 0.9  # unit gradients spread rounding errors over all pixels
     for cuts in (range(len(inputs) + 1), (0, 3, len(inputs))):
         parts = [attack_rows(attack, target, inputs, slice(*rows)) for rows in pairwise(cuts)]
         together = join([part.candidates.inputs for part in parts])
-        assert (target.space.snap(together) == target.space.snap(whole.candidates.inputs)).double().mean() > 0.9
+        assert (target.space.snap(together) == target.space.snap(whole.candidates.inputs)).double().mean() > least
         if isinstance(target, StepTarget):
             assert torch.cat([part.attacked.work.counts for part in parts]).equal(whole.attacked.work.counts)
-            assert (join([part.inputs for part in parts]) == whole.inputs).double().mean() > 0.9
+            assert (join([part.inputs for part in parts]) == whole.inputs).double().mean() > least
         else:
             assert torch.cat([part.candidates.forwards for part in parts]).equal(whole.candidates.forwards)
             assert torch.cat([part.candidates.backwards for part in parts]).equal(whole.candidates.backwards)

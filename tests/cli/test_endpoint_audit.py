@@ -41,8 +41,8 @@ def test_an_audit_from_the_command_line_to_the_gate(tmp_path: Path, monkeypatch:
     audit = json.loads((tmp_path / "run" / "audit.json").read_text())
     assert (audit["currency"], audit["target"]["family"], audit["target"]["cap"]) == ("tokens", "endpoint-text", 80)
     rows = {row["attack"]: row for row in audit["summary"]}
-    assert set(rows) == {"clean", "standard-text:queries=30", "control-random-edits", "control-best-of-k"}
-    attacked = rows["standard-text:queries=30"]
+    assert set(rows) == {"clean", "standard-queries:queries=30", "control-random-edits", "control-best-of-k"}
+    attacked = rows["standard-queries:queries=30"]
     assert attacked["access"] == "decision"
     assert attacked["slowdown_mean"] > 1
     assert rows["clean"]["output_tokens_mean"] == (7 + 60 + 12) / 3

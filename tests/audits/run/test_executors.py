@@ -96,7 +96,10 @@ def test_records_are_the_same_byte_for_byte(executor: Executor, plan: Plan, loca
     )
     assert (tmp_path / "run" / "records.parquet").read_bytes() == locally
     rows = len(plan.keys) - 1
-    assert said == [(batch * rows, 5 * rows + 1) for batch in (1, 2, 3, 4)]
+    assert {total for _, total in said} == {5 * rows + 1}
+    assert all(done >= batch * rows for batch, (done, _) in enumerate(said, 1))  # others are under way
+    assert said[-1] == (4 * rows, 5 * rows + 1)
+    assert len(said) == 4
     assert not (tmp_path / "run" / "shards").exists()
     assert torch.get_num_threads() == 1
 

@@ -164,7 +164,7 @@ def test_a_rate_is_kept() -> None:
 def test_a_black_box_has_black_box_attacks() -> None:
     with FakeServer() as server:
         target = endpoint(server)
-        assert default_attacks(target) == ("standard-text:queries=100",)
+        assert default_attacks(target) == ("standard-queries:queries=100",)
         for name, norm in (("nmtsloth-char", "chars"), ("engorgio", "prompt"), ("loopllm", "suffix")):
             with pytest.raises(UsageError, match="see: torpor list attacks"):
                 load_attack(name, norm=norm)(target, PROMPTS)

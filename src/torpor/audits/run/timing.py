@@ -146,7 +146,7 @@ class Spare:
         if self.deadline is None or not self.work:
             return self.leaves(0.0)
         times = (np.array(work.to_pylist(), dtype=np.float64) / np.maximum(self.work, 1)).max(1)
-        return self.leaves(self.one * (CALLS * times.mean() + HIGHER * times.max()))
+        return self.leaves(self.one * float(CALLS * times.mean() + HIGHER * times.max()))
 
 
 def modeled_latency(clock: Mapping[str, Any] | None, units: Sequence[str], work: pa.ChunkedArray) -> float | None:
