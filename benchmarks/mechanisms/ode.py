@@ -10,8 +10,9 @@ from torch import Tensor
 
 from benchmarks.mechanisms.row import Row
 from torpor.attacks.base import Attack
-from torpor.attacks.controls.dense import BestNoise, Flat, Noise
+from torpor.attacks.controls.dense import Flat, Noise
 from torpor.attacks.early_exit.standard import Standard
+from torpor.attacks.registry import load_attack
 from torpor.attacks.solver.antinode import AntiNODE
 from torpor.data.images import to_unit
 from torpor.targets.ode.target import OdeTarget
@@ -36,9 +37,8 @@ def rows(limit: int, data_dir: Path | None) -> list[Row]:
     for attack in (AntiNODE(eps=EPS, steps=steps), AntiNODE(eps=EPS, steps=100)):
         crafted, row, _ = attacked(target, attack, images, labels)
         table.append(row)
-    queries = torch.full((len(images),), int(passes))
-    controls = (Noise(eps=EPS), Flat(eps=EPS), BestNoise(eps=EPS, queries=queries))
-    table += [attacked(target, control, images, labels)[1] for control in controls]
+    beside = (load_attack("square", eps=EPS, queries=max(1, int(passes))), Noise(eps=EPS), Flat(eps=EPS))
+    table += [attacked(target, each, images, labels)[1] for each in beside]
     back, own, _ = attacked(other, AntiNODE(eps=EPS, steps=100), images, labels)
     table.append(replace(own, target=f"{NAME}, adaptive_heun"))
     sent = [("dopri5 to adaptive_heun", other, crafted), ("adaptive_heun to dopri5", target, back)]
@@ -70,7 +70,7 @@ def attacked(target: OdeTarget, attack: Attack, images: Tensor, labels: Tensor) 
 def row_of(target: OdeTarget, attack: str, images: Tensor, inputs: Tensor, passes: float, metric: str) -> Row:
     """Return how much more often the right-hand side is evaluated, of the mean of all samples."""
     before, after = (evaluations(target, each).mean().item() for each in (images, inputs))
-    theirs = "" if attack.startswith("control") else THEIRS
+    theirs = THEIRS if attack.startswith("antinode") else ""
     return Row(NAME, attack, "Linf 16/255", metric, 100 * (after / before - 1), theirs, passes, len(images))
 
 
