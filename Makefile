@@ -10,10 +10,13 @@ PYTHONS ?= $(PYTHON) python3.13
 DETECTORS := .venv-detectors
 DETECTORS_PIP := $(DETECTORS)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: audit test test-fast test-detectors test-versions study lint docs clean
+.PHONY: audit endpoint-demo test test-fast test-detectors test-versions study lint docs clean
 
 audit: $(VENV)/.stamp-core  ## audit the small target that ships with torpor
 	$(BIN)/torpor audit sdn-digits --attacks standard --norm Linf --eps 8/255,16/255 --limit 200 --out runs/sdn-digits
+
+endpoint-demo: $(VENV)/.stamp-endpoints  ## a small model behind a server on loopback: audit, limits, a cap
+	$(BIN)/python examples/endpoint_demo.py
 
 study: $(VENV)/.stamp-dev  ## every cell of the small study, filled or explained; without DATA only those that need none
 	rm -rf runs/study
@@ -47,11 +50,15 @@ $(VENV)/.stamp-core: pyproject.toml constraints.txt
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[language,tracking]'
 	touch $@
 
+$(VENV)/.stamp-endpoints: $(VENV)/.stamp-core
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[language,endpoints]'
+	touch $@
+
 $(VENV)/.stamp-dev: pyproject.toml constraints.txt tests/plugin/pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
 	$(PIP) install --quiet --no-deps --editable tests/plugin
-	touch $@ $(VENV)/.stamp-core
+	touch $@ $(VENV)/.stamp-core $(VENV)/.stamp-endpoints
 
 # Without their dependencies, which would bring another torch and, beside the opencv without windows, the one with them.
 $(DETECTORS)/.stamp: pyproject.toml constraints.txt
