@@ -180,6 +180,7 @@ class Server(ThreadingHTTPServer):
 
 def serve(port: int = 0) -> Server:
     """Return a server of the model on loopback, on a free port if ``port`` is 0; it still has to be run."""
+    torch.set_num_threads(1)  # a token of so small a model is no work for two
     Handler.model = Model()
     return Server(("127.0.0.1", port), Handler)
 
