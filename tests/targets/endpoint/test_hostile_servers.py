@@ -6,11 +6,11 @@ import time
 
 import pytest
 from asked_endpoints import endpoint
-from fake_server import Behavior, FakeServer
+from fake_server import Asked, Behavior, FakeServer
 
 from torpor.core.errors import MeterError, UsageError
 from torpor.targets.endpoint.address import Address
-from torpor.targets.endpoint.client import AnswerLimits, Client
+from torpor.targets.endpoint.client import BEGUN, HIDDEN, AnswerLimits, Client
 from torpor.targets.endpoint.spending import Spending
 
 
@@ -58,6 +58,37 @@ def test_the_key_that_a_server_sends_back_is_not_kept(monkeypatch: pytest.Monkey
         assert server.log[0][2]["Authorization"] == "Bearer sk-very-secret"
     assert "Bearer [key]" in output.text
     assert "sk-very-secret" not in repr(output)
+
+
+@pytest.mark.parametrize("before", [0, 270, 285, 292, 400])
+def test_the_key_is_not_kept_where_a_text_is_cut_in_it(before: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = "sk-very-secret-0123456789"
+    monkeypatch.setenv("TORPOR_API_KEY", key)
+    monkeypatch.setattr(Asked, "problem", lambda asked: "x" * before + asked.secret.removeprefix("Bearer "))
+    with FakeServer(Behavior(echoes=True)) as server, client_of(server, AnswerLimits()) as client:
+        reply = client.chat("go")
+    assert reply.status == 400
+    assert reply.error.startswith("x" * min(before, 290))
+    assert key[:BEGUN] not in reply.error
+
+
+def test_the_beginning_of_the_key_is_not_kept_where_an_answer_breaks_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = "sk-very-secret-0123456789"
+    monkeypatch.setenv("TORPOR_API_KEY", key)
+    monkeypatch.setattr(Asked, "words", lambda asked: ((False, each) for each in key))
+    monkeypatch.setattr(Asked, "part", lambda asked, at, word: {"index": at, "delta": {"content": word[1]}})
+    with FakeServer() as server, client_of(server, AnswerLimits()) as client:
+        reply = client.chat("go", stream=True, abort_after=20)
+    assert reply.aborted
+    assert reply.text == HIDDEN
+
+
+def test_a_bill_that_no_request_can_have_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    huge = {"usage": {"prompt_tokens": 10**30, "completion_tokens": 10**30}}
+    monkeypatch.setattr(FakeServer, "_bill", lambda server, asked, words: huge)
+    with FakeServer() as server:
+        outcome = endpoint(server).run(("Count for 3 words.",))
+    assert outcome.work.counts.tolist() == [[4, 4, 3, 0, 1, 0]]
 
 
 def test_a_server_that_stops_to_answer_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:

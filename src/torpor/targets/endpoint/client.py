@@ -19,6 +19,8 @@ from torpor.targets.endpoint.spending import Spending
 
 LONGEST_ERROR = 300
 """Characters of a server's own words that are kept."""
+HIDDEN, BEGUN = "[key]", 8
+"""What stands for the key in what a server sent back; characters of its beginning that are hidden, too."""
 CHAT, COMPLETIONS = "chat/completions", "completions"
 
 
@@ -182,7 +184,7 @@ class Client:
         if alarm.rang and not aborted:
             wrong = _late(self.limits)
         read = tuple(map(_without_key, gathered.choices)), gathered.usage, gathered.pieces
-        return Reply(status, *read, first, 0.0, wrong, _blotted(error), aborted, wait)
+        return Reply(status, *read, first, 0.0, wrong, error, aborted, wait)
 
     def _parts(self, answer: Any, began: float) -> Iterator[bytes]:  # noqa: ANN401 - of httpx2
         """Yield the bytes of an answer, as far as its limits go.
@@ -235,13 +237,13 @@ def _objects(parts: Iterator[bytes], *, streamed: bool) -> Iterator[Mapping[str,
 
 
 def _line(told: bytes) -> str:
-    """Return a server's own words, cut to a line."""
+    """Return a server's own words without the key, cut to a line."""
     try:
         found = json.loads(told)
         words = found["error"]["message"] if isinstance(found["error"], Mapping) else found["error"]
     except (ValueError, KeyError, TypeError, RecursionError):
         words = told.decode("utf-8", "replace")
-    return " ".join(str(words).split())[:LONGEST_ERROR]
+    return _blotted(" ".join(str(words).split()))[:LONGEST_ERROR]
 
 
 def _without_key(choice: Choice) -> Choice:
@@ -251,8 +253,13 @@ def _without_key(choice: Choice) -> Choice:
 
 
 def _blotted(text: str) -> str:
+    """Return a text without the key, and without its beginning where the text breaks off in it."""
     key = key_of_environment()
-    return text if key is None else text.replace(key, "[key]")
+    if key is None:
+        return text
+    text = text.replace(key, HIDDEN)
+    begun = next((count for count in range(len(key) - 1, BEGUN - 1, -1) if text.endswith(key[:count])), 0)
+    return text[: len(text) - begun] + HIDDEN if begun else text
 
 
 def _late(limits: AnswerLimits) -> str:

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 WORD = re.compile(r"\w+")
+MOST_BILLED = 10**9
+"""Tokens of one request that a bill may name: one that names more is no bill, and its sums would leave 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,13 @@ class Usage:
 
     @staticmethod
     def of(found: object) -> Usage | None:
-        """Read the field ``usage`` of an answer; None if it is missing or holds no counts.
+        """Read the field ``usage`` of an answer; None if it is missing or holds no counts that can be.
 
         >>> Usage.of({"prompt_tokens": 3, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 2}})
         Usage(prompt=3, output=5, cached=2, reasoning=0)
-        >>> Usage.of({"prompt_tokens": -1, "completion_tokens": "5"}) is None
-        True
+        >>> bills = {"prompt_tokens": -1, "completion_tokens": "5"}, {"prompt_tokens": 3, "completion_tokens": 10**30}
+        >>> [Usage.of(bill) for bill in bills]
+        [None, None]
         """
         if not isinstance(found, Mapping):
             return None
@@ -49,7 +52,7 @@ class Usage:
 
 
 def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_BILLED else None
 
 
 @dataclass(frozen=True)
