@@ -7,11 +7,13 @@ endpoint, and asks which cap on the model behind it keeps the worst answer short
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import subprocess
 import sys
 import threading
 import time
+import webbrowser
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -25,6 +27,10 @@ PROMPTS = (
 )
 
 
+FINDINGS = (0, 10, 11)
+"""Exit codes of a command that has come to a result, whatever that is."""
+
+
 def step(what: str, *words: str) -> None:
     """Say what is done, do it, and say how long it took.
 
@@ -35,8 +41,15 @@ def step(what: str, *words: str) -> None:
     begin = time.monotonic()
     code = subprocess.run([str(Path(sys.executable).with_name("torpor")), *words], check=False).returncode
     print(f"({time.monotonic() - begin:.0f} s)", flush=True)
-    if code:
+    if code not in FINDINGS:
         raise SystemExit(code)
+
+
+def show(report: Path) -> None:
+    """Open a report, where there is somebody to look at it."""
+    screen = sys.platform in ("darwin", "win32") or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+    if screen and sys.stdout.isatty():
+        webbrowser.open(report.resolve().as_uri())
 
 
 def main() -> None:
@@ -59,7 +72,9 @@ def main() -> None:
             server.shutdown()
     caps = ("--inputs", str(prompts), "--utility", "agreement", "--quantity", "max(slowdown) < 2")
     step("Which cap keeps the worst answer short?", "recommend", NAME, *caps, "--out", str(out / "caps"))
-    print(f"\nReport: {out / 'audit' / 'report.html'}; caps: {out / 'caps' / 'front.svg'}")
+    report = out / "audit" / "report.html"
+    print(f"\nReport: {report}; caps: {out / 'caps' / 'front.svg'}")
+    show(report)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Serve a small language model on loopback as OpenAI's API does: ``python examples/serve_model.py [--port 8000]``.
 
-The model is the zoo's ``lm-multi30k``, which writes captions. Chat and completions, whole and streamed; answers end at
-the model's own end, at ``max_tokens``, at a stop string, or when the client hangs up. What it does not know it refuses.
-It is for trying ``torpor audit`` and ``torpor conform`` at no cost, not for production.
+The model is the zoo's ``lm-multi30k``, which writes captions, greedily. Chat and completions, whole and streamed: an
+answer ends at the model's own end, at ``max_tokens`` or at a stop string, a streamed one also when the client hangs up.
+Options that it does not know are refused. It is for trying ``torpor audit`` and ``torpor conform`` at no cost, and not
+for production.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from typing import Any
@@ -20,7 +22,10 @@ import torch
 NAME, MOST, CHOICES, LONGEST = "lm-multi30k", 256, 4, 2**20
 CHAT = "{} A man"
 """What the model reads of a conversation: it answers whatever is said with the rest of a caption."""
-REFUSED = ("best_of", "logprobs", "top_logprobs", "prompt_logprobs", "tools", "thinking", "reasoning_effort")
+PATHS = {"/v1/chat/completions": True, "/v1/completions": False}
+"""Where it is asked, and whether that is a conversation."""
+KNOWN = ("model", "messages", "prompt", "max_tokens", "max_completion_tokens", "n", "stop", "stream", "stream_options")
+"""Options that mean something; of any other, and of a temperature, only what is as good as none is taken."""
 
 
 class Refused(Exception):  # noqa: N818 - what is wrong with a request
@@ -68,10 +73,73 @@ def whole(body: Mapping[str, Any], name: str, default: int, most: int) -> int:
     return value
 
 
-def part(index: int, text: str, *, chat: bool) -> dict[str, Any]:
-    """Return a part of a streamed answer."""
-    held: dict[str, Any] = {"delta": {"content": text}} if chat else {"text": text}
-    return {"index": index, **held, "finish_reason": None}
+@dataclass(frozen=True)
+class Asked:
+    """A request as it is understood.
+
+    Attributes:
+        chat: whether it is a conversation.
+        tokens: of the prompt.
+        most: tokens that each answer may have.
+        choices: answers.
+        stops: strings that end an answer, and are no part of it.
+        streams: whether answers come in parts.
+    """
+
+    chat: bool
+    tokens: list[int]
+    most: int
+    choices: int
+    stops: tuple[str, ...]
+    streams: bool
+
+    @classmethod
+    def read(cls, path: str, body: object, model: Model) -> Asked:
+        """Read a request.
+
+        Raises:
+            Refused: if it asks for something else than what this server can do.
+        """
+        if path not in PATHS or not isinstance(body, Mapping):
+            raise Refused(f"expected an object for one of {', '.join(PATHS)}")
+        if unknown := [name for name, value in body.items() if value and name not in KNOWN]:
+            raise Refused(f"expected a request without {unknown[0]}")
+        tokens = model.read(prompt_of(body, chat=PATHS[path]))
+        left = model.context - len(tokens)
+        if left < 1:
+            raise Refused(f"expected fewer than {model.context} tokens, got {len(tokens)}")
+        caps = [whole(body, name, MOST, 10**9) for name in ("max_tokens", "max_completion_tokens")]
+        stop = body.get("stop") or []
+        stops = [stop] if isinstance(stop, str) else stop
+        if not isinstance(stops, list) or not all(isinstance(each, str) and each for each in stops):
+            raise Refused(f"expected a string, or several, in stop, got {stop!r:.40}")
+        return cls(
+            PATHS[path], tokens, min(left, *caps), whole(body, "n", 1, CHOICES), tuple(stops), bool(body.get("stream"))
+        )
+
+    def part(self, index: int, text: str, finish: str | None = None) -> dict[str, Any]:
+        """Return a part of a streamed answer."""
+        held: dict[str, Any] = {"delta": {"content": text}} if self.chat else {"text": text}
+        return {"index": index, **held, "finish_reason": finish}
+
+    def choice(self, index: int, text: str, finish: str) -> dict[str, Any]:
+        """Return a whole answer."""
+        held: dict[str, Any] = {"message": {"role": "assistant", "content": text}} if self.chat else {"text": text}
+        return {"index": index, **held, "finish_reason": finish}
+
+
+def prompt_of(body: Mapping[str, Any], *, chat: bool) -> str:
+    """Return what the model reads.
+
+    Raises:
+        Refused: if that is no text.
+    """
+    turns = body.get("messages") if chat else None
+    last = turns[-1] if isinstance(turns, list) and turns and isinstance(turns[-1], Mapping) else {}
+    text = last.get("content") if chat else body.get("prompt")
+    if not isinstance(text, str):
+        raise Refused(f"expected a text in {'the content of the last message' if chat else 'prompt'}, got {text!r:.40}")
+    return CHAT.format(text) if chat else text
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -89,63 +157,40 @@ class Handler(BaseHTTPRequestHandler):
             length = int(self.headers.get("Content-Length") or 0)
             if length > LONGEST:
                 raise Refused(f"expected at most {LONGEST} bytes, got {length}")
-            self.answer(json.loads(self.rfile.read(length)))
-        except (Refused, ValueError, TypeError, KeyError, IndexError) as wrong:
+            asked = Asked.read(self.path, json.loads(self.rfile.read(length)), self.model)
+        except (Refused, ValueError, RecursionError) as wrong:
             self.send({"error": {"message": str(wrong), "type": "invalid_request_error"}}, 400)
+        else:
+            self.answer(asked)
 
-    def answer(self, body: Mapping[str, Any]) -> None:
+    def answer(self, asked: Asked) -> None:
         """Write one or several answers, in parts or whole."""
-        if unknown := [name for name in REFUSED if body.get(name)]:
-            raise Refused(f"expected a request without {unknown[0]}")
-        chat = self.path.endswith("/chat/completions")
-        tokens = self.model.read(CHAT.format(body["messages"][-1]["content"]) if chat else str(body["prompt"]))
-        left = self.model.context - len(tokens)
-        if left < 1:
-            raise Refused(f"expected fewer than {self.model.context} tokens, got {len(tokens)}")
-        caps = [whole(body, name, MOST, 10**9) for name in ("max_tokens", "max_completion_tokens")]
-        choices, stop = whole(body, "n", 1, CHOICES), body.get("stop") or ()
-        stops, streams = (stop,) if isinstance(stop, str) else tuple(stop), bool(body.get("stream"))
-        if streams:
+        if asked.streams:
             self.begin("text/event-stream")
-        told: list[dict[str, Any]] = []
-        written = 0
-        for index in range(choices):
-            text, count = self.one(index, tokens, min(left, *caps), stops, in_parts=chat if streams else None)
-            ended = "length" if count == min(left, *caps) else "stop"
-            held: dict[str, Any] = {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
-            told.append({"index": index, **held, "finish_reason": ended})
-            written += count
-        usage = {"prompt_tokens": len(tokens), "completion_tokens": written, "total_tokens": len(tokens) + written}
-        if not streams:
+        answers = [self.one(index, asked) for index in range(asked.choices)]
+        read, written = len(asked.tokens), sum(count for _, count, _ in answers)
+        usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+        if asked.streams:
+            for index, (_, _, finish) in enumerate(answers):
+                self.event({"choices": [asked.part(index, "", finish)]})
+            self.event({"choices": [], "usage": usage})
+            self.wfile.write(b"data: [DONE]\n\n")
+        else:
+            told = [asked.choice(index, text, finish) for index, (text, _, finish) in enumerate(answers)]
             self.send({"model": NAME, "choices": told, "usage": usage})
-            return
-        for each in told:
-            self.event({"choices": [part(each["index"], "", chat=chat) | {"finish_reason": each["finish_reason"]}]})
-        self.event({"choices": [], "usage": usage})
-        self.wfile.write(b"data: [DONE]\n\n")
 
-    def one(
-        self, index: int, tokens: list[int], most: int, stops: Sequence[str], *, in_parts: bool | None
-    ) -> tuple[str, int]:
-        """Return an answer and its tokens.
-
-        Args:
-            index: of the choice.
-            tokens: of the prompt.
-            most: tokens that it may have.
-            stops: strings that end it, and are no part of it.
-            in_parts: whether its parts are sent as those of a chat; None to send none.
-        """
+    def one(self, index: int, asked: Asked) -> tuple[str, int, str]:
+        """Return an answer, its tokens, and why it ended; send its parts meanwhile if it is streamed."""
         text, count = "", 0
-        for piece in self.model.write(tokens, most):
+        for piece in self.model.write(asked.tokens, asked.most):
             count, before, text = count + 1, text, text + piece
-            found = min((text.find(stop) for stop in stops if stop in text), default=len(text))
-            text = text[:found]
-            if in_parts is not None:
-                self.event({"choices": [part(index, text[len(before) :], chat=in_parts)]})
-            if found < len(before + piece):
-                break
-        return text, count
+            found = min((text.find(stop) for stop in asked.stops if stop in text), default=-1)
+            text = text if found < 0 else text[:found]
+            if asked.streams:
+                self.event({"choices": [asked.part(index, text[len(before) :])]})
+            if found >= 0:
+                return text, count, "stop"
+        return text, count, "stop" if count < asked.most else "length"
 
     def begin(self, kind: str, status: int = 200, length: int | None = None) -> None:
         """Send the headers."""

@@ -55,16 +55,30 @@ def test_a_stop_string_ends_an_answer(port: int) -> None:
     stopped = json.loads(ask(port, {**CHAT, "stop": stop})[1])["choices"][0]
     assert stopped["message"]["content"] == text[: text.index(stop)]
     assert stopped["finish_reason"] == "stop"
+    exact = json.loads(ask(port, {**CHAT, "stop": stop, "max_tokens": 3})[1])["choices"][0]
+    assert exact["message"] == stopped["message"]
+    assert exact["finish_reason"] == "stop"  # at the cap, too
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"max_tokens": 0}, {"max_tokens": "8"}, {"n": 5}, {"logprobs": True}, {"best_of": 2}, {"messages": []}],
+    [
+        {"max_tokens": 0},
+        {"max_tokens": "8"},
+        {"n": 5},
+        {"logprobs": True},
+        {"best_of": 2},
+        {"messages": []},
+        {"stop": [""]},
+        {"temperature": 1.0},
+        {"response_format": {"type": "json_object"}},
+        {"messages": [{"content": [{"text": "a"}]}]},
+    ],
 )
 def test_what_it_does_not_offer_is_refused(port: int, wrong: dict[str, Any]) -> None:
     status, told = ask(port, {**CHAT, **wrong})
     assert status == 400
-    assert json.loads(told)["error"]["message"]
+    assert json.loads(told)["error"]["message"].startswith("expected")
 
 
 def test_prompts_longer_than_the_context_are_refused(port: int) -> None:
@@ -72,3 +86,4 @@ def test_prompts_longer_than_the_context_are_refused(port: int) -> None:
     assert status == 400
     assert "expected fewer than 512 tokens" in told
     assert json.loads(ask(port, {"prompt": "A man", "max_tokens": 2}, "/v1/completions")[1])["choices"][0]["text"]
+    assert ask(port, CHAT, "/v1/embeddings")[0] == 400
