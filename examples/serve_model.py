@@ -28,7 +28,7 @@ KNOWN = ("model", "messages", "prompt", "max_tokens", "max_completion_tokens", "
 """Options that mean something; of any other, and of a temperature, only what is as good as none is taken."""
 
 
-class Refused(Exception):  # noqa: N818 - what is wrong with a request
+class RefusedError(Exception):
     """A request that is not answered, and why."""
 
 
@@ -69,7 +69,7 @@ def whole(body: Mapping[str, Any], name: str, default: int, most: int) -> int:
     if value is None:
         return default
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-        raise Refused(f"expected {name} from 1 to {most}, got {value!r}")
+        raise RefusedError(f"expected {name} from 1 to {most}, got {value!r}")
     return value
 
 
@@ -98,21 +98,21 @@ class Asked:
         """Read a request.
 
         Raises:
-            Refused: if it asks for something else than what this server can do.
+            RefusedError: if it asks for something else than what this server can do.
         """
         if path not in PATHS or not isinstance(body, Mapping):
-            raise Refused(f"expected an object for one of {', '.join(PATHS)}")
+            raise RefusedError(f"expected an object for one of {', '.join(PATHS)}")
         if unknown := [name for name, value in body.items() if value and name not in KNOWN]:
-            raise Refused(f"expected a request without {unknown[0]}")
+            raise RefusedError(f"expected a request without {unknown[0]}")
         tokens = model.read(prompt_of(body, chat=PATHS[path]))
         left = model.context - len(tokens)
         if left < 1:
-            raise Refused(f"expected fewer than {model.context} tokens, got {len(tokens)}")
+            raise RefusedError(f"expected fewer than {model.context} tokens, got {len(tokens)}")
         caps = [whole(body, name, MOST, 10**9) for name in ("max_tokens", "max_completion_tokens")]
         stop = body.get("stop") or []
         stops = [stop] if isinstance(stop, str) else stop
         if not isinstance(stops, list) or not all(isinstance(each, str) and each for each in stops):
-            raise Refused(f"expected a string, or several, in stop, got {stop!r:.40}")
+            raise RefusedError(f"expected a string, or several, in stop, got {stop!r:.40}")
         return cls(
             PATHS[path], tokens, min(left, *caps), whole(body, "n", 1, CHOICES), tuple(stops), bool(body.get("stream"))
         )
@@ -132,13 +132,15 @@ def prompt_of(body: Mapping[str, Any], *, chat: bool) -> str:
     """Return what the model reads.
 
     Raises:
-        Refused: if that is no text.
+        RefusedError: if that is no text.
     """
     turns = body.get("messages") if chat else None
     last = turns[-1] if isinstance(turns, list) and turns and isinstance(turns[-1], Mapping) else {}
     text = last.get("content") if chat else body.get("prompt")
     if not isinstance(text, str):
-        raise Refused(f"expected a text in {'the content of the last message' if chat else 'prompt'}, got {text!r:.40}")
+        raise RefusedError(
+            f"expected a text in {'the content of the last message' if chat else 'prompt'}, got {text!r:.40}"
+        )
     return CHAT.format(text) if chat else text
 
 
@@ -156,9 +158,9 @@ class Handler(BaseHTTPRequestHandler):
         try:
             length = int(self.headers.get("Content-Length") or 0)
             if length > LONGEST:
-                raise Refused(f"expected at most {LONGEST} bytes, got {length}")
+                raise RefusedError(f"expected at most {LONGEST} bytes, got {length}")
             asked = Asked.read(self.path, json.loads(self.rfile.read(length)), self.model)
-        except (Refused, ValueError, RecursionError) as wrong:
+        except (RefusedError, ValueError, RecursionError) as wrong:
             self.send({"error": {"message": str(wrong), "type": "invalid_request_error"}}, 400)
         else:
             self.answer(asked)

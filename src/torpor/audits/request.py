@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from torpor.attacks.base import Attack
 from torpor.attacks.registry import attack_class, attack_for, default_attacks
 from torpor.audits.plan import Plan, check_device, default_batch_size, parse_eps
 from torpor.audits.run.engine import Progress, run_audit
-from torpor.audits.run.estimate import chosen_threads, gainful_workers
+from torpor.audits.run.estimate import Estimate, chosen_threads, estimate, gainful_workers
 from torpor.audits.run.executors import Executor, Local
 from torpor.audits.run.identity import identify
 from torpor.audits.run.job import source
@@ -57,6 +58,15 @@ class Request:
         plan = self.plan.on(self.target)
         return plan.to_json() | identify(plan, self.target, self.data()).entries()
 
+    @cached_property
+    def estimate(self) -> Estimate:
+        """What the attacks are about to spend; the target is run a few times, once, to be timed.
+
+        Raises:
+            DataError: if the data cannot be read.
+        """
+        return estimate(self.plan.on(self.target), self.target, self.data())
+
     def run(
         self,
         out: Path,
@@ -80,10 +90,10 @@ class Request:
         Raises:
             TorporError: as :func:`~torpor.audits.run.engine.run_audit` does.
         """
-        workers = executor or Local()
+        workers, plan = executor or Local(), self.plan.on(self.target)
         asked = threads if workers.in_process or threads is not None else 1
         with chosen_threads(self.target, self.data, asked) as number:
-            workers = workers.chosen(lambda: gainful_workers(self.plan, self.target, self.data(), number, limits))
+            workers = workers.chosen(partial(gainful_workers, plan, self.target, lambda: self.estimate, number, limits))
             run_audit(
                 *(self.plan, self.target, out, progress),
                 inputs=self.inputs,

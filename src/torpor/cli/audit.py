@@ -32,9 +32,9 @@ from torpor.cli.options import (
 
 if TYPE_CHECKING:
     from torpor.audits.plan import Plan
+    from torpor.audits.request import Request
     from torpor.audits.run.limits import Limits
     from torpor.data.sets import DataSet
-    from torpor.targets.base import Target
 
 
 def audit(
@@ -197,11 +197,9 @@ def audit(
     if limits == Limits():
         limits = Limits(seconds=asked.target.max_seconds)
     if asked.target.elsewhere:
-        from torpor.audits.run.requests import limits_on, plan_of_requests
+        from torpor.audits.run.requests import limits_on
 
-        limits, planned = limits_on(asked.target, limits), plan_of_requests
-    else:
-        planned = _planned
+        limits = limits_on(asked.target, limits)
     if "chat_template" in (told := asked.target.details()):
         template = told["chat_template"]
         say(f"Chat template: {template or 'none; prompts are sent as they are'}.")
@@ -221,7 +219,7 @@ def audit(
             executor=workers,
             limits=limits,
             threads=threads,
-            begin=lambda plan, data: None if plan.constant else note(planned(plan, asked.target, data, limits)),
+            begin=lambda plan, data: None if plan.constant else note(_planned(asked, plan, data, limits)),
         )
     here = where.in_process
     note(f"Threads: {used}" if here else f"Threads: {used.used} for each worker of {where}")
@@ -242,8 +240,12 @@ def _slug(name: str) -> str:
     return re.sub(r"[^\w.-]+", ".", name)
 
 
-def _planned(plan: Plan, target: Target, data: DataSet, limits: Limits) -> str:
-    """Return what attacks on a target in this process are about to spend, in a sentence."""
-    from torpor.audits.run.estimate import estimate, plan_of
+def _planned(asked: Request, plan: Plan, data: DataSet, limits: Limits) -> str:
+    """Return what an audit is about to spend, in a sentence."""
+    if asked.target.elsewhere:
+        from torpor.audits.run.requests import plan_of_requests
 
-    return plan_of(estimate(plan, target, data), limits)
+        return plan_of_requests(plan, asked.target, data, limits)
+    from torpor.audits.run.estimate import plan_of
+
+    return plan_of(asked.estimate, limits)

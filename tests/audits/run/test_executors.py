@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
@@ -20,7 +21,7 @@ from typing_extensions import override
 from torpor.audits.lock import FolderLock, verify_owner
 from torpor.audits.plan import Plan
 from torpor.audits.run.engine import run_audit
-from torpor.audits.run.estimate import gainful_workers
+from torpor.audits.run.estimate import estimate, gainful_workers
 from torpor.audits.run.executors import Executor, Local, Tell, load_executor
 from torpor.audits.run.job import Job
 from torpor.audits.run.limits import Limits
@@ -283,9 +284,13 @@ def test_auto_starts_workers_where_they_pay(
     assert isinstance(toy.space, DenseSpace)
     plan = Plan(NEEDLE, ("standard",), limit=limit, batch_size=batch_size)
     auto, data = load_executor("auto"), GivenInputs(torch.zeros(limit, *toy.space.shape, dtype=torch.uint8), "images")
-    assert auto.chosen(lambda: gainful_workers(plan, toy, data, threads, limits)) == Local()  # too quick
+
+    def chosen() -> Executor:
+        return auto.chosen(partial(gainful_workers, plan, toy, lambda: estimate(plan, toy, data), threads, limits))
+
+    assert chosen() == Local()  # too quick
     monkeypatch.setattr("torpor.audits.run.estimate.WORTH_S", 0.0)
-    assert auto.chosen(lambda: gainful_workers(plan, toy, data, threads, limits)) == expected
+    assert chosen() == expected
 
 
 def test_workers_say_how_far_they_are(plan: Plan, locally: bytes, tmp_path: Path) -> None:

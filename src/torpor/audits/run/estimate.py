@@ -279,11 +279,20 @@ def _clock(seconds: float) -> str:
     return f"{seconds:.2g} s"
 
 
-def gainful_workers(plan: Plan, target: Target, data: DataSet, threads: Threads, limits: Limits | None = None) -> int:
+def gainful_workers(
+    plan: Plan, target: Target, about: Callable[[], Estimate], threads: Threads, limits: Limits | None = None
+) -> int:
     """Return how many processes attack sooner than one does: as many as there are processors for batches, or one.
 
     One is best for what is over soon, for limits that several would have to share, for a target elsewhere or on another
     device than the CPU, and for one that gains from several threads.
+
+    Args:
+        plan: what is done.
+        target: what is attacked.
+        about: returns what that is going to spend; asked only where it matters.
+        threads: that the target gains from.
+        limits: what the attacks may spend.
 
     Raises:
         DataError: if the data cannot be read.
@@ -291,13 +300,12 @@ def gainful_workers(plan: Plan, target: Target, data: DataSet, threads: Threads,
     alone = target.elsewhere or target.device.type != "cpu" or threads.used > 1 or threads.most == 1
     if alone or plan.constant or plan.given or limits not in (None, Limits()):
         return 1
-    count = counted(data, plan.limit)
-    batches = threads.most if count is None else -(-count // plan.batch_size)
-    if batches < 2:
-        return 1
-    found = estimate(plan, target, data)
+    found = about()
+    batches = threads.most if found.samples is None else -(-found.samples // plan.batch_size)
     each = found.seconds if found.likely is None else found.likely
-    return 1 if count is not None and each * count < WORTH_S else min(batches, threads.most, MOST_WORKERS)
+    if found.samples is not None and each * found.samples < WORTH_S:
+        return 1
+    return min(batches, threads.most, MOST_WORKERS)
 
 
 @contextmanager
