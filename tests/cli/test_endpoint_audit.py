@@ -58,6 +58,7 @@ def test_an_audit_from_the_command_line_to_the_gate(tmp_path: Path, monkeypatch:
         assert not path.is_file() or SECRET.encode() not in path.read_bytes(), path
     assert SECRET not in out + err
     page = (tmp_path / "run" / "report.html").read_text()
+    assert "gives no reason" not in page
     body = page[page.index("<body") :].split("<script")[0]
     for said in ("Tokens and times", "Findings", "from a cache"):
         assert said in body

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from typing_extensions import override
 
 from torpor.reports.kit.tables import Column, Table, filled
@@ -53,10 +56,15 @@ class EndpointSection(DecoderSection):
             Part(
                 "Tokens and times",
                 "What the server read and wrote, and how long it took",
-                filled(columns, self.summary),
+                filled(self._explained(columns), self.summary),
             ),
-            Part("Findings", "What was wrong with answers", filled(wrong, self.summary)),
+            Part("Findings", "What was wrong with answers", filled(self._explained(wrong), self.summary)),
         ]
+
+    def _explained(self, columns: Sequence[Column]) -> list[Column]:
+        """Let columns say what a missing value means, as the audit's own measures do."""
+        nulls = {measure.name: measure.null for measure in self.measures}
+        return [replace(column, null=nulls.get(column.key, "")) for column in columns]
 
     @override
     def sentences(self, worst: Row, clean: Row | None) -> list[str]:
