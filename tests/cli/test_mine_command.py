@@ -58,7 +58,7 @@ def test_a_budget_says_its_recall(tmp_path: Path) -> None:
 
 
 def test_texts_are_printed_safely_and_not_at_all_on_demand(tmp_path: Path) -> None:
-    evil = "\x1b[31mred | <b>secret</b> \u202e" + "9" * 9
+    evil = "\x1b[31mred | <b>secret</b> \u202e https://evil.example @team " + "9" * 9
     path = write_chats(tmp_path / "log.jsonl", ["a", "b", evil])
     path.write_text(path.read_text() + '["secret"]\n')
     code, out, _ = call("mine", path, "--target", TOY_TEXT, "--markdown", tmp_path / "m.md")
@@ -69,7 +69,8 @@ def test_texts_are_printed_safely_and_not_at_all_on_demand(tmp_path: Path) -> No
     for shown in (out, markdown):
         assert "\x1b" not in shown
         assert "\u202e" not in shown
-    assert "<b>" not in markdown
+    for markup in ("<b>", "https:", "evil.example", "@team"):
+        assert markup not in markdown
     for form in ([], ["--json"]):
         code, out, err = call("mine", path, "--target", TOY_TEXT, "--no-text", "--markdown", tmp_path / "n.md", *form)
         assert code == 0
@@ -144,6 +145,7 @@ def test_a_trace_is_ranked_without_a_target(tmp_path: Path) -> None:
         ["log.jsonl", "--target", TOY_TEXT, "--budget", "0"],
         ["log.jsonl", "--target", TOY_TEXT, "--budget", "nan"],
         ["log.jsonl", "--target", TOY_TEXT, "--cap", "5"],
+        ["log.jsonl", "--cap", "9" * 20],
         ["log.jsonl", "--target", TOY_TEXT, "--against", "nowhere"],
         ["log.jsonl", "--target", TOY_TEXT, "--out", "."],
         ["log.jsonl", "--target", TOY_TEXT, "--seed", "-1"],

@@ -49,6 +49,8 @@ def test_workers_find_the_same(tmp_path: Path) -> None:
     (("--quantity", "p99(cost)<2x", "--caps", "steps"), "expected guards for early exit"),
     (("--quantity", "p99(cost)<2x", "--max-seconds", "0"), "expected --max-seconds greater than 0"),
     (("--quantity", "p99(cost)<2x", "--limit", "0"), "expected a limit of 1 or more"),
+    (("--quantity", "p99(cost)<2x", "--threads", "0"), "expected from 1 to 1,024 threads"),
+    (("--quantity", "p99(cost)<2x", "--threads", "9" * 20), "expected from 1 to 1,024 threads"),
 ])  # fmt: skip
 def test_wrong_usage_is_one_sentence(tmp_path: Path, words: tuple[str, ...], message: str) -> None:
     code, out, err = call("recommend", "sdn-digits", *words, "--out", tmp_path / "out")

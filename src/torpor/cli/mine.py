@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 MOST = 1000
 """Inputs that are listed at most: clusters compare each with each."""
+LARGEST_CAP = 10**12
+"""Tokens that an answer may have at most; logs hold no larger counts either."""
 
 
 def mine(
@@ -80,6 +82,8 @@ def mine(
     for name, value in (("limit", limit), ("batch size", batch_size), ("cap", cap)):
         if value is not None and value < 1:
             raise UsageError(f"expected a {name} of 1 or more, got {value}")
+    if cap is not None and cap > LARGEST_CAP:
+        raise UsageError(f"expected a cap of up to {LARGEST_CAP:,}, got {cap}; leave it out for none")
     if target is None:
         needing = {"--budget": budget, "--against": against, "--out": out, "--rule": rule}
         if given := [name for name, value in needing.items() if value is not None]:

@@ -114,14 +114,14 @@ def recommend(
     from torpor.cli.files import write_file
     from torpor.cli.streams import note, print_json, say
     from torpor.core.errors import UsageError
+    from torpor.meters.threads import check_threads
     from torpor.reports.cap_front import front_svg
 
     if not quantity:
         raise UsageError("expected --quantity, such as --quantity 'p99(cost)<2x', got none; say what caps must keep")
     if utility not in UTILITIES:
         raise UsageError(f"expected --utility {' or '.join(UTILITIES)}, got {utility!r}")
-    if threads < 1:
-        raise UsageError(f"expected 1 thread or more, got {threads}")
+    check_threads(threads)
     kinds = None if caps is None else tuple(name.strip() for name in caps.split(",") if name.strip())
     if kinds == ():
         raise UsageError("expected names of guards with --caps, got none; see: torpor list defenses")

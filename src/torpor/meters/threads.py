@@ -11,6 +11,8 @@ from typing import Protocol
 
 import torch
 
+from torpor.core.errors import UsageError
+
 WALL = 0.8
 """More threads are worth it if a call takes at most this share of the time that it took with fewer,"""
 PROCESSOR = 1.25
@@ -19,6 +21,9 @@ LONG_S, ENOUGH_S = 1.0, 0.1
 """Seconds of measuring after which one turn is enough, and after which a few are."""
 FEWEST_REPEATS, MOST_REPEATS = 5, 30
 """How many turns are a few, and how many are enough however short a call is."""
+
+MOST = 1024
+"""Threads that can be asked for."""
 
 
 class Timer(Protocol):
@@ -47,6 +52,17 @@ class Threads:
 
     def __str__(self) -> str:
         return f"{self.used} of {self.most} ({self.why})"
+
+
+def check_threads(asked: int) -> int:
+    """Return a number of threads that was asked for.
+
+    Raises:
+        UsageError: unless it is from 1 to :data:`MOST`.
+    """
+    if not 1 <= asked <= MOST:
+        raise UsageError(f"expected from 1 to {MOST:,} threads, got {asked}")
+    return asked
 
 
 def measured(call: Callable[[], object]) -> tuple[float, float]:

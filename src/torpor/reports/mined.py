@@ -13,6 +13,10 @@ from torpor.reports.kit.words import percent, quantity, times
 Cells = list[list[str]]
 SHOWN = 60
 """Characters of a text that a table shows."""
+HUNDRED = 100
+"""Inputs of which one is more than 1 %."""
+MARKUP = "\\`*_{}[]<>()#+!|&~$:.@"
+"""Characters that Markdown or HTML might read; the last three make addresses and mentions of people links."""
 
 
 def mined_sentences(found: MinedInputs) -> list[str]:
@@ -94,7 +98,7 @@ def _markdown(heads: Sequence[str], rows: Cells) -> list[str]:
 
 def _plain(text: str) -> str:
     """Return a text on one line, in which every character that Markdown or HTML might read is escaped."""
-    return "".join(f"&#{ord(each)};" if each in "\\`*_{}[]<>()#+!|&~$" else each for each in printable(text))
+    return "".join(f"&#{ord(each)};" if each in MARKUP else each for each in printable(text))
 
 
 def _counted(found: MinedInputs) -> str:
@@ -105,7 +109,10 @@ def _counted(found: MinedInputs) -> str:
 
 def _distribution(found: MinedInputs) -> str:
     tail = found.tail
-    share = "" if tail.top_share is None else f"; the costliest 1 % take {percent(tail.top_share)} of the whole"
+    share = ""
+    if tail.top_share is not None:
+        few = f"costliest one of {tail.n:,} takes" if tail.n < HUNDRED else "costliest 1 % take"
+        share = f"; the {few} {percent(tail.top_share)} of the whole"
     return (
         f"Cost: mean {_cost(found, tail.mean)}, median {_cost(found, tail.p50)}, p99 {_cost(found, tail.p99)}, p99.9 "
         f"{_cost(found, tail.p999)}, most {_cost(found, tail.max)}{share}."

@@ -22,6 +22,7 @@ from torpor.core.errors import DataError, UsageError
 from torpor.core.work import Outcome, PriceList
 from torpor.data.images import Digits
 from torpor.data.logs.reader import read_log
+from torpor.reports.mined import mined_sentences
 from torpor.targets.decoder.toy_text import ToyText, weight
 from torpor.targets.early_exit.toys import WindowTarget, needle
 from torpor.targets.resolve import load_target
@@ -221,6 +222,23 @@ def test_the_recall_is_that_on_the_inputs_that_were_not_drawn(slope: float) -> N
     assert held >= 4
     assert np.mean(told) == pytest.approx(np.mean(true), abs=0.1)
     assert np.mean(true) == pytest.approx(0.1 if slope == 0 else 0.57, abs=0.05)
+
+
+def test_equal_guesses_are_found_as_far_as_they_are_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = np.ones((1000, 1))
+    cost = np.arange(200.0)
+    monkeypatch.setattr("torpor.audits.mining.surrogate.predicted", lambda seen, cost, wanted, seed: wanted[:, 0])
+    found = recall_on_sample(features, np.random.default_rng(0).permutation(1000)[:200], cost, 0.1, seed=0)
+    assert found is not None
+    assert found.expensive == 20
+    assert 0 < found.found < 8  # a tenth of all are run, and no guess tells which
+
+
+def test_the_share_of_the_costliest_says_of_how_many(tmp_path: Path) -> None:
+    for count, said in ((3, "the costliest one of 3 takes 50.0 %"), (200, "the costliest 1 % take")):
+        path = tmp_path / f"{count}.jsonl"
+        path.write_text("".join(f'{{"input_length":{at % 3},"output_length":1}}\n' for at in range(count)))
+        assert said in " ".join(mined_sentences(mine_tokens(read_log(path))))
 
 
 def test_the_median_is_weighted() -> None:

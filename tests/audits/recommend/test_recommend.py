@@ -227,6 +227,31 @@ def test_looser_caps_bound_stricter_ones_only_where_no_input_says_otherwise() ->
     assert bounded_by(large, small) is None  # as if the looser setting capped more
 
 
+def test_a_static_bound_needs_no_attack_that_works(images: Path, tmp_path: Path) -> None:
+    for limit, code in (("max(cost) < 1000x", 0), ("max(cost) < 1.9x", 11)):
+        weak = request(NEEDLE, "deepsloth", eps="0.000001", steps=1, limit=12, data_dir=images, timed=False)
+        result = recommend(CapRequest((limit,), 0.0), weak, tmp_path / "out")
+        assert not result.effect
+        assert result.verdict.exit_code == code
+
+
+def test_a_value_is_not_rounded_to_the_limit_that_it_keeps(images: Path, tmp_path: Path) -> None:
+    result = found(images, tmp_path / "out", CapRequest(("p99(cost) < 2x",), 1.0))
+    free = result.search.free
+    free.least = np.full_like(free.least, 1.998 * result.search.records.cost.mean())
+    assert result._attacked_text(free) == "attacked p99(cost) 1.998x"
+    free.least = np.full_like(free.least, 1.234 * result.search.records.cost.mean())
+    assert result._attacked_text(free) == "attacked p99(cost) 1.23x"
+
+
+def test_samples_that_cost_nothing_have_no_slowdown() -> None:
+    with pytest.raises(DataError, match="cost something"):
+        parse_limit("max(slowdown) < 2").require_cost(np.array([0.0, 1.0]))
+    with pytest.raises(DataError, match="cost something"):
+        parse_limit("max(cost) < 2x").require_cost(np.zeros(2))
+    parse_limit("max(cost) < 2").require_cost(np.zeros(2))
+
+
 def test_the_front_leaves_out_what_is_beaten() -> None:
     assert pareto([(0.0, 3.0), (0.1, 3.0), (0.1, 1.0), (0.2, 1.5)], lambda pair: pair) == [(0.0, 3.0), (0.1, 1.0)]
 

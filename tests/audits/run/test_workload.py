@@ -36,7 +36,10 @@ def test_asking_overrules_and_measures_nothing(asked: int) -> None:
 
 
 def test_no_thread_is_refused() -> None:
-    with pytest.raises(UsageError, match="expected 1 thread or more, got 0"), chosen_threads(needle(), unread, 0):
+    with (
+        pytest.raises(UsageError, match="expected from 1 to 1,024 threads, got 0"),
+        chosen_threads(needle(), unread, 0),
+    ):
         pass
 
 

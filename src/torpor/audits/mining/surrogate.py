@@ -102,7 +102,9 @@ def recall_on_sample(
     for fold in range(FOLDS):
         held = np.arange(len(rows)) % FOLDS == fold
         guess = predicted(features[rows[~held]], cost[~held], features, seed)
-        enough = np.quantile(guess[unseen], 1 - share)
-        found += int((guess[rows[held]] >= enough)[expensive[held]].sum()) if guess.min() < guess.max() else 0
+        for row in rows[held & expensive]:
+            before = guess[unseen] > guess[row]
+            before |= (guess[unseen] == guess[row]) & (unseen < row)  # of equal guesses the first are chosen
+            found += int(before.sum() < share * len(unseen))
     interval = binomtest(found, int(expensive.sum())).proportion_ci(0.95, method="exact")
     return SurrogateRecall(share, int(expensive.sum()), found, float(interval.low), float(interval.high))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from torpor.audits.verdict.gate import aggregate
 from torpor.audits.verdict.gate_grammar import Gate, parse_gate
-from torpor.core.errors import UsageError
+from torpor.core.errors import DataError, UsageError
 
 METRICS = ("cost", "slowdown")
 """What can be limited: these follow from counts alone, so that recorded work tells them."""
@@ -49,6 +49,21 @@ class CostLimit:
         gate = self.gate
         found = aggregate(str(gate.aggregate), cost / clean if gate.metric == "slowdown" else cost)
         return found / float(clean.mean()) if gate.over_clean else found
+
+    def require_cost(self, clean: npt.NDArray[np.float64]) -> None:
+        """Refuse samples that cost so little that the limit has no meaning.
+
+        Args:
+            clean: cost of each sample without attack and cap, ``[N]``.
+
+        Raises:
+            DataError: if the limit is over the clean cost, and that is nothing.
+
+        >>> parse_limit("p99(cost) < 2x").require_cost(np.array([0.0, 1.0]))
+        """
+        least = clean.min() if self.gate.metric == "slowdown" else clean.mean() if self.gate.over_clean else 1.0
+        if least <= 0:
+            raise DataError(f"expected samples that cost something for {self}, got some without; ask for p99(cost)")
 
     def share(self, value: float) -> float:
         """Return a value as a share of the limit: above 1 it is exceeded."""

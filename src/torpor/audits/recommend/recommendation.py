@@ -53,7 +53,7 @@ class CapRecommendation:
         chosen = search.chosen()
         if chosen is None:
             return Verdict.INCONCLUSIVE if search.stopped and not search.free.attacked else Verdict.FAIL
-        shown = self.effect or not search.task.attacked
+        shown = self.effect or not search.task.attacked or search.is_bounded(chosen)
         return Verdict.PASS if search.certain(chosen) and shown else Verdict.INCONCLUSIVE
 
     @property
@@ -91,7 +91,9 @@ class CapRecommendation:
 
     def _attacked_text(self, one: CapEvidence) -> str:
         shown = self.search.task.shown.gate
-        value = float(f"{self.search.attacked(one):.{DIGITS}g}")
+        exact = self.search.attacked(one)
+        rounded = float(f"{exact:.{DIGITS}g}")
+        value = rounded if shown.holds(rounded) == shown.holds(exact) else exact  # 1.998x is no 2x
         return f"attacked {shown.measure} {shown.show(value)}"
 
     def _bound(self, one: CapEvidence) -> float | None:

@@ -87,7 +87,7 @@ def recommend(
 
     Raises:
         UsageError: if the target has no caps, always costs the same, or ``out`` holds something else.
-        DataError: if there are no data, or nothing to measure utility by.
+        DataError: if there are no data, nothing to measure utility by, or samples that cost nothing.
     """
     began, workers = time.time(), executor or Local()
     target = audit.target
@@ -111,6 +111,8 @@ def recommend(
         if not batches:
             raise DataError(f"expected test samples in {data.name}, got none")
         records = CapRecords(target, batches, asked.utility, notes.setdefault)
+        for limit in task.limits:
+            limit.require_cost(records.cost)
         found = choices(target, ladders(target, data, plan.seed, asked.kinds, notes.setdefault))
         deadline = None if max_seconds is None else began + max_seconds
         trial = CapTrial(plan, out.resolve(), claim.lock.token, threads, deadline, None, identity)

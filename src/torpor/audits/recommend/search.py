@@ -155,7 +155,11 @@ class CapSearch:
 
     def certain(self, one: CapEvidence) -> bool:
         """Tell whether no attack is left to be tried: it was attacked, or its static bound keeps every limit."""
-        return one.attacked or self.holds(one, np.full_like(one.least, one.bound))
+        return one.attacked or self.is_bounded(one)
+
+    def is_bounded(self, one: CapEvidence) -> bool:
+        """Tell whether its static bound keeps every limit, whatever attacks find."""
+        return self.holds(one, np.full_like(one.least, one.bound))
 
     def front(self) -> list[CapEvidence]:
         """Return the choices in play that no other one beats: in utility, natural and attacked quantity."""

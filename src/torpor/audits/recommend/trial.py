@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from torch import Tensor
 from typing_extensions import override
@@ -14,16 +13,14 @@ from typing_extensions import override
 from torpor.attacks.base import Attack, AttackResult, costlier
 from torpor.audits.lock import verify_owner
 from torpor.audits.plan import Plan
-from torpor.audits.run.identity import identify
-from torpor.audits.run.job import Job, Reader, deterministic, source
+from torpor.audits.run.job import Job, Reader, deterministic
 from torpor.audits.run.limits import check_time
 from torpor.audits.run.rows import load_examples, save_examples
 from torpor.core.batches import Samples
-from torpor.core.errors import DataError, TorporError, UsageError
+from torpor.core.errors import DataError
 from torpor.data.sets import Batch, DataSet
 from torpor.defenses.base import Defense
 from torpor.targets.base import Target
-from torpor.targets.resolve import load_target
 
 FOLDER = "crafted"
 
@@ -89,7 +86,7 @@ class CapTrial(Job):
         """See :meth:`Job.shard`."""
         held = _HELD.get((self.plan, self.folder))
         if held is None:
-            self.hold(*self._load_by_name())
+            self.hold(*self.load_by_name())
             held = _HELD[self.plan, self.folder]
         target, data, reader = held
         batch = reader.get(number)
@@ -126,25 +123,6 @@ class CapTrial(Job):
 
     def _attacks(self) -> Sequence[Attack]:
         return [attack for budget in self.plan.budgets for attack in self.plan.attacks_at(budget)]
-
-    def _load_by_name(self) -> tuple[Target, DataSet]:
-        """Load the target by its name: this is a worker."""
-        torch.set_num_threads(self.threads)
-        plan = self.plan
-        try:
-            target = load_target(plan.target, device=plan.device, rule=plan.rule, downstream=plan.downstream)
-        except TorporError as error:
-            raise UsageError(
-                f"expected a target that a worker can load by its name, got {plan.target!r}: {error}; use the local "
-                "executor"
-            ) from error
-        data = source(target, plan.data_dir, plan.inputs)
-        if self.identity is not None and identify(plan, target, data) != self.identity:
-            raise UsageError(
-                f"expected a worker that loads the same target, data and code by the name {plan.target}, got others; "
-                "install the same everywhere, or use the local executor"
-            )
-        return target, data
 
 
 def _together(target: Target, one: AttackResult, other: AttackResult) -> AttackResult:

@@ -14,10 +14,10 @@ from torpor.attacks.registry import free_controls
 from torpor.audits.plan import Plan
 from torpor.audits.run.limits import BACKWARD, Limits
 from torpor.core.batches import Samples
-from torpor.core.errors import TorporError, UsageError
+from torpor.core.errors import TorporError
 from torpor.core.units import symbol
 from torpor.data.sets import DataSet
-from torpor.meters.threads import Threads, gainful_threads, measured, using
+from torpor.meters.threads import Threads, check_threads, gainful_threads, measured, using
 from torpor.targets.base import Target
 
 SEARCHING = ("control-best-noise", "control-best-of-k")
@@ -320,7 +320,7 @@ def chosen_threads(target: Target, data: Callable[[], DataSet], asked: int | Non
         asked: this many; None to measure.
 
     Raises:
-        UsageError: if fewer than one is asked for.
+        UsageError: if fewer than one is asked for, or more than torch can have.
 
     >>> from torpor.targets.early_exit.toys import needle
     >>> toy = needle()
@@ -335,9 +335,7 @@ def chosen_threads(target: Target, data: Callable[[], DataSet], asked: int | Non
 def _choice(target: Target, data: Callable[[], DataSet], asked: int | None) -> Threads:
     most = torch.get_num_threads()
     if asked is not None:
-        if asked < 1:
-            raise UsageError(f"expected 1 thread or more, got {asked}")
-        return Threads(asked, max(asked, most), "as asked for")
+        return Threads(check_threads(asked), max(asked, most), "as asked for")
     if most == 1:
         return Threads(1, 1, "there is one")
     if target.device.type != "cpu":

@@ -205,8 +205,12 @@ class Job:
         now = time.time()
         return now + max(0.0, self.deadline - now) / max(1, self.batches - number)
 
-    def _load(self) -> LoadedJob:
-        """Load the target by its name, and what was fitted from the folder: this is a worker."""
+    def load_by_name(self) -> tuple[Target, DataSet]:
+        """Return the target and its data, loaded by their names: this is a worker.
+
+        Raises:
+            UsageError: if there are no such, or they are others than those that the job is of.
+        """
         torch.set_num_threads(self.threads)
         plan = self.plan
         try:
@@ -224,7 +228,12 @@ class Job:
                 f"expected a worker that loads the same target, data and code by the name {plan.target}, got others "
                 f"({names}); install the same everywhere, or use the local executor"
             )
-        store = Store(self.folder, plan.measures(target), partial(verify_owner, self.folder, self.owner))
+        return target, data
+
+    def _load(self) -> LoadedJob:
+        """Load what was fitted from the folder, too."""
+        target, data = self.load_by_name()
+        store = Store(self.folder, self.plan.measures(target), partial(verify_owner, self.folder, self.owner))
         return self.prepare(target, data, store)
 
 
