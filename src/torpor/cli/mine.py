@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 MOST = 1000
 """Inputs that are listed at most: clusters compare each with each."""
-LARGEST_CAP = 10**12
-"""Tokens that an answer may have at most; logs hold no larger counts either."""
+LARGEST = 10**12
+"""Largest number that an option takes; logs hold no larger counts either."""
 
 
 def mine(
@@ -80,10 +80,8 @@ def mine(
     if not 1 <= top <= MOST:
         raise UsageError(f"expected --top from 1 to {MOST:,}, got {top}")
     for name, value in (("limit", limit), ("batch size", batch_size), ("cap", cap)):
-        if value is not None and value < 1:
-            raise UsageError(f"expected a {name} of 1 or more, got {value}")
-    if cap is not None and cap > LARGEST_CAP:
-        raise UsageError(f"expected a cap of up to {LARGEST_CAP:,}, got {cap}; leave it out for none")
+        if value is not None and not 1 <= value <= LARGEST:
+            raise UsageError(f"expected a {name} from 1 to {LARGEST:,}, got {value}; leave it out for the default")
     if target is None:
         needing = {"--budget": budget, "--against": against, "--out": out, "--rule": rule}
         if given := [name for name, value in needing.items() if value is not None]:

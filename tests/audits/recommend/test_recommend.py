@@ -229,7 +229,7 @@ def test_looser_caps_bound_stricter_ones_only_where_no_input_says_otherwise() ->
 
 def test_a_static_bound_needs_no_attack_that_works(images: Path, tmp_path: Path) -> None:
     for limit, code in (("max(cost) < 1000x", 0), ("max(cost) < 1.9x", 11)):
-        weak = request(NEEDLE, "deepsloth", eps="0.000001", steps=1, limit=12, data_dir=images, timed=False)
+        weak = request(NEEDLE, "deepsloth", eps="1/255", steps=1, limit=12, data_dir=images, timed=False)
         result = recommend(CapRequest((limit,), 0.0), weak, tmp_path / "out")
         assert not result.effect
         assert result.verdict.exit_code == code
