@@ -276,7 +276,7 @@ def _clock(seconds: float) -> str:
     for scale, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
         if seconds >= 2 * scale:
             return f"{seconds / scale:.3g} {unit}"
-    return f"{seconds:.2g} s"
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
 
 
 def gainful_workers(

@@ -1,4 +1,4 @@
-"""The README's tables of the zoo say what the cards that ship say."""
+"""The tables of docs/targets.md say what the cards that ship say."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 
 from torpor.zoo.registry import ZOO
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "targets.md"
 CARDS: dict[str, dict[str, Any]] = {name: entry.card() for name, entry in ZOO.items() if entry.ships}
 
 
 def cells_of(name: str) -> list[str]:
-    row = next(line for line in README.read_text(encoding="utf-8").splitlines() if line.startswith(f"| `{name}` |"))
+    row = next(line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith(f"| `{name}` |"))
     return [cell.strip() for cell in row.strip("|").split("|")]
 
 
