@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +39,25 @@ def read_rows(path: Path, columns: Sequence[str], what: str) -> Iterator[tuple[A
     """
     if not path.is_file():
         raise DataError(f"expected {what} in {path}, got no such file; pass --data-dir FOLDER")
-    try:
-        file = pq.ParquetFile(path)
-        if not set(columns) <= set(file.schema_arrow.names):
-            raise DataError(f"expected columns {' and '.join(columns)}, got {file.schema_arrow.names} in {path}")
-        require_once(file, columns, path)
-        for rows in file.iter_batches(batch_size=1024, columns=list(columns)):
-            yield from zip(*(rows.column(name).to_pylist() for name in columns), strict=True)
-    except DAMAGE as error:
-        raise DataError(f"expected a Parquet file, got {path}: {error}; fetch it again") from error
+    batches = _batches(path, columns)
+    while True:
+        try:
+            rows = next(batches, None)
+        except DAMAGE as error:
+            raise DataError(f"expected a Parquet file, got {path}: {error}; fetch it again") from error
+        if rows is None:
+            return
+        yield from rows  # outside the try block: Python may be shutting down when a reader that stops early is closed
+
+
+def _batches(path: Path, columns: Sequence[str]) -> Iterator[Iterable[tuple[Any, ...]]]:
+    """Yield the rows of a file, many at a time."""
+    file = pq.ParquetFile(path)
+    if not set(columns) <= set(file.schema_arrow.names):
+        raise DataError(f"expected columns {' and '.join(columns)}, got {file.schema_arrow.names} in {path}")
+    require_once(file, columns, path)
+    for rows in file.iter_batches(batch_size=1024, columns=list(columns)):
+        yield zip(*(rows.column(name).to_pylist() for name in columns), strict=True)
 
 
 def count_rows(path: Path) -> int | None:
