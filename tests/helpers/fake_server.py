@@ -17,6 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 NATURAL, THOUGHTS, MOST = 200, 40, 2000
+DOLLARS = 0.001
+"""Price of a token."""
 FAULTS = (
     "ignores-max-tokens",  # writes on behind max_tokens
     "ignores-completion-tokens",
@@ -33,6 +35,9 @@ FAULTS = (
     "counts-requests",  # charges 1 per request against a quota of tokens
     "late-quota",  # looks at the quota only before it answers, whoever else is being answered
     "no-quota",
+    "no-parallel-limit",
+    "no-dollar-limit",
+    "drips-headers",  # a byte at a time, and never to their end
     "no-usage",
     "wrong-usage",  # bills one token, whatever it wrote
     "endless",
@@ -56,7 +61,10 @@ class Behavior:
         timeout_s: after which an answer is ended.
         thinks: whether it can reason.
         knows: whether it knows the newer names of options.
-        drip_s: seconds between the bytes of the headers of an answer; None for whole ones.
+        drip_s: seconds between the bytes of the headers of an answer that drips.
+        parallel: requests that it answers at once; None for any number.
+        dollars: that a key may spend, at ``DOLLARS`` for each token; None for any number.
+        streams: whether it takes requests for streams that end with what they bill.
         varies: whether each answer to the same prompt is a word longer than the last.
         unavailable: requests that it refuses for now before it takes any.
         echoes: whether it sends back the key that it is asked with.
@@ -71,7 +79,10 @@ class Behavior:
     timeout_s: float | None = None
     thinks: bool = True
     knows: bool = True
-    drip_s: float | None = None
+    drip_s: float = 0.05
+    parallel: int | None = None
+    dollars: float | None = None
+    streams: bool = True
     varies: bool = False
     unavailable: int = 0
     echoes: bool = False
@@ -95,6 +106,8 @@ class FakeServer:
     log: list[tuple[str, dict[str, Any], dict[str, str]]] = field(default_factory=list)
     computed: int = 0
     charged: int = 0
+    running: int = 0
+    spent: float = 0.0
     _since: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _core: threading.Lock = field(default_factory=threading.Lock)
@@ -160,7 +173,30 @@ class FakeServer:
         if not self._admit(bill):
             send(to, 429, {"error": {"message": "quota of tokens per minute reached"}})
             return
-        if body.get("stream"):
+        if refused := self._of_a_key(asked):
+            send(to, 429, {"error": {"message": refused}})
+            return
+        try:
+            self._answer(to, asked)
+        finally:
+            with self._lock:
+                self.running -= 1
+
+    def _of_a_key(self, asked: Asked) -> str:
+        """Begin to answer, unless the key has too many requests under way, or has spent its dollars; say which."""
+        behavior = self.behavior
+        with self._lock:
+            many = behavior.parallel is not None and self.running >= behavior.parallel
+            if many and not self.has("no-parallel-limit"):
+                return "too many requests at once"
+            if behavior.dollars is not None and self.spent >= behavior.dollars and not self.has("no-dollar-limit"):
+                return "the key has spent its dollars"
+            self.running += 1
+            self.spent += DOLLARS * (asked.prompt_tokens + asked.most)
+        return ""
+
+    def _answer(self, to: BaseHTTPRequestHandler, asked: Asked) -> None:
+        if asked.body.get("stream"):
             self._stream(to, asked)
         else:
             words = [list(self._words(asked)) for _ in range(asked.choices)]
@@ -240,7 +276,7 @@ class FakeServer:
 
     def _misbehaves(self, to: BaseHTTPRequestHandler) -> bool:
         """Answer as a hostile server, if it is one."""
-        if self.behavior.drip_s is not None:
+        if self.has("drips-headers"):
             drip(to, self.behavior.drip_s)
         elif self.has("redirects"):
             to.send_response(302)
@@ -294,6 +330,8 @@ class Asked:
 
     def problem(self) -> str:
         """Return why the request is refused; empty if it is not."""
+        if "stream_options" in self.body and not self.behavior.streams:
+            return "Extra inputs are not permitted: stream_options"
         for name in ("max_tokens", "max_completion_tokens", "n", "best_of", "top_logprobs", "logprobs"):
             value = self._number(name)
             least = 0 if "logprobs" in name else 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -62,20 +62,12 @@ class TimeLimit:
                 found = watch.best if isinstance(inputs, torch.Tensor) else (watch.best,)
                 best = inputs if watch.best is None else found
                 forwards, backwards = (torch.tensor([count]) for count in (watch.forwards, watch.backwards))
-                return Candidates(best, forwards, backwards, cut_short=True, curves=[list(_curve(target, watch))])
+                curve = [Improvement(*point) for point in watch.rose]
+                return Candidates(best, forwards, backwards, cut_short=True, curves=[curve])
             finally:
                 watch.end()
 
         return limited
-
-
-def _curve(target: Any, watch: Stopwatch) -> Iterator[Improvement]:  # noqa: ANN401 - any that offers ``until``
-    """Yield where what a target ran cost more than all before, as far as that is known without another run."""
-    for passes, candidate, steps in watch.rose:
-        sample = candidate if isinstance(candidate, torch.Tensor) else (candidate,)
-        work = target.known_work(sample, [steps])
-        if work is not None:
-            yield Improvement(passes, float(target.prices.cost(work)))
 
 
 def _sendable(target: Any, inputs: Samples, budget: Budget, candidate: Any) -> bool:  # noqa: ANN401

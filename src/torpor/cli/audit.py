@@ -21,12 +21,14 @@ from torpor.cli.options import (
     Norm,
     Prompt,
     Raw,
+    Resend,
     Rule,
     Seed,
     Steps,
     TargetName,
     ThreadCount,
     TokenPriceFile,
+    resending,
     with_options,
 )
 
@@ -136,6 +138,7 @@ def audit(
     ] = None,
     model: Model = None,
     prices: TokenPriceFile = None,
+    resend: Resend = False,
     cap: Cap = None,
     dtype: DType = None,
     device_map: DeviceMap = None,
@@ -192,6 +195,7 @@ def audit(
         bounds=bounds,
         downstream=downstream,
     )
+    resending(asked.target, resend)
     most = None if max_cost is None else parse_cost(max_cost, asked.target.prices.currency)
     limits = Limits(max_queries, max_seconds, most)
     if limits == Limits():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from torpor.cli.files import write_file
-from torpor.cli.options import Json
+from torpor.cli.options import Json, TokenPriceFile
 
 if TYPE_CHECKING:
     from torpor.serving.conform.finding import Finding
@@ -30,6 +30,17 @@ def conform(
     tokens_per_minute: Annotated[
         int | None, typer.Option(help="Quota of the key, which is used up; takes over a minute.", show_default=False)
     ] = None,
+    parallel: Annotated[
+        int | None, typer.Option(help="Requests of the key that are answered at once at most.", show_default=False)
+    ] = None,
+    dollars_per_key: Annotated[
+        float | None,
+        typer.Option(
+            help="Dollars that the key may spend, which are spent, up to twice of them; with --prices.",
+            show_default=False,
+        ),
+    ] = None,
+    prices: TokenPriceFile = None,
     max_queries: Annotated[int, typer.Option(help="Requests at most.")] = REQUESTS,
     max_seconds: Annotated[
         float | None, typer.Option(help="Seconds after which no more is sent.", show_default=False)
@@ -47,17 +58,28 @@ def conform(
 
     from torpor.audits.verdict.gate import overall
     from torpor.cli.streams import note, say
+    from torpor.core.errors import UsageError
     from torpor.reports.ci.findings import checks_of
     from torpor.serving.conform.probe import Configured
     from torpor.serving.conform.suite import conform as measure
     from torpor.targets.endpoint.address import Address
     from torpor.targets.endpoint.client import Client
+    from torpor.targets.endpoint.prices import read_token_prices
     from torpor.targets.endpoint.spending import Spending
 
     address = Address.parse(server, model)
-    configured = Configured(context, timeout, tokens_per_minute)
+    configured = Configured(context, timeout, tokens_per_minute, parallel=parallel, dollars=dollars_per_key)
+    if (dollars_per_key is None) != (prices is None):
+        raise UsageError("expected --dollars-per-key and --prices FILE together, got one of them; give both, or none")
     spending = Spending(requests=max_queries, seconds=max_seconds)
-    note(f"About to send at most {max_queries} requests to {address.url}, which asks for a few thousand tokens in all.")
+    spends = ""
+    if dollars_per_key is not None and prices is not None:
+        spending.prices = read_token_prices(Path(prices).expanduser())
+        spends = f"; they may spend over ${2 * dollars_per_key:g}"
+    note(
+        f"About to send at most {max_queries} requests to {address.url}, which ask for a few thousand tokens in all"
+        f"{spends}."
+    )
     with Client(address, spending) as client:
         found = measure(client, configured, lambda finding: note(f"  {finding}"))
     note(f"Sent {spending.sent} requests; {spending.tokens[0]:,} tokens read, {spending.tokens[1]:,} written.")

@@ -25,8 +25,9 @@ def mine(
         Path,
         typer.Argument(
             metavar="LOG_OR_FOLDER",
-            help="Chat requests or OpenTelemetry spans (.jsonl, .json), a trace of a serving tool (.csv, .jsonl), a "
-            "file of texts, a line each, or a folder of texts, images or WAV files.",
+            help="Chat requests or OpenTelemetry spans (.jsonl, .json), a trace of a serving tool (.csv, .jsonl), as "
+            "they are, packed (.gz) or rotated into a folder; a file of texts, a line each, or a folder of texts, "
+            "images or WAV files.",
             show_default=False,
         ),
     ],
@@ -109,14 +110,15 @@ def _recorded(source: Path, limit: int | None, top: int, prices: str | None, cap
     from torpor.audits.mining.mine import mine_tokens
     from torpor.core.errors import UsageError
     from torpor.core.work import PriceList
-    from torpor.data.logs.reader import READERS, read_log
+    from torpor.data.logs.reader import read_log
     from torpor.data.logs.request import UNITS
+    from torpor.data.logs.rotated import KINDS, log_kind, logs_in
 
     if not source.exists():
         raise UsageError(f"expected a log or a folder of inputs, got {source}: no such file; check the path")
-    if source.is_dir() or source.suffix.lower() not in READERS:
+    if not (logs_in(source) if source.is_dir() else log_kind(source)):
         raise UsageError(
-            f"expected --target with inputs that are no log ({', '.join(READERS)}), got none for {source}; name what "
+            f"expected --target with inputs that are no log ({', '.join(KINDS)}), got none for {source}; name what "
             "is to run them"
         )
     own = PriceList("tokens", (1.0,) * len(UNITS))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -125,6 +125,31 @@ ImageSize = Annotated[
     ),
 ]
 Raw = Annotated[bool, typer.Option("--raw", help="Leave the chat template of an hf: model out.")]
+
+
+Resend = Annotated[
+    bool,
+    typer.Option(
+        "--resend",
+        help="Send again what was under way when an earlier run of this command on an openai: server was ended; it may "
+        "have been billed already.",
+    ),
+]
+
+
+def resending(target: Any, asked: bool) -> None:  # noqa: ANN401 - an endpoint, or what is refused
+    """Let a target send again what was under way when an earlier run was ended, if that is asked.
+
+    Raises:
+        UsageError: if it is no endpoint.
+    """
+    from torpor.core.errors import UsageError
+
+    if not asked:
+        return
+    if not target.offers("resend"):
+        raise UsageError(f"expected an endpoint, openai:URL, with --resend, got {target.name}; leave it out")
+    target.resend()
 
 
 ENDPOINT, SERVED = "openai:", ("model", "prices")

@@ -13,10 +13,12 @@ from torpor.cli.options import (
     Inputs,
     Json,
     Norm,
+    Resend,
     Rule,
     Seed,
     Steps,
     TargetName,
+    resending,
 )
 
 if TYPE_CHECKING:
@@ -84,10 +86,19 @@ def recommend(
         str, typer.Option(help="Where batches are attacked: local, processes:N, ray, ray:ADDRESS, or a plug-in's.")
     ] = "local",
     threads: Annotated[int, typer.Option(help="Threads of torch, for each worker.")] = 1,
+    max_queries: Annotated[
+        int | None,
+        typer.Option(
+            help="Passes of all attacks and runs of the target at most, over all runs of this command; one batch of "
+            "samples may pass it. Of an openai: server requests, 1,000 by default if it is remote.",
+            show_default=False,
+        ),
+    ] = None,
     max_seconds: Annotated[
         float | None,
         typer.Option(help="Seconds after which nothing more is attacked; none by default.", show_default=False),
     ] = None,
+    resend: Resend = False,
     exhaustive: Annotated[
         bool, typer.Option("--exhaustive", help="Attack through every choice of caps, which takes much longer.")
     ] = False,
@@ -125,7 +136,7 @@ def recommend(
     kinds = None if caps is None else tuple(name.strip() for name in caps.split(",") if name.strip())
     if kinds == ():
         raise UsageError("expected names of guards with --caps, got none; see: torpor list defenses")
-    Limits(seconds=max_seconds)  # refuses what is no limit
+    limits = Limits(queries=max_queries, seconds=max_seconds)
     check_device(device)
     asked = CapRequest(tuple(quantity), parse_loss(utility_loss), utility, kinds, exhaustive)
     workers = load_executor(executor)
@@ -144,11 +155,12 @@ def recommend(
         downstream=downstream,
         timed=False,
     )
+    resending(audit.target, resend)
     if audit.left_out:
         note(f"Without {', '.join(audit.left_out)}: there is nothing to learn from but what is attacked.")
     folder = out or Path("runs") / f"recommend-{target.replace(':', '.').replace('/', '-')}"
     with bar() as progress:
-        found = search(*(asked, audit, folder, progress), executor=workers, max_seconds=max_seconds, threads=threads)
+        found = search(*(asked, audit, folder, progress), executor=workers, limits=limits, threads=threads)
     result = found.to_json()
     shown = found.search.task.attacked
     write_file(folder / "front.svg", front_svg(result, shown[0].gate.limit if shown else None))

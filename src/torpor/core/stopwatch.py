@@ -32,15 +32,17 @@ class Stopwatch:
         backwards: of these, how many were differentiated.
         best: the costliest candidate since then that counts, a text or a tensor ``[1, ...]``; None for none.
         steps: how long it made the target run.
-        rose: for each candidate that was the costliest until then, the passes by then, itself, and its steps.
+        worth: its cost; its steps where costs are not known.
+        rose: for each candidate that was the costliest until then, the passes by then and its cost, where costs are
+            known.
         known: what the target found, for candidates that come again: whatever it computes from equal ones is equal.
         counts: tells whether a candidate may be handed over; searches also run what they may not send.
 
     >>> watch = Stopwatch()
     >>> watch.begin(time.time() + 60)
-    >>> watch.saw("a", 3); watch.saw("b", 5); watch.saw("c", 5)
+    >>> watch.saw("a", 3, 4.0); watch.saw("b", 5, 6.0); watch.saw("c", 5, 6.0)
     >>> watch.check(); watch.best, watch.forwards, watch.rose
-    ('b', 3, [(1, 'a', 3), (2, 'b', 5)])
+    ('b', 3, [(1, 4.0), (2, 6.0)])
     >>> watch.begin(time.time() + 60, counts=lambda candidate: candidate != "b")
     >>> watch.saw("a", 3); watch.saw("b", 5)
     >>> watch.best, watch.steps
@@ -52,8 +54,9 @@ class Stopwatch:
     backwards: int = 0
     best: Any = None
     steps: int = -1
+    worth: float = -1.0
     queries: float = float("inf")
-    rose: list[tuple[int, Any, int]] = field(default_factory=list)
+    rose: list[tuple[int, float]] = field(default_factory=list)
     known: dict[Hashable, Any] = field(default_factory=dict)
     counts: Callable[[Any], bool] = lambda candidate: True
 
@@ -64,7 +67,8 @@ class Stopwatch:
         queries: float = float("inf"),
     ) -> None:
         """Begin a search that ends at ``until`` or after ``queries`` candidates; its best is one that ``counts``."""
-        self.until, self.forwards, self.backwards, self.best, self.steps, self.rose = until, 0, 0, None, -1, []
+        self.until, self.forwards, self.backwards = until, 0, 0
+        self.best, self.steps, self.worth, self.rose = None, -1, -1.0, []
         self.counts, self.queries = counts, queries
 
     def end(self) -> None:
@@ -94,11 +98,19 @@ class Stopwatch:
         """Take note of candidates whose run was ended before anything is known of them."""
         self.forwards += count if self.until < float("inf") else 0
 
-    def saw(self, candidate: Any, steps: int) -> None:  # noqa: ANN401 - an input of any kind
-        """Take note of a candidate that the target ran, if that was for a search."""
+    def saw(self, candidate: Any, steps: int, cost: float | None = None) -> None:  # noqa: ANN401 - an input of any kind
+        """Take note of a candidate that the target ran, if that was for a search.
+
+        Args:
+            candidate: what ran.
+            steps: how long.
+            cost: of it; None where it is not known of any.
+        """
         if self.until == float("inf"):
             return
         self.forwards += 1
-        if steps > self.steps and self.counts(candidate):
-            self.best, self.steps = candidate, steps
-            self.rose.append((self.forwards + self.backwards, candidate, steps))
+        worth = float(steps) if cost is None else cost
+        if worth > self.worth and self.counts(candidate):
+            self.best, self.steps, self.worth = candidate, steps, worth
+            if cost is not None:
+                self.rose.append((self.forwards + self.backwards, cost))

@@ -33,7 +33,12 @@ class Wrapped(Target):
         inner: the target inside; it is shared, not copied.
         layer: what stands around it.
         name: of the defended target.
+
+    Attributes:
+        known_work: not offered: what the layer adds is known after a run.
     """
+
+    known_work = None
 
     def __init__(self, inner: Target, layer: Layer, name: str) -> None:
         self.inner, self.layer, self.name = inner, layer, name
@@ -98,9 +103,6 @@ class Wrapped(Target):
         outcome = self.run(tuple(candidates))
         counted: Tensor = self.iterations(outcome.work) if self.offers("iterations") else self.attacker_cost(outcome)
         return counted if outcome.rejected is None else counted.masked_fill(outcome.rejected, 0)
-
-    def known_work(self, inputs: Samples, steps: Sequence[int]) -> None:
-        """Return nothing: what the layer adds is known after a run."""
 
     @override
     def utility(self, outputs: Samples, references: Samples) -> Tensor:

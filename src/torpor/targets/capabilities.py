@@ -7,7 +7,7 @@ too; a defended target has those of the target inside. Callers never ask for a c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from torch import Tensor
@@ -50,6 +50,13 @@ class Scored(Protocol):
 
     def score(self, candidates: Samples) -> Tensor:
         """Return how much each candidate makes the target do, ``[N]``: decoder steps, as a run counts them."""
+
+
+class Foretold(Protocol):
+    """Knows the work of an input from the decoder steps that it runs, so that a score is enough to tell its cost."""
+
+    def known_work(self, inputs: Samples, steps: Sequence[int]) -> Work | None:
+        """Return the work of inputs that run so many decoder steps each; None if only a run can tell."""
 
 
 class Probed(Protocol):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from billed import OUTPUT_USD, PROMPT_USD, BilledTarget
-from step_targets import AnsweringModel
+from step_targets import AnsweringModel, Translator
 
 from torpor.attacks.registry import attack_for, free_controls, load_attack, matched_controls
 from torpor.attacks.text.eogen import COMMON, LONGEST, SHORTEST, EOGen, english_words
@@ -19,6 +19,7 @@ from torpor.audits.run.estimate import passes
 from torpor.core.budget import COUNTS, Budget
 from torpor.core.errors import UsageError
 from torpor.core.text import Characters
+from torpor.core.units import Unit
 from torpor.targets.decoder.toy_text import ToyText
 
 TEXTS = ("the cat 9", "my dog 3", "no end")
@@ -50,9 +51,7 @@ def test_attacks_run_on_whatever_bills_texts(name: str) -> None:
 
 def test_candidates_are_compared_by_what_the_target_offers() -> None:
     texts = ("9", "cat", "a 9")
-    assert ask(ToyText(), texts) == Answers([10, 1, 10])
-    steps, costs = ask(AnsweringModel(), texts)
-    assert (steps, costs) == ([10, 1, 10], [10_010, 1_030, 10_030])
+    assert ask(ToyText(), texts) == ask(AnsweringModel(), texts) == Answers([10, 1, 10], [10_010, 1_030, 10_030])
     billed = BilledTarget()
     steps, costs = ask(billed, ("9", "again", "cat"))
     assert costs == pytest.approx([PROMPT_USD * p + OUTPUT_USD * o for p, o in ((1, 11), (5, 101), (3, 1))])
@@ -60,7 +59,7 @@ def test_candidates_are_compared_by_what_the_target_offers() -> None:
     assert most_steps(ToyText(cap=7)) == most_steps(AnsweringModel(ToyText(cap=7))) == 7
     assert most_steps(billed) > 10**15
     assert ask(billed, ()) == Answers([], [])
-    assert [point[:2] for point in rises(billed, ("9", "b"), Answers([45, 7], [0.5, 0.1]), 7, 3)] == [(4, 0.5)]
+    assert [point[:2] for point in rises(Answers([45, 7], [0.5, 0.1]), 0.2, 3)] == [(4, 0.5)]
 
 
 def test_prompts_of_plain_words_are_evolved_to_the_costliest() -> None:
@@ -104,12 +103,12 @@ def test_what_is_repeated_fills_the_budget(norm: str) -> None:
     assert list(segments(" "))[:1] == []
 
 
-def test_requests_come_before_repetitions_and_may_be_enough() -> None:
-    target = ToyText(cap=5)
+def test_repetitions_come_before_requests_and_may_be_enough() -> None:
+    target = Translator(cap=5, max_tokens=200)
     result = RepeatedRequests(eps=40)(target, ("a 3",))
-    assert target.iterations(result.attacked.work).tolist() == [5]
-    assert '"3"' in result.inputs[0]
-    assert int(result.candidates.forwards) < 20
+    assert result.attacked.work.counts.tolist() == [[3 + 40, 5]]
+    assert int(result.candidates.forwards) <= 1 + 7
+    assert int(RepeatedRequests(eps=40)(ToyText(cap=5), ("a 3",)).candidates.forwards) > 1 + 7
 
 
 def test_natural_requests_are_a_control_that_says_so() -> None:
@@ -152,6 +151,38 @@ def test_standard_goes_on_from_natural_requests() -> None:
     assert curve[0].member == "control-long-requests"
     assert curve[-1].member == "evolution"
     assert int(result.attacked.work.counts[0, 1]) > 3 * (1 + 10 * 5)  # the request that was asked first has five digits
+
+
+class Reader(ToyText):
+    """A toy that pays as much for a token that it reads as for one that it writes, and writes few."""
+
+    def __init__(self) -> None:
+        super().__init__(cap=9, max_tokens=200)
+        self.units = (Unit("prompt_token", flops=1000), Unit("decoder_step", flops=1000))
+
+
+@pytest.mark.parametrize("norm", ["suffix", "prompt"])
+@pytest.mark.parametrize("name", ["standard-queries", "standard-text"])
+def test_what_a_long_prompt_costs_counts_beside_the_length_of_the_answer(name: str, norm: str) -> None:
+    target = Reader()
+    attack = load_attack(f"{name}:queries=120", norm=norm, eps=60)
+    result = attack(target, TEXTS, seed=2)
+    cost = target.prices.cost(result.attacked.work)
+    own = torch.tensor([len(target.codec.encode(text)) if norm == "suffix" else 0 for text in TEXTS])
+    assert cost.tolist() == (1000.0 * (own + 60 + target.cap)).tolist()
+    assert (result.candidates.forwards <= 120).all()
+    (control,) = matched_controls(attack.budget, target, [attack], [result])
+    assert (cost >= target.prices.cost(control(target, TEXTS, seed=2).attacked.work)).all()
+
+
+def test_a_search_ends_where_nothing_within_the_budget_costs_more() -> None:
+    class Short(Translator):
+        """Its static bound is that of the text."""
+
+    target = Short(cap=9, max_tokens=200)
+    result = load_attack("standard-text", norm="prompt", eps=12)(target, ("the cat",), seed=1)
+    assert result.attacked.work.counts.tolist() == [[12, 9]]
+    assert int(result.candidates.forwards) < 500
 
 
 def test_standard_is_what_its_name_means_without_gradients() -> None:

@@ -174,7 +174,7 @@ def test_failures_count_as_clean(name: str) -> None:
     full = ToyText(cap=3)
     at_cap = fitted(name)(full, ("9 cats",) * len(TEXTS), seed=0)
     assert (full.iterations(at_cap.attacked.work) == 3).all()
-    at_once = ("nmtsloth", "llmeffichecker", "loopllm", "coercing", "excessive", "dgslow", "ttslow")
+    at_once = ("nmtsloth", "llmeffichecker", "dgslow", "ttslow")  # what others append costs, too
     if name.startswith(at_once):
         assert at_cap.inputs == at_cap.clean_inputs
         assert at_cap.candidates.forwards.tolist() == [1] * len(TEXTS)

@@ -44,8 +44,8 @@ def test_lengths_alone_are_enough(attack: LLMEffiChecker) -> None:
 
 def test_the_word_that_matters_is_edited() -> None:
     result = LLMEffiCheckerChar(eps=2)(ToyText(), ("cat 7 dog", "dog (4). cat", "cat"))
-    assert result.inputs[0] == "cat 997 dog"
-    assert result.inputs[1] == "dog (994). cat"
+    assert result.inputs[0] == "cat 979 dog"  # no longer than 997, and a token more to read
+    assert result.inputs[1] == "dog (949). cat"
     assert ToyText().score([result.inputs[2]]).item() == 19  # a single word cannot be deleted
 
 

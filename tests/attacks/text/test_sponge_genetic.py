@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from contract_cases import watch
+from step_targets import Translator
 
 from torpor.attacks.text.sponge_genetic import SpongeGenetic, alphabet, breed, mutate, spell
 from torpor.core.errors import UsageError
@@ -31,8 +32,8 @@ def test_it_finds_the_costliest_text_of_spaced_characters() -> None:
     assert not result.candidates.backwards.any()
 
 
-def test_the_cap_ends_the_search() -> None:
-    result = SpongeGenetic(eps=8, pool=10, epochs=50, alphabet=94)(ToyText(cap=5), ("a cat",))
+def test_a_text_that_costs_all_that_its_bound_allows_ends_the_search() -> None:
+    result = SpongeGenetic(eps=8, pool=10, epochs=50, alphabet=94)(Translator(cap=5), ("a cat",))
     assert ToyText().iterations(result.attacked.work).tolist() == [5]
     assert result.candidates.forwards.item() <= 20
 

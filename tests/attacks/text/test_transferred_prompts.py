@@ -31,7 +31,7 @@ def quick(norm: str = "prompt", eps: float = 12, **more: int) -> TransferredProm
 
 def test_the_costliest_prompts_of_the_source_are_sent_to_the_target() -> None:
     target = BilledTarget()
-    attack = quick(keep=2).fit(target, TEXTS)
+    attack = quick(keep=2).fit(target, (*TEXTS, "my tree"))
     assert not target.asked  # it is crafted elsewhere
     assert attack.crafted is not None
     source = ToyText()

@@ -21,8 +21,10 @@ from torpor.audits.recommend.run import FILE, RECORDS, CapRequest, recommend
 from torpor.audits.recommend.search import pareto
 from torpor.audits.recommend.trial import CapTrial
 from torpor.audits.request import Request, request
+from torpor.audits.run.limits import Limits
 from torpor.core.batches import Samples
 from torpor.core.errors import DataError, UsageError
+from torpor.data.given import GivenInputs
 from torpor.data.sets import Batch
 from torpor.defenses.guards.base import Guard
 from torpor.defenses.guards.box_caps import BoxCap, TrackCap
@@ -197,10 +199,32 @@ def test_the_folder_keeps_what_was_crafted(images: Path, tmp_path: Path, monkeyp
 
 
 def test_time_that_is_over_ends_the_search(images: Path, tmp_path: Path) -> None:
-    result = found(images, tmp_path / "out", CapRequest(("p99(cost) < 2x",), 1.0), max_seconds=1e-6)
+    result = found(images, tmp_path / "out", CapRequest(("p99(cost) < 2x",), 1.0), limits=Limits(seconds=1e-6))
     assert result.verdict.exit_code == 11
     assert "ended by a limit" in result.reason
     assert not result.search.free.attacked
+
+
+def test_passes_that_are_used_up_end_the_search_and_more_of_them_resume_it(images: Path, tmp_path: Path) -> None:
+    out, asked = tmp_path / "out", CapRequest(("p99(cost) < 2x",), 1.0)
+    whole = found(images, tmp_path / "whole", asked)
+    spent = whole.passes + whole.search.records.runs
+    each = 5 * 25  # a batch's passes
+    short = found(images, out, asked, limits=Limits(queries=60))
+    assert short.search.stopped
+    assert short.verdict.exit_code == 11
+    assert short.passes + short.search.records.runs <= 60 + each
+    assert "A limit ended the search" in " ".join(short.notes)
+    again = found(images, out, asked, limits=Limits(queries=spent))
+    assert again.to_json() == whole.to_json()
+
+
+def test_a_guard_that_nothing_is_left_to_teach_is_said_in_plain_words() -> None:
+    told: list[str] = []
+    texts = GivenInputs(("a 1", "a 2"), "texts")
+    found = ladders(ToyText(), texts, kinds=("steps", "loop-stop"), tell=told.append)
+    assert [each.kind for each in found] == ["steps"]
+    assert told == ["Without loop-stop: it learns from inputs beside those that are attacked, and there are none."]
 
 
 def test_utility_must_be_measured(tmp_path: Path) -> None:

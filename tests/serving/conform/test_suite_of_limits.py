@@ -6,17 +6,19 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import fake_server
 import pytest
 import typer
 from fake_server import FAULTS, Behavior, FakeServer
 from typer.testing import CliRunner, Result
 
 from torpor.cli.conform import conform as conform_verb
-from torpor.core.errors import MeterError
+from torpor.core.errors import MeterError, UsageError
 from torpor.serving.conform import CHECKS, Finding, Standing, conform
 from torpor.serving.conform.probe import Configured, Probe
 from torpor.targets.endpoint.address import Address
 from torpor.targets.endpoint.client import AnswerLimits, Client
+from torpor.targets.endpoint.prices import TokenPrices
 from torpor.targets.endpoint.spending import Spending
 
 app = typer.Typer()
@@ -24,6 +26,8 @@ app.command()(conform_verb)
 
 SERIAL = Behavior(token_s=0.01)
 QUOTA = Behavior(tokens_per_minute=400, window_s=0.6)
+PARALLEL = Behavior(token_s=0.003, parallel=2)
+DOLLARS = Behavior(dollars=0.5)
 TIMEOUT = Behavior(token_s=0.005, timeout_s=0.4)
 
 FOUND = {
@@ -48,13 +52,17 @@ FOUND = {
     "huge": ("max_tokens", Standing.FAILS, Behavior()),
     "broken-json": ("max_tokens", Standing.FAILS, Behavior()),
     "gzip-bomb": ("max_tokens", Standing.FAILS, Behavior()),
+    "no-parallel-limit": ("parallel requests", Standing.OVERSHOOTS, PARALLEL),
+    "no-dollar-limit": ("dollars per key", Standing.OVERSHOOTS, DOLLARS),
+    "drips-headers": ("headers", Standing.FAILS, Behavior()),
 }
 """Of each fault: the limit that shows it, how, and what else the server must be like for it to show."""
 IMPATIENT = AnswerLimits(connect_s=2.0, idle_s=2.0, total_s=8.0, bytes=2**20)
 
 
 def client_of(server: FakeServer, spending: Spending | None = None) -> Client:
-    return Client(Address.parse(server.address, "fake"), spending or Spending(requests=300), IMPATIENT)
+    dollars = TokenPrices(*(1e6 * fake_server.DOLLARS,) * 2)
+    return Client(Address.parse(server.address, "fake"), spending or Spending(300, prices=dollars), IMPATIENT)
 
 
 def configured(behavior: Behavior) -> Configured:
@@ -62,7 +70,14 @@ def configured(behavior: Behavior) -> Configured:
         timeout_s=behavior.timeout_s,
         tokens_per_minute=behavior.tokens_per_minute,
         window_s=behavior.window_s,
+        parallel=behavior.parallel,
+        dollars=behavior.dollars,
     )
+
+
+@pytest.fixture(autouse=True)
+def short_time_for_headers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torpor.serving.conform.probe.HEADERS_S", 0.5)
 
 
 def test_every_fault_is_looked_for() -> None:
@@ -79,7 +94,7 @@ def test_a_fault_is_found(fault: str) -> None:
 
 @pytest.mark.parametrize("limit", CHECKS)
 def test_nothing_is_found_of_a_server_without_faults(limit: str) -> None:
-    needed = {"timeout": TIMEOUT, "client abort": SERIAL}
+    needed = {"timeout": TIMEOUT, "client abort": SERIAL, "parallel requests": PARALLEL, "dollars per key": DOLLARS}
     behavior = QUOTA if limit.startswith("tokens per minute") else needed.get(limit, Behavior())
     with FakeServer(behavior) as server, client_of(server) as client:
         found = CHECKS[limit](Probe.begin(client, configured(behavior)))
@@ -94,6 +109,30 @@ def test_requests_that_are_counted_for_tokens_are_named_as_such_with_the_oversho
     assert "requests are counted, not tokens" in found.told
     assert found.factor is not None
     assert found.factor == pytest.approx(171, abs=10)  # 150 tokens of each answer, 21 of each prompt
+
+
+def test_headers_without_an_end_are_found_by_one_request() -> None:
+    with FakeServer(Behavior(faults=frozenset({"drips-headers"}))) as server, client_of(server) as client:
+        found = {each.limit: each for each in conform(client, Configured(parallel=2))}
+        assert len(server.log) == 1
+    assert found.pop("headers").standing is Standing.FAILS
+    assert {each.standing for each in found.values()} == {Standing.UNOBSERVABLE}
+
+
+def test_limits_are_looked_at_in_whole_answers_where_streams_are_refused() -> None:
+    with FakeServer(Behavior(streams=False)) as server, client_of(server) as client:
+        found = {each.limit: each.standing for each in conform(client, Configured(parallel=2))}
+    assert found["max_tokens when streaming"] is Standing.NOT_OFFERED
+    assert {found[name] for name in ("client abort", "parallel requests")} == {Standing.UNOBSERVABLE}
+    assert {found[name] for name in ("max_tokens", "stop", "n", "usage", "headers")} == {Standing.HOLDS}
+
+
+def test_dollars_that_cannot_be_spent_within_the_requests_are_said_to_be_so() -> None:
+    with FakeServer(Behavior(dollars=1e4)) as server, client_of(server) as client:
+        found = CHECKS["dollars per key"](Probe.begin(client, Configured(dollars=1e4)))
+        assert len(server.log) == 3
+    assert found.standing is Standing.UNOBSERVABLE
+    assert "--max-queries" in found.told
 
 
 def test_no_more_is_sent_than_allowed() -> None:
@@ -119,7 +158,7 @@ def test_a_server_that_sends_elsewhere_is_not_followed() -> None:
     with FakeServer(Behavior(faults=frozenset({"redirects"}))) as server, client_of(server) as client:
         with pytest.raises(MeterError, match="got status 302"):
             conform(client, Configured())
-        assert len(server.log) == 1
+        assert len(server.log) == 2
 
 
 def test_the_command_line_writes_the_findings(tmp_path: Path) -> None:
@@ -132,6 +171,11 @@ def test_the_command_line_writes_the_findings(tmp_path: Path) -> None:
     assert found["max_completion_tokens"].standing == "holds"
     assert 'failures="' in junit.read_text()
     assert json.loads(sarif.read_text())["runs"][0]["results"][0]["level"] == "error"
+
+
+def test_dollars_need_prices() -> None:
+    with FakeServer() as server, pytest.raises(UsageError, match="--dollars-per-key and --prices FILE together"):
+        invoke(server, "--dollars-per-key", "1")
 
 
 def test_a_table_and_a_verdict_are_printed() -> None:

@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from asked_endpoints import endpoint
 from fake_server import Behavior, FakeServer
 
 from torpor.core.errors import UsageError
@@ -43,6 +44,17 @@ def test_a_streamed_answer_is_that_of_a_whole_one() -> None:
     assert (whole.pieces, streamed.pieces) == (0, 60)
     assert whole.words == streamed.words == 60
     assert 0 < streamed.seconds_first <= streamed.seconds
+
+
+def test_a_server_that_refuses_streams_is_asked_for_whole_answers() -> None:
+    with FakeServer(Behavior(streams=False)) as server:
+        target = endpoint(server)
+        outcome = target.run(("Count for 7 words.", "Count for 9 words."))
+        asked = ["stream_options" in body for _, body, _ in server.log]
+    assert asked == [True, False, False]
+    assert [output.counts[2] for output in outcome.outputs] == [7, 9]
+    assert [output.faults for output in outcome.outputs] == [(), ()]
+    assert target.spending.sent == 3
 
 
 def test_an_endless_answer_is_given_up_and_booked() -> None:

@@ -36,7 +36,7 @@ def test_a_server_that_never_answers_ends_the_run_in_a_sentence(fault: str, said
 
 def test_a_byte_a_time_in_the_headers_is_given_up() -> None:
     limits = AnswerLimits(total_s=0.4, idle_s=5.0)
-    with FakeServer(Behavior(drip_s=0.05)) as server, client_of(server, limits) as client:
+    with FakeServer(Behavior(faults=frozenset({"drips-headers"}))) as server, client_of(server, limits) as client:
         began = time.monotonic()
         reply = client.chat("go", stream=True)
         assert time.monotonic() - began < 3

@@ -9,7 +9,7 @@ import pytest
 from asked_endpoints import PROMPTS, endpoint, sent
 from fake_server import FakeServer
 
-from torpor.core.errors import DataError, LimitReachedError
+from torpor.core.errors import DataError, LimitReachedError, MeterError
 from torpor.targets.endpoint.journal import NAME, Journal
 
 
@@ -36,6 +36,11 @@ def test_a_line_that_a_kill_cut_short_is_dropped(tmp_path: Path) -> None:
         whole = path.read_bytes()
         path.write_bytes(whole[:-20])
         again = endpoint(server)
+        with again.kept_in(tmp_path), pytest.raises(MeterError, match="pass --resend to send it again"):
+            again.run(PROMPTS)
+        assert sorted(sent(server).values()) == [1, 1, 1]
+        again = endpoint(server)
+        again.resend()
         with again.kept_in(tmp_path):
             again.run(PROMPTS)
         assert sorted(sent(server).values()) == [1, 1, 2]
@@ -43,6 +48,37 @@ def test_a_line_that_a_kill_cut_short_is_dropped(tmp_path: Path) -> None:
     assert [line["event"] for line in lines].count("answered") == 3
     assert again.spending.sent == 4  # what was under way when the run was killed counts, at the most that it can cost
     assert again.spending.spent > target.spending.spent
+
+
+def test_a_search_goes_on_without_what_was_under_way(tmp_path: Path) -> None:
+    with FakeServer() as server:
+        target = endpoint(server)
+        with target.kept_in(tmp_path):
+            known = target.score(PROMPTS).tolist()
+        path = tmp_path / NAME
+        kept = [line for line in path.read_text().splitlines() if '"answered"' not in line or "hm39" not in line]
+        path.write_text("\n".join(kept) + "\n")  # as if the run had been killed before that answer came
+        again = endpoint(server)
+        with again.kept_in(tmp_path):
+            found = again.score(PROMPTS).tolist()
+        assert max(sent(server).values()) == 1
+        assert again.spending.sent == len(PROMPTS)
+        assert again.spending.spent > target.spending.spent
+    assert [steps for steps, before in zip(found, known, strict=True) if steps != before] == [1]
+
+
+def test_of_several_answers_those_that_came_count(tmp_path: Path) -> None:
+    with FakeServer() as server:
+        target = endpoint(server, repeats=3)
+        with target.kept_in(tmp_path):
+            target.run(PROMPTS[:1])
+        path = tmp_path / NAME
+        path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
+        again = endpoint(server, repeats=3)
+        with again.kept_in(tmp_path):
+            (output,) = again.run(PROMPTS[:1]).outputs
+        assert len(server.log) == 3
+    assert (output.asked, output.faults, output.counts[2]) == (2, (), 7)
 
 
 def test_a_limit_holds_over_all_runs(tmp_path: Path) -> None:

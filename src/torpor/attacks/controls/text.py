@@ -14,7 +14,7 @@ from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.controls.dense import check_queries
 from torpor.attacks.search.incumbent import Curve
 from torpor.attacks.text.search.constraints import Sendable
-from torpor.attacks.text.search.goal import Answers, ask, rises
+from torpor.attacks.text.search.goal import ask, rises
 from torpor.attacks.text.search.random_edits import RandomEditor
 from torpor.attacks.text.wording import requested
 from torpor.core.batches import sample_generators
@@ -85,10 +85,10 @@ class BestOfK(TextControl):
         generators = sample_generators(inputs, seed, self.id)
         for row, (text, count) in enumerate(zip(inputs, self.queries.tolist(), strict=True)):
             drawn = [editor.edit(text, int(self.eps), generators[row]) for _ in range(count)]
-            answers = ask(target, drawn) if drawn else Answers([])
-            curves.append(rises(target, drawn, answers, 0, 0))
+            answers = ask(target, drawn)
+            curves.append(rises(answers, 0, 0))
             if drawn:
-                best[row] = drawn[answers.steps.index(max(answers.steps))]
+                best[row] = drawn[answers.costs.index(max(answers.costs))]
         spent = self.queries.to("cpu", torch.int64)
         return Candidates(tuple(best), forwards=spent, backwards=torch.zeros_like(spent), curves=curves)
 

@@ -112,11 +112,11 @@ class AutoDoS(Worded, TextSearch):
 
     The topic is the root of a tree; its branches are sub-questions, each of them widened, and all are put together as
     ``QUESTION_i`` below an instruction with the paper's Length Trojan: it names a small number of words, and asks for
-    ``My task:`` and a full answer for each question. Each stream keeps its longest prompt and varies it. The search
-    ends at 95 % of the cap. What differs from the paper:
+    ``My task:`` and a full answer for each question. Each stream keeps its costliest prompt and varies it. The search
+    ends once an answer has 95 % of the cap. What differs from the paper:
 
     - A language model writes and judges the paper's questions. Here they are templates of any topic, which are
-      varied at random, and the length of the real answer judges them.
+      varied at random, and what the real answer costs judges them.
     - The topic is the beginning of the clean text, not a domain that the victim names.
     - There are as many questions as the budget and the target have room for.
 
@@ -165,7 +165,7 @@ class AutoDoS(Worded, TextSearch):
 
         def ask_on(row: int) -> Search:
             rng, clean = Random(generators[row].initial_seed()), inputs[row]  # noqa: S311 - no secret
-            best = {assist: (-1, self._root(rng)) for assist in ASSISTS}
+            best = {assist: (-1.0, self._root(rng)) for assist in ASSISTS}
             known = set[str]()
             for turn in range(self.rounds):
                 tried = dict[str, tuple[str, Tree]]()
@@ -174,10 +174,12 @@ class AutoDoS(Worded, TextSearch):
                     if (text := self._written(fits, clean, assist, new)) is not None and text not in known:
                         tried[text] = assist, new
                 known |= set(tried)
-                steps = (yield list(tried)) if tried else []
-                for (assist, new), count in zip(tried.values(), steps, strict=True):
-                    best[assist] = max(best[assist], (count, new), key=lambda found: found[0])
-                if tally.best(row)[1] >= FULL * tally.cap:
+                if not tried:
+                    continue
+                answers = yield list(tried)
+                for (assist, new), cost in zip(tried.values(), answers.costs, strict=True):
+                    best[assist] = max(best[assist], (cost, new), key=lambda found: found[0])
+                if max(answers.steps) >= FULL * tally.cap:
                     return
 
         return ask_on

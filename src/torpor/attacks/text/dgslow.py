@@ -116,7 +116,7 @@ class DGSlow(TextSearch):
                 tried = [text for text in found if text != current]
                 if not tried:
                     return
-                steps = yield tried
+                steps = (yield tried).steps
                 if turn == rounds - 1 or max(steps) >= tally.cap:
                     return
                 if self.fitness == "adaptive" and wanders(target, clean, tried, turn, rounds):

@@ -40,7 +40,8 @@ Words = tuple[str, ...]
 class EOGen(TextSearch):
     """Evolve prompts of 3 to 7 English words: 20 of them, 500 generations, a word in 20 redrawn in each child.
 
-    The fitness is ``steps - alpha * tokens of the prompt``. The paper's further penalty, for outputs that end by
+    The fitness is ``steps - alpha * tokens of the prompt``; of all prompts that were asked, the costliest is sent. The
+    paper's further penalty, for outputs that end by
     themselves, is the same for all that are compared here, since the search ends at the cap. What differs from the
     paper, or is not known of it:
 
@@ -115,9 +116,10 @@ class EOGen(TextSearch):
                     return
                 fresh = [one for one in dict.fromkeys(following) if one not in fitness]
                 texts = [" ".join(one) for one in fresh]
-                for one, text, steps in zip(fresh, texts, (yield texts), strict=True):
-                    fitness[one] = steps - self.alpha * len(codec.encode(text))
-                if tally.best(row)[1] >= tally.cap:
+                steps = (yield texts).steps
+                for one, text, count in zip(fresh, texts, steps, strict=True):
+                    fitness[one] = count - self.alpha * len(codec.encode(text))
+                if max(steps, default=0) >= tally.cap:
                     return
                 pool = sorted(following, key=lambda one: -fitness[one])
 

@@ -26,6 +26,7 @@ from torpor.attacks.text.search.transformations import (
 )
 from torpor.attacks.text.search.words import shape, vocabulary_words
 from torpor.core.batches import sample_generators
+from torpor.core.errors import UsageError
 from torpor.core.threat import Access, Paper
 from torpor.targets.decoder.contract import TextTarget
 
@@ -41,10 +42,23 @@ SUBSTITUTES = 50  # random tokens per position
 
 @dataclass(frozen=True, kw_only=True)
 class LLMEffiChecker(TextSearch):
-    """Base: ``eps`` rounds of one edit each; the attacker sees how many tokens are generated, and nothing else."""
+    """Base: ``eps`` rounds of one edit each; the attacker sees how many tokens are generated, and nothing else.
+
+    Attributes:
+        queries: texts that are asked about at most, the clean one among them. The paper has no limit; what a text takes
+            grows with its length, and this one is above what sentences take.
+    """
 
     paper: ClassVar[Paper | None] = PAPER
     access: ClassVar[Access] = Access.DECISION
+    usual_queries: ClassVar[int] = 2500
+
+    queries: int = 10_000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.queries < 1:
+            raise UsageError(f"expected 1 query or more, got {self.queries}")
 
     @abstractmethod
     def neighbors(
@@ -56,7 +70,8 @@ class LLMEffiChecker(TextSearch):
     def begin(self, target: TextTarget, inputs: Sequence[str], seed: int, tally: Tally) -> Callable[[int], Search]:
         move = self.neighbors(target, sample_generators(inputs, seed, self.id))
         fits = Sendable(target.space, self.budget)
-        return lambda row: greedy(row, inputs[row], move, fits, tally, rounds=int(self.eps))
+        rounds, most = int(self.eps), self.queries
+        return lambda row: greedy(row, inputs[row], move, fits, tally, rounds=rounds, queries=most)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +94,9 @@ class LLMEffiCheckerChar(LLMEffiChecker):
         def propose(row: int, text: str, tally: Tally) -> Iterator[str]:
             words = word_spans(text)
             shorter = {word: without_word(text, word) for word in words}
-            asked = {word: less for word, less in shorter.items() if target.space.problem(less) is None}
+            left = max(0, self.queries - tally.spent(row) - 1)
+            known = [(word, less) for word, less in shorter.items() if target.space.problem(less) is None]
+            asked = dict(known[:left])
             here, *steps = ask(target, [text, *asked.values()]).steps if asked else [0]
             tally.forwards[row] += len(asked) + bool(asked)
             effects = {word: abs(count - here) for word, count in zip(asked, steps, strict=True)}

@@ -34,7 +34,7 @@ a program that prints itself."""
 
 @dataclass(frozen=True, kw_only=True)
 class LongRequests(TextSearch):
-    """Ask for long answers in ten natural ways, and keep the one after which the output is longest.
+    """Ask for long answers in ten natural ways, and keep the one that costs most.
 
     No attack: any user may ask so, and what these requests cost is what every attack must exceed. They are appended, or
     sent instead of the text, as far as the budget's tokens reach.

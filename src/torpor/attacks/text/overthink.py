@@ -108,7 +108,7 @@ class Decoy(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class OverThink(Worded, TextSearch):
-    """Put a problem that takes long to think about beside the question, and evolve it by the length of what comes back.
+    """Put a problem that takes long to think about beside the question, and evolve it by what the answer costs.
 
     Of seven kinds of problems one each is drawn; the best five are the pool, and in each of 15 epochs three children
     are tried: another number, another frame, another one's problem. With a budget of ``suffix`` the decoy stands after
@@ -120,7 +120,7 @@ class OverThink(Worded, TextSearch):
       own, and children differ by numbers, frames and kinds.
     - Its score is the mean of three answers; here each decoy is asked about once.
     - Whether the answer stays right is not a constraint of the search: it shows in the utility and agreement of the
-      audit. What counts is all that is generated, reasoning and answer together, as the target counts it.
+      audit. What counts is the cost of all that is read and generated, reasoning and answer together.
     - Weaving the decoy into a passage, which takes a language model, is left out.
 
     Attributes:
@@ -161,17 +161,17 @@ class OverThink(Worded, TextSearch):
 
         def think(row: int) -> Search:
             rng, clean = Random(generators[row].initial_seed()), inputs[row]  # noqa: S311 - no secret
-            pool = list[tuple[int, Decoy]]()
+            pool = list[tuple[float, Decoy]]()
             known = set[str]()
             fresh = [Decoy.drawn(kind, rng) for kind in range(len(PROBLEMS))]
             for _ in range(1 + self.epochs):
                 texts = {self.placed(clean, decoy.text): decoy for decoy in fresh}
                 tried = {text: decoy for text, decoy in texts.items() if text not in known and fits(clean, text)}
                 known |= set(tried)
-                steps = (yield list(tried)) if tried else []
-                pool += zip(steps, tried.values(), strict=True)
+                costs = (yield list(tried)).costs if tried else []
+                pool += zip(costs, tried.values(), strict=True)
                 pool = sorted(pool, key=lambda found: -found[0])[:POOL]
-                if tally.best(row)[1] >= tally.cap:
+                if tally.ended(row):
                     return
                 others = [decoy for _, decoy in pool]
                 fresh = [self._child(others, rng) for _ in range(self.children)]

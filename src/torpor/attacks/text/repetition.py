@@ -30,7 +30,7 @@ SEGMENTS = 7
 
 @dataclass(frozen=True, kw_only=True)
 class RepeatedRequests(TextSearch):
-    """Ask for a word or the text again and again, and send parts of the text again and again, as often as fits.
+    """Send parts of the text again and again, as often as fits, and ask for a word or the text again and again.
 
     Requests are for models that follow instructions; repeated words also draw those into a loop that only continue or
     translate a text. From no one paper: red-teaming tools send such requests, and LoopLLM looks for the best segment
@@ -57,13 +57,12 @@ class RepeatedRequests(TextSearch):
 
         def repeat(row: int) -> Search:
             clean = inputs[row]
-            asked = (self._after(clean, request) for request in requests(clean))
-            once = [text for text in dict.fromkeys(asked) if fits(clean, text)]
-            if once:
-                yield once
-            if tally.best(row)[1] >= tally.cap:
+            if repeated := list(dict.fromkeys(self._repeated(fits, clean))):
+                yield repeated
+            if tally.ended(row):
                 return
-            if more := [text for text in dict.fromkeys(self._repeated(fits, clean)) if text not in once]:
+            asked = (self._after(clean, request) for request in requests(clean))
+            if more := [text for text in dict.fromkeys(asked) if fits(clean, text) and text not in repeated]:
                 yield more
 
         return repeat

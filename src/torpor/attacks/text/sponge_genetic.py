@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.search.incumbent import Improvement
-from torpor.attacks.text.search.goal import BATCH, most_steps
+from torpor.attacks.text.search.goal import BATCH, at_bound
 from torpor.core.batches import sample_generators
 from torpor.core.errors import UsageError
 from torpor.core.text import TextSpace
@@ -83,12 +83,17 @@ class SpongeGenetic(Attack):
 
     @override
     def search(self, target: TextTarget, inputs: Sequence[str], labels: object, seed: int) -> Candidates:
-        most, cap = int(self.eps), most_steps(target)
+        most = int(self.eps)
         letters, genes = alphabet(target.space, self.alphabet, most)
         generators = sample_generators(inputs, seed, self.id)
         pools = [_first(self.pool, genes, len(letters), generator) for generator in generators]
         known: list[dict[Genome, Fitness]] = [{} for _ in inputs]
         alive = list(range(len(inputs)))
+
+        def ended(row: int) -> bool:
+            text = spell(target.space, letters, pools[row][0], most)
+            return bool(text) and at_bound(target, text, known[row][pools[row][0]].cost)
+
         for epoch in range(self.epochs):
             if epoch > 0:
                 for row in alive:
@@ -100,7 +105,7 @@ class SpongeGenetic(Attack):
                 known[row][genome] = fitness
             for row in alive:
                 pools[row].sort(key=known[row].__getitem__, reverse=True)
-            alive = [row for row in alive if known[row][pools[row][0]].steps < cap]
+            alive = [row for row in alive if not ended(row)]
             if not alive:
                 break
         texts = tuple(

@@ -24,7 +24,7 @@ from torpor.targets.decoder.contract import TextTarget
 QUERIES = 1000
 """Passes on a sample, forward and backward, of all members together."""
 TRIAL = 64
-"""Queries without a longer output after which a member's turn ends, unless it is told apart below."""
+"""Queries without a costlier text after which a member's turn ends, unless it is told apart below."""
 ROUND = 50
 """Where a budget counts tokens, candidates of each of NMTSloth's rounds, all of which are its turn: another start, from
 the best single edits, where the evolution found nothing better together."""
@@ -45,7 +45,7 @@ MEMBERS: dict[str, tuple[type[TextSearch], ...]] = {
 class StandardText(TextSearch):
     """Evolution, and where it finds nothing more, the published searches within the same budget of edits, in turns.
 
-    The evolution's turn ends when it has not found a longer output for 200 to 550 queries, by the budget, that of
+    The evolution's turn ends when it has not found a costlier text for 200 to 550 queries, by the budget, that of
     another member after 64, so that passes go to what still finds; NMTSloth's on tokens ends when its rounds are over,
     each of the 50 substitutions that its gradient ranks first. Whatever one finds is a parent of the evolution's next
     generation. A sample is at its end when every member has had a turn in which nothing was found. Of a black box, the
@@ -90,7 +90,7 @@ class StandardText(TextSearch):
 
     @property
     def patience(self) -> Mapping[str, int]:
-        """Queries without a longer output after which the turn of some members ends, by id; others have 64."""
+        """Queries without a costlier text after which the turn of some members ends, by id; others have 64."""
         return {Evolution.id: PATIENCE[self.norm], NMTSlothToken.id: int(self.eps) * ROUND}
 
     @override
@@ -102,8 +102,8 @@ class StandardText(TextSearch):
             searches = deque(member(row) for member in members)
             names = dict(zip(searches, (member.id for member in ensemble), strict=True))
             waiting = dict[Search, Sequence[str] | None]()
-            idle, vain = 0, 0  # queries, and members, since something longer was found
-            while searches and vain < len(members) and tally.best(row)[1] < tally.cap:
+            idle, vain = 0, 0  # queries, and members, since something costlier was found
+            while searches and vain < len(members) and not tally.ended(row):
                 search, before = searches[0], tally.best(row)[1]
                 texts = waiting[search] if search in waiting else next(search, None)
                 left = self.queries - tally.spent(row)
@@ -114,10 +114,10 @@ class StandardText(TextSearch):
                     idle, vain = 0, vain + 1
                     continue
                 tally.member[row] = names[search]
-                steps = yield texts[:left]
+                answers = yield texts[:left]
                 if left < len(texts):
                     return
-                waiting[search] = told(search, steps)
+                waiting[search] = told(search, answers)
                 if tally.best(row)[1] > before:
                     idle, vain = 0, 0
                 else:

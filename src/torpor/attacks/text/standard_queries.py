@@ -11,14 +11,14 @@ from typing_extensions import override
 from torpor.attacks.text.evolution.evolution import Evolution
 from torpor.attacks.text.llmeffichecker import LLMEffiCheckerChar, LLMEffiCheckerStructure, LLMEffiCheckerToken
 from torpor.attacks.text.long_requests import LongRequests
-from torpor.attacks.text.repetition import RepeatedRequests
+from torpor.attacks.text.repetition import SEGMENTS, RepeatedRequests
 from torpor.attacks.text.search.driver import TextSearch
 from torpor.attacks.text.standard import StandardText
 from torpor.core.budget import GROWING
 from torpor.core.threat import Access
 
 TURN = 72
-"""Queries without a longer output after which the turn of a member that never ends by itself is over: three generations
+"""Queries without a costlier text after which the turn of a member that never ends by itself is over: three generations
 of the evolution."""
 
 MEMBERS: dict[str, tuple[type[TextSearch], ...]] = {
@@ -37,8 +37,9 @@ class StandardQueries(StandardText):
 
     What a query costs is all that is asked of a target, so this is ``standard`` for models that nobody can look into,
     such as those behind an endpoint. Where the budget lets the attacker write, natural requests and repetitions are
-    tried first, and the best of them is the first parent of the evolution; where it counts edits, LLMEffiChecker has a
-    turn when the evolution has found nothing in three generations. The evolution's first generation is random, as is a
+    tried first, requests to repeat only where repetitions cost more than requests, and the best of them is the first
+    parent of the evolution; where it counts edits, LLMEffiChecker has a turn when the evolution has found nothing in
+    three generations. The evolution's first generation is random, as is a
     tenth of every other, so it is not below the best of as many random texts by more than what it learned was worth.
 
     Attributes:
@@ -68,5 +69,6 @@ class StandardQueries(StandardText):
     @property
     @override
     def patience(self) -> Mapping[str, int]:
-        turn = self.queries if self.norm in GROWING else TURN
-        return {kind.id: turn for kind in MEMBERS[self.norm]}
+        if self.norm not in GROWING:
+            return {kind.id: TURN for kind in MEMBERS[self.norm]}
+        return {LongRequests.id: self.queries, RepeatedRequests.id: SEGMENTS, Evolution.id: TURN}

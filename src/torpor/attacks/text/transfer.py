@@ -46,7 +46,7 @@ class TransferredPrompts(TextSearch):
 
     The attack ``by`` runs on the source, on texts of the validation split or, where there is none, on natural requests
     for long answers. What it found is kept in the folder of the audit. Each input is then sent with each of the
-    costliest of them that the target's tokenizer finds within the budget, and the longest output counts: with
+    costliest of them that the target's tokenizer finds within the budget, and the one that costs most counts: with
     ``keep=1`` nothing is learned from the target, with more the attacker sees which of them works.
 
     Attributes:

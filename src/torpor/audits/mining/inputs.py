@@ -18,8 +18,9 @@ from torpor.core.text import TextSpace
 from torpor.data.cut_texts import cut_text
 from torpor.data.files import Files
 from torpor.data.logs.lines import BrokenLine, numbered_lines
-from torpor.data.logs.reader import READERS, InputLog, read_log
+from torpor.data.logs.reader import InputLog, read_log
 from torpor.data.logs.request import LoggedRequest
+from torpor.data.logs.rotated import log_kind, logs_in
 from torpor.data.own import own_inputs
 
 
@@ -171,7 +172,7 @@ def natural_inputs(
     """Return what lies at ``path`` as inputs of a target.
 
     Args:
-        path: a log, a file of texts, a line each, or a folder of texts, images or sounds.
+        path: a log, a file of texts, a line each, or a folder of logs, texts, images or sounds.
         space: of the target.
         letterbox: whether images keep their proportions.
         limit: inputs at most, the first ones.
@@ -184,9 +185,10 @@ def natural_inputs(
         raise UsageError(f"expected a log or a folder of inputs, got {path}: no such file; check the path")
     if isinstance(space, TextSpace):
         if path.is_dir():
-            return _folder(path, space, limit)
-        return _texts(read_log(path, limit) if path.suffix.lower() in READERS else _lines(path, limit), space)
-    if path.suffix.lower() in READERS and not path.is_dir():
+            logs = not list(path.glob("*.txt")) and bool(logs_in(path))
+            return _texts(read_log(path, limit), space) if logs else _folder(path, space, limit)
+        return _texts(read_log(path, limit) if log_kind(path) else _lines(path, limit), space)
+    if log_kind(path) and not path.is_dir():
         raise UsageError(f"expected a folder of {space.kind}s for this target, got the log {path}; pass another target")
     if not isinstance(space, ImageSpace | WaveSpace):
         raise UsageError(f"expected a target of texts, images or sounds, got one of {space.kind}s; mine another")
@@ -196,7 +198,7 @@ def natural_inputs(
 
 
 def _texts(log: InputLog, space: TextSpace) -> NaturalTexts:
-    found = [(f"{log.noun} {place}", text) for place, text in zip(log.places, log.texts, strict=True) if text]
+    found = [(log.place(row), text) for row, text in enumerate(log.texts) if text]
     without, left_out = len(log) - len(found), unread(log)
     if not found:
         raise UsageError(

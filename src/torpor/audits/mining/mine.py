@@ -130,7 +130,7 @@ def mine_tokens(
         work,
         order,
         np.ones(len(known), dtype=np.int64),
-        [f"{log.noun} {log.places[row]}" for row in known[order]],
+        [log.place(row) for row in known[order].tolist()],
         UNITS,
         prices,
         tuple(map(str, texts)) if all(texts) else None,
@@ -158,7 +158,7 @@ def compared(found: MinedInputs, audit: SavedAudit) -> MinedInputs:
 def _bounds(
     counts: NDArray[np.int64], caps: NDArray[np.int64], prices: NDArray[np.float64], cap: int | None
 ) -> NDArray[np.float64]:
-    """Return what each request may have cost at most: what it read, and its cap in the dearer kind of tokens."""
+    """Return what each request may have cost at most: what it read, and its cap in the costlier kind of tokens."""
     caps = np.where((caps == UNKNOWN) & (cap is not None), cap or 0, caps)
     read = np.delete(counts * prices, WRITTEN, axis=1).sum(1)
     return np.where(caps == UNKNOWN, np.nan, read + caps * prices[WRITTEN].max())

@@ -96,8 +96,12 @@ def ladders(
             if kinds is not None:
                 raise UsageError(f"expected guards for {target.mechanism}, got {name}; see: torpor list defenses")
             continue
+        rungs = kind.ladder(target)
+        if rungs and rungs[0].unset and data is not None and not data.has("validation"):
+            tell(f"Without {name}: it learns from inputs beside those that are attacked, and there are none.")
+            continue
         try:
-            rungs = _fitted(kind.ladder(target), target, data, seed)
+            rungs = _fitted(rungs, target, data, seed)
         except DataError as error:
             tell(f"Without {name}: {error}")
             continue

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from torpor.audits.run.engine import check_applies
 from torpor.audits.run.executors import Executor, Local
 from torpor.audits.run.identity import identify
 from torpor.audits.run.job import deterministic
-from torpor.audits.run.limits import check_time
+from torpor.audits.run.limits import LimitReached, Limits, check_time
 from torpor.audits.run.store import write_atomically
 from torpor.audits.texts import save_table
 from torpor.core.batches import Samples
@@ -68,7 +68,7 @@ def recommend(
     progress: Progress = lambda text, done, total: None,
     *,
     executor: Executor | None = None,
-    max_seconds: float | None = None,
+    limits: Limits | None = None,
     threads: int = 1,
 ) -> CapRecommendation:
     """Search for caps that keep the limits, and write what was found into the folder ``out``.
@@ -82,14 +82,15 @@ def recommend(
         out: the folder.
         progress: called with what is going on, batches attacked of a choice, and all of them.
         executor: where batches are attacked; in this process if None.
-        max_seconds: after which nothing more is attacked; the result says so. None for no limit.
+        limits: what the search may spend: seconds after which nothing more is attacked, and passes and runs over all
+            runs of the command, which one batch may pass. The result says where one ended it. None for no limits.
         threads: of torch, in each worker.
 
     Raises:
         UsageError: if the target has no caps, always costs the same, or ``out`` holds something else.
         DataError: if there are no data, nothing to measure utility by, or samples that cost nothing.
     """
-    began, workers = time.time(), executor or Local()
+    began, workers, limits = time.time(), executor or Local(), limits or Limits()
     target = audit.target
     plan = audit.plan.on(target)
     task = CapTask(tuple(parse_limit(text, target.prices.currency) for text in asked.limits), asked.utility_loss)
@@ -104,6 +105,11 @@ def recommend(
     identity = identify(plan, target, data)
     with ExitStack() as stack:
         claim = stack.enter_context(claimed({"verb": "recommend", **plan.to_json(), **identity.entries()}, out))
+        if target.elsewhere:
+            elsewhere: Any = target
+            elsewhere.spend(limits.queries, limits.cost)
+            elsewhere.within(limits.seconds)
+            stack.enter_context(elsewhere.kept_in(out))
         stack.enter_context(using(Threads(threads, threads, "as asked for")))
         stack.enter_context(deterministic())
         notes: dict[str, None] = {}
@@ -114,15 +120,20 @@ def recommend(
         for limit in task.limits:
             limit.require_cost(records.cost)
         found = choices(target, ladders(target, data, plan.seed, asked.kinds, notes.setdefault))
-        deadline = None if max_seconds is None else began + max_seconds
+        deadline = None if limits.seconds is None else began + limits.seconds
         trial = CapTrial(plan, out.resolve(), claim.lock.token, threads, deadline, None, identity)
         trial.hold(target, data)
         stack.callback(trial.release)
-        crafter = CapCrafter(trial, records, workers, progress)
-        search = CapSearch(records, task, crafter, notes.setdefault, lambda: check_time(deadline))
+        crafter = CapCrafter(trial, records, workers, progress, limits)
+
+        def check() -> None:
+            check_time(deadline)
+            crafter.check()
+
+        search = CapSearch(records, task, crafter, notes.setdefault, check)
         search.run(found, exhaustive=asked.exhaustive)
         if search.stopped:
-            notes.setdefault("The time was over before the search was: other caps may be better than what is shown.")
+            notes.setdefault("A limit ended the search: other caps may be better than what is shown.")
         result = CapRecommendation(
             *(search, target.name, "agreement" if asked.utility == "agreement" else target.utility_name),
             crafter.passes,
@@ -143,6 +154,7 @@ class CapCrafter:
         records: whose samples these are.
         executor: where batches are attacked.
         progress: called with the caps, batches done, and all of them.
+        limits: of which ``queries`` counts passes and runs.
         passes: forward and backward passes of all attacks so far.
     """
 
@@ -150,37 +162,59 @@ class CapCrafter:
     records: CapRecords
     executor: Executor
     progress: Progress
+    limits: Limits = field(default_factory=Limits)
     passes: int = 0
 
     def __call__(self, choice: CapChoice) -> list[Samples]:
         """Return what was crafted through these caps, batch by batch.
 
         Raises:
-            LimitReached: if the time is over.
+            LimitReached: if a limit is.
         """
         trial, target = replace(self.trial, defense=choice.defense), self.records.target
         numbers = range(len(self.records.batches))
-        missing = [number for number in numbers if trial.crafted(number, target) is None]
+        known = {number: found for number in numbers if (found := trial.crafted(number, target)) is not None}
+        missing = [number for number in numbers if number not in known]
         text = "attacking without caps" if choice.defense is None else f"attacking through {choice.name}"
-        done = len(numbers) - len(missing)
+        done = len(known)
+        self._count(known.values())
 
         def tell(number: int, attack: str, _: int) -> None:
             self.progress(f"{text}: batch {number}, {attack}", done, len(numbers))
 
         self.progress(text, done, len(numbers))
-        for _ in self.executor.map(trial, missing, tell):
+        for number in self.executor.map(trial, self._allowed(missing), tell):
             done += 1
             self.progress(text, done, len(numbers))
-        found: list[CraftedBatch] = []
-        for number in numbers:
             stored = trial.crafted(number, target)
             if stored is None:
                 raise DataError(
                     f"expected what was crafted in {trial.own}, got none of batch {number}; repeat the command"
                 )
-            found.append(stored)
-            self.passes += int(stored.forwards.sum() + stored.backwards.sum())
-        return [one.inputs for one in found]
+            known[number] = stored
+            self._count([stored])
+        self.check(more=len(known) < len(numbers))
+        return [known[number].inputs for number in numbers]
+
+    def check(self, *, more: bool = False) -> None:
+        """End the search if more was spent than allowed, or as much and there is ``more`` to do.
+
+        Raises:
+            LimitReached: if so.
+        """
+        most, spent = self.limits.queries, self.passes + self.records.runs
+        if most is not None and (spent > most or (more and spent >= most)):
+            raise LimitReached("queries")
+
+    def _allowed(self, missing: Sequence[int]) -> Iterator[int]:
+        """Yield batches while there is something left to spend."""
+        for number in missing:
+            if self.limits.queries is not None and self.passes + self.records.runs >= self.limits.queries:
+                return
+            yield number
+
+    def _count(self, batches: Iterable[CraftedBatch]) -> None:
+        self.passes += sum(int(one.forwards.sum() + one.backwards.sum()) for one in batches)
 
 
 def _settings(asked: CapRequest, plan: Plan) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from torpor.audits.recommend.evidence import CapEvidence, CapRecords, CraftedSet
 from torpor.audits.recommend.limits import CostLimit, Floats
 from torpor.audits.run.limits import LimitReached
 from torpor.core.batches import Samples
+from torpor.core.errors import LimitReachedError
 
 T = TypeVar("T")
 TOLERANCE = 0.05
@@ -95,7 +96,7 @@ class CapSearch:
             waiting = iter(self.every)
             while (chosen := next(waiting, None) if exhaustive else self._next()) is not None:
                 self._attack(chosen, self.every if exhaustive else self.in_play)
-        except LimitReached:
+        except (LimitReached, LimitReachedError):  # of this run, or of what an endpoint may be asked
             self.stopped = True
 
     @property

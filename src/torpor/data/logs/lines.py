@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torpor.core.errors import DataError
 from torpor.core.files import require_file
+from torpor.data.logs.rotated import opened
 
 LONGEST = 2**24
 """Bytes of a line that is read; a longer one is skipped."""
@@ -34,22 +35,25 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str | BrokenLine]]:
     [(1, 'one'), (3, 'expected UTF-8, got other')]
     """
     size = require_file(path).stat().st_size
+    _check_size(size, path)
+    with opened(path) as file:
+        number = 0
+        while line := file.readline(LONGEST + 1):
+            _check_size(file.tell(), path)  # unpacked, it may be larger
+            number += 1
+            line = line.removeprefix(MARK) if number == 1 else line
+            if len(line) > LONGEST:
+                while line and not line.endswith(b"\n"):
+                    line = file.readline(LONGEST)
+                    _check_size(file.tell(), path)
+                yield number, BrokenLine(f"expected a line of up to {LONGEST:,} bytes, got more")
+            elif line.strip():
+                yield number, _text(line)
+
+
+def _check_size(size: int, path: Path) -> None:
     if size > LARGEST:
         raise DataError(f"expected a log of up to {LARGEST:,} bytes, got {size:,} in {path}; split it")
-    try:
-        with path.open("rb") as file:
-            number = 0
-            while line := file.readline(LONGEST + 1):
-                number += 1
-                line = line.removeprefix(MARK) if number == 1 else line
-                if len(line) > LONGEST:
-                    while line and not line.endswith(b"\n"):
-                        line = file.readline(LONGEST)
-                    yield number, BrokenLine(f"expected a line of up to {LONGEST:,} bytes, got more")
-                elif line.strip():
-                    yield number, _text(line)
-    except OSError as error:
-        raise DataError(f"expected a log that can be read, got {path}: {error}; check it") from error
 
 
 def _text(line: bytes) -> str | BrokenLine:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import re
 from array import array
-from collections.abc import Callable, Iterator
+from bisect import bisect
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from torpor.core.errors import DataError, UsageError
-from torpor.core.files import require_file
 from torpor.data.logs.chats import request_of
 from torpor.data.logs.lines import BrokenLine, numbered_lines
 from torpor.data.logs.request import UNITS, LoggedRequest
+from torpor.data.logs.rotated import log_kind, logs_in, opened
 from torpor.data.logs.spans import holds_spans, span_request, spans_in
 from torpor.data.logs.traces import csv_requests
 
@@ -33,9 +34,10 @@ class InputLog:
     """The requests of a log.
 
     Attributes:
-        path: of the file.
+        path: of the file, or of the folder with several.
         noun: what its entries are numbered by: ``"line"`` or ``"entry"``.
-        places: number of the line or entry of each request.
+        places: number of the line or entry of each request, in its own file.
+        files: names of the files of a folder, each with the number of requests before it; empty for one file.
         texts: of each request, as files hold it; None where the log has none.
         counts: of each of :data:`~torpor.data.logs.request.UNITS` one after the other, request by request; all
             :data:`UNKNOWN` where none were recorded.
@@ -48,6 +50,7 @@ class InputLog:
     path: Path
     noun: str = "line"
     places: array[int] = field(default_factory=lambda: array("q"))
+    files: list[tuple[int, str]] = field(default_factory=list)
     texts: list[str | None] = field(default_factory=list)
     counts: array[int] = field(default_factory=lambda: array("q"))
     caps: array[int] = field(default_factory=lambda: array("q"))
@@ -57,6 +60,18 @@ class InputLog:
 
     def __len__(self) -> int:
         return len(self.places)
+
+    def place(self, row: int) -> str:
+        """Return where a request is, in words.
+
+        >>> log = InputLog(Path("logs"), files=[(0, "a.jsonl"), (2, "a.jsonl.1")])
+        >>> log.places.extend([1, 4, 2])
+        >>> log.place(1), log.place(2)
+        ('line 4 of a.jsonl', 'line 2 of a.jsonl.1')
+        """
+        where = f"{self.noun} {self.places[row]}"
+        held = bisect(self.files, row, key=lambda file: file[0])
+        return f"{where} of {self.files[held - 1][1]}" if held else where
 
     def add(self, place: int, found: LoggedRequest | BrokenLine | None) -> None:
         """Take an entry: a request, why it cannot be read, or None for something else."""
@@ -75,8 +90,11 @@ class InputLog:
 def read_log(path: Path, limit: int | None = None) -> InputLog:
     r"""Read a log: ``.csv`` for traces, ``.json`` for documents, ``.jsonl`` or ``.ndjson`` for lines of JSON.
 
+    What rotation puts behind a name, such as ``.1`` or ``-20261128``, and ``.gz`` may follow. Of a folder all logs are
+    read, by name; one of them that cannot be read is counted as a broken line.
+
     Args:
-        path: of the file.
+        path: of the file or the folder.
         limit: requests at most; what follows is not read.
 
     Raises:
@@ -91,12 +109,15 @@ def read_log(path: Path, limit: int | None = None) -> InputLog:
     >>> log.texts, list(log.places), log.broken, log.first_broken[0]
     (['Hi', 'Ho'], [1, 3], 1, 2)
     """
-    if path.suffix.lower() not in READERS:
+    several = path.is_dir()
+    files = logs_in(path) if several else [path]
+    kinds = [log_kind(file) for file in files]
+    if not all(kinds):
         raise UsageError(f"expected a log that ends in {', '.join(READERS)}, got {path.name}; rename or convert it")
-    require_file(path)
-    log = InputLog(path, "entry" if path.suffix.lower() == ".json" else "line")
+    log = InputLog(path, "entry" if kinds and set(kinds) == {".json"} else "line")
+    entries = _of_folder(log, files) if several else READERS[kinds[0]](path)
     characters = 0
-    for place, found in READERS[path.suffix.lower()](path):
+    for place, found in entries:
         log.add(place, found)
         characters += len(found.text or "") if isinstance(found, LoggedRequest) else 0
         if characters > MOST_TEXT:
@@ -108,6 +129,18 @@ def read_log(path: Path, limit: int | None = None) -> InputLog:
         why = f", {log.noun} {place}: {reason}" if reason else f" of {log.other} other entries" if log.other else ""
         raise DataError(f"expected requests in {path}, got none{why}; check the file")
     return log
+
+
+def _of_folder(log: InputLog, files: Sequence[Path]) -> Iterator[Numbered]:
+    """Yield what each of several files holds; why one cannot be read as if it were a line of it."""
+    for file in files:
+        log.files.append((len(log), file.name))
+        number = 0
+        try:
+            for number, found in READERS[log_kind(file)](file):
+                yield number, BrokenLine(f"in {file.name}: {found}") if isinstance(found, BrokenLine) else found
+        except DataError as error:
+            yield number + 1, BrokenLine(str(error))
 
 
 def _lines(path: Path) -> Iterator[Numbered]:
@@ -126,15 +159,15 @@ def _lines(path: Path) -> Iterator[Numbered]:
 
 def _documents(path: Path) -> Iterator[Numbered]:
     """Yield what a file of JSON holds, of one document or of several one after the other, each numbered."""
-    size = path.stat().st_size
-    if size > LARGEST_DOCUMENT:
+    with opened(path) as file:
+        held = file.read(LARGEST_DOCUMENT + 1)
+    if len(held) > LARGEST_DOCUMENT:
         raise DataError(
-            f"expected JSON of up to {LARGEST_DOCUMENT:,} bytes, got {size:,} in {path}; write a line per request "
-            "(.jsonl)"
+            f"expected JSON of up to {LARGEST_DOCUMENT:,} bytes, got more in {path}; write a line per request (.jsonl)"
         )
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = held.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
         raise DataError(f"expected JSON in UTF-8 in {path}, got: {error}; convert it") from error
     decoder, number, place = json.JSONDecoder(), 0, _after_blanks(text, 0)
     while place < len(text):

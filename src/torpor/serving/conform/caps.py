@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from torpor.serving.conform.finding import Finding, Standing
-from torpor.serving.conform.probe import CAP, ENOUGH, LONG_PROMPT, Probe
+from torpor.serving.conform.probe import CAP, ENOUGH, LONG_PROMPT, NO_STREAMS, Probe
 from torpor.targets.endpoint.reply import WORD
 
 STOP_AT = 10
@@ -34,6 +34,8 @@ def max_completion_tokens(probe: Probe) -> Finding:
 
 def streaming(probe: Probe) -> Finding:
     """Ask for few tokens in a stream: the cap and the bill are those of a whole answer."""
+    if not probe.client.streams:
+        return Finding("max_tokens when streaming", Standing.NOT_OFFERED, NO_STREAMS)
     streamed = probe.client.chat(LONG_PROMPT, max_tokens=CAP, stream=True, abort_after=ENOUGH)
     found = probe.capped("max_tokens when streaming", streamed)
     if found.standing is not Standing.HOLDS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torpor.core.errors import MeterError, UsageError
 from torpor.serving.conform.finding import Finding, Standing
@@ -13,6 +13,9 @@ LONG_PROMPT = "Count upwards from 1, the numbers in words or digits, and go on w
 SHORT_PROMPT = "Say yes."
 CAP = 8
 """Tokens that a capped request asks for at most."""
+NO_STREAMS = "the server refuses streams that end with what they bill (stream_options)"
+HEADERS_S, HEADERS_IDLE_S = 30.0, 10.0
+"""Seconds until the headers of an answer to :data:`SHORT_PROMPT` are there, and until anything of them is."""
 ENOUGH = 64
 """Parts of a stream after which an answer that should have ended is given up: it has shown what it does."""
 
@@ -26,15 +29,19 @@ class Configured:
         timeout_s: after which the server ends an answer.
         tokens_per_minute: of one key.
         window_s: after which that quota is whole again.
+        parallel: requests of one key that are answered at once.
+        dollars: that one key may spend.
     """
 
     context: int | None = None
     timeout_s: float | None = None
     tokens_per_minute: int | None = None
     window_s: float = 60.0
+    parallel: int | None = None
+    dollars: float | None = None
 
     def __post_init__(self) -> None:
-        given = (self.context, self.timeout_s, self.tokens_per_minute)
+        given = (self.context, self.timeout_s, self.tokens_per_minute, self.parallel, self.dollars)
         if any(each is not None and not each > 0 for each in given):
             raise UsageError(f"expected limits greater than 0, got {', '.join(str(each) for each in given)}")
 
@@ -46,20 +53,31 @@ class Probe:
     Attributes:
         client: asks.
         configured: what the operator says.
+        first: an answer to :data:`SHORT_PROMPT`, for which little time was given.
         natural: an answer to :data:`LONG_PROMPT` without any cap, given up after :data:`ENOUGH` parts.
     """
 
     client: Client
     configured: Configured
+    first: Reply
     natural: Reply
 
     @staticmethod
     def begin(client: Client, configured: Configured) -> Probe:
-        """Ask for a long answer.
+        """Ask for a short answer, and for a long one unless the first never began.
 
         Raises:
             MeterError: if the server does not answer at all.
         """
+        limits = client.limits
+        soon = replace(limits, idle_s=min(HEADERS_IDLE_S, limits.idle_s), total_s=min(HEADERS_S, limits.total_s))
+        with Client(client.address, client.spending, soon) as brief:
+            first = brief.chat(SHORT_PROMPT, stream=True, max_tokens=1, abort_after=2)
+            if first.refuses_streams:
+                client.streams = brief.streams = False
+                first = brief.chat(SHORT_PROMPT, max_tokens=1)
+        if first.late and first.status is None:
+            return Probe(client, configured, first, first)
         reply = client.chat(LONG_PROMPT, stream=True, abort_after=ENOUGH)
         if reply.status is None and not reply.choices:
             raise MeterError(
@@ -70,7 +88,12 @@ class Probe:
                 f"expected an answer of {client.address.model} from {client.address.url}, got status {reply.status}: "
                 f"{reply.error or 'no reason'}; see the model's name and the key"
             )
-        return Probe(client, configured, reply)
+        return Probe(client, configured, first, reply)
+
+    @property
+    def drips(self) -> bool:
+        """Whether the server sends the headers of answers bit by bit, and never comes to their end."""
+        return self.first.late and self.first.status is None
 
     def capped(self, limit: str, reply: Reply, most: int = CAP) -> Finding:
         """Judge an answer to :data:`LONG_PROMPT` that was to have at most so many tokens."""

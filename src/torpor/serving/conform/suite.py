@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from torpor.serving.conform.bounds_in_time import abort, context, timeout
+from torpor.serving.conform.bounds_in_time import abort, context, headers, timeout
 from torpor.serving.conform.caps import max_completion_tokens, max_tokens, stop, streaming, thinking_budget
 from torpor.serving.conform.finding import Finding, Standing
 from torpor.serving.conform.multipliers import best_of, logprobs, n, prompt_logprobs
 from torpor.serving.conform.oddities import odd_values, usage
+from torpor.serving.conform.of_a_key import dollars_per_key, parallel_requests
 from torpor.serving.conform.probe import Configured, Probe
 from torpor.serving.conform.quotas import parallel, tokens_per_minute
 from torpor.targets.endpoint.client import Client
 from torpor.targets.endpoint.spending import LimitReachedError
 
+HELD = "the server sends headers without an end"
 Check = Callable[[Probe], Finding]
 
 CHECKS: Mapping[str, Check] = {
+    "headers": headers,
     "usage": usage,
     "max_tokens": max_tokens,
     "max_completion_tokens": max_completion_tokens,
@@ -31,8 +34,10 @@ CHECKS: Mapping[str, Check] = {
     "timeout": timeout,
     "client abort": abort,
     "context length": context,
+    "parallel requests": parallel_requests,
     "tokens per minute": tokens_per_minute,
     "tokens per minute, in parallel": parallel,
+    "dollars per key": dollars_per_key,
 }
 """Every check by the limit that it looks at, last what keeps a server busy, and quotas, since they are used up."""
 
@@ -54,7 +59,8 @@ def conform(
     found = []
     for name, check in CHECKS.items():
         try:
-            finding = check(probe)
+            held = probe.drips and check is not headers
+            finding = Finding(name, Standing.UNOBSERVABLE, HELD) if held else check(probe)
         except LimitReachedError as error:
             finding = Finding(name, Standing.UNOBSERVABLE, str(error))
         found.append(finding)

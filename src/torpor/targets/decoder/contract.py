@@ -70,10 +70,6 @@ class StepTarget(Target):
         column = [unit.name for unit in self.units].index(STEP)
         return work.counts[:, column]
 
-    def known_work(self, inputs: Samples, steps: Sequence[int]) -> Work | None:
-        """Return the work of inputs that run so many decoder steps each; None if only a run can tell."""
-        return None
-
     def least_work(self) -> Work:
         """Return one run of every unit."""
         return Work(torch.ones(1, len(self.units), dtype=torch.int64))

@@ -237,8 +237,8 @@ class SynthesisTarget(TextTarget):
         characters = torch.tensor([len(self.space.codec.encode(text)) + 1 for text in texts])
         return Work(torch.stack([characters, steps, characters * steps], 1))
 
-    @override
     def known_work(self, inputs: Sequence[str], steps: Sequence[int]) -> Work:
+        """See :class:`~torpor.targets.capabilities.Foretold`."""
         return self._work(inputs, torch.tensor(steps))
 
     def max_work(self, inputs: Sequence[str]) -> Work:

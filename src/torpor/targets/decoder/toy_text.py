@@ -153,7 +153,7 @@ class ToyText(TextTarget):
         return self._outcome(prompts, self._generate(prompts))
 
     def known_work(self, inputs: Sequence[str], steps: Sequence[int]) -> Work | None:
-        """See :meth:`StepTarget.known_work`."""
+        """See :class:`~torpor.targets.capabilities.Foretold`."""
         pairs = zip(map(self.codec.encode, inputs), steps, strict=True)
         return Work(torch.tensor([[len(prompt), count] for prompt, count in pairs]))
 

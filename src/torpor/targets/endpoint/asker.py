@@ -17,7 +17,7 @@ from torpor.targets.endpoint.journal import NAME, Journal
 from torpor.targets.endpoint.options import EndpointOptions
 from torpor.targets.endpoint.pace import RETRIES, Pace, passes, stop_unless_taken, wait_s
 from torpor.targets.endpoint.question import Question
-from torpor.targets.endpoint.reply import Reply
+from torpor.targets.endpoint.reply import UNDER_WAY, Reply
 from torpor.targets.endpoint.spending import booked
 from torpor.targets.endpoint.work import Counts, counts_of, either
 
@@ -41,11 +41,13 @@ class Asker:
         options: of the endpoint.
 
     Attributes:
+        resends: whether what was under way when an earlier run was ended is sent again. It may have been answered, and
+            billed, so that by default it is not: it counts as spent, and as a request that got no answer.
         most: of each prompt that was asked, how often each unit ran at most over all answers.
     """
 
     def __init__(self, client: Client, options: EndpointOptions) -> None:
-        self.client, self.options = client, options
+        self.client, self.options, self.resends = client, options, False
         self.most = dict[str, Counts]()
         self._pace = Pace(options.per_minute)
         self._journal: Journal | None = None
@@ -69,6 +71,9 @@ class Asker:
         journal = Journal(folder / NAME)
         earlier = journal.earlier
         self._known |= earlier.replies
+        if not self.resends:
+            self._known |= dict.fromkeys(earlier.under_way, Reply(wrong=UNDER_WAY))
+        self._draws = count(ANEW + earlier.requests)
         self._answered |= any(not unanswered(reply) for reply in earlier.replies.values())
         self.client.spending.resumed(earlier.requests, earlier.tokens, earlier.cost)
         self._journal = journal
@@ -121,6 +126,9 @@ class Asker:
     def _insist(self, question: Question, key: str) -> Reply:
         """Send a request until it is answered, refused for good, or has been sent often enough."""
         reply, attempt = self._once(question, key), 0
+        if self.client.streams and reply.refuses_streams:
+            self.client.streams = False
+            reply = self._once(question, key, after=reply)
         while passes(reply) and attempt < RETRIES:
             time.sleep(wait_s(reply, attempt))
             reply, attempt = self._once(question, key, after=reply), attempt + 1

@@ -14,7 +14,7 @@ from torpor.core.errors import UsageError
 from torpor.targets.endpoint.address import KEYS, Address, key_of_environment
 from torpor.targets.endpoint.alarm import Alarm
 from torpor.targets.endpoint.gathered import Gathered
-from torpor.targets.endpoint.reply import Choice, Reply
+from torpor.targets.endpoint.reply import LATE, Choice, Reply
 from torpor.targets.endpoint.spending import Spending
 
 LONGEST_ERROR = 300
@@ -49,6 +49,8 @@ class Client:
         address: of the server.
         spending: counts what is sent.
         limits: of each answer.
+        streams: whether answers come in parts where they may; for servers that refuse that, see
+            :attr:`~torpor.targets.endpoint.reply.Reply.refuses_streams`, they come whole.
 
     Raises:
         UsageError: if the library that talks HTTP is missing.
@@ -57,6 +59,7 @@ class Client:
     address: Address
     spending: Spending
     limits: AnswerLimits = field(default_factory=AnswerLimits)
+    streams: bool = True
     _http: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -113,6 +116,7 @@ class Client:
         Raises:
             LimitReachedError: if a limit of the run does not allow it; nothing is sent then.
         """
+        stream = stream and self.streams
         if stream:
             body = {**body, "stream": True, "stream_options": {"include_usage": True}}
         own = _headers() | dict(headers or {})  # before anything is booked: a key may be refused
@@ -263,7 +267,7 @@ def _blotted(text: str) -> str:
 
 
 def _late(limits: AnswerLimits) -> str:
-    return f"an answer that did not end within {limits.total_s:g} s"
+    return f"{LATE} {limits.total_s:g} s"
 
 
 def _seconds(said: str | None) -> float | None:

@@ -1,4 +1,4 @@
-"""The journal of an audit: every request that was sent, and what came of it, so that none is sent twice."""
+"""The journal of an audit: every request that is sent, and what came of it, so that none is sent twice."""
 
 from __future__ import annotations
 
@@ -29,18 +29,20 @@ class EarlierAnswers:
         requests: that were sent.
         tokens: prompt and output tokens.
         cost: of all; what was under way when a run was ended counts at the most that it can cost.
+        under_way: digests of requests of which nothing is known but that they were sent, or were about to be.
     """
 
     replies: dict[str, Reply] = field(default_factory=dict)
     requests: int = 0
     tokens: tuple[int, int] = (0, 0)
     cost: float = 0.0
+    under_way: frozenset[str] = frozenset()
 
 
 class Journal:
     """Appends to a file, line by line; requests are known by a digest, answers are kept as the records keep them.
 
-    A line that a kill cut short is dropped: what it told of is sent again.
+    A line that a kill cut short is dropped: what it told of counts as under way.
 
     Args:
         path: of the file.
@@ -108,6 +110,7 @@ def _read(lines: list[bytes], path: Path) -> EarlierAnswers:
         except (KeyError, TypeError, ValueError) as error:
             raise _damaged(path, number) from error
     found.cost += sum(max(0, count) * most.get(key, 0.0) for key, count in under_way.items())
+    found.under_way = frozenset(key for key, count in under_way.items() if count > 0) - set(found.replies)
     return found
 
 

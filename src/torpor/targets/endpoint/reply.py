@@ -9,6 +9,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 WORD = re.compile(r"\w+")
+LATE = "an answer that did not end within"
+"""How :attr:`Reply.wrong` begins if the time for it was over."""
+UNDER_WAY = "it was under way when an earlier run was ended"
+"""What is wrong with a request that is not sent again, since it may have been answered and billed."""
 MOST_BILLED = 10**9
 """Tokens of one request that a bill may name: one that names more is no bill, and its sums would leave 64 bits."""
 
@@ -108,9 +112,28 @@ class Reply:
         return self.status == 200 and not self.wrong
 
     @property
+    def late(self) -> bool:
+        """Whether it was given up since it took too long, although something of it came again and again."""
+        return self.wrong.startswith(LATE)
+
+    @property
+    def lost(self) -> bool:
+        """Whether all that is known is that it was sent, or about to be, when an earlier run was ended."""
+        return self.wrong == UNDER_WAY
+
+    @property
     def refused(self) -> bool:
         """Whether the server refused the request as such, or for now."""
         return self.status is not None and 400 <= self.status < 500
+
+    @property
+    def refuses_streams(self) -> bool:
+        """Whether the server refused the request for asking that the answer come in parts, with its bill.
+
+        >>> Reply(422, error="Extra inputs are not permitted: stream_options").refuses_streams
+        True
+        """
+        return self.status in (400, 422) and "stream" in self.error.lower()
 
     @property
     def tool_calls(self) -> int:

@@ -15,7 +15,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from torpor.core.conversation import Conversation, conversation_of
-from torpor.core.errors import LimitReachedError, UsageError
+from torpor.core.errors import LimitReachedError, MeterError, UsageError
 from torpor.core.stopwatch import OutOfTime, Stopwatch
 from torpor.core.text import Characters
 from torpor.core.units import Unit
@@ -27,9 +27,10 @@ from torpor.targets.endpoint.family import EndpointFamily
 from torpor.targets.endpoint.options import EndpointOptions
 from torpor.targets.endpoint.prompts import BYTES, LONGEST, PromptSpace
 from torpor.targets.endpoint.question import TEMPLATE, Question
+from torpor.targets.endpoint.reply import UNDER_WAY, Reply
 from torpor.targets.endpoint.served import ServedText
 from torpor.targets.endpoint.spending import REMOTE_DOLLARS, REMOTE_REQUESTS, Spending
-from torpor.targets.endpoint.work import OUTPUT, PROMPT, UNITS, counts_of, either, most_of
+from torpor.targets.endpoint.work import OUTPUT, PROMPT, UNITS, Counts, counts_of, either, most_of
 
 AUDIT_S = 540.0
 """Seconds that attacks take by default: 10 minutes with all else."""
@@ -117,12 +118,31 @@ class EndpointTarget(StepTarget):
         replies = iter(self._asked([(question, draw) for question in questions for draw in draws]))
         served = []
         for text, question in zip(texts, questions, strict=True):
-            own = [next(replies) for _ in draws]
+            own = self._there([next(replies) for _ in draws])
             others = (self.asker.known((question, draw)) for draw in range(draws.stop) if draw not in draws)
-            served.append(ServedText.of(question, own, [reply for reply in others if reply is not None]))
+            seen = [reply for reply in others if reply is not None and not reply.lost]
+            served.append(ServedText.of(question, own, seen))
             if self.stopwatch is not None:
-                self.stopwatch.saw(text, max(1, served[-1].counts[OUTPUT]))
+                self._saw(self.stopwatch, text, served[-1].counts)
         return served
+
+    def _there(self, replies: Sequence[Reply]) -> Sequence[Reply]:
+        """Return the answers to one input that there are: what is lost is only missed where there is no other.
+
+        Raises:
+            MeterError: if a row needs an answer, and all are lost.
+        """
+        found = [reply for reply in replies if not reply.lost]
+        if found or self._searching:
+            return found or replies
+        raise MeterError(
+            f"expected an answer of {self.name} to each input that a row reports, got none to one: {UNDER_WAY}, so "
+            "that it may have been billed already; pass --resend to send it again"
+        )
+
+    def _saw(self, watch: Stopwatch, text: str, counts: Counts) -> None:
+        cost = self.prices.cost(Work(torch.tensor([counts], dtype=torch.int64)))
+        watch.saw(text, max(1, counts[OUTPUT]), cost.item())
 
     def score(self, texts: Sequence[str]) -> Tensor:
         """Return how many tokens the server writes for each of many candidates, each asked once, int64 ``[N]``."""
@@ -132,9 +152,10 @@ class EndpointTarget(StepTarget):
             questions = [self._question(text) for text in chunk]
             replies = self._asked([(question, self._first) for question in questions])
             for text, question, reply in zip(chunk, questions, replies, strict=True):
-                found.append(max(1, counts_of(question, reply)[OUTPUT]))
+                counts = counts_of(question, reply)
+                found.append(max(1, counts[OUTPUT]))
                 if self.stopwatch is not None:
-                    self.stopwatch.saw(text, found[-1])
+                    self._saw(self.stopwatch, text, counts)
             start += len(chunk)
         return torch.tensor(found, dtype=torch.int64)
 
@@ -227,6 +248,10 @@ class EndpointTarget(StepTarget):
         other = copy.copy(self)
         other._first = self._first + self.options.asked
         return other
+
+    def resend(self) -> None:
+        """Send again what was under way when an earlier run of the same audit was ended; it may be billed twice."""
+        self.asker.resends = True
 
     def kept_in(self, folder: Path) -> AbstractContextManager[None]:
         """Return a context in which answers are kept in a folder; see :meth:`Asker.kept_in`."""

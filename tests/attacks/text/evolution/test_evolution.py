@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from step_targets import Translator
 
 from torpor.attacks.base import Attack
 from torpor.attacks.text import standard
@@ -87,9 +88,9 @@ def test_no_text_is_asked_twice_and_plateaus_are_crossed() -> None:
 
 @pytest.mark.parametrize("attack", [Evolution, StandardText])
 def test_few_outputs_at_the_cap_are_enough(attack: type[TextSearch]) -> None:
-    capped = ToyText(cap=2)  # which any digit above 0 reaches
+    capped = Translator(cap=2)  # which any digit above 0 reaches; its bound is that of the text
     found = attack(norm="prompt", eps=3)(capped, TEXTS[:1])
-    assert capped.iterations(found.attacked.work).tolist() == [2]
+    assert found.attacked.work.counts.tolist() == [[3, 2]]
     assert found.candidates.forwards.item() in (1 + 4, 1 + 4 + 8)
 
 

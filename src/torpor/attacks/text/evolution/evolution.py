@@ -29,7 +29,7 @@ from torpor.targets.decoder.contract import TextTarget
 
 @dataclass(frozen=True, kw_only=True)
 class Evolution(TextSearch):
-    """Keep the texts that generate longest, and vary them: exchange, move, add, repeat, copy and mix their edits.
+    """Keep the texts that are worth most, and vary them: exchange, move, add, repeat, copy and mix their edits.
 
     Characters, tokens and words are replaced, deleted and put in; suffixes and prompts grow token by token and
     segment by segment. A tenth of all candidates is drawn anew. The first generation is asked about in growing parts.
@@ -37,10 +37,12 @@ class Evolution(TextSearch):
     substitutions of the fittest text that lower NMTSloth's loss most, to first order. What other searches of an
     ensemble found becomes a parent too.
 
+    Worth is cost where the budget lets the text grow, else the length of the output; the costliest text is sent.
+
     From no one paper: genetic search over edits is what "Generating Natural Language Adversarial Examples" (Alzantot
     et al., EMNLP 2018) does to classifiers.
 
-    Of a black box it needs no more than how much each text makes it generate.
+    Of a black box it needs no more than what each text costs, or how much each makes it generate.
 
     Attributes:
         queries: forward and backward passes per sample at most.
@@ -81,16 +83,16 @@ class Evolution(TextSearch):
             rng, clean = Random(generators[row].initial_seed()), inputs[row]  # noqa: S311 - no secret
             near = partial(advise, row, tally) if advise else None
             population = Population(vary(clean), clean, rng, near, always=self.norm == "tokens")
-            while (left := self.queries - tally.spent(row)) > 0 and tally.best(row)[1] < tally.cap:
-                if tally.best(row)[1] > population.steps:
+            while (left := self.queries - tally.spent(row)) > 0 and not tally.ended(row):
+                if tally.best(row)[1] > population.worth:
                     population.learn(*tally.best(row))
                 first = not population.elites
                 if not (texts := population.generation()[:left]):
                     return
                 for part in parts(texts) if first else [texts]:
-                    for text, steps in zip(part, (yield part), strict=True):
-                        population.learn(text, steps)
-                    if tally.best(row)[1] >= tally.cap:
+                    for text, worth in zip(part, tally.worth((yield part)), strict=True):
+                        population.learn(text, worth)
+                    if tally.ended(row):
                         return
 
         return evolve

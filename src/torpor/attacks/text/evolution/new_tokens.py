@@ -13,6 +13,8 @@ from torpor.attacks.text.search.constraints import Sendable
 Tokens = tuple[int, ...]
 LONGEST = 4
 """Tokens of a segment that is copied or repeated."""
+FULL = 0.5
+"""How often all tokens of the budget are drawn."""
 FAMILIAR = 0.3
 """How often a token is one of the text or of another candidate, instead of drawn from all."""
 
@@ -44,7 +46,8 @@ class TokenVariation(Variation[Tokens]):
 
     @override
     def draw(self, rng: Random) -> Tokens:
-        length = min(self.most, round(2 ** rng.uniform(0, self.most.bit_length())))
+        some = min(self.most, round(2 ** rng.uniform(0, self.most.bit_length())))
+        length = self.most if rng.random() < FULL else some  # reading costs, too
         if rng.random() < 0.5:
             segment = [self._token((), rng) for _ in range(rng.randint(1, LONGEST))]
             return tuple(segment * length)[:length]

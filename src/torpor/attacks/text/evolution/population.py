@@ -28,7 +28,7 @@ Advise = Callable[[str], Iterable[str]]
 
 
 class Population(Generic[GenomeT]):
-    """The candidates of one sample, by the decoder steps that each runs.
+    """The candidates of one sample, by what each is worth: decoder steps, or cost.
 
     No text is proposed twice.
 
@@ -50,26 +50,26 @@ class Population(Generic[GenomeT]):
         always: bool = False,
     ) -> None:
         self.variation, self.rng, self.advise, self.always = variation, rng, advise, always
-        self.elites: list[tuple[int, GenomeT]] = []
-        self.fittest, self.steps = clean, 0
+        self.elites: list[tuple[float, GenomeT]] = []
+        self.fittest, self.worth = clean, 0.0
         self._known = {clean}
-        self._before = -1  # steps of the fittest text at the last generation
+        self._before = -1.0  # worth of the fittest text at the last generation
         self._advice: tuple[str, Iterator[str]] = ("", iter(()))
 
-    def learn(self, text: str, steps: int) -> None:
+    def learn(self, text: str, worth: float) -> None:
         """Take a text in; among equals the newest is fittest, so that plateaus are crossed."""
         self._known.add(text)
         genome = self.variation.read(text)
         if genome:
-            self.elites.insert(0, (steps, genome))
+            self.elites.insert(0, (worth, genome))
             self.elites.sort(key=lambda elite: -elite[0])
             del self.elites[ELITES:]
-        if steps > self.steps:
-            self.fittest, self.steps = text, steps
+        if worth > self.worth:
+            self.fittest, self.worth = text, worth
 
     def generation(self) -> list[str]:
         """Return texts that may be sent and were not known before; none if there are no more."""
-        stalls, self._before = self.steps == self._before, self.steps
+        stalls, self._before = self.worth == self._before, self.worth
         advised = ALWAYS_ADVISED if self.always else ADVISED * stalls
         children = list(islice(self._fresh(self._advised()), advised)) if advised else []
         spelled = (self.variation.spell(self._child()) for _ in range(TRIES * CHILDREN))

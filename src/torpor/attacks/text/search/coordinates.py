@@ -96,7 +96,7 @@ class CoordinateSearch(TextSearch):
             for left in range(self.steps, -1, -1):
                 if not tried:
                     return
-                steps = yield [text for _, text in tried]
+                steps = (yield [text for _, text in tried]).steps
                 segment, current = tried[steps.index(max(steps))]
                 if left == 0 or max(steps) >= tally.cap:
                     return

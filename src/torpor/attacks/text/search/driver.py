@@ -16,19 +16,18 @@ from torpor.core.signals import StepSignals
 from torpor.targets.base import Target
 from torpor.targets.decoder.contract import TextTarget
 
-Search = Generator[Sequence[str], list[int], None]
-"""Yields texts that may be sent, is given the decoder steps of each, and ends when it has nothing left to ask.
-
-Where steps are not counted, they are what :class:`~torpor.attacks.text.search.goal.Answers` says."""
+Search = Generator[Sequence[str], Answers, None]
+"""Yields texts that may be sent, is given what each costs and how long it makes the target run, and ends when it has
+nothing left to ask."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextSearch(Attack):
-    """Base of attacks that keep the longest of many candidates: they say what to ask for one sample.
+    """Base of attacks that keep the costliest of many candidates: they say what to ask for one sample.
 
     Attributes:
-        sends_its_own: whether the longest of its texts is sent even if the clean output is longer: a long prompt costs
-            by itself, and the costlier of the two counts.
+        sends_its_own: whether the costliest of its texts is sent even if the clean text costs more: answers may
+            vary, and the costlier of the two counts.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("text",)
@@ -58,7 +57,7 @@ class TextSearch(Attack):
 
     @override
     def search(self, target: TextTarget, inputs: Sequence[str], labels: object, seed: int) -> Candidates:
-        tally = Tally.start(target, inputs)
+        tally = Tally.start(target, inputs, self.budget)
         search = self.aimed(labels).begin(target, inputs, seed, tally)
         drive(target, {row: search(row) for row in tally.open}, tally)
         return tally.candidates(white=self.follows_gradients(target), clean=inputs if self.sends_its_own else ())
@@ -76,18 +75,18 @@ def drive(target: TextTarget, searches: Mapping[int, Search], tally: Tally) -> N
     >>> from torpor.targets.decoder.toy_text import ToyText
     >>> heard = []
     >>> def ask(*texts):
-    ...     heard.extend((yield texts))
+    ...     heard.extend((yield texts).steps)
     >>> tally = Tally.start(ToyText(), ("a", "a"))
     >>> drive(ToyText(), {0: ask("9", "a"), 1: ask("z")}, tally)
     >>> heard, tally.best(0), tally.forwards
-    ([10, 1, 2], ('9', 10), [3, 2])
+    ([10, 1, 2], ('9', 10.0), [3, 2])
     """
     asked = {row: texts for row, search in searches.items() if (texts := next(search, None)) is not None}
     while asked:
         answers = _shared(ask(target, [text for texts in asked.values() for text in texts]), asked)
         for row, answer in answers.items():
             tally.answer(row, asked[row], answer)
-        following = {row: told(searches[row], answer.steps) for row, answer in answers.items()}
+        following = {row: told(searches[row], answer) for row, answer in answers.items()}
         asked = {row: texts for row, texts in following.items() if texts is not None}
 
 
@@ -96,12 +95,12 @@ def _shared(answers: Answers, asked: Mapping[int, Sequence[str]]) -> dict[int, A
     found, start = dict[int, Answers](), 0
     for row, texts in asked.items():
         mine = slice(start, start + len(texts))
-        found[row] = Answers(answers.steps[mine], None if answers.costs is None else answers.costs[mine])
+        found[row] = Answers(answers.steps[mine], answers.costs[mine])
         start = mine.stop
     return found
 
 
-def told(search: Search, answer: list[int]) -> Sequence[str] | None:
+def told(search: Search, answer: Answers) -> Sequence[str] | None:
     """Give a search its answer, and return what it asks next; None if that was all."""
     try:
         return search.send(answer)

@@ -1,4 +1,4 @@
-"""The goal: as many decoder steps as possible, or what costs most where steps are not counted."""
+"""The goal: what costs the attacker's victim most, by the very cost that a row reports."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from torpor.attacks.search.incumbent import Improvement
+from torpor.core.work import Work
 from torpor.targets.decoder.contract import TextTarget
 
 BATCH = 2048  # texts that are handed to the target at a time
@@ -19,11 +20,11 @@ class Answers(NamedTuple):
 
     Attributes:
         steps: decoder steps of each; what each costs, in runs of the cheapest unit, where steps are not counted.
-        costs: of each in the target's currency, 0 if it was rejected; None where only the steps are known.
+        costs: of each in the target's currency, what it reads included; 0 if it was rejected.
     """
 
     steps: list[int]
-    costs: list[float] | None = None
+    costs: list[float]
 
 
 def decoder_steps(target: TextTarget, texts: Sequence[str]) -> list[int]:
@@ -39,26 +40,39 @@ def decoder_steps(target: TextTarget, texts: Sequence[str]) -> list[int]:
 
 
 def ask(target: Any, texts: Sequence[str]) -> Answers:  # noqa: ANN401 - whatever reads texts and bills them
-    """Return what each text makes the target do, in the way that it offers: by scores, by steps, or by cost alone.
+    """Return what each text makes the target do: by scores from which its work follows, or by runs.
 
     >>> from torpor.targets.decoder.toy_text import ToyText
     >>> ask(ToyText(), ["a 4", "a cat"])
-    Answers(steps=[5, 1], costs=None)
+    Answers(steps=[5, 1], costs=[5030.0, 1020.0])
     """
-    if target.offers("score"):
-        return Answers(decoder_steps(target, texts))
-    steps, costs = list[int](), list[float]()
+    found = Answers([], [])
     for start in range(0, len(texts), BATCH):
-        outcome = target.run(tuple(texts[start : start + BATCH]))
-        billed: list[float] = target.attacker_cost(outcome).tolist()
-        if _counts_steps(target):
-            counted = target.iterations(outcome.work)
-            steps += (counted if outcome.rejected is None else counted.masked_fill(outcome.rejected, 0)).tolist()
-        else:
-            least = min((price for price in target.prices.per_unit if price > 0), default=1.0)
-            steps += [round(cost / least) for cost in billed]
-        costs += billed
-    return Answers(steps, costs)
+        some = tuple(texts[start : start + BATCH])
+        answers = _scored(target, some) if target.offers("score", "known_work") else None
+        answers = answers or _ran(target, some)
+        found.steps.extend(answers.steps)
+        found.costs.extend(answers.costs)
+    return found
+
+
+def _scored(target: Any, texts: Sequence[str]) -> Answers | None:  # noqa: ANN401
+    """Return what follows from the decoder steps of each text; None if only a run can tell."""
+    steps = decoder_steps(target, texts)
+    work: Work | None = target.known_work(texts, steps)
+    return None if work is None else Answers(steps, target.prices.cost(work).tolist())
+
+
+def _ran(target: Any, texts: Sequence[str]) -> Answers:  # noqa: ANN401
+    with torch.no_grad():
+        outcome = target.run(texts)
+    costs: list[float] = target.attacker_cost(outcome).tolist()
+    if _counts_steps(target):
+        counted = target.iterations(outcome.work)
+        steps = counted if outcome.rejected is None else counted.masked_fill(outcome.rejected, 0)
+        return Answers(steps.tolist(), costs)
+    least = min((price for price in target.prices.per_unit if price > 0), default=1.0)
+    return Answers([round(cost / least) for cost in costs], costs)
 
 
 def most_steps(target: Any) -> int:  # noqa: ANN401 - whatever reads texts and bills them
@@ -71,43 +85,35 @@ def most_steps(target: Any) -> int:  # noqa: ANN401 - whatever reads texts and b
     return int(target.cap) if target.offers("score", "cap") or _counts_steps(target) else sys.maxsize
 
 
-def rises(
-    target: Any,  # noqa: ANN401 - whatever reads texts and bills them
-    texts: Sequence[str],
-    answers: Answers,
-    above: int,
-    before: int,
-    member: str = "",
-) -> list[Improvement]:
-    """Return where texts run more decoder steps than all before them, with what they cost; nothing if only a run tells.
+def at_bound(target: Any, text: str, cost: float) -> bool:  # noqa: ANN401
+    """Tell whether a text costs all that its static bound allows.
+
+    >>> from torpor.targets.decoder.toy_text import ToyText
+    >>> target = ToyText(cap=9, max_tokens=2)
+    >>> [at_bound(target, text, float(cost)) for text, cost in (("9", 9010), ("9z", 9020))]
+    [False, True]
+    """
+    return bool(cost >= float(target.prices.cost(target.max_work((text,)))))
+
+
+def rises(answers: Answers, above: float, before: int, member: str = "") -> list[Improvement]:
+    """Return where texts cost more than all before them.
 
     Args:
-        target: that ran them.
-        texts: in the order in which they ran.
-        answers: to all of them.
-        above: steps that must be exceeded.
+        answers: to all of them, in the order in which they ran.
+        above: cost that must be exceeded.
         before: passes before the first of them.
         member: of an ensemble, which asked.
 
-    >>> from torpor.targets.decoder.toy_text import ToyText
-    >>> [point.passes for point in rises(ToyText(), ("a", "9", "5"), Answers([1, 10, 6]), 1, 5)]
+    >>> [point.passes for point in rises(Answers([1, 10, 6], [1.0, 10.0, 6.0]), 1, 5)]
     [7]
     """
-    places = list[int]()
-    for place, count in enumerate(answers.steps):
-        if count > above:
-            places, above = [*places, place], count
-    if not places:
-        return []
-    if answers.costs is not None:
-        costs = [answers.costs[place] for place in places]
-    else:
-        ran = tuple(texts[place] for place in places), [answers.steps[place] for place in places]
-        known = target.known_work(*ran) if target.offers("known_work") else None
-        if known is None:
-            return []
-        costs = target.prices.cost(known).tolist()
-    return [Improvement(before + place + 1, cost, member) for place, cost in zip(places, costs, strict=True)]
+    found = list[Improvement]()
+    for place, cost in enumerate(answers.costs, 1):
+        if cost > above:
+            found.append(Improvement(before + place, cost, member))
+            above = cost
+    return found
 
 
 def _counts_steps(target: Any) -> bool:  # noqa: ANN401

@@ -15,7 +15,15 @@ Move = Callable[[int, str, Tally], Iterable[str]]
 
 
 def greedy(
-    row: int, clean: str, move: Move, fits: Sendable, tally: Tally, *, rounds: int, most: int | None = None
+    row: int,
+    clean: str,
+    move: Move,
+    fits: Sendable,
+    tally: Tally,
+    *,
+    rounds: int,
+    most: int | None = None,
+    queries: int | None = None,
 ) -> Search:
     """Change a text by one edit per round: always the edit after which the target generates longest.
 
@@ -30,17 +38,23 @@ def greedy(
         tally: what is found and spent.
         rounds: edits at most.
         most: candidates per round at most; all if None.
+        queries: passes on the sample at most, whoever spent them; no limit if None.
     """
     current = clean
     for _ in range(rounds):
         before, longest = current, -1
         proposed = dict.fromkeys(move(row, before, tally))
         sendable = islice((text for text in proposed if text != before and fits(clean, text)), most)
-        while texts := list(islice(sendable, AT_ONCE)):
-            steps = yield texts
+        while texts := list(islice(sendable, AT_ONCE if queries is None else _left(queries, row, tally))):
+            steps = (yield texts).steps
             if max(steps) > longest:
                 longest, current = max(steps), texts[steps.index(max(steps))]
             if longest >= tally.cap:
                 return
         if longest < 0:
             return
+
+
+def _left(queries: int, row: int, tally: Tally) -> int:
+    """Return how many candidates of a sample may be scored together."""
+    return max(0, min(AT_ONCE, queries - tally.spent(row)))

@@ -117,7 +117,9 @@ class DenseGenerationTarget(GenerationTarget):
 
     def _saw(self, watch: Stopwatch, inputs: Tensor, ran: Mapping[int, int]) -> None:
         for number, steps in ran.items():
-            watch.saw(inputs[number : number + 1].clone(), steps)
+            one = inputs[number : number + 1].clone()
+            work = self.known_work(one, [steps])
+            watch.saw(one, steps, None if work is None else self.prices.cost(work).item())
 
     def until(self, stopwatch: Stopwatch) -> Self:
         """Return the target for searches that may be ended at any step."""

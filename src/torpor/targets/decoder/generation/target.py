@@ -162,7 +162,7 @@ class GenerationTarget(StepTarget):
         return super().iterations(work) // self.decoder.beams
 
     def known_work(self, inputs: Samples, steps: Sequence[int]) -> Work | None:
-        """See :meth:`StepTarget.known_work`: it follows from the lengths."""
+        """See :class:`~torpor.targets.capabilities.Foretold`: it follows from the lengths."""
         return self._work(self._lengths(inputs), steps)
 
     def least_work(self) -> Work:

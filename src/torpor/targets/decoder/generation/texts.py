@@ -160,13 +160,17 @@ class TextGenerationTarget(GenerationTarget, TextTarget):
                 found = self._decode_all(texts, fresh, lambda chunk: feed([new[number] for number in chunk]))
             except OutOfTime as over:
                 for number, steps in over.ran.items():
-                    self.stopwatch.saw(texts[number], steps)
+                    self._saw(self.stopwatch, texts[number], len(fresh[number]), steps)
                 self.stopwatch.missed(len(inputs) - len(over.ran))
                 raise
             known.update(zip((keys[place] for place in new), found, strict=True))
-        for text, key in zip(inputs, keys, strict=True):
-            self.stopwatch.saw(text, known[key].steps)
+        for text, row, key in zip(inputs, rows, keys, strict=True):
+            self._saw(self.stopwatch, text, len(row), known[key].steps)
         return [known[key] for key in keys]
+
+    def _saw(self, watch: Stopwatch, text: str, length: int, steps: int) -> None:
+        if watch.searches:
+            watch.saw(text, steps, self.prices.cost(self._work([length], [steps])).item())
 
     def _decode_all(
         self, inputs: Sequence[str], rows: list[list[int]], feed: Callable[[list[int]], Fed]
