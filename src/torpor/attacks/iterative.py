@@ -228,6 +228,10 @@ class GradientAttack(IterativeAttack):
     def objective(self) -> Objective:
         """Return the loss to minimize."""
 
+    def losses(self, labels: Tensor) -> IterateObjective[Any]:
+        """Return the loss as the loop takes it, for samples of these classes ``[B]``."""
+        return Labeled(self.objective(), labels)
+
     @abstractmethod
     def optimizer(self) -> Optimizer:
         """Return what turns gradients into steps."""
@@ -252,7 +256,7 @@ class GradientAttack(IterativeAttack):
         return amplify(
             signaling,
             inputs,
-            objective=Labeled(self.objective(), labels),
+            objective=self.losses(labels),
             ball=ball_of(self.budget, space),
             eps=self.eps,
             optimizer=self.optimizer(),
