@@ -1,7 +1,8 @@
 """Write the table: ``python -m benchmarks.mechanisms [--data-dir FOLDER] [--limit N] [MECHANISM ...]``.
 
 Each module beside this one measures one mechanism by its papers' own metrics, with controls beside. Finished mechanisms
-are saved, so that the command resumes where it was stopped.
+are saved, so that the command resumes where it was stopped. Those with ``PARTS`` are saved part by part, and parts can
+be named, as in ``tokens:avit-cifar10``.
 """
 
 from __future__ import annotations
@@ -29,13 +30,24 @@ def mechanisms() -> tuple[str, ...]:
     return tuple(sorted(name for name in found if name not in NOT_MECHANISMS and not name.startswith("_")))
 
 
+def known() -> dict[str, tuple[str, ...]]:
+    """Return the parts of each mechanism, ``mechanism`` or ``mechanism:part``, by its name and by their own."""
+    found = dict[str, tuple[str, ...]]()
+    for name in mechanisms():
+        parts: Sequence[str] = getattr(import_module(f"benchmarks.mechanisms.{name}"), "PARTS", ())
+        found[name] = tuple(f"{name}:{part}" for part in parts) or (name,)
+        found |= {each: (each,) for each in found[name]}
+    return found
+
+
 def rows_of(name: str, limit: int, folder: Path | None, saved: Path) -> list[Row]:
-    """Return the rows of a mechanism: those that were saved for as many samples, else measured now and saved."""
-    path = saved / f"{name}-n{limit}.json"
+    """Return the rows of a mechanism or of a part: those saved for as many samples, else measured now and saved."""
+    path = saved / f"{name.replace(':', '-')}-n{limit}.json"
     if path.is_file():
         print(f"{name}: kept from an earlier run: {path}", file=sys.stderr)
         return [Row(**each) for each in json.loads(path.read_text())]
-    rows: list[Row] = import_module(f"benchmarks.mechanisms.{name}").rows(limit, folder)
+    mechanism, *part = name.split(":")
+    rows: list[Row] = import_module(f"benchmarks.mechanisms.{mechanism}").rows(limit, folder, *part)
     saved.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     part.write_text(json.dumps([asdict(row) for row in rows], indent=1))
@@ -68,10 +80,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--limit", type=int, default=32, help="samples per row (default: 32)")
     parser.add_argument("--saved", type=Path, default=SAVED, help=f"folder of finished mechanisms (default: {SAVED})")
     given = parser.parse_args(arguments)
-    known = mechanisms()
-    if unknown := sorted(set(given.names) - set(known)):
-        raise SystemExit(f"expected mechanisms among {', '.join(known)}, got {', '.join(unknown)}")
-    found = [row for name in given.names or known for row in rows_of(name, given.limit, given.data_dir, given.saved)]
+    names = known()
+    if unknown := sorted(set(given.names) - set(names)):
+        raise SystemExit(f"expected mechanisms among {', '.join(names)}, got {', '.join(unknown)}")
+    parts = dict.fromkeys(part for name in given.names or mechanisms() for part in names[name])
+    found = [row for part in parts for row in rows_of(part, given.limit, given.data_dir, given.saved)]
     print(table(found))
 
 

@@ -109,7 +109,7 @@ def few_members(self: Standard) -> tuple[Member, ...]:
     return (
         AutoGates(norm=self.norm, eps=self.eps, steps=40),
         AutoGates(norm=self.norm, eps=self.eps, steps=20, decay=0.5),
-        AutoGates(norm=self.norm, eps=self.eps, steps=20, decay=0.0),
+        AutoGates(norm=self.norm, eps=self.eps, steps=20, decay=0.0, resumes=True),
         PersistentSquare(norm=self.norm, eps=self.eps, queries=40),
     )
 

@@ -72,6 +72,28 @@ def without_conflict(gradient: Tensor, guard: Tensor) -> Tensor:
     return functional.normalize(flat - against * other).view_as(gradient)
 
 
+def slope_of(signals: Any, losses: Tensor, guard: Tensor | None, inputs: Tensor) -> Tensor:  # noqa: ANN401
+    """Return the gradient to descend along, ``[B, ...]``: of ``losses``, without what would raise ``guard``.
+
+    Args:
+        signals: of any family, which the losses were made of.
+        losses: of each sample, ``[B]``.
+        guard: what no step may raise, ``[B]``; see :meth:`IterateObjective.guard`.
+        inputs: candidates that require a gradient.
+    """
+    gradient = gradient_of(losses.sum(), inputs, retain_graph=guard is not None)
+    if guard is None:
+        return gradient
+    return without_conflict(gradient, gradient_of(evading(signals, guard).sum(), inputs))
+
+
+class Slope(Protocol):
+    """What the loop descends along."""
+
+    def __call__(self, signals: Any, losses: Tensor, guard: Tensor | None, inputs: Tensor) -> Tensor:  # noqa: ANN401
+        """Return the gradient, ``[B, ...]``; see :func:`slope_of`."""
+
+
 class Amplifiable(Protocol):
     """What the loop requires of a target."""
 
@@ -102,6 +124,7 @@ def amplify(
     variable: Variable,
     start: Tensor,
     penalty: Penalty | None = None,
+    slope: Slope = slope_of,
 ) -> Candidates:
     """Minimize ``objective`` for each sample within ``eps`` and return the costliest candidate seen.
 
@@ -121,6 +144,7 @@ def amplify(
         variable: what the optimizer moves.
         start: its first values ``[B, ...]``.
         penalty: on changes before they are projected; steers the optimizer, ranks nothing.
+        slope: turns losses into the gradient.
     """
     space = target.space
     assert isinstance(space, DenseSpace)
@@ -147,9 +171,7 @@ def amplify(
         stays = ~(passes & (cost >= static[rows]) & signals.settled())
         if step == steps or not stays.any():
             break
-        gradient = gradient_of(losses.sum(), candidate, retain_graph=guard is not None)
-        if guard is not None:
-            gradient = without_conflict(gradient, gradient_of(evading(signals, guard).sum(), candidate))
+        gradient = slope(signals, losses, guard, candidate)
         if step == 0:
             zero_gradient = (ball.free(gradient) == 0).flatten(1).to(torch.float32).mean(1) > 0.5
         if not stays.all():
@@ -206,6 +228,10 @@ class GradientAttack(IterativeAttack):
     def objective(self) -> Objective:
         """Return the loss to minimize."""
 
+    def losses(self, labels: Tensor) -> IterateObjective[Any]:
+        """Return the loss as the loop takes it, for samples of these classes ``[B]``."""
+        return Labeled(self.objective(), labels)
+
     @abstractmethod
     def optimizer(self) -> Optimizer:
         """Return what turns gradients into steps."""
@@ -230,7 +256,7 @@ class GradientAttack(IterativeAttack):
         return amplify(
             signaling,
             inputs,
-            objective=Labeled(self.objective(), labels),
+            objective=self.losses(labels),
             ball=ball_of(self.budget, space),
             eps=self.eps,
             optimizer=self.optimizer(),

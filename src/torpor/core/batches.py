@@ -79,3 +79,25 @@ def draw(generators: list[torch.Generator], sampler: Callable[[torch.Generator],
     torch.Size([1, 3])
     """
     return torch.stack([sampler(generator) for generator in generators]).to(like)
+
+
+def redo_alone(parts: Sequence[Any], gap: Tensor, tie: float, run: Callable[[int], Sequence[Any]]) -> None:
+    """Replace, in place, what a batch made of samples that are close to a decision by what each makes alone.
+
+    Batched arithmetic may round differently, so that neighbors would decide for such a sample.
+
+    Args:
+        parts: what the batch made, tensors ``[B, ...]`` or lists.
+        gap: each sample's least distance to a decision, ``[B]``.
+        tie: distance below which a sample is run alone.
+        run: maps the number of a sample to the same parts of it alone, one entry each.
+
+    >>> said = ["left", "right"]
+    >>> redo_alone([said], torch.tensor([0.5, 1e-9]), 1e-5, lambda row: [[f"sample {row} alone"]])
+    >>> said
+    ['left', 'sample 1 alone']
+    """
+    if len(gap) > 1:
+        for row in (gap < tie).nonzero().flatten().tolist():
+            for part, own in zip(parts, run(row), strict=True):
+                part[row] = own[0]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from torpor.core.batches import Samples
+from torpor.core.batches import Samples, redo_alone
 from torpor.core.errors import UsageError
 from torpor.core.measures import Measure
 from torpor.core.signals import GateSignals
@@ -171,10 +171,7 @@ class HaltingDepthTarget(GatedClassifier):
             UsageError: if the network returns no numbers.
         """
         outputs, depth, gap = self._pass(self.space.check(inputs))
-        if len(inputs) > 1:
-            for row in (gap < TIE).nonzero().flatten().tolist():
-                alone = self._pass(inputs[row : row + 1])
-                outputs[row], depth[row] = alone[0][0], alone[1][0]
+        redo_alone((outputs, depth), gap, TIE, lambda row: self._pass(inputs[row : row + 1])[:2])
         if outputs.isnan().any() or gap.isnan().any():
             raise UsageError(f"expected numbers from {self.name}, got NaN; check its weights")
         return Outcome(outputs, self._work(depth))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from torpor.core.batches import Samples
+from torpor.core.batches import Samples, redo_alone
 from torpor.core.errors import UsageError
 from torpor.core.measures import Measure
 from torpor.core.signals import GateSignals
@@ -26,6 +27,18 @@ from torpor.targets.weights import digest
 
 TIE = 1e-4
 """A margin this small is decided by a run of that sample alone: batched arithmetic may round differently."""
+
+
+@dataclass(frozen=True, eq=False)
+class LayerSkippingSignals(GateSignals):
+    """The gates of a network that skips layers.
+
+    Attributes:
+        path: for each gate, what enters it and its block ``[B, C, H, W]``, and its margin ``[B]``, both nodes of one
+            graph: what enters a block follows from what enters the block before.
+    """
+
+    path: tuple[tuple[Tensor, Tensor], ...] = ()
 
 
 class LayerSkippingFamily(GateFamily):
@@ -163,10 +176,7 @@ class LayerSkippingTarget(GatedClassifier):
             UsageError: if the network returns no numbers.
         """
         outputs, ran, gap = self._pass(self.space.check(inputs))
-        if len(inputs) > 1:
-            for row in (gap < TIE).nonzero().flatten().tolist():
-                alone = self._pass(inputs[row : row + 1])
-                outputs[row], ran[row] = alone[0][0], alone[1][0]
+        redo_alone((outputs, ran), gap, TIE, lambda row: self._pass(inputs[row : row + 1])[:2])
         if outputs.isnan().any() or gap.isnan().any():
             raise UsageError(f"expected numbers from {self.name}, got NaN; check its weights")
         return Outcome(outputs, self._work(ran))
@@ -204,20 +214,20 @@ class LayerSkippingTarget(GatedClassifier):
         """Return one run of every unit."""
         return Work(torch.ones(len(inputs), len(self.units), dtype=torch.int64))
 
-    def signals(self, inputs: Tensor) -> GateSignals:
+    def signals(self, inputs: Tensor) -> LayerSkippingSignals:
         """Follow the path that is run, differentiably: margins are those of gates that see what ran before them.
 
         The choice of a gate has no gradient of its own. With that of the sigmoid of its logit in its place
         (straight-through) ILFO, GradMDM and APGD recover as much at equal passes, to a few percent, and branches that
         are skipped would have to be computed.
         """
-        features, logits = self.module.stem(inputs.to(self.device).clone()), []
+        features, path = self.module.stem(inputs.to(self.device).clone()), []
         for block in self.module.blocks:
-            logits.append(block.logit(features))
-            features = _joined(block, features, logits[-1].detach() > 0)
-        margins = -torch.stack(logits, 1)
+            path.append((features, -block.logit(features)))
+            features = _joined(block, features, path[-1][1].detach() < 0)
+        margins = torch.stack([margin for _, margin in path], 1)
         savings = torch.tensor([unit.flops for unit in self.units[1:]], dtype=torch.float64)
-        return GateSignals(None, margins, self._work(margins.detach() < 0), savings=savings)
+        return LayerSkippingSignals(None, margins, self._work(margins.detach() < 0), savings=savings, path=tuple(path))
 
     @property
     def layer_count(self) -> int:

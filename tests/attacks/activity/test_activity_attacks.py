@@ -21,12 +21,13 @@ REFERENCE = torch.tensor([0])
 ATTACKS: tuple[Attack, ...] = (
     SpongeVision(eps=EPS, steps=20),
     SpongeVision(eps=EPS, steps=20, form="pgd"),
+    SpongeVision(eps=EPS, steps=20, loss="norms", origin="random"),
     AutoExpected(eps=EPS, steps=20),
     SpongeImages(eps=EPS, pool=20, epochs=25),
 )
 
 
-IDS = [f"{attack.id}-{getattr(attack, 'form', '')}" for attack in ATTACKS]
+IDS = [f"{attack.id}-{getattr(attack, 'form', '')}-{getattr(attack, 'loss', '')}" for attack in ATTACKS]
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=IDS)
@@ -46,7 +47,10 @@ def test_norms_do_not_wake_neurons_that_nothing_else_drives() -> None:
     most = int((image + EPS > LEVEL).sum())
     found = [
         int(attack(target, image, references=REFERENCE).attacked.work.counts[0, 3])
-        for attack in (AutoExpected(eps=EPS, steps=20), SpongeVision(eps=EPS, steps=20, form="pgd"))
+        for attack in (
+            AutoExpected(eps=EPS, steps=20),
+            SpongeVision(eps=EPS, steps=20, form="pgd", loss="norms", origin="random"),
+        )
     ]
     assert found[0] == most > found[1]
 

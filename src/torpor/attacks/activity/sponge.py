@@ -9,12 +9,15 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from torpor.attacks.activity.uniform import LEVELS, UniformInputs
+from torpor.attacks.base import Candidates
 from torpor.attacks.iterative import GradientAttack
-from torpor.attacks.search.balls import Ball, per_sample
+from torpor.attacks.search.balls import Ball, ball_of, per_sample
 from torpor.attacks.search.objectives import Objective
 from torpor.attacks.search.optimizers import Optimizer, Project, State, Steps
 from torpor.core.signals import GateSignals
 from torpor.core.threat import Paper
+from torpor.targets.base import Target
 from torpor.targets.zero_skipping.signals import DensitySignals
 
 PAPER = Paper(
@@ -43,6 +46,22 @@ class LargeActivations:
         norms = cast(DensitySignals, signals).norms
         assert norms is not None
         return -norms.sum(1)
+
+
+@dataclass(frozen=True)
+class ManyActivations:
+    """Raise the sum over layers of the share of what they read that is not zero, by degrees (Cinà et al.).
+
+    >>> signals = DensitySignals(None, torch.zeros(1, 0), None, active=torch.tensor([[0.5, 0.25]]))
+    >>> ManyActivations()(signals, torch.tensor([0])).tolist()
+    [-0.75]
+    """
+
+    def __call__(self, signals: GateSignals, labels: Tensor) -> Tensor:
+        """Return the loss of each sample, ``[B]``."""
+        active = cast(DensitySignals, signals).active
+        assert active is not None
+        return -active.sum(1)
 
 
 @dataclass(frozen=True)
@@ -109,14 +128,19 @@ def two_loops(gradient: Tensor, moves: Tensor, turns: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class SpongeVision(GradientAttack):
-    """Raise the norms of all activations by L-BFGS, as published, or by PGD, from a random point of the ball.
+    """Raise how many activations are not zero by L-BFGS or PGD, from the flat image of the ball that costs most.
 
-    The paper bounds images by the range of pixels alone, which is ``--eps 1`` in Linf. Large norms are no dense
-    activations: they give no reason to fire to a neuron that does not, and on the zoo's networks they cost no more than
-    noise (Müller and Quiring, DLSP 2024, say so of others). ``standard`` raises the number of neurons that fire.
+    The paper raises the norms of all activations from a random point of the ball, which is ``loss="norms"`` with
+    ``origin="random"``, and bounds images by the range of pixels alone, ``--eps 1`` in Linf. Large norms are no dense
+    activations: a neuron that does not fire has no part in them, and few that fire much have a larger norm than many
+    that fire a little. On ``sparse-digits`` the first step already lowers the cost, so that what is found is the start
+    itself, and a flat image costs more (Müller and Quiring, DLSP 2024, say so of others). Hence the loss of sponge
+    poisoning instead, on which a large activation counts no more than a small one, and the flat image as the start.
 
     Attributes:
         form: ``"lbfgs"`` or ``"pgd"``.
+        loss: ``"active"``, or the paper's ``"norms"``.
+        origin: ``"flat"``, towards the gray that costs the target most, or the paper's ``"random"``.
     """
 
     id: ClassVar[str] = "sponge-vision"
@@ -125,10 +149,25 @@ class SpongeVision(GradientAttack):
     reads: ClassVar[type | None] = DensitySignals
 
     form: Literal["lbfgs", "pgd"] = "lbfgs"
+    loss: Literal["active", "norms"] = "active"
+    origin: Literal["flat", "random"] = "flat"
 
     @override
     def objective(self) -> Objective:
-        return LargeActivations()
+        return ManyActivations() if self.loss == "active" else LargeActivations()
+
+    @override
+    def start(self, target: Target, inputs: Tensor, seed: int) -> Tensor:
+        if self.origin == "random":
+            return super().start(target, inputs, seed)
+        gray = UniformInputs().gray(target, inputs[:1], seed)
+        return inputs + ball_of(self.budget, target.space).project(gray - inputs, self.eps)
+
+    @override
+    def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
+        found = super().search(target, inputs, labels, seed)
+        found.forwards.add_(LEVELS if self.origin == "flat" else 0)
+        return found
 
     @override
     def optimizer(self) -> Optimizer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, TypeAlias, cast
 
@@ -47,6 +48,7 @@ class AutoGates(GradientAttack):
     Attributes:
         decay: weight of a gate behind an open one; see :class:`~torpor.attacks.search.objectives.CloseGates`.
         unmasked: whether to follow the derivatives of what ran instead of the network's own.
+        resumes: whether an ensemble starts it from the best that is known; else it starts on its own.
         rivals: where to start, ``[B, C, H, W]``, such as what other attacks found; a random point of the ball if None.
     """
 
@@ -56,6 +58,7 @@ class AutoGates(GradientAttack):
 
     decay: float = 1.0
     unmasked: bool = False
+    resumes: bool = False
     rivals: Tensor | None = field(default=None, compare=False, repr=False)
 
     @override
@@ -153,8 +156,11 @@ class Standard(Attack):
     @property
     def members(self) -> tuple[AutoGates | PersistentSquare, ...]:
         """The attacks of the ensemble on exits, in the order in which they run."""
-        plan = ((0.5, 100), (0.2, 300), (1.0, 100), (0.0, 100))
-        gradients = (AutoGates(norm=self.norm, eps=self.eps, decay=decay, steps=steps) for decay, steps in plan)
+        plan = ((0.5, 100, False), (0.2, 300, False), (1.0, 100, False), (0.0, 100, True))
+        gradients = (
+            AutoGates(norm=self.norm, eps=self.eps, decay=decay, steps=steps, resumes=resumes)
+            for decay, steps, resumes in plan
+        )
         return (*gradients, PersistentSquare(norm=self.norm, eps=self.eps))
 
     def members_on_gates(self, gates: int) -> tuple[Member, ...]:
@@ -164,11 +170,15 @@ class Standard(Attack):
             gates: how many there are; without any, the work follows from the input by degrees.
         """
         from torpor.attacks.early_exit.corners import Corners  # of no use on exits
+        from torpor.attacks.early_exit.guarded import GuardedGates
 
-        kinds: tuple[type[Member], ...] = (AutoExpected, PersistentSquare)  # corners find next to nothing there
-        if gates:
-            kinds = (AutoGates, AutoPriced, AutoCostliest, AutoNearest, AutoExpected, Corners, PersistentSquare)
-        return tuple(kind(norm=self.norm, eps=self.eps) for kind in kinds)
+        if not gates:  # corners find next to nothing there
+            return AutoExpected(norm=self.norm, eps=self.eps), PersistentSquare(norm=self.norm, eps=self.eps)
+        kinds = (GuardedGates, AutoGates, AutoPriced, AutoCostliest, AutoNearest, AutoExpected)
+        own: Iterator[Member] = (kind(norm=self.norm, eps=self.eps) for kind in kinds)
+        again = (kind(norm=self.norm, eps=self.eps, resumes=True) for kind in (GuardedGates, AutoNearest))
+        searches = (kind(norm=self.norm, eps=self.eps) for kind in (Corners, PersistentSquare))
+        return (*own, *again, *searches)
 
     @override
     def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
@@ -190,7 +200,7 @@ class Standard(Attack):
             if len(rows) == 0:
                 continue
             there = rows.to(inputs.device)
-            if not isinstance(member, AutoGates) or member.decay == 0:  # it goes on from the best that is known
+            if not isinstance(member, AutoGates) or member.resumes:
                 member = replace(member, rivals=best.inputs[there])
             result = member(target, inputs[there], references=labels[there], seed=seed)
             found, price = result.candidates, target.attacker_cost(result.attacked)

@@ -11,7 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from torpor.attacks.base import Candidates
-from torpor.attacks.iterative import IterativeAttack, amplify
+from torpor.attacks.iterative import IterativeAttack, Slope, amplify, slope_of
 from torpor.attacks.search.balls import BALLS
 from torpor.attacks.search.objectives import IterateObjective
 from torpor.attacks.search.optimizers import Adam, Change
@@ -54,6 +54,10 @@ class GateAttack(IterativeAttack):
     def objective(self) -> IterateObjective[GateSignals]:
         """Return the loss to minimize."""
 
+    def slope(self) -> Slope:
+        """Return what turns losses into a gradient."""
+        return slope_of
+
     @override
     def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
         space = target.space
@@ -68,4 +72,5 @@ class GateAttack(IterativeAttack):
             steps=self.iterations,
             variable=Change(),
             start=inputs * 0,
+            slope=self.slope(),
         )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from torpor.core.batches import Samples
+from torpor.core.batches import Samples, redo_alone
 from torpor.core.errors import DataError, UsageError
 from torpor.core.signals import StepSignals
 from torpor.core.space import ImageSpace
@@ -139,9 +139,7 @@ class CaptionerTarget(StepTarget):
             UsageError: if the scores are NaN.
         """
         said, gap = self._generate(self.space.check(inputs))
-        if len(inputs) > 1:
-            for row in (gap < TIE).nonzero().flatten().tolist():
-                said[row] = self._generate(inputs[row : row + 1])[0][0]
+        redo_alone((said,), gap, TIE, lambda row: self._generate(inputs[row : row + 1])[:1])
         if gap.isnan().any():
             raise UsageError(f"expected numbers as scores of {self.name}, got NaN; check its weights")
         decode, end = self.network.vocabulary.decode, self.eos[0]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from torpor.core.batches import redo_alone
 from torpor.core.errors import UsageError
 from torpor.core.signals import StepSignals
 from torpor.core.text import Codec, TextSpace
@@ -184,9 +185,7 @@ class SynthesisTarget(TextTarget):
         if last.isnan().any():
             raise UsageError(f"expected numbers from the stop head of {self.name}, got NaN; check its weights")
         spoken = [(torch.stack(own), bool(stop <= 0)) for own, stop in zip(frames, last, strict=True)]
-        if len(texts) > 1:
-            for row in (gap < TIE).nonzero().flatten().tolist():
-                spoken[row] = self._speak(texts[row : row + 1])[0]
+        redo_alone((spoken,), gap, TIE, lambda row: (self._speak(texts[row : row + 1]),))
         return spoken
 
     def _steps(self, memory: Tensor, inside: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:

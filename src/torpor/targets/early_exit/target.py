@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 import torch
 from torch import Tensor, nn
 
+from torpor.core.batches import redo_alone
 from torpor.core.errors import UsageError
 from torpor.core.signals import GateSignals
 from torpor.core.space import ImageSpace
@@ -124,10 +125,7 @@ class EarlyExitTarget(GatedClassifier):
             UsageError: if a head returns no numbers.
         """
         outputs, depth, gap = self._pass(self.space.check(inputs))
-        if len(inputs) > 1:
-            for row in (gap < TIE).nonzero().flatten().tolist():
-                alone = self._pass(inputs[row : row + 1])
-                outputs[row], depth[row] = alone[0][0], alone[1][0]
+        redo_alone((outputs, depth), gap, TIE, lambda row: self._pass(inputs[row : row + 1])[:2])
         if outputs.isnan().any() or gap.isnan().any():
             self._refuse_nan(inputs)
         return Outcome(outputs, self._work(depth))

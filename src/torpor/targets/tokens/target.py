@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from torpor.core.batches import redo_alone
 from torpor.core.errors import UsageError
 from torpor.core.space import ImageSpace
 from torpor.core.units import Unit
@@ -127,10 +128,7 @@ class TokenTarget(GatedClassifier):
             UsageError: if the network returns no numbers.
         """
         done = self.forward(self.space.check(inputs).to(self.device))
-        if len(inputs) > 1:
-            for row in (done.gap < TIE).nonzero().flatten().tolist():
-                alone = self.forward(inputs[row : row + 1].to(self.device))
-                done.scores[row], done.counts[row] = alone.scores[0], alone.counts[0]
+        redo_alone(done[:2], done.gap, TIE, lambda row: self.forward(inputs[row : row + 1].to(self.device))[:2])
         if done.scores.isnan().any() or done.gap.isnan().any():
             raise UsageError(f"expected numbers from {self.name}, got NaN; check its weights")
         return Outcome(done.scores, Work(done.counts.cpu()))

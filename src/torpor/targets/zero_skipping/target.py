@@ -32,7 +32,7 @@ from torpor.targets.fan_out import LINEAR, fan_out
 from torpor.targets.weights import digest
 from torpor.targets.zero_skipping.before_relu import BeforeReLU
 from torpor.targets.zero_skipping.family import ZeroSkippingFamily
-from torpor.targets.zero_skipping.signals import DensitySignals, soft_share
+from torpor.targets.zero_skipping.signals import DensitySignals, soft_l0, soft_share
 
 SLACK = 1e-6
 """Rounding error of a share times a number of activations."""
@@ -182,11 +182,13 @@ class ZeroSkippingTarget(GatedClassifier):
 
     def signals(self, inputs: Tensor) -> DensitySignals:
         """Return the FLOPs that neurons would take if they fired by degrees, and the norms of what layers read."""
-        active, norms, expected = dict[str, Tensor](), list[Tensor](), list[Tensor]()
+        active, expected = dict[str, Tensor](), list[Tensor]()
+        norms, shares = list[Tensor](), list[Tensor]()
 
         def look(key: str, read: Tensor, kept: Tensor) -> None:
             if active:  # the image is no activation
                 norms.append(kept.flatten(1).norm(dim=1))
+                shares.append(soft_l0(kept.flatten(1)))
             active[key] = (kept.detach() != 0).flatten(1)
             reach = self._reach[key].flatten().to(read)
             expected.append(
@@ -196,8 +198,14 @@ class ZeroSkippingTarget(GatedClassifier):
         with BeforeReLU() as before, self._watched(look):
             self.network(inputs.to(self.device, torch.float64))
         nothing = inputs.new_zeros(len(inputs), 0)
-        lengths = torch.stack(norms, 1) if norms else nothing
-        return DensitySignals(None, nothing, self._work(active), expected=torch.stack(expected).sum(0), norms=lengths)
+        return DensitySignals(
+            None,
+            nothing,
+            self._work(active),
+            expected=torch.stack(expected).sum(0),
+            norms=torch.stack(norms, 1) if norms else nothing,
+            active=torch.stack(shares, 1) if shares else nothing,
+        )
 
     def max_work(self, inputs: Tensor) -> Work:
         """Return the work of a run in which no number is zero, or as many as the cap allows are not."""
