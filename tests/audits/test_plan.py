@@ -58,7 +58,7 @@ def test_the_command_reads_back_as_the_same_plan() -> None:
     ("change", "words"),
     [
         ({"attacks": ()}, "at least one attack"),
-        ({"attacks": ("nope",)}, "among deepsloth"),
+        ({"attacks": ("nope",)}, "expected an attack by its name"),
         ({"attacks": ("control-shuffled",)}, "audits add this control themselves"),
         ({"attacks": ("control-noise",)}, "control-noise-Linf-0.1 twice"),
         ({"attacks": ("pgd", "pgd")}, "different attacks, got pgd twice"),

@@ -56,7 +56,7 @@ def test_chains_are_read_part_by_part() -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("jpg", r"a defense among jpeg, .*, got 'jpg'; did you mean jpeg\?"),
+        ("jpg", r"a defense by its name or .*, got 'jpg'; did you mean jpeg\?"),
         ("jpg:75", r"got 'jpg'; did you mean jpeg\?"),
         ("jpeg:quality=x", "jpeg:quality to be a whole number, got 'x'"),
         ("jpeg:strength=3", "an option of jpeg among quality, got 'strength'"),

@@ -30,6 +30,8 @@ def audit(
     bounds: str | Sequence[str] | None = None,
     downstream: str | float | None = None,
     limit: int | None = None,
+    offset: int = 0,
+    sample: int | None = None,
     steps: int | None = None,
     seed: int = 0,
     batch_size: int | None = None,
@@ -63,6 +65,8 @@ def audit(
         downstream: what each object that a detector or tracker hands on costs, such as ``"2 GFLOPs"`` or a number in
             the target's currency; nothing if None.
         limit: samples at most; all if None.
+        offset: test samples that are left out at the beginning.
+        sample: how many are drawn at random, by the seed, in place of the first ``limit``.
         steps: iterations, for attacks that take them.
         seed: of all randomness; equal arguments give equal records.
         batch_size: samples per batch; as the target's family has it if None.
@@ -115,6 +119,8 @@ def audit(
         bounds=bounds,
         downstream=downstream,
         timed=timed,
+        offset=offset,
+        sample=sample,
     )
     own = asked.target.prices.currency
     cost = parse_cost(max_cost, own) if isinstance(max_cost, str) else max_cost

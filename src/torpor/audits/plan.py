@@ -23,6 +23,7 @@ from torpor.targets.base import Target
 
 if TYPE_CHECKING:
     from torpor.bounds.base import Bound
+    from torpor.data.sets import DataSet
     from torpor.defenses.base import Defense
 
 SPREAD = 16
@@ -56,6 +57,8 @@ class Plan:
         downstream: what each object that the target hands on costs, in its currency; None if not given.
         defenses: names of defenses, such as ``"jpeg:75"``; each faces every attack twice, non-adaptive and adaptive.
         bounds: specifications of bounds; the tightest of them certifies what no input within a budget exceeds.
+        offset: test samples that are left out at the beginning.
+        sample: how many of the others are drawn at random, by the seed; None for the first ones.
 
     >>> [key.attack for key in Plan("sdn-digits", ("deepsloth",)).keys]
     ['clean', 'deepsloth', 'control-noise', 'control-flat', 'control-shuffled']
@@ -81,11 +84,15 @@ class Plan:
     constant: bool = False
     given: tuple[str, ...] = ()
     downstream: float | None = None
+    offset: int = 0
+    sample: int | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("limit", self.limit), ("batch size", self.batch_size)):
+        for name, value in (("limit", self.limit), ("batch size", self.batch_size), ("sample", self.sample)):
             if value is not None and value < 1:
                 raise UsageError(f"expected a {name} of 1 or more, got {value}")
+        if self.offset < 0:
+            raise UsageError(f"expected an offset of 0 or more, got {self.offset}")
         if not self.attacks:
             raise UsageError("expected at least one attack, got none (controls come on top); see: torpor list attacks")
         check_seed(self.seed)
@@ -106,6 +113,14 @@ class Plan:
     def on(self, target: Target) -> Plan:
         """Return the plan for this target, which its name stands for."""
         return replace(self, by_chance=target.family.by_chance, constant=target.constant_work())
+
+    def chosen(self, data: DataSet) -> DataSet:
+        """Return the samples of ``data`` that are attacked, before the limit."""
+        if not self.offset and self.sample is None:
+            return data
+        from torpor.data.chosen import ChosenSamples
+
+        return ChosenSamples(data, offset=self.offset, count=self.sample, seed=self.seed)
 
     def measures(self, target: Target) -> tuple[Measure, ...]:
         """Return what is recorded on top of the columns of every audit: of the target's family, and of bounds."""
@@ -188,8 +203,9 @@ class Plan:
         own: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         del own["by_chance"], own["constant"]  # of the target, not of the plan
         del own["given"]  # what was handed over is identified by what it is
-        if self.downstream is None:
-            del own["downstream"]  # only what hands objects on can have it
+        for name, value in (("downstream", None), ("offset", 0), ("sample", None)):
+            if own[name] == value:
+                del own[name]  # few audits have it
         return {"torpor": __version__, **own}
 
     def command(self, out: str) -> str | None:
@@ -201,7 +217,9 @@ class Plan:
             ("--norm", self.norm),
             ("--eps", ",".join(_exactly(eps) for eps in self.eps) or None),
             ("--steps", self.steps),
-            ("--limit", self.limit),
+            ("--limit", None if self.sample is not None else self.limit),
+            ("--offset", self.offset or None),
+            ("--sample", self.sample),
             ("--data-dir", self.data_dir),
             ("--inputs", self.inputs),
             ("--rule", self.rule),
@@ -279,7 +297,19 @@ def check_device(name: str) -> torch.device:
             device = torch.device(name)
         torch.zeros(1, device=device, dtype=torch.float64)  # costs are float64; not every device has it
     except (RuntimeError, TypeError, AssertionError, NotImplementedError, ImportError) as error:
-        raise UsageError(f"expected a device that exists here, such as cpu, got {name!r}; see: torpor env") from error
+        raise UsageError(
+            f"expected a device that exists here, such as cpu, got {name!r}{_absent(name)}; see: torpor env"
+        ) from error
     if device.type == "meta":
         raise UsageError(f"expected a device that computes, such as cpu, got {name!r}")
     return device
+
+
+def _absent(name: str) -> str:
+    """Say why a CUDA device is not there; nothing about others."""
+    if not name.startswith("cuda"):
+        return ""
+    if torch.version.cuda is None and getattr(torch.version, "hip", None) is None:
+        return f" with torch {torch.__version__}, which was built without CUDA"
+    count = torch.cuda.device_count()
+    return f" where torch sees {count or 'no'} CUDA device{'s' * (count != 1)}"

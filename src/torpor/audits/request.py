@@ -51,7 +51,8 @@ class Request:
             UsageError: if the inputs do not fit the target.
             DataError: if there are none, or they cannot be read.
         """
-        return source(self.target, self.plan.data_dir, self.plan.inputs if self.inputs is None else self.inputs)
+        plan = self.plan
+        return plan.chosen(source(self.target, plan.data_dir, plan.inputs if self.inputs is None else self.inputs))
 
     def identity(self) -> dict[str, Any]:
         """Return what tells this audit from others, ready for JSON: settings, weights, data, code and versions."""
@@ -123,6 +124,8 @@ def request(
     bounds: str | Sequence[str] | None = None,
     downstream: str | float | None = None,
     timed: bool = True,
+    offset: int = 0,
+    sample: int | None = None,
 ) -> Request:
     """Return the audit that a user asks for; nothing is attacked yet.
 
@@ -144,6 +147,8 @@ def request(
         bounds: specifications, also in one text and separated by commas.
         downstream: what each object that the target hands on costs, in its currency, such as ``"2 GFLOPs"``.
         timed: whether latency, energy and memory are measured at the end.
+        offset: test samples that are left out at the beginning.
+        sample: how many are drawn at random, by the seed, in place of the first ``limit``.
 
     Raises:
         UsageError: if something does not exist or does not apply.
@@ -152,6 +157,10 @@ def request(
     >>> request("torpor.targets.early_exit.toys:needle").plan.attacks
     ('standard',)
     """
+    if sample is not None and limit is not None:
+        raise UsageError(
+            f"expected a limit or a sample, got {limit} and {sample}; a sample of {sample} is its own limit"
+        )
     by_name = target if isinstance(target, str) else None
     bare = _system(target, device, rule)
     price = parse_cost(downstream, bare.prices.currency) if isinstance(downstream, str) else downstream
@@ -177,7 +186,7 @@ def request(
     given = {"target": by_name is None, "inputs": held is not None}
     given["attacks"] = any(name.startswith("__main__:") for name in names)
     given["bounds"] = any(name.startswith("__main__:") for name in proofs)
-    most = system.samples if limit is None and inputs is None else limit
+    most = sample or (system.samples if limit is None and inputs is None else limit)
     plan = Plan(
         target=system.name if by_name is None else by_name,
         attacks=tuple(name for name in names if not attack_class(name).is_control),
@@ -196,6 +205,8 @@ def request(
         bounds=proofs,
         timed=timed,
         downstream=price,
+        offset=offset,
+        sample=sample,
         given=tuple(name for name, handed_over in given.items() if handed_over),
     )
     for asked, found, what in ((defenses, guards, "defenses"), (bounds, proofs, "bounds")):

@@ -9,7 +9,7 @@ from torpor.audits.read import SavedAudit
 
 SETTINGS = (
     *("attacks", "defenses", "norm", "eps", "steps", "limit", "seed", "batch_size", "split", "rule"),
-    *("inputs", "data_dir"),
+    *("inputs", "data_dir", "offset", "sample"),
 )
 """Entries of the configuration that decide what rows mean; the target itself is what a baseline is to judge."""
 PLACES = ("inputs", "data_dir")

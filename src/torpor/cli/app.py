@@ -7,7 +7,7 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from torpor import __version__
 from torpor.cli.streams import complain, say, verb
@@ -20,6 +20,8 @@ VERBS = {
     "bound": "torpor.cli.bound:bound",
     "recommend": "torpor.cli.recommend:recommend",
     "check": "torpor.cli.check:check",
+    "check-target": "torpor.cli.check_target:check_target",
+    "init": "torpor.cli.init:init",
     "mine": "torpor.cli.mine:mine",
     "conform": "torpor.cli.conform:conform",
     "report": "torpor.cli.report:report",
@@ -30,6 +32,8 @@ VERBS = {
     "zoo": "torpor.cli.zoo:zoo",
 }
 """The module and the name of each verb: a function, or an application with verbs of its own."""
+OF_PROJECT = ("audit", "check")
+"""Verbs that read the settings of a project."""
 
 
 class Verbs(TyperGroup):
@@ -47,20 +51,34 @@ class Verbs(TyperGroup):
         return self.commands.get(cmd_name)
 
 
+class OfProject(TyperCommand):
+    """A verb that the settings of the project in the current folder are for, where it is given nothing to work on."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - as above
+        """Read the words of a command line, those of the project before them: the last one counts."""
+        given, *_ = self.make_parser(ctx).parse_args(list(args))
+        first = next(each for each in self.params if each.param_type_name == "argument")
+        if not (isinstance(given.get(first.name), str) or given.get("help") or ctx.resilient_parsing):
+            from torpor.cli.project import project_words
+
+            names = [name[2:] for each in self.params for name in each.opts if name.startswith("--")]
+            args = [*project_words(str(self.name), names), *args]
+        return super().parse_args(ctx, args)
+
+
 def _command(name: str) -> Any:  # noqa: ANN401 - as above
     module, _, attribute = VERBS[name].partition(":")
     found, alone = getattr(importlib.import_module(module), attribute), typer.Typer()
     if isinstance(found, typer.Typer):
         alone.add_typer(found, name=name)
     else:
-        alone.command(name)(verb(found))
+        alone.command(name, cls=OfProject if name in OF_PROJECT else None)(verb(found))
     return typer.main.get_group(alone).commands[name]
 
 
 app = typer.Typer(
     cls=Verbs,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Measure what inputs can make a dynamic deep-learning system cost, and limit it.",
     epilog="Exit codes: 0 pass, 1 crash, 2 wrong usage, 10 gate failed, 11 inconclusive.",

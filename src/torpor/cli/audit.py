@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,15 +19,19 @@ from torpor.cli.options import (
     Limit,
     Model,
     Norm,
+    Offset,
     Prompt,
     Raw,
     Resend,
     Rule,
+    Sample,
     Seed,
     Steps,
     TargetName,
     ThreadCount,
     TokenPriceFile,
+    complete_attacks,
+    complete_defenses,
     resending,
     with_options,
 )
@@ -39,6 +43,13 @@ if TYPE_CHECKING:
     from torpor.data.sets import DataSet
 
 
+CHECKED = (
+    *("baseline", "tolerance", "allow-different-settings", "junit", "sarif", "summary", "warn", "accept-flag"),
+    *("prices", "target"),
+)
+"""Options of ``torpor check``."""
+
+
 def audit(
     target: TargetName,
     attacks: Annotated[
@@ -47,6 +58,7 @@ def audit(
             help="Names from 'torpor list attacks', separated by commas, with options if needed, as in "
             "square:queries=500; those for this kind of target by default.",
             show_default=False,
+            autocompletion=complete_attacks,
         ),
     ] = None,
     transfer_from: Annotated[
@@ -68,11 +80,17 @@ def audit(
     ] = None,
     steps: Steps = None,
     limit: Limit = None,
+    offset: Offset = 0,
+    sample: Sample = None,
     seed: Seed = 0,
     batch_size: Annotated[
         int | None,
         typer.Option(
-            help="Samples per batch; 128, 16 for targets that iterate, 32 for texts, by default.", show_default=False
+            "--batch-size",
+            "--shard-size",
+            help="Samples per batch and shard: a batch is written once it is attacked in every way, and a kill loses "
+            "at most the one under way. 128, 16 for targets that iterate, 32 for texts, by default.",
+            show_default=False,
         ),
     ] = None,
     device: Device = "cpu",
@@ -85,6 +103,7 @@ def audit(
             help="Names from 'torpor list defenses', separated by commas; each faces every attack twice, "
             "non-adaptive and adaptive.",
             show_default=False,
+            autocompletion=complete_defenses,
         ),
     ] = None,
     bounds: Annotated[
@@ -149,11 +168,15 @@ def audit(
     out: Annotated[
         Path | None, typer.Option(help="Folder to write; runs/TARGET by default.", show_default=False)
     ] = None,
+    gate: Annotated[
+        bool,
+        typer.Option("--gate", help="Then check the gates of torpor.toml, as torpor check does, with its exit code."),
+    ] = False,
 ) -> None:
     """Attack TARGET, record exact per-sample work, and write audit.json, records, examples and an HTML report.
 
     An interrupted audit resumes when the same command is given again, one that a limit cut off when it is given with a
-    higher one.
+    higher one. Without TARGET, the settings of torpor.toml hold, which 'torpor init' writes; options overrule them.
     """
     from torpor.attacks.registry import STANDARD
     from torpor.audits.plan import check_device
@@ -162,10 +185,12 @@ def audit(
     from torpor.audits.run.executors import load_executor
     from torpor.audits.run.limits import Limits, parse_cost
     from torpor.cli.console import bar, show_audit
+    from torpor.cli.main import KEPT
     from torpor.cli.streams import note, say
     from torpor.reports.html import write_report
 
     check_device(device)
+    gates = _gates() if gate else []
     workers = load_executor(executor)
     loading = {"cap": cap, "dtype": dtype, "device_map": device_map, "bits": bits, "raw": raw}
     target = with_options(
@@ -179,22 +204,26 @@ def audit(
         from torpor.attacks.text.transfer import spec_from
 
         attacks = f"{attacks or STANDARD},{spec_from(transfer_from)}"
-    asked = request(
-        *(target, attacks),
-        norm=norm,
-        eps=eps,
-        steps=steps,
-        limit=limit,
-        seed=seed,
-        batch_size=batch_size,
-        device=device,
-        data_dir=data_dir,
-        inputs=inputs,
-        rule=rule,
-        defenses=defenses,
-        bounds=bounds,
-        downstream=downstream,
-    )
+    with bar() as progress:
+        progress(f"loading {target}", 0, 0)
+        asked = request(
+            *(target, attacks),
+            norm=norm,
+            eps=eps,
+            steps=steps,
+            limit=limit,
+            offset=offset,
+            sample=sample,
+            seed=seed,
+            batch_size=batch_size,
+            device=device,
+            data_dir=data_dir,
+            inputs=inputs,
+            rule=rule,
+            defenses=defenses,
+            bounds=bounds,
+            downstream=downstream,
+        )
     resending(asked.target, resend)
     most = None if max_cost is None else parse_cost(max_cost, asked.target.prices.currency)
     limits = Limits(max_queries, max_seconds, most)
@@ -204,19 +233,11 @@ def audit(
         from torpor.audits.run.requests import limits_on
 
         limits = limits_on(asked.target, limits)
-    if "chat_template" in (told := asked.target.details()):
-        template = told["chat_template"]
-        say(f"Chat template: {template or 'none; prompts are sent as they are'}.")
-    if "image" in told:
-        size = " x ".join(str(told["image"].pop(side)) for side in ("width", "height"))
-        counts = ", ".join(f"{name} {count}" for name, count in told["image"].items())
-        say(f"Prompt: {told['prompt']!r} beside each image, which is stretched to {size} pixels ({counts}).")
-    if "windows" in told:
-        least, most_windows = told["windows"]
-        say(f"Recordings are read window after window, {least} to {most_windows:,}; shorter ones end in silence.")
+    _say_how_it_reads(asked.target.details())
     if asked.left_out:
         say(f"Without {', '.join(asked.left_out)}: there is nothing to learn from but what is audited.")
     folder = out or Path("runs") / (_slug(target) if asked.target.elsewhere else target.replace(":", "."))
+    KEPT[:] = [str(folder)]
     with bar() as progress:
         where, used = asked.run(
             *(folder, progress),
@@ -235,6 +256,43 @@ def audit(
         from torpor.audits.contradiction import refuse_refuted
 
         refuse_refuted(found)
+    if gates:
+        from torpor.cli.app import app
+
+        raise typer.Exit(app(["check", str(folder), *gates], standalone_mode=False) or 0)
+
+
+def _say_how_it_reads(told: dict[str, Any]) -> None:
+    """Say what becomes of inputs before a model of transformers reads them."""
+    from torpor.cli.streams import say
+
+    if "chat_template" in told:
+        template = told["chat_template"]
+        say(f"Chat template: {template or 'none; prompts are sent as they are'}.")
+    if "image" in told:
+        size = " x ".join(str(told["image"].pop(side)) for side in ("width", "height"))
+        counts = ", ".join(f"{name} {count}" for name, count in told["image"].items())
+        say(f"Prompt: {told['prompt']!r} beside each image, which is stretched to {size} pixels ({counts}).")
+    if "windows" in told:
+        least, most_windows = told["windows"]
+        say(f"Recordings are read window after window, {least} to {most_windows:,}; shorter ones end in silence.")
+
+
+def _gates() -> list[str]:
+    """Return what the project wants to be checked, as words of a command line after the folder.
+
+    Raises:
+        UsageError: if there is no project, or it has no gates.
+    """
+    from torpor.cli.project import read_project
+    from torpor.core.errors import UsageError
+
+    project = read_project()
+    table = {} if project is None else dict(project.tables.get("check", {}))
+    if project is None or not table.keys() & {"gates", "warn", "baseline"}:
+        where = "no torpor.toml here" if project is None else f"none in {project.path}"
+        raise UsageError(f"expected gates in the table check of torpor.toml with --gate, got {where}; see: torpor init")
+    return project.words("check", CHECKED)[1:]
 
 
 def _slug(name: str) -> str:

@@ -46,6 +46,23 @@ def check(
     ] = False,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the verdicts as JUnit XML.")] = None,
     sarif: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the verdicts as SARIF 2.1.0.")] = None,
+    summary: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Append the verdicts as Markdown, for pull requests: $GITHUB_STEP_SUMMARY.",
+            show_default=False,
+        ),
+    ] = None,
+    warn: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GATE",
+            help="A gate that is reported as a warning if it does not hold, and fails nothing; may be given several "
+            "times.",
+            show_default=False,
+        ),
+    ] = None,
     accept_flag: Annotated[
         list[str] | None,
         typer.Option(
@@ -72,21 +89,37 @@ def check(
     if is_set(run):
         refused: dict[str, object] = {"gates": gates, "--baseline": baseline, "--prices": prices}
         refused |= {"--accept-flag": accept_flag, "--allow-different-settings": allow_different_settings}
+        refused |= {"--warn": warn}
         results = _replay(run, [name for name, value in refused.items() if value], target, tolerance)
-        _finish(results, run / FILE, junit, sarif)
+        _finish(results, run / FILE, junit, sarif, summary)
     if target is not None:
         raise UsageError(f"expected a set of torpor mine with --target, got {run}, which is none; leave it out")
-    if not gates and baseline is None:
+    if not gates and not warn and baseline is None:
         raise UsageError("expected a gate or --baseline, got neither; try torpor check RUN 'p95(slowdown) < 1.5'")
     if tolerance is not None and baseline is None:
         raise UsageError("expected --baseline with --tolerance, got none; name the audit to compare with")
     if allow_different_settings and baseline is None:
         raise UsageError("expected --baseline with --allow-different-settings, got none; name the older audit")
     accepted = check_flags(accept_flag or ())
+    wanted = [*(gates or ()), *(warn or ())]
     audit, results = _evaluate(
-        run, gates or (), baseline, 0.05 if tolerance is None else tolerance, accepted, allow_different_settings, prices
+        run, wanted, baseline, 0.05 if tolerance is None else tolerance, accepted, allow_different_settings, prices
     )
-    _finish(results, run if audit is None else audit, junit, sarif)
+    results = _warning(results, gates or (), warn or (), audit)
+    _finish(results, run if audit is None else audit, junit, sarif, summary)
+
+
+def _warning(
+    results: Sequence[CheckResult], gates: Sequence[str], warn: Sequence[str], audit: SavedAudit | None
+) -> list[CheckResult]:
+    """Return the results, those of gates that only warn marked so."""
+    from dataclasses import replace
+
+    from torpor.audits.verdict.gate_grammar import parse_gate
+
+    given = () if audit is None else (audit.catalog, audit.currency)
+    decided, only = ({str(parse_gate(text, *given)) for text in texts} for texts in (gates, warn))
+    return [replace(each, warns=each.check in only - decided) for each in results]
 
 
 def _replay(run: Path, refused: Sequence[str], target: str | None, tolerance: float | None) -> list[CheckResult]:
@@ -102,7 +135,11 @@ def _replay(run: Path, refused: Sequence[str], target: str | None, tolerance: fl
 
 
 def _finish(
-    results: Sequence[CheckResult], checked: SavedAudit | Path, junit: Path | None, sarif: Path | None
+    results: Sequence[CheckResult],
+    checked: SavedAudit | Path,
+    junit: Path | None,
+    sarif: Path | None,
+    summary: Path | None,
 ) -> NoReturn:
     """Write and print the results, and end with the exit code of their verdict."""
     from torpor.audits.verdict.gate import overall
@@ -117,9 +154,14 @@ def _finish(
 
         write_file(sarif, sarif_json(results, checked))
     verdict = overall(results)
+    if summary is not None:
+        from torpor.cli.files import append_to_file
+        from torpor.reports.ci.summary import summary_markdown
+
+        append_to_file(summary, summary_markdown(results, checked))
     _print(results)
     if verdict.value == "inconclusive":
-        say(f"INCONCLUSIVE: {next(found.reason for found in results if found.reason)}")
+        say(f"INCONCLUSIVE: {next(found.reason for found in results if found.reason and not found.warns)}")
     else:
         say(verdict.value.upper())
     raise typer.Exit(verdict.exit_code)
@@ -187,9 +229,12 @@ def _print(results: Sequence[CheckResult]) -> None:
         table.add_column(name, justify="right" if name in ("value", "limit") else "left", overflow="fold")
     for found in results:
         tags = " ".join(tag for tags in found.tags.values() for tag in tags)
-        gate = found.check.removesuffix(found.limit).rstrip()
+        gate = found.check.rpartition(f" {found.limit.partition(' ')[0]} ")[0] or found.check
         cells = [Text(printable(text)) for text in (gate, found.row, found.shown, found.limit)]
-        table.add_row(*cells, Text(found.verdict.value, style=colors[found.verdict.value]), Text(printable(tags)))
+        verdict, color = found.verdict.value, colors[found.verdict.value]
+        if found.warns and verdict != "pass":
+            verdict, color = "warning", "yellow"
+        table.add_row(*cells, Text(verdict, style=color), Text(printable(tags)))
     show(table, columns=200)
     said = [
         f"{found.check} [{found.row or 'no row'}]: {text}"

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Self
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from torpor.cli.streams import GuardedStream
+from torpor.cli.streams import GuardedStream, note
 from torpor.reports.kit.printable import printable, printable_parts
 
 if TYPE_CHECKING:
     from rich.status import Status
 
     from torpor.audits.read import SavedAudit
+
+QUIET_S = 20.0
+"""Seconds after which a log says again what is under way: nobody wonders for half a minute."""
+SOON_S = 5.0
+"""Seconds within which a log says nothing more."""
 
 
 class SafeConsole(Console):
@@ -86,21 +92,94 @@ def time_left(seconds: float, done: int, left: int) -> str:
     """
     if done < 1 or left < 0:
         return ""
-    minutes, rest = divmod(round(seconds * left / done), 60)
+    return f"{clock(seconds * left / done)} left"
+
+
+def clock(seconds: float) -> str:
+    """Return a time as a clock shows it.
+
+    >>> clock(150), clock(7262)
+    ('2:30', '2:01:02')
+    """
+    minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02} left" if hours else f"{minutes}:{rest:02} left"
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class Log:
+    """Progress in lines of a log: at most one in :data:`SOON_S` seconds, at least one in :data:`QUIET_S`.
+
+    Args:
+        tell: prints a line.
+        quiet_s: seconds after which what is under way is said again.
+        soon_s: seconds within which nothing more is said.
+    """
+
+    def __init__(self, tell: Callable[[str], None], quiet_s: float | None = None, soon_s: float | None = None) -> None:
+        self.tell = tell
+        self.quiet_s, self.soon_s = QUIET_S if quiet_s is None else quiet_s, SOON_S if soon_s is None else soon_s
+        self.line, self.since, self.said, self.ended = "", time.monotonic(), time.monotonic(), threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._repeat, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.ended.set()
+
+    def update(self, line: str) -> None:
+        """Take note of what is under way now; say it unless something was said just before."""
+        with self._lock:
+            now = time.monotonic()
+            if line == self.line:
+                return
+            self.line, self.since = line, now
+            if now - self.said >= self.soon_s:
+                self.said = now
+                self.tell(line)
+
+    def _repeat(self) -> None:
+        while not self.ended.wait(min(1.0, self.quiet_s / 4)):
+            with self._lock:
+                now = time.monotonic()
+                if self.line and now - self.said >= self.quiet_s:
+                    self.said = now
+                    self.tell(f"{self.line}; for {clock(now - self.since)} now")
+
+
+def progress_line(text: str, done: int, total: int, left: str) -> str:
+    """Return what is under way in a line of a log.
+
+    >>> progress_line("batch 2/5 pgd-Linf-0.2", 6, 24, "1:20 left"), progress_line("fitting trace", 0, 0, "")
+    ('batch 2/5 pgd-Linf-0.2, 6 of 24 done (25 %), 1:20 left', 'fitting trace')
+    """
+    if not total:
+        return text
+    return f"{text}, {done} of {total} done ({100 * done // total} %){', ' * bool(left)}{left}"
 
 
 @contextmanager
 def bar() -> Iterator[Callable[[str, int, int], None]]:
-    """Show a bar, if anybody watches; call what it yields with a text, steps done, and steps in all (0 if unknown)."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-    )
+    """Show a bar if anybody watches, lines if not; call what it yields with a text, steps done, and all (0 if unknown).
+
+    Lines go to standard error, the first of them after some seconds: what is over soon needs none.
+    """
+    begun = list[tuple[float, int]]()
+
+    def left(done: int, total: int) -> str:
+        now = time.monotonic()
+        if total and not begun:
+            begun.append((now, done))  # what an earlier run has done took no time of this one
+        return time_left(now - begun[0][0], done - begun[0][1], total - done) if begun else ""
+
+    errors = SafeConsole(stderr=True)
+    if not errors.is_terminal:
+        with Log(note) as log:
+            yield lambda text, done, total: log.update(progress_line(text, done, total, left(done, total)))
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (
         TextColumn("{task.description:30.30}", markup=False),
@@ -109,15 +188,19 @@ def bar() -> Iterator[Callable[[str, int, int], None]]:
         TimeElapsedColumn(),
         TextColumn("{task.fields[left]}", markup=False),
     )
-    errors = SafeConsole(stderr=True)
-    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
-        task, begun = progress.add_task("starting", total=None, left=""), list[tuple[float, int]]()
+    with Progress(*columns, console=errors, transient=True) as progress:
+        task = progress.add_task("starting", total=None, left="")
 
         def update(text: str, done: int, total: int) -> None:
-            now = time.monotonic()
-            if total and not begun:
-                begun.append((now, done))  # what an earlier run has done took no time of this one
-            left = time_left(now - begun[0][0], done - begun[0][1], total - done) if begun else ""
-            progress.update(task, description=printable(text), completed=done, total=total or None, left=left)
+            told = left(done, total)
+            progress.update(task, description=printable(text), completed=done, total=total or None, left=told)
 
         yield update
+
+
+@contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """Say what is under way, as :func:`bar` does, while the block runs."""
+    with bar() as progress:
+        progress(text, 0, 0)
+        yield

@@ -21,3 +21,18 @@ def write_file(path: Path, text: str) -> None:
             write_atomically(path.resolve(), text)
     except OSError as error:
         raise UsageError(f"expected a writable file, got {error}; choose another path than {path}") from error
+
+
+def append_to_file(path: Path, text: str) -> None:
+    """Append ``text`` to a file, as services expect it of what they show beside a run.
+
+    Raises:
+        UsageError: if it cannot be written.
+    """
+    from torpor.core.errors import UsageError
+
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise UsageError(f"expected a writable file, got {error}; choose another path than {path}") from error

@@ -21,6 +21,9 @@ PATIENCE_S = 10
 RESUMED = (["audit"], ["recommend"], ["study"], ["zoo", "train"])
 """Verbs that resume where they were stopped."""
 
+KEPT = list[str]()
+"""The folder of what the command has finished so far, if it is one that resumes from there; empty for none."""
+
 
 class Stopped(KeyboardInterrupt):
     """A signal asks the process to end."""
@@ -76,7 +79,8 @@ class Interruption:
         name = signal.Signals(self.number).name if self.number not in (0, signal.SIGINT) else ""
         goes_on = any(self._words[: len(verb)] == verb for verb in RESUMED)
         how = "resumes where this one stopped" if goes_on else "starts anew, and nothing was left half-written"
-        return f"torpor: interrupted{' by ' * bool(name)}{name}; the same command {how}"
+        kept = f"{kept_batches(KEPT[0])} and " if KEPT and goes_on else ""
+        return f"torpor: interrupted{' by ' * bool(name)}{name}; {kept}the same command {how}"
 
     def finish(self) -> None:
         """Say the sentence, once everything is tidied up."""
@@ -118,6 +122,20 @@ class Interruption:
         os._exit(self.code)
 
 
+def kept_batches(folder: str) -> str:
+    """Say how much of an audit is on disk in its folder."""
+    if os.path.isfile(os.path.join(folder, "audit.json")):
+        return f"the finished audit is in {folder},"
+    try:
+        names = os.listdir(os.path.join(folder, "shards"))
+    except OSError:
+        names = []
+    count = sum(name.endswith(".parquet") and name.partition(".")[0] + ".parquet" == name for name in names)
+    if not count:
+        return "no batch was finished,"
+    return f"{count} finished batch{'es' * (count != 1)} {'are' if count != 1 else 'is'} kept in {folder},"
+
+
 def _imports(frame: FrameType | None) -> bool:
     """Tell whether a module is being imported."""
     while frame is not None:
@@ -132,6 +150,7 @@ def main() -> None:
     # Threads that wait for work sleep: on a busy machine those that spin can make a run take thirty times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     ours = sys._getframe(1).f_globals.get("__name__") == "__main__"  # else the caller goes on after it
+    KEPT.clear()
     interruption = Interruption(sys.argv[1:])
     try:
         interruption.install()

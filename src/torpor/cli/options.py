@@ -14,6 +14,33 @@ if TYPE_CHECKING:
 
     from torpor.audits.read import SavedAudit
 
+
+def complete_targets(incomplete: str) -> list[str]:
+    """Return the names of targets that begin so, for the shell."""
+    from importlib.metadata import entry_points
+
+    return sorted({each.name for each in entry_points(group="torpor.targets") if each.name.startswith(incomplete)})
+
+
+def complete_attacks(incomplete: str) -> list[str]:
+    """Return lists of attacks that begin so, for the shell: what follows the last comma is completed."""
+    from torpor.attacks.registry import attack_ids
+
+    return _last_of_list(incomplete, attack_ids())
+
+
+def complete_defenses(incomplete: str) -> list[str]:
+    """Return lists of defenses that begin so, for the shell."""
+    from torpor.defenses.registry import defense_ids
+
+    return _last_of_list(incomplete, defense_ids())
+
+
+def _last_of_list(incomplete: str, names: tuple[str, ...]) -> list[str]:
+    before, comma, last = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in names if name.startswith(last)]
+
+
 TargetName = Annotated[
     str,
     typer.Argument(
@@ -21,6 +48,7 @@ TargetName = Annotated[
         help="A name from 'torpor list targets', hf:FOLDER_OR_NAME (with options if need be, as in "
         "hf:NAME:cap=64:dtype=bfloat16), torchvision:NAME, ultralytics:NAME.yaml, openai:URL of a server, or "
         "pkg.module:factory.",
+        autocompletion=complete_targets,
     ),
 ]
 Norm = Annotated[
@@ -38,6 +66,11 @@ Limit = Annotated[
         help="Samples at most; all by default, fewer of the test data of targets that are slow to attack.",
         show_default=False,
     ),
+]
+Offset = Annotated[int, typer.Option(help="Test samples that are left out at the beginning.")]
+Sample = Annotated[
+    int | None,
+    typer.Option(help="Test samples drawn at random, by --seed, in place of the first --limit.", show_default=False),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of all randomness.")]
 BatchSize = Annotated[int, typer.Option(help="Samples per batch.")]

@@ -89,7 +89,6 @@ def _entry(name: str) -> ZooEntry:
 
     if name not in ZOO:
         raise UsageError(
-            f"expected a target of the zoo ({', '.join(ZOO)}), got {name!r}; {did_you_mean(name, ZOO)}see: torpor list "
-            "targets"
+            f"expected a target of the zoo, got {name!r}; {did_you_mean(name, ZOO)}see: torpor list targets"
         )
     return ZOO[name]

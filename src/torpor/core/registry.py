@@ -180,10 +180,9 @@ class Registry(Generic[T]):
         elif is_path(name):
             found = load_path(name)
         else:
-            known = self.names()
             raise UsageError(
-                f"expected {a(self.what)} among {', '.join(known)}, or pkg.module:Class, got {name!r}; "
-                f"{did_you_mean(name, known)}see: torpor list {self.what}s"
+                f"expected {a(self.what)} by its name or as pkg.module:Class, got {name!r}; "
+                f"{did_you_mean(name, self.names())}see: torpor list {self.what}s"
             )
         if not (isinstance(found, type) and issubclass(found, self.base)):
             raise UsageError(f"expected {name} to be a subclass of torpor's {self.base.__name__}, got {found!r}")
@@ -252,12 +251,26 @@ def load_path(name: str) -> object:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # the user's module may raise anything
         raise UsageError(
-            f"expected a module that can be imported, got {module_name!r}: {type(error).__name__}: {error}"
+            f"expected a module that can be imported, got {module_name!r}: {type(error).__name__}: "
+            f"{error}{_missing(error, module_name)}"
         ) from error
     if not hasattr(module, attribute):
-        raise UsageError(f"expected {attribute!r} in {module_name}, got none; check the spelling")
+        file, own = getattr(module, "__file__", None), f"{module_name.partition('.')[0]}.py"
+        shadowed = os.path.isfile(own) and (file is None or not os.path.samefile(own, file))
+        help_ = f"that is {file or 'built in'}, not the {own} here; rename yours" if shadowed else "check the spelling"
+        near = "" if shadowed else did_you_mean(attribute, vars(module))
+        raise UsageError(f"expected {attribute!r} in {module_name}, got none; {near}{help_}")
     found: object = getattr(module, attribute)
     return found
+
+
+def _missing(error: BaseException, module: str) -> str:
+    """Say what to do about a module that is not there; nothing about another error."""
+    if not isinstance(error, ModuleNotFoundError) or error.name is None:
+        return ""
+    if module == error.name or module.startswith(f"{error.name}."):
+        return f"; run torpor in the folder of {error.name.replace('.', '/')}.py, or install its package"
+    return f"; install {error.name.partition('.')[0]}, which {module} imports"
 
 
 def a(word: str) -> str:

@@ -73,7 +73,13 @@ class Files(DataSet):
         files = self._files()
         if not files:
             wanted = f"{self.what} ({', '.join(self.suffixes)})"
-            raise DataError(f"expected {wanted} in {self.path}, got no such file; pass another folder")
+            there = sorted({file.suffix.lower() for file in self.path.iterdir() if file.suffix})
+            if not there:
+                raise DataError(f"expected {wanted} in {self.path}, got no such file; pass another folder")
+            raise DataError(
+                f"expected {wanted} in {self.path}, since the target reads {self.what}, got files of "
+                f"{', '.join(there[:4])}; pass another folder, or a target that reads those"
+            )
         return files
 
     def _files(self) -> list[Path]:

@@ -35,6 +35,11 @@ class TensorImages(ImageSet):
                     f"expected uint8 images [N, C, H, W] and as many labels in {split!r}, got {images.dtype} "
                     f"{list(images.shape)} and {len(labels)} labels"
                 )
+            if labels.dtype.is_floating_point or labels.ndim != 1:
+                raise DataError(
+                    f"expected labels of {split!r} as class numbers [N], got {labels.dtype} {list(labels.shape)}; "
+                    "pass labels.long() if they are class numbers, argmax(1) of scores"
+                )
         self.splits, self.classes, self.name = dict(splits), classes, name
 
     def fingerprint(self) -> str:

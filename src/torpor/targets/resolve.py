@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from torpor.core.errors import TorporError, UsageError, did_you_mean
-from torpor.core.registry import load_entry, load_path
+from torpor.core.errors import TorporError, UsageError
+from torpor.core.registry import is_path, load_entry, load_path
 from torpor.targets.base import Target
 from torpor.targets.early_exit.target import EarlyExitTarget
 
@@ -83,17 +83,15 @@ def _make(name: str) -> Target:
             loaded = getattr(importlib.import_module(module), function)(name.removeprefix(mark))
             assert isinstance(loaded, Target)
             return loaded
-    if ":" in name:
+    found = {entry.name: entry for entry in entry_points(group=GROUP)}
+    if name in found:
+        factory = load_entry(found[name])
+    elif is_path(name):
         factory = load_path(name)
     else:
-        found = {entry.name: entry for entry in entry_points(group=GROUP)}
-        if name not in found:
-            raise UsageError(
-                f"expected a target among {', '.join(sorted(found))}, hf:FOLDER_OR_NAME, torchvision:NAME, "
-                f"ultralytics:NAME.yaml, openai:URL, or pkg.module:factory, got {name!r}; {did_you_mean(name, found)}"
-                "see: torpor list targets"
-            )
-        factory = load_entry(found[name])
+        from torpor.targets.misnamed import misnamed
+
+        raise misnamed(name, found)
     if not callable(factory):
         raise UsageError(f"expected {name} to be a function that returns a Target, got {type(factory).__name__}")
     try:
@@ -101,9 +99,11 @@ def _make(name: str) -> Target:
     except TorporError:
         raise
     except (Exception, SystemExit) as error:  # whatever it is, the user's factory raised it
-        raise UsageError(
-            f"expected {name}() to return a torpor Target, got {type(error).__name__}: {error}; see where it raises"
-        ) from error
+        from torpor.targets.factories import refused
+
+        raise refused(name, factory, error) from error
     if not isinstance(target, Target):
-        raise UsageError(f"expected {name}() to return a torpor Target, got {type(target).__name__}")
+        from torpor.targets.factories import no_target
+
+        raise no_target(name, target)
     return target

@@ -24,7 +24,7 @@ def test_an_audit_is_no_worse_than_itself(tmp_path: Path) -> None:
     audit = read_audit(write_audit(tmp_path))
     results = compare_baseline(audit, audit, tolerance=0)
     assert overall(results) is Verdict.PASS
-    assert len(results) == 3 * 6  # clean and two attacks; no control
+    assert len(results) == 2 * 6 + 2  # two attacks, and cost and utility of clean inputs; no control
     assert results == compare_baseline(audit, audit, tolerance=0)
 
 

@@ -121,7 +121,9 @@ def test_deadlines_are_shares_of_the_whole_network(digits_target: EarlyExitTarge
         Deadline(0.05).defend(digits_target)
     with pytest.raises(UsageError, match="2 to 6 exits"):
         digits_target.upto(1)
-    assert len(Deadline(None, 99).defend(digits_target).units) == len(digits_target.units) == 6
+    assert len(Deadline(None, 6).defend(digits_target).units) == len(digits_target.units) == 6
+    with pytest.raises(UsageError, match="from 2 to 6 for sdn-digits, got 99: it has 6"):
+        Deadline(None, 99).check(digits_target)
 
 
 @settings(max_examples=20)

@@ -37,10 +37,9 @@ def load_prices(text: str) -> Pricing:
         return PRICES.get(text)
     path = Path(text)
     if not path.exists() and path.suffix not in SUFFIXES:
-        known = PRICES.names()
         raise UsageError(
-            f"expected a price file, or a name among {', '.join(known)}, got {text!r}; {did_you_mean(text, known)}"
-            "see the guide to prices"
+            f"expected a price file or the name of prices, got {text!r}; {did_you_mean(text, PRICES.names())}see: "
+            "torpor list prices"
         )
     return read_price_file(path)
 

@@ -104,7 +104,7 @@ def run_audit(
 
         _alone(target, executor)
         limits = limits_on(target, limits)
-    data = source(target, plan.data_dir, plan.inputs if inputs is None else inputs)
+    data = plan.chosen(source(target, plan.data_dir, plan.inputs if inputs is None else inputs))
     identity = identify(plan, target, data)
     with ExitStack() as stack:
         claim = stack.enter_context(claimed(plan.to_json() | identity.entries(), out, REPAIRABLE))
@@ -204,7 +204,9 @@ class _Run:
         self.anew, self.under_way = set(anew), dict[int, int]()
         plan = job.plan
         self.rows = len(plan.keys) - 1  # the clean one takes no time
-        self.total = self.rows * (-(-plan.limit // plan.batch_size) + 1) + 1 if plan.limit else 0  # timed at the end
+        count = counted(loaded.reader.data, plan.limit)
+        self.batches = None if count is None else -(-count // plan.batch_size)
+        self.total = 0 if self.batches is None else self.rows * (self.batches + 1) + 1  # timed at the end
         self.fitting = sum((Spent.on_fit(front.target, one) for front in loaded.fronts for one in front.every), Spent())
         self.wanted: list[tuple[list[int], str]] = []
         self.spent, self.done, self.stopped = self.fitting, 0, ""
@@ -258,7 +260,10 @@ class _Run:
     def _tell(self, number: int, text: str, row: int) -> None:
         """Say how far batches are that are attacked."""
         self.under_way[number] = row
-        self.progress(text, self.done * self.rows + sum(self.under_way.values()), self.total)
+        of = "" if self.batches is None else f"/{self.batches}"
+        self.progress(
+            f"batch {number + 1}{of} {text}", self.done * self.rows + sum(self.under_way.values()), self.total
+        )
 
     def _count(self, number: int) -> None:
         """Take note of a batch that is attacked."""
@@ -266,7 +271,7 @@ class _Run:
         self.spent += self.loaded.store.spent(number)
         self.done += 1
         if not self.executor.in_process:
-            self._tell(number, f"attacked batch {number}", 0)
+            self._tell(number, "attacked", 0)
             del self.under_way[number]
 
     def _check(self, of_batch: Spent) -> None:
@@ -305,14 +310,14 @@ def _sum_up(
     store.merge(extent.batches)
     write_examples(store, [key.slug for key in plan.keys if key.budget])
     rows = len(plan.keys) - 1
-    total = rows * (extent.batches + 1) + 1
+    total = rows * (extent.batches + 1) + 1  # less than was told before where a limit cut it off
     targets = {front.defense: front.target for front in loaded.fronts}
     audit = summarize(
         plan,
         targets,
         data,
         store,
-        lambda row: progress("timing", extent.batches * rows + row, total if plan.limit else 0),
+        lambda row: progress("timing", extent.batches * rows + row, total),
         deadline=None if job.batches is None else job.deadline,
     )
     if wrong := [row for row in audit["summary"] if row["n"] != extent.samples]:

@@ -220,7 +220,7 @@ class Job:
                 f"expected a target that a worker can load by its name, got {plan.target!r}: {error}; name it "
                 "pkg.module:factory, or use the local executor"
             ) from error
-        data = source(target, plan.data_dir, plan.inputs)
+        data = plan.chosen(source(target, plan.data_dir, plan.inputs))
         found = identify(plan, target, data)
         if self.identity is not None and found != self.identity:
             names = ", ".join(differing(self.identity.entries(), found.entries()))

@@ -12,6 +12,7 @@ from torpor.audits.integrity import doubt
 from torpor.audits.read import SavedAudit
 from torpor.audits.settings import different_settings
 from torpor.audits.verdict.gate import CheckResult, Verdict, doubted, row_tags, scalar
+from torpor.audits.verdict.gate_grammar import shown_unit
 from torpor.core.errors import DataError, UsageError
 
 MAY_NOT_GROW = ("slowdown_mean", "slowdown_p95", "slowdown_max", "headroom_mean", "cost_clean_mean")
@@ -29,7 +30,8 @@ def compare_baseline(
     """Check that no row of ``old`` has become worse in ``new``.
 
     A metric that may not grow fails where ``new > old * (1 + tolerance)``, one that may not fall where
-    ``new < old * (1 - tolerance)``. Metrics that ``old`` has not measured, and controls, are not compared. A check is
+    ``new < old * (1 - tolerance)``. Metrics that ``old`` has not measured, and controls, are not compared, nor is the
+    slowdown of clean inputs, which is 1. A check is
     inconclusive where ``new`` lacks the row or the value, and a pass where the two rows are not of the same samples
     (split, number), the new attack did not work, or either audit may not be what was written.
 
@@ -102,12 +104,12 @@ def _compare_rows(
     results = []
     for metric in (*MAY_NOT_GROW, *MAY_NOT_FALL):
         reference = scalar(before, metric)
-        if reference is None:
+        if reference is None or (_is_reference(before) and metric.startswith(("slowdown", "headroom"))):
             continue
         slack = tolerance * abs(reference)  # abs: a negative headroom must not fail against itself
         value, grows = scalar(after, metric), metric in MAY_NOT_GROW
         bound = reference + slack if grows else reference - slack
-        limit = f"{'<=' if grows else '>='} {bound:.6g}"
+        limit = f"{'<=' if grows else '>='} {_shown(new, metric, bound)}"
         if value is None:
             reason = f"{metric} was measured in the baseline but not in this audit"
             results.append(_result(new, metric, after, None, limit, reason))
@@ -116,6 +118,16 @@ def _compare_rows(
         else:
             results.append(_result(new, metric, after, value, limit, doubt, accepted=() if doubt else flags))
     return results
+
+
+def _is_reference(row: Mapping[str, Any]) -> bool:
+    """Tell whether slowdown and headroom of a row are over its own cost: they are always 1 and 0."""
+    return bool(row["kind"] == "clean" and row.get("defense", "none") == "none")
+
+
+def _shown(audit: SavedAudit, metric: str, value: float) -> str:
+    known = audit.catalog.at("row").get(metric)
+    return f"{value:.6g}{'' if known is None else shown_unit(metric, known.dimension, audit.currency)}"
 
 
 def _other_samples(new: SavedAudit, old: SavedAudit, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
@@ -143,7 +155,7 @@ def _result(
         target=new.target["name"],
         row=describe_row(row),
         value=value,
-        shown="not measured" if value is None else f"{value:.6g}",
+        shown="not measured" if value is None else _shown(new, metric, value),
         limit=limit,
         verdict=verdict,
         reason=reason,

@@ -69,6 +69,7 @@ class CheckResult:
         tags: taxonomy identifiers of the row, by taxonomy.
         accepted: flags that would have made a pass inconclusive, had the user not accepted them by name.
         notes: what else a reader of the verdict must know, in words.
+        warns: whether a fail is only reported, and does not decide the verdict of all.
     """
 
     check: str
@@ -83,6 +84,7 @@ class CheckResult:
     tags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     accepted: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    warns: bool = False
 
     def __bool__(self) -> bool:
         return self.verdict is Verdict.PASS
@@ -115,10 +117,14 @@ def scalar(row: Mapping[str, Any], key: str) -> float | None:
 def overall(results: Sequence[CheckResult]) -> Verdict:
     """Sum up: a fail beats an inconclusive check, which beats a pass. No checks at all are inconclusive.
 
+    Checks that only warn are left out, unless there are no others: then all is well.
+
     >>> overall([]).value
     'inconclusive'
     """
-    verdicts = {result.verdict for result in results}
+    verdicts = {result.verdict for result in results if not result.warns}
+    if results and not verdicts:
+        return Verdict.PASS
     if Verdict.FAIL in verdicts:
         return Verdict.FAIL
     return Verdict.PASS if verdicts == {Verdict.PASS} else Verdict.INCONCLUSIVE
@@ -228,6 +234,11 @@ def _aggregated(audit: SavedAudit, gate: Gate, row: Mapping[str, Any]) -> tuple[
         return None, f"the records hold {len(column)} of {row['n']} samples"
     values = np.asarray(column.drop_null().to_numpy(), dtype=np.float64)
     values = values[~np.isnan(values)]
+    if len(values) == 0 and gate.metric == "headroom":
+        return None, (
+            "there is no headroom: every clean input is at the cap or the static bound from the start, so that no "
+            "attack can cost more; gate cost, such as 'mean(cost) < NUMBER', or raise the cap"
+        )
     if len(values) == 0:
         return None, f"{gate.metric} was not measured for any sample"
     if gate.metric != "headroom" and len(values) < len(column):  # headroom is undefined where static equals clean

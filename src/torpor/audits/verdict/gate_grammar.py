@@ -18,7 +18,7 @@ from torpor.core.errors import UsageError
 from torpor.core.measures import Catalog, Level
 from torpor.core.records import CERTIFIED, RECORD
 from torpor.core.rows import ROW
-from torpor.core.units import SCALES, scales
+from torpor.core.units import SCALES, scales, symbol
 
 AGGREGATES = ("mean", "p50", "p90", "p95", "p99", "max", "min")
 OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
@@ -40,6 +40,8 @@ UNITS: Mapping[str, Mapping[str, Fraction]] = {
 """Units of each dimension; those of a cost are its currency's."""
 TIMES = "x"
 """Unit of a cost that is written as times the mean clean cost without any defense."""
+FEW = 12
+"""Names that a message lists; of more it names the nearest and the command that lists them."""
 _GATE = re.compile(
     r"""\s*+(?:(?=[^\s:])(?P<selector>[^\s:()<>=!@]++)?(?:@(?P<defense>[^\s()<>=!@]+?))?\s*+:)?
         \s*+(?:(?P<aggregate>\w++)\s*+\(\s*+(?P<column>\w++)\s*+\)|(?P<key>\w++))
@@ -120,14 +122,27 @@ class Gate:
         return OPERATORS[self.op](value, self.limit)
 
     def show(self, value: float) -> str:
-        """Write ``value``, given in the metric's own unit, in the gate's unit."""
+        """Write ``value``, given in the metric's own unit, in the gate's unit; that of the metric if it has none."""
         scale = self.units[self.unit]
-        return f"{value * scale.denominator / scale.numerator:.6g}{self.unit}"
+        unit = self.unit or shown_unit(self.metric, self.dimension, self.currency)
+        return f"{value * scale.denominator / scale.numerator:.6g}{unit}"
 
     def __str__(self) -> str:
         defense = "" if self.defense is None else f"@{self.defense}"
         prefix = f"{self.selector or ''}{defense}: " if self.selector or defense else ""
         return f"{prefix}{self.measure} {self.op} {repr(self.number).removesuffix('.0')}{self.unit}"
+
+
+def shown_unit(metric: str, dimension: str, currency: str) -> str:
+    """Return what follows a value of a metric where the user wrote no unit; empty for plain numbers.
+
+    >>> [shown_unit(*each, "flops") for each in (("slowdown", "ratio"), ("headroom", "ratio"), ("cost", "cost"))]
+    ['x', '', ' FLOPs']
+    """
+    if dimension == "ratio":
+        return TIMES if "slowdown" in metric else ""
+    units = {"cost": f" {symbol(currency)}", "time": " s", "energy": " J", "memory": " B", "percent": "%"}
+    return units.get(dimension, "")
 
 
 def parse_gate(text: str, catalog: Catalog | None = None, currency: str = "flops") -> Gate:
@@ -194,7 +209,10 @@ def _check_key(key: str, keys: Iterable[str], columns: Iterable[str], text: str)
 
 def _check_known(what: str, name: str, known: Iterable[str], text: str) -> None:
     if name not in known:
-        raise UsageError(f"expected {what} of {', '.join(known)}, got {name!r} in {text!r}{_suggestion(name, known)}")
+        near, names = _suggestion(name, known), list(known)
+        if len(names) > FEW:
+            raise UsageError(f"expected {what}, got {name!r} in {text!r}{near}; see: torpor list measures")
+        raise UsageError(f"expected {what} of {', '.join(names)}, got {name!r} in {text!r}{near}")
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:

@@ -60,8 +60,13 @@ class Deadline(Guard):
     def applies_to(cls, target: Target) -> bool:
         return target.offers("upto", "exit_costs")
 
+    @override
+    def check(self, target: Any) -> None:
+        super().check(target)
+        self._left(target)
+
     def bounded(self, target: Any) -> Target:  # noqa: ANN401 - any target that exits early
-        """See :meth:`Guard.bounded`; a deadline after the last exit leaves all."""
+        """See :meth:`Guard.bounded`; a deadline at the last exit leaves all."""
         guarded: Target = target.upto(self._left(target))
         return guarded
 
@@ -78,7 +83,12 @@ class Deadline(Guard):
     def _left(self, target: Any) -> int:  # noqa: ANN401
         """Return how many exits are left."""
         if self.exits is not None:
-            return min(self.exits, len(target.exit_costs))
+            if self.exits > (most := len(target.exit_costs)):
+                raise UsageError(
+                    f"expected deadline:EXITS from {LEAST} to {most} for {target.name}, got {self.exits}: it has "
+                    f"{most}, a later deadline bounds nothing"
+                )
+            return self.exits
         assert self.share is not None
         within = int((target.exit_costs <= self.share).sum())
         if within < LEAST:

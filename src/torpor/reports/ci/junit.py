@@ -16,14 +16,14 @@ def junit_xml(results: Sequence[CheckResult]) -> str:
     """Write one test case per check and row: a failed gate is a failure, an inconclusive one an error.
 
     The taxonomy's tags and the measured value are properties of the test case. Characters that XML cannot hold are
-    replaced by U+FFFD.
+    replaced by U+FFFD. A check that only warns is a test that passes, with the property ``severity``.
 
     >>> ok = CheckResult("p95(slowdown) < 2", "gate/p95(slowdown)", "toy", "deepsloth", 1.5, "1.5", "< 2", Verdict.PASS)
     >>> ET.fromstring(junit_xml([ok])).attrib["failures"]
     '0'
     """
-    failures = sum(result.verdict is Verdict.FAIL for result in results)
-    errors = sum(result.verdict is Verdict.INCONCLUSIVE for result in results)
+    failures = sum(result.verdict is Verdict.FAIL for result in results if not result.warns)
+    errors = sum(result.verdict is Verdict.INCONCLUSIVE for result in results if not result.warns)
     counts = {"tests": str(len(results)), "failures": str(failures), "errors": str(errors)}
     root = ET.Element("testsuites", {"name": "torpor check", **counts})
     suite = ET.SubElement(root, "testsuite", {"name": "torpor check", **counts, "skipped": "0"})
@@ -41,7 +41,12 @@ def _add_case(suite: ET.Element, result: CheckResult) -> None:
     pairs += [("accepted-flag", flag) for flag in result.accepted] + [("note", note) for note in result.notes]
     for name, value in [("value", result.shown), ("limit", result.limit), *pairs]:
         ET.SubElement(properties, "property", {"name": _clean(name), "value": _clean(value)})
-    if result.verdict is Verdict.FAIL:
+    if result.warns:
+        ET.SubElement(properties, "property", {"name": "severity", "value": "warning"})
+        if result.verdict is not Verdict.PASS:
+            text = f"warning: got {result.shown}, expected {result.limit} {result.reason}".rstrip()
+            ET.SubElement(case, "system-out").text = _clean(text)
+    elif result.verdict is Verdict.FAIL:
         text = f"got {result.shown}, expected {result.limit}"
         ET.SubElement(case, "failure", {"type": "fail", "message": _clean(text)}).text = _clean(text)
     elif result.verdict is Verdict.INCONCLUSIVE:

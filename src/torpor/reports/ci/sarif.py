@@ -12,14 +12,19 @@ from urllib.parse import quote
 import torpor
 from torpor.audits.read import SavedAudit
 from torpor.audits.verdict.gate import CheckResult, Verdict
+from torpor.reports.ci.own_factory import own_factory
 
 SCHEMA_URI = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 TAXONOMIES = {"owasp": "OWASP", "atlas": "MITRE ATLAS", "cwe": "CWE"}
 """Names of the taxonomies that rows are tagged with."""
+HIGH, MEDIUM = "7.5", "5.0"
+"""Scores of a vulnerability that code-scanning services show as high and as medium."""
 
 
 def sarif_json(results: Sequence[CheckResult], audit: SavedAudit | Path) -> str:
-    """Write one SARIF result per check that failed (``error``) or was inconclusive (``warning``).
+    """Write one SARIF result per check that failed (``error``) or was inconclusive or only warns (``warning``).
+
+    Results point at the function that builds the target, where it is one of the user's own, and at the audit beside it.
 
     Checks that passed leave only their rule, since a service shows every result as a finding. A row's tags become
     taxa of the result, and tags in its property bag.
@@ -37,6 +42,9 @@ def sarif_json(results: Sequence[CheckResult], audit: SavedAudit | Path) -> str:
     taxa = {name: _taxa(findings, name) for name in sorted({name for found in findings for name in found.tags})}
     folder = audit.folder if isinstance(audit, SavedAudit) else audit
     file = folder if folder.is_file() else folder / "audit.json"
+    places = [(_uri(file), 1)]
+    if isinstance(audit, SavedAudit) and (own := own_factory(str(audit.config.get("target", "")))):
+        places = [(_uri(own[0]), own[1]), *places]
     run: dict[str, Any] = {
         "tool": {
             "driver": {
@@ -46,7 +54,7 @@ def sarif_json(results: Sequence[CheckResult], audit: SavedAudit | Path) -> str:
             }
         },
         "columnKind": "unicodeCodePoints",
-        "results": [_result(found, rules, taxa, _uri(file)) for found in findings],
+        "results": [_result(found, rules, taxa, places) for found in findings],
         "properties": {"verdicts": {verdict.value: _count(results, verdict) for verdict in Verdict}},
     }
     if accepted := sorted({flag for result in results for flag in result.accepted}):
@@ -81,11 +89,19 @@ def _rule(rule: str, results: Sequence[CheckResult]) -> dict[str, Any]:
         "shortDescription": {"text": text},
         "fullDescription": {"text": f"An input can make the audited target cost more than was agreed: {text}."},
         "defaultConfiguration": {"level": "error"},
-        "properties": {"tags": tags},
+        "properties": {"tags": tags, "security-severity": _severity(rule, results)},
     }
 
 
-def _result(found: CheckResult, rules: Sequence[str], taxa: dict[str, list[str]], uri: str) -> dict[str, Any]:
+def _severity(rule: str, results: Sequence[CheckResult]) -> str:
+    """Return how grave code-scanning services call a rule: high where a check failed, medium where none decides."""
+    failed = any(each.rule == rule and each.verdict is Verdict.FAIL and not each.warns for each in results)
+    return HIGH if failed else MEDIUM
+
+
+def _result(
+    found: CheckResult, rules: Sequence[str], taxa: dict[str, list[str]], places: Sequence[tuple[str, int]]
+) -> dict[str, Any]:
     place = "/".join(part for part in (found.target, found.row) if part) or "audit"
     if found.verdict is Verdict.FAIL:
         text = f"{place}: got {found.shown}, expected {found.check}"
@@ -93,17 +109,17 @@ def _result(found: CheckResult, rules: Sequence[str], taxa: dict[str, list[str]]
         text = f"{place}: {found.check} is inconclusive: {found.reason}"
     order = list(taxa)
     fingerprint = hashlib.sha256(f"{found.rule}\n{found.limit}\n{place}".encode(errors="replace")).hexdigest()
+    first, *others = (
+        {"physicalLocation": {"artifactLocation": {"uri": uri}, "region": {"startLine": line}}} for uri, line in places
+    )
+    related = {"relatedLocations": [{"id": 1, **other} for other in others]} if others else {}
     return {
         "ruleId": found.rule,
         "ruleIndex": rules.index(found.rule),
-        "level": "error" if found.verdict is Verdict.FAIL else "warning",
+        "level": "error" if found.verdict is Verdict.FAIL and not found.warns else "warning",
         "message": {"text": text},
-        "locations": [
-            {
-                "physicalLocation": {"artifactLocation": {"uri": uri}, "region": {"startLine": 1}},
-                "logicalLocations": [{"fullyQualifiedName": place}],
-            }
-        ],
+        "locations": [{**first, "logicalLocations": [{"fullyQualifiedName": place}]}],
+        **related,
         "partialFingerprints": {"torporCheck/v1": fingerprint},
         "taxa": [
             {

@@ -1,0 +1,1 @@
+"""Whether a target keeps its contract: what every figure of an audit rests on."""
