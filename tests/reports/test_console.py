@@ -44,7 +44,7 @@ def test_the_verdict_is_one_line_that_names_the_worst_attack(tmp_path: Path) -> 
     line = verdict_line(read_audit(folder).parts())
     assert "\n" not in line
     worst = max(row["slowdown_mean"] for row in read_audit(folder).summary if row["kind"] == "attack")
-    assert f"mean {worst:.2f}x" in line
+    assert f"mean of ratios {worst:.2f}x" in line
     assert line == verdict_line(read_audit(folder).parts())
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -15,9 +16,11 @@ from rich.console import Console
 from torpor.audits.plan import Plan
 from torpor.audits.read import read_audit
 from torpor.audits.run.engine import run_audit
+from torpor.audits.verdict.gate import Verdict, evaluate_gates
+from torpor.audits.verdict.gate_grammar import parse_gate
 from torpor.core import DataError, UsageError
 from torpor.reports.console import summary_table, verdict_line
-from torpor.reports.html import write_report
+from torpor.reports.html import write, write_report
 from torpor.reports.kit.plots import chart, plotly_script
 from torpor.targets.resolve import load_target
 
@@ -35,7 +38,7 @@ def change_rows(folder: Path, **values: object) -> None:
 def test_report_has_every_section_in_order_with_the_verdict_first(tmp_path: Path) -> None:
     page = page_of(make_audit(tmp_path / "run"))
     assert tuple(attributes["id"] for tag, attributes in page.tags if tag == "section") == SECTIONS
-    assert page.text.index("Worst slowdown") < page.text.index("Results")
+    assert page.text.index("Worst slowdown") < page.text.index("Cost of every attack")
     for name in ("control-noise", "control-flat", "control-shuffled", "benign 99.9th percentile", "static bound"):
         assert name in page.text
 
@@ -44,7 +47,7 @@ def check_loads_nothing(page: Elements) -> None:
     loading = ("src", "href", "srcset", "data", "action", "poster")
     sources = [value for _, attributes in page.tags for name, value in attributes.items() if name in loading]
     assert sources
-    assert all(value is not None and value.startswith("data:image/png;base64,") for value in sources)
+    assert all(value is not None and value.startswith(("data:image/png;base64,", "#")) for value in sources)
     assert not any(tag in {"link", "iframe", "object", "base"} for tag, _ in page.tags)
     policy = next(a["content"] for tag, a in page.tags if tag == "meta" and "http-equiv" in a)
     assert policy is not None
@@ -94,7 +97,7 @@ def test_hostile_strings_are_escaped_everywhere(tmp_path: Path) -> None:
     page = page_of(folder)
     assert not any("onerror" in attributes for _, attributes in page.tags)
     assert not any(script.strip().startswith("alert") for script in page.scripts)
-    assert len(page.scripts) == 1 + sum(
+    assert len(page.scripts) == 3 + sum(
         tag == "figure" and str(a.get("id")).startswith("chart-") for tag, a in page.tags
     )
     assert page.text.count(HOSTILE) > 10
@@ -158,7 +161,7 @@ def test_flags_are_explained(tmp_path: Path) -> None:
 def test_report_replaces_an_older_one_and_leaves_nothing_else(tmp_path: Path) -> None:
     folder = make_audit(tmp_path / "run")
     (folder / "report.html").write_text("old")
-    before = {path.name for path in folder.iterdir()}
+    before = {path.name for path in folder.iterdir()} | {"report.samples"}
     first = write_report(folder).read_bytes()
     assert {path.name for path in folder.iterdir()} == before
     assert write_report(folder).read_bytes() == first
@@ -187,3 +190,57 @@ def test_console_fits_80_columns_and_keeps_markup_as_text(tmp_path: Path) -> Non
         assert word in text
     assert max(map(len, text.splitlines())) <= 80
     assert "\n" not in verdict_line(audit)
+
+
+def test_gates_come_first_with_value_limit_and_verdict(tmp_path: Path) -> None:
+    audit = read_audit(make_audit(tmp_path / "run"))
+    texts = ("deepsloth: mean(slowdown) < 1.5", "square: max(slowdown) < 5", "max(cost) > 0")
+    gates = [parse_gate(text) for text in texts]
+    found = evaluate_gates(audit, gates)
+    found[4] = replace(found[4], verdict=Verdict.PASS, reason="")
+    path = write(audit, "report.html", found)
+    page = Elements(path.read_text(encoding="utf-8"))
+    assert "Gates: 1 failed, 2 inconclusive." in page.text
+    assert page.text.index("Gates: ") < page.text.index("The bill for all inputs together")
+    kinds = [attributes.get("class") for tag, attributes in page.tags if tag == "tr"]
+    assert kinds[1:4] == ["fail", "inconclusive", "inconclusive"]
+    assert "2.42\n" in page.text or "2.41" in page.text  # the row that is the farthest from the limit decides
+    assert "3 inconclusive, 1 passed" in page.text
+    assert "a pass is no evidence: the row is flagged budget-unused" in page.text
+
+
+def test_samples_lie_beside_the_page_and_are_data(tmp_path: Path) -> None:
+    folder = make_audit(tmp_path / "run")
+    report = write_report(folder)
+    rows = len(read_audit(folder).summary)
+    names = {path.name for path in (folder / "report.samples").iterdir()}
+    assert {f"{place}.js" for place in range(rows)} <= names
+    assert sum(name.endswith(".inputs.js") for name in names) == 4
+    (stamp,) = set(re.findall(r"nonce-([0-9a-f]{32})", report.read_text(encoding="utf-8")))
+    for path in (folder / "report.samples").iterdir():
+        text = path.read_text(encoding="utf-8")
+        assert text.startswith(f'torporSamples("{path.stem}","{stamp}",') or f'"{stamp}"' in text[:80]
+        assert "<" not in text
+        json.loads(f"[{text.removeprefix('torporSamples(').removesuffix(');' + chr(10))}]")
+    write_report(folder)
+    assert {path.name for path in (folder / "report.samples").iterdir()} == names
+    assert not list(folder.glob(".report-*"))
+
+
+def test_no_card_holds_a_sentence(tmp_path: Path) -> None:
+    folder = make_audit(tmp_path / "run")
+    change_rows(folder, headroom_mean=None, utility=None)
+    text = write_report(folder).read_text(encoding="utf-8")
+    cards = re.findall(r"<li><strong>(.*?)</strong>", text)
+    assert "n/a" in cards
+    assert max(map(len, cards)) <= 12
+
+
+def test_the_header_says_when_for_how_long_and_with_what(tmp_path: Path) -> None:
+    elapsed = {"started": "2026-01-02T03:04:05+00:00", "seconds": 75.0}
+    page = page_of(make_audit(tmp_path / "run", elapsed=elapsed))
+    versions = "torpor 0.1.0, Python 3.11, torch 2.6"
+    for expected in ("2026-01-02 03:04:05 UTC", "1 min 15 s", versions, "torpor audit toy"):
+        assert expected in page.text.partition("Verdict")[0]
+    with pytest.raises(DataError, match="'seconds' in elapsed"):
+        write_report(make_audit(tmp_path / "damaged", elapsed={**elapsed, "seconds": "long"}))

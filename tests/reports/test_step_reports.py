@@ -43,7 +43,7 @@ def heads(page: Elements, folder: Path) -> list[str]:
 
 def side(html: str, name: str) -> list[str]:
     """Return the inputs of the clean or the attacked sides."""
-    return re.findall(rf'<div class="{name}">.*?<p class="text input" dir="auto">(.*?)</p>', html, re.DOTALL)
+    return re.findall(rf'<div class="{name}">.*?<p class="text input" [^>]*>(.*?)</p>', html, re.DOTALL)
 
 
 def test_targets_that_exit_early_are_reported_as_before(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_console_shows_the_utility_where_there_is_no_bleu(tmp_path: Path) -> Non
 def test_verdict_says_what_the_cap_holds_back(tmp_path: Path) -> None:
     audit = loaded(make_step_audit(tmp_path / "run"))
     worst = next(row for row in audit["summary"] if row["attack"] == "engorgio")
-    cost, _, steps, score = verdict(audit)
+    _, cost, _, _, steps, score = verdict(audit)
     assert "by engorgio, prompt of at most 32 tokens;" in cost
     assert steps.startswith(f"Decoder steps {worst['steps_clean_mean']:.1f} to {worst['steps_mean']:.1f} on average")
     assert f"I-Loops {worst['i_loops_mean']:.0f} % under the cap of {CAP} steps" in steps
@@ -116,12 +116,12 @@ def test_verdict_says_what_the_cap_holds_back(tmp_path: Path) -> None:
     ],
 )
 def test_verdict_says_why_there_is_no_score(tmp_path: Path, changes: dict[str, Any], expected: str) -> None:
-    assert expected in verdict(loaded(make_step_audit(tmp_path / "run", changes=changes)))[3]
+    assert expected in verdict(loaded(make_step_audit(tmp_path / "run", changes=changes)))[5]
 
 
 def test_verdict_without_a_run_at_four_times_the_cap(tmp_path: Path) -> None:
     audit = loaded(make_step_audit(tmp_path / "run", changes={"cap4_i_loops_mean": None}))
-    assert verdict(audit)[2].endswith("with a higher cap not measured: nothing was run at four times the cap.")
+    assert verdict(audit)[4].endswith("with a higher cap not measured: nothing was run at four times the cap.")
 
 
 @pytest.mark.parametrize("inputs", ["text", "image", "wave"])
@@ -194,9 +194,10 @@ def test_texts_are_side_by_side_with_their_changes_marked(tmp_path: Path) -> Non
 def test_images_and_waves_stand_above_the_outputs(tmp_path: Path, inputs: str, attacks: int, kind: str) -> None:
     page = page_of(make_step_audit(tmp_path / "run", inputs))
     images = [str(attributes["src"]) for tag, attributes in page.tags if tag == "img"]
-    assert len(images) == attacks * 4 * 3
+    shown = len(images) // 3
+    assert shown == attacks * 4 if inputs == "image" else 0 < shown < attacks * 4  # waves fill the page sooner
     assert all(source.startswith(f"data:{kind};base64,") for source in images)
-    assert page.text.count("Reference: the ") == attacks * 4
+    assert page.text.count("Reference: the ") == shown
     assert ("Linf 3/255" if inputs == "image" else "Linf 0.01") in page.text
 
 
@@ -207,7 +208,7 @@ def test_hostile_texts_and_outputs_do_no_harm(tmp_path: Path) -> None:
     )
     page = page_of(folder)
     assert not any(script.strip().startswith("alert") for script in page.scripts)
-    assert len(page.scripts) == 1 + sum(str(a.get("id")).startswith("chart-") for _, a in page.tags)
+    assert len(page.scripts) == 3 + sum(str(a.get("id")).startswith("chart-") for _, a in page.tags)
     html = (folder / "report.html").read_text(encoding="utf-8")
     assert "\u202e" not in html
     assert html.count("&lt;script&gt;alert(4)&lt;/script&gt;") > 10

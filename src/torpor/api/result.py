@@ -97,16 +97,22 @@ class Audit(read.SavedAudit):
         found = repriced(self, load_prices(prices))
         return Audit(found.folder, **found.parts(), held=found)
 
-    def report(self) -> Path:
+    def report(self, *gates: str, accept: Collection[str] = ()) -> Path:
         """Write ``report.html``, or ``report-CURRENCY.html`` under other prices, into the folder and return its path.
 
+        Args:
+            *gates: what must hold, see :meth:`check`: the report begins with them.
+            accept: reliability flags that do not make a pass inconclusive.
+
         Raises:
-            UsageError: if another process writes the folder.
+            UsageError: if another process writes the folder, or a gate cannot be read.
             DataError: if the records are missing or corrupt.
         """
-        from torpor.reports.html import write, write_report
+        from torpor.reports.html import write
 
-        return write_report(self.folder) if self.held is None else write(self, f"report-{self.currency}.html")
+        results = tuple(self.check(*gates, accept=accept)) if gates else ()
+        audit = read.read_audit(self.folder) if self.held is None else self
+        return write(audit, "report.html" if self.held is None else f"report-{self.currency}.html", results)
 
     def __repr__(self) -> str:
         read = (self.samples or {}).get("read")

@@ -88,6 +88,7 @@ class Attack(ABC):
         access: what it sees of the target.
         is_control: whether it is a control, which shows what takes no attack.
         learns: whether it must be fitted before it attacks.
+        learns_from_data: whether it then learns from the validation split, and attacks a sample almost for nothing.
         reads: type of the signals that it follows; None for a black box, which runs the target and nothing else.
         needs: capabilities that the target must offer, such as ``"embedding_matrix"``.
         by_chance: whether it is only for families where random search finds much.
@@ -102,6 +103,7 @@ class Attack(ABC):
     access: ClassVar[Access] = Access.WHITE
     is_control: ClassVar[bool] = False
     learns: ClassVar[bool] = False
+    learns_from_data: ClassVar[bool] = False
     norms: ClassVar[tuple[str, ...]] = NORMS + PATCHES
     radii: ClassVar[Mapping[str, float]] = {"Linf": 0.03125, "L2": 0.9**10, "L1": 8.0}
     kinds: ClassVar[tuple[str, ...]] = ("image",)

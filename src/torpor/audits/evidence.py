@@ -15,7 +15,11 @@ CUT_OFF = "cut-off"
 """The flag of rows over the samples that were attacked before a limit was reached: what they tell is a lower limit."""
 WRONG_ANSWERS = ("unanswered", "misbilled", "varying-answers")
 """Weak flags of endpoints: answers that never came, whose bill is not what was seen, or that differ the next time."""
-WEAK_FLAGS = (CUT_OFF, "no-effect", "budget-unused", "control-beats-attack", *WRONG_ANSWERS, *DEFENDED)
+ONE = "one-sample"
+"""What counts as the flag of an attack on a single sample, which no interval can be computed from."""
+WORSE_KNOWN = ("control-beats-attack", "natural-tail-above-attack")
+"""Weak flags of attacks that something else beats: random changes, or what users send anyway."""
+WEAK_FLAGS = (CUT_OFF, "no-effect", "fit-failed", "budget-unused", *WORSE_KNOWN, *WRONG_ANSWERS, *DEFENDED, ONE)
 """Reliability flags of an attack that was cut off, did not work, or had nothing to do, or of answers that are not to be
 relied on: that nothing got past a limit then proves nothing. A user may accept them by name."""
 PROVEN = tuple(
@@ -47,12 +51,14 @@ def weak_flags(row: Mapping[str, Any], summary: Sequence[Mapping[str, Any]] = ()
 
 
 def _flags(row: Mapping[str, Any]) -> set[str]:
-    """Return the flags of a row; an audit from before ``nothing-to-measure`` shows it in other keys."""
+    """Return the flags of a row, with what other keys tell: a single sample, and in older audits nothing to measure."""
     flags = set(row.get("flags") or ())
     steps, cap = row.get("steps_clean_mean"), row.get("cap")
     full = row.get("defense", "none") == "none" and isinstance(steps, float) and isinstance(cap, int) and steps >= cap
     closed = row.get("headroom_mean", 0.0) is None
-    return flags | ({"nothing-to-measure"} if row.get("kind") == "attack" and (full or closed) else set())
+    if row.get("kind") != "attack":
+        return flags
+    return flags | ({"nothing-to-measure"} if full or closed else set()) | ({ONE} if row.get("n") == 1 else set())
 
 
 def weakness(

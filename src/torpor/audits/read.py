@@ -46,6 +46,7 @@ class SavedAudit:
         command: the command line that repeats it, or None.
         clock: calibrated seconds per unit, and of a pipeline's suppression; None if nothing was timed.
         samples: how many were asked for and read, in how many batches; None in older audits.
+        elapsed: when the run that finished it started, and the seconds that it took; None in older audits.
         identity: fingerprints of target, data and code, and what they do not cover; None in older audits.
         digests: of the records and of all else; empty for older audits, and for those that no file holds.
         doubt: why the file may not be what was written; empty if it is.
@@ -66,6 +67,7 @@ class SavedAudit:
     command: str | None = None
     clock: Mapping[str, Any] | None = None
     samples: Mapping[str, Any] | None = None
+    elapsed: Mapping[str, Any] | None = None
     identity: Mapping[str, Any] | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
     doubt: str = ""

@@ -150,6 +150,7 @@ METER: Mapping[str, Kind] = {
     "available": ("true or false", lambda value: isinstance(value, bool)),
     "reason": TEXT_OR_NULL,
 }
+ELAPSED: Mapping[str, Kind] = {"started": TEXT, "seconds": ("a number", is_number)}
 SAMPLES: Mapping[str, Kind] = {
     "limit": COUNT_OR_NULL,
     **dict.fromkeys(("read", "batches"), ("a whole number", is_count)),

@@ -9,6 +9,7 @@ from typing import Any
 from torpor.audits.conditions import RowKey
 from torpor.audits.schema import (
     CLOCK,
+    ELAPSED,
     METER,
     NATURAL,
     NMS,
@@ -52,12 +53,12 @@ def validated(raw: Mapping[str, Any], where: Path) -> dict[str, Any]:
     """
     for part in ("config", "target", "environment"):
         _expect(isinstance(raw.get(part), dict), f"an object {part!r}", raw.get(part), where)
-    for part in ("natural", "clock", "samples", "identity"):
+    for part in ("natural", "clock", "samples", "identity", "elapsed"):
         _expect(isinstance(raw.get(part), dict | None), f"an object or null {part!r}", raw.get(part), where)
     _expect(isinstance(raw.get("command"), str | None), "a text or null 'command'", raw.get("command"), where)
     target, environment, clock = raw["target"], raw["environment"], raw.get("clock")
     _check(target, TARGET, "the target", where, ("name",))
-    for part, kinds in (("natural", NATURAL), ("samples", SAMPLES)):
+    for part, kinds in (("natural", NATURAL), ("samples", SAMPLES), ("elapsed", ELAPSED)):
         if raw.get(part) is not None:
             _check(raw[part], kinds, part, where, tuple(kinds)[:2])
     shape, sides = target.get("input_shape"), SIDES.get(str(target.get("inputs") or "image"))
@@ -78,7 +79,7 @@ def validated(raw: Mapping[str, Any], where: Path) -> dict[str, Any]:
         _clock(clock, units.get("none", ()), where)
     currency = raw.get("currency")
     _expect(is_text(currency) and currency != "", "the name of a currency", currency, where)
-    parts = ("config", "natural", "command", "samples", "identity", "currency")
+    parts = ("config", "natural", "command", "samples", "identity", "elapsed", "currency")
     headlines = _headlines(raw.get("headlines"), where)
     own = {"measures": measures, "headlines": headlines, "units": units, "summary": rows, "clock": clock}
     whole = {**dict.fromkeys(("behavior", "mechanism", "rule")), **target}

@@ -26,6 +26,7 @@ VERBS = {
     "conform": "torpor.cli.conform:conform",
     "report": "torpor.cli.report:report",
     "compare": "torpor.cli.compare:compare",
+    "leaderboard": "torpor.cli.leaderboard:leaderboard",
     "study": "torpor.cli.study:study",
     "env": "torpor.cli.env:env",
     "list": "torpor.cli.list_:list_",

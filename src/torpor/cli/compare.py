@@ -24,16 +24,31 @@ def compare(
         typer.Argument(metavar="RUN RUN...", help="Folders of two or more finished audits.", show_default=False),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also write a page of two audits: differences with intervals, which are significant, what changed in "
+            "the plan.",
+            show_default=False,
+        ),
+    ] = None,
     prices: Prices = None,
 ) -> None:
     """Put finished audits side by side: one line per row and run, a dash where a run has no such row or value."""
-    from torpor.cli.streams import print_json, say
+    from torpor.cli.streams import note, print_json, say
     from torpor.core.errors import UsageError
 
+    if html is not None and len(runs) != 2:
+        raise UsageError(f"expected two audits with --html, got {len(runs)}; torpor leaderboard takes more")
     if len(runs) < 2:
         raise UsageError("expected two or more audits to compare, got one; use torpor report for a single one")
     audits = [read_run(run, prices) for run in runs]
     rows = side_by_side(audits)
+    if html is not None:
+        from torpor.reports.comparison import write_comparison
+
+        note(f"Page: {write_comparison(audits[0], audits[1], html)}")
     notes = list(dict.fromkeys(line for audit in audits for line in audit.notes))
     if as_json:
         print_json({"schema": SCHEMA, "rows": rows, "notes": notes}, indent=2)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -30,6 +31,17 @@ SCALES: Mapping[str, Mapping[str, Fraction]] = {
     "tokens": {"": _ONE, "tokens": _ONE},
 }
 """Units that amounts of a currency may be written in. Where "" is missing, the unit must be written."""
+PREFIXED: Mapping[str, str] = {
+    "FLOPs": "floating-point operations, two per multiply-add",
+    "s": "seconds",
+    "J": "joules",
+    "B": "bytes",
+}
+"""Symbols that take metric prefixes, in words."""
+PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
+"""Metric prefixes and what they stand for, the largest first."""
+_PREFIX_WORDS = {"T": "trillions of ", "G": "billions of ", "M": "millions of ", "k": "thousands of ", "": ""}
+_PREFIX_WORDS |= {"m": "thousandths of ", "µ": "millionths of ", "n": "billionths of "}
 _SYMBOLS = {"flops": "FLOPs", "seconds": "s", "joules": "J", "bytes": "B"}
 
 
@@ -83,3 +95,29 @@ def symbol(currency: str) -> str:
     ('FLOPs', 'tokens')
     """
     return _SYMBOLS.get(currency, currency)
+
+
+def common_scale(values: Iterable[object], unit: str) -> tuple[float, str]:
+    """Return the one divisor and the one unit in which all values of a column or an axis are written.
+
+    >>> common_scale([2.5e6, 1.4e9, None], "FLOPs"), common_scale([12_500.0], "tokens")
+    ((1000000000.0, 'GFLOPs'), (1.0, 'tokens'))
+    """
+    most = max((abs(value) for value in values if isinstance(value, int | float) and math.isfinite(value)), default=0)
+    if unit not in PREFIXED or not most:
+        return 1.0, unit
+    step, prefix = next((pair for pair in PREFIXES if most >= pair[0]), PREFIXES[-1])
+    return step, f"{prefix}{unit}"
+
+
+def unit_words(unit: str) -> str:
+    """Return a unit in words.
+
+    >>> unit_words("GFLOPs"), unit_words("ms"), unit_words("tokens")
+    ('billions of floating-point operations, two per multiply-add', 'thousandths of seconds', 'tokens')
+    """
+    for name, said in PREFIXED.items():
+        prefix = unit.removesuffix(name)
+        if unit.endswith(name) and prefix in _PREFIX_WORDS:
+            return f"{_PREFIX_WORDS[prefix]}{said}"
+    return unit

@@ -44,24 +44,51 @@ def defense_rows(summary: Sequence[Row]) -> list[dict[str, object]]:
             if worst := words.costliest(own, "attack"):
                 keys = ("slowdown_mean", "slowdown_p95", "utility", "rejected_rate")
                 said |= {f"{begin}_{key}": worst.get(key) for key in keys}
+                said[f"{begin}_ci95"] = worst.get("slowdown_ci95")
                 said[f"{begin}_attack"] = words.label({**worst, "defense": "none", "attacker": None})
         found.append(said)
     return found
 
 
 def sentences(summary: Sequence[Row]) -> list[str]:
-    """Say of each defense what both attackers get of the defended target, and what it costs clean inputs."""
-    return [_sentence(row) for row in defense_rows(summary) if row["defense"] != "none"]
+    """Say of each defense whether it helps against the worst known of all attackers, and what it costs clean inputs."""
+    bare, *rest = defense_rows(summary) or [{}]
+    return [_sentence(row, bare) for row in ([bare, *rest] if bare.get("defense") != "none" else rest)]
 
 
-def _sentence(row: Row) -> str:
-    """Say what both attackers get of a defended target, and what the defense costs clean inputs."""
-    name = str(row.get("utility_name") or "utility")
-    found = [f"{who} {value_text(row, f'{key}_slowdown_mean', times)}" for who, key in ATTACKERS.items()]
-    return (
-        f"Defended by {row['defense']}, mean slowdown {', '.join(found)}, of clean inputs "
-        f"{value_text(row, 'overhead', times)}; their {name} {value_text(row, 'utility', percent)}."
-    )
+def worst_known(row: Row) -> str:
+    """Return the name of the attacker who gets most of a defended target; empty if none was measured.
+
+    >>> worst_known({"adaptive_slowdown_mean": 2.0, "non_adaptive_slowdown_mean": 3.0})
+    'non-adaptive'
+    """
+    known = {who: float(row[key]) for who, begin in ATTACKERS.items() if (key := f"{begin}_slowdown_mean") in row}
+    return max(known, key=lambda who: known[who], default="")
+
+
+def _sentence(row: Row, bare: Row) -> str:
+    """Say what the worst known attack gets of a defended target, against the undefended one, and at which price."""
+    name, who = str(row.get("utility_name") or "utility"), worst_known(row)
+    price = f"clean inputs cost {value_text(row, 'overhead', times)}, {name} {value_text(row, 'utility', percent)}"
+    if bare.get("defense") == "none" and not words.is_missing(bare.get("utility")):
+        price += f" (without it {value_text(bare, 'utility', percent)})"
+    if not words.is_missing(row.get("rejected_rate")):
+        price += f", {value_text(row, 'rejected_rate', percent)} rejected"
+    begin = ATTACKERS.get(who, "adaptive")
+    found = f"worst known mean slowdown {value_text(row, f'{begin}_slowdown_mean', times)}"
+    before = bare.get("non_adaptive_slowdown_mean") if bare.get("defense") == "none" else None
+    if not who or before is None:
+        return f"Defended by {row['defense']}: {found}; {price}."
+    apart = _apart(row.get(f"{begin}_ci95"), bare.get("non_adaptive_ci95"))
+    lower = float(row[f"{begin}_slowdown_mean"]) < float(str(before))
+    helps = "helps" if lower and apart else "may help, the intervals overlap" if lower else "does not help"
+    by = f"{row[f'{begin}_attack']}, {who}; without it {times(float(str(before)))}"
+    return f"Defended by {row['defense']}: {helps}. {found[0].upper()}{found[1:]} ({by}); {price}."
+
+
+def _apart(defended: object, bare: object) -> bool:
+    """Tell whether the interval of a defended target lies below that of the undefended one."""
+    return isinstance(defended, list) and isinstance(bare, list) and defended[1] < bare[0]
 
 
 def defense_table(summary: Sequence[Row]) -> Table | None:

@@ -1,10 +1,12 @@
-"""The HTML report of an audit: one self-contained file that opens offline, for readers who were not there."""
+"""The HTML report of an audit: a page that opens offline, for readers who were not there, and its samples beside it."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,18 +18,20 @@ from torpor.audits.lock import PATIENCE_S, FolderLock
 from torpor.audits.read import SavedAudit, read_audit
 from torpor.core.budget import budget_text
 from torpor.core.measures import COST
-from torpor.core.units import symbol
+from torpor.core.units import symbol, unit_words
 from torpor.reports.kit import charts, tables, words
-from torpor.reports.kit.charts import CurvesOf, best_so_far, read_records
+from torpor.reports.kit.charts import best_so_far, read_records
 from torpor.reports.kit.plots import plotly_script
 from torpor.reports.kit.words import Row, percent, times
+from torpor.reports.samples import sidecar
 from torpor.reports.sections import section_of
 from torpor.reports.sections.base import Section
 from torpor.reports.verdict import HeadlineChange, moved, verdict
-from torpor.reports.worst_samples import saved_files, worst_samples
 
 if TYPE_CHECKING:
-    import numpy as np
+    import jinja2
+
+    from torpor.audits.verdict.gate import CheckResult
 
 SENT = {
     "text": "Attacked texts survive the target's own tokenizer and contain no special tokens",
@@ -38,7 +42,7 @@ SENT = {
 
 
 def write_report(folder: Path) -> Path:
-    """Write ``report.html`` into the folder of a complete audit, in one step, and return its path; see :func:`write`.
+    """Write ``report.html`` into the folder of a complete audit and return its path; see :func:`write`.
 
     Args:
         folder: what ``torpor audit --out`` wrote; see docs/audit-format.md.
@@ -55,65 +59,91 @@ def write_report(folder: Path) -> Path:
     return write(read_audit(folder), "report.html")
 
 
-def write(audit: SavedAudit, name: str) -> Path:
-    """Write the report of an audit into its folder, in one step, and return its path.
+def write(audit: SavedAudit, name: str, gates: Sequence[CheckResult] = ()) -> Path:
+    """Write the report of an audit into its folder and return its path; its samples go into a folder beside it.
 
     Args:
         audit: as it was read, or under other prices.
-        name: of the file.
+        name: of the file, such as ``"report.html"``; samples are in ``report.samples`` then.
+        gates: with which the verdict begins, as they were evaluated; none if there are none.
 
     Raises:
         DataError: if its records cannot be read.
         UsageError: if another process writes the folder.
     """
-    text = render(
-        audit.parts(),
-        read_records(audit, section_of(audit.parts()).columns),
-        {RowKey.of(row): audit.examples(row) for row in audit.summary},
-        remarks(audit),
-        partial(curves_of, audit),
-    )
-    path = audit.folder / name
+    parts, path = audit.parts(), audit.folder / name
+    section = section_of(parts)
+    known = set(audit.columns)
+    records = read_records(audit, [*section.columns, *(each for each in sidecar.COLUMNS if each in known)])
+    files = sidecar.saved_files(audit.summary, {RowKey.of(row): audit.examples(row) for row in audit.summary})
+    curves = partial(curves_of, audit)
+    inputs = sidecar.SavedInputs(files, section, records, curves, partial(_seconds, parts))
+    # what no text of the audit can know: the page runs and loads only what carries it
+    stamp = hashlib.sha256(repr(sorted(parts.items())).encode("utf-8", "replace")).hexdigest()[:32]
+    contents = sidecar.contents(parts, records, stamp, f"{path.stem}.samples")
+    page = render(parts, inputs, remarks(audit), gates, contents)
+    scripts = dict(_scripts(parts, inputs, stamp))
     unfinished = path.with_name(f".report-{os.getpid()}.html")
+    beside, old = (unfinished.with_suffix(suffix) for suffix in (".samples", ".old"))
     with FolderLock(audit.folder, patience_s=PATIENCE_S):
         try:
-            unfinished.write_text(text, encoding="utf-8")
+            beside.mkdir()
+            for file, text in scripts.items():
+                (beside / file).write_text(text, encoding="utf-8")
+            unfinished.write_text(page, encoding="utf-8")
+            if (place := path.with_name(contents["folder"])).exists():
+                place.replace(old)
+            beside.replace(place)
             unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)
+            for folder in (beside, old):
+                shutil.rmtree(folder, ignore_errors=True)
     return path
 
 
-def render(
-    audit: Row,
-    records: Mapping[str, np.ndarray],
-    examples: Mapping[RowKey, Path],
-    remarks: Sequence[str] = (),
-    curves: CurvesOf = lambda row: [],
-) -> str:
-    """Return the report as HTML; every string of the audit is escaped.
+def _scripts(audit: Row, inputs: sidecar.SavedInputs, stamp: str) -> Iterator[tuple[str, str]]:
+    """Yield the name and the content of each file beside the page: for each row all samples, and what was saved."""
+    article = templates().get_template("sample.html.j2").module
+    for place, row in enumerate(audit["summary"]):
+        drawn: dict[int, str] = {}
+        for path in (path for path, known in inputs.files.items() if known is row):
+            drawn = {number: str(article.article(sample)) for number, sample in inputs.of(path)}  # type: ignore[attr-defined]
+        index = sidecar.index_of(row, inputs.records, list(drawn))
+        yield f"{place}.js", sidecar.script(f"{place}", stamp, index)
+        if drawn:
+            yield f"{place}.inputs.js", sidecar.script(f"{place}.inputs", stamp, drawn)
 
-    Args:
-        audit: its parts.
-        records: columns of ``records.parquet``.
-        examples: files of saved inputs by row; they need not be there.
-        remarks: sentences below the verdict.
-        curves: of the samples of a row.
-    """
+
+def templates() -> jinja2.Environment:
+    """Return the templates of all pages; what they are given is escaped."""
     import jinja2
 
-    environment = jinja2.Environment(
+    return jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    whole = audit["summary"]
+
+
+def render(
+    audit: Row, inputs: sidecar.SavedInputs, remarks: Sequence[str], gates: Sequence[CheckResult], contents: Row
+) -> str:
+    """Return the report as HTML; every string of the audit is escaped.
+
+    Args:
+        audit: its parts.
+        inputs: what was saved of them, and the records.
+        remarks: sentences below the verdict.
+        gates: evaluated, with which the verdict begins.
+        contents: what :func:`torpor.reports.samples.sidecar.contents` returned.
+    """
+    whole, records, section = audit["summary"], inputs.records, inputs.section
     summary = words.undefended(whole)
     defenses = _defenses(whole) if len(summary) < len(whole) else {}
     free = {**audit, "summary": summary}
-    section = section_of(audit)
     bare = section_of(free)
     series, unit = charts.headline_series(summary), symbol(str(audit.get("currency") or "flops"))
     figures = [
@@ -121,39 +151,71 @@ def render(
         *bare.charts(series, records),
         charts.slowdown_distribution(series, records, unit),
         charts.cost_distribution(free, series, records, unit),
-        best_so_far(series, curves, unit),
+        best_so_far(series, inputs.curves, unit),
         *bare.later_charts(series),
         *charts.eps_curves(free, section.growth),
     ]
     target = audit["target"]
-    return environment.get_template("report.html.j2").render(
-        audit=audit,
-        target_facts=[(name, value) for name, value in target.items() if value is not None],
-        verdict=[*verdict(audit), *remarks],
-        tiles=_tiles(summary, section, moved(audit)),
-        section=section,
-        parts=section.parts(),
-        unit=unit,
-        tables={
-            "cost": tables.cost_table(audit, section.main_columns()),
-            "defenses": defenses.get("table"),
-            "degraded": defenses.get("degraded"),
-            "clock": tables.clock_table(audit),
-            "effort": tables.effort_table(audit),
-        },
-        flags=_flags(whole),
-        note=section.note,
-        benign=_benign(audit.get("natural")),
-        charts=[figure for figure in figures if figure is not None],
-        plotly_js=plotly_script(),
-        inputs=target.get("inputs") or "image",
-        sent=SENT.get(target.get("inputs"), "Attacked images are 8-bit images that anybody could send"),
-        samples=worst_samples(saved_files(whole, examples), section, records, curves, partial(_seconds, audit)),
-        threats=[row for row in whole if row["kind"] == "attack"],
-        words=words,
-        budget_text=budget_text,
-        said=_said,
+    return (
+        templates()
+        .get_template("report.html.j2")
+        .render(
+            audit=audit,
+            target_facts=[(name, value) for name, value in target.items() if value is not None],
+            header=_header(audit),
+            **_gates(gates),
+            verdict=[*verdict(audit), *remarks],
+            tiles=_tiles(summary, section, moved(audit)),
+            section=section,
+            parts=section.parts(),
+            unit=unit,
+            unit_words=unit_words(unit),
+            tables={
+                "cost": tables.cost_table(audit, section.main_columns()),
+                "spread": tables.spread_table(audit),
+                "defenses": defenses.get("table"),
+                "degraded": defenses.get("degraded"),
+                "clock": tables.clock_table(audit),
+                "effort": tables.effort_table(audit),
+            },
+            flags=_flags(whole),
+            note=section.note,
+            benign=_benign(audit.get("natural")),
+            charts=[figure for figure in figures if figure is not None],
+            plotly_js=plotly_script(),
+            inputs=target.get("inputs") or "image",
+            sent=SENT.get(target.get("inputs"), "Attacked images are 8-bit images that anybody could send"),
+            samples=inputs.costliest(),
+            contents=contents,
+            embedded=sidecar.embedded,
+            threats=[row for row in whole if row["kind"] == "attack"],
+            words=words,
+            budget_text=budget_text,
+            said=_said,
+        )
     )
+
+
+def _header(audit: Row) -> list[tuple[str, str]]:
+    """Return what was run, when, for how long and with what."""
+    elapsed, environment = audit.get("elapsed") or {}, audit["environment"]
+    libraries = {"torpor": "torpor", "python": "Python", "torch": "torch", "transformers": "transformers"}
+    versions = [f"{name} {environment[key]}" for key, name in libraries.items() if environment.get(key)]
+    device = [environment.get("processor"), environment.get("device")]
+    found = [("started", _said(elapsed.get("started")).replace("T", " ").replace("+00:00", " UTC"))] if elapsed else []
+    found += [("took", words.duration(float(elapsed["seconds"])))] if elapsed else []
+    found += [("versions", ", ".join(versions))] if versions else []
+    return [*found, ("on", ", ".join(str(each) for each in device if each) or "not recorded")]
+
+
+def _gates(results: Sequence[CheckResult]) -> dict[str, Any]:
+    """Return what the page shows of gates."""
+    if not results:
+        return {"gates": [], "outcome": ""}
+    from torpor.reports.gate_lines import gate_lines, outcome
+
+    lines = gate_lines(results)
+    return {"gates": lines, "outcome": outcome(lines)}
 
 
 def _seconds(audit: Row, row: Row) -> list[float]:
@@ -190,14 +252,22 @@ def _tiles(summary: Sequence[Row], section: Section, ranked: Sequence[HeadlineCh
     ]
     found = [tile for each in ranked for tile in (cost if each.headline == COST else [_moved_tile(each)])]
     found += [] if any(each.headline == COST for each in ranked) else cost
-    return found + section.tiles(ranked[0].row if ranked else worst, clean)
+    return [_short(tile) for tile in found + section.tiles(ranked[0].row if ranked else worst, clean)]
+
+
+def _short(tile: tuple[str, str, str]) -> tuple[str, str, str]:
+    """Return a figure whose value is no sentence: why there is none stands below."""
+    value, title, remark = tile
+    begin = words.missing("").removesuffix("the audit gives no reason")
+    return ("n/a", title, value) if value.startswith(begin) else (value, title, remark)
 
 
 def _moved_tile(each: HeadlineChange) -> tuple[str, str, str]:
     """Return a headline other than cost; where none became some there is no factor."""
     factor = each.factor
     if factor is None or factor == float("inf"):
-        return each.figures, each.headline.title, f"mean per input, by {words.label(each.row)}"
+        before, after = each.figures.split(" to ")
+        return after, each.headline.title, f"clean {before}, mean per input, by {words.label(each.row)}"
     return times(factor), each.headline.title, f"{each.figures} {each.typical}, by {words.label(each.row)}"
 
 

@@ -129,7 +129,11 @@ def _most(rows: list[Row], headline: Headline, kind: str) -> Row | None:
 def verdict(audit: Row) -> list[str]:
     """Say what an audit found, one sentence per point: headlines, reference costs, utility, caveats; each defense."""
     rows = undefended(audit["summary"])
-    sentences = _defense_sentences(audit["summary"]) if len(rows) < len(audit["summary"]) else []
+    sentences = list[str]()
+    if len(rows) < len(audit["summary"]):
+        from torpor.reports import defended
+
+        sentences = defended.sentences(audit["summary"])
     worst, ranked = costliest(rows, "attack"), moved(audit)
     if worst is None and (audit.get("target") or {}).get("constant_work"):
         return [_constant_sentence(audit), *sentences]
@@ -137,12 +141,15 @@ def verdict(audit: Row) -> list[str]:
         return [f"Worst slowdown {missing('no attack was run')}.", *sentences]
     clean = next((row for row in rows if row["kind"] == "clean"), None)
     control = costliest(beside(rows, worst), "control")
-    cost = _cost_sentence(worst, control, " without a defense" if sentences else "")
-    said = [cost if each.headline == COST else each.sentence for each in ranked]
+    cost = [*_bill_sentences(rows, audit), _cost_sentence(worst, control, " without a defense" if sentences else "")]
+    said = [line for each in ranked for line in (cost if each.headline == COST else [each.sentence])]
     said += [
-        *([] if cost in said else [cost]),
+        *([] if cost[-1] in said else cost),
+        *_attack_question(worst, control, natural_factor(audit)),
         *calibrated(audit),
-        _reference_sentence(worst, [*([clean] if clean else []), *beside(rows, worst)], audit),
+        _reference_sentence(
+            worst, [row for row in rows if row in beside(rows, worst) or row.get("eps") is None], audit
+        ),
         *_certified_sentences(worst, audit),
         *_open_sentences(worst),
     ]
@@ -158,11 +165,7 @@ def verdict(audit: Row) -> list[str]:
 
 
 def _constant_sentence(audit: Row) -> str:
-    """Say that there was nothing to attack.
-
-    >>> _constant_sentence({"target": {"name": "mine", "static_cost": 2e6}})
-    'The work of mine is constant by construction, 2 MFLOPs for every input: there is nothing to attack.'
-    """
+    """Say that there was nothing to attack."""
     target = audit["target"]
     cost = quantity(target["static_cost"], symbol(str(audit.get("currency") or "flops")))
     return (
@@ -170,8 +173,57 @@ def _constant_sentence(audit: Row) -> str:
     )
 
 
+def _bill_sentences(rows: Sequence[Row], audit: Row) -> list[str]:
+    """Say what whoever pays for all inputs together pays more: the ratio of the means, which expensive inputs rule.
+
+    >>> clean, attack = ({"kind": kind, "attack": kind, "slowdown_mean": 3.0} for kind in ("clean", "attack"))
+    >>> rows = [clean, {**attack, "cost_clean_mean": 2e6, "cost_mean": 3e6}]
+    >>> _bill_sentences(rows, {"currency": "flops"})
+    ['The bill for all inputs together: 1.50x (ratio of means, 2 MFLOPs to 3 MFLOPs per input) by attack; no control \
+was run.']
+    """
+    priced = {kind: [row for row in rows if row["kind"] == kind and over_clean(row)] for kind in ("attack", "control")}
+    worst = max(priced["attack"], key=lambda row: over_clean(row) or 0.0, default=None)
+    if worst is None or worst["slowdown_mean"] <= 1:
+        return []
+    unit = symbol(str(audit.get("currency") or "flops"))
+    alike = [over_clean(row) or 0.0 for row in beside(priced["control"], worst)]
+    against = f"strongest control {times(max(alike))}" if alike else "no control was run"
+    means = " to ".join(quantity(worst[key], unit) for key in ("cost_clean_mean", "cost_mean"))
+    return [
+        f"The bill for all inputs together: {times(over_clean(worst) or 0.0)} (ratio of means, {means} per input) by "
+        f"{label(worst)}; {against}."
+    ]
+
+
+def _attack_question(worst: Row, control: Row | None, natural: float | None) -> list[str]:
+    """Say whether it takes an attacker to cost so much, or natural inputs and random changes do it as well.
+
+    >>> worst = {"slowdown_mean": 3.0, "slowdown_ci95": [2.5, 3.5], "cost_mean": 6.0, "cost_clean_mean": 2.0}
+    >>> _attack_question(worst, {"slowdown_mean": 1.0}, 2.0)[0].partition(":")[0]
+    'Is this an attack? Yes'
+    """
+    attacked, mean = over_clean(worst), worst["slowdown_mean"]
+    if attacked is None or mean <= 1:
+        return []
+    beaten = control is not None and mean <= control["slowdown_mean"]
+    low, high = (row.get("slowdown_ci95") for row in (worst, control or {}))
+    close = not beaten and bool(low and high and low[0] <= high[1])
+    said, versus = [], "no control was run"
+    if natural is not None:
+        said.append(f"the mean attacked input costs {times(attacked)}, one in a thousand natural ones {times(natural)}")
+    if control is not None:
+        versus = f"its slowdown is {times(mean)}, that of the strongest control {times(control['slowdown_mean'])}"
+    said += [versus + ", with intervals that overlap" * close] if said or control is not None else []
+    if not said:
+        return ["Is this an attack? Unknown: there are neither natural inputs nor controls to compare with."]
+    answer = "No" if beaten else "Not shown" if close or control is None else "Yes"
+    answer += ", but natural inputs get there too" * (answer == "Yes" and natural is not None and attacked <= natural)
+    return [f"Is this an attack? {answer}: {'; '.join(said)}."]
+
+
 def _cost_sentence(worst: Row, control: Row | None, where: str) -> str:
-    figures = [f"p95 {value_text(worst, 'slowdown_p95', times)}", f"mean {times(worst['slowdown_mean'])}"]
+    figures = [f"p95 {value_text(worst, 'slowdown_p95', times)}", f"mean of ratios {times(worst['slowdown_mean'])}"]
     figures += [f"95 % CI {ci95.strip('[]')}"] if (ci95 := bracket(worst)) else []
     against = "no control was run"
     if control is not None:
@@ -183,10 +235,11 @@ def _cost_sentence(worst: Row, control: Row | None, where: str) -> str:
 
 def _reference_sentence(worst: Row, rows: Sequence[Row], audit: Row) -> str:
     """Name the reference costs; the static bound is that of the costliest of all rows of this budget."""
+    unprofiled = str((audit.get("natural") or {}).get("slowdown_reason") or "no benign inputs were profiled")
     costs = (
         ("attacked", over_clean(worst), "no mean cost was recorded"),
         *((("certified bound", over_clean(worst, "certified_cost_mean"), ""),) if at_most(worst) else ()),
-        ("costliest natural input (99.9th percentile)", natural_factor(audit), _unprofiled(audit)),
+        ("costliest natural input (99.9th percentile)", natural_factor(audit), unprofiled),
     )
     said = [f"{name} {missing(reason) if value is None else times(value)}" for name, value, reason in costs]
     return f"In units of the mean clean cost: {', '.join([*said, _static(worst, static_factor(rows), audit)])}."
@@ -204,18 +257,6 @@ def _certified_sentences(worst: Row, audit: Row) -> list[str]:
         f"{times(worst['certified_slowdown_mean'])} (by {names} of {worst['n']} samples): no attack of this budget "
         f"can cost more than {value_text(worst, 'certified_gap', times)} what was found."
     ]
-
-
-def _unprofiled(audit: Row) -> str:
-    """Say why there is no benign percentile."""
-    return str((audit.get("natural") or {}).get("slowdown_reason") or "no benign inputs were profiled")
-
-
-def _defense_sentences(summary: Sequence[Row]) -> list[str]:
-    """Say of each defense what it holds."""
-    from torpor.reports.defended import sentences
-
-    return sentences(summary)
 
 
 def _static(worst: Row, bound: float | None, audit: Row) -> str:

@@ -263,7 +263,7 @@ def test_an_audit_without_attacks_is_inconclusive() -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.floats(1.0, 50.0), min_size=1, max_size=30), st.sampled_from(AGGREGATES))
+@given(st.lists(st.floats(1.0, 50.0), min_size=2, max_size=30), st.sampled_from(AGGREGATES))
 def test_aggregates_equal_numpy_on_the_raw_column(slowdowns: list[float], aggregate: str) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = write_audit(Path(name), {"deepsloth": slowdowns})

@@ -9,7 +9,7 @@ from torpor.attacks.search.incumbent import Improvement
 from torpor.audits.curves import SampleCurve, seconds_of
 from torpor.reports.kit.charts import best_so_far
 from torpor.reports.kit.plots import Series
-from torpor.reports.worst_samples import effort, sketched
+from torpor.reports.samples.sample import effort, sketched
 
 ROW = {"attack": "a", "kind": "attack"}
 SERIES = (Series((ROW,), "a", "#0072b2"),)

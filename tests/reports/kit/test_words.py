@@ -23,8 +23,12 @@ def audit(tmp_path: Path) -> dict[str, Any]:
 def test_verdict_states_the_worst_attack_with_its_references(audit: dict[str, Any]) -> None:
     worst = max((row for row in audit["summary"] if row["kind"] == "attack"), key=lambda row: row["slowdown_mean"])
     controls = [row["slowdown_mean"] for row in audit["summary"] if row["kind"] == "control"]
-    cost, references, utility = verdict(audit)
-    assert cost.startswith(f"Worst slowdown {worst['slowdown_max']:.2f}x (p95 {worst['slowdown_p95']:.2f}x, mean")
+    bill, cost, question, references, utility = verdict(audit)
+    ratio = worst["cost_mean"] / worst["cost_clean_mean"]
+    assert bill.startswith(f"The bill for all inputs together: {ratio:.2f}x (ratio of means, ")
+    tail = f"p95 {worst['slowdown_p95']:.2f}x, mean of ratios {worst['slowdown_mean']:.2f}x"
+    assert cost.startswith(f"Worst slowdown {worst['slowdown_max']:.2f}x ({tail}")
+    assert question.startswith("Is this an attack? Yes: the mean attacked input costs ")
     assert f"by {worst['attack']}, Linf 8/255; strongest control {max(controls):.2f}x" in cost
     assert f"static bound {worst['cost_static'] / worst['cost_clean_mean']:.2f}x" in references
     assert f"(99.9th percentile) {audit['natural']['slowdown_p999']:.2f}x" in references
@@ -37,9 +41,10 @@ def test_verdict_has_a_sentence_for_each_defense(audit: dict[str, Any]) -> None:
         audit["summary"] += [{**row, "defense": "jpeg", "attacker": attacker, "slowdown_mean": 1.5} for row in attacks]
     audit["summary"] += [{**row, "defense": "jpeg"} for row in audit["summary"] if row["kind"] == "clean"]
     said = verdict(audit)
-    assert len(said) == 4
-    assert said[3].startswith(
-        "Defended by jpeg, mean slowdown non-adaptive 1.50x, adaptive 1.50x, of clean inputs 1.00x; their "
+    assert len(said) == 6
+    assert said[5] == (
+        "Defended by jpeg: helps. Worst known mean slowdown 1.50x (deepsloth, Linf 4/255, "
+        "non-adaptive; without it 2.42x); clean inputs cost 1.00x, accuracy 90.0 % (without it 90.0 %)."
     )
 
 

@@ -42,6 +42,7 @@ class NetworkAttack(Attack):
     """
 
     learns: ClassVar[bool] = True
+    learns_from_data: ClassVar[bool] = True
     fit_limit: ClassVar[int] = 500
 
     trained: TrainedNetwork | None = field(default=None, compare=False, repr=False)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,7 @@ def run_audit(
         stack.callback(job.release)
         loaded = job.prepare(target, data, store, lambda text: progress(text, 0, 0))
         extent = _Run(job, loaded, executor, limits, progress, anew).attack()
-        return _sum_up(job, loaded, extent, identity, limits, progress)
+        return _sum_up(job, loaded, extent, identity, limits, progress, began)
 
 
 def check_applies(plan: Plan, target: Target) -> None:
@@ -296,7 +297,13 @@ class _Run:
 
 
 def _sum_up(
-    job: Job, loaded: LoadedJob, extent: Extent, identity: Identity, limits: Limits, progress: Progress
+    job: Job,
+    loaded: LoadedJob,
+    extent: Extent,
+    identity: Identity,
+    limits: Limits,
+    progress: Progress,
+    began: float,
 ) -> Path:
     """Write what was found on the batches that are complete."""
     plan, store, data = job.plan, loaded.store, loaded.reader.data
@@ -337,7 +344,11 @@ def _sum_up(
         for row in audit["summary"]:
             if extent.cut_off or row["kind"] != "clean":
                 row["flags"] = [*row["flags"], CUT_OFF]
-    audit |= {"samples": samples, "identity": identity.to_json()}
+    elapsed = {
+        "started": datetime.fromtimestamp(began, UTC).isoformat(timespec="seconds"),
+        "seconds": time.time() - began,
+    }
+    audit |= {"samples": samples, "identity": identity.to_json(), "elapsed": elapsed}
     path = store.folder / "audit.json"
     store.verify()
     sealed = seal(audit, store.folder / "records.parquet")

@@ -17,8 +17,15 @@ FittedT = TypeVar("FittedT", bound=Fitted)
 FOLDER = "fitted"
 
 
-def store_state(fitted: Fitted, store: Store, slug: str, seconds: float) -> None:
+def store_state(fitted: Fitted, store: Store, slug: str, seconds: float, raises: bool | None = None) -> None:
     """Write what was learned as ``fitted/SLUG.safetensors``, and how long that took beside it; nothing if it is empty.
+
+    Args:
+        fitted: what learned.
+        store: of the audit.
+        slug: name of the files.
+        seconds: that it took.
+        raises: whether it raises the cost of any input that it learned from; None if that is unknown.
 
     Raises:
         UsageError: if the folder is not the one any more that this process holds.
@@ -29,7 +36,7 @@ def store_state(fitted: Fitted, store: Store, slug: str, seconds: float) -> None
     path = store.folder / FOLDER / f"{slug}.safetensors"
     store.verify()
     path.parent.mkdir(exist_ok=True)
-    write_atomically(path.with_suffix(".json"), json.dumps({"seconds": seconds}))
+    write_atomically(path.with_suffix(".json"), json.dumps({"seconds": seconds, "raises": raises}))
     save_tensors(path, dict(state))
 
 

@@ -49,7 +49,7 @@ class Flags:
         able = ~self._full(table, own, "cost_own") & ~_true(own, "rejected")
         self.samples, self.open = len(table), int(able.sum())
         self.ended = int((self._full(table, table, "cost") & able).sum())
-        self.slowdown = float(table["slowdown"].to_numpy().mean())
+        self.slowdown, self.most = float(table["slowdown"].to_numpy().mean()), float(cost.max())
 
     @property
     def no_headroom(self) -> float:
@@ -75,6 +75,14 @@ class Flags:
             "cap-reached-by-chance": any(map(self._no_better, beside.values())),
         }
         return [name for name, holds in found.items() if holds]
+
+    def below_natural(self, natural: Mapping[str, Any] | None) -> bool:
+        """Tell whether the costliest input that the attack found costs less than one in a thousand natural ones.
+
+        Args:
+            natural: what :func:`~torpor.audits.run.summary.natural_baseline` returned.
+        """
+        return natural is not None and self.open > 0 and self.most < natural["cost_p999"] * (1 - TIE)
 
     def _loses(self, name: str, control: Flags) -> bool:
         """Tell whether a control costs as much on average, unless both used up the headroom.

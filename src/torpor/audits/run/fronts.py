@@ -19,6 +19,9 @@ from torpor.targets.base import Target
 if TYPE_CHECKING:
     from torpor.defenses.base import Defense
 
+TRIED = 64
+"""Inputs that what was learned is tried on."""
+
 
 @dataclass(frozen=True, eq=False)
 class Front:
@@ -105,6 +108,23 @@ def _fitted(
         if fitted is None:
             begin = time.perf_counter()
             fitted = attack.fitted(target, data, plan.seed)
-            store_state(fitted, store, key.slug, time.perf_counter() - begin)
+            seconds = time.perf_counter() - begin
+            store_state(fitted, store, key.slug, seconds, _raises(fitted, target, data, plan.seed))
         attacks.append(fitted)
     return attacks
+
+
+def _raises(attack: Attack, target: Target, data: DataSet, seed: int) -> bool | None:
+    """Tell whether what was learned raises the cost of any of the first inputs that it was learned from.
+
+    Returns:
+        None where the attack does not learn from inputs, and trying it would be an attack of its own.
+    """
+    if not attack.learns_from_data:
+        return None
+    from torpor.attacks.universal import to_learn_from
+
+    inputs, references = to_learn_from(target, data, TRIED)
+    found = attack(target, inputs, references=references if len(references) else None, seed=seed)
+    before, after = (target.prices.cost(each.work) for each in (found.clean, found.attacked))
+    return bool((after > before).any())

@@ -95,6 +95,7 @@ def summarize(
                 "no_headroom_rate": flags[key].no_headroom,
                 "flags": [
                     *_flags(plan, key, flags),
+                    *(["fit-failed"] if _fit_failed(store.folder / "fitted" / f"{key.slug}.json") else []),
                     *target.family.flags(ColumnsOf(store.row(key))),
                     *(proven.flags(key) if proven else ()),
                 ],
@@ -103,6 +104,10 @@ def summarize(
                 **target.family.from_clock(timed["latency_slowdown"]),
             }
         )
+    natural = natural_baseline(target, data, summary[0]["cost_mean"])
+    for key, row in zip(plan.keys, summary, strict=True):
+        if row["kind"] == "attack" and key == key.undefended and flags[key].below_natural(natural):
+            row["flags"].append("natural-tail-above-attack")
     clock = _clock(target, data) if plan.timed and spare.leaves(MOST_S) else None
     for key, row in zip(plan.keys, summary, strict=True):
         units = [unit.name for unit in targets[key.condition.defense].units]
@@ -118,7 +123,7 @@ def summarize(
         "measures": [measure.to_json() for measure in target.family.measures],
         "headlines": [headline.to_json() for headline in target.family.headlines(target)],
         "environment": environment(target.device),
-        "natural": natural_baseline(target, data, summary[0]["cost_mean"]),
+        "natural": natural,
         "clock": clock,
         "summary": summary,
     }
@@ -235,6 +240,11 @@ def _fit_cost(path: Path) -> dict[str, Any]:
         "fit_backwards": int(spent["backwards"]),
         "fit_seconds": json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["seconds"],
     }
+
+
+def _fit_failed(path: Path) -> bool:
+    """Tell whether what an attack learned raised the cost of no input that it was tried on."""
+    return path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("raises") is False
 
 
 def _identity(kinds: Mapping[str, type[Attack]], attack: str, target: Target) -> dict[str, Any]:

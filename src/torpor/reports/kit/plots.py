@@ -20,6 +20,8 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#c05f96", "#8a6d00", "#3a9bd0")
 """After Okabe and Ito's palette, told apart by most color-blind readers; darkened for white paper."""
 CLEAN, CONTROL, REFERENCE = "#4b5563", "#8b8f98", "#111827"
 DASHES = {"solid": "", "dash": "7 4", "dot": "2 3", "dashdot": "7 3 2 3", "longdash": "11 3"}
+FEW = 12
+"""Bars that words name one by one; of more, and of lines, they name the ends and the highest."""
 DRAWN = ("bar", "pie", "scatter")
 """Kinds of traces that the basic bundle of plotly.js draws; of any other it would draw nothing."""
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
@@ -42,6 +44,7 @@ class Chart:
         note: how to read it.
         keys: its key, drawn in HTML so that it wraps on narrow screens.
         fragment: trusted HTML that draws it once plotly.js is loaded.
+        alternative: what it shows, in words.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Chart:
     note: str
     keys: tuple[Key, ...]
     fragment: str
+    alternative: str = ""
 
 
 @dataclass(frozen=True)
@@ -178,4 +182,31 @@ def chart(name: str, title: str, note: str, keys: Sequence[Key], figure: go.Figu
     )
     name, config = "".join(c for c in name if c.isalnum() or c == "-"), {"displayModeBar": False, "responsive": True}
     fragment = figure.to_html(config=config, include_plotlyjs=False, full_html=False, div_id=f"plot-{name}")
-    return Chart(name, title, note, tuple(keys), fragment)
+    return Chart(name, title, note, tuple(keys), fragment, in_words(figure, axes))
+
+
+def in_words(figure: go.Figure, axes: tuple[str, str]) -> str:
+    """Return what a figure shows to those who do not see it: each series by name, with its ends and its highest point.
+
+    >>> made = figure()
+    >>> _ = made.add_scatter(x=[1, 2, 4], y=[100.0, 40.0, 0.0], hovertemplate="pgd<br>%{y}<extra></extra>")
+    >>> in_words(made, ("slowdown", "samples (%)"))
+    'samples (%) against slowdown. pgd: 100 at 1, 0 at 4, highest 100 at 1.'
+    """
+    said = [f"{axes[1]} against {axes[0]}." if axes[0] else f"{axes[1]}."]
+    for trace in figure.data:
+        name = html.unescape(str(trace.hovertemplate or "").partition("<")[0])
+        points = [(x, y) for x, y in zip(trace.x or (), trace.y or (), strict=False) if y is not None]
+        if name and "%{" not in name and points:
+            few = len(points) <= FEW and trace.type == "bar"
+            chosen = points if few else [points[0], points[-1]]
+            parts = [f"{float(y):.3g} at {_place(x)}" for x, y in chosen]
+            top = max(points, key=lambda point: float(point[1]))
+            parts += [] if few else [f"highest {float(top[1]):.3g} at {_place(top[0])}"]
+            said.append(f"{name}: {', '.join(parts)}.")
+    return " ".join(said)
+
+
+def _place(x: object) -> str:
+    """Return where a point is, in words."""
+    return f"{x:.3g}" if isinstance(x, int | float) else html.unescape(str(x)).replace("<br>", ", ")

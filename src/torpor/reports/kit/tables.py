@@ -9,7 +9,7 @@ from typing import Any
 from torpor.core.budget import eps_text, scale_of
 from torpor.core.measures import Measure
 from torpor.core.rows import UNBOUND
-from torpor.core.units import symbol
+from torpor.core.units import common_scale, symbol, unit_words
 from torpor.reports.kit import words
 from torpor.reports.kit.words import Row, loops_text, percent, quantity, steps_text, times
 
@@ -81,7 +81,7 @@ def form_of(measure: Measure) -> Callable[[Any], str]:
 
 
 def cost_table(audit: Row, own: Sequence[Column]) -> Table:
-    """Return the main table: what every row cost, and what became of the output.
+    """Return the main table, the columns that matter most first: what every row cost, and what became of the output.
 
     Args:
         audit: its parts.
@@ -89,18 +89,40 @@ def cost_table(audit: Row, own: Sequence[Column]) -> Table:
     """
     summary, unit = audit["summary"], symbol(str(audit.get("currency") or "flops"))
     flags = list(dict.fromkeys(flag for row in summary for flag in row["flags"]))
-    says = "2 FLOPs per multiply-add" if unit == "FLOPs" else f"in {unit}"
     columns = [
-        Column("n", "how many samples", "n"),
-        Column("mean slowdown [95 % CI]", f"cost ({unit}) over the same sample's clean cost", only=_mean_slowdown),
-        *(Column(name, f"slowdown, {name}", f"slowdown_{name}", times) for name in ("p50", "p95", "p99", "max")),
-        Column("headroom", "(cost - clean) / (static bound - clean)", "headroom_mean", percent),
-        Column("mean cost", says, "cost_mean", lambda value: quantity(value, unit)),
-        *(_certified_columns(summary)),
-        *own,
         Column("flags", "numbers of the list below", only=lambda _, row: _numbers(row, flags)),
+        Column("mean slowdown [95 % CI]", f"cost ({unit}) over the same sample's clean cost", only=_mean_slowdown),
+        *(Column(name, f"slowdown, {name}", f"slowdown_{name}", times) for name in ("p95", "max")),
+        Column("headroom", "(cost - clean) / (static bound - clean)", "headroom_mean", percent),
+        *own,
     ]
     return filled(columns, summary)
+
+
+def spread_table(audit: Row) -> Table:
+    """Return how cost is spread, what it is in absolute numbers, all on one scale, and what bounds allow."""
+    summary = audit["summary"]
+    keys, own = ("cost_mean", "cost_static"), symbol(str(audit.get("currency") or "flops"))
+    scale, unit = common_scale((row.get(key) for row in summary for key in keys), own)
+
+    def scaled(value: float) -> str:
+        return f"{value / scale:,.4g}"
+
+    says = f"in {unit_words(unit)}"
+    columns = [
+        Column("n", "how many samples", "n"),
+        *(Column(f"slowdown, {name}", f"{name} of the samples", f"slowdown_{name}", times) for name in ("p50", "p99")),
+        Column("bill", "mean cost over mean clean cost: the ratio of the means", only=_bill),
+        Column(f"mean cost ({unit})", says, "cost_mean", scaled),
+        Column(f"static bound ({unit})", f"{says}, of the costliest input", "cost_static", scaled),
+        *_certified_columns(summary),
+    ]
+    return filled(columns, summary)
+
+
+def _bill(table: Table, row: Row) -> str:
+    ratio = words.over_clean(row)
+    return table.cell(row, "cost_clean_mean", str) if ratio is None else times(ratio)
 
 
 def _certified_columns(summary: Sequence[Row]) -> list[Column]:

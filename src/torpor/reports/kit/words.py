@@ -9,6 +9,7 @@ from typing import Any
 from torpor.audits.conditions import describe_row
 from torpor.core.measures import ELSEWHERE
 from torpor.core.rows import ROW
+from torpor.core.units import PREFIXED, PREFIXES
 
 Row = Mapping[str, Any]
 """One row of an audit's summary; docs/audit-format.md lists the keys."""
@@ -27,6 +28,11 @@ FLAGS = {
     "gradients are misleading, and the worst case has not been found.",
     "control-beats-attack": "A control of the same budget, which optimizes nothing, costs as much on average or more: "
     "the attack is no better than random changes, and its figure does not measure the worst case.",
+    "natural-tail-above-attack": "One in a thousand natural inputs costs more than the costliest input that the attack "
+    "found: what users send is worse than what the attack sends, so the attack has not found the worst case.",
+    "fit-failed": "What the attack learned raises the cost of none of the inputs that it learned from: the fit failed, "
+    "and the row tells of that rather than of the target.",
+    "one-sample": "One sample has no interval, and tells nothing of others.",
     "cap-reached-by-chance": "A control of the same budget takes nine in ten samples to the cap or the static bound, "
     "as the attack does: it takes no optimization to get there.",
     "bound-exceeded": "Some input costs more than a bound allows: that bound is wrong, whatever it was proven from, so "
@@ -50,9 +56,6 @@ _DEFENSES = {
     "slowdown_ci95": "the audit recorded no interval; one sample has none",
 }
 _NULLS = {measure.name: measure.null.replace(ELSEWHERE, "") for measure in ROW}
-
-_PREFIXED = ("FLOPs", "s", "J", "B")
-"""Units that take metric prefixes."""
 
 
 def times(value: float) -> str:
@@ -81,14 +84,25 @@ def quantity(value: float, unit: str) -> str:
     >>> quantity(0.0021, "dollars"), quantity(12_500, "tokens")
     ('0.0021 dollars', '12,500 tokens')
     """
-    if unit not in _PREFIXED:
+    if unit not in PREFIXED:
         return f"{value:,.0f} {unit}" if abs(value) >= 100 else f"{value:.3g} {unit}"
-    steps = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
-    for step, prefix in steps:
+    for step, prefix in PREFIXES:
         if abs(value) >= step * 0.9995:
             scaled = value / step
             return f"{scaled:.0f} {prefix}{unit}" if abs(scaled) >= 100 else f"{scaled:.3g} {prefix}{unit}"
     return f"{value:.3g} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """Return a span of time.
+
+    >>> duration(3.24), duration(75), duration(7512)
+    ('3.2 s', '1 min 15 s', '2 h 5 min')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
 
 
 def loops_text(value: float) -> str:

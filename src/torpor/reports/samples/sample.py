@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from markupsafe import Markup
 
+    from torpor.audits.curves import SampleCurve
     from torpor.reports.samples.texts import Shown
 
 VIEWS = {
@@ -22,6 +23,10 @@ VIEWS = {
     "features": "torpor.reports.samples.images:feature_views",
 }
 """What draws each kind of input; texts are shown as they are."""
+SLACK = 1e-9
+"""Share of a cost by which rounding may move it."""
+WIDTH, HEIGHT, EDGE = 240, 56, 4
+"""Of the curve of one sample, and the space around it."""
 
 
 @dataclass(frozen=True)
@@ -156,3 +161,61 @@ class Saved:
 def unpacked(stored: str | np.ndarray) -> str:
     """Return a stored text; older audits hold what :func:`torpor.core.text.pack` made of it."""
     return stored if isinstance(stored, str) else stored.tobytes().rstrip(b"\0").decode("utf-8", "replace")
+
+
+def sketched(curve: SampleCurve) -> str:
+    """Return the curve of one sample as SVG, passes on a logarithmic scale; trusted, since it is made of numbers.
+
+    >>> from torpor.attacks.search.incumbent import Improvement
+    >>> from torpor.audits.curves import SampleCurve
+    >>> sketched(SampleCurve(0, 1.0, 1.0, 100, 0, (Improvement(10, 2.0),))).count("<path")
+    1
+    """
+    from math import log
+
+    last, top = max(2, curve.passes), max(curve.slowdown(curve.passes), 1.0)
+    low = min(curve.own / curve.clean, 1.0)
+
+    def x(passes: int) -> float:
+        return EDGE + (WIDTH - 2 * EDGE) * min(1.0, log(max(1, passes)) / log(last))
+
+    def y(slowdown: float) -> float:
+        share = (slowdown - low) / (top - low) if top > low else 0.0
+        return HEIGHT - EDGE - (HEIGHT - 2 * EDGE) * share
+
+    path = f"M{x(1):.1f} {y(curve.own / curve.clean):.1f}"
+    for point in curve.points:
+        path += f"H{x(point.passes):.1f}V{y(point.cost / curve.clean):.1f}"
+    said = f"best so far, from {times(curve.own / curve.clean)} to {times(top)}, against passes, 1 to {last:,}"
+    return (
+        f'<svg class="curve" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{said}"><title>{said}</title>'
+        f'<path d="{path}H{x(last):.1f}"/></svg>'
+    )
+
+
+def effort(curve: SampleCurve, seconds: str = "") -> str:
+    """Say what the search on one sample spent, and when it found what.
+
+    Args:
+        curve: of the sample.
+        seconds: what it took, in words; empty if that is not recorded.
+
+    >>> from torpor.attacks.search.incumbent import Improvement
+    >>> from torpor.audits.curves import SampleCurve
+    >>> effort(SampleCurve(0, 1.0, 1.0, 60, 40, (Improvement(3, 2.0), Improvement(50, 5.0, "square"))))
+    '100 passes (60 forward, 40 backward), 2.00x after 3, 5.00x after 50 by square'
+    >>> effort(SampleCurve(0, 1.0, 1.0, 60, 40, (), 3.0))
+    '100 passes (60 forward, 40 backward), nothing found; the input shown, 3.00x, is from another search'
+    """
+    spent = f"{curve.passes:,} passes ({curve.forwards:,} forward, {curve.backwards:,} backward)"
+    spent += f" in {seconds}" if seconds else ""
+    elsewhere = curve.cost is not None and curve.cost > curve.best(curve.passes) * (1 + SLACK)
+    other = f"; the input shown, {times((curve.cost or 0.0) / curve.clean)}, is from another search" * elsewhere
+    if not curve.points:
+        return f"{spent}, nothing found{other}"
+    ends = dict.fromkeys((curve.points[0], curve.points[-1]))
+    found = [
+        f"{times(point.cost / curve.clean)} after {point.passes:,}{' by ' * bool(point.member)}{point.member}"
+        for point in ends
+    ]
+    return f"{spent}, {', '.join(found)}{other}"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from typing_extensions import override
 
-from torpor.core.units import symbol
+from torpor.core.units import common_scale, symbol
 from torpor.reports.kit import plots
 from torpor.reports.kit.plots import Chart, Key, Series
 from torpor.reports.kit.tables import Column, Table, filled
@@ -205,19 +205,20 @@ def _stacked(
     name: str, title: str, note: str, series: Sequence[Series], costs: Sequence[dict[str, float]], unit: str
 ) -> Chart:
     figure, keys = plots.figure(), list[Key]()
+    scale, scaled_unit = common_scale([sum(cost.values()) for cost in costs], unit)
     for place, stage in enumerate(costs[0]):
         color = STAGE_COLORS[place % len(STAGE_COLORS)]
         values = [cost[stage] for cost in costs]
         figure.add_bar(
             x=[html.escape(s.name).replace(", ", "<br>") for s in series],
-            y=values,
+            y=[value / scale for value in values],
             customdata=[quantity(value, unit) for value in values],
             marker={"color": color},
             hovertemplate=f"{html.escape(stage)}<br>%{{customdata}}<extra></extra>",
         )
         keys.append(Key(stage or "whole", color, None))
     figure.update_layout(barmode="stack")
-    return plots.chart(name, title, note, keys, figure, ("", f"mean cost per sample ({unit})"))
+    return plots.chart(name, title, note, keys, figure, ("", f"mean cost per sample ({scaled_unit})"))
 
 
 def suppression_fit(audit: Row) -> Chart | None:
