@@ -122,6 +122,10 @@ def table(grid: CapRecommendation) -> list[str]:
     return rows
 
 
+def _named(case: CapCase) -> str:
+    return f"{case.target} ({'+'.join(case.kinds)})" if case.kinds else case.target
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Print the agreement, and the table if asked; return 1 where a search does not agree with its grid."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -140,7 +144,7 @@ def main(words: Sequence[str] | None = None) -> int:
         wrong += not agrees
         rows += table(found.grid)
         print(
-            f"{case.target}: {'agrees' if agrees else 'DIFFERS'}; recommended {said}; front within {found.apart:.1%}; "
+            f"{_named(case)}: {'agrees' if agrees else 'DIFFERS'}; recommended {said}; front within {found.apart:.1%}; "
             f"attacks {spent[0]} of {spent[1]}; passes {found.quick.passes:,} of {found.grid.passes:,}",
             flush=True,
         )
