@@ -52,7 +52,9 @@ class CapCase:
 CASES = (
     CapCase("sdn-digits", "deepsloth,pgd", "p99(cost) < 20x", 0.02, 48, "16/255"),
     CapCase("speller", "nmtsloth-char", "p99(cost) < 2x", 0.05, 4, "1", kinds=("steps", "loop-stop", "quota")),
+    CapCase("speller", "nmtsloth-char", "p99(cost) < 2x", 0.05, 2, "1", kinds=("hazard",)),
     CapCase("detector-scenes", "overload", "p99(cost) < 2x", 0.05, 4, "16/255", 8, "20 MFLOPs"),
+    CapCase("tracker-scenes", "overload", "p99(cost) < 1.2x", 0.05, 1, "16/255", 4, kinds=("boxes", "tracks")),
 )
 
 
@@ -120,14 +122,18 @@ def table(grid: CapRecommendation) -> list[str]:
     return rows
 
 
+def _named(case: CapCase) -> str:
+    return f"{case.target} ({'+'.join(case.kinds)})" if case.kinds else case.target
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Print the agreement, and the table if asked; return 1 where a search does not agree with its grid."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="", help="part of a target's name")
+    parser.add_argument("--only", default="", help="part of a target's name, or of its guards'")
     parser.add_argument("--table", action="store_true", help="also print which cap helps against what, in Markdown")
     options = parser.parse_args(words)
     torch.set_num_threads(1)
-    cases = [case for case in CASES if options.only in case.target]
+    cases = [case for case in CASES if options.only in f"{case.target} {'+'.join(case.kinds or ())}"]
     wrong, rows = 0, list[str]()
     for case in cases:
         found = agreement(case)
@@ -138,7 +144,7 @@ def main(words: Sequence[str] | None = None) -> int:
         wrong += not agrees
         rows += table(found.grid)
         print(
-            f"{case.target}: {'agrees' if agrees else 'DIFFERS'}; recommended {said}; front within {found.apart:.1%}; "
+            f"{_named(case)}: {'agrees' if agrees else 'DIFFERS'}; recommended {said}; front within {found.apart:.1%}; "
             f"attacks {spent[0]} of {spent[1]}; passes {found.quick.passes:,} of {found.grid.passes:,}",
             flush=True,
         )

@@ -13,6 +13,7 @@ from torpor.attacks.text.search.driver import Search, TextSearch
 from torpor.attacks.text.search.tally import Tally
 from torpor.attacks.text.wording import requested
 from torpor.core.budget import GROWING
+from torpor.core.errors import UsageError
 from torpor.core.threat import Access, Paper
 from torpor.targets.decoder.contract import TextTarget
 
@@ -38,6 +39,9 @@ class LongRequests(TextSearch):
 
     No attack: any user may ask so, and what these requests cost is what every attack must exceed. They are appended, or
     sent instead of the text, as far as the budget's tokens reach.
+
+    Attributes:
+        count: of the requests, the first ones.
     """
 
     id: ClassVar[str] = "control-long-requests"
@@ -50,18 +54,24 @@ class LongRequests(TextSearch):
 
     norm: str = "suffix"
     eps: float = 30
+    count: int = len(REQUESTS)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.count <= len(REQUESTS):
+            raise UsageError(f"expected 1 to {len(REQUESTS)} requests, got {self.count}")
 
     @property
     def queries(self) -> int:
         """Texts that are asked about at most, the clean one among them."""
-        return 1 + len(REQUESTS)
+        return 1 + self.count
 
     @override
     def begin(self, target: TextTarget, inputs: Sequence[str], seed: int, tally: Tally) -> Callable[[int], Search]:
         fits = Sendable(target.space, self.budget)
 
         def ask_all(row: int) -> Search:
-            asked = (requested(fits, inputs[row], request) for request in REQUESTS)
+            asked = (requested(fits, inputs[row], request) for request in REQUESTS[: self.count])
             if texts := [text for text in dict.fromkeys(asked) if text != inputs[row]]:
                 yield texts
 

@@ -21,6 +21,9 @@ TURN = 72
 """Queries without a costlier text after which the turn of a member that never ends by itself is over: three generations
 of the evolution."""
 
+SHARE = 10
+"""Natural requests are a tenth of all queries at most."""
+
 MEMBERS: dict[str, tuple[type[TextSearch], ...]] = {
     "chars": (Evolution, LLMEffiCheckerChar),
     "tokens": (Evolution, LLMEffiCheckerToken),
@@ -64,7 +67,13 @@ class StandardQueries(StandardText):
     @override
     def ensemble(self) -> tuple[TextSearch, ...]:
         members = (kind(norm=self.norm, eps=self.eps) for kind in MEMBERS[self.norm])
-        return tuple(replace(one, gradients=False) if isinstance(one, Evolution) else one for one in members)
+        return tuple(map(self._settled, members))
+
+    def _settled(self, member: TextSearch) -> TextSearch:
+        """Return a member without gradients, and with its share of the queries."""
+        if isinstance(member, LongRequests):
+            return replace(member, count=min(member.count, max(1, self.queries // SHARE)))
+        return replace(member, gradients=False) if isinstance(member, Evolution) else member
 
     @property
     @override

@@ -18,6 +18,8 @@ def n(probe: Probe) -> Finding:
     found = probe.capped("n", pair, most=2 * CAP)
     if found.standing.is_broken:
         return found
+    if pair.answered and len(pair.choices) < 2:
+        return Finding("n", Standing.NOT_OFFERED, "n=2 gives one answer")
     return _many("n", probe, probe.client.chat(SHORT_PROMPT, n=MANY, max_tokens=1))
 
 

@@ -52,7 +52,7 @@ class Population(Generic[GenomeT]):
         self.variation, self.rng, self.advise, self.always = variation, rng, advise, always
         self.elites: list[tuple[float, GenomeT]] = []
         self.fittest, self.worth = clean, 0.0
-        self._known = {clean}
+        self._known, self._begun = {clean}, False
         self._before = -1.0  # worth of the fittest text at the last generation
         self._advice: tuple[str, Iterator[str]] = ("", iter(()))
 
@@ -68,12 +68,17 @@ class Population(Generic[GenomeT]):
             self.fittest, self.worth = text, worth
 
     def generation(self) -> list[str]:
-        """Return texts that may be sent and were not known before; none if there are no more."""
+        """Return texts that may be sent and were not known before; none if there are no more.
+
+        Those of the first generation owe nothing to what other searches found: a single parent would be all there is.
+        """
         stalls, self._before = self.worth == self._before, self.worth
         advised = ALWAYS_ADVISED if self.always else ADVISED * stalls
         children = list(islice(self._fresh(self._advised()), advised)) if advised else []
         spelled = (self.variation.spell(self._child()) for _ in range(TRIES * CHILDREN))
-        return [*children, *islice(self._fresh(spelled), CHILDREN - len(children))]
+        children += islice(self._fresh(spelled), CHILDREN - len(children))
+        self._begun = True
+        return children
 
     def _fresh(self, texts: Iterable[str | None]) -> Iterator[str]:
         for text in texts:
@@ -88,7 +93,7 @@ class Population(Generic[GenomeT]):
         return (self.variation.near(text, before, self.rng) for text in proposed)
 
     def _child(self) -> GenomeT:
-        if not self.elites or self.rng.random() < FRESH:
+        if not (self._begun and self.elites) or self.rng.random() < FRESH:
             return self.variation.draw(self.rng)
         place = min(int(self.rng.expovariate(RATE)), len(self.elites) - 1)
         return self.variation.vary(self.elites[place][1], [genome for _, genome in self.elites], self.rng)
