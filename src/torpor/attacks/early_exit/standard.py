@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
 import torch
 from torch import Tensor
@@ -19,12 +19,14 @@ from torpor.attacks.search.objectives import (
     CloseGates,
     CostliestGate,
     ExpectedCost,
+    IterateObjective,
     NearestGate,
     Objective,
     PricedGates,
 )
-from torpor.attacks.search.optimizers import AutoSteps, Optimizer
+from torpor.attacks.search.optimizers import Adam, AutoSteps, Optimizer
 from torpor.attacks.unmasked import Unmasked
+from torpor.core.budget import geometry
 from torpor.core.signals import GateSignals
 from torpor.core.threat import Paper
 from torpor.targets.base import Target
@@ -123,6 +125,36 @@ class AutoExpected(AutoGates):
         return ExpectedCost()
 
 
+@dataclass(frozen=True, kw_only=True)
+class GuardedGates(AutoGates):
+    """GradMDM's losses of the gates that are open and of those that are closed: no step may raise the latter.
+
+    A gate that closes moves what later gates see, so that descent on the former alone opens others again. Adam from the
+    clean input finds more than APGD where a change of each value is bounded; APGD follows the losses in L2 and L1.
+    """
+
+    id: ClassVar[str] = "adam-guarded"
+
+    @override
+    def losses(self, labels: Tensor) -> IterateObjective[Any]:
+        from torpor.attacks.gates.gradmdm import GradMDM  # of no use on exits
+
+        return GradMDM().objective()
+
+    @override
+    def optimizer(self) -> Optimizer:
+        from torpor.attacks.gates.base import RATE
+
+        if geometry(self.norm) != "Linf":
+            return AutoSteps(self.iterations, self.eps)
+        reach = self.eps if self.norm == "Linf" else 1.0  # the whole range of a pixel in a patch
+        return Adam(reach * max(RATE, 2 / self.iterations))
+
+    @override
+    def start(self, target: Target, inputs: Tensor, seed: int) -> Tensor:
+        return inputs if self.rivals is None else self.rivals
+
+
 Member: TypeAlias = "AutoGates | PersistentSquare | Corners"
 
 
@@ -172,7 +204,6 @@ class Standard(Attack):
             expects: whether the target tells what it expects to cost; else margins say all that is known.
         """
         from torpor.attacks.early_exit.corners import Corners  # of no use on exits
-        from torpor.attacks.early_exit.guarded import GuardedGates
 
         if not gates:  # corners find next to nothing there
             return AutoExpected(norm=self.norm, eps=self.eps), PersistentSquare(norm=self.norm, eps=self.eps)
