@@ -46,8 +46,8 @@ def rows_of(name: str, limit: int, folder: Path | None, saved: Path) -> list[Row
     if path.is_file():
         print(f"{name}: kept from an earlier run: {path}", file=sys.stderr)
         return [Row(**each) for each in json.loads(path.read_text())]
-    mechanism, *part = name.split(":")
-    rows: list[Row] = import_module(f"benchmarks.mechanisms.{mechanism}").rows(limit, folder, *part)
+    mechanism, *own = name.split(":")
+    rows: list[Row] = import_module(f"benchmarks.mechanisms.{mechanism}").rows(limit, folder, *own)
     saved.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     part.write_text(json.dumps([asdict(row) for row in rows], indent=1))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from benchmarks.mechanisms.row import Row
 from torpor.attacks.base import Attack, AttackResult
+from torpor.attacks.gates.base import GateAttack
 from torpor.attacks.registry import load_attack, matched_controls
 from torpor.targets.base import Target
 from torpor.zoo.registry import ZOO
@@ -48,7 +49,7 @@ def rows(limit: int, data_dir: Path | None, part: str) -> list[Row]:
     for control in matched_controls(attacks["standard"].budget, target, *_tried(attacks, results)):
         results[control.id] = control(target, inputs, references=batch.references)
     best = max(ON_GATES, key=lambda name: recovery(target, results[name]))
-    longer = replace(attacks[best], steps=_steps(attacks[best], results[best], results["standard"]))
+    longer = replace(cast(GateAttack, attacks[best]), steps=_steps(attacks[best], results[best], results["standard"]))
     results[f"{best}, as many passes"] = longer(target, inputs, references=batch.references)
     return [_row(target, name, result, eps) for name, result in results.items()]
 

@@ -12,29 +12,35 @@ from torch import Tensor
 from benchmarks.mechanisms.row import Row
 from torpor.attacks.base import Attack, AttackResult
 from torpor.attacks.controls.dense import Flat, Noise
+from torpor.attacks.early_exit.standard import AutoExpected
 from torpor.attacks.registry import load_attack
 from torpor.attacks.tokens.under import tokens_run
 from torpor.core.budget import PATCHES, budget_text
 from torpor.core.errors import DataError
 from torpor.zoo.registry import ZOO
 
-PARTS = ("avit-digits", "adavit-digits", "ats-digits", "avit-cifar10", "adavit-cifar10", "ats-cifar10")
+TARGETS = ("avit-digits", "adavit-digits", "ats-digits", "avit-cifar10", "adavit-cifar10", "ats-cifar10")
 BATCH = 32
-PLANS = (
-    ("Linf", 16 / 255, ("desparsify", "standard", "desparsify-universal")),
-    ("patch", 0.08, ("slowformer", "desparsify-universal")),
-    ("patch", 0.02, ("slowformer",)),
-)
+PLANS = {
+    "linf": (("Linf", 16 / 255, ("desparsify", "apgd-expected", "standard", "desparsify-universal")),),
+    "patch": (
+        ("patch", 0.08, ("slowformer", "desparsify-universal", "apgd-expected")),
+        ("patch", 0.02, ("slowformer", "apgd-expected")),
+    ),
+}
+"""Budgets and attacks; APGD on the expected cost has a patch for each image, which tells what patches can do at all."""
+PARTS = tuple(f"{name}-{plan}" for name in TARGETS for plan in PLANS)
 DESPARSIFY = {"ats": (74, 14, 40), "adavit": (44, 19, 32), "avit": (100, 25, 100)}
 """Published recovery on DeiT-S by mechanism: each image at Linf 16/255, universal, universal patch of 8 %."""
 
 
 def rows(limit: int, data_dir: Path | None, part: str) -> list[Row]:
-    """Measure a network, if it has weights and data here."""
-    return list(_of(part, limit, data_dir))
+    """Measure a network under some budgets, if it has weights and data here."""
+    name, plan = part.rsplit("-", 1)
+    return list(_of(name, plan, limit, data_dir))
 
 
-def _of(name: str, limit: int, data_dir: Path | None) -> Iterator[Row]:
+def _of(name: str, plan: str, limit: int, data_dir: Path | None) -> Iterator[Row]:
     try:
         target = ZOO[name].load()
         data = target.data(data_dir)
@@ -42,9 +48,11 @@ def _of(name: str, limit: int, data_dir: Path | None) -> Iterator[Row]:
     except DataError:
         return
     inputs = target.read(batch.inputs)
-    for norm, eps, attacks in PLANS:
+    for norm, eps, attacks in PLANS[plan]:
         for attack in attacks:
-            fitted = load_attack(attack, norm=norm, eps=eps).fitted(target, data, 0)
+            fitted: Attack = AutoExpected(norm=norm, eps=eps)
+            if attack != fitted.id:
+                fitted = load_attack(attack, norm=norm, eps=eps).fitted(target, data, 0)
             yield from _measured(name, fitted, target, inputs, batch.references)
         for control in (Noise(norm=norm, eps=eps), Flat(norm=norm, eps=eps)):
             yield from _measured(name, control, target, inputs, batch.references)
@@ -65,7 +73,8 @@ def _measured(name: str, attack: Attack, target: Any, inputs: Tensor, references
     if attack.norm in PATCHES:
         found.append(("recovery of tokens outside the patch, %", elsewhere(target, attack, results), ""))
     for metric, ours, theirs in found:
-        yield Row(name, attack.id, said, metric, ours, theirs, passes / len(inputs), len(inputs))
+        called = f"{attack.id} of standard" if attack.id == AutoExpected.id else attack.id
+        yield Row(name, called, said, metric, ours, theirs, passes / len(inputs), len(inputs))
 
 
 def recovery(target: Any, results: list[AttackResult]) -> float:  # noqa: ANN401

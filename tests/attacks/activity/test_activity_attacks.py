@@ -11,6 +11,7 @@ from torpor.attacks.activity.genetic import SpongeImages
 from torpor.attacks.activity.sponge import LBFGS, SpongeVision, two_loops
 from torpor.attacks.activity.uniform import UniformInputs
 from torpor.attacks.base import Attack
+from torpor.attacks.controls.dense import Flat
 from torpor.attacks.early_exit.standard import AutoExpected
 from torpor.attacks.registry import load_attack
 from torpor.attacks.search.balls import BALLS
@@ -53,6 +54,16 @@ def test_norms_do_not_wake_neurons_that_nothing_else_drives() -> None:
         )
     ]
     assert found[0] == most > found[1]
+
+
+def test_sponges_cost_no_less_than_the_flat_image_that_they_start_from() -> None:
+    target, image = bright_pixels(), ramp()
+    flat = Flat(eps=EPS)(target, image, references=REFERENCE)
+    for norm, eps in (("Linf", EPS), ("L2", 0.5)):
+        found = SpongeVision(norm=norm, eps=eps, steps=1)(target, image, references=REFERENCE)
+        assert found.candidates.forwards.tolist() == [2 + 11]
+        if norm == "Linf":
+            assert target.prices.cost(found.attacked.work) >= target.prices.cost(flat.attacked.work)
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=IDS)

@@ -5,20 +5,26 @@ from dataclasses import replace
 import pytest
 import torch
 from gated_networks import noisy, random_target
+from skip_targets import images_of, nested
 from torch import Tensor
 
 from torpor.attacks.base import Attack
 from torpor.attacks.controls.dense import Noise
+from torpor.attacks.early_exit.standard import GuardedGates, Standard
 from torpor.attacks.gates.deepperform import DeepPerform
 from torpor.attacks.gates.ereba import EREBA
 from torpor.attacks.gates.gradauto import GradAuto, OpenClosed
 from torpor.attacks.gates.gradmdm import GradMDM, PowerLosses, length
-from torpor.attacks.gates.ilfo import ILFO, OpenAll
-from torpor.attacks.iterative import without_conflict
+from torpor.attacks.gates.ilfo import ILFO, HaltLate, OpenAll
+from torpor.attacks.gates.layerwise import layerwise_slope
+from torpor.attacks.iterative import slope_of, without_conflict
 from torpor.core.errors import UsageError
 from torpor.core.signals import GateSignals
 from torpor.core.work import Work
+from torpor.targets.halting import HaltingDepthSignals
 from torpor.targets.layer_skipping import LayerSkippingTarget
+from torpor.targets.tokens.signals import PatchHaltingSignals
+from torpor.zoo.registry import act_digits
 
 EPS = 12 / 255
 
@@ -51,6 +57,64 @@ def test_paper_attacks_recover_more_than_noise(
 ) -> None:
     found = recovery(kind(norm=norm, eps=eps, steps=30), target, images)
     assert found > 2 * recovery(Noise(norm=norm, eps=eps), target, images) + 0.1
+
+
+def test_conflicts_can_be_resolved_at_every_gate(target: LayerSkippingTarget, images: Tensor) -> None:
+    found = recovery(GradMDM(eps=EPS, steps=30, layerwise=True), target, images)
+    assert found > 2 * recovery(Noise(eps=EPS), target, images) + 0.1
+    with pytest.raises(UsageError, match="tells what enters each of its gates, got gates alone; leave out layerwise"):
+        GradMDM(layerwise=True)(nested(), images_of(nested()))
+
+
+def test_nothing_that_opposes_the_guard_is_left_of_a_layerwise_gradient(
+    target: LayerSkippingTarget, images: Tensor
+) -> None:
+    losses = PowerLosses(3.5, 0.35, warm_up=0)
+    point = images.clone().requires_grad_()
+    signals = target.signals(point)
+    guard = losses.guard(signals, 0)
+    assert guard is not None
+    own = layerwise_slope(signals, losses(signals, 0, {}), guard, point)
+    again = layerwise_slope(signals, losses(signals, 0, {}), guard, point)
+    assert own.equal(again)  # nothing is remembered
+    lengths = own.flatten(1).norm(dim=1)
+    assert (torch.isclose(lengths, torch.ones(()), atol=1e-5) | (lengths == 0)).all()
+    plain = slope_of(target.signals(point), losses(target.signals(point), 0, {}), None, point)
+    assert not torch.allclose(torch.nn.functional.normalize(plain.flatten(1)), own.flatten(1), atol=1e-3)
+    rows = [layerwise_slope(*_one(target, images[row : row + 1], losses)) for row in (0, 1)]
+    assert torch.allclose(torch.cat(rows), own[:2], atol=1e-4)
+
+
+def _one(
+    target: LayerSkippingTarget, image: Tensor, losses: PowerLosses
+) -> tuple[GateSignals, Tensor, Tensor | None, Tensor]:
+    point = image.clone().requires_grad_()
+    signals = target.signals(point)
+    return signals, losses(signals, 0, {}), losses.guard(signals, 0), point
+
+
+def test_halting_scores_are_lowered_as_in_the_paper(target: LayerSkippingTarget, images: Tensor) -> None:
+    work = Work(torch.ones(1, 3, dtype=torch.int64))
+    blocks = HaltingDepthSignals(None, torch.zeros(1, 2), work, halting=torch.tensor([[0.2, 0.75]]))
+    patches = PatchHaltingSignals(None, torch.zeros(1, 2), work, halting=torch.tensor([[[0.2], [0.75], [1.0]]]))
+    assert [round(HaltLate(0.1)(each, 0, {}).item(), 3) for each in (blocks, patches)] == [0.35, 0.35]
+    halts = act_digits()
+    digits = halts.read(halts.data(None).load("test", 4).inputs)
+    result = ILFO(form="halting", eps=32 / 255, steps=40)(halts, digits)
+    assert halts.prices.cost(result.attacked.work).sum() > halts.prices.cost(result.clean.work).sum()
+    with pytest.raises(UsageError, match="expected a network that halts, got gates without halting scores"):
+        ILFO(form="halting")(target, images)
+
+
+@pytest.mark.parametrize("norm", ["Linf", "L2", "patch"])
+def test_the_ensemble_finds_no_less_than_gradmdm(norm: str, target: LayerSkippingTarget, images: Tensor) -> None:
+    eps = {"Linf": EPS, "L2": 0.3, "patch": 0.25}[norm]
+    some = images[:4]
+    member = GuardedGates(norm=norm, eps=eps)(target, some)
+    assert (target.prices.cost(member.attacked.work) > target.prices.cost(member.clean.work)).any()
+    whole = Standard(norm=norm, eps=eps)(target, some)
+    assert (target.prices.cost(whole.attacked.work) >= target.prices.cost(member.attacked.work)).all()
+    assert "adam-guarded" in {point.member for curve in whole.curves or () for point in curve}
 
 
 def test_a_trained_generator_recovers_more_than_noise(target: LayerSkippingTarget, images: Tensor) -> None:

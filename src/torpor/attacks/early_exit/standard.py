@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
 import torch
 from torch import Tensor
@@ -19,12 +19,14 @@ from torpor.attacks.search.objectives import (
     CloseGates,
     CostliestGate,
     ExpectedCost,
+    IterateObjective,
     NearestGate,
     Objective,
     PricedGates,
 )
-from torpor.attacks.search.optimizers import AutoSteps, Optimizer
+from torpor.attacks.search.optimizers import Adam, AutoSteps, Optimizer
 from torpor.attacks.unmasked import Unmasked
+from torpor.core.budget import geometry
 from torpor.core.signals import GateSignals
 from torpor.core.threat import Paper
 from torpor.targets.base import Target
@@ -123,6 +125,36 @@ class AutoExpected(AutoGates):
         return ExpectedCost()
 
 
+@dataclass(frozen=True, kw_only=True)
+class GuardedGates(AutoGates):
+    """GradMDM's losses of the gates that are open and of those that are closed: no step may raise the latter.
+
+    A gate that closes moves what later gates see, so that descent on the former alone opens others again. Adam from the
+    clean input finds more than APGD where a change of each value is bounded; APGD follows the losses in L2 and L1.
+    """
+
+    id: ClassVar[str] = "adam-guarded"
+
+    @override
+    def losses(self, labels: Tensor) -> IterateObjective[Any]:
+        from torpor.attacks.gates.gradmdm import GradMDM  # of no use on exits
+
+        return GradMDM().objective()
+
+    @override
+    def optimizer(self) -> Optimizer:
+        from torpor.attacks.gates.base import RATE
+
+        if geometry(self.norm) != "Linf":
+            return AutoSteps(self.iterations, self.eps)
+        reach = self.eps if self.norm == "Linf" else 1.0  # the whole range of a pixel in a patch
+        return Adam(reach * max(RATE, 2 / self.iterations))
+
+    @override
+    def start(self, target: Target, inputs: Tensor, seed: int) -> Tensor:
+        return inputs if self.rivals is None else self.rivals
+
+
 Member: TypeAlias = "AutoGates | PersistentSquare | Corners"
 
 
@@ -132,8 +164,9 @@ class Standard(Attack):
 
     A sample is retired only at the static bound. Where gates are exits, the members are APGD with four weights of the
     gates behind an open one, the last from the best that is known, and Square. Where gates are not exits, so that each
-    saves a unit of its own, they are APGD on five objectives, Square, and a search of corners of the budget: a gate
-    moves what later gates see, so that margins lead astray more often than those of exits. Where there are no gates at
+    saves a unit of its own, they are GradMDM's losses at first and again from the best that is known, APGD on four
+    objectives, or five where the target expects a cost, Square, and a search of corners of the budget: a gate moves
+    what later gates see, so that margins lead astray more often than those of exits. Where there are no gates at
     all, but work that follows the input by degrees, APGD raises the cost that the target expects.
 
     Where a network's gradient is not that of what it computed, since it is cut, replaced or rounded away, the members
@@ -163,22 +196,22 @@ class Standard(Attack):
         )
         return (*gradients, PersistentSquare(norm=self.norm, eps=self.eps))
 
-    def members_on_gates(self, gates: int) -> tuple[Member, ...]:
+    def members_on_gates(self, gates: int, expects: bool = True) -> tuple[Member, ...]:
         """Return the attacks of the ensemble on gates that are not exits, in the order in which they run.
 
         Args:
             gates: how many there are; without any, the work follows from the input by degrees.
+            expects: whether the target tells what it expects to cost; else margins say all that is known.
         """
         from torpor.attacks.early_exit.corners import Corners  # of no use on exits
-        from torpor.attacks.early_exit.guarded import GuardedGates
 
         if not gates:  # corners find next to nothing there
             return AutoExpected(norm=self.norm, eps=self.eps), PersistentSquare(norm=self.norm, eps=self.eps)
-        kinds = (GuardedGates, AutoGates, AutoPriced, AutoCostliest, AutoNearest, AutoExpected)
-        own: Iterator[Member] = (kind(norm=self.norm, eps=self.eps) for kind in kinds)
-        again = (kind(norm=self.norm, eps=self.eps, resumes=True) for kind in (GuardedGates, AutoNearest))
+        kinds = (GuardedGates, AutoGates, AutoPriced, AutoCostliest, AutoNearest, *[AutoExpected] * expects)
+        own = [kind(norm=self.norm, eps=self.eps) for kind in kinds]
+        again = GuardedGates(norm=self.norm, eps=self.eps, resumes=True)
         searches = (kind(norm=self.norm, eps=self.eps) for kind in (Corners, PersistentSquare))
-        return (*own, *again, *searches)
+        return (*own, again, *searches)
 
     @override
     def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
@@ -191,11 +224,12 @@ class Standard(Attack):
         zero_gradient = best.cost.cpu() < static.cpu()  # until a member's gradient was not zero
         fell, black_box_won = torch.zeros_like(zero_gradient), torch.zeros_like(zero_gradient)
         tried = torch.zeros_like(zero_gradient)
-        gates = None
+        members: Sequence[Member] = self.members
         if not target.offers(EXITS):
-            gates = cast(GateSignals, target.signals(inputs[:1])).margins.shape[1]
+            signals = cast(GateSignals, target.signals(inputs[:1]))
+            members = self.members_on_gates(signals.margins.shape[1], signals.expected is not None)
             best.queries += 1
-        for member, applies in self._plan(gates, masked, dead):
+        for member, applies in _plan(members, masked, dead):
             rows = ((best.cost.cpu() < static.cpu()) & applies).nonzero().flatten()
             if len(rows) == 0:
                 continue
@@ -227,13 +261,14 @@ class Standard(Attack):
         flags = zero_gradient, fell, black_box_won
         return Candidates(best.inputs, best.queries, best.backwards, *flags, curves=best.curves)
 
-    def _plan(self, gates: int | None, masked: Tensor, dead: Tensor) -> list[tuple[Member, Tensor]]:
-        """Return the members in the order in which they run, and the samples that each is for, bool ``[B]``."""
-        plan: list[tuple[Member, Tensor]] = []
-        for member in self.members if gates is None else self.members_on_gates(gates):
-            if not isinstance(member, AutoGates):
-                plan.append((member, torch.ones_like(masked)))
-                continue
-            plan.append((replace(member, unmasked=True), masked))
-            plan.append((member, ~(masked & dead)))
-        return plan
+
+def _plan(members: Sequence[Member], masked: Tensor, dead: Tensor) -> list[tuple[Member, Tensor]]:
+    """Return the members in the order in which they run, and the samples that each is for, bool ``[B]``."""
+    plan: list[tuple[Member, Tensor]] = []
+    for member in members:
+        if not isinstance(member, AutoGates):
+            plan.append((member, torch.ones_like(masked)))
+            continue
+        plan.append((replace(member, unmasked=True), masked))
+        plan.append((member, ~(masked & dead)))
+    return plan
