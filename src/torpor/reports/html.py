@@ -186,6 +186,7 @@ def render(
             inputs=target.get("inputs") or "image",
             sent=SENT.get(target.get("inputs"), "Attacked images are 8-bit images that anybody could send"),
             samples=inputs.costliest(),
+            saved=bool(inputs.files),
             contents=contents,
             embedded=sidecar.embedded,
             threats=[row for row in whole if row["kind"] == "attack"],
