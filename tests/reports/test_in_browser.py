@@ -59,7 +59,7 @@ def shown(page: Any) -> None:  # noqa: ANN401
 
 
 def slowdowns(page: Any) -> list[float]:  # noqa: ANN401
-    return [float(text.rstrip("x")) for text in column(page, 3)]
+    return [float(text.rstrip("x")) for text in column(page, 2)]
 
 
 def test_samples_load_when_somebody_looks_and_are_sorted(page: Any) -> None:  # noqa: ANN401
@@ -80,7 +80,7 @@ def test_samples_are_filtered_and_searched(page: Any) -> None:  # noqa: ANN401
     status, rows = (sync_api.expect(page.locator(f"#samples-{name}")) for name in ("status", "all tbody tr"))
     page.locator("#samples-exit").select_option("2")
     status.not_to_have_text(re.compile("^40 of"))
-    assert all(text.endswith("→ 2") for text in column(page, 5))
+    assert all(text.endswith("→ 2") for text in column(page, 4))
     page.locator("#samples-exit").select_option("")
     status.to_have_text("40 of 40 samples")
     page.locator("#samples-least").fill("1.5")
@@ -90,12 +90,12 @@ def test_samples_are_filtered_and_searched(page: Any) -> None:  # noqa: ANN401
     status.to_have_text("40 of 40 samples")
     page.locator("#samples-unit").select_option("exit2")
     sync_api.expect(page.locator("#samples-all thead")).to_contain_text("exit2")
-    assert set(column(page, 6)) == {"0 → 1"}
+    assert set(column(page, 5)) == {"0 → 1"}
     page.locator("#samples-unit").select_option("")
     status.to_have_text("40 of 40 samples")
     page.locator("#samples-mark").select_option("output changed")
     status.not_to_have_text(re.compile("^40 of"))
-    assert all("output changed" in text for text in column(page, 6))
+    assert all("output changed" in text for text in column(page, 3))
     page.locator("#samples-mark").select_option("")
     page.locator("#samples-text").fill("sample 17")
     rows.to_have_count(1)
@@ -155,7 +155,9 @@ def test_nothing_of_hostile_origin_runs(browser: Any, tmp_path: Path) -> None:  
     opened.locator("#samples-form").wait_for(state="visible")
     row = opened.locator("#samples-row option", has_text="nmtsloth-token").first.get_attribute("value")
     opened.locator("#samples-row").select_option(row)
-    opened.locator("#samples-all tbody td", has_text="nmtsloth-token").first.wait_for()
+    sync_api.expect(opened.locator("#samples-all tbody a").first).to_have_attribute(
+        "href", re.compile("nmtsloth-token")
+    )
     opened.locator("#samples-all tbody a").first.click()
     opened.locator("#sample-open article").wait_for(state="visible")
     assert hostile in opened.locator("#sample-open").inner_text()

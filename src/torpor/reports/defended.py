@@ -79,9 +79,11 @@ def _sentence(row: Row, bare: Row) -> str:
     before = bare.get("non_adaptive_slowdown_mean") if bare.get("defense") == "none" else None
     if not who or before is None:
         return f"Defended by {row['defense']}: {found}; {price}."
-    apart = _apart(row.get(f"{begin}_ci95"), bare.get("non_adaptive_ci95"))
+    intervals = row.get(f"{begin}_ci95"), bare.get("non_adaptive_ci95")
+    apart, unknown = _apart(*intervals), None in intervals
     lower = float(row[f"{begin}_slowdown_mean"]) < float(str(before))
-    helps = "helps" if lower and apart else "may help, the intervals overlap" if lower else "does not help"
+    maybe = "may help, there is no interval" if unknown else "may help, the intervals overlap"
+    helps = "helps" if lower and apart else maybe if lower else "does not help"
     by = f"{row[f'{begin}_attack']}, {who}; without it {times(float(str(before)))}"
     return f"Defended by {row['defense']}: {helps}. {found[0].upper()}{found[1:]} ({by}); {price}."
 
@@ -98,25 +100,26 @@ def defense_table(summary: Sequence[Row]) -> Table | None:
         return None
     name = next((str(row["utility_name"]) for row in rows if row.get("utility_name")), "utility")
     columns = [
+        Column("worst known: mean slowdown", "over the undefended clean cost, of all attackers", only=_worst_slowdown),
+        Column("worst known: by", "the costliest attack, and who makes it", only=_worst_attack),
         Column("clean slowdown", "mean over clean inputs of cost over that without any defense", "overhead", times),
+        Column(f"clean {name}", "of clean inputs", "utility", percent),
+        Column("clean rejected", "clean inputs that are rejected", "rejected_rate", percent, optional=True),
+        Column("clean latency", "seconds over those without any defense, if they are valid", only=_latency),
         Column(
             "static bound",
             "what no input of this audit can exceed, over the mean clean cost without any defense",
             "bound",
             times,
         ),
-        Column("clean latency", "seconds over those without any defense, if they are valid", only=_latency),
-        Column(f"clean {name}", "of clean inputs", "utility", percent),
-        Column("clean rejected", "clean inputs that are rejected", "rejected_rate", percent, optional=True),
     ]
     for who, begin in ATTACKERS.items():
         same = "of the same attack"
         columns += [
-            Column(f"{who}: worst mean slowdown", "over the undefended clean cost", f"{begin}_slowdown_mean", times),
+            Column(f"{who}: mean slowdown", "of the costliest attack", f"{begin}_slowdown_mean", times),
             Column(f"{who}: p95", same, f"{begin}_slowdown_p95", times),
             Column(f"{who}: {name}", same, f"{begin}_utility", percent),
             Column(f"{who}: rejected", same, f"{begin}_rejected_rate", percent, optional=True),
-            Column(f"{who}: attack", "which one is the costliest", f"{begin}_attack"),
         ]
     return _by_defense(columns, rows)
 
@@ -141,6 +144,17 @@ def degraded_table(summary: Sequence[Row]) -> Table | None:
         Column("largest loss", "of one clean input", "utility_loss_max", percent, optional=True),
     ]
     return _by_defense(columns, rows)
+
+
+def _worst_slowdown(table: Table, row: Row) -> str:
+    begin = ATTACKERS.get(worst_known(row), "adaptive")
+    return table.cell(row, f"{begin}_slowdown_mean", times)
+
+
+def _worst_attack(_: Table, row: Row) -> str:
+    who = worst_known(row)
+    name = str(row.get(f"{ATTACKERS[who]}_attack", "")) if who else "none was run"
+    return name if row["defense"] == "none" or not who else f"{name}, {who}"
 
 
 def _latency(table: Table, row: Row) -> str:

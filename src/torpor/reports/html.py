@@ -19,11 +19,11 @@ from torpor.audits.read import SavedAudit, read_audit
 from torpor.core.budget import budget_text
 from torpor.core.measures import COST
 from torpor.core.units import symbol, unit_words
+from torpor.reports import sidecar
 from torpor.reports.kit import charts, tables, words
 from torpor.reports.kit.charts import best_so_far, read_records
 from torpor.reports.kit.plots import plotly_script
 from torpor.reports.kit.words import Row, percent, times
-from torpor.reports.samples import sidecar
 from torpor.reports.sections import section_of
 from torpor.reports.sections.base import Section
 from torpor.reports.verdict import HeadlineChange, moved, verdict
@@ -138,7 +138,7 @@ def render(
         inputs: what was saved of them, and the records.
         remarks: sentences below the verdict.
         gates: evaluated, with which the verdict begins.
-        contents: what :func:`torpor.reports.samples.sidecar.contents` returned.
+        contents: what :func:`torpor.reports.sidecar.contents` returned.
     """
     whole, records, section = audit["summary"], inputs.records, inputs.section
     summary = words.undefended(whole)
@@ -186,6 +186,7 @@ def render(
             inputs=target.get("inputs") or "image",
             sent=SENT.get(target.get("inputs"), "Attacked images are 8-bit images that anybody could send"),
             samples=inputs.costliest(),
+            saved=bool(inputs.files),
             contents=contents,
             embedded=sidecar.embedded,
             threats=[row for row in whole if row["kind"] == "attack"],

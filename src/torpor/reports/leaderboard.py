@@ -23,7 +23,7 @@ HEADS = (
 
 
 @dataclass(frozen=True)
-class Entry:
+class RankedTarget:
     """One target, bare or defended, and the worst that is known of it.
 
     Attributes:
@@ -59,7 +59,7 @@ class Entry:
     run: str
 
 
-def entries(audits: Sequence[SavedAudit]) -> list[Entry]:
+def entries(audits: Sequence[SavedAudit]) -> list[RankedTarget]:
     """Return the entries of several audits, the one whose worst known slowdown is the smallest first.
 
     Args:
@@ -85,14 +85,14 @@ def _defenses(audit: SavedAudit) -> list[str]:
     return list(dict.fromkeys(str(row.get("defense") or "none") for row in audit.summary))
 
 
-def _entry(audit: SavedAudit, defense: str) -> Entry:
+def _entry(audit: SavedAudit, defense: str) -> RankedTarget:
     rows = [row for row in audit.summary if (row.get("defense") or "none") == defense]
     clean: Row = next((row for row in rows if row["kind"] == "clean"), {})
     worst = costliest(rows, "attack")
     told: Row = worst or {}
     ci95 = told.get("slowdown_ci95")
     bill = None if worst is None else over_clean(worst)
-    return Entry(
+    return RankedTarget(
         target=str(audit.target["name"]),
         defense=defense,
         attack="" if worst is None else label({**worst, "defense": "none"}),
@@ -144,12 +144,12 @@ def write_leaderboard(audits: Sequence[SavedAudit], path: Path) -> Path:
     return write_page(path, "leaderboard.html.j2", lines=lines(entries(audits)), heads=HEADS, remarks=remarks(audits))
 
 
-def lines(ranked: Sequence[Entry]) -> list[tuple[str, ...]]:
+def lines(ranked: Sequence[RankedTarget]) -> list[tuple[str, ...]]:
     """Return the cells of each entry; a figure that is a lower limit is marked so."""
     return [(str(rank), *_cells(each)) for rank, each in enumerate(ranked, 1)]
 
 
-def _cells(each: Entry) -> tuple[str, ...]:
+def _cells(each: RankedTarget) -> tuple[str, ...]:
     def factor(value: float | None) -> str:
         return "-" if value is None else f"{value:.2f}x"
 

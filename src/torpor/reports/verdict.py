@@ -209,17 +209,22 @@ def _attack_question(worst: Row, control: Row | None, natural: float | None) -> 
     beaten = control is not None and mean <= control["slowdown_mean"]
     low, high = (row.get("slowdown_ci95") for row in (worst, control or {}))
     close = not beaten and bool(low and high and low[0] <= high[1])
+    alone = worst.get("n") == 1
     said, versus = [], "no control was run"
     if natural is not None:
         said.append(f"the mean attacked input costs {times(attacked)}, one in a thousand natural ones {times(natural)}")
     if control is not None:
         versus = f"its slowdown is {times(mean)}, that of the strongest control {times(control['slowdown_mean'])}"
-    said += [versus + ", with intervals that overlap" * close] if said or control is not None else []
+    said += (
+        [versus + ", with intervals that overlap" * close + ", of one sample" * alone]
+        if said or control is not None
+        else []
+    )
     if not said:
         return ["Is this an attack? Unknown: there are neither natural inputs nor controls to compare with."]
-    answer = "No" if beaten else "Not shown" if close or control is None else "Yes"
-    answer += ", but natural inputs get there too" * (answer == "Yes" and natural is not None and attacked <= natural)
-    return [f"Is this an attack? {answer}: {'; '.join(said)}."]
+    answer = "No" if beaten else "Not shown" if close or alone or control is None else "Yes"
+    too = answer == "Yes" and natural is not None and attacked <= natural
+    return [f"Is this an attack? {answer}{', but natural inputs get there too' * too}: {'; '.join(said)}."]
 
 
 def _cost_sentence(worst: Row, control: Row | None, where: str) -> str:

@@ -84,8 +84,9 @@
   async function show() {
     try {
       const all = await rows(), unit = chosen("unit"), found = all.filter(fits).sort(compare);
-      const heads = [["sample", "sample"], ["row", "attack"], ["slowdown", "slowdown"], ["cost", `cost (${page.unit})`],
-        ...counts.map((name) => [name, page.counts[name]]), ...(unit ? [["unit", unit]] : []), ["flags", "flags"]];
+      const several = chosen("row") === "all";
+      const heads = [["sample", "sample"], ...(several ? [["row", "attack"]] : []), ["slowdown", "slowdown"], ["flags", "flags"],
+        ...counts.map((name) => [name, page.counts[name]]), ...(unit ? [["unit", unit]] : []), ["cost", `cost (${page.unit})`]];
       table.querySelector("thead tr").replaceChildren(...heads.map(([name, title]) => {
         const button = element("button", title + (state.sort === name ? state.down ? " ▼" : " ▲" : ""), { type: "button" });
         button.addEventListener("click", () => {
@@ -98,10 +99,10 @@
       }));
       table.querySelector("tbody").replaceChildren(...found.slice(0, state.shown).map((entry) => element("tr", [
         element("th", element("a", text(entry.sample), { href: `#sample/${encodeURIComponent(page.rows[entry.place].slug)}/${entry.sample}` }), { scope: "row" }),
-        element("td", entry.row), element("td", `${text(entry.slowdown)}x`), element("td", text(entry.cost / page.scale)),
+        ...(several ? [element("td", entry.row)] : []), element("td", `${text(entry.slowdown)}x`), element("td", entry.flags.join(", ") || "none"),
         ...counts.map((name) => element("td", `${text(entry.own[page.counts[name]][0])} → ${text(entry[name])}`)),
         ...(unit ? [element("td", (entry.work[unit] ?? [null, null]).map(text).join(" → "))] : []),
-        element("td", entry.flags.join(", ") || "none"),
+        element("td", text(entry.cost / page.scale)),
       ])));
       [form, table].forEach((each) => { each.hidden = false; });
       more.hidden = found.length <= state.shown;

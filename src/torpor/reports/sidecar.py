@@ -95,9 +95,10 @@ class SavedInputs:
         found, room = list[Sample](), INLINE
         for path, _ in tops[:attacks]:
             for _, sample in self.of(path, per_attack):
-                room -= sum(len(uri) for _, uri in sample.views)
-                if room < 0 and found:
+                size = sum(len(uri) for _, uri in sample.views)
+                if size > room:
                     break
+                room -= size
                 found.append(sample)
         return found
 
