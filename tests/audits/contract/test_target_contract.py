@@ -24,6 +24,7 @@ from torpor.targets.base import Target
 from torpor.targets.decoder.toy_text import ToyText
 from torpor.targets.detector.toy_boxes import LampTarget
 from torpor.targets.early_exit.exit_rules import Confidence
+from torpor.targets.early_exit.sdn import ShallowDeepNetwork
 from torpor.targets.early_exit.target import EarlyExitTarget
 from torpor.targets.layer_skipping import LayerSkippingTarget
 
@@ -33,10 +34,10 @@ class Exits(EarlyExitTarget):
 
     def __init__(self) -> None:
         torch.manual_seed(0)
-        network = nn.Module()
-        network.stages = nn.ModuleList([nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)])
-        network.heads = nn.ModuleList(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)) for _ in range(2))
-        network.heads[0][1].weight.data.mul_(8)
+        stages = [nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)]
+        classifiers = [nn.Linear(64, 2) for _ in range(2)]
+        classifiers[0].weight.data.mul_(8)
+        network = ShallowDeepNetwork(stages, [nn.Sequential(nn.Flatten(), each) for each in classifiers])
         pixels = torch.randint(0, 256, (8, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
         data = TensorImages({"test": (pixels, torch.arange(8) % 2)})
         super().__init__(network, Confidence(0.75), input_shape=(1, 4, 4), name="exits", data=lambda folder: data)
