@@ -44,7 +44,40 @@ def test_list_targets() -> None:
     assert [row["name"] for row in rows] == target_names()
     text = output("list", "targets")
     assert "sdn-digits" in text
-    assert "ships with torpor" in text
+    assert "Needs no data" in text
+    assert {row["weights"] for row in rows} >= {"ships with torpor", "torpor zoo train sdn-vgg16-cifar10"}
+
+
+def test_lists_say_for_what_each_thing_is_and_what_it_needs_and_costs() -> None:
+    attacks = {row["name"]: row for row in json.loads(output("list", "attacks", "--json"))}
+    assert attacks["square"]["forward_passes"] == 300
+    assert attacks["deepsloth"] | {"targets": "exits or gates", "needs_validation_data": False} == attacks["deepsloth"]
+    assert attacks["uap"]["needs_validation_data"]
+    assert attacks["nmtsloth-char"]["norms"] == ["chars"]
+    assert all(row["inputs"] and row["norms"] and row["targets"] for row in attacks.values())
+    targets = {row["name"]: row for row in json.loads(output("list", "targets", "--json"))}
+    assert (targets["sdn-digits"]["inputs"], targets["sdn-digits"]["data"]) == ("image", "")
+    assert targets["sdn-digits"]["costs"] == "1.13 MFLOPs"
+    assert "--data-dir" in targets["translator-multi30k"]["data"]
+    shipped = [row for row in targets.values() if row["weights"] != "plug-in"]
+    assert all(row["does"] and row["inputs"] for row in shipped)
+    defenses = {row["defense"]: row for row in json.loads(output("list", "defenses", "--json"))}
+    assert defenses["svm"]["needs_training_data"]
+    assert "image" in defenses["jpeg"]["inputs"]
+    measures = {(row["measure"], row["of each"]): row for row in json.loads(output("list", "measures", "--json"))}
+    assert measures["slowdown", "sample"]["in a gate"] == "mean(slowdown)"
+    assert all(row["what it is"] for row in measures.values())
+    for what in ("targets", "attacks", "defenses", "measures"):
+        assert "what it does" in output("list", what)
+
+
+def test_the_shell_completes_names() -> None:
+    from torpor.cli.options import complete_attacks, complete_defenses, complete_targets
+
+    assert complete_targets("sdn-d") == ["sdn-digits", "sdn-digits-hardened"]
+    assert complete_attacks("square,deepsl")[0] == "square,deepsloth"
+    assert complete_defenses("jp") == ["jpeg", "jpeg-random", "jpeg-blocks"]
+    assert "--show-completion" in output("--help")
 
 
 def test_list_taxonomy() -> None:

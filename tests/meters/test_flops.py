@@ -136,12 +136,8 @@ def test_shapes_alone_have_the_same_flops_and_take_no_memory(large: int) -> None
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_operators_without_a_formula_fail_loudly() -> None:
-    with pytest.raises(MeterError, match="mkldnn_rnn_layer"):
-        count_flops(nn.LSTM(4, 4), dense(3, 1, 4))
     with pytest.raises(MeterError, match="_fft_c2c"):
         count_flops(Apply(torch.fft.fft2), dense(1, 3, 8, 8))
-    with pytest.raises(MeterError, match="_transformer_encoder_layer_fwd"):
-        count_flops(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), dense(1, 3, 8))
     with pytest.raises(MeterError, match="cond"):
         count_flops(Apply(lambda x: torch.cond(x.sum() > 0, lambda y: y @ y, lambda y: y + 1, (x,))), dense(2, 2))
 
@@ -155,19 +151,38 @@ def test_int8_layers_fail_loudly() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:TF32 acceleration:UserWarning")
-def test_the_advice_of_the_message_works() -> None:
+@pytest.mark.parametrize("fused", [True, False])
+def test_fused_operators_of_standard_modules_are_counted_as_their_parts(fused: bool) -> None:
+    """By hand, with the fused kernels that torch takes in evaluation mode and without; its setting stays."""
     torch.manual_seed(0)
-    layer, lstm = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), nn.LSTM(4, 6)
+    layer, lstm = (
+        nn.TransformerEncoderLayer(8, 2, 16, batch_first=True),
+        nn.LSTM(4, 6, num_layers=2, bidirectional=True),
+    )
+    projections, attention, feed_forward = 4 * 3 * 8 * 8, 2 * 3 * 3 * 8, 2 * 3 * 8 * 16
     was_fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
+    torch.backends.mha.set_fastpath_enabled(fused)
     try:
-        flops = count_flops(layer, dense(1, 3, 8))
+        with torch.backends.mkldnn.flags(enabled=fused):
+            assert count_flops(layer, dense(1, 3, 8)) == 2 * (projections + attention + feed_forward)
+            found = count_flops(nn.TransformerEncoder(layer, 2), dense(2, 3, 8))
+            assert found == 2 * 2 * 2 * (projections + attention + feed_forward)
+            assert count_flops(lstm, dense(5, 2, 4)) == 2 * 5 * 2 * 2 * ((4 + 6) + (12 + 6)) * 24
+        assert torch.backends.mha.get_fastpath_enabled() == fused
     finally:
         torch.backends.mha.set_fastpath_enabled(was_fast)
-    projections, attention, feed_forward = 4 * 3 * 8 * 8, 2 * 3 * 3 * 8, 2 * 3 * 8 * 16
-    assert flops == 2 * (projections + attention + feed_forward)
-    with torch.backends.mkldnn.flags(enabled=False):
-        assert count_flops(lstm, dense(5, 2, 4)) == 2 * 5 * 2 * (4 + 6) * 24
+
+
+def test_the_fused_path_of_a_layer_gives_what_the_counted_one_does() -> None:
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+    inputs = dense(2, 3, 8)
+    with torch.no_grad():
+        fused = layer(inputs)
+    with counting() as counter:
+        plain = layer(inputs)
+    assert torch.allclose(fused, plain, atol=1e-6)
+    assert counter.flops > 0
 
 
 def test_agrees_with_torch_where_torch_knows_every_operator() -> None:

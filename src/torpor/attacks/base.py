@@ -123,7 +123,10 @@ class Attack(ABC):
     @classmethod
     def _check_norm(cls, norm: str) -> None:
         if norm not in cls.norms:
-            raise UsageError(f"expected norm {', '.join(cls.norms)} for {cls.id}, got {norm!r}")
+            raise UsageError(
+                f"expected norm {', '.join(cls.norms)} for {cls.id}, which changes {' or '.join(cls.kinds)} inputs, "
+                f"got {norm!r}; pass one of these, such as --norm {cls.norm} --eps {cls.eps:g}, or leave --norm out"
+            )
 
     @classmethod
     def covered(cls) -> tuple[str, ...]:
@@ -171,7 +174,8 @@ class Attack(ABC):
         Raises:
             UsageError: on either.
         """
-        if missing := [name for name in self.needs if not target.offers(name)]:
+        fits = target.space.kind in self.kinds
+        if fits and (missing := [name for name in self.needs if not target.offers(name)]):
             raise UsageError(
                 f"expected a target that offers {', '.join(missing)} for {self.id}, got {target.name} "
                 f"({target.mechanism} of {target.space.kind} inputs); see: torpor list attacks"

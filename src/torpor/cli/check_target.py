@@ -18,7 +18,10 @@ SCHEMA = "torpor.contract/1"
 
 def check_target(
     target: TargetName,
-    limit: Annotated[int, typer.Option(help="Samples of its data that it is tried on.")] = 8,
+    limit: Annotated[
+        int | None,
+        typer.Option(help="Samples of its data that it is tried on; 8, of videos 1 by default.", show_default=False),
+    ] = None,
     device: Device = "cpu",
     data_dir: DataDir = None,
     inputs: Inputs = None,
@@ -38,7 +41,7 @@ def check_target(
     from torpor.core.errors import UsageError
     from torpor.targets.resolve import load_target
 
-    if limit < 1:
+    if limit is not None and limit < 1:
         raise UsageError(f"expected a limit of 1 or more, got {limit}")
     check_device(device)
     name = with_options(target, {"cap": cap})
@@ -50,7 +53,7 @@ def check_target(
             raise UsageError(
                 f"expected a target that runs here, got {name}, whose requests may be billed; see: torpor conform"
             )
-        batch = _some(system, data_dir, inputs, limit)
+        batch = _some(system, data_dir, inputs, limit or (1 if system.space.kind == "video" else 8))
         trial = Trial(system, batch, lambda: load_target(name, device=device, rule=rule))
         lines += contract_of(trial, lambda check: progress(f"checking {check}", 0, 0))
     verdict = verdict_of(lines)

@@ -87,7 +87,8 @@ class DenseSpace(InputSpace):
         """
         if inputs.ndim != len(self.shape) + 1 or tuple(inputs.shape[1:]) != self.shape:
             raise DataError(
-                f"expected {self.what}s of shape [B, {', '.join(map(str, self.shape))}], got {list(inputs.shape)}"
+                f"expected {self.what}s of shape [B, {', '.join(map(str, self.shape))}], got {list(inputs.shape)}; "
+                "pass inputs of that shape, or build the target for these"
             )
         span = f"[{self.low:g}, {self.high:.4g}]"
         if not inputs.is_floating_point():

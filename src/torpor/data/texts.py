@@ -76,7 +76,9 @@ class TextLines(Files):
         except OSError as error:
             raise DataError(f"expected texts in {file}, got: {error}; pass a file or a folder of .txt") from error
         except UnicodeDecodeError as error:
-            raise DataError(f"expected UTF-8, got {file}: {error}; convert it") from error
+            raise DataError(
+                f"expected texts in UTF-8, got {file}: {error}; the target reads texts: convert it"
+            ) from error
 
 
 class JsonLines(Files):

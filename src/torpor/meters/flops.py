@@ -66,7 +66,7 @@ class _Counter(TorchDispatchMode):
 def _unknown(name: str) -> MeterError:
     return MeterError(
         f"expected operators with a known FLOP formula, got {name}; give the unit's FLOPs yourself, or switch off the "
-        "fused kernel (torch.backends.mha.set_fastpath_enabled(False), torch.backends.mkldnn.flags(enabled=False), "
+        "fused kernel (torch.backends.mkldnn.flags(enabled=False), "
         "model.set_attn_implementation('sdpa'))"
     )
 
@@ -116,10 +116,17 @@ def counting(large: int | None = None) -> Iterator[_Counter]:
     Args:
         large: tensors of floats with at least this many elements are not computed, they are zeros of the right shape,
             so that counting costs neither time nor memory; None to compute all.
+
+    Layers of transformers take their plain path meanwhile: the fused one, which they take in evaluation mode without
+    gradients, does the same multiply-adds in one operator that tells nothing.
     """
-    counter = _Counter(large)
-    with torch.no_grad(), counter:
-        yield counter
+    counter, fused = _Counter(large), torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad(), counter:
+            yield counter
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 def count_flops(module: nn.Module, *inputs: torch.Tensor) -> int:

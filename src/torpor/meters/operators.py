@@ -73,6 +73,9 @@ EXTRA: dict[str, Callable[..., int]] = {
     str(aten._addmm_activation): lambda start, left, right, **more: 2 * left[0] * left[1] * right[1],
     str(aten._grouped_mm): lambda left, right, *rest, **more: _grouped(left, right),
     str(aten._scaled_grouped_mm): lambda left, right, *rest, **more: _grouped(left, right),
+    str(aten.mkldnn_rnn_layer): lambda values, into, back, *rest, **more: (
+        2 * values[0] * values[1] * (into[0] * into[1] + back[0] * back[1])
+    ),
     "transformers.grouped_mm_fallback": lambda left, right, *rest, **more: _grouped(left, right),
 }
 """Formulas that ``torch.utils.flop_counter`` lacks, of the operands' shapes."""

@@ -35,8 +35,8 @@ class Target(ABC):
         samples: of its own test data that an audit takes by default; None for all.
         elsewhere: whether each run is sent to another process, which may bill it: it is not run to be timed unless the
             user asks for it, and only in this process, where its limits are known.
-        simulated: the machine whose work is counted, such as ``"an accelerator that skips zeros"``, where :meth:`run`
-            computes the same without; empty where the work is that of the run itself.
+        counted_apart: why the work is not that of :meth:`run` itself, such as that an accelerator skips zeros which
+            ``run`` multiplies; empty where it is.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Target(ABC):
     max_seconds: float | None = None
     samples: int | None = None
     elsewhere: bool = False
-    simulated: str = ""
+    counted_apart: str = ""
 
     @abstractmethod
     def run(self, inputs: Samples) -> Outcome:

@@ -15,6 +15,8 @@ SAVED = "config.json"
 """What a folder holds in which transformers saved a model."""
 WEIGHTS = (".pt", ".pth", ".ckpt", ".safetensors", ".onnx", ".bin", ".h5")
 """Suffixes of files that hold weights, and no code that runs them."""
+FACTORIES = ("build", "target", "make", "create", "load")
+"""What functions that build targets are called."""
 _HUB = re.compile(r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+(?:/[\w.-]+)?)/?")
 _ON_HUB = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -120,7 +122,7 @@ def _unknown(name: str, known: Iterable[str]) -> str:
 
 
 def functions(path: Path) -> list[str]:
-    """Return the functions of a file that can be called without arguments; those named like a factory come first.
+    """Return the functions of a file that can be called without arguments; those that look like a factory come first.
 
     >>> functions(Path("no such file"))
     []
@@ -130,11 +132,16 @@ def functions(path: Path) -> list[str]:
     except (OSError, SyntaxError, ValueError, RecursionError):
         return []
     found = [
-        node.name
+        node
         for node in tree.body
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and not _required(node.args)
     ]
-    return sorted(found, key=lambda each: not any(word in each for word in ("build", "target", "make", "create")))
+    return [node.name for node in sorted(found, key=_unlike_a_factory)]
+
+
+def _unlike_a_factory(node: ast.FunctionDef) -> tuple[bool, bool, bool]:
+    declared = node.returns is not None and ast.unparse(node.returns).endswith("Target")
+    return not declared, node.name not in FACTORIES, not node.name.startswith(FACTORIES)
 
 
 def _required(given: ast.arguments) -> bool:

@@ -9,6 +9,7 @@ import torch
 
 from torpor.audits.contract.line import ContractBroken, ContractSkipped
 from torpor.audits.contract.trial import Trial
+from torpor.core.budget import counted
 from torpor.core.errors import MeterError, UsageError
 from torpor.core.units import symbol
 from torpor.core.work import Work
@@ -28,8 +29,8 @@ def flops_are_those_counted(trial: Trial) -> str:
         raise ContractSkipped(f"costs are in {symbol(target.prices.currency)}")
     if target.elsewhere:
         raise ContractSkipped("it runs elsewhere")
-    if target.simulated:
-        raise ContractSkipped(f"work is that of {target.simulated}, which run() computes without")
+    if target.counted_apart:
+        raise ContractSkipped(target.counted_apart)
     ratios = []
     for number in range(min(COUNTED, len(trial.inputs))):
         one = trial.one(number)
@@ -139,4 +140,4 @@ def _ladder(trial: Trial) -> str:
             where = trial.where(over, found, Work(bound), ("run() counts", "max_work() allows"))
             raise ContractBroken(f"at rung {rung}: {where}", "let the caps of a rung hold in run()")
         last = bound
-    return f"{count} rungs of caps"
+    return counted(count, "rung") + " of caps"

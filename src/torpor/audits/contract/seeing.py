@@ -9,6 +9,7 @@ from torch import Tensor
 
 from torpor.audits.contract.line import ContractBroken, ContractSkipped
 from torpor.audits.contract.trial import Trial
+from torpor.core.budget import counted
 from torpor.core.signals import GateSignals, Signals
 from torpor.core.units import STEP
 from torpor.core.work import Work
@@ -67,7 +68,7 @@ def margins_have_their_sign(trial: Trial) -> str:
     cost = trial.target.prices.cost(Work(signals.work.counts.cpu()))
     if signals.logits is not None:
         _exits_follow(trial, margins, signals.work)
-        return f"{margins.shape[1]} gates of {margins.shape[1] + 1} exits: a sample leaves at its first margin >= 0"
+        return f"a sample leaves at its first margin >= 0, {counted(margins.shape[1] + 1, 'exit')}"
     return _gates_follow(margins, cost)
 
 
@@ -84,15 +85,15 @@ def _gates_follow(margins: Tensor, cost: Tensor) -> str:
                     f"{cost[runs]:,.4g}, and all other gates agree",
                     advice,
                 )
-    counted = open_.sum(1)
-    if not decided and len(cost) > 2 and counted.std() > 0 and cost.std() > 0:
-        together = torch.corrcoef(torch.stack([counted, cost]))[0, 1]
+    many = open_.sum(1)
+    if not decided and len(cost) > 2 and many.std() > 0 and cost.std() > 0:
+        together = torch.corrcoef(torch.stack([many, cost]))[0, 1]
         if together < 0:
             raise ContractBroken(f"inputs with more open gates cost less (correlation {together:.2f})", advice)
-        return f"{margins.shape[1]} gates: inputs with more open ones cost more (correlation {together:.2f})"
+        return f"{counted(margins.shape[1], 'gate')}: inputs with more open ones cost more (correlation {together:.2f})"
     if not decided:
         raise ContractSkipped("no two inputs differ in one gate alone; pass other --inputs or a higher --limit")
-    return f"{margins.shape[1]} gates, {decided} pairs of inputs that differ in one"
+    return f"{counted(margins.shape[1], 'gate')}, {counted(decided, 'pair')} of inputs that differ in one"
 
 
 def _pairs(open_: Tensor, gate: int) -> Iterator[tuple[int, int]]:

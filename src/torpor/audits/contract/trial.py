@@ -37,10 +37,14 @@ class Trial:
     @cached_property
     def inputs(self) -> Samples:
         """Valid inputs: of the data, and of dense ones some of noise, all dark and all bright."""
-        space, given = self.target.space, [] if self.batch is None else [self.target.read(self.batch.inputs)]
+        space, given = (
+            self.target.space,
+            [] if self.batch is None else [self.target.space.check(self.target.read(self.batch.inputs))],
+        )
         if isinstance(space, DenseSpace):
             rng = torch.Generator().manual_seed(0)
-            noise = space.low + (space.high - space.low) * torch.rand(RANDOM, *space.shape, generator=rng)
+            few = 1 if space.kind == "video" else RANDOM
+            noise = space.low + (space.high - space.low) * torch.rand(few, *space.shape, generator=rng)
             ends = torch.stack([torch.full(space.shape, value) for value in (space.low, space.high)])
             made = space.snap(torch.cat([noise, ends]).to(torch.float32)).to(self.target.device)
             return torch.cat([*(each.to(made) for each in given), made])

@@ -92,6 +92,7 @@ class SynthesisTarget(TextTarget):
     """
 
     mechanism = "speech synthesis"
+    counted_apart = "what hears the speech judges it, and is not deployed"
     network: SpeechNetwork
 
     def __init__(

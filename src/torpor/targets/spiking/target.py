@@ -55,6 +55,7 @@ class SpikingTarget(GatedClassifier):
 
     family = SpikingFamily()
     mechanism = "spiking neurons"
+    counted_apart = "a neuromorphic processor computes where a spike arrives; run() multiplies the zeros too"
     space: ImageSpace
     samples: int | None = 64
 

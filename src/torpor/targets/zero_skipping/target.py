@@ -72,6 +72,7 @@ class ZeroSkippingTarget(GatedClassifier):
 
     family = ZeroSkippingFamily()
     mechanism = "zero skipping"
+    counted_apart = "an accelerator skips the zeros, which run() multiplies"
     space: ImageSpace
 
     def __init__(
