@@ -54,7 +54,6 @@ CASES = (
     CapCase("speller", "nmtsloth-char", "p99(cost) < 2x", 0.05, 4, "1", kinds=("steps", "loop-stop", "quota")),
     CapCase("speller", "nmtsloth-char", "p99(cost) < 2x", 0.05, 2, "1", kinds=("hazard",)),
     CapCase("detector-scenes", "overload", "p99(cost) < 2x", 0.05, 4, "16/255", 8, "20 MFLOPs"),
-    CapCase("tracker-scenes", "overload", "p99(cost) < 1.2x", 0.05, 1, "16/255", 4, kinds=("boxes", "tracks")),
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -163,6 +164,16 @@ def test_limits_hold_and_searches_share_them(tmp_path: Path) -> None:
         assert len(server.log) > before
         assert max(sent(server).values()) == 1
         assert "cut-off" not in json.loads((tmp_path / "run" / "audit.json").read_text())["summary"][1]["flags"]
+
+
+def test_no_more_is_sent_than_was_said_before(tmp_path: Path) -> None:
+    with FakeServer() as server:
+        more = ("--norm", "suffix", "--eps", "60", "--attacks", "standard:queries=20,repetition")
+        code, _, err = call(*words_of(server, tmp_path, *more))
+        assert code == 0, err
+        said = re.search(r"About to send up to ([\d,]+) requests", err)
+        assert said is not None
+        assert 3 * (20 + 20) < len(sent(server)) <= int(said[1].replace(",", ""))
 
 
 def test_too_low_a_limit_is_said_to_be_so(tmp_path: Path) -> None:

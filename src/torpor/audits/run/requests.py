@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from torpor.attacks.registry import free_controls
 from torpor.audits.plan import Plan
 from torpor.audits.run.estimate import SEARCHING, counted, passes
 from torpor.audits.run.limits import Limits, parse_cost
@@ -106,6 +107,7 @@ def _searched(plan: Plan) -> tuple[int, tuple[str, ...]]:
     times = 1 + len(plan.defenses)
     random = [key.budget for key in plan.keys if key.attack in SEARCHING and key.budget]
     matched = sum(max(passes(attack)[0] for attack in plan.attacks_at(budget)) for budget in random)
+    matched += sum(passes(control)[0] for budget in plan.budgets for control in free_controls(budget))
     return times * sum(passes(attack)[0] for attack in attacks) + matched, tuple(
         name for name, count in said.items() if not count
     )
