@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from activity_targets import LEVEL, bright_pixels, gray_scale, levels, one_neuron, ramp
@@ -10,12 +12,14 @@ from torch import Tensor
 from torpor.attacks.activity.genetic import SpongeImages
 from torpor.attacks.activity.sponge import LBFGS, SpongeVision, two_loops
 from torpor.attacks.activity.uniform import UniformInputs
-from torpor.attacks.base import Attack
+from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.controls.dense import Flat
-from torpor.attacks.early_exit.standard import AutoExpected
+from torpor.attacks.early_exit.square import PersistentSquare
+from torpor.attacks.early_exit.standard import AutoExpected, Standard
 from torpor.attacks.registry import load_attack
 from torpor.attacks.search.balls import BALLS
 from torpor.core.errors import UsageError
+from torpor.targets.zero_skipping.signals import DensitySignals
 
 EPS = 25 / 255
 REFERENCE = torch.tensor([0])
@@ -64,6 +68,29 @@ def test_sponges_cost_no_less_than_the_flat_image_that_they_start_from() -> None
         assert found.candidates.forwards.tolist() == [2 + 11]
         if norm == "Linf":
             assert target.prices.cost(found.attacked.work) >= target.prices.cost(flat.attacked.work)
+
+
+def test_the_ensemble_finds_flat_images_that_no_gradient_leads_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    target, image = bright_pixels(), ramp()
+    tell = target.signals
+
+    def mute(inputs: Tensor) -> DensitySignals:
+        signals = tell(inputs)
+        assert signals.expected is not None
+        return replace(signals, expected=0 * signals.expected)
+
+    monkeypatch.setattr(target, "signals", mute)
+    monkeypatch.setattr(PersistentSquare, "search", lambda self, target, inputs, *rest: nothing(inputs))
+    found = Standard(eps=EPS)(target, image, references=REFERENCE)
+    flat = Flat(eps=EPS)(target, image, references=REFERENCE)
+    assert target.prices.cost(found.attacked.work) >= target.prices.cost(flat.attacked.work)
+    assert target.prices.cost(found.attacked.work) > target.prices.cost(found.clean.work)
+
+
+def nothing(inputs: Tensor) -> Candidates:
+    """Return what a search that finds nothing returns."""
+    none = torch.zeros(len(inputs), dtype=torch.int64)
+    return Candidates(inputs, forwards=none, backwards=none)
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=IDS)

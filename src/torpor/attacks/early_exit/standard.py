@@ -13,6 +13,7 @@ from typing_extensions import override
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.early_exit.square import PersistentSquare
 from torpor.attacks.iterative import GradientAttack
+from torpor.attacks.search.balls import apply, ball_of
 from torpor.attacks.search.incumbent import Incumbent
 from torpor.attacks.search.objectives import (
     EXITS,
@@ -28,6 +29,7 @@ from torpor.attacks.search.optimizers import Adam, AutoSteps, Optimizer
 from torpor.attacks.unmasked import Unmasked
 from torpor.core.budget import geometry
 from torpor.core.signals import GateSignals
+from torpor.core.space import DenseSpace
 from torpor.core.threat import Paper
 from torpor.targets.base import Target
 
@@ -41,6 +43,9 @@ CROCE = Paper(
     2020,
     "arXiv:2003.01690",
 )
+
+GRAYS = 11
+"""Levels of gray that are tried, from black to white."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +172,8 @@ class Standard(Attack):
     saves a unit of its own, they are GradMDM's losses at first and again from the best that is known, APGD on four
     objectives, or five where the target expects a cost, Square, and a search of corners of the budget: a gate moves
     what later gates see, so that margins lead astray more often than those of exits. Where there are no gates at
-    all, but work that follows the input by degrees, APGD raises the cost that the target expects.
+    all, but work that follows the input by degrees, flat images are tried, and APGD raises the cost that the target
+    expects, from a random point and from the best that is known.
 
     Where a network's gradient is not that of what it computed, since it is cut, replaced or rounded away, the members
     that follow gradients also follow those of :class:`~torpor.attacks.unmasked.Unmasked`.
@@ -206,7 +212,8 @@ class Standard(Attack):
         from torpor.attacks.early_exit.corners import Corners  # of no use on exits
 
         if not gates:  # corners find next to nothing there
-            return AutoExpected(norm=self.norm, eps=self.eps), PersistentSquare(norm=self.norm, eps=self.eps)
+            climbs = (AutoExpected(norm=self.norm, eps=self.eps, resumes=resumes) for resumes in (False, True))
+            return (*climbs, PersistentSquare(norm=self.norm, eps=self.eps))
         kinds = (GuardedGates, AutoGates, AutoPriced, AutoCostliest, AutoNearest, *[AutoExpected] * expects)
         own = [kind(norm=self.norm, eps=self.eps) for kind in kinds]
         again = GuardedGates(norm=self.norm, eps=self.eps, resumes=True)
@@ -227,8 +234,13 @@ class Standard(Attack):
         members: Sequence[Member] = self.members
         if not target.offers(EXITS):
             signals = cast(GateSignals, target.signals(inputs[:1]))
-            members = self.members_on_gates(signals.margins.shape[1], signals.expected is not None)
+            gates = signals.margins.shape[1]
+            members = self.members_on_gates(gates, signals.expected is not None)
             best.queries += 1
+            if not gates:
+                clean = best.cost.clone()
+                self._offer_grays(target, inputs, best)
+                tried |= (best.cost > clean).cpu()
         for member, applies in _plan(members, masked, dead):
             rows = ((best.cost.cpu() < static.cpu()) & applies).nonzero().flatten()
             if len(rows) == 0:
@@ -260,6 +272,14 @@ class Standard(Attack):
                 black_box_won[rows[better]] = found.zero_gradient is None
         flags = zero_gradient, fell, black_box_won
         return Candidates(best.inputs, best.queries, best.backwards, *flags, curves=best.curves)
+
+    def _offer_grays(self, target: Target, inputs: Tensor, best: Incumbent) -> None:
+        """Try to move each image towards several grays: where neurons fire by degrees, flat images are hard to beat."""
+        space, ball = target.space, ball_of(self.budget, target.space)
+        assert isinstance(space, DenseSpace)
+        for level in torch.linspace(space.low, space.high, GRAYS).tolist():
+            sent = apply(inputs, level - inputs, ball, self.eps, space)
+            best.offer(torch.arange(len(inputs)), sent, target.attacker_cost(target.run(sent)))
 
 
 def _plan(members: Sequence[Member], masked: Tensor, dead: Tensor) -> list[tuple[Member, Tensor]]:
