@@ -119,14 +119,25 @@ def remarks(audits: Sequence[SavedAudit]) -> list[str]:
     """Return what keeps the entries from being comparable, in sentences."""
     said = []
     for name in ("attacks", "norm", "eps", "steps", "limit", "seed"):
-        values = list(dict.fromkeys(str(audit.config.get(name)) for audit in audits))
+        values = list(dict.fromkeys(_setting(audit.config.get(name)) for audit in audits))
         if len(values) > 1:
-            said.append(f"Not run alike: {name} {' / '.join(value.replace('None', 'by default') for value in values)}.")
+            said.append(f"Not run alike: {name} {' / '.join(values)}.")
     data = {str((audit.identity or {}).get("data")) for audit in audits}
     if len(data) > 1:
         said.append("Not of the same data.")
     said += [f"{audit.folder} is not to be relied on: {reason}." for audit in audits if (reason := doubt(audit))]
     return said
+
+
+def _setting(value: object) -> str:
+    """Return a setting in words.
+
+    >>> _setting([0.031372549, 0.5]), _setting(None)
+    ('0.03137, 0.5', 'by default')
+    """
+    if isinstance(value, list):
+        return ", ".join(map(_setting, value)) or "by default"
+    return "by default" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def as_json(audits: Sequence[SavedAudit]) -> dict[str, Any]:
