@@ -189,7 +189,8 @@ def test_an_audit_goes_on_where_a_signal_stopped_it(tmp_path: Path) -> None:
     assert about.startswith("About to attack 24 samples in 5 rows")
     assert child.returncode == 143
     assert re.fullmatch(
-        rf"torpor: interrupted by SIGTERM; \d+ finished batch(es are| is) kept in {run}, and the same command {GOES_ON}",
+        rf"torpor: interrupted by SIGTERM; \d+ finished batch(es are| is) kept in {run}, and the same command "
+        rf"{GOES_ON}",
         sentence,
     )
     assert spawn(*words, "--out", run, cwd=tmp_path).returncode == 0
