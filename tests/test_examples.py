@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -15,6 +16,8 @@ import torch
 
 from torpor.attacks import DeepSloth, load_attack
 from torpor.attacks.base import Attack
+from torpor.audits.contract.suite import contract_of
+from torpor.audits.contract.trial import Trial
 from torpor.audits.plan import Plan
 from torpor.audits.read import read_audit
 from torpor.audits.run.engine import run_audit
@@ -66,6 +69,12 @@ def test_the_exits_of_the_own_network_mean_something(own: EarlyExitTarget) -> No
     assert own.utility(outcome.outputs, batch.references).mean() > 0.9
     assert all((leaves == exit_).any() for exit_ in range(3))
     assert own.prices.cost(outcome.work).mean() < 0.5 * own.prices.cost(own.max_work(batch.inputs)).mean()
+
+
+def test_the_own_targets_keep_the_contract(own: EarlyExitTarget, own_detector: DetectorTarget) -> None:
+    for target in (own, own_detector):
+        trial = Trial(target, target.data(None).load("test", 4), partial(lambda same: same, target))
+        assert [str(line) for line in contract_of(trial) if line.verdict == "fail"] == []
 
 
 def test_the_own_network_is_the_same_each_time(own: EarlyExitTarget) -> None:

@@ -38,3 +38,11 @@ def test_each_thing_is_one_file() -> None:
     folder = Path(torpor_example.__file__).parent
     for path in folder.glob("*.py"):
         assert "torpor_example" not in path.read_text(), path.name  # none needs another
+
+
+def test_its_targets_keep_the_contract() -> None:
+    code, out, err = call("check-target", "example-skipping", "--json")
+    held = json.loads(out)
+    assert code == 0, (held, err)
+    assert {line["check"] for line in held["lines"] if line["verdict"] != "pass"} <= {"devices"}
+    assert "whose requests may be billed" in call("check-target", "openai:http://127.0.0.1:9/v1#model=none")[2]

@@ -92,7 +92,7 @@ def test_records_are_the_same_byte_for_byte(executor: Executor, plan: Plan, loca
         plan,
         load_target(NEEDLE),
         tmp_path / "run",
-        lambda text, done, total: said.append((done, total)) if text.startswith("attacked") else None,
+        lambda text, done, total: said.append((done, total)) if text.endswith(" attacked") else None,
         executor=executor,
     )
     assert (tmp_path / "run" / "records.parquet").read_bytes() == locally
