@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from torpor.targets.detector.toy_boxes import LampTarget
 from torpor.targets.early_exit.exit_rules import Confidence
 from torpor.targets.early_exit.sdn import ShallowDeepNetwork
 from torpor.targets.early_exit.target import EarlyExitTarget
-from torpor.targets.layer_skipping import LayerSkippingTarget
+from torpor.targets.layer_skipping import LayerSkippingSignals, LayerSkippingTarget
 
 
 class Exits(EarlyExitTarget):
@@ -179,9 +180,9 @@ def test_gates_that_are_no_exits_must_have_their_sign() -> None:
     from torpor.zoo.registry import skipnet_digits
 
     class Turned(LayerSkippingTarget):
-        def signals(self, inputs: Tensor) -> GateSignals:
+        def signals(self, inputs: Tensor) -> LayerSkippingSignals:
             given = super().signals(inputs)
-            return GateSignals(None, -given.margins, given.work, savings=given.savings)
+            return replace(given, margins=-given.margins)
 
     def turned() -> Target:
         target = skipnet_digits()
