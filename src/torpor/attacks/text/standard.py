@@ -10,6 +10,8 @@ from typing import ClassVar
 from typing_extensions import override
 
 from torpor.attacks.text.evolution.evolution import Evolution
+from torpor.attacks.text.exits.no_skim import NoSkim
+from torpor.attacks.text.exits.same import SAME
 from torpor.attacks.text.llmeffichecker import LLMEffiCheckerChar, LLMEffiCheckerStructure, LLMEffiCheckerToken
 from torpor.attacks.text.loopllm import LoopLLM
 from torpor.attacks.text.nmtsloth import NMTSlothChar, NMTSlothStructure, NMTSlothToken
@@ -32,9 +34,9 @@ PATIENCE = {"chars": 550, "tokens": 200, "words": 400, "suffix": 400, "prompt": 
 """The same of the evolution, within each budget: long where it goes on to find more than the others do instead."""
 
 MEMBERS: dict[str, tuple[type[TextSearch], ...]] = {
-    "chars": (NMTSlothChar, LLMEffiCheckerChar),
+    "chars": (SAME, NoSkim, NMTSlothChar, LLMEffiCheckerChar),
     "tokens": (NMTSlothToken, LLMEffiCheckerToken),
-    "words": (NMTSlothStructure, LLMEffiCheckerStructure),
+    "words": (SAME, NoSkim, NMTSlothStructure, LLMEffiCheckerStructure),
     "suffix": (LoopLLM,),
     "prompt": (),
 }

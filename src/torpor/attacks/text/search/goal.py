@@ -55,8 +55,7 @@ def ask(target: Any, texts: Sequence[str]) -> Answers:  # noqa: ANN401 - whateve
             counted = target.iterations(outcome.work)
             steps += (counted if outcome.rejected is None else counted.masked_fill(outcome.rejected, 0)).tolist()
         else:
-            least = min((price for price in target.prices.per_unit if price > 0), default=1.0)
-            steps += [round(cost / least) for cost in billed]
+            steps += [round(cost / _least(target)) for cost in billed]
         costs += billed
     return Answers(steps, costs)
 
@@ -69,6 +68,20 @@ def most_steps(target: Any) -> int:  # noqa: ANN401 - whatever reads texts and b
     30
     """
     return int(target.cap) if target.offers("score", "cap") or _counts_steps(target) else sys.maxsize
+
+
+def most_of(target: Any, text: str) -> int:  # noqa: ANN401 - whatever reads texts and bills them
+    """Return the steps of :class:`Answers` that ``text`` itself can make the target do at most.
+
+    >>> from torpor.targets.decoder.toy_text import ToyText
+    >>> most_of(ToyText(cap=30), "a cat")
+    30
+    """
+    cap = most_steps(target)
+    if cap < sys.maxsize:
+        return cap
+    most: float = target.prices.cost(target.max_work((text,))).item()
+    return round(most / _least(target))
 
 
 def rises(
@@ -112,3 +125,8 @@ def rises(
 
 def _counts_steps(target: Any) -> bool:  # noqa: ANN401
     return bool(target.offers("iterations", "cap"))
+
+
+def _least(target: Any) -> float:  # noqa: ANN401
+    """Return the price of the cheapest unit."""
+    return min((price for price in target.prices.per_unit if price > 0), default=1.0)
