@@ -16,7 +16,7 @@ from torpor.training.sparse import SparseTrainer
 from torpor.training.speech import SpeechRecipe, SpeechTrainer
 from torpor.training.spiking import SpikingRecipe, spiking_loss
 from torpor.training.synthesis import SynthesisRecipe, SynthesisTrainer
-from torpor.training.texts import SkimmingRecipe, TextRecipe, TextTrainer, every_exit, kept_tokens
+from torpor.training.texts import ExitRecipe, SkimmingRecipe, TextTrainer, every_exit, kept_tokens
 from torpor.training.tracking import TrackerTrainer
 from torpor.training.trainer import Trainer
 from torpor.training.vit import PatchHaltingRecipe, PolicyRecipe, TransformerRecipe, adaptive, backbone
@@ -110,7 +110,7 @@ _TRANSFORMERS = {
     "adavit-cifar10": adaptive("adavit-cifar10", PolicyRecipe(epochs=2), base="ats-cifar10"),
 }
 _TEXTS = {
-    "eetext-multi30k": TextTrainer(TEXT_CLASSIFIERS["eetext-multi30k"], TextRecipe(epochs=6), every_exit),
+    "eetext-multi30k": TextTrainer(TEXT_CLASSIFIERS["eetext-multi30k"], ExitRecipe(epochs=6), every_exit),
     "skim-multi30k": TextTrainer(TEXT_CLASSIFIERS["skim-multi30k"], SkimmingRecipe(epochs=6), kept_tokens),
 }
 _MIXED_PRECISION = {"int8-vit-digits": ThresholdRecipe(), "int8-vit-cifar10": ThresholdRecipe()}

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 DROPS = (0.01, 0.05)
-"""Shares of accuracy that named rules may lose; the first is the default."""
+"""Shares of accuracy that named rules may lose."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +52,17 @@ class TextRecipe(LoopRecipe):
     learning_rate: float = 2e-3
     weight_decay: float = 0.02
     label_smoothing: float = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExitRecipe(TextRecipe):
+    """How an encoder learns with a classifier after each layer.
+
+    Attributes:
+        entropy: threshold of the deployed rule, as a share of the largest entropy; SAME's for DeeBERT is near.
+    """
+
+    entropy: float = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,11 +191,16 @@ class TextTrainer(Trainer):
             progress=progress,
         )
         save_half(model, home / "model.safetensors")
-        facts = judged(self.entry, home, data)
+        return self.finish(model, len(tokenizer), data, folder, seconds)
+
+    def finish(self, model: nn.Module, vocabulary: int, data: DataSet, folder: Path, seconds: float) -> Path:
+        """Judge the weights in ``folder``, write the card, and return its path."""
+        home = folder / self.entry.name
+        facts = judged(self.entry, home, data, self.recipe)
         card = {
             "name": self.entry.name,
             "parameters": sum(value.numel() for value in model.parameters()),
-            "vocabulary": len(tokenizer),
+            "vocabulary": vocabulary,
             "data": data.fingerprint(),
             **facts,
             "recipe": asdict(self.recipe),
@@ -201,13 +217,14 @@ class TextTrainer(Trainer):
         return read_tokenizer(home, self.entry.name)
 
 
-def judged(entry: TextClassifierEntry, home: Path, data: DataSet) -> dict[str, Any]:
+def judged(entry: TextClassifierEntry, home: Path, data: DataSet, recipe: TextRecipe) -> dict[str, Any]:
     """Return what a classifier is worth on validation and test data: of exits, each one's accuracy and thresholds."""
-    target = entry.open(home, {"thresholds": {str(drop): 0.0 for drop in DROPS}})
-    if isinstance(target, TextExitTarget):
-        facts = judged_exits(target, data)
-        target = entry.open(home, facts)
+    if isinstance(recipe, ExitRecipe):
+        target = entry.open(home, {"entropy": recipe.entropy, "thresholds": {}})
+        assert isinstance(target, TextExitTarget)
+        facts = {"entropy": recipe.entropy, **judged_exits(target, data)}
     else:
+        target = entry.open(home, {})
         facts = {"flops_per_unit": {unit.name: unit.flops for unit in target.units}}
     return {**facts, **{split: deployed(target, data, split) for split in ("test", "validation")}}
 

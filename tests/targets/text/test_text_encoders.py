@@ -135,7 +135,7 @@ def test_a_layer_whose_work_grows_otherwise_is_refused() -> None:
 
     module = ExitEncoder(CODEC.size, dim=8, depth=2, heads=2, longest=LONGEST)
     module.layers[1] = Windows()
-    with pytest.raises(MeterError, match="layer 1 .* without padding or windows"):
+    with pytest.raises(MeterError, match=r"layer 1 .* without padding or windows"):
         TextExitTarget(module, CODEC, "entropy:0.5", longest=LONGEST)
     with pytest.raises(MeterError, match="on 64 tokens"):
         growth(lambda tokens: tokens**3, 64, "a cube")

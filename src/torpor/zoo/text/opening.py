@@ -19,9 +19,9 @@ Source = Callable[[Path | None], DataSet]
 def exits(
     module: ExitEncoder, codec: Wrapping, settings: Mapping[str, Any], *, name: str, source: Source
 ) -> TextExitTarget:
-    """Return the target of an encoder with exits; its rules are in the card, the default one first."""
+    """Return the target of an encoder with exits; its rules are in the card."""
     named = {f"drop:{drop}": Entropy(float(chosen)) for drop, chosen in settings["thresholds"].items()}
-    longest, rule = len(module.position), next(iter(named.values()))
+    longest, rule = len(module.position), Entropy(float(settings["entropy"]))
     return TextExitTarget(module, codec, rule, longest=longest, name=name, source=source, named_rules=named)
 
 
