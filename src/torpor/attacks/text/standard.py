@@ -19,6 +19,7 @@ from torpor.attacks.text.search.driver import Search, TextSearch, shows_gradient
 from torpor.attacks.text.search.tally import Tally
 from torpor.core.budget import COUNTS
 from torpor.core.errors import UsageError
+from torpor.core.signals import TextGateSignals
 from torpor.core.threat import Access, Paper
 from torpor.targets.base import Target
 from torpor.targets.decoder.contract import TextTarget
@@ -49,7 +50,8 @@ class StandardText(TextSearch):
 
     The evolution's turn ends when it has not found a longer output for 200 to 550 queries, by the budget, that of
     another member after 64, so that passes go to what still finds; NMTSloth's on tokens ends when its rounds are over,
-    each of the 50 substitutions that its gradient ranks first. Whatever one finds is a parent of the evolution's next
+    each of the 50 substitutions that its gradient ranks first. Where gates decide the work, SAME or No-Skim has the first
+    turn, until its rounds are over. Whatever one finds is a parent of the evolution's next
     generation. A sample is at its end when every member has had a turn in which nothing was found. Of a black box, the
     members without gradients take part.
 
@@ -93,11 +95,13 @@ class StandardText(TextSearch):
     @property
     def patience(self) -> Mapping[str, int]:
         """Queries without a longer output after which the turn of some members ends, by id; others have 64."""
-        return {Evolution.id: PATIENCE[self.norm], NMTSlothToken.id: int(self.eps) * ROUND}
+        to_the_end = dict.fromkeys((SAME.id, NoSkim.id), self.queries)
+        return {Evolution.id: PATIENCE[self.norm], NMTSlothToken.id: int(self.eps) * ROUND, **to_the_end}
 
     @override
     def begin(self, target: TextTarget, inputs: Sequence[str], seed: int, tally: Tally) -> Callable[[int], Search]:
         ensemble = [member for member in self.ensemble if member.applies_to(target)]
+        ensemble.sort(key=lambda member: member.reads is not TextGateSignals)  # what follows gates has the first turn
         members, patience = [member.begin(target, inputs, seed, tally) for member in ensemble], self.patience
 
         def take_turns(row: int) -> Search:
@@ -105,7 +109,7 @@ class StandardText(TextSearch):
             names = dict(zip(searches, (member.id for member in ensemble), strict=True))
             waiting = dict[Search, Sequence[str] | None]()
             idle, vain = 0, 0  # queries, and members, since something longer was found
-            while searches and vain < len(members) and tally.best(row)[1] < tally.cap:
+            while searches and vain < len(members) and not tally.finished(row):
                 search, before = searches[0], tally.best(row)[1]
                 texts = waiting[search] if search in waiting else next(search, None)
                 left = self.queries - tally.spent(row)
