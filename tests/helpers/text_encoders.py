@@ -38,9 +38,9 @@ def exiting(rule: str = "entropy:0.75", depth: int = 4) -> TextExitTarget:
     with torch.no_grad():
         for name, value in module.named_parameters():
             if name.startswith("heads") and name.endswith("linear.weight"):
-                value *= 2.5
+                value.mul_(2.5)
             if name == "certainty.linear.weight":
-                value *= 4
+                value.mul_(4)
     return TextExitTarget(module, CODEC, rule, longest=LONGEST, name="toy-exits")
 
 
@@ -53,7 +53,7 @@ def skimming() -> SkimTarget:
             if name.startswith("skims") and name.endswith("3.bias"):
                 value.fill_(0.2)
             if name.startswith("skims") and name.endswith("3.weight"):
-                value *= 6
+                value.mul_(6)
     return SkimTarget(module, CODEC, longest=LONGEST, name="toy-skims")
 
 

@@ -38,14 +38,14 @@ def test_work_is_what_the_counter_counts_and_a_batch_equals_batches_of_one(rule:
 @pytest.mark.parametrize("rule", [*RULES, "skims"])
 def test_signals_tell_the_work_that_a_run_does(rule: str) -> None:
     target = skimming() if rule == "skims" else exiting(rule)
-    signals: TextGateSignals = target.signals(TEXTS)  # type: ignore[assignment]
+    signals: TextGateSignals = target.signals(TEXTS)
     assert signals.work.counts.equal(target.run(TEXTS).work.counts)
     assert signals.embeddings is not None
     assert signals.input_mask is not None
     cost = signals.margins.relu().sum() if signals.expected is None else signals.expected.sum()
     (gradient,) = torch.autograd.grad(cost, signals.embeddings)
     assert gradient[signals.input_mask].abs().sum() > 0
-    past = (signals.input_ids == 0) & ~signals.input_mask  # type: ignore[operator]
+    past = (signals.input_ids == 0) & ~signals.input_mask
     assert gradient[past].abs().sum() == 0
 
 

@@ -50,10 +50,10 @@ class StandardText(TextSearch):
 
     The evolution's turn ends when it has not found a longer output for 200 to 550 queries, by the budget, that of
     another member after 64, so that passes go to what still finds; NMTSloth's on tokens ends when its rounds are over,
-    each of the 50 substitutions that its gradient ranks first. Where gates decide the work, SAME or No-Skim has the first
-    turn, until its rounds are over. Whatever one finds is a parent of the evolution's next
-    generation. A sample is at its end when every member has had a turn in which nothing was found. Of a black box, the
-    members without gradients take part.
+    each of the 50 substitutions that its gradient ranks first. Where gates decide the work, SAME or No-Skim has the
+    first turn, until its rounds are over. Whatever one finds is a parent of the evolution's next generation. A sample
+    is at its end when every member has had a turn in which nothing was found. Of a black box, the members without
+    gradients take part.
 
     Attributes:
         queries: passes on a sample, forward and backward, of all members together.
@@ -109,7 +109,7 @@ class StandardText(TextSearch):
             names = dict(zip(searches, (member.id for member in ensemble), strict=True))
             waiting = dict[Search, Sequence[str] | None]()
             idle, vain = 0, 0  # queries, and members, since something longer was found
-            while searches and vain < len(members) and not tally.finished(row):
+            while searches and vain < len(members) and tally.best(row)[1] < tally.cap:
                 search, before = searches[0], tally.best(row)[1]
                 texts = waiting[search] if search in waiting else next(search, None)
                 left = self.queries - tally.spent(row)

@@ -95,7 +95,7 @@ def multi_exit_bert(
     embeddings = getattr(model, "embeddings", None)
     layers = getattr(getattr(model, "encoder", None), "layer", None)
     words = getattr(embeddings, "word_embeddings", None)
-    if not isinstance(words, nn.Embedding) or layers is None:
+    if embeddings is None or not isinstance(words, nn.Embedding) or layers is None:
         raise UsageError(
             f"expected an encoder with embeddings.word_embeddings and encoder.layer, got {type(model).__name__}; put "
             "its parts into EncoderParts, and that into TextExitTarget"

@@ -212,7 +212,7 @@ class TextExitTarget(TextClassifier):
 
     def exits(self, work: Work) -> Tensor:
         """Return the last layer that ran for each text, int64 ``[B]``; 0 where none did, since it was rejected."""
-        own = work.counts[:, : len(self.units)].unflatten(1, (len(self.layers), self.per_layer))
+        own: Tensor = work.counts[:, : len(self.units)].unflatten(1, (len(self.layers), self.per_layer))
         return ((own[..., 0] > 0).sum(1) - 1).clamp_min(0)
 
     @property

@@ -81,7 +81,7 @@ class Evolution(TextSearch):
             rng, clean = Random(generators[row].initial_seed()), inputs[row]  # noqa: S311 - no secret
             near = partial(advise, row, tally) if advise else None
             population = Population(vary(clean), clean, rng, near, always=self.norm == "tokens")
-            while (left := self.queries - tally.spent(row)) > 0 and not tally.finished(row):
+            while (left := self.queries - tally.spent(row)) > 0 and tally.best(row)[1] < tally.cap:
                 if tally.best(row)[1] > population.steps:
                     population.learn(*tally.best(row))
                 first = not population.elites
@@ -90,7 +90,7 @@ class Evolution(TextSearch):
                 for part in parts(texts) if first else [texts]:
                     for text, steps in zip(part, (yield part), strict=True):
                         population.learn(text, steps)
-                    if tally.finished(row):
+                    if tally.best(row)[1] >= tally.cap:
                         return
 
         return evolve

@@ -11,7 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from torpor.attacks.text.exits.beam import beam_search
-from torpor.attacks.text.exits.words import neighbors, spread, substitutes, untouched, vocabulary, word_gradients
+from torpor.attacks.text.exits.words import neighbors, spread, substitutes, untouched, whole_words, word_gradients
 from torpor.attacks.text.search.constraints import Sendable
 from torpor.attacks.text.search.driver import Search, TextSearch
 from torpor.attacks.text.search.gradients import TokenGradient
@@ -69,7 +69,7 @@ class NoSkim(TextSearch):
     def begin(self, target: Any, inputs: Sequence[str], seed: int, tally: Tally) -> Callable[[int], Search]:
         fits = Sendable(target.space, self.budget)
         codec, matrix = target.space.codec, target.embedding_matrix().detach()
-        known, near = vocabulary(codec), neighbors(target, EACH)
+        known, near = whole_words(codec), neighbors(target, EACH)
 
         def propose(clean: str, text: str, gradient: TokenGradient) -> Iterator[str]:
             open_ = untouched(word_gradients(codec, text, gradient, matrix), clean, text)

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from torpor.attacks.search.objectives import EXITS
 from torpor.attacks.text.exits.beam import beam_search
-from torpor.attacks.text.exits.words import spread, substitutes, untouched, vocabulary, word_gradients
+from torpor.attacks.text.exits.words import spread, substitutes, untouched, whole_words, word_gradients
 from torpor.attacks.text.search.constraints import Sendable
 from torpor.attacks.text.search.driver import Search, TextSearch
 from torpor.attacks.text.search.gradients import TokenGradient
@@ -111,7 +111,7 @@ class SAME(TextSearch):
 
     def _words(self, target: Any) -> Callable[[str, str, TokenGradient], Iterator[str]]:  # noqa: ANN401
         codec, matrix = target.space.codec, target.embedding_matrix().detach()
-        known = vocabulary(codec)
+        known = whole_words(codec)
 
         def propose(clean: str, text: str, gradient: TokenGradient) -> Iterator[str]:
             open_ = untouched(word_gradients(codec, text, gradient, matrix), clean, text)

@@ -13,7 +13,7 @@ from typing_extensions import override
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.search.objectives import EXITS
 from torpor.attacks.text.exits.waffle import PAPER, slowness
-from torpor.attacks.text.exits.words import vocabulary
+from torpor.attacks.text.exits.words import whole_words
 from torpor.attacks.text.search.constraints import Sendable
 from torpor.attacks.universal import to_learn_from
 from torpor.core.batches import sample_generators
@@ -85,7 +85,7 @@ class UniversalWords(Attack):
         references: object = None,
         seed: int = 0,
     ) -> Self:
-        texts, known = tuple(inputs)[:LIMIT], vocabulary(target.space.codec)
+        texts, known = tuple(inputs)[:LIMIT], whole_words(target.space.codec)
         if not known.words:
             raise UsageError(f"expected whole words among the tokens of {target.name}, got none; attack its characters")
         matrix = target.embedding_matrix().detach()[known.ids]

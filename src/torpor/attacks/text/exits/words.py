@@ -167,7 +167,7 @@ def word_gradients(codec: Codec, text: str, gradient: TokenGradient, matrix: Ten
     return found
 
 
-class Vocabulary(NamedTuple):
+class WholeWords(NamedTuple):
     """Words that are single tokens after a space.
 
     Attributes:
@@ -180,14 +180,14 @@ class Vocabulary(NamedTuple):
 
 
 @lru_cache(maxsize=4)
-def vocabulary(codec: Codec) -> Vocabulary:
+def whole_words(codec: Codec) -> WholeWords:
     """Return the words of a tokenizer."""
     words = vocabulary_words(codec)
-    return Vocabulary(words, torch.tensor([codec.encode(f" {word}")[-1] for word in words], dtype=torch.int64))
+    return WholeWords(words, torch.tensor([codec.encode(f" {word}")[-1] for word in words], dtype=torch.int64))
 
 
 def substitutes(
-    words: Sequence[WordGradient], known: Vocabulary, matrix: Tensor, most: int
+    words: Sequence[WordGradient], known: WholeWords, matrix: Tensor, most: int
 ) -> Iterator[tuple[WordGradient, str]]:
     """Yield words and what to put in their places, the lowest first-order loss first (HotFlip).
 
@@ -236,7 +236,7 @@ def neighbors(target: Any, most: int) -> Callable[[str], list[str]]:  # noqa: AN
         most: words at most.
     """
     codec, matrix = target.space.codec, target.embedding_matrix().detach()
-    known = vocabulary(codec)
+    known = whole_words(codec)
     unit = torch.nn.functional.normalize(matrix[known.ids], dim=-1)
 
     def near(word: str) -> list[str]:

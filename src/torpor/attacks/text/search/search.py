@@ -40,7 +40,7 @@ def greedy(
             steps = yield texts
             if max(steps) > longest:
                 longest, current = max(steps), texts[steps.index(max(steps))]
-            if longest >= tally.cap or tally.finished(row):
+            if longest >= tally.cap:
                 return
         if longest < 0:
             return

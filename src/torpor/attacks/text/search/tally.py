@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -10,7 +9,7 @@ import torch
 
 from torpor.attacks.base import Candidates
 from torpor.attacks.search.incumbent import Improvement, Incumbent
-from torpor.attacks.text.search.goal import Answers, ask, most_of, most_steps, rises
+from torpor.attacks.text.search.goal import Answers, ask, most_steps, rises
 from torpor.attacks.text.search.gradients import TokenGradient
 from torpor.targets.decoder.contract import TextTarget
 
@@ -40,7 +39,6 @@ class Tally:
     curves: list[list[Improvement]] = field(init=False)
     member: list[str] = field(init=False)
     asked: list[tuple[int, str] | None] = field(init=False)
-    _bounds: dict[str, int] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.curves, self.member = [[] for _ in self.forwards], ["" for _ in self.forwards]
@@ -56,17 +54,7 @@ class Tally:
     @property
     def open(self) -> list[int]:
         """Samples whose output can still become longer."""
-        return [row for row in range(len(self.forwards)) if not self.finished(row)]
-
-    def finished(self, row: int) -> bool:
-        """Tell whether a sample's text makes the target do all that it can: the cap, or what its length allows."""
-        text, steps = self.best(row)
-        return steps >= self.cap or (self.cap == sys.maxsize and steps >= self._most(text))
-
-    def _most(self, text: str) -> int:
-        if text not in self._bounds:
-            self._bounds[text] = most_of(self.target, text)
-        return self._bounds[text]
+        return [row for row, steps in enumerate(self.held.cost.tolist()) if steps < self.cap]
 
     def best(self, row: int) -> tuple[str, int]:
         """Return the costliest text of a sample, and the decoder steps that it runs."""
