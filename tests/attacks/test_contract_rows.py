@@ -14,6 +14,7 @@ from column_targets import row_columns
 from contract_cases import BOTH, EPS, WORDED
 from contract_rows import ELSEWHERE, own_attacks, rows_of
 from ode_targets import decay
+from text_encoders import TEXT_ENCODERS
 from token_toys import TOKEN_TARGETS
 
 from torpor.attacks.controls.dense import BestNoise, Shuffled
@@ -28,6 +29,7 @@ ANY: dict[str, Callable[[], Target]] = {
     **BOTH,
     **ACTIVITY_TARGETS,
     **TOKEN_TARGETS,
+    **TEXT_ENCODERS,
     "ode": decay,
     "columns": row_columns,
 }

@@ -98,7 +98,9 @@ Prices = Annotated[
 ]
 Rule = Annotated[
     str | None,
-    typer.Option(help="Exit rule: drop:0.05, drop:0.15, confidence:T, entropy:T or patience:N.", show_default=False),
+    typer.Option(
+        help="Exit rule: drop:0.05, confidence:T, entropy:T, patience:N, or learned:T of texts.", show_default=False
+    ),
 ]
 ThreadCount = Annotated[
     int | None,

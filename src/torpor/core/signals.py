@@ -83,6 +83,23 @@ class GateSignals:
 
 
 @dataclass(frozen=True, eq=False)
+class TextGateSignals(GateSignals):
+    """Every gate of a target that reads texts.
+
+    Attributes:
+        embeddings: input embeddings ``[B, P, D]``, a leaf to differentiate with respect to.
+        input_ids: input tokens, int64 ``[B, P]``.
+        input_mask: which of them are the text's own, neither padding nor special, bool ``[B, P]``.
+        scores: class scores of the output, ``[B, C]``, differentiable; None where they are those of exits.
+    """
+
+    embeddings: Tensor | None = None
+    input_ids: Tensor | None = None
+    input_mask: Tensor | None = None
+    scores: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class StepSignals:
     """Every step of a decoder along the sequence that the target really generates, teacher-forced.
 

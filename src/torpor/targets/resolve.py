@@ -11,7 +11,6 @@ import torch
 from torpor.core.errors import TorporError, UsageError
 from torpor.core.registry import is_path, load_entry, load_path
 from torpor.targets.base import Target
-from torpor.targets.early_exit.target import EarlyExitTarget
 
 GROUP = "torpor.targets"
 HARDENED_SUFFIX = "-hardened"
@@ -54,9 +53,11 @@ def load_target(
     target = with_downstream(_make(name).to(torch.device(device)), downstream)
     if rule is None:
         return target
-    if not isinstance(target, EarlyExitTarget):
+    if not target.offers("with_rule"):
         raise UsageError(f"expected an early-exit target with --rule, got {name}; leave --rule out")
-    return target.with_rule(rule)
+    leaving: Any = target
+    other: Target = leaving.with_rule(rule)
+    return other
 
 
 def with_downstream(target: Target, cost_per_object: float | None) -> Target:

@@ -16,6 +16,7 @@ from torpor.training.sparse import SparseTrainer
 from torpor.training.speech import SpeechRecipe, SpeechTrainer
 from torpor.training.spiking import SpikingRecipe, spiking_loss
 from torpor.training.synthesis import SynthesisRecipe, SynthesisTrainer
+from torpor.training.texts import ExitRecipe, SkimmingRecipe, TextTrainer, every_exit, kept_tokens
 from torpor.training.tracking import TrackerTrainer
 from torpor.training.trainer import Trainer
 from torpor.training.vit import PatchHaltingRecipe, PolicyRecipe, TransformerRecipe, adaptive, backbone
@@ -30,6 +31,7 @@ from torpor.zoo.mixed_precision import MIXED_PRECISION
 from torpor.zoo.sparse import SPARSE
 from torpor.zoo.speech.registry import SPEECH
 from torpor.zoo.speech.synthesis import SYNTHESIS
+from torpor.zoo.text.registry import TEXT_CLASSIFIERS
 from torpor.zoo.tracking.registry import TRACKERS
 
 _EARLY_EXITS = {
@@ -107,6 +109,10 @@ _TRANSFORMERS = {
     ),
     "adavit-cifar10": adaptive("adavit-cifar10", PolicyRecipe(epochs=2), base="ats-cifar10"),
 }
+_TEXTS = {
+    "eetext-multi30k": TextTrainer(TEXT_CLASSIFIERS["eetext-multi30k"], ExitRecipe(epochs=6), every_exit),
+    "skim-multi30k": TextTrainer(TEXT_CLASSIFIERS["skim-multi30k"], SkimmingRecipe(epochs=6), kept_tokens),
+}
 _MIXED_PRECISION = {"int8-vit-digits": ThresholdRecipe(), "int8-vit-cifar10": ThresholdRecipe()}
 
 TRAINERS: dict[str, Trainer] = {
@@ -130,6 +136,7 @@ TRAINERS: dict[str, Trainer] = {
     },
     **{name: SparseTrainer(entry) for name, entry in SPARSE.items()},
     **_TRANSFORMERS,
+    **_TEXTS,
     **{name: ThresholdTrainer(MIXED_PRECISION[name], recipe) for name, recipe in _MIXED_PRECISION.items()},
     **HARDENERS,
 }

@@ -39,7 +39,7 @@ def _exit_rows(card: dict[str, Any]) -> Iterator[Rows]:
     for row in card["threshold_table"]:
         chosen = ", ".join(f"drop:{drop}" for drop, value in card["thresholds"].items() if value == row["threshold"])
         thresholds.append([f"{row['threshold']:g}", f"{row['accuracy']:.2%}", f"{row['mean_cost']:.1%}", chosen])
-    names = ["confidence", "accuracy", "mean cost", "chosen for"]
+    names = [card.get("rule", "confidence"), "accuracy", "mean cost", "chosen for"]
     yield f"{card['name']}: thresholds on the {card['threshold_split']} split", names, thresholds
 
 

@@ -53,6 +53,8 @@ ZOO = Zoo(
         "translator-multi30k": "torpor.zoo.language.registry:LANGUAGE_MODELS",
         "lm-multi30k": "torpor.zoo.language.registry:LANGUAGE_MODELS",
         "speller": "torpor.zoo.language.registry:LANGUAGE_MODELS",
+        "eetext-multi30k": "torpor.zoo.text.registry:TEXT_CLASSIFIERS",
+        "skim-multi30k": "torpor.zoo.text.registry:TEXT_CLASSIFIERS",
         "speech-digits": "torpor.zoo.speech.registry:SPEECH",
         "tts-digits": "torpor.zoo.speech.synthesis:SYNTHESIS",
         "detector-scenes": "torpor.zoo.detection.registry:DETECTORS",
@@ -135,6 +137,16 @@ def lm_multi30k() -> Target:
 def speller() -> Target:
     """Load the model that writes out numbers."""
     return ZOO["speller"].load()
+
+
+def eetext_multi30k() -> Target:
+    """Load the encoder with exits that counts the people in captions."""
+    return ZOO["eetext-multi30k"].load()
+
+
+def skim_multi30k() -> Target:
+    """Load the encoder that skims tokens and counts the people in captions."""
+    return ZOO["skim-multi30k"].load()
 
 
 def speech_digits() -> Target:

@@ -31,7 +31,14 @@ def quick(norm: str = "prompt", eps: float = 12, **more: int) -> TransferredProm
 
 def test_the_costliest_prompts_of_the_source_are_sent_to_the_target() -> None:
     target = BilledTarget()
-    attack = quick(keep=2).fit(target, (*TEXTS, "my tree"))
+    texts = (
+        *TEXTS,
+        "my tree",
+        "a bird",
+        "no fish",
+        "one day",
+    )  # the target reads characters: not all that is found fits
+    attack = quick(keep=2).fit(target, texts)
     assert not target.asked  # it is crafted elsewhere
     assert attack.crafted is not None
     source = ToyText()
@@ -76,7 +83,7 @@ def test_what_was_crafted_is_kept_and_made_once() -> None:
     ("attack", "words"),
     [
         (TransferredPrompts(), "expected a target to craft prompts on, got none; write transfer:source=NAME"),
-        (TransferredPrompts(source="nothing"), "expected a target among"),
+        (TransferredPrompts(source="nothing"), "expected a target, got 'nothing'"),
         (TransferredPrompts(source="torpor.targets.early_exit.toys%3Aneedle"), "expected a source that reads text"),
         (TransferredPrompts(source=TOY.replace(":", "%3A"), by="engorgio"), "an attack on each text .* got engorgio"),
         (TransferredPrompts(source=TOY.replace(":", "%3A"), by="control-keep-writing"), "got control-keep-writing"),

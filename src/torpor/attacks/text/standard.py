@@ -10,6 +10,8 @@ from typing import ClassVar
 from typing_extensions import override
 
 from torpor.attacks.text.evolution.evolution import Evolution
+from torpor.attacks.text.exits.no_skim import NoSkim
+from torpor.attacks.text.exits.same import SAME
 from torpor.attacks.text.llmeffichecker import LLMEffiCheckerChar, LLMEffiCheckerStructure, LLMEffiCheckerToken
 from torpor.attacks.text.loopllm import LoopLLM
 from torpor.attacks.text.nmtsloth import NMTSlothChar, NMTSlothStructure, NMTSlothToken
@@ -17,6 +19,7 @@ from torpor.attacks.text.search.driver import Search, TextSearch, shows_gradient
 from torpor.attacks.text.search.tally import Tally
 from torpor.core.budget import COUNTS
 from torpor.core.errors import UsageError
+from torpor.core.signals import TextGateSignals
 from torpor.core.threat import Access, Paper
 from torpor.targets.base import Target
 from torpor.targets.decoder.contract import TextTarget
@@ -32,9 +35,9 @@ PATIENCE = {"chars": 550, "tokens": 200, "words": 400, "suffix": 400, "prompt": 
 """The same of the evolution, within each budget: long where it goes on to find more than the others do instead."""
 
 MEMBERS: dict[str, tuple[type[TextSearch], ...]] = {
-    "chars": (NMTSlothChar, LLMEffiCheckerChar),
+    "chars": (SAME, NoSkim, NMTSlothChar, LLMEffiCheckerChar),
     "tokens": (NMTSlothToken, LLMEffiCheckerToken),
-    "words": (NMTSlothStructure, LLMEffiCheckerStructure),
+    "words": (SAME, NoSkim, NMTSlothStructure, LLMEffiCheckerStructure),
     "suffix": (LoopLLM,),
     "prompt": (),
 }
@@ -47,9 +50,10 @@ class StandardText(TextSearch):
 
     The evolution's turn ends when it has not found a costlier text for 200 to 550 queries, by the budget, that of
     another member after 64, so that passes go to what still finds; NMTSloth's on tokens ends when its rounds are over,
-    each of the 50 substitutions that its gradient ranks first. Whatever one finds is a parent of the evolution's next
-    generation. A sample is at its end when every member has had a turn in which nothing was found. Of a black box, the
-    members without gradients take part.
+    each of the 50 substitutions that its gradient ranks first. Where gates decide the work, SAME or No-Skim has the
+    first turn, until its rounds are over. Whatever one finds is a parent of the evolution's next generation. A sample
+    is at its end when every member has had a turn in which nothing was found. Of a black box, the members without
+    gradients take part.
 
     Attributes:
         queries: passes on a sample, forward and backward, of all members together.
@@ -91,11 +95,13 @@ class StandardText(TextSearch):
     @property
     def patience(self) -> Mapping[str, int]:
         """Queries without a costlier text after which the turn of some members ends, by id; others have 64."""
-        return {Evolution.id: PATIENCE[self.norm], NMTSlothToken.id: int(self.eps) * ROUND}
+        to_the_end = dict.fromkeys((SAME.id, NoSkim.id), self.queries)
+        return {Evolution.id: PATIENCE[self.norm], NMTSlothToken.id: int(self.eps) * ROUND, **to_the_end}
 
     @override
     def begin(self, target: TextTarget, inputs: Sequence[str], seed: int, tally: Tally) -> Callable[[int], Search]:
         ensemble = [member for member in self.ensemble if member.applies_to(target)]
+        ensemble.sort(key=lambda member: member.reads is not TextGateSignals)  # what follows gates has the first turn
         members, patience = [member.begin(target, inputs, seed, tally) for member in ensemble], self.patience
 
         def take_turns(row: int) -> Search:

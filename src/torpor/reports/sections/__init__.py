@@ -12,6 +12,7 @@ SECTIONS: Registry[Section] = Registry(
     {
         "gates": "torpor.reports.sections.base:Section",
         "early-exit": "torpor.reports.sections.early_exit:EarlyExitSection",
+        "early-exit-text": "torpor.reports.sections.early_exit:EarlyExitSection",
         "decoder": "torpor.reports.sections.decoder:DecoderSection",
         "endpoint-text": "torpor.reports.sections.endpoint:EndpointSection",
         "detector": "torpor.reports.sections.detector:DetectorSection",

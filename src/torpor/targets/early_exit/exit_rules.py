@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -178,6 +179,48 @@ def same_sign(values: Tensor, margin: Tensor) -> Tensor:
     least = torch.finfo(values.dtype).tiny
     nearest = torch.where(margin >= 0, 0.0, -least).to(values)
     return torch.where((values >= 0) == (margin >= 0), values, nearest + (values - values.detach()))
+
+
+@torch.no_grad()
+def leave(
+    stage: Callable[[int, Tensor], Tensor],
+    heads: Sequence[Callable[[Tensor], Tensor]],
+    rule: ExitRule,
+    features: Tensor,
+    width: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run a batch whose rows leave: logits ``[B, C]``, exit indices ``[B]``, and each row's least gap to a threshold.
+
+    Args:
+        stage: runs the stage of a number on what the one before returned.
+        heads: one per stage.
+        rule: when rows leave.
+        features: what enters the first stage, ``[B, ...]``.
+        width: logits of a head.
+    """
+    count, device = len(features), features.device
+    outputs = torch.empty(count, width, device=device)
+    depth = torch.full((count,), len(heads) - 1, device=device)
+    gaps = torch.full((count,), torch.inf, device=device)
+    rows = torch.arange(count, device=device)
+    history, gap = outputs.new_empty(count, 0, width), gaps
+    for k, head in enumerate(heads[:-1]):
+        features = stage(k, features)
+        logits = head(features)
+        history = torch.cat([history, logits.unsqueeze(1)], dim=1)
+        margin = rule.margin(history)
+        gap = torch.minimum(gap, margin.abs())  # NaN stays NaN
+        leaves = margin >= 0
+        if leaves.any():
+            done = rows[leaves]
+            outputs[done], depth[done], gaps[done] = logits[leaves], k, gap[leaves]
+            if len(done) == len(rows):
+                return outputs, depth, gaps
+            stays = ~leaves
+            rows, features, history, gap = rows[stays], features[stays], history[stays], gap[stays]
+    outputs[rows] = heads[-1](stage(len(heads) - 1, features))
+    gaps[rows] = gap
+    return outputs, depth, gaps
 
 
 def parse_rule(text: str) -> ExitRule:

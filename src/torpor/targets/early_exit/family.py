@@ -95,19 +95,8 @@ class EarlyExitFamily(GateFamily):
         return of_exits(signals, target.exits(signals.work), len(target.exit_costs))
 
 
-class GateTarget(Target):
-    """A target with gates, each of which may save units that come after it."""
-
-    family = GateFamily()
-    space: DenseSpace
-
-    @abstractmethod
-    def signals(self, inputs: Tensor) -> GateSignals:
-        """Evaluate every gate, differentiably."""
-
-
-class GatedClassifier(GateTarget):
-    """A target with gates that answers with class scores ``[B, C]``.
+class Classifier(Target):
+    """A target that answers with class scores ``[B, C]``, whatever it reads.
 
     Attributes:
         classes: how many it knows.
@@ -150,6 +139,21 @@ class GatedClassifier(GateTarget):
     @override
     def data(self, folder: Path | None) -> DataSet:
         return super().data(folder) if self.source is None else self.source(folder)
+
+
+class GateTarget(Target):
+    """A target with gates, each of which may save units that come after it."""
+
+    family = GateFamily()
+    space: DenseSpace
+
+    @abstractmethod
+    def signals(self, inputs: Tensor) -> GateSignals:
+        """Evaluate every gate, differentiably."""
+
+
+class GatedClassifier(Classifier, GateTarget):
+    """A target with gates that reads dense inputs and answers with class scores ``[B, C]``."""
 
 
 def predicted(logits: Tensor) -> Tensor:

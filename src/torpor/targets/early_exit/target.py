@@ -20,7 +20,7 @@ from torpor.core.units import Unit
 from torpor.core.work import Outcome, Work
 from torpor.data.sets import DataSet
 from torpor.meters.flops import count_flops
-from torpor.targets.early_exit.exit_rules import ExitRule, parse_rule
+from torpor.targets.early_exit.exit_rules import ExitRule, leave, parse_rule
 from torpor.targets.early_exit.family import EarlyExitFamily, GatedClassifier
 from torpor.targets.speed import in_pieces, store_channels_last
 from torpor.targets.weights import digest
@@ -130,32 +130,10 @@ class EarlyExitTarget(GatedClassifier):
             self._refuse_nan(inputs)
         return Outcome(outputs, self._work(depth))
 
-    @torch.no_grad()
     def _pass(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Run one batch: logits ``[B, C]``, exit indices ``[B]``, and each sample's least gap to a threshold."""
         features = inputs.to(self.device, copy=True)  # the network may begin with an operator that works in place
-        outputs = torch.empty(len(inputs), self.classes, device=self.device)
-        depth = torch.full((len(inputs),), len(self.blocks) - 1, device=self.device)
-        gaps = torch.full((len(inputs),), torch.inf, device=self.device)
-        rows = torch.arange(len(inputs), device=self.device)
-        history, gap = outputs.new_empty(len(inputs), 0, self.classes), gaps
-        for k, (_, head) in enumerate(self.blocks[:-1]):
-            features = self.stage(k, features)
-            logits = head(features)
-            history = torch.cat([history, logits.unsqueeze(1)], dim=1)
-            margin = self.rule.margin(history)
-            gap = torch.minimum(gap, margin.abs())  # NaN stays NaN
-            leaves = margin >= 0
-            if leaves.any():
-                done = rows[leaves]
-                outputs[done], depth[done], gaps[done] = logits[leaves], k, gap[leaves]
-                if len(done) == len(rows):
-                    return outputs, depth, gaps
-                stays = ~leaves
-                rows, features, history, gap = rows[stays], features[stays], history[stays], gap[stays]
-        outputs[rows] = self.blocks[-1][1](self.stage(len(self.blocks) - 1, features))
-        gaps[rows] = gap
-        return outputs, depth, gaps
+        return leave(self.stage, [head for _, head in self.blocks], self.rule, features, self.classes)
 
     @torch.no_grad()
     def _refuse_nan(self, inputs: Tensor) -> NoReturn:

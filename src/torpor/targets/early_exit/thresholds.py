@@ -1,8 +1,8 @@
-"""Choose a confidence threshold on validation data: the cheapest that loses at most a given share of accuracy."""
+"""Choose a threshold on validation data: the cheapest that loses at most a given share of accuracy."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,10 +16,10 @@ GRID = (*(round(0.05 * step, 2) for step in range(1, 20)), 0.97, 0.98, 0.99)
 
 @dataclass(frozen=True)
 class ThresholdRow:
-    """What one confidence threshold buys on validation data.
+    """What one threshold buys on validation data.
 
     Attributes:
-        threshold: softmax probability at which samples leave.
+        threshold: at which samples leave, such as a softmax probability.
         accuracy: share of right predictions at the exits taken.
         mean_cost: mean FLOPs as a share of the whole network's.
     """
@@ -35,13 +35,16 @@ def exits_taken(logits: Tensor, rule: ExitRule) -> Tensor:
     return (~fires).to(torch.int64).cumprod(1).sum(1)
 
 
-def threshold_table(logits: Tensor, labels: Tensor, exit_costs: Tensor) -> list[ThresholdRow]:
+def threshold_table(
+    logits: Tensor, labels: Tensor, exit_costs: Tensor, rule: Callable[[float], ExitRule] = Confidence
+) -> list[ThresholdRow]:
     """Evaluate every threshold of the grid.
 
     Args:
         logits: class scores at every exit on validation data, ``[N, K, C]``.
         labels: true classes, ``[N]``.
         exit_costs: cumulative cost at each exit, ``[K]``, ending in 1.
+        rule: makes a rule of a threshold.
 
     >>> logits = torch.tensor([[[0.0, 1.0], [0.0, 9.0]]])
     >>> threshold_table(logits, torch.tensor([1]), torch.tensor([0.25, 1.0]))[0]
@@ -49,7 +52,7 @@ def threshold_table(logits: Tensor, labels: Tensor, exit_costs: Tensor) -> list[
     """
     rows = []
     for threshold in GRID:
-        exits = exits_taken(logits, Confidence(threshold))
+        exits = exits_taken(logits, rule(threshold))
         predicted = logits[torch.arange(len(logits)), exits].argmax(-1)
         accuracy = (predicted == labels).to(torch.float64).mean().item()
         rows.append(ThresholdRow(threshold, accuracy, exit_costs[exits].to(torch.float64).mean().item()))

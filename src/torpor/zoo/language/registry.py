@@ -8,9 +8,9 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from torpor.core.errors import DataError
+from torpor.data.multi30k import multi30k
 from torpor.data.sets import DataSet
-from torpor.data.texts import Beginnings, ParquetTexts
+from torpor.data.texts import Beginnings
 from torpor.targets.decoder.generation import GenerationTarget, load_pretrained
 from torpor.zoo.entry import ZooEntry
 from torpor.zoo.language.architectures import Builder, language_model, speller, translator
@@ -40,19 +40,12 @@ class LanguageEntry(ZooEntry):
         return load_pretrained(str((folder or self.folder()) / self.name), data=self.data)
 
 
-def _multi30k(folder: Path | None, source: str, reference: str | None) -> ParquetTexts:
-    if folder is None:
-        raise DataError("expected Multi30k (train, validation and test.parquet), got no folder; pass --data-dir")
-    nested = folder / "multi30k"
-    return ParquetTexts(nested if nested.is_dir() else folder, source, reference, "multi30k")
-
-
 def _english_to_german(folder: Path | None) -> DataSet:
-    return _multi30k(folder, "en", "de")
+    return multi30k(folder, "en", "de")
 
 
 def _english_beginnings(folder: Path | None) -> DataSet:
-    return Beginnings(_multi30k(folder, "en", None), PROMPT_WORDS)
+    return Beginnings(multi30k(folder, "en", None), PROMPT_WORDS)
 
 
 def _spellings(folder: Path | None) -> DataSet:

@@ -12,7 +12,7 @@ from typing_extensions import override
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.text.search.goal import Answers, ask
 from torpor.attacks.text.search.tally import Tally
-from torpor.core.signals import StepSignals
+from torpor.core.signals import StepSignals, TextGateSignals
 from torpor.targets.base import Target
 from torpor.targets.decoder.contract import TextTarget
 
@@ -66,7 +66,11 @@ class TextSearch(Attack):
 def shows_gradients(target: Target) -> bool:
     """Tell whether a target has gradients with respect to the embeddings of its tokens; a black box has none."""
     signals = target.family.signals
-    return signals is not None and issubclass(signals, StepSignals) and target.offers("embedding_matrix")
+    return (
+        signals is not None
+        and issubclass(signals, (StepSignals, TextGateSignals))
+        and target.offers("embedding_matrix")
+    )
 
 
 def drive(target: TextTarget, searches: Mapping[int, Search], tally: Tally) -> None:

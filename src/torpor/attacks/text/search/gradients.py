@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import zip_longest
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from torpor.attacks.iterative import gradient_of
 from torpor.core.errors import UsageError
-from torpor.core.signals import StepSignals, evading
-from torpor.targets.decoder.contract import TextTarget
+from torpor.core.signals import StepSignals, TextGateSignals, evading
 
 TOP = 400
 """Substitutions of one text at most, wherever they are."""
@@ -21,6 +21,8 @@ EACH = 25
 
 Loss = Callable[[StepSignals], Tensor]
 """A loss per sample ``[B]`` of the steps that a target runs; it remembers nothing. Attacks minimize it."""
+GateLoss = Callable[[TextGateSignals], Tensor]
+"""The same of the gates of a target that reads texts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +48,12 @@ class TokenGradient:
         return bool((self.rows == 0).to(torch.float32).mean() > 0.5)
 
 
-def token_gradient(target: TextTarget, text: str, objective: Loss) -> TokenGradient:
-    """Decode ``text`` and differentiate the objective with respect to its input embeddings.
+def token_gradient(
+    target: Any,  # noqa: ANN401 - whatever has embeddings
+    text: str,
+    objective: Loss | GateLoss,
+) -> TokenGradient:
+    """Run ``text`` and differentiate the objective with respect to its input embeddings.
 
     Texts are taken one by one, so that a text has the same gradient, to the last bit, in any batch.
 

@@ -107,3 +107,54 @@ def token_spans(codec: Codec, text: str, ids: Sequence[int]) -> list[Span | None
         spans.append((start, start + len(part.strip())) if known else None)
         before = after
     return spans
+
+
+LOOK_ALIKES = str.maketrans(
+    "aceijopsxyABCEHIJKMOPSTXYZ",
+    "асеіјорѕхуАВСЕНІЈКМОРЅТХУΖ",  # noqa: RUF001 - that is the point
+)
+"""Cyrillic and Greek letters that look like Latin ones."""
+
+
+def swaps(text: str, span: Span) -> Iterator[str]:
+    """Swap two neighboring letters of a part of the text.
+
+    >>> list(swaps("a cat", (2, 5)))
+    ['a act', 'a cta']
+    """
+    for offset in range(span[0], span[1] - 1):
+        if text[offset] != text[offset + 1]:
+            yield text[:offset] + text[offset + 1] + text[offset] + text[offset + 2 :]
+
+
+def deletions(text: str, span: Span) -> Iterator[str]:
+    """Delete each character of a part of the text in turn, if more than one is there.
+
+    >>> list(deletions("a cat", (2, 5)))
+    ['a at', 'a ct', 'a ca']
+    """
+    if span[1] - span[0] > 1:
+        for offset in range(*span):
+            yield text[:offset] + text[offset + 1 :]
+
+
+def look_alikes(text: str, span: Span) -> Iterator[str]:
+    """Put a letter that looks alike in the place of each letter of a part of the text that has one.
+
+    >>> len(list(look_alikes("a cat", (2, 5))))
+    2
+    """
+    for offset in range(*span):
+        other = text[offset].translate(LOOK_ALIKES)
+        if other != text[offset]:
+            yield text[:offset] + other + text[offset + 1 :]
+
+
+def blanks(text: str, span: Span) -> Iterator[str]:
+    """Put a space between two neighboring characters of a part of the text.
+
+    >>> list(blanks("a cat", (2, 5)))
+    ['a c at', 'a ca t']
+    """
+    for offset in range(span[0] + 1, span[1]):
+        yield f"{text[:offset]} {text[offset:]}"

@@ -1,0 +1,1 @@
+"""Attacks on encoders of texts that exit early or skim."""

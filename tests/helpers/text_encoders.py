@@ -1,0 +1,60 @@
+"""Small random encoders of texts that exit early or skim, on the toy tokenizer, and texts for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from torpor.targets.decoder.toy_text import BOS, ToyCodec
+from torpor.targets.text.base import TextClassifier
+from torpor.targets.text.exits import TextExitTarget
+from torpor.targets.text.skimming import SkimTarget
+from torpor.zoo.text.encoder import ExitEncoder, SkimEncoder
+
+LONGEST = 40
+TEXTS = ("the cat sat", "my dog 3", "a tree, a bird", "9", "zip fuzz jazz a dog", "naïve cat", "a, b, c, d, e, f")
+OTHER_TEXTS = ("An ant, (or) 77!", "go 4 it a cat", "some fuzz and a bird")
+
+
+class FirstCodec(ToyCodec):
+    """The toy tokenizer with a token of its own before each text."""
+
+    overhead = 1
+
+    def wrapped(self, text: str) -> tuple[list[int], list[bool]]:
+        """Return the start token and the ids."""
+        ids = self.encode(text)
+        return [BOS, *ids], [False, *[True] * len(ids)]
+
+
+CODEC = FirstCodec()
+
+
+def exiting(rule: str = "entropy:0.75", depth: int = 4) -> TextExitTarget:
+    """Return an encoder some of whose exits are sure of some texts."""
+    torch.manual_seed(3)
+    module = ExitEncoder(CODEC.size, dim=8, depth=depth, heads=2, longest=LONGEST)
+    with torch.no_grad():
+        for name, value in module.named_parameters():
+            if name.startswith("heads") and name.endswith("linear.weight"):
+                value.mul_(2.5)
+            if name == "certainty.linear.weight":
+                value.mul_(4)
+    return TextExitTarget(module, CODEC, rule, longest=LONGEST, name="toy-exits")
+
+
+def skimming() -> SkimTarget:
+    """Return an encoder that keeps some tokens of most texts."""
+    torch.manual_seed(4)
+    module = SkimEncoder(CODEC.size, dim=8, depth=3, heads=2, longest=LONGEST)
+    with torch.no_grad():
+        for name, value in module.named_parameters():
+            if name.startswith("skims") and name.endswith("3.bias"):
+                value.fill_(0.2)
+            if name.startswith("skims") and name.endswith("3.weight"):
+                value.mul_(6)
+    return SkimTarget(module, CODEC, longest=LONGEST, name="toy-skims")
+
+
+TEXT_ENCODERS: dict[str, Callable[[], TextClassifier]] = {"text-exits": exiting, "text-skims": skimming}
