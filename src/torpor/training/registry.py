@@ -5,6 +5,7 @@ from __future__ import annotations
 from torpor.training.captioning import CaptionRecipe, CaptionTrainer
 from torpor.training.classifiers import ClassifierRecipe, ClassifierTrainer, adamw
 from torpor.training.detection import DetectionRecipe, DetectorTrainer
+from torpor.training.drafting import DraftTrainer
 from torpor.training.early_exit import EarlyExitTrainer, Recipe
 from torpor.training.halting import HaltingDepthRecipe, halting_losses
 from torpor.training.hardening import HARDENERS
@@ -25,6 +26,7 @@ from torpor.zoo.classifiers import CLASSIFIERS
 from torpor.zoo.detection.registry import DETECTORS
 from torpor.zoo.early_exits import EARLY_EXITS
 from torpor.zoo.language.registry import LANGUAGE_MODELS
+from torpor.zoo.language.speculative import SPECULATIVE
 from torpor.zoo.language.tokenizer import BYTES_ONLY
 from torpor.zoo.mixed_precision import MIXED_PRECISION
 from torpor.zoo.sparse import SPARSE
@@ -75,6 +77,17 @@ _LANGUAGE = {
         bfloat16=False,
     ),
 }
+_DRAFTS = {
+    "speculative-multi30k": LanguageRecipe(
+        epochs=3,
+        vocab_size=4000,
+        batch_tokens=1024,
+        learning_rate=3e-3,
+        dropout=0,
+        label_smoothing=0,
+        bfloat16=False,
+    )
+}
 _SPEECH = {"speech-digits": SpeechRecipe(epochs=40, learning_rate=2e-3, label_smoothing=0)}
 _SYNTHESIS = {"tts-digits": SynthesisRecipe(epochs=16)}
 _DETECTORS = {"detector-scenes": DetectionRecipe(epochs=16)}
@@ -120,6 +133,7 @@ TRAINERS: dict[str, Trainer] = {
     **{name: ClassifierTrainer(CLASSIFIERS[name], each, losses=halting_losses) for name, each in _HALTING.items()},
     **{name: CaptionTrainer(CAPTIONERS[name], recipe) for name, recipe in _CAPTIONERS.items()},
     **{name: LanguageTrainer(LANGUAGE_MODELS[name], recipe) for name, recipe in _LANGUAGE.items()},
+    **{name: DraftTrainer(SPECULATIVE[name], recipe) for name, recipe in _DRAFTS.items()},
     **{name: SpeechTrainer(SPEECH[name], recipe) for name, recipe in _SPEECH.items()},
     **{name: SynthesisTrainer(SYNTHESIS[name], recipe) for name, recipe in _SYNTHESIS.items()},
     **{name: DetectorTrainer(DETECTORS[name], recipe) for name, recipe in _DETECTORS.items()},

@@ -52,6 +52,7 @@ ZOO = Zoo(
         "captioner-scenes-lstm": "torpor.zoo.captioning.registry:CAPTIONERS",
         "translator-multi30k": "torpor.zoo.language.registry:LANGUAGE_MODELS",
         "lm-multi30k": "torpor.zoo.language.registry:LANGUAGE_MODELS",
+        "speculative-multi30k": "torpor.zoo.language.speculative:SPECULATIVE",
         "speller": "torpor.zoo.language.registry:LANGUAGE_MODELS",
         "speech-digits": "torpor.zoo.speech.registry:SPEECH",
         "tts-digits": "torpor.zoo.speech.synthesis:SYNTHESIS",
@@ -130,6 +131,11 @@ def translator_multi30k() -> Target:
 def lm_multi30k() -> Target:
     """Load the language model of image descriptions."""
     return ZOO["lm-multi30k"].load()
+
+
+def speculative_multi30k() -> Target:
+    """Load the language model of image descriptions, and what drafts for it."""
+    return ZOO["speculative-multi30k"].load()
 
 
 def speller() -> Target:

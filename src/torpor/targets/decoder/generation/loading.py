@@ -32,6 +32,7 @@ VISION_LANGUAGE = ("idefics3", "smolvlm", "llava", "llava_next", "qwen2_vl", "qw
 """Types of models of images and texts."""
 
 if TYPE_CHECKING:
+    from torpor.targets.decoder.contract import StepTarget
     from torpor.targets.decoder.generation.target import GenerationTarget
 
 
@@ -187,13 +188,17 @@ def load_pretrained(name: str, *, data: Callable[[Path | None], DataSet] | None 
     return target
 
 
-def load_large(name: str) -> GenerationTarget:
+def load_large(name: str) -> StepTarget:
     """Load a saved model of the user's, which may be large: audits of it end after :data:`AUDIT_S` by default.
 
     Args:
-        name: see :func:`load_pretrained`.
+        name: see :func:`load_pretrained`; with ``assistant`` or ``lookup`` it decodes speculatively.
     """
-    target = load_pretrained(name)
+    target: StepTarget = load_pretrained(name)
+    if (options := Options.split(name)[1]).guesses is not None:
+        from torpor.targets.decoder.speculative.loading import with_drafter
+
+        target = with_drafter(target, options)
     target.max_seconds = AUDIT_S
     return target
 
