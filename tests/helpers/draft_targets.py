@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from generation_models import again, hub, loaded
 
+from torpor.targets.decoder.exiting.target import ExitingTarget
 from torpor.targets.decoder.generation.prompts import PromptTarget
 from torpor.targets.decoder.speculative.target import SpeculativeTarget
+from torpor.zoo.networks.exit_heads import ExitHeads
 
 NOISE = 0.04
 """Of the drafter's weights: so much that it is right about half of the time."""
@@ -49,3 +51,12 @@ def drafting(kind: str = "llama", drafts: int = 3, noise: float = NOISE) -> Spec
 def looking_up(kind: str = "llama", drafts: int = 3) -> SpeculativeTarget:
     """Return a model whose tokens are looked up in the text so far."""
     return SpeculativeTarget(language_model(kind), None, drafts=drafts, name=f"look-up-{kind}")
+
+
+@functools.cache
+def exiting(sure: float = 0.5) -> ExitingTarget:
+    """Return a model whose tokens leave early, by exits that are drawn at random."""
+    large = language_model()
+    torch.manual_seed(0)
+    heads = ExitHeads(large.model.config.hidden_size, large.model.config.num_hidden_layers - 1)
+    return ExitingTarget(large, heads, sure=sure, name="exits-llama")

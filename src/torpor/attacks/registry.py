@@ -58,6 +58,7 @@ ATTACKS: Registry[Attack] = Registry(
         "adsd": "torpor.attacks.drafts.adsd:ADSD",
         "speedbumps-p": "torpor.attacks.drafts.speedbumps:SpeedbumpsP",
         "speedbumps-d": "torpor.attacks.drafts.speedbumps:SpeedbumpsD",
+        "late-exits": "torpor.attacks.text.late_exits:LateExits",
         "standard-text": "torpor.attacks.text.standard:StandardText",
         "standard-queries": "torpor.attacks.text.standard_queries:StandardQueries",
         "sponge-genetic": "torpor.attacks.text.sponge_genetic:SpongeGenetic",

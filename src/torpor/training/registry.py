@@ -7,6 +7,7 @@ from torpor.training.classifiers import ClassifierRecipe, ClassifierTrainer, ada
 from torpor.training.detection import DetectionRecipe, DetectorTrainer
 from torpor.training.drafting import DraftTrainer
 from torpor.training.early_exit import EarlyExitTrainer, Recipe
+from torpor.training.exiting import ExitRecipe, ExitTrainer
 from torpor.training.halting import HaltingDepthRecipe, halting_losses
 from torpor.training.hardening import HARDENERS
 from torpor.training.language import LanguageRecipe, LanguageTrainer
@@ -25,6 +26,7 @@ from torpor.zoo.cascades import CASCADES
 from torpor.zoo.classifiers import CLASSIFIERS
 from torpor.zoo.detection.registry import DETECTORS
 from torpor.zoo.early_exits import EARLY_EXITS
+from torpor.zoo.language.exiting import EXITING
 from torpor.zoo.language.registry import LANGUAGE_MODELS
 from torpor.zoo.language.speculative import SPECULATIVE
 from torpor.zoo.language.tokenizer import BYTES_ONLY
@@ -134,6 +136,7 @@ TRAINERS: dict[str, Trainer] = {
     **{name: CaptionTrainer(CAPTIONERS[name], recipe) for name, recipe in _CAPTIONERS.items()},
     **{name: LanguageTrainer(LANGUAGE_MODELS[name], recipe) for name, recipe in _LANGUAGE.items()},
     **{name: DraftTrainer(SPECULATIVE[name], recipe) for name, recipe in _DRAFTS.items()},
+    **{name: ExitTrainer(entry, ExitRecipe(epochs=2)) for name, entry in EXITING.items()},
     **{name: SpeechTrainer(SPEECH[name], recipe) for name, recipe in _SPEECH.items()},
     **{name: SynthesisTrainer(SYNTHESIS[name], recipe) for name, recipe in _SYNTHESIS.items()},
     **{name: DetectorTrainer(DETECTORS[name], recipe) for name, recipe in _DETECTORS.items()},

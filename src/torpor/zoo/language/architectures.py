@@ -62,11 +62,6 @@ def drafter(tokenizer: PreTrainedTokenizerFast, dropout: float) -> LlamaForCausa
     return decoder_only(tokenizer, dropout, width=128, layers=1, heads=4, inner=352, cap=96)
 
 
-def exiting_model(tokenizer: PreTrainedTokenizerFast, dropout: float) -> LlamaForCausalLM:
-    """Build the language model with exits: 6 layers of width 96, each followed by the one norm and head."""
-    return decoder_only(tokenizer, dropout, width=96, layers=6, heads=4, inner=256, cap=96)
-
-
 def encoder_decoder(
     tokenizer: PreTrainedTokenizerFast, dropout: float, *, width: int, layers: int, heads: int, inner: int, cap: int
 ) -> MarianMTModel:
