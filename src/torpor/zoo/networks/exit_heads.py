@@ -20,10 +20,11 @@ class ExitHeads(nn.Module):
         super().__init__()
         self.eps = eps
         self.score = nn.ModuleList(nn.Linear(width, 1) for _ in range(exits))
-        self.mix = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(exits))
-        self.scale = nn.ParameterList(nn.Parameter(torch.ones(width)) for _ in range(exits))
-        for mix in self.mix:
+        mixes = [nn.Linear(width, width, bias=False) for _ in range(exits)]
+        for mix in mixes:
             nn.init.zeros_(mix.weight)
+        self.mix = nn.ModuleList(mixes)
+        self.scale = nn.ParameterList(nn.Parameter(torch.ones(width)) for _ in range(exits))
 
     def __len__(self) -> int:
         return len(self.score)

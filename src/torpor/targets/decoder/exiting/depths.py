@@ -76,7 +76,8 @@ class LayerStack:
         """Return the states after a layer, which adds its keys and values to the cache, if there is one."""
         known = {} if cache is None else {cache_name(): cache, "use_cache": True}
         found = self.layers[number](states, attention_mask=mask, position_embeddings=turns, **known)
-        return found[0] if isinstance(found, tuple) else found
+        after: Tensor = found[0] if isinstance(found, tuple) else found
+        return after
 
     def copy(self, number: int, states: Tensor, turns: tuple[Tensor, Tensor], cache: Any) -> None:  # noqa: ANN401
         """Give a layer the keys and values of states that never went through it."""
