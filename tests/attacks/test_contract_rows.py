@@ -13,6 +13,7 @@ from attack_cases import TARGETS
 from column_targets import row_columns
 from contract_cases import BOTH, EPS, WORDED
 from contract_rows import ELSEWHERE, own_attacks, rows_of
+from draft_targets import drafting, exiting
 from ode_targets import decay
 from text_encoders import TEXT_ENCODERS
 from token_toys import TOKEN_TARGETS
@@ -32,6 +33,8 @@ ANY: dict[str, Callable[[], Target]] = {
     **TEXT_ENCODERS,
     "ode": decay,
     "columns": row_columns,
+    "drafts": drafting,
+    "exits": exiting,
 }
 TABLE = rows_of(ANY)
 MATCHED: dict[str, dict[str, Any]] = {

@@ -34,6 +34,7 @@ WITHOUT_PAPER = {
     "repetition",
     "standard-queries",
     "transfer",
+    "late-exits",
 }
 """Registered ids of no one paper, such as ensembles; controls, by their prefix, have no paper either."""
 Edit = Callable[[dict[str, Any]], object]

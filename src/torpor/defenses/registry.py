@@ -29,6 +29,7 @@ DEFENSES: Registry[Defense] = Registry(
         "deadline": "torpor.defenses.guards.deadline:Deadline",
         "steps": "torpor.defenses.guards.step_budget:StepBudget",
         "loop-stop": "torpor.defenses.guards.loop_stop:LoopStop",
+        "draft-stop": "torpor.defenses.guards.draft_stop:DraftStop",
         "hazard": "torpor.defenses.guards.hazard:HazardMonitor",
         "boxes": "torpor.defenses.guards.box_caps:BoxCap",
         "tracks": "torpor.defenses.guards.box_caps:TrackCap",

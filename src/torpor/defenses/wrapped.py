@@ -102,7 +102,10 @@ class Wrapped(Target):
 
     def _score(self, candidates: Samples) -> Tensor:
         outcome = self.run(tuple(candidates))
-        counted: Tensor = self.iterations(outcome.work) if self.offers("iterations") else self.attacker_cost(outcome)
+        if self.offers("goal"):
+            counted: Tensor = self.goal(outcome.work)
+        else:
+            counted = self.iterations(outcome.work) if self.offers("iterations") else self.attacker_cost(outcome)
         return counted if outcome.rejected is None else counted.masked_fill(outcome.rejected, 0)
 
     @override

@@ -18,6 +18,8 @@ BITS = (4, 8)
 DTYPES = ("float32", "bfloat16", "float16")
 SIZE = re.compile("[1-9][0-9]{0,3}x[1-9][0-9]{0,3}")
 MOST_SECONDS = 24 * 3600
+DRAFTS = 5
+"""Tokens per round that an assistant drafts by default."""
 MOST_PIXELS = 1 << 24
 """Of an image: preprocessing takes some hundred bytes for each."""
 
@@ -36,6 +38,11 @@ class Options:
         prompt: the text beside each image that a vision-language model reads; ``%3A`` stands for a colon.
         image_size: of these images, such as ``640x480``, the width first.
         seconds: of the recordings that Whisper reads in several windows.
+        assistant: folder or name of a smaller model of the same tokenizer that drafts for this one; ``%3A`` stands for
+            a colon.
+        lookup: tokens per round that are looked up in the prompt and the output so far, instead of an assistant:
+            transformers' ``prompt_lookup_num_tokens``.
+        drafts: tokens per round that the assistant drafts.
 
     Raises:
         UsageError: if one cannot be, or needs a package that is not installed.
@@ -56,6 +63,9 @@ class Options:
     prompt: str | None = None
     image_size: str | None = None
     seconds: float | None = None
+    assistant: str | None = None
+    lookup: int | None = None
+    drafts: int | None = None
 
     def __post_init__(self) -> None:
         if self.cap is not None and self.cap < 1:
@@ -70,6 +80,7 @@ class Options:
             raise UsageError(f"expected {MOST_PIXELS:,} pixels at most, got image_size={self.image_size}; choose less")
         if self.seconds is not None and not 0 < self.seconds <= MOST_SECONDS:
             raise UsageError(f"expected recordings of up to {MOST_SECONDS:,} seconds, got seconds={self.seconds}")
+        self._check_drafting()
         if self.bits is not None and self.gguf is not None:
             raise UsageError("expected bits or gguf, got both; GGUF files are quantized already, leave bits out")
         for name, wanted, package in (
@@ -80,6 +91,12 @@ class Options:
         ):
             if wanted is not None and find_spec(package) is None:
                 raise UsageError(f"expected {package} for {name}={wanted}, got none; pip install {package}")
+
+    def _check_drafting(self) -> None:
+        if self.assistant is not None and self.lookup is not None:
+            raise UsageError("expected assistant or lookup, got both; choose what drafts")
+        if self.drafts is not None and self.assistant is None:
+            raise UsageError(f"expected an assistant beside drafts={self.drafts}, got none; name it, or use lookup")
 
     @classmethod
     def split(cls, text: str) -> tuple[str, Self]:
@@ -118,6 +135,11 @@ class Options:
         text = None if self.prompt is None else unquote(self.prompt)
         asked = {"prompt": text, "image_size": self.size, "seconds": self.seconds}
         return {name: value for name, value in asked.items() if value is not None}
+
+    @property
+    def guesses(self) -> int | None:
+        """Tokens per round that something drafts; None without."""
+        return (self.drafts or DRAFTS) if self.assistant is not None else self.lookup
 
     def loading(self, transformers: Any) -> Mapping[str, Any]:  # noqa: ANN401 - the library
         """Return what ``from_pretrained`` of the model takes for these."""

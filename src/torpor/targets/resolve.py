@@ -17,7 +17,7 @@ HARDENED_SUFFIX = "-hardened"
 """A target that was hardened is called as what it was trained on from, and this."""
 
 LIBRARIES = {
-    "hf:": ("torpor.targets.decoder.generation.loading", "load_large"),
+    "hf:": ("torpor.targets.decoder.user_models", "load_large"),
     "torchvision:": ("torpor.targets.detector.adapters.loading", "load_torchvision"),
     "ultralytics:": ("torpor.targets.detector.adapters.loading", "load_ultralytics"),
     "openai:": ("torpor.targets.endpoint.loading", "load_endpoint"),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from torpor.training.captioning import CaptionRecipe, CaptionTrainer
 from torpor.training.classifiers import ClassifierRecipe, ClassifierTrainer, adamw
 from torpor.training.detection import DetectionRecipe, DetectorTrainer
+from torpor.training.drafting import DraftTrainer
 from torpor.training.early_exit import EarlyExitTrainer, Recipe
+from torpor.training.exiting import ExitRecipe, ExitTrainer
 from torpor.training.halting import HaltingDepthRecipe, halting_losses
 from torpor.training.hardening import HARDENERS
 from torpor.training.language import LanguageRecipe, LanguageTrainer
@@ -16,7 +18,7 @@ from torpor.training.sparse import SparseTrainer
 from torpor.training.speech import SpeechRecipe, SpeechTrainer
 from torpor.training.spiking import SpikingRecipe, spiking_loss
 from torpor.training.synthesis import SynthesisRecipe, SynthesisTrainer
-from torpor.training.texts import ExitRecipe, SkimmingRecipe, TextTrainer, every_exit, kept_tokens
+from torpor.training.texts import SkimmingRecipe, TextExitRecipe, TextTrainer, every_exit, kept_tokens
 from torpor.training.tracking import TrackerTrainer
 from torpor.training.trainer import Trainer
 from torpor.training.vit import PatchHaltingRecipe, PolicyRecipe, TransformerRecipe, adaptive, backbone
@@ -25,7 +27,9 @@ from torpor.zoo.cascades import CASCADES
 from torpor.zoo.classifiers import CLASSIFIERS
 from torpor.zoo.detection.registry import DETECTORS
 from torpor.zoo.early_exits import EARLY_EXITS
+from torpor.zoo.language.exiting import EXITING
 from torpor.zoo.language.registry import LANGUAGE_MODELS
+from torpor.zoo.language.speculative import SPECULATIVE
 from torpor.zoo.language.tokenizer import BYTES_ONLY
 from torpor.zoo.mixed_precision import MIXED_PRECISION
 from torpor.zoo.sparse import SPARSE
@@ -77,6 +81,17 @@ _LANGUAGE = {
         bfloat16=False,
     ),
 }
+_DRAFTS = {
+    "speculative-multi30k": LanguageRecipe(
+        epochs=3,
+        vocab_size=4000,
+        batch_tokens=1024,
+        learning_rate=3e-3,
+        dropout=0,
+        label_smoothing=0,
+        bfloat16=False,
+    )
+}
 _SPEECH = {"speech-digits": SpeechRecipe(epochs=40, learning_rate=2e-3, label_smoothing=0)}
 _SYNTHESIS = {"tts-digits": SynthesisRecipe(epochs=16)}
 _DETECTORS = {"detector-scenes": DetectionRecipe(epochs=16)}
@@ -110,7 +125,7 @@ _TRANSFORMERS = {
     "adavit-cifar10": adaptive("adavit-cifar10", PolicyRecipe(epochs=2), base="ats-cifar10"),
 }
 _TEXTS = {
-    "eetext-multi30k": TextTrainer(TEXT_CLASSIFIERS["eetext-multi30k"], ExitRecipe(epochs=6), every_exit),
+    "eetext-multi30k": TextTrainer(TEXT_CLASSIFIERS["eetext-multi30k"], TextExitRecipe(epochs=6), every_exit),
     "skim-multi30k": TextTrainer(TEXT_CLASSIFIERS["skim-multi30k"], SkimmingRecipe(epochs=6), kept_tokens),
 }
 _MIXED_PRECISION = {"int8-vit-digits": ThresholdRecipe(), "int8-vit-cifar10": ThresholdRecipe()}
@@ -126,6 +141,8 @@ TRAINERS: dict[str, Trainer] = {
     **{name: ClassifierTrainer(CLASSIFIERS[name], each, losses=halting_losses) for name, each in _HALTING.items()},
     **{name: CaptionTrainer(CAPTIONERS[name], recipe) for name, recipe in _CAPTIONERS.items()},
     **{name: LanguageTrainer(LANGUAGE_MODELS[name], recipe) for name, recipe in _LANGUAGE.items()},
+    **{name: DraftTrainer(SPECULATIVE[name], recipe) for name, recipe in _DRAFTS.items()},
+    **{name: ExitTrainer(entry, ExitRecipe(epochs=2)) for name, entry in EXITING.items()},
     **{name: SpeechTrainer(SPEECH[name], recipe) for name, recipe in _SPEECH.items()},
     **{name: SynthesisTrainer(SYNTHESIS[name], recipe) for name, recipe in _SYNTHESIS.items()},
     **{name: DetectorTrainer(DETECTORS[name], recipe) for name, recipe in _DETECTORS.items()},

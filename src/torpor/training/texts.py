@@ -55,7 +55,7 @@ class TextRecipe(LoopRecipe):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExitRecipe(TextRecipe):
+class TextExitRecipe(TextRecipe):
     """How an encoder learns with a classifier after each layer.
 
     Attributes:
@@ -219,7 +219,7 @@ class TextTrainer(Trainer):
 
 def judged(entry: TextClassifierEntry, home: Path, data: DataSet, recipe: TextRecipe) -> dict[str, Any]:
     """Return what a classifier is worth on validation and test data: of exits, each one's accuracy and thresholds."""
-    if isinstance(recipe, ExitRecipe):
+    if isinstance(recipe, TextExitRecipe):
         target = entry.open(home, {"entropy": recipe.entropy, "thresholds": {}})
         assert isinstance(target, TextExitTarget)
         facts = {"entropy": recipe.entropy, **judged_exits(target, data)}

@@ -52,6 +52,8 @@ ZOO = Zoo(
         "captioner-scenes-lstm": "torpor.zoo.captioning.registry:CAPTIONERS",
         "translator-multi30k": "torpor.zoo.language.registry:LANGUAGE_MODELS",
         "lm-multi30k": "torpor.zoo.language.registry:LANGUAGE_MODELS",
+        "exits-multi30k": "torpor.zoo.language.exiting:EXITING",
+        "speculative-multi30k": "torpor.zoo.language.speculative:SPECULATIVE",
         "speller": "torpor.zoo.language.registry:LANGUAGE_MODELS",
         "eetext-multi30k": "torpor.zoo.text.registry:TEXT_CLASSIFIERS",
         "skim-multi30k": "torpor.zoo.text.registry:TEXT_CLASSIFIERS",
@@ -132,6 +134,16 @@ def translator_multi30k() -> Target:
 def lm_multi30k() -> Target:
     """Load the language model of image descriptions."""
     return ZOO["lm-multi30k"].load()
+
+
+def exits_multi30k() -> Target:
+    """Load the language model of image descriptions whose tokens leave early."""
+    return ZOO["exits-multi30k"].load()
+
+
+def speculative_multi30k() -> Target:
+    """Load the language model of image descriptions, and what drafts for it."""
+    return ZOO["speculative-multi30k"].load()
 
 
 def speller() -> Target:

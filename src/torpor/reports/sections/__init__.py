@@ -14,6 +14,8 @@ SECTIONS: Registry[Section] = Registry(
         "early-exit": "torpor.reports.sections.early_exit:EarlyExitSection",
         "early-exit-text": "torpor.reports.sections.early_exit:EarlyExitSection",
         "decoder": "torpor.reports.sections.decoder:DecoderSection",
+        "speculative": "torpor.reports.sections.decoder:DecoderSection",
+        "exiting-language-model": "torpor.reports.sections.decoder:DecoderSection",
         "endpoint-text": "torpor.reports.sections.endpoint:EndpointSection",
         "detector": "torpor.reports.sections.detector:DetectorSection",
     },

@@ -101,9 +101,18 @@ class TextTarget(StepTarget):
     def embedding_matrix(self) -> Tensor:
         """Return the input embedding of every id ``[V, D]``, scaled as those of :meth:`signals` are."""
 
+    def goal(self, work: Work) -> Tensor:
+        """Return what searches over texts make as large as they can, int64 ``[B]``: by default the decoder steps."""
+        return self.iterations(work)
+
+    @property
+    def most_goal(self) -> int:
+        """The largest :meth:`goal` that any text can reach."""
+        return self.cap
+
     def score(self, texts: Sequence[str]) -> Tensor:
-        """Return how many decoder steps each of many candidates runs, int64 ``[N]``: the same as :meth:`run`."""
-        return self.iterations(self.run(tuple(texts)).work)
+        """Return the :meth:`goal` of each of many candidates, int64 ``[N]``: the same as of :meth:`run`."""
+        return self.goal(self.run(tuple(texts)).work)
 
     def features(self, texts: Sequence[str]) -> Tensor:
         """Return the mean of the input embeddings of each text's tokens ``[B, D]``."""

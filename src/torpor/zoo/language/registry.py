@@ -44,7 +44,8 @@ def _english_to_german(folder: Path | None) -> DataSet:
     return multi30k(folder, "en", "de")
 
 
-def _english_beginnings(folder: Path | None) -> DataSet:
+def english_beginnings(folder: Path | None) -> Beginnings:
+    """Return the first words of English captions, to be continued."""
     return Beginnings(multi30k(folder, "en", None), PROMPT_WORDS)
 
 
@@ -56,7 +57,7 @@ LANGUAGE_MODELS: dict[str, LanguageEntry] = {
     entry.name: entry
     for entry in (
         LanguageEntry("translator-multi30k", "encoder-decoder", _english_to_german, translator),
-        LanguageEntry("lm-multi30k", "decoder-only", _english_beginnings, language_model),
+        LanguageEntry("lm-multi30k", "decoder-only", english_beginnings, language_model),
         LanguageEntry("speller", "encoder-decoder", _spellings, speller),
     )
 }

@@ -80,6 +80,10 @@ class CoordinateSearch(TextSearch):
         """Return the text with a segment after it; None if it cannot be sent as these tokens."""
         return appended(fits, clean, segment)
 
+    def gradient(self, target: TextTarget, clean: str, current: str, loss: Loss) -> TokenGradient:
+        """Return the gradient that ranks substitutes: by default that of the loss at the current text."""
+        return token_gradient(target, current, loss)
+
     @override
     def begin(self, target: TextTarget, inputs: Sequence[str], seed: int, tally: Tally) -> Callable[[int], Search]:
         fits, codec = Sendable(target.space, self.budget), target.space.codec
@@ -100,7 +104,7 @@ class CoordinateSearch(TextSearch):
                 segment, current = tried[steps.index(max(steps))]
                 if left == 0 or max(steps) >= tally.cap:
                     return
-                gradient = token_gradient(target, current, objective(segment))
+                gradient = self.gradient(target, clean, current, objective(segment))
                 tally.note(row, gradient, self.passes)
                 changes = per_slot(gradient, len(codec.encode(clean)), segment, matrix, allowed)
                 better = self._better(changes, segment, generator)

@@ -82,6 +82,8 @@ def most_steps(target: Any) -> int:  # noqa: ANN401 - whatever reads texts and b
     >>> most_steps(ToyText(cap=30))
     30
     """
+    if target.offers("score", "most_goal"):
+        return int(target.most_goal)
     return int(target.cap) if target.offers("score", "cap") or _counts_steps(target) else sys.maxsize
 
 

@@ -90,7 +90,7 @@ class Decoder:
         self.pads, self.rowwise = True, model.dtype not in TIES
         self.tie, self.longest = TIES.get(model.dtype), switch_length(model.config)
         self.size = CacheSize()
-        self._processed = bool(names)
+        self.processed = bool(names)
         self._kept: dict[tuple[int, int], Processors] = {}
 
     def with_config(self, config: Any) -> Self:  # noqa: ANN401
@@ -228,7 +228,7 @@ class Decoder:
         plan = DecodingPlan(
             caps, self.eos, self.tie, generators, fed.padding, fed.hole, stop=self.stop, strings=self.strings, tick=tick
         )
-        if self._processed and len(fed.padding) > 1:
+        if self.processed and len(fed.padding) > 1:
             plan = replace(plan, by_padding=self._by_padding(fed, caps))
         with self.forward_calls.counted() as tally, self._shaped(fed) as rowwise:
             loop = DecodingLoop(replace(plan, rowwise=rowwise))

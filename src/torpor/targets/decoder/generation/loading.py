@@ -25,9 +25,6 @@ from torpor.targets.decoder.generation.saved import SavedModel
 from torpor.targets.decoder.generation.texts import SourceTarget
 from torpor.targets.model_options import Options
 
-AUDIT_S = 540.0
-"""Seconds that attacks on a saved model, which may be a large one, take by default: 10 minutes with all else."""
-
 VISION_LANGUAGE = ("idefics3", "smolvlm", "llava", "llava_next", "qwen2_vl", "qwen2_5_vl")
 """Types of models of images and texts."""
 
@@ -184,17 +181,6 @@ def load_pretrained(name: str, *, data: Callable[[Path | None], DataSet] | None 
             stacklevel=2,
         )
     target.deployment = saved.source if options.cap is None else f"{saved.source}, with a cap of the user's"
-    return target
-
-
-def load_large(name: str) -> GenerationTarget:
-    """Load a saved model of the user's, which may be large: audits of it end after :data:`AUDIT_S` by default.
-
-    Args:
-        name: see :func:`load_pretrained`.
-    """
-    target = load_pretrained(name)
-    target.max_seconds = AUDIT_S
     return target
 
 

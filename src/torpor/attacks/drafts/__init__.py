@@ -1,0 +1,1 @@
+"""Attacks on speculative decoding: inputs whose guesses are rejected."""
