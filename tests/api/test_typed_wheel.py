@@ -82,7 +82,7 @@ def told(text: str, done: int, total: int) -> None:
     print(text, done, total)
 
 
-images = torch.tensor([[[[0.9, 0.4], [0.4, 0.1]]]])
+images = torch.tensor([[[[0.9, 0.4], [0.4, 0.1]]], [[[0.1, 0.4], [0.4, 0.9]]]])
 found: torpor.Audit = torpor.audit(Bulbs(), [Brighter(eps=0.2)], inputs=images, timed=False, progress=told)
 checks: torpor.Checks = found.check("max(slowdown) <= 3")
 print([row["slowdown_max"] for row in found.rows], bool(checks), found.records["cost"].max(), found.report().name)

@@ -11,6 +11,7 @@ from contract_rows import own_attacks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from masked import outside
+from text_encoders import TEXT_ENCODERS
 from token_toys import TOKEN_TARGETS
 from torch import Tensor
 
@@ -118,6 +119,7 @@ def test_universal_attacks_refuse_to_attack_before_they_are_fitted(name: str) ->
         (ToyText(), ("a cat",)),
         (LampTarget(), torch.zeros(1, 1, 16, 24)),
         (TOKEN_TARGETS["halting"](), torch.zeros(1, 1, 8, 8)),
+        (TEXT_ENCODERS["text-exits"](), ("a cat",)),
     )
     target, inputs = next(pair for pair in known if attack.applies_to(pair[0]))
     with pytest.raises(UsageError, match="expected a fitted attack"):
@@ -263,7 +265,7 @@ def test_attacks_are_plain_values() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("sloth", {}, "expected an attack among deepsloth"),
+        ("sloth", {}, "expected an attack by its name or as .*, got 'sloth'; did you mean deepsloth"),
         ("DeepSlot", {}, r"got 'DeepSlot'; did you mean deepsloth\? see: torpor list attacks$"),
         ("control-shuffled", {}, "expected perturbation for control-shuffled, got none; audits add this control"),
         ("square", {"steps": 3}, "no number of steps for square"),

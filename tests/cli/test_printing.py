@@ -11,6 +11,7 @@ import unicodedata
 import warnings
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +216,8 @@ def test_words_come_back_in_one_harmless_sentence(place: Path, words: tuple[str,
 
 
 def test_what_is_listed_comes_from_elsewhere_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torpor.targets.resolve.target_names", lambda: [EVIL])
+    entry = EntryPoint(EVIL, "torpor_evil:make", "torpor.targets")
+    monkeypatch.setattr("torpor.cli.listed.entry_points", lambda group: [entry])
     assert "[red]x[/red]" in shown("list", "targets")
     monkeypatch.setattr("torpor.audits.run.identity.environment", lambda device: {EVIL: EVIL, "meters": {}})
     assert "\\x1b" in shown("env")

@@ -104,7 +104,7 @@ def test_user_files_that_cannot_be_read_are_data_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"expected texts \(\.txt\) in"):
         TextLines(tmp_path).load("test")
     (tmp_path / "latin.txt").write_bytes("Köln".encode("latin-1"))
-    with pytest.raises(DataError, match=r"expected UTF-8, got .*latin\.txt"):
+    with pytest.raises(DataError, match=r"expected texts in UTF-8, got .*latin\.txt"):
         TextLines(tmp_path / "latin.txt").load("test")
     with pytest.raises(DataError, match="expected split test, got train"):
         TextLines(tmp_path / "latin.txt").load("train")

@@ -116,7 +116,10 @@ def test_what_a_black_box_does_not_have_is_refused_in_a_sentence(folder: Path, m
     for words, said in (
         (("measure", ENDPOINT, "--inputs", "prompts.txt", "--seconds"), "write its probes()"),
         (("audit", ENDPOINT, "--inputs", "prompts.txt"), "endpoint targets have no default"),
-        (("audit", ENDPOINT, "--attacks", "pgd", "--inputs", "prompts.txt"), "a target that offers exits for pgd"),
+        (
+            ("audit", ENDPOINT, "--attacks", "pgd", "--inputs", "prompts.txt"),
+            "an attack on text generation behind an endpoint",
+        ),
         ((*AUDIT[:-1], "other", "--max-cost", "2 MFLOPs"), "expected a cost such as 2e12 or '2 Ttokens'"),
     ):
         code, _, err = call(*words)

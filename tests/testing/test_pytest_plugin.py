@@ -82,8 +82,8 @@ def test_only_a_pass_passes(other: pytest.Pytester) -> None:
     done = run(other)
     done.assert_outcomes(passed=2, failed=3)
     text = done.stdout.str()
-    assert "fail: max(slowdown) < 4, got 4 [standard, Linf" in text
-    assert "inconclusive: max(slowdown) < 2, got 1 [deepsloth:steps=1, Linf 1/255]; " in text
+    assert "fail: max(slowdown) < 4, got 4x [standard, Linf" in text
+    assert "inconclusive: max(slowdown) < 2, got 1x [deepsloth:steps=1, Linf 1/255]; " in text
     assert "expected a gate such as" in text
     assert "cost.py" not in text.partition("short test summary")[0].partition("test_no_gate")[0]  # where it was called
 

@@ -163,7 +163,7 @@ def test_it_takes_a_tracker_with_a_buffer() -> None:
     assert not SlowTrack.applies_to(target)
     target.buffer = 1
     assert SlowTrack.applies_to(target)
-    with pytest.raises(UsageError, match="offers buffer, confirm for slowtrack"):
+    with pytest.raises(UsageError, match="an attack on detection with image inputs, got slowtrack"):
         SlowTrack()(LampTarget(), torch.zeros(1, 1, 16, 24))
     del target.buffer
     assert not SlowTrack.applies_to(target)

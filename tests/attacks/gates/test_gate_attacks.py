@@ -14,10 +14,11 @@ from torpor.attacks.early_exit.standard import GuardedGates, Standard
 from torpor.attacks.gates.deepperform import DeepPerform
 from torpor.attacks.gates.ereba import EREBA
 from torpor.attacks.gates.gradauto import GradAuto, OpenClosed
-from torpor.attacks.gates.gradmdm import GradMDM, PowerLosses, length
+from torpor.attacks.gates.gradmdm import GradMDM
 from torpor.attacks.gates.ilfo import ILFO, HaltLate, OpenAll
 from torpor.attacks.gates.layerwise import layerwise_slope
 from torpor.attacks.iterative import slope_of, without_conflict
+from torpor.attacks.search.objectives import PowerLosses, length
 from torpor.core.errors import UsageError
 from torpor.core.signals import GateSignals
 from torpor.core.work import Work

@@ -212,7 +212,7 @@ def test_a_corrupt_row_stops_the_audit_and_keeps_what_came_before(plan: Plan, tm
         tmp_path / "run",
         lambda text, at, total: done.append(text),
     )
-    assert done.count("pgd-Linf-0.2") == 1  # only the last of three batches was left to attack
+    assert done.count("batch 3/3 pgd-Linf-0.2") == 1  # only the last of three batches was left to attack
 
 
 @pytest.mark.slow

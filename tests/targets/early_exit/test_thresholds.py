@@ -62,9 +62,9 @@ def test_targets_are_found_by_name_or_factory(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(sys, "path", list(sys.path))
     assert load_target("own_torpor_target:make").name == "toy-needle"
     for name, message in (
-        ("sdn-nothing", "expected a target among .*sdn-digits"),
+        ("sdn-nothing", "expected a target, got 'sdn-nothing'; name one of 'torpor list targets'"),
         ("sdn-digit", r"got 'sdn-digit'; did you mean sdn-digits\? see: torpor list targets$"),
-        ("xyz", "got 'xyz'; see: torpor list targets$"),
+        ("xyz", "got 'xyz'; name one of 'torpor list targets'"),
         ("no_such_module:make", "module that can be imported"),
         ("broken_torpor_target:make", "module that can be imported"),
         ("own_torpor_target:nothing", "expected 'nothing' in own_torpor_target"),

@@ -23,9 +23,10 @@ from torpor.attacks.search.objectives import (
     IterateObjective,
     NearestGate,
     Objective,
+    PowerLosses,
     PricedGates,
 )
-from torpor.attacks.search.optimizers import Adam, AutoSteps, Optimizer
+from torpor.attacks.search.optimizers import RATE, Adam, AutoSteps, Optimizer
 from torpor.attacks.unmasked import Unmasked
 from torpor.core.budget import geometry
 from torpor.core.signals import GateSignals
@@ -142,14 +143,10 @@ class GuardedGates(AutoGates):
 
     @override
     def losses(self, labels: Tensor) -> IterateObjective[Any]:
-        from torpor.attacks.gates.gradmdm import GradMDM  # of no use on exits
-
-        return GradMDM().objective()
+        return PowerLosses(3.5, 0.35, warm_up=10)
 
     @override
     def optimizer(self) -> Optimizer:
-        from torpor.attacks.gates.base import RATE
-
         if geometry(self.norm) != "Linf":
             return AutoSteps(self.iterations, self.eps)
         reach = self.eps if self.norm == "Linf" else 1.0  # the whole range of a pixel in a patch
@@ -167,13 +164,14 @@ Member: TypeAlias = "AutoGates | PersistentSquare | Corners"
 class Standard(Attack):
     """APGD on the margins of all gates, those that come first the most; then random search for as long as it pays.
 
-    A sample is retired only at the static bound. Where gates are exits, the members are APGD with four weights of the
-    gates behind an open one, the last from the best that is known, and Square. Where gates are not exits, so that each
-    saves a unit of its own, they are GradMDM's losses at first and again from the best that is known, APGD on four
-    objectives, or five where the target expects a cost, Square, and a search of corners of the budget: a gate moves
-    what later gates see, so that margins lead astray more often than those of exits. Where there are no gates at
-    all, but work that follows the input by degrees, flat images are tried, and APGD raises the cost that the target
-    expects, from a random point and from the best that is known.
+    A sample is retired only at the static bound. Where gates are exits, the members are APGD with three or four
+    weights of the gates behind an open one, the last from the best that is known, and Square; where a change of
+    each value is bounded, GradMDM's losses take part, at first and again from the best that is known. Where gates
+    are not exits, so that each saves a unit of its own, they are GradMDM's losses at first and again from the best
+    that is known, APGD on four objectives, or five where the target expects a cost, Square, and a search of corners
+    of the budget: a gate moves what later gates see, so that margins lead astray more often than those of exits.
+    Where there are no gates at all, but work that follows the input by degrees, flat images are tried, and APGD
+    raises the cost that the target expects, from a random point and from the best that is known.
 
     Where a network's gradient is not that of what it computed, since it is cut, replaced or rounded away, the members
     that follow gradients also follow those of :class:`~torpor.attacks.unmasked.Unmasked`.
@@ -195,12 +193,14 @@ class Standard(Attack):
     @property
     def members(self) -> tuple[AutoGates | PersistentSquare, ...]:
         """The attacks of the ensemble on exits, in the order in which they run."""
-        plan = ((0.5, 100, False), (0.2, 300, False), (1.0, 100, False), (0.0, 100, True))
-        gradients = (
-            AutoGates(norm=self.norm, eps=self.eps, decay=decay, steps=steps, resumes=resumes)
-            for decay, steps, resumes in plan
-        )
-        return (*gradients, PersistentSquare(norm=self.norm, eps=self.eps))
+        square = PersistentSquare(norm=self.norm, eps=self.eps)
+        base = AutoGates(norm=self.norm, eps=self.eps, steps=100)
+        first, last = replace(base, decay=0.5), replace(base, decay=0.0, resumes=True)
+        square = PersistentSquare(norm=self.norm, eps=self.eps)
+        if geometry(self.norm) != "Linf":
+            return (first, replace(base, decay=0.2, steps=300), base, last, square)
+        guarded = GuardedGates(norm=self.norm, eps=self.eps, steps=300)
+        return (first, replace(base, decay=0.2), guarded, last, replace(guarded, steps=100, resumes=True), square)
 
     def members_on_gates(self, gates: int, expects: bool = True) -> tuple[Member, ...]:
         """Return the attacks of the ensemble on gates that are not exits, in the order in which they run.

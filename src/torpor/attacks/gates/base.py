@@ -14,29 +14,10 @@ from torpor.attacks.base import Candidates
 from torpor.attacks.iterative import IterativeAttack, Slope, amplify, slope_of
 from torpor.attacks.search.balls import BALLS
 from torpor.attacks.search.objectives import IterateObjective
-from torpor.attacks.search.optimizers import Adam, Change
-from torpor.core.errors import UsageError
+from torpor.attacks.search.optimizers import RATE, Adam, Change
 from torpor.core.signals import GateSignals
 from torpor.core.space import DenseSpace
 from torpor.targets.base import Target
-
-RATE = 0.08
-"""Learning rate of Adam in units of eps: the papers' 0.01 over pixels that have a standard deviation of 0.25."""
-
-
-def running(signals: GateSignals) -> Tensor:
-    """Return the log-odds that each unit runs, ``[B, G]``: what its gate lacks to save it.
-
-    Raises:
-        UsageError: if there are no gates.
-
-    >>> import torch
-    >>> running(GateSignals(None, torch.tensor([[-2.0]]), None)).tolist()
-    [[2.0]]
-    """
-    if signals.margins.shape[1] == 0:
-        raise UsageError("expected gates that save units, got work that follows the input by degrees; use standard")
-    return -signals.margins
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from torpor.attacks.base import Candidates
-from torpor.attacks.gates.base import running
 from torpor.attacks.gates.learned import NetworkAttack
 from torpor.attacks.search.balls import BALLS, apply
+from torpor.attacks.search.objectives import running
 from torpor.core.errors import UsageError
 from torpor.core.signals import GateSignals, evading
 from torpor.core.space import DenseSpace

@@ -8,8 +8,8 @@ from typing import ClassVar
 from torch import Tensor
 from typing_extensions import override
 
-from torpor.attacks.gates.base import GateAttack, running
-from torpor.attacks.search.objectives import IterateObjective
+from torpor.attacks.gates.base import GateAttack
+from torpor.attacks.search.objectives import IterateObjective, running
 from torpor.attacks.search.optimizers import State
 from torpor.core.signals import GateSignals
 from torpor.core.threat import Paper

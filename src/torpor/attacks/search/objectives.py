@@ -13,10 +13,13 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from torpor.attacks.search.optimizers import State
+from torpor.core.errors import UsageError
 from torpor.core.signals import CandidateSignals, GateSignals, StepSignals
 
 EXITS = "exits"
 """What a target must offer for objectives that look at the class scores of its exits, or at their order."""
+
+HALF = math.log(0.5)
 
 SignalsT = TypeVar("SignalsT", GateSignals, StepSignals, CandidateSignals)
 
@@ -217,3 +220,71 @@ class WrongClass:
         target = labels.unsqueeze(1).expand(-1, signals.exit_logits.shape[1])
         losses = F.cross_entropy(signals.exit_logits.transpose(1, 2), target, reduction="none")
         return -(losses.mean(1) if self.exits == "avg" else losses.amax(1))
+
+
+def running(signals: GateSignals) -> Tensor:
+    """Return the log-odds that each unit runs, ``[B, G]``: what its gate lacks to save it.
+
+    Raises:
+        UsageError: if there are no gates.
+
+    >>> import torch
+    >>> running(GateSignals(None, torch.tensor([[-2.0]]), None)).tolist()
+    [[2.0]]
+    """
+    if signals.margins.shape[1] == 0:
+        raise UsageError("expected gates that save units, got work that follows the input by degrees; use standard")
+    return -signals.margins
+
+
+@dataclass(frozen=True)
+class PowerLosses(IterateObjective[GateSignals]):
+    """Lengths of vectors of probabilities, by powers: of those that closed gates lack, and of those open ones spare.
+
+    ``-||min(p, 0.5)||`` is descended, with ``p`` the probability that a unit runs, and no step may raise
+    ``||1 - max(p, 0.5)||``. They are computed from logarithms: ``p ** 50`` is zero in single precision.
+
+    Attributes:
+        closed: power of the first; in the first ``warm_up`` iterations it is 1, and so is the second.
+        opened: power of the second.
+        warm_up: iterations.
+
+    >>> import torch
+    >>> gates = GateSignals(None, torch.tensor([[-9.0, 0.0]]), None)
+    >>> losses = PowerLosses(2.0, 1.0, 0)
+    >>> round(losses(gates, 0, {}).item(), 3), round(losses.guard(gates, 0).item(), 3)  # of (.5, .5), of (0, .5)
+    (-0.707, 0.5)
+    """
+
+    closed: float
+    opened: float
+    warm_up: int
+
+    @override
+    def __call__(self, signals: GateSignals, step: int, state: State) -> Tensor:
+        return self._closed(signals, 1.0 if step < self.warm_up else self.closed)
+
+    @override
+    def guard(self, signals: GateSignals, step: int) -> Tensor | None:
+        return length(F.logsigmoid(-running(signals)), 1.0 if step < self.warm_up else self.opened)
+
+    @override
+    def rank(self, signals: GateSignals, loss: Tensor) -> Tensor:
+        return self._closed(signals, self.closed).detach()
+
+    def _closed(self, signals: GateSignals, power: float) -> Tensor:
+        return -length(F.logsigmoid(running(signals)), power)
+
+
+def length(logs: Tensor, power: float) -> Tensor:
+    """Return ``(sum v ** power) ** (1 / power)`` of the values that have these logarithms, at most one half each.
+
+    Args:
+        logs: ``[B, G]``.
+        power: above 0.
+
+    >>> import torch
+    >>> round(length(torch.tensor([[0.3, 0.4]]).log(), 2).item(), 3)
+    0.5
+    """
+    return ((logs.clamp_max(HALF) * power).logsumexp(1) / power).exp()

@@ -25,6 +25,9 @@ SATURATED = 1e-6
 Penalty = Callable[[Tensor], Tensor]
 """Map changes ``[B, ...]`` to a penalty ``[B]``."""
 
+RATE = 0.08
+"""Learning rate of Adam in units of eps: the papers' 0.01 over pixels that have a standard deviation of 0.25."""
+
 
 @dataclass(frozen=True)
 class Optimizer(ABC):

@@ -17,9 +17,9 @@ from torpor.attacks.text.loopllm import LoopLLM
 from torpor.attacks.text.nmtsloth import NMTSlothChar, NMTSlothStructure, NMTSlothToken
 from torpor.attacks.text.search.driver import Search, TextSearch, shows_gradients, told
 from torpor.attacks.text.search.tally import Tally
+from torpor.attacks.text.ttslow import TTSlow
 from torpor.core.budget import COUNTS
 from torpor.core.errors import UsageError
-from torpor.core.signals import TextGateSignals
 from torpor.core.threat import Access, Paper
 from torpor.targets.base import Target
 from torpor.targets.decoder.contract import TextTarget
@@ -35,25 +35,25 @@ PATIENCE = {"chars": 550, "tokens": 200, "words": 400, "suffix": 400, "prompt": 
 """The same of the evolution, within each budget: long where it goes on to find more than the others do instead."""
 
 MEMBERS: dict[str, tuple[type[TextSearch], ...]] = {
-    "chars": (SAME, NoSkim, NMTSlothChar, LLMEffiCheckerChar),
-    "tokens": (NMTSlothToken, LLMEffiCheckerToken),
-    "words": (SAME, NoSkim, NMTSlothStructure, LLMEffiCheckerStructure),
-    "suffix": (LoopLLM,),
-    "prompt": (),
+    "chars": (SAME, NoSkim, TTSlow, Evolution, NMTSlothChar, LLMEffiCheckerChar),
+    "tokens": (Evolution, NMTSlothToken, LLMEffiCheckerToken),
+    "words": (SAME, NoSkim, Evolution, NMTSlothStructure, LLMEffiCheckerStructure),
+    "suffix": (Evolution, LoopLLM),
+    "prompt": (Evolution,),
 }
-"""Published searches within each budget; they have their turns where the evolutionary one finds nothing more."""
+"""Searches within each budget, in the order of their first turns."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StandardText(TextSearch):
-    """Evolution, and where it finds nothing more, the published searches within the same budget of edits, in turns.
+    """Several searches within the same budget of edits, in turns: evolution, and the published ones.
 
-    The evolution's turn ends when it has not found a costlier text for 200 to 550 queries, by the budget, that of
-    another member after 64, so that passes go to what still finds; NMTSloth's on tokens ends when its rounds are over,
-    each of the 50 substitutions that its gradient ranks first. Where gates decide the work, SAME or No-Skim has the
-    first turn, until its rounds are over. Whatever one finds is a parent of the evolution's next generation. A sample
-    is at its end when every member has had a turn in which nothing was found. Of a black box, the members without
-    gradients take part.
+    On characters, TTSlow has the first turn, whose candidates are few, then the evolution; elsewhere the evolution, and
+    where gates decide the work, SAME or No-Skim, until its rounds are over. The evolution's turn ends when it has not
+    found a costlier text for 200 to 550 queries, by the budget, that of another member after 64, so that passes go to
+    what still finds; NMTSloth's on tokens ends when its rounds are over, each of the 50 substitutions that its gradient
+    ranks first. Whatever one finds is a parent of the evolution's next generation. A sample is at its end when every
+    member has had a turn in which nothing was found. Of a black box, the members without gradients take part.
 
     Attributes:
         queries: passes on a sample, forward and backward, of all members together.
@@ -74,7 +74,7 @@ class StandardText(TextSearch):
     @classmethod
     @override
     def covered(cls) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((Evolution.id, *(kind.id for kinds in MEMBERS.values() for kind in kinds))))
+        return tuple(dict.fromkeys(kind.id for kinds in MEMBERS.values() for kind in kinds))
 
     @classmethod
     @override
@@ -88,8 +88,7 @@ class StandardText(TextSearch):
     @property
     def ensemble(self) -> tuple[TextSearch, ...]:
         """The members, in the order of their turns; of a black box, those without gradients take part."""
-        kinds: tuple[type[TextSearch], ...] = (Evolution, *MEMBERS[self.norm])
-        members = (kind(norm=self.norm, eps=self.eps) for kind in kinds)
+        members = (kind(norm=self.norm, eps=self.eps) for kind in MEMBERS[self.norm])
         return tuple(replace(one, first=ROUND) if isinstance(one, NMTSlothToken) else one for one in members)
 
     @property
@@ -101,7 +100,6 @@ class StandardText(TextSearch):
     @override
     def begin(self, target: TextTarget, inputs: Sequence[str], seed: int, tally: Tally) -> Callable[[int], Search]:
         ensemble = [member for member in self.ensemble if member.applies_to(target)]
-        ensemble.sort(key=lambda member: member.reads is not TextGateSignals)  # what follows gates has the first turn
         members, patience = [member.begin(target, inputs, seed, tally) for member in ensemble], self.patience
 
         def take_turns(row: int) -> Search:

@@ -205,7 +205,10 @@ class _Run:
         self.anew, self.under_way = set(anew), dict[int, int]()
         plan = job.plan
         self.rows = len(plan.keys) - 1  # the clean one takes no time
-        count = counted(loaded.reader.data, plan.limit)
+        try:
+            count = counted(loaded.reader.data, plan.limit)
+        except DataError:  # which stops the audit where it is reached: what comes before is attacked
+            count = plan.limit
         self.batches = None if count is None else -(-count // plan.batch_size)
         self.total = 0 if self.batches is None else self.rows * (self.batches + 1) + 1  # timed at the end
         self.fitting = sum((Spent.on_fit(front.target, one) for front in loaded.fronts for one in front.every), Spent())

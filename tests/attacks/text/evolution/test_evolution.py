@@ -152,11 +152,11 @@ def test_what_one_member_finds_the_evolution_goes_on_from(monkeypatch: pytest.Mo
         def score(self, texts: Sequence[str]) -> torch.Tensor:
             return torch.tensor([len(text) if text.endswith("9999") else 1 for text in texts])
 
-    monkeypatch.setattr("torpor.attacks.text.standard.MEMBERS", {"chars": (Oracle,)})
+    monkeypatch.setattr("torpor.attacks.text.standard.MEMBERS", {"chars": (Evolution, Oracle)})
     tally = _searched(StandardText(norm="chars", eps=5), Needle(), ("abc",))
     assert tally.held.inputs[0].endswith("9999")
     assert tally.best(0)[1] == len("abc") + 5
-    monkeypatch.setattr("torpor.attacks.text.standard.MEMBERS", {"chars": ()})
+    monkeypatch.setattr("torpor.attacks.text.standard.MEMBERS", {"chars": (Evolution,)})
     assert _searched(StandardText(norm="chars", eps=5), Needle(), ("abc",)).best(0) == ("abc", 1)
 
 
@@ -168,8 +168,8 @@ def test_a_sample_ends_when_no_member_found_anything() -> None:
     texts = ("a cat sat on a mat",)
     tally = _searched(StandardText(norm="chars", eps=3), Deaf(), texts)
     patience = standard.PATIENCE["chars"]
-    least = patience + 2 * standard.TRIAL  # two members beside the evolution
-    most = least + population.CHILDREN + 2 * AT_ONCE  # each turn ends with the texts that were scored together
+    least = patience + 3 * standard.TRIAL  # three members beside the evolution
+    most = least + population.CHILDREN + 3 * AT_ONCE  # each turn ends with the texts that were scored together
     assert least < tally.spent(0) <= most < standard.QUERIES
     alone = _searched(Evolution(norm="chars", eps=3, queries=patience), ToyText(), texts)
     assert _searched(StandardText(norm="chars", eps=3), ToyText(), texts).best(0)[1] >= alone.best(0)[1]
@@ -196,6 +196,6 @@ def test_members_take_turns_when_they_find_nothing_for_a_while(monkeypatch: pyte
 
     tally = _searched(StandardText(norm="chars", eps=2), Deaf(), ("a cat sat",))
     assert tally.best(0) == ("a cat sat", 1)
-    assert tally.backwards[0] == 1  # the first round of NMTSloth
+    assert tally.backwards[0] == 3  # two rounds of TTSlow, the first of NMTSloth
     assert "a cat" in asked  # LLMEffiChecker leaves words out
     assert len(asked) + 1 == tally.forwards[0]
