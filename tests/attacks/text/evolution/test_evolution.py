@@ -170,7 +170,7 @@ def test_a_sample_ends_when_no_member_found_anything() -> None:
     patience = standard.PATIENCE["chars"]
     least = patience + 3 * standard.TRIAL  # three members beside the evolution
     most = least + population.CHILDREN + 3 * AT_ONCE  # each turn ends with the texts that were scored together
-    assert least < tally.spent(0) <= most < standard.QUERIES
+    assert least < tally.spent(0) <= min(most, standard.QUERIES - 1)
     alone = _searched(Evolution(norm="chars", eps=3, queries=patience), ToyText(), texts)
     assert _searched(StandardText(norm="chars", eps=3), ToyText(), texts).best(0)[1] >= alone.best(0)[1]
 
@@ -198,4 +198,4 @@ def test_members_take_turns_when_they_find_nothing_for_a_while(monkeypatch: pyte
     assert tally.best(0) == ("a cat sat", 1)
     assert tally.backwards[0] == 3  # two rounds of TTSlow, the first of NMTSloth
     assert "a cat" in asked  # LLMEffiChecker leaves words out
-    assert len(asked) + 1 == tally.forwards[0]
+    assert len(asked) + 3 == tally.forwards[0]  # each gradient takes a pass of its own
