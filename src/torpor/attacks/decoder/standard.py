@@ -50,7 +50,7 @@ OBJECTIVES: dict[str, StepObjective] = {
 }
 """What members minimize, in the order of their turns."""
 FIRST = ("lower", "end", "both", "wander", "again")
-"""The order where there is no time for all. Of sounds, the first is SlothSpeech: on Whisper, it needs fewest passes."""
+"""The order where there is no time for all: on Whisper, SlothSpeech, the first of sounds, needs fewest passes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +102,9 @@ class StandardDecoder(Attack):
 
     The objectives are the end token's probability, its score, that of it and of the likeliest token, the probability of
     what was said before, and entropy with hidden states that differ. Each member has a turn from a random point, and
-    one from the costliest input that any of them found. All of it takes at most 1,000 passes, forward and backward.
-    Random search comes first, since some decoders talk up to their cap about noise, at a fraction of a gradient's time.
+    one from the costliest input that any of them found; of sounds, SlothSpeech is the first to lower the score. All of
+    it takes at most 1,000 passes, forward and backward. Random search comes first, since some decoders talk up to their
+    cap about noise, at a fraction of a gradient's time.
     On a target that ends searches in time, there are as many passes as one run of it lets expect: then members have one
     turn each, and where time is short, fewer take part.
     """
@@ -155,12 +156,14 @@ class StandardDecoder(Attack):
             names, rounds = FIRST[: max(1, (passes - queries) // LEAST)], 1
         each = (passes - 1) // rounds - queries - 1
         steps = max(1, (each // len(names) - 2) // 2)  # a pass more forward than back, and one to verify
-        members: list[StepAttack | MixedNoise] = [
+        again: list[StepAttack | MixedNoise] = [
             AutoDecoder(norm=self.norm, eps=self.eps, steps=steps, objective=name) for name in names
         ]
-        if rounds == 1 and kind in SlothSpeech.kinds and self.norm in SlothSpeech.norms:
-            members[0] = SlothSpeech(norm=self.norm, eps=self.eps, steps=steps)
-        return (MixedNoise(norm=self.norm, eps=self.eps, queries=queries), *members) * rounds
+        first: list[StepAttack | MixedNoise] = [*again]
+        if kind in SlothSpeech.kinds and self.norm in SlothSpeech.norms:
+            first[names.index("lower")] = SlothSpeech(norm=self.norm, eps=self.eps, steps=steps)
+        noise = MixedNoise(norm=self.norm, eps=self.eps, queries=queries)
+        return (noise, *first, *(noise, *again) * (rounds - 1))
 
     @override
     def search(self, target: StepTarget, inputs: Tensor, labels: object, seed: int) -> Candidates:
