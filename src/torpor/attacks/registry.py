@@ -64,6 +64,7 @@ ATTACKS: Registry[Attack] = Registry(
         "adsd": "torpor.attacks.drafts.adsd:ADSD",
         "speedbumps-p": "torpor.attacks.drafts.speedbumps:SpeedbumpsP",
         "speedbumps-d": "torpor.attacks.drafts.speedbumps:SpeedbumpsD",
+        "repetitioncurse": "torpor.attacks.experts.repetitioncurse:RepetitionCurse",
         "late-exits": "torpor.attacks.text.late_exits:LateExits",
         "standard-text": "torpor.attacks.text.standard:StandardText",
         "standard-queries": "torpor.attacks.text.standard_queries:StandardQueries",

@@ -30,6 +30,8 @@ DEFENSES: Registry[Defense] = Registry(
         "steps": "torpor.defenses.guards.step_budget:StepBudget",
         "loop-stop": "torpor.defenses.guards.loop_stop:LoopStop",
         "draft-stop": "torpor.defenses.guards.draft_stop:DraftStop",
+        "expert-capacity": "torpor.defenses.guards.expert_caps:ExpertCapacity",
+        "rebalance": "torpor.defenses.guards.expert_caps:Rebalance",
         "hazard": "torpor.defenses.guards.hazard:HazardMonitor",
         "boxes": "torpor.defenses.guards.box_caps:BoxCap",
         "tracks": "torpor.defenses.guards.box_caps:TrackCap",

@@ -8,6 +8,7 @@ from torpor.training.detection import DetectionRecipe, DetectorTrainer
 from torpor.training.drafting import DraftTrainer
 from torpor.training.early_exit import EarlyExitTrainer, Recipe
 from torpor.training.exiting import ExitRecipe, ExitTrainer
+from torpor.training.experts import ExpertRecipe, ExpertTrainer
 from torpor.training.halting import HaltingDepthRecipe, halting_losses
 from torpor.training.hardening import HARDENERS
 from torpor.training.language import LanguageRecipe, LanguageTrainer
@@ -28,6 +29,7 @@ from torpor.zoo.classifiers import CLASSIFIERS
 from torpor.zoo.detection.registry import DETECTORS
 from torpor.zoo.early_exits import EARLY_EXITS
 from torpor.zoo.language.exiting import EXITING
+from torpor.zoo.language.experts import EXPERTS
 from torpor.zoo.language.registry import LANGUAGE_MODELS
 from torpor.zoo.language.speculative import SPECULATIVE
 from torpor.zoo.language.tokenizer import BYTES_ONLY
@@ -92,6 +94,18 @@ _DRAFTS = {
         bfloat16=False,
     )
 }
+_EXPERTS = {
+    "moe-multi30k": ExpertRecipe(
+        epochs=12,
+        vocab_size=2000,
+        batch_tokens=1536,
+        learning_rate=3e-3,
+        weight_decay=0.05,
+        dropout=0,
+        label_smoothing=0,
+        bfloat16=False,
+    )
+}
 _SPEECH = {"speech-digits": SpeechRecipe(epochs=40, learning_rate=2e-3, label_smoothing=0)}
 _SYNTHESIS = {"tts-digits": SynthesisRecipe(epochs=16)}
 _DETECTORS = {"detector-scenes": DetectionRecipe(epochs=16)}
@@ -143,6 +157,7 @@ TRAINERS: dict[str, Trainer] = {
     **{name: LanguageTrainer(LANGUAGE_MODELS[name], recipe) for name, recipe in _LANGUAGE.items()},
     **{name: DraftTrainer(SPECULATIVE[name], recipe) for name, recipe in _DRAFTS.items()},
     **{name: ExitTrainer(entry, ExitRecipe(epochs=2)) for name, entry in EXITING.items()},
+    **{name: ExpertTrainer(EXPERTS[name], recipe) for name, recipe in _EXPERTS.items()},
     **{name: SpeechTrainer(SPEECH[name], recipe) for name, recipe in _SPEECH.items()},
     **{name: SynthesisTrainer(SYNTHESIS[name], recipe) for name, recipe in _SYNTHESIS.items()},
     **{name: DetectorTrainer(DETECTORS[name], recipe) for name, recipe in _DETECTORS.items()},

@@ -54,6 +54,7 @@ ZOO = Zoo(
         "lm-multi30k": "torpor.zoo.language.registry:LANGUAGE_MODELS",
         "exits-multi30k": "torpor.zoo.language.exiting:EXITING",
         "speculative-multi30k": "torpor.zoo.language.speculative:SPECULATIVE",
+        "moe-multi30k": "torpor.zoo.language.experts:EXPERTS",
         "speller": "torpor.zoo.language.registry:LANGUAGE_MODELS",
         "eetext-multi30k": "torpor.zoo.text.registry:TEXT_CLASSIFIERS",
         "skim-multi30k": "torpor.zoo.text.registry:TEXT_CLASSIFIERS",
@@ -144,6 +145,11 @@ def exits_multi30k() -> Target:
 def speculative_multi30k() -> Target:
     """Load the language model of image descriptions, and what drafts for it."""
     return ZOO["speculative-multi30k"].load()
+
+
+def moe_multi30k() -> Target:
+    """Load the mixture of experts that reads image descriptions, its experts on eight devices."""
+    return ZOO["moe-multi30k"].load()
 
 
 def speller() -> Target:

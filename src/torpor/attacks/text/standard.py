@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from typing_extensions import override
 
+from torpor.attacks.experts.repetitioncurse import RepetitionCurse
 from torpor.attacks.text.evolution.evolution import Evolution
 from torpor.attacks.text.exits.no_skim import NoSkim
 from torpor.attacks.text.exits.same import SAME
@@ -38,8 +39,8 @@ MEMBERS: dict[str, tuple[type[TextSearch], ...]] = {
     "chars": (SAME, NoSkim, NMTSlothChar, LLMEffiCheckerChar),
     "tokens": (NMTSlothToken, LLMEffiCheckerToken),
     "words": (SAME, NoSkim, NMTSlothStructure, LLMEffiCheckerStructure),
-    "suffix": (LoopLLM,),
-    "prompt": (),
+    "suffix": (RepetitionCurse, LoopLLM),
+    "prompt": (RepetitionCurse,),
 }
 """Published searches within each budget; they have their turns where the evolutionary one finds nothing more."""
 
@@ -51,9 +52,9 @@ class StandardText(TextSearch):
     The evolution's turn ends when it has not found a costlier text for 200 to 550 queries, by the budget, that of
     another member after 64, so that passes go to what still finds; NMTSloth's on tokens ends when its rounds are over,
     each of the 50 substitutions that its gradient ranks first. Where gates decide the work, SAME or No-Skim has the
-    first turn, until its rounds are over. Whatever one finds is a parent of the evolution's next generation. A sample
-    is at its end when every member has had a turn in which nothing was found. Of a black box, the members without
-    gradients take part.
+    first turn, until its rounds are over; where experts do, RepetitionCurse has it. Whatever one finds is a parent of
+    the evolution's next generation. A sample is at its end when every member has had a turn in which nothing was found.
+    Of a black box, the members without gradients take part.
 
     Attributes:
         queries: passes on a sample, forward and backward, of all members together.
@@ -101,7 +102,7 @@ class StandardText(TextSearch):
     @override
     def begin(self, target: TextTarget, inputs: Sequence[str], seed: int, tally: Tally) -> Callable[[int], Search]:
         ensemble = [member for member in self.ensemble if member.applies_to(target)]
-        ensemble.sort(key=lambda member: member.reads is not TextGateSignals)  # what follows gates has the first turn
+        ensemble.sort(key=lambda member: not _made_for_it(member))
         members, patience = [member.begin(target, inputs, seed, tally) for member in ensemble], self.patience
 
         def take_turns(row: int) -> Search:
@@ -133,3 +134,8 @@ class StandardText(TextSearch):
                     idle, vain = 0, vain + 1
 
         return take_turns
+
+
+def _made_for_it(member: TextSearch) -> bool:
+    """Tell whether a member is for targets whose gates or experts decide the work: there it has the first turn."""
+    return member.reads is TextGateSignals or isinstance(member, RepetitionCurse)
