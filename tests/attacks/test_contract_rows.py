@@ -14,7 +14,7 @@ from column_targets import row_columns
 from contract_cases import BOTH, EPS, WORDED
 from contract_rows import ELSEWHERE, own_attacks, rows_of
 from draft_targets import drafting, exiting
-from expert_targets import experts
+from expert_targets import batched, experts
 from ode_targets import decay
 from text_encoders import TEXT_ENCODERS
 from token_toys import TOKEN_TARGETS
@@ -37,6 +37,7 @@ ANY: dict[str, Callable[[], Target]] = {
     "drafts": drafting,
     "exits": exiting,
     "experts": experts,
+    "expert-batch": batched,
 }
 TABLE = rows_of(ANY)
 MATCHED: dict[str, dict[str, Any]] = {

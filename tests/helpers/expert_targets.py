@@ -10,7 +10,11 @@ import pytest
 import torch
 from generation_models import sentences
 
+from torpor.targets.decoder.generation.codec import HuggingFaceCodec
 from torpor.targets.experts.adapter import expert_parallel
+from torpor.targets.experts.batch import ExpertBatchTarget
+from torpor.targets.experts.dispatch import ExpertModel
+from torpor.targets.experts.loads import Placement
 from torpor.targets.experts.target import ExpertTarget
 from torpor.zoo.language.tokenizer import train_tokenizer
 
@@ -53,3 +57,15 @@ def mixtral(sliding_window: int | None = None) -> Any:  # noqa: ANN401
 def experts(devices: int = EXPERTS) -> ExpertTarget:
     """Return its target."""
     return expert_parallel(copy.deepcopy(mixtral()), tokenizer(), devices=devices, longest=48, name="toy-experts")
+
+
+def batched(capacity: int = 125) -> ExpertBatchTarget:
+    """Return a batch of it with three neighbors."""
+    return ExpertBatchTarget(
+        ExpertModel(copy.deepcopy(mixtral())),
+        HuggingFaceCodec(tokenizer()),
+        Placement(EXPERTS, CHOSEN, EXPERTS, capacity=capacity),
+        TEXTS[:3],
+        longest=48,
+        name="toy-batch",
+    )

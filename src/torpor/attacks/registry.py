@@ -65,6 +65,7 @@ ATTACKS: Registry[Attack] = Registry(
         "speedbumps-p": "torpor.attacks.drafts.speedbumps:SpeedbumpsP",
         "speedbumps-d": "torpor.attacks.drafts.speedbumps:SpeedbumpsD",
         "repetitioncurse": "torpor.attacks.experts.repetitioncurse:RepetitionCurse",
+        "moe-buffer-overflow": "torpor.attacks.experts.buffer_overflow:BufferOverflow",
         "late-exits": "torpor.attacks.text.late_exits:LateExits",
         "standard-text": "torpor.attacks.text.standard:StandardText",
         "standard-queries": "torpor.attacks.text.standard_queries:StandardQueries",

@@ -32,6 +32,7 @@ DEFENSES: Registry[Defense] = Registry(
         "draft-stop": "torpor.defenses.guards.draft_stop:DraftStop",
         "expert-capacity": "torpor.defenses.guards.expert_caps:ExpertCapacity",
         "rebalance": "torpor.defenses.guards.expert_caps:Rebalance",
+        "expert-slack": "torpor.defenses.guards.expert_caps:ExpertSlack",
         "hazard": "torpor.defenses.guards.hazard:HazardMonitor",
         "boxes": "torpor.defenses.guards.box_caps:BoxCap",
         "tracks": "torpor.defenses.guards.box_caps:TrackCap",

@@ -8,10 +8,12 @@ from torpor.training.detection import DetectionRecipe, DetectorTrainer
 from torpor.training.drafting import DraftTrainer
 from torpor.training.early_exit import EarlyExitTrainer, Recipe
 from torpor.training.exiting import ExitRecipe, ExitTrainer
+from torpor.training.expert_batch import ExpertBatchTrainer
 from torpor.training.experts import ExpertRecipe, ExpertTrainer
 from torpor.training.halting import HaltingDepthRecipe, halting_losses
 from torpor.training.hardening import HARDENERS
 from torpor.training.language import LanguageRecipe, LanguageTrainer
+from torpor.training.loop import LoopRecipe
 from torpor.training.mixed_precision import ThresholdRecipe, ThresholdTrainer
 from torpor.training.ode import solved_cross_entropy
 from torpor.training.skipping import SkipRecipe, skip_losses
@@ -29,6 +31,7 @@ from torpor.zoo.classifiers import CLASSIFIERS
 from torpor.zoo.detection.registry import DETECTORS
 from torpor.zoo.early_exits import EARLY_EXITS
 from torpor.zoo.language.exiting import EXITING
+from torpor.zoo.language.expert_batch import EXPERT_BATCHES
 from torpor.zoo.language.experts import EXPERTS
 from torpor.zoo.language.registry import LANGUAGE_MODELS
 from torpor.zoo.language.speculative import SPECULATIVE
@@ -158,6 +161,7 @@ TRAINERS: dict[str, Trainer] = {
     **{name: DraftTrainer(SPECULATIVE[name], recipe) for name, recipe in _DRAFTS.items()},
     **{name: ExitTrainer(entry, ExitRecipe(epochs=2)) for name, entry in EXITING.items()},
     **{name: ExpertTrainer(EXPERTS[name], recipe) for name, recipe in _EXPERTS.items()},
+    **{name: ExpertBatchTrainer(entry, LoopRecipe(epochs=0)) for name, entry in EXPERT_BATCHES.items()},
     **{name: SpeechTrainer(SPEECH[name], recipe) for name, recipe in _SPEECH.items()},
     **{name: SynthesisTrainer(SYNTHESIS[name], recipe) for name, recipe in _SYNTHESIS.items()},
     **{name: DetectorTrainer(DETECTORS[name], recipe) for name, recipe in _DETECTORS.items()},

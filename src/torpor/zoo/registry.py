@@ -55,6 +55,7 @@ ZOO = Zoo(
         "exits-multi30k": "torpor.zoo.language.exiting:EXITING",
         "speculative-multi30k": "torpor.zoo.language.speculative:SPECULATIVE",
         "moe-multi30k": "torpor.zoo.language.experts:EXPERTS",
+        "moe-batch-multi30k": "torpor.zoo.language.expert_batch:EXPERT_BATCHES",
         "speller": "torpor.zoo.language.registry:LANGUAGE_MODELS",
         "eetext-multi30k": "torpor.zoo.text.registry:TEXT_CLASSIFIERS",
         "skim-multi30k": "torpor.zoo.text.registry:TEXT_CLASSIFIERS",
@@ -150,6 +151,11 @@ def speculative_multi30k() -> Target:
 def moe_multi30k() -> Target:
     """Load the mixture of experts that reads image descriptions, its experts on eight devices."""
     return ZOO["moe-multi30k"].load()
+
+
+def moe_batch_multi30k() -> Target:
+    """Load the mixture of experts that reads image descriptions, in a batch with those of other users."""
+    return ZOO["moe-batch-multi30k"].load()
 
 
 def speller() -> Target:

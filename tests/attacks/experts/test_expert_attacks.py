@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from expert_targets import TEXTS, experts
+from expert_targets import TEXTS, batched, experts
 
 from torpor.attacks.controls.text import BestOfK
+from torpor.attacks.experts.buffer_overflow import BufferOverflow
 from torpor.attacks.experts.repetitioncurse import RepetitionCurse, whole_words
 from torpor.attacks.text.standard import StandardText
 from torpor.core.errors import UsageError
@@ -85,3 +86,39 @@ def test_guards_lower_the_bound_and_leave_clean_texts_as_they_are(name: str) -> 
         load_defense(f"{name}:150").defend(ToyText())
     with pytest.raises(UsageError, match=r"or more after|whole number after"):
         load_defense(f"{name}:0")
+
+
+def test_a_batch_mate_takes_more_from_others_than_random_texts_do() -> None:
+    target, texts = batched(), TEXTS[3:5]
+    attack = BufferOverflow(norm="prompt", eps=24, queries=64)
+    result = attack(target, texts)
+    drops = target.hit(result.attacked.work)["neighbor_drops"]
+    assert (drops > target.hit(result.clean.work)["neighbor_drops"]).all()
+    random = BestOfK(norm="prompt", eps=24, queries=result.candidates.forwards)(target, texts)
+    assert (drops >= target.hit(random.attacked.work)["neighbor_drops"]).all()
+    assert attack(target, texts[1:]).inputs == result.inputs[1:]
+    suffix = BufferOverflow(norm="suffix", eps=16, queries=16)(target, texts)
+    assert all(new.startswith(text) for new, text in zip(suffix.inputs, texts, strict=True))
+
+
+def test_larger_buffers_leave_less_to_take() -> None:
+    target, texts = batched(), TEXTS[3:5]
+    bounds = []
+    for percent in (150, 250, 400):
+        guarded: Any = load_defense(f"expert-slack:{percent}").defend(target)
+        result = BufferOverflow(norm="prompt", eps=24, queries=32)(guarded, texts)
+        bounds.append(float(guarded.prices.cost(guarded.static_work())))
+        assert float(guarded.prices.cost(result.attacked.work).max()) <= bounds[-1]
+    assert bounds == sorted(bounds, reverse=True)
+    assert bounds[-1] == 1
+    with pytest.raises(UsageError, match="expected a defense for"):
+        load_defense("expert-slack").defend(experts())
+    with pytest.raises(UsageError, match="expected a defense for"):
+        load_defense("expert-capacity:100").defend(target)
+
+
+def test_overflow_is_refused_without_a_batch() -> None:
+    with pytest.raises(UsageError, match="offers"):
+        BufferOverflow().check(experts())
+    with pytest.raises(UsageError, match="1 query or more"):
+        BufferOverflow(queries=0)

@@ -130,3 +130,38 @@ class Rebalance(ShareCap):
     def ladder(cls, target: Any) -> tuple[Self, ...]:
         most = EVEN * target.placement.most_imbalance
         return tuple(cls(percent) for percent in STEPS if percent < most)
+
+
+@dataclass(frozen=True)
+class ExpertSlack(Cap):
+    """Experts that a batch shares take at least N per cent of an even share, ``expert-slack:300``.
+
+    The larger the buffers, the less an input can take from others; with room for all tokens at every expert it takes
+    nothing, and buffers of that size are what it costs. Without a setting N is 200.
+    """
+
+    id: ClassVar[str] = "expert-slack"
+    paper: ClassVar[Paper | None] = Paper(
+        "Buffer Overflow in Mixture of Experts", "Hayes et al.", "arXiv", 2024, "arXiv:2402.05526"
+    )
+    caps: ClassVar[tuple[str, ...]] = ("neighbor_drop",)
+    learns: ClassVar[bool] = False
+
+    most: int | None = 200
+
+    @classmethod
+    @override
+    def applies_to(cls, target: Target) -> bool:
+        return target.offers("with_slack", "placement")
+
+    @override
+    def bounded(self, target: Any) -> Target:
+        guarded: Target = target.with_slack(known(self.most, self.name))
+        return guarded
+
+    @classmethod
+    @override
+    def ladder(cls, target: Any) -> tuple[Self, ...]:
+        placement = target.placement
+        most = EVEN * placement.experts // placement.chosen
+        return tuple(cls(percent) for percent in range(EVEN, most + 1, EVEN // 2) if percent > placement.capacity)
