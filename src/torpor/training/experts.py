@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from torpor.data.multi30k import multi30k
+from torpor.targets.decoder.generation.foreign import quietly
 from torpor.targets.experts.loads import imbalance
 from torpor.targets.experts.target import ExpertTarget
 from torpor.training.language import LanguageRecipe, teach
@@ -112,7 +113,10 @@ class ExpertTrainer(Trainer):
             further=balance,
         )
         (folder / f"{name}.json").unlink(missing_ok=True)  # it is written last: where it lies, the model is whole
-        model.half().save_pretrained(home)
+        import transformers
+
+        with quietly(transformers, offline=True):
+            model.half().save_pretrained(home)
         tokenizer.save_pretrained(home)
         target = self.entry.open(home)
         card = {

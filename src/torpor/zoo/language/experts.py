@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors import SafetensorError
 from typing_extensions import override
 
 from torpor.core.errors import UsageError
 from torpor.data.multi30k import multi30k
 from torpor.data.sets import DataSet
 from torpor.targets.decoder.generation.codec import HuggingFaceCodec
+from torpor.targets.decoder.generation.foreign import quietly
 from torpor.targets.experts.adapter import expert_parallel
 from torpor.targets.experts.target import ExpertTarget
 from torpor.zoo.entry import ZooEntry
@@ -50,13 +52,14 @@ class ExpertEntry(ZooEntry):
         Raises:
             UsageError: if its weights are missing or damaged.
         """
-        from transformers import MixtralForCausalLM
+        import transformers
 
         try:
-            model: MixtralForCausalLM = MixtralForCausalLM.from_pretrained(
-                home, dtype=torch.float32, local_files_only=True, use_safetensors=True
-            )
-        except (OSError, ValueError, RuntimeError) as error:
+            with quietly(transformers, offline=True):
+                model: MixtralForCausalLM = transformers.MixtralForCausalLM.from_pretrained(
+                    home, dtype=torch.float32, local_files_only=True, use_safetensors=True
+                )
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise UsageError(f"expected weights of {self.name} in {home}, got: {error}; train it again") from error
         return model
 
@@ -67,7 +70,7 @@ class ExpertEntry(ZooEntry):
 
     def open(self, home: Path) -> ExpertTarget:
         """Load the target from a folder with weights and tokenizer."""
-        tokenizer = read_tokenizer(home, self.name)
+        tokenizer = read_tokenizer(home, self.name)  # first: it says so where transformers is missing
         codec = HuggingFaceCodec(tokenizer)
         target = expert_parallel(
             self.model(home),
