@@ -11,8 +11,8 @@ import torch
 from benchmarks.mechanisms.row import Row
 from torpor.attacks.base import Attack, AttackResult
 from torpor.attacks.controls.text import BestOfK, RandomEdits
-from torpor.attacks.experts.buffer_overflow import BufferOverflow
-from torpor.attacks.experts.repetitioncurse import RepetitionCurse
+from torpor.attacks.text.experts.buffer_overflow import BufferOverflow
+from torpor.attacks.text.experts.repetitioncurse import RepetitionCurse
 from torpor.attacks.text.standard import StandardText
 from torpor.core.errors import DataError
 from torpor.defenses.registry import load_defense

@@ -115,8 +115,9 @@ class ExpertTrainer(Trainer):
         (folder / f"{name}.json").unlink(missing_ok=True)  # it is written last: where it lies, the model is whole
         import transformers
 
+        halved: Any = model
         with quietly(transformers, offline=True):
-            model.half().save_pretrained(home)
+            halved.half().save_pretrained(home)
         tokenizer.save_pretrained(home)
         target = self.entry.open(home)
         card = {

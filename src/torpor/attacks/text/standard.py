@@ -9,10 +9,10 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from torpor.attacks.experts.repetitioncurse import RepetitionCurse
 from torpor.attacks.text.evolution.evolution import Evolution
 from torpor.attacks.text.exits.no_skim import NoSkim
 from torpor.attacks.text.exits.same import SAME
+from torpor.attacks.text.experts.repetitioncurse import RepetitionCurse
 from torpor.attacks.text.llmeffichecker import LLMEffiCheckerChar, LLMEffiCheckerStructure, LLMEffiCheckerToken
 from torpor.attacks.text.loopllm import LoopLLM
 from torpor.attacks.text.nmtsloth import NMTSlothChar, NMTSlothStructure, NMTSlothToken

@@ -22,7 +22,7 @@ from torpor.data.sets import DataSet
 from torpor.targets.experts.dispatch import ExpertModel, Routed
 from torpor.targets.experts.family import ExpertFamily
 from torpor.targets.experts.loads import Placement
-from torpor.targets.experts.target import ExpertTarget
+from torpor.targets.experts.target import DROPPED, FIRST, ExpertTarget
 from torpor.targets.family import Columns
 from torpor.targets.text.base import TIE, Wrapping
 
@@ -205,7 +205,7 @@ class ExpertBatchTarget(ExpertTarget):
         alone = copy.copy(self)
         alone.placement = replace(placement, capacity=None)
         own = ExpertTarget.most(alone, lengths)
-        own[:, 4] = placement.chosen * lengths * layers
+        own[:, FIRST.index(DROPPED)] = placement.chosen * lengths * layers
         total = lengths + sum(map(len, self.tokenized(self.neighbors)))
         lost = placement.chosen * (total - placement.room(total)) * layers
         more = [torch.ones_like(lengths), lost.clamp_max(self.neighbors_assigned)]

@@ -74,14 +74,14 @@ class ExpertLayer(nn.Module):
         loads = kept.sum(1)
         dropped = asked.unflatten(0, (rows, length)).sum((1, 2)) - loads.sum(-1)
         self.seen.append(Routed(loads, dropped, gap.masked_fill(~self.now.real, torch.inf).amin(1)))
-        return out.unflatten(0, (rows, length))
+        return out.reshape(hidden.shape)
 
     def _fitting(self, asked: Tensor) -> Tensor:
         """Return which assignments ``[B, N, E]`` find room: the first ones of those that share buffers."""
         assert self.now is not None
         if self.now.placement.capacity is None:
             return asked
-        group = asked.unflatten(0, (-1, self.now.together)).flatten(1, 2)
+        group: Tensor = asked.unflatten(0, (-1, self.now.together)).flatten(1, 2)
         tokens = self.now.real.sum(1).unflatten(0, (-1, self.now.together)).sum(1)
         fits = group.cumsum(1) <= self.now.placement.room(tokens)[:, None, None]
         return (group & fits).reshape(asked.shape)

@@ -76,7 +76,8 @@ class Placement:
 
     def by_device(self, loads: Tensor) -> Tensor:
         """Return assignments per device ``[..., D]`` from those per expert ``[..., E]``."""
-        return loads.unflatten(-1, (self.devices, self.per_device)).sum(-1)
+        devices: Tensor = loads.unflatten(-1, (self.devices, self.per_device))
+        return devices.sum(-1)
 
     def allowed(self, assigned: Tensor) -> Tensor:
         """Return what a device computes at most of so many assignments of a layer, int64 of the same shape."""

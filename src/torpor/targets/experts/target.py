@@ -148,16 +148,17 @@ class ExpertTarget(TextClassifier):
     def loads(self, work: Work) -> Tensor:
         """Return the tokens that each expert computed, int64 ``[B, L, E]``."""
         experts = work.counts[:, len(FIRST) : len(FIRST) + self.layer_count * self.placement.experts]
-        return experts.unflatten(1, (self.layer_count, self.placement.experts))
+        loads: Tensor = experts.unflatten(1, (self.layer_count, self.placement.experts))
+        return loads
 
     def balance(self, work: Work) -> Mapping[str, Tensor]:
         """Return assignments that were computed, on the busiest devices, dropped, and moved, int64 ``[B]`` each."""
         named = {name: work.counts[:, FIRST.index(name)] for name in (BUSIEST, DROPPED, MOVED)}
         return {"assigned": self.loads(work).sum((1, 2)), **named}
 
-    def _placed(self, **changed: int | None) -> Self:
+    def _placed(self, placement: Placement) -> Self:
         other = copy.copy(self)
-        other.placement = replace(self.placement, **changed)
+        other.placement = placement
         other.units = other._units()
         return other
 
@@ -167,7 +168,7 @@ class ExpertTarget(TextClassifier):
         Raises:
             UsageError: if the experts cannot be shared out evenly.
         """
-        return self._placed(devices=devices)
+        return self._placed(replace(self.placement, devices=devices))
 
     def with_capacity(self, percent: int) -> Self:
         """Return the same target, whose experts take so many per cent of an even share of tokens, and drop the rest.
@@ -176,7 +177,7 @@ class ExpertTarget(TextClassifier):
             UsageError: if that is below 1.
         """
         before = self.placement.capacity
-        return self._placed(capacity=percent if before is None else min(percent, before))
+        return self._placed(replace(self.placement, capacity=percent if before is None else min(percent, before)))
 
     def with_spread(self, percent: int) -> Self:
         """Return the same target, whose devices compute so many per cent of an even share, and hand on the rest.
@@ -185,11 +186,11 @@ class ExpertTarget(TextClassifier):
             UsageError: if that is below 100.
         """
         before = self.placement.spread
-        return self._placed(spread=percent if before is None else min(percent, before))
+        return self._placed(replace(self.placement, spread=percent if before is None else min(percent, before)))
 
     def shares(self, inputs: Sequence[str]) -> tuple[list[int], list[int]]:
         """Return the largest load of an expert, and of a device, of each text, in per cent of an even share."""
-        loads = self._placed(capacity=None, spread=None).run(inputs)
+        loads = self._placed(replace(self.placement, capacity=None, spread=None)).run(inputs)
         found = self.loads(loads.work)
         return percent_of_share(found, self.placement).tolist(), percent_of_device(found, self.placement).tolist()
 

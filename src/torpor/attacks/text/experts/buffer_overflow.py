@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from typing_extensions import override
 
-from torpor.attacks.experts.repetitioncurse import whole_words
+from torpor.attacks.text.experts.repetitioncurse import whole_words
 from torpor.attacks.text.search.constraints import Sendable
 from torpor.attacks.text.search.driver import Search, TextSearch
 from torpor.attacks.text.search.random_edits import below

@@ -9,8 +9,8 @@ import torch
 from expert_targets import TEXTS, batched, experts
 
 from torpor.attacks.controls.text import BestOfK
-from torpor.attacks.experts.buffer_overflow import BufferOverflow
-from torpor.attacks.experts.repetitioncurse import RepetitionCurse, whole_words
+from torpor.attacks.text.experts.buffer_overflow import BufferOverflow
+from torpor.attacks.text.experts.repetitioncurse import RepetitionCurse, whole_words
 from torpor.attacks.text.standard import StandardText
 from torpor.core.errors import UsageError
 from torpor.defenses.registry import load_defense
