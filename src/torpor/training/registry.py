@@ -16,6 +16,7 @@ from torpor.training.language import LanguageRecipe, LanguageTrainer
 from torpor.training.loop import LoopRecipe
 from torpor.training.mixed_precision import ThresholdRecipe, ThresholdTrainer
 from torpor.training.ode import solved_cross_entropy
+from torpor.training.routing import RouterRecipe, RouterTrainer
 from torpor.training.skipping import SkipRecipe, skip_losses
 from torpor.training.sparse import SparseTrainer
 from torpor.training.speech import SpeechRecipe, SpeechTrainer
@@ -41,6 +42,7 @@ from torpor.zoo.sparse import SPARSE
 from torpor.zoo.speech.registry import SPEECH
 from torpor.zoo.speech.synthesis import SYNTHESIS
 from torpor.zoo.text.registry import TEXT_CLASSIFIERS
+from torpor.zoo.text.routers import ROUTERS
 from torpor.zoo.tracking.registry import TRACKERS
 
 _EARLY_EXITS = {
@@ -173,6 +175,7 @@ TRAINERS: dict[str, Trainer] = {
     **{name: SparseTrainer(entry) for name, entry in SPARSE.items()},
     **_TRANSFORMERS,
     **_TEXTS,
+    **{name: RouterTrainer(entry, RouterRecipe(epochs=4)) for name, entry in ROUTERS.items()},
     **{name: ThresholdTrainer(MIXED_PRECISION[name], recipe) for name, recipe in _MIXED_PRECISION.items()},
     **HARDENERS,
 }

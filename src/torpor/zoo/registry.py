@@ -58,6 +58,7 @@ ZOO = Zoo(
         "moe-batch-multi30k": "torpor.zoo.language.expert_batch:EXPERT_BATCHES",
         "speller": "torpor.zoo.language.registry:LANGUAGE_MODELS",
         "eetext-multi30k": "torpor.zoo.text.registry:TEXT_CLASSIFIERS",
+        "router-multi30k": "torpor.zoo.text.routers:ROUTERS",
         "skim-multi30k": "torpor.zoo.text.registry:TEXT_CLASSIFIERS",
         "speech-digits": "torpor.zoo.speech.registry:SPEECH",
         "tts-digits": "torpor.zoo.speech.synthesis:SYNTHESIS",
@@ -166,6 +167,11 @@ def speller() -> Target:
 def eetext_multi30k() -> Target:
     """Load the encoder with exits that counts the people in captions."""
     return ZOO["eetext-multi30k"].load()
+
+
+def router_multi30k() -> Target:
+    """Load the router that sends captions to a cheap reader or to an expensive encoder."""
+    return ZOO["router-multi30k"].load()
 
 
 def skim_multi30k() -> Target:
