@@ -99,7 +99,7 @@ def measured(name: str, target: Any, found: dict[str, AttackResult]) -> Iterator
         *((key, each.attacked.work, each) for key, each in found.items()),
     ):
         ran = target.balance(work)
-        uneven = imbalance(ran["busiest"], ran["assigned"], target.placement.devices).mean().item()
+        uneven = imbalance(ran["busiest"], ran["assigned"] + ran["dropped"], target.placement.devices).mean().item()
         most = target.placement.most_imbalance
         figures = {IMBALANCE: uneven, SHARE: 100 * uneven / most}
         if result is not None:

@@ -37,7 +37,7 @@ def test_the_first_of_a_batch_find_room(capacity: int) -> None:
     target = batched(capacity)
     rows = [target.tokenized((text, *target.neighbors)) for text in INPUTS]
     for text, row in zip(INPUTS, rows, strict=True):
-        found = target.read(row, together=4)[1]
+        found = target.routed(row, together=4)[1]
         assert found.dropped[:, 0].tolist() == dropped_in_the_first_layer(text, target, capacity)
 
 

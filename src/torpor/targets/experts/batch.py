@@ -163,7 +163,7 @@ class ExpertBatchTarget(ExpertTarget):
     @cached_property
     def undisturbed(self) -> Tensor:
         """The next token of each neighbor in the batch without an input, int64 ``[n]``."""
-        return self.read(self.tokenized(self.neighbors), together=len(self.neighbors))[0].argmax(-1)
+        return self.routed(self.tokenized(self.neighbors), together=len(self.neighbors))[0].argmax(-1)
 
     @override
     def run(self, inputs: Sequence[str]) -> Outcome:
@@ -176,11 +176,11 @@ class ExpertBatchTarget(ExpertTarget):
         scores, counts = [], []
         for start in range(0, len(rows), GROUPS):
             some = rows[start : start + GROUPS]
-            own, found = self.read([row for mine in some for row in (mine, *others)], together=together)
+            own, found = self.routed([row for mine in some for row in (mine, *others)], together=together)
             near = (found.gap.unflatten(0, (-1, together)).amin(1) < TIE).nonzero().flatten().tolist()
             for place in near if len(some) > 1 else ():
                 at = slice(place * together, (place + 1) * together)
-                own[at], again = self.read([some[place], *others], together=together)
+                own[at], again = self.routed([some[place], *others], together=together)
                 found.loads[at], found.dropped[at] = again.loads, again.dropped
             scores.append(own[::together])
             counts.append(self._counted(torch.tensor(list(map(len, some))), own, found))

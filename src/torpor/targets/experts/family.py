@@ -39,18 +39,18 @@ class ExpertFamily(Family[Any]):
         Measure(
             "imbalance",
             "sample",
-            "ratio",
+            "number",
             "imbalance",
-            "Load of the busiest device over the mean of all.",
+            "Load of the busiest device over an even share of all, dropped ones included.",
             better="low",
             null="the input was rejected",
         ),
         Measure(
             "imbalance_mean",
             "row",
-            "ratio",
+            "number",
             "imbalance",
-            "Mean of the busiest device's load over the mean of all.",
+            "Mean of the busiest device's load over an even share of all, dropped ones included.",
             better="low",
             null="all inputs were rejected",
             on_console=True,
@@ -58,7 +58,7 @@ class ExpertFamily(Family[Any]):
         Measure(
             "imbalance_tmi",
             "row",
-            "ratio",
+            "number",
             "max. imbalance",
             "Theoretical maximum of the imbalance without guards: min(k, experts per device) x devices / k.",
         ),
@@ -77,7 +77,7 @@ class ExpertFamily(Family[Any]):
     @override
     def observe(self, target: Any, clean: Outcome, outcome: Outcome, static: Work, references: Samples) -> Columns:
         ran: Mapping[str, Tensor] = target.balance(outcome.work)
-        uneven = imbalance(ran["busiest"], ran["assigned"], target.placement.devices).tolist()
+        uneven = imbalance(ran["busiest"], ran["assigned"] + ran["dropped"], target.placement.devices).tolist()
         return {
             "reference": references if isinstance(references, Tensor) and len(references) else None,
             **{name: values.numpy() for name, values in ran.items()},
@@ -98,7 +98,7 @@ class ExpertFamily(Family[Any]):
     @override
     def profile(self, target: Any, work: Work, outputs: Sequence[Any]) -> dict[str, Any]:
         ran = target.balance(work)
-        uneven = imbalance(ran["busiest"], ran["assigned"], target.placement.devices)
+        uneven = imbalance(ran["busiest"], ran["assigned"] + ran["dropped"], target.placement.devices)
         return {
             "imbalance_mean": uneven.mean().item(),
             "imbalance_tmi": target.placement.most_imbalance,

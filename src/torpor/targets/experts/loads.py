@@ -140,7 +140,7 @@ def percent_of_device(loads: Tensor, placement: Placement) -> Tensor:
 
 
 def imbalance(busiest: Tensor, assigned: Tensor, devices: int) -> Tensor:
-    """Return the makespan over that of even loads, float64 ``[B]``; NaN where nothing ran.
+    """Return the makespan over that of even loads of so many assignments, float64 ``[B]``; NaN where there are none.
 
     >>> imbalance(torch.tensor([6, 0]), torch.tensor([16, 0]), 4).tolist()
     [1.5, nan]

@@ -100,14 +100,14 @@ class ExpertTarget(TextClassifier):
         loads = torch.empty(len(rows), self.layer_count, self.placement.experts, dtype=torch.int64)
         dropped = torch.empty(len(rows), dtype=torch.int64)
         for some in lengths.argsort(stable=True).split(AT_ONCE):
-            own, found = self.read([rows[row] for row in some.tolist()])
+            own, found = self.routed([rows[row] for row in some.tolist()])
             for place in (found.gap < TIE).nonzero().flatten().tolist() if len(some) > 1 else ():
-                alone, again = self.read([rows[int(some[place])]])
+                alone, again = self.routed([rows[int(some[place])]])
                 own[place], found.loads[place], found.dropped[place] = alone[0], again.loads[0], again.dropped[0]
             scores[some], loads[some], dropped[some] = own, found.loads, found.dropped.sum(1)
         return Outcome(scores, self._work(lengths, loads, dropped))
 
-    def read(self, rows: Sequence[Sequence[int]], *, together: int = 1) -> tuple[Tensor, Routed]:
+    def routed(self, rows: Sequence[Sequence[int]], *, together: int = 1) -> tuple[Tensor, Routed]:
         """Return the scores of the token after each row of ids, and where their tokens went.
 
         Args:

@@ -79,7 +79,8 @@ class SuffixForAll(Attack):
     def state(self) -> Mapping[str, Tensor]:
         if self.gadget is None:
             return {}
-        return {"text": pack([self.gadget.text]), "forwards": torch.tensor([self.gadget.forwards])}
+        forwards, backwards = torch.tensor(self.gadget.forwards), torch.tensor(0)
+        return {"text": pack([self.gadget.text]), "forwards": forwards, "backwards": backwards}
 
     @override
     def with_state(self, state: Mapping[str, Tensor]) -> Self:
