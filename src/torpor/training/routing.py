@@ -1,9 +1,9 @@
-"""Teach the small parts of a router: a cheap reader, and a gate that foresees where it alone is wrong."""
+"""Teach the small parts of a router: a cheap reader, and a gate that foresees where the models will not agree."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -33,9 +33,11 @@ class RouterRecipe(TextRecipe):
 
     Attributes:
         expensive: share of validation texts that the threshold sends to the expensive model.
+        more: words of other texts that the gate meets after each text a second time, at most.
     """
 
     expensive: float = 0.25
+    more: int = 6
 
 
 def classes(model: nn.Module, ids: Tensor, labels: Tensor, recipe: TextRecipe, epoch: int) -> tuple[Tensor, Tensor]:
@@ -52,7 +54,11 @@ def hardness(model: nn.Module, ids: Tensor, labels: Tensor, recipe: TextRecipe, 
 
 @dataclass(frozen=True)
 class RouterTrainer(Trainer):
-    """Trains the cheap reader on the task, then the gate on where it is wrong and the expensive model is right."""
+    """Trains the cheap reader on the task, then the gate on where both models answer differently.
+
+    The gate sees each text twice, once with random words of other texts after it, so that it does not take everything
+    that is new for hard.
+    """
 
     entry: RouterEntry
     recipe: RouterRecipe
@@ -70,8 +76,10 @@ class RouterTrainer(Trainer):
         labels = samples.references
         for part, losses in (("cheap", classes), ("gate", hardness)):
             if part == "gate":
-                right = {each: answers(open_target, each, samples.inputs) == labels for each in ("cheap", "large")}
-                labels = (~right["cheap"] & right["large"]).to(torch.int64)
+                texts = (*samples.inputs, *longer(samples.inputs, recipe))
+                ids = large.tokenized(texts)
+                cheap, expensive = (answers(open_target, each, texts) for each in ("cheap", "large"))
+                labels = (cheap != expensive).to(torch.int64)
             taught, took = teach(
                 partial(untrained, part, large.codec.size),
                 ids,
@@ -102,6 +110,18 @@ class RouterTrainer(Trainer):
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         }
         return save_card(folder / f"{name}.json", card)
+
+
+def longer(texts: Sequence[str], recipe: RouterRecipe) -> list[str]:
+    """Return texts with one to ``recipe.more`` words of other texts after them."""
+    rng = torch.Generator().manual_seed(recipe.seed)
+    words = sorted({word for text in texts for word in text.split()})
+    counts = torch.randint(1, recipe.more + 1, (len(texts),), generator=rng).tolist()
+    drawn = torch.randint(len(words), (len(texts), recipe.more), generator=rng).tolist()
+    return [
+        " ".join([text, *(words[place] for place in row[:count])])
+        for text, count, row in zip(texts, counts, drawn, strict=True)
+    ]
 
 
 def untrained(part: str, vocabulary: int) -> nn.Module:

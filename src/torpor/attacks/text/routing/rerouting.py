@@ -36,7 +36,8 @@ class Rerouting(TextSearch):
     """Append tokens, and change one at a time to what raises the gate's score most.
 
     The cost escalation of the paper's taxonomy with white-box access, known from its abstract: that it goes by a suffix
-    and greedy coordinate gradient is this implementation's reading. A text is done where the expensive model is asked.
+    and greedy coordinate gradient is this implementation's reading. It begins anew where no substitution helps, and a
+    text is done where the expensive model is asked.
 
     Attributes:
         steps: substitutions at most.
@@ -67,13 +68,13 @@ class Rerouting(TextSearch):
         generators = sample_generators(inputs, seed, self.id)
 
         def climb(row: int) -> Search:
-            clean = inputs[row]
+            clean, editor = inputs[row], RandomEditor(fits, allowed)
             start = len(codec.encode(clean))
-            current = RandomEditor(fits, allowed).edit(clean, int(self.eps), generators[row])
-            if current == clean:
-                return
-            yield [current]
+            current = editor.edit(clean, int(self.eps), generators[row])
             for _ in range(self.steps):
+                if current == clean:
+                    return
+                yield [current]
                 segment = tuple(codec.encode(current))[start:]
                 gradient = token_gradient(target, current, margin)
                 tally.note(row, gradient)
@@ -86,10 +87,8 @@ class Rerouting(TextSearch):
                 margins = [margin_of(target, text) for text in texts]
                 tally.forwards[row] += len(texts)
                 best = min(margins)
-                if best >= gradient.loss:
-                    return
-                current = texts[margins.index(best)]
-                yield [current]
+                improved = best < gradient.loss
+                current = texts[margins.index(best)] if improved else editor.edit(clean, int(self.eps), generators[row])
 
         return climb
 
