@@ -36,7 +36,7 @@ def test_bounds_hold_and_the_last_rung_asks_the_cheap_model_alone() -> None:
     target = routing()
     for one in (target, target.at_rung(1), target.with_threshold(-1e9)):
         work, most = one.run(ALL).work, one.max_work(ALL)
-        assert (one.prices.cost(work) <= one.prices.cost(most)).all()
+        assert (work.counts <= most.counts).all()
         assert (one.prices.cost(most) <= one.prices.cost(one.static_work())).all()
         assert (one.prices.cost(one.least_work()) <= one.prices.cost(work)).all()
     assert target.expensive(target.with_threshold(-1e9).run(ALL).work).all()

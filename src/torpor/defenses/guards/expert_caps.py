@@ -108,7 +108,9 @@ class Rebalance(ShareCap):
 
     def __post_init__(self) -> None:
         if self.most is not None and self.most < EVEN:
-            raise UsageError(f"expected {EVEN} % of an even share or more after {self.id}:, got {self.most}")
+            raise UsageError(
+                f"expected {EVEN} % of an even share or more after {self.id}:, got {self.most}; such as {self.id}:125"
+            )
 
     @classmethod
     @override

@@ -182,13 +182,9 @@ class RoutedTarget(TextClassifier):
 
     @override
     def most(self, lengths: Tensor) -> Tensor:
-        """Return the bound: both models' units at their most, though only one of them runs."""
+        """Return the bound, unit by unit: each model's at their most, though only one of them runs."""
         cheap, large = (self._work(torch.full_like(lengths, sent).bool(), lengths).counts for sent in (0, 1))
-        if self.always_cheap:
-            return cheap
-        price = self.prices.cost
-        costlier = price(Work(large)) >= price(Work(cheap))
-        return torch.where(costlier[:, None], large, cheap)
+        return cheap if self.always_cheap else torch.maximum(cheap, large)
 
     @override
     def least_work(self) -> Work:
