@@ -29,6 +29,7 @@ GUARDS = ("expert-capacity", "expert-capacity:125", "rebalance", "rebalance:125"
 SLACK = ("expert-slack:200", "expert-slack:300")
 IMBALANCE, SHARE, COST = "imbalance", "imbalance, % of the maximum", "cost, times the clean one"
 SAME_LENGTH = "cost, times random tokens of the same length"
+AGREE = "next token as without the guard, %"
 LOST, CHANGED = "neighbors' tokens dropped, %", "neighbors' next token changed, %"
 THEIRS = {
     ("repetitioncurse", SHARE): "100 (by construction: all copies choose the same experts)",
@@ -57,7 +58,7 @@ def alone(limit: int, data_dir: Path | None) -> Iterator[Row]:
         settled: Any = load_defense(guard).fit(whole, validation)  # type: ignore[attr-defined]
         name = guard if ":" in guard else f"{guard}:{settled.learned} (learned)"
         guarded = settled.bounded(whole)
-        yield from measured(f"{ALONE}, 8 devices + {name}", guarded, attacked(guarded, texts, (curse(),)))
+        yield from left(f"{ALONE}, 8 devices + {name}", whole, guarded, texts)
 
 
 def together(limit: int, data_dir: Path | None) -> Iterator[Row]:
@@ -68,7 +69,7 @@ def together(limit: int, data_dir: Path | None) -> Iterator[Row]:
     yield from taken(TOGETHER, target, attacked(target, texts, (overflow, curse(), standard())))
     for guard in SLACK:
         guarded: Any = load_defense(guard).defend(target)
-        yield from taken(f"{TOGETHER} + {guard}", guarded, attacked(guarded, texts, (overflow,)))
+        yield from taken(f"{TOGETHER} + {guard}", guarded, {overflow.id: overflow(guarded, texts, seed=0)})
 
 
 def curse() -> Attack:
@@ -107,6 +108,20 @@ def measured(name: str, target: Any, found: dict[str, AttackResult]) -> Iterator
             figures[SAME_LENGTH] = (price(work).sum() / random).item()
         for metric, value in figures.items():
             yield row(name, attack, metric, value, result, len(work))
+
+
+def left(name: str, whole: Any, guarded: Any, texts: Sequence[str]) -> Iterator[Row]:  # noqa: ANN401
+    """Yield what a guard costs clean texts, and what it leaves of the attack."""
+    plain, clean = whole.run(texts), guarded.run(texts)
+    price = whole.prices.cost
+    agree = 100 * guarded.agreement(clean.outputs, plain.outputs).double().mean().item()
+    result = curse()(guarded, tuple(texts), seed=0)
+    for attack, work, known in (("clean", clean.work, None), ("repetitioncurse", result.attacked.work, result)):
+        ran = guarded.balance(work)
+        uneven = imbalance(ran["busiest"], ran["assigned"] + ran["dropped"], guarded.placement.devices).mean().item()
+        for metric, value in ((IMBALANCE, uneven), (COST, (price(work).sum() / price(plain.work).sum()).item())):
+            yield row(name, attack, metric, value, known, len(texts))
+    yield row(name, "clean", AGREE, agree, None, len(texts))
 
 
 def taken(name: str, target: Any, found: dict[str, AttackResult]) -> Iterator[Row]:  # noqa: ANN401

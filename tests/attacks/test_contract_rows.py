@@ -16,7 +16,7 @@ from contract_rows import ELSEWHERE, own_attacks, rows_of
 from draft_targets import drafting, exiting
 from expert_targets import batched, experts
 from ode_targets import decay
-from text_encoders import TEXT_ENCODERS
+from text_encoders import TEXT_ENCODERS, routing
 from token_toys import TOKEN_TARGETS
 
 from torpor.attacks.controls.dense import BestNoise, Shuffled
@@ -38,6 +38,7 @@ ANY: dict[str, Callable[[], Target]] = {
     "exits": exiting,
     "experts": experts,
     "expert-batch": batched,
+    "router": routing,
 }
 TABLE = rows_of(ANY)
 MATCHED: dict[str, dict[str, Any]] = {

@@ -71,8 +71,4 @@ def routing() -> RoutedTarget:
     return target.with_threshold(round(needed.quantile(0.7).item(), 3))
 
 
-TEXT_ENCODERS: dict[str, Callable[[], TextClassifier]] = {
-    "text-exits": exiting,
-    "text-skims": skimming,
-    "text-routed": routing,
-}
+TEXT_ENCODERS: dict[str, Callable[[], TextClassifier]] = {"text-exits": exiting, "text-skims": skimming}

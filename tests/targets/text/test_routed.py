@@ -10,7 +10,7 @@ from torpor.core.errors import UsageError
 from torpor.meters.flops import counting
 from torpor.targets.text.routed import RoutedTarget
 from torpor.zoo.text.encoder import ExitEncoder
-from torpor.zoo.text.router import Reader, Router, SmallParts
+from torpor.zoo.text.router import Router, SmallParts, SmallReader
 
 ALL = (*TEXTS, *OTHER_TEXTS)
 
@@ -57,6 +57,6 @@ def test_signals_are_those_of_the_run_and_follow_the_gate() -> None:
 def test_models_of_other_classes_are_refused() -> None:
     small = SmallParts(CODEC.size)
     router = Router(small, ExitEncoder(CODEC.size, dim=8, depth=2, heads=2, longest=LONGEST))
-    router.cheap = Reader(CODEC.size, 7)
+    router.cheap = SmallReader(CODEC.size, 7)
     with pytest.raises(UsageError, match="class scores"):
         RoutedTarget(router, CODEC, 0.0, longest=LONGEST)

@@ -52,9 +52,9 @@ class StandardText(TextSearch):
     The evolution's turn ends when it has not found a costlier text for 200 to 550 queries, by the budget, that of
     another member after 64, so that passes go to what still finds; NMTSloth's on tokens ends when its rounds are over,
     each of the 50 substitutions that its gradient ranks first. Where gates decide the work, SAME or No-Skim has the
-    first turn, until its rounds are over; where experts do, RepetitionCurse has it. Whatever one finds is a parent of
-    the evolution's next generation. A sample is at its end when every member has had a turn in which nothing was found.
-    Of a black box, the members without gradients take part.
+    first turn, until its rounds are over; where experts do, RepetitionCurse has it, with half of the passes. Whatever
+    one finds is a parent of the evolution's next generation. A sample is at its end when every member has had a turn in
+    which nothing was found. Of a black box, the members without gradients take part.
 
     Attributes:
         queries: passes on a sample, forward and backward, of all members together.
@@ -91,12 +91,18 @@ class StandardText(TextSearch):
         """The members, in the order of their turns; of a black box, those without gradients take part."""
         kinds: tuple[type[TextSearch], ...] = (Evolution, *MEMBERS[self.norm])
         members = (kind(norm=self.norm, eps=self.eps) for kind in kinds)
-        return tuple(replace(one, first=ROUND) if isinstance(one, NMTSlothToken) else one for one in members)
+        return tuple(map(self._with_its_share, members))
+
+    def _with_its_share(self, member: TextSearch) -> TextSearch:
+        """Return a member with as much of the passes as it needs for its turn."""
+        if isinstance(member, RepetitionCurse):
+            return replace(member, tokens=max(1, self.queries // 2))
+        return replace(member, first=ROUND) if isinstance(member, NMTSlothToken) else member
 
     @property
     def patience(self) -> Mapping[str, int]:
         """Queries without a costlier text after which the turn of some members ends, by id; others have 64."""
-        to_the_end = dict.fromkeys((SAME.id, NoSkim.id), self.queries)
+        to_the_end = dict.fromkeys((SAME.id, NoSkim.id, RepetitionCurse.id), self.queries)
         return {Evolution.id: PATIENCE[self.norm], NMTSlothToken.id: int(self.eps) * ROUND, **to_the_end}
 
     @override

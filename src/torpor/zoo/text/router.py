@@ -9,7 +9,7 @@ from torpor.zoo.text.encoder import LONGEST, ExitEncoder, FirstToken, TextEncode
 from torpor.zoo.text.people import CLASSES
 
 
-class Reader(TextEncoder):
+class SmallReader(TextEncoder):
     """An encoder that answers by its first token.
 
     Args:
@@ -66,7 +66,7 @@ class SmallParts(nn.Module):
 
     def __init__(self, vocabulary: int = 2000) -> None:
         super().__init__()
-        self.gate, self.cheap = Reader(vocabulary, 1, dim=16), Reader(vocabulary, CLASSES)
+        self.gate, self.cheap = SmallReader(vocabulary, 1, dim=16), SmallReader(vocabulary, CLASSES)
 
 
 class Router(nn.Module):
