@@ -14,8 +14,9 @@ from column_targets import row_columns
 from contract_cases import BOTH, EPS, WORDED
 from contract_rows import ELSEWHERE, own_attacks, rows_of
 from draft_targets import drafting, exiting
+from expert_targets import batched, experts
 from ode_targets import decay
-from text_encoders import TEXT_ENCODERS
+from text_encoders import TEXT_ENCODERS, routing
 from token_toys import TOKEN_TARGETS
 
 from torpor.attacks.controls.dense import BestNoise, Shuffled
@@ -35,6 +36,9 @@ ANY: dict[str, Callable[[], Target]] = {
     "columns": row_columns,
     "drafts": drafting,
     "exits": exiting,
+    "experts": experts,
+    "expert-batch": batched,
+    "router": routing,
 }
 TABLE = rows_of(ANY)
 MATCHED: dict[str, dict[str, Any]] = {

@@ -9,8 +9,10 @@ import torch
 from torpor.targets.decoder.toy_text import BOS, ToyCodec
 from torpor.targets.text.base import TextClassifier
 from torpor.targets.text.exits import TextExitTarget
+from torpor.targets.text.routed import RoutedTarget
 from torpor.targets.text.skimming import SkimTarget
 from torpor.zoo.text.encoder import ExitEncoder, SkimEncoder
+from torpor.zoo.text.router import Router, SmallParts
 
 LONGEST = 40
 TEXTS = ("the cat sat", "my dog 3", "a tree, a bird", "9", "zip fuzz jazz a dog", "naïve cat", "a, b, c, d, e, f")
@@ -55,6 +57,18 @@ def skimming() -> SkimTarget:
             if name.startswith("skims") and name.endswith("3.weight"):
                 value.mul_(6)
     return SkimTarget(module, CODEC, longest=LONGEST, name="toy-skims")
+
+
+def routing() -> RoutedTarget:
+    """Return a router that sends some texts to the expensive encoder."""
+    torch.manual_seed(5)
+    small, large = SmallParts(CODEC.size), ExitEncoder(CODEC.size, dim=32, depth=3, heads=2, longest=LONGEST)
+    with torch.no_grad():
+        for parameter in small.gate.head.parameters():
+            parameter.mul_(3)
+    target = RoutedTarget(Router(small, large), CODEC, 0.0, longest=LONGEST, name="toy-router")
+    needed = -target.signals(TEXTS).margins.detach().flatten()
+    return target.with_threshold(round(needed.quantile(0.7).item(), 3))
 
 
 TEXT_ENCODERS: dict[str, Callable[[], TextClassifier]] = {"text-exits": exiting, "text-skims": skimming}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 from typing_extensions import override
 
@@ -128,6 +129,7 @@ def teach(
     *,
     device: str = "cpu",
     progress: Progress = silent,
+    further: Callable[[LanguageModel], Tensor] | None = None,
 ) -> tuple[LanguageModel, float]:
     """Train on the ``pairs`` of each epoch; see :func:`torpor.training.teacher.fit`."""
 
@@ -139,7 +141,7 @@ def teach(
     slips = Slips(recipe.wrong, recipe.repeated)
     digest = hashlib.sha256(repr(list(pairs(0))).encode()).hexdigest()
     make = partial(build, tokenizer, recipe.dropout)
-    return fit(make, lessons, digest, recipe, checkpoint, device=device, progress=progress)
+    return fit(make, lessons, digest, recipe, checkpoint, device=device, progress=progress, further=further)
 
 
 def batches(pairs: Sequence[Pair], budget: int, rng: torch.Generator) -> list[list[int]]:

@@ -8,11 +8,15 @@ from torpor.training.detection import DetectionRecipe, DetectorTrainer
 from torpor.training.drafting import DraftTrainer
 from torpor.training.early_exit import EarlyExitTrainer, Recipe
 from torpor.training.exiting import ExitRecipe, ExitTrainer
+from torpor.training.expert_batch import ExpertBatchTrainer
+from torpor.training.experts import ExpertRecipe, ExpertTrainer
 from torpor.training.halting import HaltingDepthRecipe, halting_losses
 from torpor.training.hardening import HARDENERS
 from torpor.training.language import LanguageRecipe, LanguageTrainer
+from torpor.training.loop import LoopRecipe
 from torpor.training.mixed_precision import ThresholdRecipe, ThresholdTrainer
 from torpor.training.ode import solved_cross_entropy
+from torpor.training.routing import RouterRecipe, RouterTrainer
 from torpor.training.skipping import SkipRecipe, skip_losses
 from torpor.training.sparse import SparseTrainer
 from torpor.training.speech import SpeechRecipe, SpeechTrainer
@@ -28,6 +32,8 @@ from torpor.zoo.classifiers import CLASSIFIERS
 from torpor.zoo.detection.registry import DETECTORS
 from torpor.zoo.early_exits import EARLY_EXITS
 from torpor.zoo.language.exiting import EXITING
+from torpor.zoo.language.expert_batch import EXPERT_BATCHES
+from torpor.zoo.language.experts import EXPERTS
 from torpor.zoo.language.registry import LANGUAGE_MODELS
 from torpor.zoo.language.speculative import SPECULATIVE
 from torpor.zoo.language.tokenizer import BYTES_ONLY
@@ -36,6 +42,7 @@ from torpor.zoo.sparse import SPARSE
 from torpor.zoo.speech.registry import SPEECH
 from torpor.zoo.speech.synthesis import SYNTHESIS
 from torpor.zoo.text.registry import TEXT_CLASSIFIERS
+from torpor.zoo.text.routers import ROUTERS
 from torpor.zoo.tracking.registry import TRACKERS
 
 _EARLY_EXITS = {
@@ -92,6 +99,18 @@ _DRAFTS = {
         bfloat16=False,
     )
 }
+_EXPERTS = {
+    "moe-multi30k": ExpertRecipe(
+        epochs=12,
+        vocab_size=2000,
+        batch_tokens=1536,
+        learning_rate=3e-3,
+        weight_decay=0.05,
+        dropout=0,
+        label_smoothing=0,
+        bfloat16=False,
+    )
+}
 _SPEECH = {"speech-digits": SpeechRecipe(epochs=40, learning_rate=2e-3, label_smoothing=0)}
 _SYNTHESIS = {"tts-digits": SynthesisRecipe(epochs=16)}
 _DETECTORS = {"detector-scenes": DetectionRecipe(epochs=16)}
@@ -143,6 +162,8 @@ TRAINERS: dict[str, Trainer] = {
     **{name: LanguageTrainer(LANGUAGE_MODELS[name], recipe) for name, recipe in _LANGUAGE.items()},
     **{name: DraftTrainer(SPECULATIVE[name], recipe) for name, recipe in _DRAFTS.items()},
     **{name: ExitTrainer(entry, ExitRecipe(epochs=2)) for name, entry in EXITING.items()},
+    **{name: ExpertTrainer(EXPERTS[name], recipe) for name, recipe in _EXPERTS.items()},
+    **{name: ExpertBatchTrainer(entry, LoopRecipe(epochs=0)) for name, entry in EXPERT_BATCHES.items()},
     **{name: SpeechTrainer(SPEECH[name], recipe) for name, recipe in _SPEECH.items()},
     **{name: SynthesisTrainer(SYNTHESIS[name], recipe) for name, recipe in _SYNTHESIS.items()},
     **{name: DetectorTrainer(DETECTORS[name], recipe) for name, recipe in _DETECTORS.items()},
@@ -154,6 +175,7 @@ TRAINERS: dict[str, Trainer] = {
     **{name: SparseTrainer(entry) for name, entry in SPARSE.items()},
     **_TRANSFORMERS,
     **_TEXTS,
+    **{name: RouterTrainer(entry, RouterRecipe(epochs=4)) for name, entry in ROUTERS.items()},
     **{name: ThresholdTrainer(MIXED_PRECISION[name], recipe) for name, recipe in _MIXED_PRECISION.items()},
     **HARDENERS,
 }

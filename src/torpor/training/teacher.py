@@ -82,6 +82,7 @@ def fit(
     *,
     device: str = "cpu",
     progress: Progress = silent,
+    further: Callable[[Model], Tensor] | None = None,
 ) -> tuple[Model, float]:
     """Train from scratch, or from ``checkpoint`` where an interrupted run of the same recipe on the same data left one.
 
@@ -93,6 +94,7 @@ def fit(
         checkpoint: is replaced after every epoch.
         device: where to train.
         progress: see :data:`~torpor.training.loop.Progress`.
+        further: a loss that is added after each lesson, such as one that balances experts.
 
     Returns:
         The trained model in evaluation mode, and the seconds that its training took.
@@ -109,7 +111,7 @@ def fit(
         with torch.autocast(model.device.type, torch.bfloat16, recipe.bfloat16):
             logits, labels = lesson(model)
         found = smoothed_loss(logits, labels, recipe.label_smoothing, int(model.config.eos_token_id))
-        return found, found
+        return (found if further is None else found + further(model)), found
 
     groups = decayed(weights.values(), recipe.weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98), fused=True)

@@ -54,8 +54,11 @@ ZOO = Zoo(
         "lm-multi30k": "torpor.zoo.language.registry:LANGUAGE_MODELS",
         "exits-multi30k": "torpor.zoo.language.exiting:EXITING",
         "speculative-multi30k": "torpor.zoo.language.speculative:SPECULATIVE",
+        "moe-multi30k": "torpor.zoo.language.experts:EXPERTS",
+        "moe-batch-multi30k": "torpor.zoo.language.expert_batch:EXPERT_BATCHES",
         "speller": "torpor.zoo.language.registry:LANGUAGE_MODELS",
         "eetext-multi30k": "torpor.zoo.text.registry:TEXT_CLASSIFIERS",
+        "router-multi30k": "torpor.zoo.text.routers:ROUTERS",
         "skim-multi30k": "torpor.zoo.text.registry:TEXT_CLASSIFIERS",
         "speech-digits": "torpor.zoo.speech.registry:SPEECH",
         "tts-digits": "torpor.zoo.speech.synthesis:SYNTHESIS",
@@ -146,6 +149,16 @@ def speculative_multi30k() -> Target:
     return ZOO["speculative-multi30k"].load()
 
 
+def moe_multi30k() -> Target:
+    """Load the mixture of experts that reads image descriptions, its experts on eight devices."""
+    return ZOO["moe-multi30k"].load()
+
+
+def moe_batch_multi30k() -> Target:
+    """Load the mixture of experts that reads image descriptions, in a batch with those of other users."""
+    return ZOO["moe-batch-multi30k"].load()
+
+
 def speller() -> Target:
     """Load the model that writes out numbers."""
     return ZOO["speller"].load()
@@ -154,6 +167,11 @@ def speller() -> Target:
 def eetext_multi30k() -> Target:
     """Load the encoder with exits that counts the people in captions."""
     return ZOO["eetext-multi30k"].load()
+
+
+def router_multi30k() -> Target:
+    """Load the router that sends captions to a cheap reader or to an expensive encoder."""
+    return ZOO["router-multi30k"].load()
 
 
 def skim_multi30k() -> Target:

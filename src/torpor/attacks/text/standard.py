@@ -12,6 +12,7 @@ from typing_extensions import override
 from torpor.attacks.text.evolution.evolution import Evolution
 from torpor.attacks.text.exits.no_skim import NoSkim
 from torpor.attacks.text.exits.same import SAME
+from torpor.attacks.text.experts.repetitioncurse import RepetitionCurse
 from torpor.attacks.text.llmeffichecker import LLMEffiCheckerChar, LLMEffiCheckerStructure, LLMEffiCheckerToken
 from torpor.attacks.text.loopllm import LoopLLM
 from torpor.attacks.text.nmtsloth import NMTSlothChar, NMTSlothStructure, NMTSlothToken
@@ -38,8 +39,8 @@ MEMBERS: dict[str, tuple[type[TextSearch], ...]] = {
     "chars": (SAME, NoSkim, TTSlow, Evolution, NMTSlothChar, LLMEffiCheckerChar),
     "tokens": (Evolution, NMTSlothToken, LLMEffiCheckerToken),
     "words": (SAME, NoSkim, Evolution, NMTSlothStructure, LLMEffiCheckerStructure),
-    "suffix": (Evolution, LoopLLM),
-    "prompt": (Evolution,),
+    "suffix": (RepetitionCurse, Evolution, LoopLLM),
+    "prompt": (RepetitionCurse, Evolution),
 }
 """Searches within each budget, in the order of their first turns."""
 
@@ -48,12 +49,13 @@ MEMBERS: dict[str, tuple[type[TextSearch], ...]] = {
 class StandardText(TextSearch):
     """Several searches within the same budget of edits, in turns: evolution, and the published ones.
 
-    On characters, TTSlow has the first turn, whose candidates are few, then the evolution; elsewhere the evolution, and
-    where gates decide the work, SAME or No-Skim, until its rounds are over. The evolution's turn ends when it has not
-    found a costlier text for 200 to 550 queries, by the budget, that of another member after 64, so that passes go to
-    what still finds; NMTSloth's on tokens ends when its rounds are over, each of the 50 substitutions that its gradient
-    ranks first. Whatever one finds is a parent of the evolution's next generation. A sample is at its end when every
-    member has had a turn in which nothing was found. Of a black box, the members without gradients take part.
+    On characters, TTSlow has the first turn, whose candidates are few, then the evolution; elsewhere the evolution.
+    Where gates decide the work, SAME or No-Skim comes first, until its rounds are over; where experts do,
+    RepetitionCurse, with half of the passes. The evolution's turn ends when it has not found a costlier text for 200 to
+    550 queries, by the budget, that of another member after 64, so that passes go to what still finds; NMTSloth's on
+    tokens ends when its rounds are over, each of the 50 substitutions that its gradient ranks first. Whatever one finds
+    is a parent of the evolution's next generation. A sample is at its end when every member has had a turn in which
+    nothing was found. Of a black box, the members without gradients take part.
 
     Attributes:
         queries: passes on a sample, forward and backward, of all members together.
@@ -89,12 +91,18 @@ class StandardText(TextSearch):
     def ensemble(self) -> tuple[TextSearch, ...]:
         """The members, in the order of their turns; of a black box, those without gradients take part."""
         members = (kind(norm=self.norm, eps=self.eps) for kind in MEMBERS[self.norm])
-        return tuple(replace(one, first=ROUND) if isinstance(one, NMTSlothToken) else one for one in members)
+        return tuple(map(self._with_its_share, members))
+
+    def _with_its_share(self, member: TextSearch) -> TextSearch:
+        """Return a member with as much of the passes as it needs for its turn."""
+        if isinstance(member, RepetitionCurse):
+            return replace(member, tokens=max(1, self.queries // 2))
+        return replace(member, first=ROUND) if isinstance(member, NMTSlothToken) else member
 
     @property
     def patience(self) -> Mapping[str, int]:
         """Queries without a costlier text after which the turn of some members ends, by id; others have 64."""
-        to_the_end = dict.fromkeys((SAME.id, NoSkim.id), self.queries)
+        to_the_end = dict.fromkeys((SAME.id, NoSkim.id, RepetitionCurse.id), self.queries)
         return {Evolution.id: PATIENCE[self.norm], NMTSlothToken.id: int(self.eps) * ROUND, **to_the_end}
 
     @override

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
         GenerationConfig,
         LlamaForCausalLM,
         MarianMTModel,
+        MixtralForCausalLM,
         PreTrainedTokenizerFast,
     )
 
-    LanguageModel = LlamaForCausalLM | MarianMTModel
+    LanguageModel = LlamaForCausalLM | MarianMTModel | MixtralForCausalLM
 
 Builder = Callable[["PreTrainedTokenizerFast", float], "LanguageModel"]
 """Makes an untrained model from its tokenizer and a dropout rate."""
@@ -126,3 +127,31 @@ def decoder_only(
         if name.endswith(("embed_tokens", "o_proj", "down_proj")):
             module.register_forward_hook(drop)
     return model
+
+
+def mixture(tokenizer: PreTrainedTokenizerFast, dropout: float) -> MixtralForCausalLM:
+    """Build an untrained Mixtral: 3 layers of width 96 with 8 experts each, of which a token takes 2; tied embeddings.
+
+    Args:
+        tokenizer: of its texts.
+        dropout: of the attention's weights, while it trains.
+    """
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    config = MixtralConfig(
+        vocab_size=len(tokenizer),
+        max_position_embeddings=MOST_TOKENS,
+        hidden_size=96,
+        intermediate_size=80,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        num_local_experts=8,
+        num_experts_per_tok=2,
+        tie_word_embeddings=True,
+        attention_dropout=dropout,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    return MixtralForCausalLM(config)

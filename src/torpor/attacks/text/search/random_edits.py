@@ -54,7 +54,7 @@ class RandomEditor:
         text = clean
         for _ in range(min(edits, space.max_tokens - len(ids))):
             for _ in range(TRIES):
-                longer = (*ids, self._ids[_below(len(self._ids), generator)])
+                longer = (*ids, self._ids[below(len(self._ids), generator)])
                 new = space.codec.decode(longer)
                 if tuple(space.codec.encode(new)) == longer and self.fits(clean, new):
                     ids, text = longer, new
@@ -62,22 +62,27 @@ class RandomEditor:
         return text
 
     def _character(self, text: str, generator: torch.Generator) -> str:
-        kind, place = _below(3, generator), _below(len(text), generator)
-        new = PRINTABLE[_below(len(PRINTABLE), generator)] if kind < 2 else ""
+        kind, place = below(3, generator), below(len(text), generator)
+        new = PRINTABLE[below(len(PRINTABLE), generator)] if kind < 2 else ""
         return text[:place] + new + text[place + (kind > 0) :]
 
     def _token(self, text: str, generator: torch.Generator) -> str:
         ids = tuple(self.fits.space.codec.encode(text))
-        kind, place = _below(3, generator), _below(len(ids), generator)
-        new = (self._ids[_below(len(self._ids), generator)],) if kind < 2 else ()
+        kind, place = below(3, generator), below(len(ids), generator)
+        new = (self._ids[below(len(self._ids), generator)],) if kind < 2 else ()
         return self.fits.space.codec.decode((*ids[:place], *new, *ids[place + (kind > 0) :]))
 
     def _word(self, text: str, generator: torch.Generator) -> str:
         spans = word_spans(text)
         words = self._words or tuple(text[slice(*core(text, span))] for span in spans)
-        place = core(text, spans[_below(len(spans), generator)])
-        return replace_span(text, place, words[_below(len(words), generator)])
+        place = core(text, spans[below(len(spans), generator)])
+        return replace_span(text, place, words[below(len(words), generator)])
 
 
-def _below(limit: int, generator: torch.Generator) -> int:
+def below(limit: int, generator: torch.Generator) -> int:
+    """Return a whole number from 0 to ``limit - 1``.
+
+    >>> below(1, torch.Generator())
+    0
+    """
     return int(torch.randint(limit, (), generator=generator))

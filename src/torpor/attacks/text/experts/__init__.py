@@ -1,0 +1,1 @@
+"""Attacks on expert routing: tokens that all go to the same experts."""

@@ -1,0 +1,1 @@
+"""Attacks on routers between models: suffixes that have the expensive one asked."""
