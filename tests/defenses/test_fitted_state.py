@@ -22,6 +22,8 @@ from torpor.defenses.base import Defense
 from torpor.defenses.chain import Chain
 from torpor.defenses.detectors.svm import SVM
 from torpor.defenses.guards.base import Guard
+from torpor.defenses.hardening.fine_pruning import FinePruning
+from torpor.defenses.hardening.retrained import CleanFineTuning, networks_of
 from torpor.defenses.registry import defense_ids, load_defense
 from torpor.targets.base import Target
 from torpor.targets.decoder.toy_steps import PeakTarget
@@ -42,6 +44,16 @@ def calibrated() -> Made:
     defense = load_defense("calibrated")
     logits = torch.randn(50, 4, 2, generator=draws)
     return target, defense.fit(logits, (logits[:, 1, 0] < 0).long())  # type: ignore[attr-defined]
+
+
+def tuned() -> Made:
+    target = needle()
+    return target, CleanFineTuning().with_state(networks_of(target).state_dict())
+
+
+def pruned() -> Made:
+    target = needle()
+    return target, FinePruning().with_state(networks_of(target).state_dict())
 
 
 def chain() -> Made:
@@ -68,6 +80,8 @@ MADE: dict[str, Callable[[], Made]] = {
     **{f"{kind.id}-{family}": partial(fitted, kind, family) for kind, family in DETECTORS},
     **{f"{name}-{make.__name__}": partial(guard, name, make) for name, make in GUARDED},
     "calibrated": calibrated,
+    "clean-fine-tuning": tuned,
+    "fine-pruning": pruned,
     "chain": chain,
 }
 

@@ -13,6 +13,7 @@ from torpor.core.batches import Samples
 from torpor.core.space import DenseSpace
 from torpor.defenses.detectors.base import Detector
 from torpor.defenses.detectors.perplexity import Perplexity
+from torpor.defenses.detectors.spectral import Spectral
 from torpor.defenses.detectors.squeeze import Squeeze
 from torpor.defenses.detectors.svm import SVM
 from torpor.defenses.detectors.trace import Trace
@@ -54,6 +55,7 @@ CASES = [
     for family in TARGETS
     if (kind is Perplexity) == (family in ("text", "translator")) or kind in (SVM, Trace)
 ]
+CASES.append((Spectral, "gates"))
 
 
 def inputs_of(target: Target, count: int, seed: int, *, costly: bool = False) -> Samples:

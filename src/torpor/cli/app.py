@@ -24,6 +24,7 @@ VERBS = {
     "init": "torpor.cli.init:init",
     "mine": "torpor.cli.mine:mine",
     "conform": "torpor.cli.conform:conform",
+    "scan": "torpor.cli.scan:scan",
     "report": "torpor.cli.report:report",
     "compare": "torpor.cli.compare:compare",
     "leaderboard": "torpor.cli.leaderboard:leaderboard",

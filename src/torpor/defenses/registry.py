@@ -26,6 +26,7 @@ DEFENSES: Registry[Defense] = Registry(
         "squeeze": "torpor.defenses.detectors.squeeze:Squeeze",
         "perplexity": "torpor.defenses.detectors.perplexity:Perplexity",
         "trace": "torpor.defenses.detectors.trace:Trace",
+        "spectral": "torpor.defenses.detectors.spectral:Spectral",
         "deadline": "torpor.defenses.guards.deadline:Deadline",
         "steps": "torpor.defenses.guards.step_budget:StepBudget",
         "loop-stop": "torpor.defenses.guards.loop_stop:LoopStop",
@@ -41,6 +42,8 @@ DEFENSES: Registry[Defense] = Registry(
         "quota": "torpor.serving.request_quota:RequestQuota",
         "calibrated": "torpor.defenses.hardening.calibrated:Calibrated",
         "hardened": "torpor.defenses.hardening.hardened:Hardened",
+        "clean-fine-tuning": "torpor.defenses.hardening.retrained:CleanFineTuning",
+        "fine-pruning": "torpor.defenses.hardening.fine_pruning:FinePruning",
     },
     "defense",
 )
