@@ -223,6 +223,8 @@ def test_another_seed_draws_other_randomness(target_name: str, norm: str, name: 
     target, _, _, inputs, first = case(target_name, norm, name)
     if (target_name, norm) == ("peak", "patch"):
         return  # four pixels, of which one choice is the costliest
+    if (norm, name) == ("chars", "standard-text"):
+        return  # TTSlow, which draws nothing, takes these to their caps
     other = attack_rows(build(name, norm, target, seed=4), target, inputs, ALL, seed=4)
     assert same(first.candidates.inputs, other.candidates.inputs) is (name in DETERMINISTIC)
 

@@ -116,7 +116,8 @@ def test_saturated_patience_keeps_its_gradient() -> None:
         headroom(each, Standard(eps=EPS)(each, inputs, references=labels))
         for each in (masked(target, how, Patience(2)) for how in ("plain", "saturated"))
     ]
-    assert figures[1] >= figures[0] - 0.03 > 0.7
+    assert figures[0] > 0.8
+    assert figures[1] >= 0.9 * figures[0]
 
 
 def test_a_search_that_gains_nothing_ends_after_a_window_and_one_that_gains_goes_on() -> None:

@@ -11,6 +11,7 @@ import torch
 from activity_targets import bright_pixels
 from detector_cases import CASES as DETECTORS
 from detector_cases import fitted, inputs_of, lamp_video
+from draft_targets import drafting
 from safetensors.torch import load_file, save_file
 from token_targets import bright
 from torch import Tensor
@@ -75,6 +76,8 @@ GUARDED: tuple[tuple[str, Callable[[], Target]], ...] = (
     ("tracks:2", lamp_video),
     ("density", bright_pixels),
     ("tokens", bright),
+    ("draft-stop", drafting),
+    ("draft-stop:4", drafting),
 )
 MADE: dict[str, Callable[[], Made]] = {
     **{f"{kind.id}-{family}": partial(fitted, kind, family) for kind, family in DETECTORS},

@@ -163,7 +163,7 @@ def usual_passes(attack: Attack) -> tuple[int, int]:
 
     >>> from torpor.attacks.registry import load_attack
     >>> passes(load_attack("standard")), usual_passes(load_attack("standard"))
-    ((10604, 600), (904, 600))
+    ((10705, 700), (1005, 700))
     """
     if members := getattr(attack, "members", ()):
         found = [usual_passes(member) for member in members]
