@@ -16,6 +16,7 @@ from torpor.attacks.text.experts.repetitioncurse import RepetitionCurse
 from torpor.attacks.text.llmeffichecker import LLMEffiCheckerChar, LLMEffiCheckerStructure, LLMEffiCheckerToken
 from torpor.attacks.text.loopllm import LoopLLM
 from torpor.attacks.text.nmtsloth import NMTSlothChar, NMTSlothStructure, NMTSlothToken
+from torpor.attacks.text.routing.rerouting import Rerouting
 from torpor.attacks.text.search.driver import Search, TextSearch, shows_gradients, told
 from torpor.attacks.text.search.tally import Tally
 from torpor.core.budget import COUNTS
@@ -39,7 +40,7 @@ MEMBERS: dict[str, tuple[type[TextSearch], ...]] = {
     "chars": (SAME, NoSkim, NMTSlothChar, LLMEffiCheckerChar),
     "tokens": (NMTSlothToken, LLMEffiCheckerToken),
     "words": (SAME, NoSkim, NMTSlothStructure, LLMEffiCheckerStructure),
-    "suffix": (RepetitionCurse, LoopLLM),
+    "suffix": (Rerouting, RepetitionCurse, LoopLLM),
     "prompt": (RepetitionCurse,),
 }
 """Published searches within each budget; they have their turns where the evolutionary one finds nothing more."""
@@ -51,10 +52,10 @@ class StandardText(TextSearch):
 
     The evolution's turn ends when it has not found a costlier text for 200 to 550 queries, by the budget, that of
     another member after 64, so that passes go to what still finds; NMTSloth's on tokens ends when its rounds are over,
-    each of the 50 substitutions that its gradient ranks first. Where gates decide the work, SAME or No-Skim has the
-    first turn, until its rounds are over; where experts do, RepetitionCurse has it, with half of the passes. Whatever
-    one finds is a parent of the evolution's next generation. A sample is at its end when every member has had a turn in
-    which nothing was found. Of a black box, the members without gradients take part.
+    each of the 50 substitutions that its gradient ranks first. Where gates decide the work, SAME, No-Skim or Rerouting
+    has the first turn, until its rounds are over; where experts do, RepetitionCurse has it, with half of the passes.
+    Whatever one finds is a parent of the evolution's next generation. A sample is at its end when every member has had
+    a turn in which nothing was found. Of a black box, the members without gradients take part.
 
     Attributes:
         queries: passes on a sample, forward and backward, of all members together.
@@ -102,7 +103,7 @@ class StandardText(TextSearch):
     @property
     def patience(self) -> Mapping[str, int]:
         """Queries without a costlier text after which the turn of some members ends, by id; others have 64."""
-        to_the_end = dict.fromkeys((SAME.id, NoSkim.id, RepetitionCurse.id), self.queries)
+        to_the_end = dict.fromkeys((SAME.id, NoSkim.id, Rerouting.id, RepetitionCurse.id), self.queries)
         return {Evolution.id: PATIENCE[self.norm], NMTSlothToken.id: int(self.eps) * ROUND, **to_the_end}
 
     @override
