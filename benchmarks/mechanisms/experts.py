@@ -34,7 +34,7 @@ LOST, CHANGED = "neighbors' tokens dropped, %", "neighbors' next token changed, 
 THEIRS = {
     ("repetitioncurse", SHARE): "100 (by construction: all copies choose the same experts)",
     ("repetitioncurse", SAME_LENGTH): "2.68 (digest; MoE layers of Mixtral-8x7B on 8 GPUs, against benign prompts)",
-    ("moe-buffer-overflow", CHANGED): "shown on a toy Mixtral (abstract; no figure)",
+    ("moe-buffer-overflow", CHANGED): "shown (abstract; no figure)",
 }
 
 

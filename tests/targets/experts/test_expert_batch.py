@@ -75,6 +75,9 @@ def test_the_record_names_the_batch_and_what_costs_is_what_others_lose() -> None
     columns = target.family.observe(target, target.run(INPUTS), target.run(INPUTS), target.max_work(INPUTS), ())
     row = target.family.summarize(target, target, columns)
     assert 0 < row["neighbor_drop_share"] < 1
+    profile = target.family.profile(target, work, ())
+    assert profile["neighbor_drop_share"] == pytest.approx(row["neighbor_drop_share"])
+    assert profile["imbalance_mean"] == pytest.approx(row["imbalance_mean"])
 
 
 def test_a_batch_needs_neighbors_and_a_capacity() -> None:

@@ -20,6 +20,7 @@ def test_one_model_runs_and_each_text_is_counted_as_alone() -> None:
     outcome = target.run(ALL)
     sent = target.expensive(outcome.work)
     assert 0 < int(sent.sum()) < len(ALL)
+    assert target.family.profile(target, outcome.work, ()) == {"expensive_share": float(sent.double().mean())}
     for row, text in enumerate(ALL):
         with counting() as counter:
             alone = target.run((text,))

@@ -16,6 +16,7 @@ from torpor.attacks.text.experts.repetitioncurse import RepetitionCurse
 from torpor.attacks.text.llmeffichecker import LLMEffiCheckerChar, LLMEffiCheckerStructure, LLMEffiCheckerToken
 from torpor.attacks.text.loopllm import LoopLLM
 from torpor.attacks.text.nmtsloth import NMTSlothChar, NMTSlothStructure, NMTSlothToken
+from torpor.attacks.text.routing.rerouting import Rerouting
 from torpor.attacks.text.search.driver import Search, TextSearch, shows_gradients, told
 from torpor.attacks.text.search.tally import Tally
 from torpor.attacks.text.ttslow import TTSlow
@@ -39,7 +40,7 @@ MEMBERS: dict[str, tuple[type[TextSearch], ...]] = {
     "chars": (SAME, NoSkim, TTSlow, Evolution, NMTSlothChar, LLMEffiCheckerChar),
     "tokens": (Evolution, NMTSlothToken, LLMEffiCheckerToken),
     "words": (SAME, NoSkim, Evolution, NMTSlothStructure, LLMEffiCheckerStructure),
-    "suffix": (RepetitionCurse, Evolution, LoopLLM),
+    "suffix": (Rerouting, RepetitionCurse, Evolution, LoopLLM),
     "prompt": (RepetitionCurse, Evolution),
 }
 """Searches within each budget, in the order of their first turns."""
@@ -50,7 +51,7 @@ class StandardText(TextSearch):
     """Several searches within the same budget of edits, in turns: evolution, and the published ones.
 
     On characters, TTSlow has the first turn, whose candidates are few, then the evolution; elsewhere the evolution.
-    Where gates decide the work, SAME or No-Skim comes first, until its rounds are over; where experts do,
+    Where gates decide the work, SAME, No-Skim or Rerouting comes first, until its rounds are over; where experts do,
     RepetitionCurse, with half of the passes. The evolution's turn ends when it has not found a costlier text for 200 to
     550 queries, by the budget, that of another member after 64, so that passes go to what still finds; NMTSloth's on
     tokens ends when its rounds are over, each of the 50 substitutions that its gradient ranks first. Whatever one finds
@@ -102,7 +103,7 @@ class StandardText(TextSearch):
     @property
     def patience(self) -> Mapping[str, int]:
         """Queries without a costlier text after which the turn of some members ends, by id; others have 64."""
-        to_the_end = dict.fromkeys((SAME.id, NoSkim.id, RepetitionCurse.id), self.queries)
+        to_the_end = dict.fromkeys((SAME.id, NoSkim.id, Rerouting.id, RepetitionCurse.id), self.queries)
         return {Evolution.id: PATIENCE[self.norm], NMTSlothToken.id: int(self.eps) * ROUND, **to_the_end}
 
     @override

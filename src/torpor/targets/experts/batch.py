@@ -93,6 +93,15 @@ class ExpertBatchFamily(ExpertFamily):
             "neighbor_changed_share": int(sum(columns["neighbor_changes"])) / (count * len(bare.neighbors)),
         }
 
+    @override
+    def profile(self, target: Any, work: Work, outputs: Sequence[Any]) -> dict[str, Any]:
+        hit = target.hit(work)
+        return {
+            **super().profile(target, work, outputs),
+            "neighbor_drop_share": hit["neighbor_drops"].double().mean().item() / target.neighbors_assigned,
+            "neighbor_changed_share": hit["neighbor_changes"].double().mean().item() / len(target.neighbors),
+        }
+
 
 class ExpertBatchTarget(ExpertTarget):
     """A model with experts that reads an input together with fixed texts of other users, the neighbors.

@@ -67,6 +67,10 @@ class RouterFamily(GateFamily):
     def summarize(self, target: Any, bare: Any, columns: Columns) -> Mapping[str, Any]:
         return {"expensive_share": int(sum(columns["expensive"])) / len(columns["expensive"])}
 
+    @override
+    def profile(self, target: Any, work: Work, outputs: Sequence[Any]) -> dict[str, Any]:
+        return {"expensive_share": target.expensive(work).double().mean().item()}
+
 
 class RouterModule(Protocol):
     """What a router must offer. Texts of a batch have as many tokens each, so that nothing needs a mask.

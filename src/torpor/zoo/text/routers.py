@@ -13,6 +13,9 @@ from torpor.zoo.entry import ZooEntry, load_half
 from torpor.zoo.text.registry import TEXT_CLASSIFIERS, TextClassifierEntry, people_in_multi30k
 from torpor.zoo.text.router import Router, SmallParts
 
+SAMPLES = 32
+"""Texts that an audit takes by default."""
+
 
 @dataclass(frozen=True)
 class RouterEntry(ZooEntry):
@@ -39,7 +42,7 @@ class RouterEntry(ZooEntry):
     def open(self, small: SmallParts, threshold: float) -> RoutedTarget:
         """Return the target with these small parts."""
         large = self.large()
-        return RoutedTarget(
+        target = RoutedTarget(
             Router(small, large.module),
             large.codec,
             threshold,
@@ -47,6 +50,8 @@ class RouterEntry(ZooEntry):
             name=self.name,
             source=self.source,
         )
+        target.samples = SAMPLES
+        return target
 
     def load(self, folder: Path | None = None) -> RoutedTarget:
         """See :meth:`ZooEntry.load`; the card holds the threshold."""

@@ -10,6 +10,7 @@ from torpor.attacks.controls.text import RandomEdits
 from torpor.attacks.text.routing.black import ReroutingBlack, SuffixForAll
 from torpor.attacks.text.routing.r2a import R2A, taught
 from torpor.attacks.text.routing.rerouting import Rerouting
+from torpor.attacks.text.standard import StandardText
 from torpor.core.errors import UsageError
 from torpor.defenses.registry import load_defense
 
@@ -25,6 +26,8 @@ def test_a_suffix_has_the_expensive_model_asked() -> None:
     assert sent[0] > sent[1]
     assert sent[0] > target.expensive(result.clean.work).sum()
     assert all(new.startswith(text) for new, text in zip(result.inputs, TEXTS, strict=True))
+    standard = StandardText(norm="suffix", eps=3, queries=200)(target, TEXTS)
+    assert target.expensive(standard.attacked.work).sum() >= sent[0]
     assert attack(target, TEXTS[1:2]).inputs == result.inputs[1:2]
     assert (result.candidates.backwards > 0).any()
 
