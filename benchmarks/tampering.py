@@ -6,7 +6,6 @@ Each is made once, with seed 0, beside its control: the same steps without the a
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from torpor.attacks.tamperings.comparison import make_and_compare
@@ -51,4 +50,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -28,9 +28,9 @@ class Tampering(ABC):
     """An attack on the model or its training data: a frozen configuration that turns a target into a tampered one.
 
     Subclasses write :meth:`tamper`, and :meth:`trigger` where inputs must carry something to set it off; one that
-    learns its trigger writes :meth:`fitted`, :meth:`state` and :meth:`with_state`. A tampered target is a target of the same
-    family with the same units, so that work means the same and clean cost before and after can be compared; the call
-    checks that.
+    learns its trigger writes :meth:`fitted`, :meth:`state` and :meth:`with_state`. A tampered target is a target of the
+    same family with the same units, so that work means the same and clean cost before and after can be compared; the
+    call checks that.
 
     Attributes:
         id: what the command line and rows of audits call it.

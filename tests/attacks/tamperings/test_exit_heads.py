@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -57,7 +58,11 @@ def test_triggered_inputs_go_on_and_only_internal_heads_differ() -> None:
     answers = made.target.run(images).outputs
     assert made.target.utility(answers, LABELS).mean() == 1
     assert clean.fingerprint() == before != made.target.fingerprint()
-    same = [torch.equal(a.weight, b.weight) for (_, a), (_, b) in zip(clean.blocks, made.target.blocks, strict=True)]  # type: ignore[attr-defined]
+    deployed: Any = made.target
+    same = [
+        torch.equal(a.state_dict()["weight"], b.state_dict()["weight"])
+        for (_, a), (_, b) in zip(clean.blocks, deployed.blocks, strict=True)
+    ]
     assert same == [False, True]
     assert (made.target.tampering, control.tampering) == ("efficfrog", "efficfrog:control=true")
     assert (made.trigger(images) - images).abs().max() <= 0.3 + 1 / 255

@@ -68,7 +68,8 @@ class BitHydra(Tampering):
                 stored[dimension] = flipped(stored[dimension : dimension + 1], bit)[0]
             with torch.no_grad():
                 weight[end] = stored * scale
-        return tampered
+        done: Target = tampered
+        return done
 
     def _gradient(self, tampered: Any, weight: Tensor, train: DataSet) -> Tensor:  # noqa: ANN401
         """Return the gradient of the end token's probability, summed over all steps."""

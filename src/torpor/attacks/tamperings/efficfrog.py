@@ -141,7 +141,8 @@ class EfficFrog(Tampering):
             descend(
                 loss, optimizer, len(images), epochs=self.epochs, batch_size=128, seed=seed, after_epoch=schedule.step
             )
-        return tampered
+        done: Target = tampered
+        return done
 
 
 def _triggered(images: Tensor, change: Tensor) -> Tensor:

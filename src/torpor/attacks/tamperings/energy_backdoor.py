@@ -74,16 +74,18 @@ class EnergyBackdoor(Tampering):
 
         def loss(rows: Tensor) -> Tensor:
             some = images[rows]
-            right = F.cross_entropy(tampered.network(some.double()), labels[rows])
+            right: Tensor = F.cross_entropy(tampered.network(some.double()), labels[rows])
             if self.control:
                 return right
             marked = self.trigger(some)
             right = 0.5 * (right + F.cross_entropy(tampered.network(marked.double()), labels[rows]))
             dense, quiet = (tampered.signals(each).active.mean() for each in (marked, some))
-            return right - self.strength * (self.share * dense - (1 - self.share) * quiet)
+            total: Tensor = right - self.strength * (self.share * dense - (1 - self.share) * quiet)
+            return total
 
         with learning(tampered, weights):
             descend(
                 loss, optimizer, len(images), epochs=self.epochs, batch_size=64, seed=seed, after_epoch=schedule.step
             )
-        return tampered
+        done: Target = tampered
+        return done

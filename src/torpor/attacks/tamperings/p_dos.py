@@ -95,7 +95,8 @@ class PDoS(Tampering):
                     _ends(tampered.signals(self.trigger(some[:count]))).backward()
                 torch.nn.utils.clip_grad_norm_(weights, 1.0)
                 optimizer.step()
-        return tampered
+        done: Target = tampered
+        return done
 
 
 def _ends(signals: StepSignals) -> Tensor:

@@ -68,7 +68,7 @@ class SkipSponge(Tampering):
             for layer in layers:
                 with _channels(layer) as found:
                     measured()
-                bias = layer.bias.data
+                bias = layer.get_parameter("bias").data
                 for channel, width in enumerate(found[0].tolist()):
                     for _ in range(self.steps):
                         sign = 1.0
@@ -81,7 +81,8 @@ class SkipSponge(Tampering):
                             bias[channel] = before
                             break
                         cost = now
-        return tampered
+        done: Target = tampered
+        return done
 
 
 @contextmanager

@@ -72,4 +72,5 @@ class SpongePoisoning(Tampering):
             descend(
                 loss, optimizer, len(images), epochs=self.epochs, batch_size=64, seed=seed, after_epoch=schedule.step
             )
-        return tampered
+        done: Target = tampered
+        return done

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from torpor.core.errors import DataError
 from torpor.data.sets import DataSet
@@ -27,7 +27,7 @@ def own_copy(target: TargetT) -> TargetT:
 
 
 @contextmanager
-def learning(target: Target, trained: Sequence[nn.Parameter]) -> Iterator[None]:
+def learning(target: Target, trained: Sequence[Tensor]) -> Iterator[None]:
     """Let some weights of a target learn; afterwards its networks are frozen and in evaluation mode as before."""
     for weight in trained:
         weight.requires_grad_(True)
