@@ -43,7 +43,7 @@ class Wrapped(Target):
     def __init__(self, inner: Target, layer: Layer, name: str) -> None:
         self.inner, self.layer, self.name = inner, layer, name
         self.family, self.mechanism, self.space = inner.family, inner.mechanism, inner.space
-        self.counted_apart = inner.counted_apart
+        self.counted_apart, self.tampering = inner.counted_apart, inner.tampering
         self.units = (*inner.units, *layer.units)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - what only this kind of target has

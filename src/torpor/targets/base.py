@@ -37,6 +37,7 @@ class Target(ABC):
             user asks for it, and only in this process, where its limits are known.
         counted_apart: why the work is not that of :meth:`run` itself, such as that an accelerator skips zeros which
             ``run`` multiplies; empty where it is.
+        tampering: name of what was done to it before it was deployed; ``"none"`` where that is not known.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Target(ABC):
     samples: int | None = None
     elsewhere: bool = False
     counted_apart: str = ""
+    tampering: str = "none"
 
     @abstractmethod
     def run(self, inputs: Samples) -> Outcome:

@@ -1,0 +1,1 @@
+"""Tamperings, one file per paper: poisoned training, backdoors, and edited weights."""
