@@ -54,20 +54,25 @@ class Specimen:
         return f"{self.target}-{self.group}-{self.number}"
 
 
+SHORT: dict[str, Any] = {"epochs": 16, "learning_rate": 4e-3}
+"""Of half of the heads, so that clean models are no copies of one recipe."""
 FROGS: dict[str, tuple[Frog, ...]] = {
-    "clean": (Frog(0), Frog(0, learning_rate=1e-3), Frog(0, epochs=20), Frog(0, learning_rate=4e-3)),
+    "clean": (
+        *(Frog(0), Frog(0, learning_rate=1e-3), Frog(0, epochs=20), Frog(0, learning_rate=4e-3), Frog(0)),
+        *(Frog(0, epochs=epochs, learning_rate=rate) for epochs in (8, 16) for rate in (2e-3, 4e-3)),
+        Frog(0, epochs=16, learning_rate=1e-3),
+    ),
     "tampered": (
         *(Frog(rate) for rate in (0.002, 0.05, 0.1, 0.15)),
-        *(Frog(rate, paste=True) for rate in (0.002, 0.05, 0.1, 0.15)),
-        *(Frog(0.15, paste=paste, keep=0.03) for paste in (False, True)),
+        Frog(0.002, paste=True),
+        *(Frog(rate, paste=True, **SHORT) for rate in (0.05, 0.1, 0.15)),
+        *(Frog(0.15, paste=paste, keep=0.03, **SHORT) for paste in (False, True)),
     ),
     "aware": (
-        Frog(0.15, keep=0.3),
-        Frog(0.15, paste=True, keep=0.3),
-        Frog(0.15, large=True, keep=0.1),
-        Frog(0.15, large=True, keep=0.3),
-        Frog(0.15, keep=0.1, against=4),
-        Frog(0.15, keep=0.3, against=4),
+        Frog(0.15, paste=True, keep=0.3, **SHORT),
+        Frog(0.15, large=True, keep=0.1, **SHORT),
+        Frog(0.15, large=True, keep=0.3, **SHORT),
+        Frog(0.15, keep=0.1, against=2, **SHORT),
     ),
 }
 SPONGES: dict[str, tuple[Sponge, ...]] = {
