@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import torpor
 from torpor.audits.verdict.gate import Verdict
 from torpor.core.errors import UsageError
 from torpor.scan.end_token import audit_end_token, has_head, judged
@@ -19,7 +20,7 @@ from torpor.targets.early_exit.toys import needle
 from torpor.targets.resolve import load_target
 from torpor.zoo.registry import lm_multi30k
 
-WEIGHTS = Path(__import__("torpor").__file__).parent / "zoo" / "weights" / "lm-multi30k"
+WEIGHTS = Path(str(torpor.__file__)).parent / "zoo" / "weights" / "lm-multi30k"
 
 
 def head(seed: int = 0) -> torch.Tensor:
