@@ -51,6 +51,7 @@ class Plan:
         by_chance: whether random search finds much on the target's family, so that it is a control; the target
             declares it once it is known, see :meth:`on`.
         constant: whether the target's work is constant, so that it is run and nothing is attacked; see :meth:`on`.
+        tampering: what was done to the target before it was deployed; see :meth:`on`.
         given: which of ``"target"``, ``"inputs"``, ``"attacks"`` and ``"bounds"`` a program handed over, so that no
             command line names them; ``target`` and ``inputs`` describe them then.
         timed: whether latency, energy and memory are measured at the end.
@@ -82,6 +83,7 @@ class Plan:
     timed: bool = True
     by_chance: bool = False
     constant: bool = False
+    tampering: str = "none"
     given: tuple[str, ...] = ()
     downstream: float | None = None
     offset: int = 0
@@ -112,7 +114,9 @@ class Plan:
 
     def on(self, target: Target) -> Plan:
         """Return the plan for this target, which its name stands for."""
-        return replace(self, by_chance=target.family.by_chance, constant=target.constant_work())
+        return replace(
+            self, by_chance=target.family.by_chance, constant=target.constant_work(), tampering=target.tampering
+        )
 
     def chosen(self, data: DataSet) -> DataSet:
         """Return the samples of ``data`` that are attacked, before the limit."""
@@ -177,21 +181,24 @@ class Plan:
     @property
     def keys(self) -> tuple[RowKey, ...]:
         """The summary's rows: clean, attacks and their controls; then for each defense clean, and attacks twice."""
-        free = (RowKey(name, budget) for budget in self.budgets for name in self._names(budget))
+        here = self.tampering
+        free = (
+            RowKey(name, budget, Condition(tampering=here)) for budget in self.budgets for name in self._names(budget)
+        )
         defended = (
             key
             for defense in self.defenses
             for key in (
-                RowKey("clean", None, Condition(defense)),
+                RowKey("clean", None, Condition(defense, here)),
                 *(
-                    RowKey(attack.name, budget, Condition(defense, attacker=attacker))
+                    RowKey(attack.name, budget, Condition(defense, here, attacker))
                     for budget in self.budgets
                     for attack in self.attacks_at(budget)
                     for attacker in (NON_ADAPTIVE, ADAPTIVE)
                 ),
             )
         )
-        return (RowKey("clean"), *free, *defended)
+        return (RowKey("clean", None, Condition(tampering=here)), *free, *defended)
 
     def _names(self, budget: Budget) -> tuple[str, ...]:
         """Return the attacks with this budget, and their controls."""
@@ -201,7 +208,7 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """Return what identifies the audit, for ``plan.json``."""
         own: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        del own["by_chance"], own["constant"]  # of the target, not of the plan
+        del own["by_chance"], own["constant"], own["tampering"]  # of the target, not of the plan
         del own["given"]  # what was handed over is identified by what it is
         for name, value in (("downstream", None), ("offset", 0), ("sample", None)):
             if own[name] == value:

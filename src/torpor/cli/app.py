@@ -18,6 +18,7 @@ VERBS = {
     "measure": "torpor.cli.measure:measure",
     "attack": "torpor.cli.attack:attack",
     "bound": "torpor.cli.bound:bound",
+    "tamper": "torpor.cli.tamper:tamper",
     "recommend": "torpor.cli.recommend:recommend",
     "check": "torpor.cli.check:check",
     "check-target": "torpor.cli.check_target:check_target",

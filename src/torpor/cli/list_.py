@@ -10,7 +10,7 @@ import typer
 from torpor.cli.options import Json
 
 TAXONOMY = "taxonomy"
-WHAT = ("targets", "attacks", "defenses", "bounds", "measures", "executors", "prices", TAXONOMY)
+WHAT = ("targets", "attacks", "tamperings", "defenses", "bounds", "measures", "executors", "prices", TAXONOMY)
 """What can be listed."""
 
 

@@ -99,6 +99,18 @@ def attacks() -> list[Row]:
     return rows
 
 
+def tamperings() -> list[Row]:
+    """Return the tamperings."""
+    from torpor.attacks.tamperings.registry import TAMPERINGS
+
+    rows: list[Row] = []
+    for name in TAMPERINGS.names():
+        kind = TAMPERINGS.find(name)
+        row: Row = {"tampering": name, "stage": kind.stage.value, "for": kind.for_targets, "trigger": kind.triggered}
+        rows.append(row | {"what it does": _does(kind), "paper": str(kind.paper or "")})
+    return rows
+
+
 def defenses() -> list[Row]:
     """Return the defenses."""
     from torpor.defenses.registry import DEFENSES
@@ -151,6 +163,7 @@ def measures() -> list[Row]:
 ROWS: Mapping[str, Callable[[], list[Row]]] = {
     "targets": targets,
     "attacks": attacks,
+    "tamperings": tamperings,
     "defenses": defenses,
     "bounds": bounds,
     "measures": measures,

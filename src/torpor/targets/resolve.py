@@ -20,6 +20,7 @@ LIBRARIES = {
     "hf:": ("torpor.targets.decoder.user_models", "load_large"),
     "torchvision:": ("torpor.targets.detector.adapters.loading", "load_torchvision"),
     "ultralytics:": ("torpor.targets.detector.adapters.loading", "load_ultralytics"),
+    "tampered:": ("torpor.targets.tampered", "load_tampered"),
     "openai:": ("torpor.targets.endpoint.loading", "load_endpoint"),
 }
 """What marks models of other libraries, and of servers, and the function that loads each."""
@@ -37,9 +38,9 @@ def load_target(
 
     Args:
         name: a registered name (entry-point group ``torpor.targets``); ``hf:`` and the folder or hub name of a model
-            that transformers saved; ``torchvision:`` or ``ultralytics:`` and the name of a detector; ``openai:`` and
-            the address of a server; or ``pkg.module:factory``, a callable without arguments, whose module is also
-            looked for in the current folder.
+            that transformers saved; ``tampered:`` and the folder of a tampered model; ``torchvision:`` or
+            ``ultralytics:`` and the name of a detector; ``openai:`` and the address of a server; or
+            ``pkg.module:factory``, a callable without arguments, whose module is also looked for in the current folder.
         device: where it runs.
         rule: exit rule other than its own, such as ``"entropy:0.3"`` or ``"drop:0.15"``.
         downstream: what each object that it hands on costs, see :func:`with_downstream`.

@@ -13,6 +13,8 @@ TAMPERINGS: Registry[Tampering] = Registry(
     {
         "efficfrog": "torpor.attacks.tamperings.efficfrog:EfficFrog",
         "sponge-poisoning": "torpor.attacks.tamperings.sponge_poisoning:SpongePoisoning",
+        "skipsponge": "torpor.attacks.tamperings.skipsponge:SkipSponge",
+        "energy-backdoor": "torpor.attacks.tamperings.energy_backdoor:EnergyBackdoor",
     },
     "tampering",
 )
@@ -23,8 +25,8 @@ def load_tampering(spec: str) -> Tampering:
     """Return a tampering by its specification.
 
     Args:
-        spec: a name, or ``pkg.module:Class``, with options if needed: ``"efficfrog:rate=0.02"``. The options are part of
-            its name.
+        spec: a name, or ``pkg.module:Class``, with options if needed: ``"efficfrog:rate=0.02"``. The options are part
+            of its name.
 
     Raises:
         UsageError: on an unknown name, or options that it does not have.

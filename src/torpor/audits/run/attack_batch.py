@@ -116,7 +116,9 @@ def attack_batch(
     own: dict[str, Outcome] = {front.defense: front.target.run(inputs) for front in defended}
     own[free.defense] = clean.outcome
     certified = _bounded(plan, fronts, inputs)  # first, so that a bound that fails wastes no attack
-    done = Attacked({RowKey("clean"): clean_rows(clean, free.target, RowKey("clean"), clean.outcome)})
+    here = Condition(tampering=free.target.tampering)
+    first = RowKey("clean", None, here)
+    done = Attacked({first: clean_rows(clean, free.target, first, clean.outcome)})
 
     def keep(front: Front, key: RowKey, result: AttackResult, through: Sequence[str | None] = ()) -> None:
         done.tables[key] = attacked_rows(clean, front.target, key, own[front.defense], result, through)
@@ -125,7 +127,7 @@ def attack_batch(
         done.seconds[key.slug] = result.seconds
 
     def attack(front: Front, one: Attack, attacker: str | None = None) -> AttackResult:
-        tell(RowKey(one.name, one.budget, Condition(front.defense, attacker=attacker)).slug, len(done.seconds))
+        tell(RowKey(one.name, one.budget, Condition(front.defense, here.tampering, attacker)).slug, len(done.seconds))
         limit = None if slices is None else slices.next(one, front.target)
         result = one(front.target, inputs, references=references, seed=plan.seed, deadline=limit)
         done.spent += Spent.on(front.target, inputs, result.candidates)
@@ -136,20 +138,20 @@ def attack_batch(
     for budget, wanted in free.attacks:
         results = [attack(free, one) for one in wanted]
         for one, found in zip(wanted, results, strict=True):
-            best[RowKey(one.name, budget)] = Transfer(free.target, found)
+            best[RowKey(one.name, budget, here)] = Transfer(free.target, found)
         for control in (*free_controls(budget), *matched_controls(budget, free.target, wanted, results)):
-            keep(free, RowKey(control.name, budget), attack(free, control))
+            keep(free, RowKey(control.name, budget, here), attack(free, control))
     for front in defended:
-        clean_key = RowKey("clean", None, Condition(front.defense))
+        clean_key = RowKey("clean", None, Condition(front.defense, here.tampering))
         tell(f"clean defended by {front.defense}", len(done.seconds))
         done.tables[clean_key] = clean_rows(clean, front.target, clean_key, own[front.defense])
         done.seconds[clean_key.slug] = 0.0
         for one in front.every:
-            known = best[RowKey(one.name, one.budget)]
+            known = best[RowKey(one.name, one.budget, here)]
             sent = transfer(known.own, front.target)
-            keep(front, RowKey(one.name, one.budget, Condition(front.defense, attacker=NON_ADAPTIVE)), sent)
+            keep(front, RowKey(one.name, one.budget, Condition(front.defense, here.tampering, NON_ADAPTIVE)), sent)
             crafted = costlier(front.target, attack(front, one, ADAPTIVE), sent)
-            keep(front, RowKey(one.name, one.budget, Condition(front.defense, attacker=ADAPTIVE)), crafted)
+            keep(front, RowKey(one.name, one.budget, Condition(front.defense, here.tampering, ADAPTIVE)), crafted)
             known.offer(crafted, front.defense)
     for key, known in best.items():
         keep(free, key, known.result, known.through)

@@ -103,7 +103,8 @@ def _fitted(
             continue
         from torpor.audits.run.fitted import restored, store_state
 
-        key = RowKey(attack.name, budget, Condition(defense, attacker=None if defense == "none" else ADAPTIVE))
+        attacker = None if defense == "none" else ADAPTIVE
+        key = RowKey(attack.name, budget, Condition(defense, target.tampering, attacker))
         fitted = restored(attack, store, key.slug)
         if fitted is None:
             begin = time.perf_counter()
