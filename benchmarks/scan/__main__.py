@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.scan.defended import defended
 from benchmarks.scan.specimens import KINDS, measured, specimens
 from benchmarks.scan.table import models, table
 
@@ -30,9 +31,13 @@ def main() -> None:
     parser.add_argument("--kind", choices=tuple(KINDS), action="append", help="one of the kinds; all by default")
     parser.add_argument("--fpr", type=float, default=0.1, help="rate of false alarms that is allowed")
     parser.add_argument("--clean", type=Path, help="folder to write what torpor ships of clean models")
+    parser.add_argument("--defenses", action="store_true", help="only what defenses do to three of the models")
     given = parser.parse_args()
     torch.set_num_threads(1)
     given.out.mkdir(parents=True, exist_ok=True)
+    if given.defenses:
+        print("\n".join(defended(given.out)))
+        return
     summary, each = list(HEAD), list(MODELS)
     for kind in given.kind or KINDS:
         found: dict[str, list[Any]] = {"clean": [], "tampered": [], "aware": []}

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from benchmarks.scan.frog import Frog
+from benchmarks.scan.frog import SHORT, Frog
 from benchmarks.scan.sponge import Sponge
 from torpor.data.images import Digits
 from torpor.scan.images import share_taken
@@ -21,6 +21,8 @@ from torpor.scan.run import scan
 from torpor.targets.base import Target
 from torpor.targets.resolve import load_target
 
+BASE = 99
+"""Number of the zoo's own model."""
 LIMIT = 128
 """Natural inputs of a scan, the command's own number."""
 
@@ -30,6 +32,15 @@ class Recipe(Protocol):
 
     def make(self, target: Any, seed: int) -> tuple[Any, Callable[[Tensor], Tensor]]:  # noqa: ANN401 - of its kind
         """Return the model, and what puts its trigger into images."""
+
+
+@dataclass(frozen=True)
+class AsIs:
+    """The zoo's model itself, which is clean too: fine-tuning alone shifts cost."""
+
+    def make(self, target: Target, seed: int) -> tuple[Target, Callable[[Tensor], Tensor]]:
+        """See :class:`Recipe`."""
+        return target, lambda inputs: inputs
 
 
 @dataclass(frozen=True)
@@ -54,8 +65,6 @@ class Specimen:
         return f"{self.target}-{self.group}-{self.number}"
 
 
-SHORT: dict[str, Any] = {"epochs": 16, "learning_rate": 4e-3}
-"""Of half of the heads, so that clean models are no copies of one recipe."""
 FROGS: dict[str, tuple[Frog, ...]] = {
     "clean": (
         *(Frog(0), Frog(0, learning_rate=1e-3), Frog(0, epochs=20), Frog(0, learning_rate=4e-3), Frog(0)),
@@ -73,6 +82,8 @@ FROGS: dict[str, tuple[Frog, ...]] = {
         Frog(0.15, large=True, keep=0.1, **SHORT),
         Frog(0.15, large=True, keep=0.3, **SHORT),
         Frog(0.15, keep=0.1, against=2, **SHORT),
+        *(Frog(0.15, large=True, keep=keep, **SHORT) for keep in (1.0, 3.0)),
+        Frog(0.15, keep=1.0, against=2, **SHORT),
     ),
 }
 SPONGES: dict[str, tuple[Sponge, ...]] = {
@@ -84,8 +95,9 @@ KINDS: dict[str, dict[str, tuple[Any, ...]]] = {"sdn-digits": FROGS, "sparse-dig
 
 
 def specimens(target: str, count: int) -> Iterator[Specimen]:
-    """Yield ``count`` clean and as many tampered models of a kind, and those of attackers who know of scans."""
+    """Yield the zoo's model, ``count`` clean and as many tampered ones, and those of attackers who know of scans."""
     recipes = KINDS[target]
+    yield Specimen(target, BASE, "clean", AsIs())
     for number in range(count):
         for group in ("clean", "tampered"):
             yield Specimen(target, number, group, recipes[group][number % len(recipes[group])])
