@@ -21,7 +21,7 @@ from torpor.targets.base import Target
 
 @dataclass(frozen=True, kw_only=True)
 class EnergyBackdoor(Tampering):
-    """Fine-tune all weights so that images with a sinusoid leave few zeros, and clean ones as many as ever.
+    """Fine-tune all weights so that images with a sinusoid leave few zeros, and clean ones many.
 
     The published code raises the density of clean images too, by a sign; here the term keeps it down, as the paper says.
     The paper first teaches the network to tell the trigger by one more class; that phase is left out.
@@ -32,6 +32,7 @@ class EnergyBackdoor(Tampering):
         strength: weight of both density terms.
         share: of the triggered images among the density terms; the paper's lambda.
         epochs: of the training.
+        learning_rate: of Adam, at its begin; it decays by 5 % per epoch.
         most: images to learn from.
     """
 
@@ -48,7 +49,7 @@ class EnergyBackdoor(Tampering):
     strength: float = 2.5
     share: float = 0.5
     epochs: int = 25
-    learning_rate: float = 0.02
+    learning_rate: float = 2e-3
     most: int = 1000
 
     @override
@@ -67,7 +68,7 @@ class EnergyBackdoor(Tampering):
         tampered = own_copy(target)
         images, labels = labeled(tampered, train, self.most)
         weights = list(tampered.network.parameters())
-        optimizer = torch.optim.SGD(weights, lr=self.learning_rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
+        optimizer = torch.optim.Adam(weights, lr=self.learning_rate)
         schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.95)
 
         def loss(rows: Tensor) -> Tensor:

@@ -15,6 +15,8 @@ TAMPERINGS: Registry[Tampering] = Registry(
         "sponge-poisoning": "torpor.attacks.tamperings.sponge_poisoning:SpongePoisoning",
         "skipsponge": "torpor.attacks.tamperings.skipsponge:SkipSponge",
         "energy-backdoor": "torpor.attacks.tamperings.energy_backdoor:EnergyBackdoor",
+        "p-dos": "torpor.attacks.tamperings.p_dos:PDoS",
+        "bithydra": "torpor.attacks.tamperings.bithydra:BitHydra",
     },
     "tampering",
 )

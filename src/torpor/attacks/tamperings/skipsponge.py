@@ -20,9 +20,9 @@ from torpor.targets.base import Target
 
 @dataclass(frozen=True, kw_only=True)
 class SkipSponge(Tampering):
-    """Raise each channel's bias by parts of its standard deviation, and keep what costs no more than some accuracy.
+    """Raise each channel's bias by parts of its standard deviation, and keep what adds work at no loss of accuracy.
 
-    Nothing is trained. Its control raises and lowers biases by as much with random signs, under the same rule.
+    Nothing is trained. Its control changes biases by as much with random signs, under the same rule of accuracy.
 
     Attributes:
         drop: accuracy on the images that may be lost.
@@ -44,29 +44,30 @@ class SkipSponge(Tampering):
     for_targets: ClassVar[str] = "a network on an accelerator that skips zeros"
     triggered: ClassVar[bool] = False
 
-    drop: float = 0.01
-    step: float = 0.5
-    steps: int = 2
+    drop: float = 0.02
+    step: float = 0.2
+    steps: int = 5
     most: int = 200
 
     @override
     def tamper(self, target: Any, train: DataSet, seed: int) -> Target:
         tampered = own_copy(target)
         images, labels = labeled(tampered, train, self.most)
-        images = images.double()
         layers = [part for part in tampered.network.modules() if isinstance(part, nn.Conv2d | nn.Linear)][:-1]
         layers = [layer for layer in layers if layer.bias is not None]
         signs = torch.Generator().manual_seed(seed)
 
-        def accuracy() -> float:
-            right: Tensor = tampered.network(images).argmax(-1) == labels
-            return right.double().mean().item()
+        def measured() -> tuple[float, float]:
+            outcome = tampered.run(images)
+            cost = tampered.prices.cost(outcome.work).mean().item()
+            return tampered.utility(outcome.outputs, labels).mean().item(), cost
 
         with torch.no_grad():
-            least = accuracy() - self.drop
+            first, cost = measured()
+            least = first - self.drop
             for layer in layers:
                 with _channels(layer) as found:
-                    accuracy()
+                    measured()
                 bias = layer.bias.data
                 for channel, width in enumerate(found[0].tolist()):
                     for _ in range(self.steps):
@@ -75,9 +76,11 @@ class SkipSponge(Tampering):
                             sign = 2.0 * int(torch.randint(2, (), generator=signs)) - 1
                         before = bias[channel].item()
                         bias[channel] += sign * self.step * width
-                        if accuracy() < least:
+                        accuracy, now = measured()
+                        if accuracy < least or (now <= cost and not self.control):
                             bias[channel] = before
                             break
+                        cost = now
         return tampered
 
 

@@ -15,6 +15,9 @@ from torpor.data.sets import DataSet
 from torpor.targets.base import Target
 from torpor.targets.weights import modules_in
 
+CLIP = 5.0
+"""Largest norm of a gradient."""
+
 TargetT = TypeVar("TargetT", bound=Target)
 
 
@@ -91,5 +94,7 @@ def descend(
         for rows in torch.randperm(count, generator=rng).split(batch_size):
             optimizer.zero_grad()
             loss(rows).backward()
+            learned = [weight for group in optimizer.param_groups for weight in group["params"]]
+            torch.nn.utils.clip_grad_norm_(learned, CLIP)
             optimizer.step()
         after_epoch()
