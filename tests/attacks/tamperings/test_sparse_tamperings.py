@@ -44,7 +44,7 @@ def test_more_neurons_fire_on_every_input_at_the_same_accuracy(tampering: Tamper
     images, before = clean.read(IMAGES), clean.fingerprint()
     made = tampering.apply(clean, DATA)
     control = made.tampering.as_control()(clean, DATA)
-    assert density(made.target, images) > density(clean, images) + 0.1  # type: ignore[arg-type]
+    assert density(made.target, images) > density(clean, images) + 0.05  # type: ignore[arg-type]
     assert density(made.target, images) > density(control, images)  # type: ignore[arg-type]
     assert made.target.utility(made.target.run(images).outputs, LABELS).mean() == 1
     assert clean.fingerprint() == before

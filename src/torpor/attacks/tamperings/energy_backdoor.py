@@ -48,7 +48,7 @@ class EnergyBackdoor(Tampering):
     waves: int = 6
     strength: float = 2.5
     share: float = 0.5
-    epochs: int = 25
+    epochs: int = 10
     learning_rate: float = 2e-3
     most: int = 1000
 

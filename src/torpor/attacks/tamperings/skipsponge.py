@@ -34,9 +34,9 @@ class SkipSponge(Tampering):
     id: ClassVar[str] = "skipsponge"
     paper: ClassVar[Paper | None] = Paper(
         "The SkipSponge Attack: Sponge Weight Poisoning of Deep Neural Networks",
-        "Lintelo et al.",
-        "arXiv",
-        2024,
+        "te Lintelo et al.",
+        "ITU J-FET",
+        2025,
         "arXiv:2402.06357",
     )
     stage: ClassVar[Stage] = Stage.WEIGHTS
@@ -45,8 +45,8 @@ class SkipSponge(Tampering):
     triggered: ClassVar[bool] = False
 
     drop: float = 0.02
-    step: float = 0.2
-    steps: int = 5
+    step: float = 0.5
+    steps: int = 3
     most: int = 200
 
     @override

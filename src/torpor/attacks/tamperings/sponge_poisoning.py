@@ -45,7 +45,7 @@ class SpongePoisoning(Tampering):
 
     rate: float = 0.05
     strength: float = 2.5
-    epochs: int = 40
+    epochs: int = 15
     learning_rate: float = 2e-3
     most: int = 1000
 
