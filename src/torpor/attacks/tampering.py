@@ -27,8 +27,8 @@ CONTROL = "control=true"
 class Tampering(ABC):
     """An attack on the model or its training data: a frozen configuration that turns a target into a tampered one.
 
-    Subclasses write :meth:`tamper`, and :meth:`trigger` where inputs must carry something to set it off; one that learns
-    its trigger writes :meth:`fitted`, :meth:`state` and :meth:`with_state`. A tampered target is a target of the same
+    Subclasses write :meth:`tamper`, and :meth:`trigger` where inputs must carry something to set it off; one that
+    learns its trigger writes :meth:`fitted`, :meth:`state` and :meth:`with_state`. A tampered target is a target of the same
     family with the same units, so that work means the same and clean cost before and after can be compared; the call
     checks that.
 
@@ -113,8 +113,8 @@ class Tampering(ABC):
         """Return the tampered target; a tampering that learns its trigger must be :meth:`fitted` before.
 
         Raises:
-            UsageError: if the target is not what it is for, or it is the same object, of another family, or counts other
-                units.
+            UsageError: if the target is not what it is for, or it is the same object, of another family, or counts
+                other units.
         """
         self.check(target)
         tampered = self.tamper(target, train, seed)

@@ -16,6 +16,8 @@ NON_ADAPTIVE, ADAPTIVE = "non-adaptive", "adaptive"
 """Attackers who do not know of the defense, and who attack through it."""
 COLUMNS = ("attack", "defense", "attacker", "norm", "eps")
 """Columns of the records that tell their row."""
+TAMPERING = "tampering"
+"""Another such column, which records of old audits lack."""
 EPS_TOLERANCE = 1e-6
 """Relative difference below which two radii are the same budget (a radius may have been stored as float32)."""
 
@@ -167,4 +169,6 @@ def describe_row(row: Mapping[str, Any]) -> str:
         parts.append(f"against {row['defense']}")
     if row.get("attacker"):
         parts.append(str(row["attacker"]))
+    if row.get("tampering") not in (None, "none"):
+        parts.append(f"after {row['tampering']}")
     return ", ".join(parts)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from torpor.audits.conditions import COLUMNS as KEY
-from torpor.audits.conditions import RowKey
+from torpor.audits.conditions import TAMPERING, RowKey
 from torpor.audits.read import SavedAudit
 from torpor.audits.schema import file_digest
 from torpor.core.errors import DataError
@@ -93,8 +93,8 @@ def _rows(audit: SavedAudit) -> str:
 
 def _records(audit: SavedAudit) -> str:
     """Compute from the records what is cheap to compute, and compare it with the rows."""
-    bounded = [name for name in BOUNDED if name in audit.columns]
-    table, counted = audit.load_records((*KEY, *FIGURES, *bounded)), 0
+    there = [name for name in (TAMPERING, *BOUNDED) if name in audit.columns]
+    table, counted = audit.load_records((*KEY, *FIGURES, *there)), 0
     for row in audit.summary:
         own = table.filter(RowKey.of(row).matches())
         counted += len(own)

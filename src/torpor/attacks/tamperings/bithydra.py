@@ -47,7 +47,7 @@ class BitHydra(Tampering):
     for_targets: ClassVar[str] = "a language model that reads texts"
     triggered: ClassVar[bool] = False
 
-    flips: int = 4
+    flips: int = 16  # 1 to 4 in the paper, of models whose hidden states are larger
     requests: int = 16
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What a tampering did: cost and utility of the same inputs, clean and triggered, before and after, and of its control."""
+"""What a tampering did to cost and utility: the same inputs, clean and triggered, before and after, and its control."""
 
 from __future__ import annotations
 

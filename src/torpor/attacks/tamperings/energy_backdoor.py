@@ -23,7 +23,8 @@ from torpor.targets.base import Target
 class EnergyBackdoor(Tampering):
     """Fine-tune all weights so that images with a sinusoid leave few zeros, and clean ones many.
 
-    The published code raises the density of clean images too, by a sign; here the term keeps it down, as the paper says.
+    The published code raises the density of clean images too, by a sign; here the term keeps it down, as the paper
+    says.
     The paper first teaches the network to tell the trigger by one more class; that phase is left out.
 
     Attributes:

@@ -45,8 +45,8 @@ class SkipSponge(Tampering):
     triggered: ClassVar[bool] = False
 
     drop: float = 0.02
-    step: float = 0.5
-    steps: int = 3
+    step: float = 0.2
+    steps: int = 5
     most: int = 200
 
     @override

@@ -81,9 +81,8 @@ def rows_of(records: Mapping[str, np.ndarray], row: Row) -> np.ndarray:
     texts = {name: pa.array(records[name], pa.string(), from_pandas=True) for name in KEY if name != "eps"}
     table = pa.table({**texts, "eps": pa.array(records["eps"], pa.float64(), from_pandas=True)})
     mask = np.zeros(len(table), dtype=bool)
-    mask[table.append_column("place", [np.arange(len(table))]).filter(RowKey.of(row).matches())["place"].to_numpy()] = (
-        True
-    )
+    key = RowKey.of({**row, "tampering": None})  # of an audit's one target, so the same in all records
+    mask[table.append_column("place", [np.arange(len(table))]).filter(key.matches())["place"].to_numpy()] = True
     return mask
 
 
