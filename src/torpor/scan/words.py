@@ -25,7 +25,7 @@ LEARN = 6
 
 
 @dataclass(frozen=True)
-class Trigger:
+class TriggerText:
     """The costliest ending that was found, and what it does to other texts.
 
     Attributes:
@@ -56,7 +56,7 @@ def invert(
     held_out: Sequence[str],
     seed: int = 0,
     go_on: Callable[[], bool] = lambda: True,
-) -> Trigger:
+) -> TriggerText:
     """Search for a few tokens after any text that raise the cost, place by place (HotFlip, verified by generating).
 
     Args:
@@ -98,7 +98,7 @@ def invert(
         if found[top] <= best:
             break
         best, trigger = found[top], top
-    return Trigger(trigger, share(trigger, held_out), max(share(each, held_out) for each in drawn[:TOKENS]))
+    return TriggerText(trigger, share(trigger, held_out), max(share(each, held_out) for each in drawn[:TOKENS]))
 
 
 def appended(text: str, trigger: str) -> str:

@@ -21,8 +21,9 @@ from torpor.targets.base import Target
 from torpor.targets.weights import modules_in
 from torpor.targets.zero_skipping.target import ZeroSkippingTarget
 
-RATE, MOMENTUM, BATCH = 0.01, 0.9, 64
-"""Of stochastic gradient descent; the rate falls to 0 along a cosine."""
+RATE, MOMENTUM, BATCH, CLIP = 0.01, 0.9, 64, 1.0
+"""Of stochastic gradient descent; the rate falls to 0 along a cosine, and gradients are cut to a norm: those of a
+network that was tampered with can be large enough to destroy it."""
 LIMIT = 5000
 """Images to learn from at most."""
 
@@ -96,6 +97,7 @@ def train_on(target: Target, data: DataSet, epochs: int, seed: int, rate: float 
             loss = F.cross_entropy(logits.flatten(0, 1), labels[rows].repeat_interleave(logits.shape[1]))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
+            nn.utils.clip_grad_norm_(weights, CLIP)
             optimizer.step()
             schedule.step()
     networks_of(target).requires_grad_(False)
