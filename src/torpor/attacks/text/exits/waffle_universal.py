@@ -30,7 +30,7 @@ TOP = 20
 """Words that are tried at a place in each round, the best to first order."""
 
 
-class Trigger(NamedTuple):
+class UniversalTrigger(NamedTuple):
     """What was learned, and what that took.
 
     Attributes:
@@ -69,7 +69,7 @@ class UniversalWords(Attack):
     norm: str = "words"
     eps: float = 3
     rounds: int = 4
-    trigger: Trigger | None = field(default=None, compare=False, repr=False)
+    trigger: UniversalTrigger | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -107,7 +107,7 @@ class UniversalWords(Attack):
                         best, words = found, changed
             if best == before:
                 break
-        return replace(self, trigger=Trigger(" ".join(words), forwards, zero))
+        return replace(self, trigger=UniversalTrigger(" ".join(words), forwards, zero))
 
     def _sent(self, target: Any, texts: Sequence[str], words: Sequence[str]) -> tuple[str, ...]:  # noqa: ANN401
         """Return the texts with the words after them, as they are where those do not fit."""
@@ -142,7 +142,7 @@ class UniversalWords(Attack):
     @override
     def with_state(self, state: Mapping[str, Tensor]) -> Self:
         forwards, zero = state["numbers"].tolist()
-        return replace(self, trigger=Trigger(unpack(state["words"])[0], int(forwards), bool(zero)))
+        return replace(self, trigger=UniversalTrigger(unpack(state["words"])[0], int(forwards), bool(zero)))
 
     @property
     @override
