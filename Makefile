@@ -13,7 +13,7 @@ DETECTORS_PIP := $(DETECTORS)/bin/python -m pip --disable-pip-version-check
 .PHONY: audit endpoint-demo test test-fast test-detectors test-versions study lint docs clean
 
 audit: $(VENV)/.stamp-core  ## audit the small target that ships with torpor; under a minute on two quiet cores
-	@echo "This audit takes about half a minute on two quiet cores."
+	@echo "This audit takes under a minute on two quiet cores."
 	$(BIN)/torpor audit sdn-digits --attacks standard --norm Linf --eps 8/255,16/255 --limit 200 --out runs/sdn-digits
 
 endpoint-demo: $(VENV)/.stamp-endpoints  ## a small model behind a server on loopback: audit, limits, a cap
