@@ -11,7 +11,7 @@ from contract_rows import own_attacks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from masked import outside
-from text_encoders import TEXT_ENCODERS
+from text_encoders import TEXT_ENCODERS, routing
 from token_toys import TOKEN_TARGETS
 from torch import Tensor
 
@@ -120,6 +120,7 @@ def test_universal_attacks_refuse_to_attack_before_they_are_fitted(name: str) ->
         (LampTarget(), torch.zeros(1, 1, 16, 24)),
         (TOKEN_TARGETS["halting"](), torch.zeros(1, 1, 8, 8)),
         (TEXT_ENCODERS["text-exits"](), ("a cat",)),
+        (routing(), ("a cat",)),
     )
     target, inputs = next(pair for pair in known if attack.applies_to(pair[0]))
     with pytest.raises(UsageError, match="expected a fitted attack"):

@@ -12,6 +12,7 @@ from activity_targets import bright_pixels
 from detector_cases import CASES as DETECTORS
 from detector_cases import fitted, inputs_of, lamp_video
 from draft_targets import drafting
+from expert_targets import experts
 from safetensors.torch import load_file, save_file
 from token_targets import bright
 from torch import Tensor
@@ -77,6 +78,8 @@ GUARDED: tuple[tuple[str, Callable[[], Target]], ...] = (
     ("density", bright_pixels),
     ("tokens", bright),
     ("draft-stop", drafting),
+    ("expert-capacity", experts),
+    ("rebalance", experts),
     ("draft-stop:4", drafting),
 )
 MADE: dict[str, Callable[[], Made]] = {

@@ -82,7 +82,7 @@ def filter_entries(
         UsageError: on a word that the filter does not know.
 
     >>> [entry.key for entry in filter_entries(load_entries(), behavior="d1", stage="universal", access="transfer")]
-    ['deepsloth', 'desparsify']
+    ['deepsloth', 'desparsify', 'r2a']
     """
     side = None if kind is None else _word(Kind, kind, "kind")
     moved = None if behavior is None else _word(Behavior, behavior, "behavior")
