@@ -224,6 +224,15 @@ def test_what_is_listed_comes_from_elsewhere_too(monkeypatch: pytest.MonkeyPatch
     shown("env", "--json")
 
 
+def test_lists_show_every_name() -> None:
+    from torpor.attacks.tamperings.registry import TAMPERINGS
+    from torpor.cli.listed import shortened, tamperings
+
+    printed = shown("list", "tamperings")
+    assert all(name in printed for name in TAMPERINGS.names())
+    assert list(shortened("tamperings", tamperings()[0])) == ["tampering", "stage", "what it does"]
+
+
 def test_crashes_are_printed_without_harm(place: Path) -> None:
     done = spawn("measure", "torpor_evil:crashing", "--data-dir", "data", cwd=place)
     assert done.returncode == 1

@@ -197,6 +197,9 @@ def shortened(what: str, row: Row) -> Row:
         ]
         said.append("Learns from train and validation data." * bool(row["needs_training_data"]))
         return {"defense": row["defense"], "what it does": " ".join(filter(None, said))}
+    if what == "tamperings":
+        said = [str(row["what it does"]), f"For {row['for']}.", "Takes a trigger." * bool(row["trigger"])]
+        return {"tampering": row["tampering"], "stage": row["stage"], "what it does": " ".join(filter(None, said))}
     if what == "measures":
         return {"in a gate": row["in a gate"], "is": row["is"], "what it does": row["what it is"]}
     return row
