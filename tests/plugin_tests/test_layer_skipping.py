@@ -140,7 +140,8 @@ def test_nothing_calls_it_an_early_exit(folder: Path) -> None:
 
 
 def test_an_executor_of_the_plug_in_gives_the_same_records(tmp_path: Path) -> None:
-    words = ("audit", SKIPPING, "--attacks", "square:queries=40", "--limit", "8", "--defenses", "bit-depth:5", "--batch-size", "4")
+    few = ("--attacks", "square:queries=40", "--limit", "8", "--batch-size", "4")
+    words = ("audit", SKIPPING, *few, "--defenses", "bit-depth:5")
     for more in (("--out", tmp_path / "here"), ("--executor", "example-fresh", "--out", tmp_path / "there")):
         code, _, err = call(*words, *more)
         assert code == 0, err
