@@ -16,7 +16,7 @@ from torpor.audits.run.estimate import Estimate, chosen_threads, estimate, gainf
 from torpor.audits.run.executors import Executor, Local
 from torpor.audits.run.identity import identify
 from torpor.audits.run.job import source
-from torpor.audits.run.limits import Limits, parse_cost
+from torpor.audits.run.limits import Limits, read_cost
 from torpor.core.errors import UsageError
 from torpor.core.space import DenseSpace
 from torpor.data.sets import DataSet
@@ -163,7 +163,7 @@ def request(
         )
     by_name = target if isinstance(target, str) else None
     bare = _system(target, device, rule)
-    price = parse_cost(downstream, bare.prices.currency) if isinstance(downstream, str) else downstream
+    price = read_cost(downstream, bare.prices.currency)
     system = with_downstream(bare, price)
     named = None if inputs is None or not isinstance(inputs, Path | str) else str(inputs)
     held: DataSet | None = None

@@ -183,7 +183,7 @@ def audit(
     from torpor.audits.read import read_audit
     from torpor.audits.request import request
     from torpor.audits.run.executors import load_executor
-    from torpor.audits.run.limits import Limits, parse_cost
+    from torpor.audits.run.limits import Limits
     from torpor.cli.console import bar, show_audit
     from torpor.cli.main import KEPT
     from torpor.cli.streams import note, say
@@ -225,8 +225,7 @@ def audit(
             downstream=downstream,
         )
     resending(asked.target, resend)
-    most = None if max_cost is None else parse_cost(max_cost, asked.target.prices.currency)
-    limits = Limits(max_queries, max_seconds, most)
+    limits = Limits.of(max_queries, max_seconds, max_cost, asked.target.prices.currency)
     if limits == Limits():
         limits = Limits(seconds=asked.target.max_seconds)
     if asked.target.elsewhere:
