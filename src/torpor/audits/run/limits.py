@@ -61,6 +61,23 @@ class Spent:
 
 
 @dataclass(frozen=True)
+class Extent:
+    """How far an audit has come.
+
+    Attributes:
+        batches: that are attacked in every way, from the first on.
+        samples: in these.
+        cut_off: name of the limit that ended it; empty if it has come to the end.
+        cut_short: searches in these that were ended before they came to their end.
+    """
+
+    batches: int
+    samples: int
+    cut_off: str = ""
+    cut_short: int = 0
+
+
+@dataclass(frozen=True)
 class Limits:
     """What an audit may spend at most; None for no limit.
 
