@@ -11,14 +11,15 @@ from typing import Any
 from torpor.attacks.registry import load_attack, takes_steps
 from torpor.audits.conditions import NON_ADAPTIVE
 from torpor.audits.lock import PATIENCE_S, FolderLock
-from torpor.audits.plan import Plan, check_seed, default_batch_size
+from torpor.audits.plan import Plan, check_seed
 from torpor.audits.read import SavedAudit, read_audit
+from torpor.audits.request import default_batch_size
 from torpor.audits.run.claim import claimed
 from torpor.audits.run.engine import run_audit
 from torpor.audits.run.estimate import chosen_threads
 from torpor.audits.run.identity import versions
-from torpor.audits.run.store import write_atomically
 from torpor.core.errors import DefenseError, TorporError, UsageError
+from torpor.core.files import write_atomically
 from torpor.core.space import DenseSpace
 from torpor.defenses.chain import Chain
 from torpor.defenses.detectors.base import Detector

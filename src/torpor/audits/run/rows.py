@@ -16,11 +16,11 @@ from torch import Tensor
 from torpor.attacks.base import AttackResult
 from torpor.attacks.search.incumbent import Curve
 from torpor.audits.conditions import RowKey
-from torpor.audits.run.store import Store, records_table, save_tensors
+from torpor.audits.run.store import Store, records_table
 from torpor.core.batches import Samples, join, take
 from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
-from torpor.core.files import require_file, texts_beside
+from torpor.core.files import require_file, save_tensors, texts_beside
 from torpor.core.space import DenseSpace, VideoSpace
 from torpor.core.units import symbol
 from torpor.core.work import Outcome, Work
