@@ -25,6 +25,7 @@ from torpor.targets.base import Target
 from torpor.targets.decoder.toy_text import ToyText
 from torpor.targets.detector.toy_boxes import LampTarget
 from torpor.targets.early_exit.exit_rules import Confidence
+from torpor.targets.early_exit.family import GateFamily
 from torpor.targets.early_exit.sdn import ShallowDeepNetwork
 from torpor.targets.early_exit.target import EarlyExitTarget
 from torpor.targets.layer_skipping import LayerSkippingSignals, LayerSkippingTarget
@@ -191,6 +192,26 @@ def test_gates_that_are_no_exits_must_have_their_sign() -> None:
 
     assert lines(skipnet_digits)["sign of margins"].verdict == "pass"
     assert "turn the sign of margins round" in str(lines(turned)["sign of margins"])
+
+
+def test_gates_that_do_not_tell_their_classes_say_what_to_return() -> None:
+    from torpor.zoo.registry import skipnet_digits
+
+    class Nameless(LayerSkippingTarget):
+        family = GateFamily()
+
+        def details(self) -> dict[str, Any]:
+            return {}
+
+    def nameless() -> Target:
+        target = skipnet_digits()
+        target.__class__ = Nameless
+        return target
+
+    line = lines(nameless)["family"]
+    assert line.verdict == "pass"
+    assert "without blank(), so that detectors do not apply: " in line.told
+    assert "return {'classes': C}" in line.told
 
 
 def test_other_kinds_of_targets_are_tried_too() -> None:

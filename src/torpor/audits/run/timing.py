@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from torpor.audits.plan import Plan
 from torpor.audits.run.limits import BACKWARD
-from torpor.audits.run.rows import FIRST
+from torpor.audits.run.rows import first_of
 from torpor.core.batches import Samples
 from torpor.data.sets import DataSet
 from torpor.meters import WallClock, energy_meter, memory_meter, paired_latency
@@ -58,7 +58,7 @@ def time_pairs(
     clock = WallClock(target.device)
     pairs: list[tuple[Call, Call]] = []
     ahead = 0.0
-    for row in (examples["index"] < FIRST).nonzero().flatten().tolist():
+    for row in first_of(examples["index"]).nonzero().flatten().tolist():
         pair = (_call(target, examples["clean"], row), _call(defended, examples[side], row))
         ahead += REPEATS * sum(elapsed(call, clock) for call in pair)
         if ahead > TIMED_S and len(pairs) >= FEWEST:

@@ -43,8 +43,17 @@ class GateFamily(Family[Any]):
         return {"reference": references if isinstance(references, Tensor) and len(references) else None}
 
     def blank(self, target: Any, count: int) -> Samples:  # noqa: ANN401
-        """Return NaN for the score of each class."""
-        return torch.full((count, int(target.details()["classes"])), torch.nan, device=target.device)
+        """Return NaN for the score of each class.
+
+        Raises:
+            UsageError: if the target does not tell how many classes there are.
+        """
+        if "classes" not in (details := target.details()):
+            raise UsageError(
+                f"expected details() of {target.name} to tell how many classes there are, got {sorted(details)}; "
+                "return {'classes': C}, or define blank() in a family of its own"
+            )
+        return torch.full((count, int(details["classes"])), torch.nan, device=target.device)
 
     def answers(self, target: Any, signals: GateSignals) -> Tensor | None:  # noqa: ANN401
         """Return class probabilities at each exit; None where there are no exits."""
