@@ -25,7 +25,6 @@ from torpor.targets.base import Target
 from torpor.targets.decoder.toy_text import ToyText
 from torpor.targets.detector.toy_boxes import LampTarget
 from torpor.targets.early_exit.exit_rules import Confidence
-from torpor.targets.early_exit.family import GateFamily
 from torpor.targets.early_exit.sdn import ShallowDeepNetwork
 from torpor.targets.early_exit.target import EarlyExitTarget
 from torpor.targets.layer_skipping import LayerSkippingSignals, LayerSkippingTarget
@@ -198,8 +197,6 @@ def test_gates_that_do_not_tell_their_classes_say_what_to_return() -> None:
     from torpor.zoo.registry import skipnet_digits
 
     class Nameless(LayerSkippingTarget):
-        family = GateFamily()
-
         def details(self) -> dict[str, Any]:
             return {}
 
