@@ -288,8 +288,7 @@ def confidence(row: Row) -> str:
     >>> confidence({"slowdown_ci95": [2.04, 2.221]}), confidence({"slowdown_ci95": None, "n": 1})
     ('95 % CI 2.04-2.22', 'one sample has no interval')
     """
-    found = interval(row)
-    return f"95 % CI {found}" if found else "one sample has no interval" if row.get("n") == 1 else ""
+    return f"95 % CI {found}" if (found := interval(row)) else "one sample has no interval" * (row.get("n") == 1)
 
 
 def defenses(summary: Sequence[Row]) -> list[str]:
