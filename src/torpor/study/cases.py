@@ -134,11 +134,8 @@ def cases() -> tuple[Case, ...]:
             None,
             boxes,
             ("svm", "trace"),
-            sizes,
+            {Scale.FULL: Size(2, most, 6)},
         )
-        for attack, sizes in (  # with 20 steps, SlowTrack keeps fewer tracks than Overload
-            ("slowtrack", {Scale.SMOKE: Size(1, 2, 2), Scale.FULL: Size(2, 80, 6)}),
-            ("overload", {Scale.FULL: Size(2, 20, 6)}),
-        )
+        for attack, most in (("slowtrack", 80), ("overload", 20))  # with 20, SlowTrack keeps fewer tracks than Overload
     ]
     return tuple(found)
