@@ -58,8 +58,8 @@ ATTACKED = [row for row in TABLE if not ATTACKS.find(row[2]).is_control]
 @pytest.fixture(autouse=True)
 def few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the table fast, and let each member have its turn."""
-    monkeypatch.setattr("torpor.attacks.text.standard.QUERIES", 60)
-    monkeypatch.setattr("torpor.attacks.text.standard.PATIENCE", dict.fromkeys(COUNTS, 10))
+    monkeypatch.setattr("torpor.attacks.text.standard.QUERIES", 40)
+    monkeypatch.setattr("torpor.attacks.text.standard.PATIENCE", dict.fromkeys(COUNTS, 6))
     monkeypatch.setattr("torpor.attacks.decoder.standard.PASSES", 120)
 
 
