@@ -137,6 +137,7 @@ def test_cases_cover_what_the_study_evaluates() -> None:
     assert len({case.name for case in found}) == len(found)
     behaviors = {case.name.partition("-")[0] for case in found}
     assert behaviors == {"D1", "D2", "D3"}
+    assert {case.name.partition("-")[0] for case in found if Scale.SMOKE in case.sizes} == {"D1", "D2"}
     for case in found:
         assert Scale.FULL in case.sizes
         if "captioner" in case.name or "sdn" in case.target:
