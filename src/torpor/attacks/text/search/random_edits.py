@@ -7,8 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from torpor.attacks.text.search.characters import ALPHABET
 from torpor.attacks.text.search.constraints import Sendable, insertable
-from torpor.attacks.text.search.transformations import PRINTABLE, core, replace_span, word_spans
+from torpor.attacks.text.search.transformations import core, replace_span, word_spans
 from torpor.attacks.text.search.words import vocabulary_words
 from torpor.core.budget import GROWING
 
@@ -63,7 +64,7 @@ class RandomEditor:
 
     def _character(self, text: str, generator: torch.Generator) -> str:
         kind, place = below(3, generator), below(len(text), generator)
-        new = PRINTABLE[below(len(PRINTABLE), generator)] if kind < 2 else ""
+        new = ALPHABET[below(len(ALPHABET), generator)] if kind < 2 else ""
         return text[:place] + new + text[place + (kind > 0) :]
 
     def _token(self, text: str, generator: torch.Generator) -> str:
