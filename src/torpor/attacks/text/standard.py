@@ -43,7 +43,7 @@ SHARE = 10
 """Natural requests are a tenth of all queries at most."""
 
 MEMBERS: dict[str, tuple[type[TextSearch], ...]] = {
-    "chars": (SAME, NoSkim, TTSlow, Evolution, NMTSlothChar, LLMEffiCheckerChar),
+    "chars": (SAME, NoSkim, Evolution, TTSlow, NMTSlothChar, LLMEffiCheckerChar),
     "tokens": (Evolution, NMTSlothToken, LLMEffiCheckerToken),
     "words": (SAME, NoSkim, Evolution, NMTSlothStructure, LLMEffiCheckerStructure),
     "suffix": (Rerouting, RepetitionCurse, LongRequests, RepeatedRequests, Evolution, LoopLLM),
@@ -66,8 +66,7 @@ def attacks_among(members: Mapping[str, Sequence[type[TextSearch]]]) -> tuple[st
 class StandardText(TextSearch):
     """Several searches within the same budget of edits, in turns: evolution, and the published ones.
 
-    On characters, TTSlow has the first turn, whose candidates are few, then the evolution; elsewhere the evolution.
-    Where the budget lets the attacker write, natural requests and repetitions come before it, requests to repeat only
+    The evolution has the first turn. Where the budget lets the attacker write, natural requests and repetitions come before it, requests to repeat only
     where repetitions cost more than requests: a model that was trained on texts goes on from sentences as from no
     random tokens. Where gates decide the work, SAME, No-Skim or Rerouting comes first, until its rounds are over; where
     experts do, RepetitionCurse, with half of the passes. The evolution's turn ends when it has not found a costlier
