@@ -66,14 +66,15 @@ def attacks_among(members: Mapping[str, Sequence[type[TextSearch]]]) -> tuple[st
 class StandardText(TextSearch):
     """Several searches within the same budget of edits, in turns: evolution, and the published ones.
 
-    The evolution has the first turn. Where the budget lets the attacker write, natural requests and repetitions come before it, requests to repeat only
-    where repetitions cost more than requests: a model that was trained on texts goes on from sentences as from no
-    random tokens. Where gates decide the work, SAME, No-Skim or Rerouting comes first, until its rounds are over; where
-    experts do, RepetitionCurse, with half of the passes. The evolution's turn ends when it has not found a costlier
-    text for 400 to 600 queries, by the budget, that of another member after 64, so that passes go to what still finds;
-    NMTSloth's on tokens ends when its rounds are over, each of the 50 substitutions that its gradient ranks first.
-    Whatever one finds is a parent of the evolution's next generation. Turns go round until all passes are spent: what
-    was sought in vain for a while is often found later. Of a black box, the members without gradients take part.
+    The evolution has the first turn. Where the budget lets the attacker write, natural requests and repetitions come
+    before it, requests to repeat only where repetitions cost more than requests: a model that was trained on texts goes
+    on from sentences as from no random tokens. Where gates decide the work, SAME, No-Skim or Rerouting comes first,
+    until its rounds are over; where experts do, RepetitionCurse, with half of the passes. The evolution's turn ends
+    when it has not found a costlier text for 400 to 600 queries, by the budget, that of another member after 64, so
+    that passes go to what still finds; NMTSloth's on tokens ends when its rounds are over, each of the 50 substitutions
+    that its gradient ranks first. Whatever one finds is a parent of the evolution's next generation. Turns go round
+    until all passes are spent: what was sought in vain for a while is often found later. Of a black box, the members
+    without gradients take part.
 
     Attributes:
         queries: passes on a sample, forward and backward, of all members together.
