@@ -21,9 +21,9 @@ TURN = 72
 """Queries without a costlier text after which the turn of a member that never ends by itself is over: three generations
 of the evolution."""
 
-DRAWN = 2
-"""One in so many queries is a random text where a budget counts edits: there, a search that begins with few of them is
-below random search."""
+DRAWN, DRAWN_GROWING = 1 / 2, 2 / 3
+"""Share of the queries that are random texts, where a budget counts edits, and where it lets the text grow by
+characters, as the tokenizer is not known: there, a search that begins with few of them is below random search."""
 
 MEMBERS: dict[str, tuple[type[TextSearch], ...]] = {
     "chars": (Evolution, LLMEffiCheckerChar),
@@ -42,9 +42,9 @@ class StandardQueries(StandardText):
     What a query costs is all that is asked of a target, so this is ``standard`` for models that nobody can look into,
     such as those behind an endpoint. Where the budget lets the attacker write, natural requests and repetitions are
     tried first, requests to repeat only where repetitions cost more than requests, and the best of them is the first
-    parent of the evolution. Where it counts edits, half of the queries are the first draws of random search
-    (``control-best-of-k``), all of them parents of the evolution, and LLMEffiChecker has a turn when that has found
-    nothing in three generations.
+    parent of the evolution; unless the tokenizer is known, two thirds of the queries are the first draws of random
+    search (``control-best-of-k``). Where it counts edits, half of them are, all of them parents of the evolution, and
+    LLMEffiChecker has a turn when that has found nothing in three generations.
 
     Attributes:
         queries: texts that the target is asked about, for each sample, the clean one among them.
@@ -73,8 +73,8 @@ class StandardQueries(StandardText):
         """Return a member without gradients, and with its share of the queries."""
         member = self._with_its_share(member)
         if isinstance(member, Evolution):
-            drawn = 0 if self.norm in GROWING else self.queries // DRAWN
-            return replace(member, gradients=False, drawn=drawn)
+            share = DRAWN_GROWING if self.norm in GROWING else DRAWN
+            return replace(member, gradients=False, drawn=int(share * self.queries))
         return member
 
     @property

@@ -21,8 +21,9 @@ from torpor.attacks.text.search.random_edits import random_texts
 from torpor.attacks.text.search.tally import Tally
 from torpor.attacks.text.search.words import vocabulary_words
 from torpor.core.batches import sample_generators
-from torpor.core.budget import COUNTS
+from torpor.core.budget import COUNTS, GROWING
 from torpor.core.errors import UsageError
+from torpor.core.text import Characters
 from torpor.core.threat import Access, Paper
 from torpor.targets.base import Target
 from torpor.targets.decoder.contract import TextTarget
@@ -49,7 +50,7 @@ class Evolution(TextSearch):
         queries: forward and backward passes per sample at most.
         gradients: whether gradients propose candidates.
         drawn: random texts that are asked about first, and are all parents: as many of random search, the first ones of
-            ``control-best-of-k``; 0 for a first generation of the evolution's own.
+            ``control-best-of-k``; 0 for a first generation of the evolution's own, as where a text grows by tokens.
     """
 
     id: ClassVar[str] = "evolution"
@@ -85,12 +86,14 @@ class Evolution(TextSearch):
         advise = advice(target, self.norm) if guided else None
         generators = sample_generators(inputs, seed, self.id)
         draw = random_texts(fits, inputs, seed)
+        by_tokens = self.norm in GROWING and not isinstance(target.space.codec, Characters)
+        begins_drawn = self.drawn > 0 and not by_tokens
 
         def evolve(row: int) -> Search:
             rng, clean = Random(generators[row].initial_seed()), inputs[row]  # noqa: S311 - no secret
             near = partial(advise, row, tally) if advise else None
             population = Population(vary(clean), clean, rng, near, always=self.norm == "tokens")
-            drawn = population.begin(draw(row, self.drawn)) if self.drawn else []
+            drawn = population.begin(draw(row, self.drawn)) if begins_drawn else []
             while (left := self.queries - tally.spent(row)) > 0 and not tally.ended(row):
                 if tally.best(row)[1] > population.worth:
                     population.learn(*tally.best(row))
