@@ -241,7 +241,7 @@ class EndpointTarget(Interruptible, RemoteTarget):
     def fingerprint(self) -> str:
         """See :meth:`Target.fingerprint`; the address, how it is asked and the prices count."""
         said = {**asdict(self.options), **asdict(self.spending.prices), "url": self.url, "cap": self.cap}
-        for name in ("parallel", "per_minute", "answer_s", "prices"):
+        for name in ("parallel", "per_minute", "answer_s", "prices", "tokenizer"):
             said.pop(name, None)
         return f"{self.name} {json.dumps(said, sort_keys=True)}"
 
