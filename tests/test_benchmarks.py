@@ -322,11 +322,11 @@ def test_foolbox_runs_beside_ours(digits_target: EarlyExitTarget, inputs: Tensor
 
 @pytest.mark.slow
 def test_peak_memory_is_that_of_a_whole_audit() -> None:
-    row = memory.memory(4, 8, repeats=1)
-    assert row.value is not None
-    assert 0.5 < row.value < 2
+    for row in (memory.memory(4, 8, repeats=1), memory.texts(1, 2)):
+        assert row.value is not None
+        assert 0.5 < row.value < 2
     with pytest.raises(RuntimeError, match="limit"):
-        memory.peak(0)
+        memory.peak("speller", "--limit", "0")
 
 
 def test_executors_are_compared_on_the_same_audit(monkeypatch: pytest.MonkeyPatch) -> None:
