@@ -23,7 +23,7 @@ def test_attacks_of_one_budget_count_as_soon_as_each_is_over(tmp_path: Path) -> 
     slugs = [key.slug for key in plan.keys[1:] if key.budget and key.condition.attacker != "non-adaptive"]
     assert [text for text, _ in first if text != "clean"] == slugs  # in the order of the plan
     done = [steps for _, steps, total in told if total]
-    assert all(before < after for before, after in pairwise(done))
+    assert all(before <= after for before, after in pairwise(done))
     weights = row_weights(plan)
     assert done[: len(plan.attacks)] == [0, weights[0], sum(weights[:2])]
     assert len({total for _, _, total in told if total}) == 1

@@ -251,7 +251,7 @@ def _sum_up(
         targets,
         data,
         store,
-        lambda row: progress("timing", course.timed(row), course.total),
+        lambda text, rows: progress(text, course.timed(rows), course.total),
         deadline=None if job.batches is None else job.deadline,
     )
     if wrong := [row for row in audit["summary"] if row["n"] != extent.samples]:
