@@ -23,7 +23,6 @@ def marks(markup: str) -> list[str]:
         ("the cat sat", "the cat sat!", [], ["!"]),
         ("the cat sat", "cat sat", ["the "], []),
         ("the cat sat", "the cut sat", ["a"], ["u"]),
-        ("the cat sat", "the c\u0430t sat", ["a"], ["\u0430[U+0430]"]),
         ("the cat sat", "the cat sat", [], []),
         ("the cat, and home", "the cat home bicycle", [", and"], [" bicycle"]),
         ("ab", "xy", ["ab"], ["xy"]),

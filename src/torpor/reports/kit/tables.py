@@ -162,8 +162,8 @@ def effort_table(audit: Row) -> Table:
     says = f"distances: {scale}; effort: all samples together"
     numbers = [
         Column("Linf, max", says, "linf_max", lambda value: eps_text("Linf", value)),
-        Column("L2, mean", says, "l2_mean", "{:.3g}".format),
-        Column("L1, mean", says, "l1_mean", "{:.3g}".format),
+        Column("L2, mean", says, "l2_mean", _three_digits),
+        Column("L1, mean", says, "l1_mean", _three_digits),
     ]
     counts = [
         Column("edits, mean", says, "edits_mean", "{:.3g}".format),
@@ -194,6 +194,10 @@ def filled(columns: Sequence[Column], rows: Sequence[Row]) -> Table:
     for row in rows:
         table.body.append((words.label(row), row["kind"], [column.cell(table, row) for column in shown]))
     return table
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _mean_slowdown(table: Table, row: Row) -> str:
