@@ -86,6 +86,18 @@ def test_waiting_says_so_on_standard_error(monkeypatch: pytest.MonkeyPatch) -> N
     assert err.getvalue() == "loading x\nfitting\n"
 
 
+def test_verbs_that_take_long_say_what_they_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(console, "SOON_S", 0.0)
+    data = write_images(tmp_path / "data", test=4, train=2)
+    for words, said in (
+        (("measure", NEEDLE), f"measuring {NEEDLE}"),
+        (("attack", NEEDLE, "pgd", "--steps", "2", "--out", tmp_path / "a.safetensors"), "pgd on 4 samples"),
+    ):
+        code, _, err = call(*words, "--data-dir", data)
+        assert code == 0, err
+        assert said in err.splitlines()
+
+
 def test_an_interruption_says_what_is_kept(tmp_path: Path) -> None:
     KEPT[:] = [str(tmp_path)]
     try:

@@ -16,8 +16,6 @@ from torpor.cli.streams import GuardedStream, note
 from torpor.reports.kit.printable import printable, printable_parts
 
 if TYPE_CHECKING:
-    from rich.status import Status
-
     from torpor.audits.read import SavedAudit
 
 QUIET_S = 20.0
@@ -64,13 +62,6 @@ console = SafeConsole()
 def show(renderable: RenderableType, columns: int | None = None) -> None:
     """Print a table, in a log over so many columns if that is wider than others."""
     (console if columns is None else SafeConsole(columns=columns)).print(renderable)
-
-
-def status(text: str) -> Status:
-    """Return a context that shows, while it is entered, that work is under way."""
-    from rich.text import Text
-
-    return console.status(Text(printable(text)))
 
 
 def show_audit(audit: SavedAudit) -> None:
