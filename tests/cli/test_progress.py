@@ -12,7 +12,7 @@ import pytest
 from toy_audits import NEEDLE, call, write_images
 
 from torpor.cli import console
-from torpor.cli.console import Log, Pace, bar, waiting
+from torpor.cli.console import Log, TimeLeft, bar, waiting
 from torpor.cli.main import KEPT, Interruption
 
 
@@ -41,7 +41,7 @@ def test_a_log_is_never_silent_for_long() -> None:
 def test_the_time_left_runs_down_while_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("torpor.cli.console.time.monotonic", lambda: now)
-    pace = Pace()
+    pace = TimeLeft()
     pace.note(5, 0)
     assert pace.left() == ""  # nothing is known of how much there is
     pace.note(20, 100)  # what an earlier run has done

@@ -75,7 +75,7 @@ def show_audit(audit: SavedAudit) -> None:
         console.print(printable(remark))
 
 
-class Pace:
+class TimeLeft:
     """How long what is left takes, at the speed of what this run has done so far; nothing before it has done any."""
 
     def __init__(self) -> None:
@@ -193,7 +193,7 @@ def bar() -> Iterator[Callable[[str, int, int], None]]:
 
     Lines go to standard error, the first of them after some seconds: what is over soon needs none.
     """
-    pace, errors = Pace(), SafeConsole(stderr=True)
+    pace, errors = TimeLeft(), SafeConsole(stderr=True)
     if not errors.is_terminal:
         with Log(note) as log:
 
