@@ -56,6 +56,7 @@ def test_lists_say_for_what_each_thing_is_and_what_it_needs_and_costs() -> None:
     assert attacks["nmtsloth-char"]["norms"] == ["chars"]
     assert all(row["inputs"] and row["norms"] and row["targets"] for row in attacks.values())
     targets = {row["name"]: row for row in json.loads(output("list", "targets", "--json"))}
+    assert targets["speech-digits-features"]["data"] == "spoken digits: --data-dir"
     assert (targets["sdn-digits"]["inputs"], targets["sdn-digits"]["data"]) == ("image", "")
     assert targets["sdn-digits"]["costs"] == "1.13 MFLOPs"
     assert "--data-dir" in targets["translator-multi30k"]["data"]

@@ -192,4 +192,8 @@ def test_everybody_can_read_it(browser: Any, report: Path, scheme: str, width: i
     serious = [each for each in result["violations"] if each["impact"] in ("serious", "critical")]
     assert [(each["id"], each["nodes"][0]["html"][:200]) for each in serious] == []
     assert opened.evaluate("document.documentElement.scrollWidth") <= width
+    tables = opened.evaluate(
+        "[...document.querySelectorAll('.scroll')].map(each => each.scrollWidth - each.clientWidth)"
+    )
+    assert width < 1280 or max(tables) <= 0  # no column is off screen
     opened.close()

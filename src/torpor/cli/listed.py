@@ -25,8 +25,10 @@ DATA = {
     "spoken-digits": ("wave", "spoken digits: --data-dir"),
 }
 """Of each data set that cards of the zoo name: the kind of its inputs, and what the user must have; empty: nothing."""
-GIVEN = {"tracker-scenes": ("video", "")}
+GIVEN = {"tracker-scenes": ("video", ""), "speech-digits-features": ("features", DATA["spoken-digits"][1])}
 """The same of targets whose card does not tell."""
+OF = {"speech-digits-features": "speech-digits"}
+"""Targets that another one's weights and card are of."""
 
 
 def targets() -> list[Row]:
@@ -41,7 +43,7 @@ def _target(entry: EntryPoint) -> Row:
     from torpor.core.errors import TorporError
     from torpor.zoo.registry import ZOO
 
-    known = ZOO.get(entry.name)
+    known = ZOO.get(OF.get(entry.name, entry.name))
     row: Row = {"name": entry.name, "does": _loads(entry), "weights": "plug-in", "inputs": "", "data": "", "costs": ""}
     if known is None:
         return row
@@ -183,7 +185,7 @@ def shortened(what: str, row: Row) -> Row:
     if what == "targets":
         data = f"Needs {row['data']}." if row["data"] else "" if row["weights"] == "plug-in" else "Needs no data."
         runs = f"{row['inputs']}, {row['costs']}".strip(", ")
-        got = "" if row["weights"] == "ships with torpor" else f"{row['weights']}."
+        got = {"ships with torpor": "", "plug-in": "A plug-in."}.get(str(row["weights"]), f"First: {row['weights']}")
         said = [str(row["does"]).rstrip(".") + ".", f"({runs})" * bool(runs), data, got]
         return {"target": row["name"], "what it does": " ".join(filter(None, said))}
     if what == "attacks":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,13 @@ def test_what_failed_comes_first_and_nothing_is_markup() -> None:
     assert rows[0].endswith("| 3x | &lt; 9x | \N{CROSS MARK} fail |")
     assert rows[1].endswith("pass |")
     assert text.startswith("## torpor: \N{CROSS MARK} fail\n")
+
+
+def test_a_reason_is_said_once_for_all_checks_that_it_is_of() -> None:
+    found = [result("max(slowdown) < 4x", Verdict.INCONCLUSIVE, row) for row in ("pgd", "square")]
+    text = summary_markdown([replace(each, reason="a pass is no evidence") for each in found], Path("run"))
+    assert text.count("a pass is no evidence") == 1
+    assert "- `max(slowdown) < 4x` [pgd], `max(slowdown) < 4x` [square]: a pass is no evidence\n" in text
 
 
 def test_the_summary_is_appended_to_what_is_there(tmp_path: Path) -> None:

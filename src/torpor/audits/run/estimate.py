@@ -1,16 +1,18 @@
-"""What an audit is about to spend, as far as its attacks say it; the threads and processes that it gains from."""
+"""What an audit is about to spend, as far as its attacks say it; the threads that it gains from."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 
 import torch
 
 from torpor.attacks.base import Attack
 from torpor.attacks.registry import free_controls
+from torpor.audits.conditions import NON_ADAPTIVE, RowKey
 from torpor.audits.plan import Plan
 from torpor.audits.run.limits import BACKWARD, Limits
 from torpor.audits.run.timing import small_run, speed_of
@@ -24,11 +26,10 @@ SEARCHING = ("control-best-noise", "control-best-of-k")
 """Controls that spend as many passes as the attacks beside them."""
 COUNTED_S = 1.0
 """Seconds in which the samples are counted; if there are more, the estimate is per sample."""
+TIMED = 19
+"""How many times longer attacks take than timing rows at the end does."""
 CLEARLY = 0.8
 """What is likely is said where it is at most this share of what is possible."""
-
-WORTH_S, MOST_WORKERS = 20.0, 8
-"""Seconds of attacking for which it pays to start workers, which takes some; and how many are started at most."""
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,63 @@ def may_end_early(attack: Attack) -> bool:
     return isinstance(getattr(attack, "queries", None), int) or any(map(may_end_early, members))
 
 
+def row_weights(plan: Plan) -> list[int]:
+    """Return what each row after the first is expected to take of an audit's time, in forward passes, one at least.
+
+    An attack that declares no passes counts as much as the longest that does. What is sent through a defense as it was
+    crafted without it is run once.
+    """
+    took = {RowKey(one.name, budget): usual_passes(one) for budget in plan.budgets for one in plan.attacks_at(budget)}
+    weights = {key: forward + BACKWARD * backward for key, (forward, backward) in took.items()}
+    most = max(weights.values(), default=1)
+    weights |= {RowKey(each.name, one): passes(each)[0] or 1 for one in plan.budgets for each in free_controls(one)}
+    found = []
+    for key in plan.keys[1:]:
+        weight = weights.get(RowKey(key.attack, key.budget), 1)
+        if key.condition.attacker == NON_ADAPTIVE or not key.budget:
+            weight = 1
+        elif key.attack in SEARCHING:
+            weight = max(forward for other, (forward, _) in took.items() if other.budget == key.budget)
+        found.append(weight or most)
+    return found
+
+
+@dataclass(frozen=True)
+class Course:
+    """How far an audit is, in forward passes per sample that its attacks are expected to take.
+
+    Attributes:
+        upto: what the rows of one batch before each row take, and what all take.
+        batches: how many there are; None if unknown.
+
+    >>> course = Course((0, 100, 101, 140), batches=2)
+    >>> course.attacked(1, [2]), course.timed(3), course.total
+    (241, 289, 292)
+    """
+
+    upto: tuple[int, ...]
+    batches: int | None
+
+    @classmethod
+    def of(cls, plan: Plan, batches: int | None) -> Course:
+        """Return the course of a plan."""
+        return cls((0, *accumulate(row_weights(plan))), batches)
+
+    @property
+    def total(self) -> int:
+        """All there is to do; 0 if unknown."""
+        return 0 if self.batches is None else self.timed(len(self.upto))
+
+    def attacked(self, batches: int, under_way: Iterable[int]) -> int:
+        """Return what is done after so many batches, and so many rows of each that is under way."""
+        return batches * self.upto[-1] + sum(self.upto[row] for row in under_way)
+
+    def timed(self, rows: int) -> int:
+        """Return what is done once all is attacked and so many rows are timed, which takes about a twentieth of all."""
+        attacks = (self.batches or 0) * self.upto[-1]
+        return attacks + rows * max(1, attacks // (TIMED * len(self.upto)))
+
+
 def _total(plan: Plan, passes_of: Callable[[Attack], tuple[int, int]]) -> tuple[int, int]:
     """Return the forward and backward passes of all attacks, and of controls, per sample."""
     said = [passes_of(attack) for budget in plan.budgets for attack in plan.attacks_at(budget)]
@@ -213,37 +271,8 @@ def _scaled(value: float) -> str:
 def _clock(seconds: float) -> str:
     for scale, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
         if seconds >= 2 * scale:
-            return f"{seconds / scale:.3g} {unit}"
+            return f"{seconds / scale:.2g} {unit}"
     return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
-
-
-def gainful_workers(
-    plan: Plan, target: Target, about: Callable[[], Estimate], threads: Threads, limits: Limits | None = None
-) -> int:
-    """Return how many processes attack sooner than one does: as many as there are processors for batches, or one.
-
-    One is best for what is over soon, for limits that several would have to share, for a target elsewhere or on another
-    device than the CPU, and for one that gains from several threads.
-
-    Args:
-        plan: what is done.
-        target: what is attacked.
-        about: returns what that is going to spend; asked only where it matters.
-        threads: that the target gains from.
-        limits: what the attacks may spend.
-
-    Raises:
-        DataError: if the data cannot be read.
-    """
-    alone = target.elsewhere or target.device.type != "cpu" or threads.used > 1 or threads.most == 1
-    if alone or plan.constant or plan.given or limits not in (None, Limits()):
-        return 1
-    found = about()
-    batches = threads.most if found.samples is None else -(-found.samples // plan.batch_size)
-    each = found.seconds if found.likely is None else found.likely
-    if found.samples is not None and each * found.samples < WORTH_S:
-        return 1
-    return min(batches, threads.most, MOST_WORKERS)
 
 
 @contextmanager
