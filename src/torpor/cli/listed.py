@@ -121,10 +121,21 @@ def defenses() -> list[Row]:
     for name in DEFENSES.names():
         defense = DEFENSES.find(name)
         paper = f" ({defense.paper.authors}, {defense.paper.venue} {defense.paper.year})" if defense.paper else ""
-        row: Row = {"defense": name, "bounds": ", ".join(defense.caps)}
+        row: Row = {"defense": name, "by default": _by_default(name), "bounds": ", ".join(defense.caps)}
         row |= {"inputs": list(getattr(defense, "kinds", ())), "needs_training_data": defense.learns}
         rows.append(row | {"what it does": f"{_does(defense).rstrip('.')}{paper}."})
     return rows
+
+
+def _by_default(name: str) -> str:
+    """Return the defense and the setting that it has if none is given; the mere name if it wants one."""
+    from torpor.core.errors import UsageError
+    from torpor.defenses.registry import load_defense
+
+    try:
+        return load_defense(name).name
+    except UsageError:
+        return name
 
 
 def bounds() -> list[Row]:
@@ -196,6 +207,7 @@ def shortened(what: str, row: Row) -> Row:
             str(row["what it does"]),
             f"For {kinds} inputs." * bool(kinds),
             f"Bounds: {row['bounds']}." * bool(row["bounds"]),
+            f"By default {row['by default']}." * (row["by default"] != row["defense"]),
         ]
         said.append("Learns from train and validation data." * bool(row["needs_training_data"]))
         return {"defense": row["defense"], "what it does": " ".join(filter(None, said))}
