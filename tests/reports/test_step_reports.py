@@ -160,7 +160,7 @@ def test_context_gives_over_generation(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("inputs", "expected"),
     [
-        ("text", "Attacked texts survive the target's own tokenizer and contain no special tokens."),
+        ("text", "Attacked texts contain no special tokens and, where the tokenizer is known, survive it."),
         ("image", "Attacked images are 8-bit images that anybody could send."),
         ("wave", "Attacked sounds are 16-bit sounds that anybody could send."),
     ],

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from torpor.audits.verdict.gate import CheckResult
 
 SENT = {
-    "text": "Attacked texts survive the target's own tokenizer and contain no special tokens",
+    "text": "Attacked texts contain no special tokens and, where the tokenizer is known, survive it",
     "features": "Attacked spectrograms are what a feature extractor could hand on, but no sound need have them",
     "wave": "Attacked sounds are 16-bit sounds that anybody could send",
 }
@@ -203,7 +203,7 @@ def _header(audit: Row) -> list[tuple[str, str]]:
     libraries = {"torpor": "torpor", "python": "Python", "torch": "torch", "transformers": "transformers"}
     versions = [f"{name} {environment[key]}" for key, name in libraries.items() if environment.get(key)]
     device = [environment.get("processor"), environment.get("device")]
-    found = [("started", _said(elapsed.get("started")).replace("T", " ").replace("+00:00", " UTC"))] if elapsed else []
+    found = [("started", words.moment(_said(elapsed.get("started"))))] if elapsed else []
     found += [("took", words.duration(float(elapsed["seconds"])))] if elapsed else []
     found += [("versions", ", ".join(versions))] if versions else []
     found += [("commit", str(environment["commit"]))] if environment.get("commit") else []

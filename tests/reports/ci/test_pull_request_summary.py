@@ -89,7 +89,8 @@ def test_values_and_limits_have_units_and_nothing_is_always_one(tmp_path: Path) 
     run = write_audit(tmp_path / "run")
     out = call("check", run, "max(slowdown) < 3", "clean: mean(cost) < 20e6", "latency_s_p50 < 10ms")[1]
     words = out.split()
-    assert {"2x", "3x", "1e+06", "2e+07", "8ms", "10ms"} <= set(words)
+    assert {"2x", "3x", "1e+06", "2e+07"} <= set(words)
+    assert "8 ms < 10 ms" in " ".join(words)
     assert words.count("FLOPs") == 2
     out = call("check", run, "--baseline", run)[1]
     clean = [line for line in out.splitlines() if " clean " in line]

@@ -93,6 +93,15 @@ def quantity(value: float, unit: str) -> str:
     return f"{value:.3g} {unit}"
 
 
+def moment(stored: str) -> str:
+    """Return a time as an audit stores it in words.
+
+    >>> moment("2026-01-31T12:00:59+00:00")
+    '2026-01-31 12:00:59 UTC'
+    """
+    return stored.replace("T", " ").replace("+00:00", " UTC")
+
+
 def duration(seconds: float) -> str:
     """Return a span of time.
 
