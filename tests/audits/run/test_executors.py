@@ -21,10 +21,10 @@ from typing_extensions import override
 from torpor.audits.lock import FolderLock, verify_owner
 from torpor.audits.plan import Plan
 from torpor.audits.run.engine import run_audit
-from torpor.audits.run.estimate import Course, estimate
+from torpor.audits.run.estimate import estimate, row_weights
 from torpor.audits.run.executors import Executor, Local, Tell, gainful_workers, load_executor
 from torpor.audits.run.job import Job
-from torpor.audits.run.limits import Limits
+from torpor.audits.run.limits import Course, Limits
 from torpor.audits.run.processes import Processes
 from torpor.core.errors import UsageError
 from torpor.core.space import DenseSpace
@@ -96,7 +96,7 @@ def test_records_are_the_same_byte_for_byte(executor: Executor, plan: Plan, loca
         executor=executor,
     )
     assert (tmp_path / "run" / "records.parquet").read_bytes() == locally
-    course = Course.of(plan, 4)
+    course = Course.of(row_weights(plan), 4)
     assert {total for _, total in said} == {course.total}
     assert all(done >= course.attacked(batch, []) for batch, (done, _) in enumerate(said, 1))  # others are under way
     assert said[-1][0] == course.timed(0) < course.total

@@ -14,12 +14,12 @@ import torch
 
 from torpor.audits.plan import Plan
 from torpor.audits.run.claim import claimed, goes_on
-from torpor.audits.run.estimate import Course, counted
+from torpor.audits.run.estimate import counted, row_weights
 from torpor.audits.run.executors import Executor, Local, check_alone
 from torpor.audits.run.fronts import check_applies as check_applies
 from torpor.audits.run.identity import REPAIRABLE, Identity, identify
 from torpor.audits.run.job import Job, LoadedJob, deterministic, source
-from torpor.audits.run.limits import Extent, LimitReached, Limits, Spent
+from torpor.audits.run.limits import Course, Extent, LimitReached, Limits, Spent
 from torpor.audits.run.rows import write_examples
 from torpor.audits.run.store import Store
 from torpor.audits.run.summary import summarize
@@ -136,7 +136,7 @@ class _Run:
         except DataError:  # which stops the audit where it is reached: what comes before is attacked
             count = plan.limit
         self.batches = None if count is None else -(-count // plan.batch_size)
-        self.course = Course.of(plan, self.batches)
+        self.course = Course.of(row_weights(plan), self.batches)
         self.fitting = sum((Spent.on_fit(front.target, one) for front in loaded.fronts for one in front.every), Spent())
         self.wanted: list[tuple[list[int], str]] = []
         self.spent, self.done, self.stopped = self.fitting, 0, ""
@@ -244,7 +244,7 @@ def _sum_up(
         raise DataError(f"expected test samples in {data.name}, got none")
     store.merge(extent.batches)
     write_examples(store, [key.slug for key in plan.keys if key.budget])
-    course = Course.of(plan, extent.batches)  # shorter than was told before where a limit cut it off
+    course = Course.of(row_weights(plan), extent.batches)  # shorter than was told before where a limit cut it off
     targets = {front.defense: front.target for front in loaded.fronts}
     audit = summarize(
         plan,

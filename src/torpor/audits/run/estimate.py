@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import accumulate
 
 import torch
 
@@ -26,8 +25,6 @@ SEARCHING = ("control-best-noise", "control-best-of-k")
 """Controls that spend as many passes as the attacks beside them."""
 COUNTED_S = 1.0
 """Seconds in which the samples are counted; if there are more, the estimate is per sample."""
-TIMED = 19
-"""How many times longer attacks take than timing rows at the end does."""
 CLEARLY = 0.8
 """What is likely is said where it is at most this share of what is possible."""
 
@@ -199,42 +196,6 @@ def row_weights(plan: Plan) -> list[int]:
             weight = max(forward for other, (forward, _) in took.items() if other.budget == key.budget)
         found.append(weight or most)
     return found
-
-
-@dataclass(frozen=True)
-class Course:
-    """How far an audit is, in forward passes per sample that its attacks are expected to take.
-
-    Attributes:
-        upto: what the rows of one batch before each row take, and what all take.
-        batches: how many there are; None if unknown.
-
-    >>> course = Course((0, 100, 101, 140), batches=2)
-    >>> course.attacked(1, [2]), course.timed(3), course.total
-    (241, 289, 292)
-    """
-
-    upto: tuple[int, ...]
-    batches: int | None
-
-    @classmethod
-    def of(cls, plan: Plan, batches: int | None) -> Course:
-        """Return the course of a plan."""
-        return cls((0, *accumulate(row_weights(plan))), batches)
-
-    @property
-    def total(self) -> int:
-        """All there is to do; 0 if unknown."""
-        return 0 if self.batches is None else self.timed(len(self.upto))
-
-    def attacked(self, batches: int, under_way: Iterable[int]) -> int:
-        """Return what is done after so many batches, and so many rows of each that is under way."""
-        return batches * self.upto[-1] + sum(self.upto[row] for row in under_way)
-
-    def timed(self, rows: int) -> int:
-        """Return what is done once all is attacked and so many rows are timed, which takes about a twentieth of all."""
-        attacks = (self.batches or 0) * self.upto[-1]
-        return attacks + rows * max(1, attacks // (TIMED * len(self.upto)))
 
 
 def _total(plan: Plan, passes_of: Callable[[Attack], tuple[int, int]]) -> tuple[int, int]:
