@@ -178,6 +178,14 @@ def test_no_more_is_sent_than_was_said_before(tmp_path: Path) -> None:
         assert 3 * (20 + 20) < len(sent(server)) <= int(said[1].replace(",", ""))
 
 
+def test_a_defense_before_an_endpoint_is_audited_too(tmp_path: Path) -> None:
+    with FakeServer() as server:
+        code, _, err = call(*words_of(server, tmp_path, "--defenses", "normalize", "--limit", "1"))
+    assert code == 0, err
+    audit = json.loads((tmp_path / "run" / "audit.json").read_text())
+    assert {row["defense"] for row in audit["summary"]} == {"none", "normalize"}
+
+
 def test_too_low_a_limit_is_said_to_be_so(tmp_path: Path) -> None:
     with FakeServer() as server:
         code, _, err = call(*words_of(server, tmp_path, "--max-queries", "2"))

@@ -214,7 +214,8 @@ class Spare:
         """Tell whether a row can be measured.
 
         Args:
-            work: its counts. Its samples are taken to last as long as the unit of theirs that grew most.
+            work: its counts, those of a defense's own units last. Its samples are taken to last as long as the unit of
+                the target's that grew most; nobody knows yet how long a defense takes.
 
         >>> counts = pa.chunked_array([[[1, 5], [1, 15]]])
         >>> Spare().allows(counts), Spare(0.0).allows(counts), Spare(time.time() + 90, 0.5, (1, 5)).allows(counts)
@@ -224,7 +225,8 @@ class Spare:
         """
         if self.deadline is None or not self.work:
             return self.leaves(0.0)
-        times = (np.array(work.to_pylist(), dtype=np.float64) / np.maximum(self.work, 1)).max(1)
+        own = np.array(work.to_pylist(), dtype=np.float64)[:, : len(self.work)]
+        times = (own / np.maximum(self.work, 1)).max(1)
         return self.leaves(self.one * float(CALLS * times.mean() + HIGHER * times.max()))
 
 
