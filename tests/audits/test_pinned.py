@@ -30,7 +30,7 @@ def columns(audit: SavedAudit, *, clean: bool) -> pa.Table:
     table = audit.load_records()
     names = table["attack"].to_pylist()
     chosen = table.filter([name == "clean" if clean else name not in MENDED for name in names])
-    return chosen.select(sorted(set(chosen.column_names) - {"tampering", "work_static", "curve"}))
+    return chosen.select(sorted(set(chosen.column_names) - {"tampering", "work_static", "curve", "search_cost"}))
 
 
 @pytest.mark.parametrize("name", CASES)

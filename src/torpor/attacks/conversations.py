@@ -46,5 +46,10 @@ def search_each(search: Search, target: Any, inputs: Samples, labels: Samples, s
     plain = Candidates(tuple(found[row] for row in order.tolist()), joined("forwards"), joined("backwards"))
     cut_short = any(part.cut_short for part in parts)
     curves = [curve for part in parts for curve in part.curves or ()]
-    in_order = [curves[row] for row in order.tolist()] if len(curves) == len(inputs) else None
-    return replace(plain, cut_short=cut_short, curves=in_order, **{name: joined(name) for name in known})
+    bills = [bill for part in parts for bill in part.bills or ()]
+
+    def in_order(each: list[Any]) -> list[Any] | None:
+        return [each[row] for row in order.tolist()] if len(each) == len(inputs) else None
+
+    flags = {name: joined(name) for name in known}
+    return replace(plain, cut_short=cut_short, curves=in_order(curves), bills=in_order(bills), **flags)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -25,7 +25,7 @@ class TimeLimit:
     """When the search on one sample is ended.
 
     Attributes:
-        until: seconds since the epoch.
+        until: seconds since the epoch; infinite for no limit.
         stopwatch: that the target looks at; whoever attacks one sample several times lends the same one each time, so
             that nothing is computed twice.
         queries: candidates after which it is ended; None for no limit.
@@ -57,17 +57,22 @@ class TimeLimit:
             most = math.inf if self.queries is None else self.queries
             watch.begin(self.until, partial(_sendable, target, inputs, budget), most)
             try:
-                return search(target, inputs, labels, seed)
+                return replace(search(target, inputs, labels, seed), bills=self._bills(target))
             except OutOfTime:
                 found = watch.best if isinstance(inputs, torch.Tensor) else (watch.best,)
                 best = inputs if watch.best is None else found
                 forwards, backwards = (torch.tensor([count]) for count in (watch.forwards, watch.backwards))
                 curve = [Improvement(*point) for point in watch.rose]
-                return Candidates(best, forwards, backwards, cut_short=True, curves=[curve])
+                return Candidates(best, forwards, backwards, cut_short=True, curves=[curve], bills=self._bills(target))
             finally:
                 watch.end()
 
         return limited
+
+    def _bills(self, target: Any) -> list[list[float]] | None:  # noqa: ANN401
+        """Return what the search was billed for each candidate; None unless the target bills all that it is asked."""
+        watch = self.stopwatch
+        return [watch.bills] if target.elsewhere and len(watch.bills) == watch.forwards else None
 
 
 def _sendable(target: Any, inputs: Samples, budget: Budget, candidate: Any) -> bool:  # noqa: ANN401

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -57,10 +58,23 @@ class AttackResult:
 
 
 def verified(found: Candidates, clean: list[float], cost: list[float]) -> list[Curve]:
-    """Return the curve of each sample from its clean cost to the cost that was verified."""
+    """Return the curve of each sample from its clean cost to the cost that was verified.
+
+    What was spent by each of its points is known where each pass was billed.
+    """
     passes = (found.forwards.cpu() + found.backwards.cpu()).tolist()
     curves = [()] * len(passes) if found.curves is None else found.curves
-    return [rising(*sample) for sample in zip(curves, clean, cost, passes, strict=True)]
+    risen: list[Curve] = [rising(*sample) for sample in zip(curves, clean, cost, passes, strict=True)]
+    if found.bills is None:
+        return risen
+    known = zip(risen, found.bills, passes, strict=True)
+    return [_billed(curve, bills) if len(bills) == count else curve for curve, bills, count in known]
+
+
+def _billed(curve: Curve, bills: Sequence[float]) -> Curve:
+    """Return a curve that says what was spent by each of its points; ``bills`` are of each pass."""
+    spent = [0.0, *accumulate(bills)]
+    return [point._replace(spent=spent[min(point.passes, len(bills))]) for point in curve]
 
 
 def transfer(result: AttackResult, target: Target) -> AttackResult:

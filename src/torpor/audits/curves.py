@@ -1,4 +1,4 @@
-"""The curves that an audit recorded: per sample, the best so far against the passes of the search."""
+"""The curves that an audit recorded: per sample, the best so far against what the search had spent."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from torpor.attacks.search.incumbent import Improvement
 from torpor.audits.read import SavedAudit
 
 COLUMNS = ("sample", "cost_clean", "cost_own", "forwards", "backwards", "curve", "cost")
+SPENT = "search_cost"
+"""Column that older audits do not have."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,14 @@ class SampleCurve:
         backwards: backward.
         points: where the best so far became costlier, in the order of the passes.
         cost: of the input that the row keeps, which may be from another search; None if not asked for.
+        spent: on the candidates of the search, in the currency of the costs; None where candidates are not billed.
 
     >>> curve = SampleCurve(0, 2.0, 2.0, 60, 40, (Improvement(3, 4.0), Improvement(50, 5.0)))
     >>> curve.passes, [curve.best(passes) for passes in (0, 3, 49, 100)], curve.slowdown(50)
     (100, [2.0, 4.0, 4.0, 5.0], 2.5)
+    >>> billed = SampleCurve(0, 2.0, 2.0, 9, 0, (Improvement(3, 4.0, spent=12.0),), spent=50.0)
+    >>> billed.billed, [billed.best_for(spent) for spent in (11.0, 12.0)]
+    (True, [2.0, 4.0])
     """
 
     sample: int
@@ -37,6 +43,12 @@ class SampleCurve:
     backwards: int
     points: tuple[Improvement, ...]
     cost: float | None = None
+    spent: float | None = None
+
+    @property
+    def billed(self) -> bool:
+        """Whether it is known what was spent by each of its points."""
+        return self.spent is not None and all(point.spent is not None for point in self.points)
 
     @property
     def passes(self) -> int:
@@ -46,6 +58,11 @@ class SampleCurve:
     def best(self, passes: int) -> float:
         """Return the cost of the best after so many passes."""
         return next((point.cost for point in reversed(self.points) if point.passes <= passes), self.own)
+
+    def best_for(self, spent: float) -> float:
+        """Return the cost of the best once so much was spent on candidates; of a curve that is :attr:`billed`."""
+        paid = (point.cost for point in reversed(self.points) if point.spent is not None and point.spent <= spent)
+        return next(paid, self.own)
 
     def slowdown(self, passes: int) -> float:
         """Return :meth:`best` over the cost of the clean input without any defense."""
@@ -63,18 +80,19 @@ def curves_of(audit: SavedAudit, row: Mapping[str, Any]) -> list[SampleCurve]:
     """
     if "curve" not in audit.columns:
         return []
-    table = audit.load_records(COLUMNS, row)
+    names = [*COLUMNS, SPENT] if SPENT in audit.columns else COLUMNS
+    table = audit.load_records(names, row)
     if table["curve"].null_count:
         return []
-    columns = (table[name].to_pylist() for name in COLUMNS)
+    columns = (table[name].to_pylist() for name in names)
     return [
-        SampleCurve(sample, clean, own, forwards, backwards, tuple(map(_point, points)), cost)
-        for sample, clean, own, forwards, backwards, points, cost in zip(*columns, strict=True)
+        SampleCurve(sample, clean, own, forwards, backwards, tuple(map(_point, points)), cost, *spent)
+        for sample, clean, own, forwards, backwards, points, cost, *spent in zip(*columns, strict=True)
     ]
 
 
 def _point(stored: Mapping[str, Any]) -> Improvement:
-    return Improvement(stored["passes"], stored["cost"], stored["member"] or "")
+    return Improvement(stored["passes"], stored["cost"], stored["member"] or "", stored.get("spent"))
 
 
 def seconds_of(samples: Mapping[str, Any] | None, batch_size: int, slug: str) -> list[float]:

@@ -19,7 +19,7 @@ ELSEWHERE = "see the reason beside it"
 
 
 class Points(list[Mapping[str, Any]]):
-    """Type of a curve: points in the order of their passes, each with ``passes``, ``cost`` and ``member``."""
+    """Type of a curve: points in order of their passes, each with ``passes``, ``cost``, ``member`` and ``spent``."""
 
 
 DTYPES: Mapping[str, type] = {kind.__name__: kind for kind in (bool, int, float, str, list, dict, Points)}

@@ -203,11 +203,20 @@ RECORD: tuple[Measure, ...] = (
         dtype=bool,
     ),
     _column(
+        "search_cost",
+        dimension="cost",
+        title="cost of the search",
+        help="What the target billed for the candidates of the search on this sample, each request once, retries left "
+        "out.",
+        null="the clean input, or a target that runs here and bills nothing, or other prices than those of the run",
+    ),
+    _column(
         "curve",
         dimension="object",
         title="best so far",
         help="Where the best so far became costlier than the clean input and all before: `passes` on this sample by "
-        "then, forward and backward, `cost`, and the `member` of an ensemble, which found it.",
+        "then, forward and backward, `cost`, the `member` of an ensemble, which found it, and what was `spent` on all "
+        "candidates by then.",
         null="the clean input, or one that was not searched on this target",
         dtype=Points,
     ),

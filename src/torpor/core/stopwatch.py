@@ -26,7 +26,7 @@ class Stopwatch:
     """Lent to a target that is searched for the sake of one sample; the target tells it what it ran.
 
     Attributes:
-        until: seconds since the epoch after which the search is ended; infinite while nothing is searched.
+        until: seconds since the epoch after which the search is ended; infinite for never.
         queries: candidates after which the search is ended.
         forwards: candidates that were run since the search began.
         backwards: of these, how many were differentiated.
@@ -35,6 +35,8 @@ class Stopwatch:
         worth: its cost; its steps where costs are not known.
         rose: for each candidate that was the costliest until then, the passes by then and its cost, where costs are
             known.
+        searches: whether a search is under way.
+        bills: what each candidate since then was billed for, in their order, by a target that bills what it is asked.
         known: what the target found, for candidates that come again: whatever it computes from equal ones is equal.
         counts: tells whether a candidate may be handed over; searches also run what they may not send.
 
@@ -43,10 +45,10 @@ class Stopwatch:
     >>> watch.saw("a", 3, 4.0); watch.saw("b", 5, 6.0); watch.saw("c", 5, 6.0)
     >>> watch.check(); watch.best, watch.forwards, watch.rose
     ('b', 3, [(1, 4.0), (2, 6.0)])
-    >>> watch.begin(time.time() + 60, counts=lambda candidate: candidate != "b")
-    >>> watch.saw("a", 3); watch.saw("b", 5)
-    >>> watch.best, watch.steps
-    ('a', 3)
+    >>> watch.begin(counts=lambda candidate: candidate != "b")
+    >>> watch.saw("a", 3, bill=2.0); watch.saw("b", 5, bill=0.5)
+    >>> watch.best, watch.steps, watch.bills
+    ('a', 3, [2.0, 0.5])
     """
 
     until: float = float("inf")
@@ -59,21 +61,25 @@ class Stopwatch:
     rose: list[tuple[int, float]] = field(default_factory=list)
     known: dict[Hashable, Any] = field(default_factory=dict)
     counts: Callable[[Any], bool] = lambda candidate: True
+    bills: list[float] = field(default_factory=list)
+    searches: bool = False
+    _paid: set[Hashable] = field(default_factory=set)
 
     def begin(
         self,
-        until: float,
+        until: float = float("inf"),
         counts: Callable[[Any], bool] = lambda candidate: True,
         queries: float = float("inf"),
     ) -> None:
         """Begin a search that ends at ``until`` or after ``queries`` candidates; its best is one that ``counts``."""
         self.until, self.forwards, self.backwards = until, 0, 0
         self.best, self.steps, self.worth, self.rose = None, -1, -1.0, []
-        self.counts, self.queries = counts, queries
+        self.bills, self._paid = [], set()
+        self.counts, self.queries, self.searches = counts, queries, True
 
     def end(self) -> None:
         """Stop asking for the time."""
-        self.until = float("inf")
+        self.until, self.searches = float("inf"), False
 
     def check(self) -> None:
         """End the search if its time is over, or its candidates are used up.
@@ -85,9 +91,9 @@ class Stopwatch:
             raise OutOfTime
 
     @property
-    def searches(self) -> bool:
-        """Whether a search is under way."""
-        return self.until < float("inf")
+    def limited(self) -> bool:
+        """Whether a search is under way that may be ended."""
+        return self.searches and min(self.until, self.queries) < float("inf")
 
     @property
     def left(self) -> float:
@@ -96,19 +102,39 @@ class Stopwatch:
 
     def missed(self, count: int) -> None:
         """Take note of candidates whose run was ended before anything is known of them."""
-        self.forwards += count if self.until < float("inf") else 0
+        self.forwards += count if self.searches else 0
 
-    def saw(self, candidate: Any, steps: int, cost: float | None = None) -> None:  # noqa: ANN401 - an input of any kind
+    def pays(self, request: Hashable) -> bool:
+        """Tell whether the search asks for something for the first time, so that it is billed.
+
+        What a search asks twice is remembered. What others asked before is not for free: a search has the same bill
+        whatever ran before it.
+        """
+        if not self.searches or request in self._paid:
+            return False
+        self._paid.add(request)
+        return True
+
+    def saw(
+        self,
+        candidate: Any,  # noqa: ANN401 - an input of any kind
+        steps: int,
+        cost: float | None = None,
+        bill: float | None = None,
+    ) -> None:
         """Take note of a candidate that the target ran, if that was for a search.
 
         Args:
             candidate: what ran.
             steps: how long.
             cost: of it; None where it is not known of any.
+            bill: for what was asked of it; None where nothing is billed.
         """
-        if self.until == float("inf"):
+        if not self.searches:
             return
         self.forwards += 1
+        if bill is not None:
+            self.bills.append(bill)
         worth = float(steps) if cost is None else cost
         if worth > self.worth and self.counts(candidate):
             self.best, self.steps, self.worth = candidate, steps, worth

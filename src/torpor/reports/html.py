@@ -21,8 +21,9 @@ from torpor.core.measures import COST
 from torpor.core.units import symbol, unit_words
 from torpor.reports import sidecar
 from torpor.reports.kit import charts, tables, words
-from torpor.reports.kit.charts import best_so_far, read_records
+from torpor.reports.kit.charts import read_records
 from torpor.reports.kit.plots import plotly_script
+from torpor.reports.kit.searches import best_for_money, best_so_far
 from torpor.reports.kit.words import Row, percent, times
 from torpor.reports.sections import section_of
 from torpor.reports.sections.base import Section
@@ -152,6 +153,7 @@ def render(
         charts.slowdown_distribution(series, records, unit),
         charts.cost_distribution(free, series, records, unit),
         best_so_far(series, inputs.curves, unit),
+        best_for_money(series, inputs.curves, unit),
         *bare.later_charts(series),
         *charts.eps_curves(free, section.growth),
     ]

@@ -16,7 +16,8 @@ from torpor.audits.conditions import RowKey
 from torpor.core.errors import DataError
 from torpor.core.files import require_file, texts_beside
 from torpor.core.units import common_scale, symbol
-from torpor.reports.kit.charts import CurvesOf, rows_of
+from torpor.reports.kit.charts import rows_of
+from torpor.reports.kit.searches import CurvesOf
 from torpor.reports.kit.words import Row, costliest, label, quantity
 from torpor.reports.samples.sample import Sample, Saved, effort, sketched
 
@@ -76,7 +77,8 @@ class SavedInputs:
             if number in known:
                 place, curve = known[number]
                 time = quantity(taken[place], "s") if len(taken) == len(searched) else ""
-                sample = replace(sample, effort=effort(curve, time), curve=sketched(curve))
+                unit = symbol(str(self.section.audit.get("currency") or "flops"))
+                sample = replace(sample, effort=effort(curve, time, unit), curve=sketched(curve))
             yield number, sample
 
     def costliest(self, per_attack: int = 4, attacks: int = 4) -> list[Sample]:

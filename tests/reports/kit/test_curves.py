@@ -7,8 +7,8 @@ import re
 
 from torpor.attacks.search.incumbent import Improvement
 from torpor.audits.curves import SampleCurve, seconds_of
-from torpor.reports.kit.charts import best_so_far
 from torpor.reports.kit.plots import Series
+from torpor.reports.kit.searches import best_so_far
 from torpor.reports.samples.sample import effort, sketched
 
 ROW = {"attack": "a", "kind": "attack"}

@@ -23,11 +23,13 @@ class Improvement(NamedTuple):
         passes: forward and backward passes on the sample by then, this one included.
         cost: of the best from here on.
         member: of an ensemble, which found it; empty where there are none.
+        spent: on all candidates by then, this one included; None where candidates are not billed.
     """
 
     passes: int
     cost: float
     member: str = ""
+    spent: float | None = None
 
 
 Curve = Sequence[Improvement]
@@ -44,7 +46,7 @@ def rising(points: Iterable[Improvement], above: float, to: float, passes: int) 
         passes: on the sample in all.
 
     >>> rising([Improvement(1, 2.0), Improvement(4, 5.0), Improvement(6, 4.0)], 2.0, 6.0, 9)
-    (Improvement(passes=4, cost=5.0, member=''), Improvement(passes=9, cost=6.0, member=''))
+    (Improvement(passes=4, cost=5.0, member='', spent=None), Improvement(passes=9, cost=6.0, member='', spent=None))
     """
     found, member = list[Improvement](), ""
     for point in points:
@@ -80,6 +82,8 @@ class Candidates:
         black_box_won: whether a gradient-free member beat all others, bool ``[B]``; None outside an ensemble.
         cut_short: whether the search had not come to its end when its time was over.
         curves: where the best so far became costlier, of each sample; None where that is known at the end only.
+        bills: what the target billed for each candidate, in the order in which they were asked, of each sample; None
+            where it does not say.
     """
 
     inputs: Samples
@@ -90,6 +94,7 @@ class Candidates:
     black_box_won: Tensor | None = None
     cut_short: bool = False
     curves: Sequence[Curve] | None = None
+    bills: Sequence[Sequence[float]] | None = None
 
 
 @dataclass
@@ -112,7 +117,7 @@ class Incumbent:
     >>> held.inputs.tolist(), held.cost.tolist(), held.queries.tolist()
     ([[1.0], [2.0]], [5.0, 6.0], [1, 2])
     >>> held.curves[1]
-    [Improvement(passes=1, cost=6.0, member='')]
+    [Improvement(passes=1, cost=6.0, member='', spent=None)]
     """
 
     inputs: Samples
@@ -190,7 +195,7 @@ class Incumbent:
             passes = zip(rows[rose].tolist(), begun, self._passes(rows[rose]), strict=True)
             for (row, before, after), (above, to), curve in zip(passes, costs, known, strict=True):
                 points = rising(curve, above, to, after - before)
-                self.curves[row] += [Improvement(before + at, one, name or member) for at, one, name in points]
+                self.curves[row] += [Improvement(before + at, one, name or member) for at, one, name, _ in points]
         return take
 
     def _passes(self, rows: Tensor) -> list[int]:

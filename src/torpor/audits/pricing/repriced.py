@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 COLUMNS = (*PRICED, "cost_own")
 """Columns of records that are recomputed."""
 NEEDED = ("sample", "work", "cost", "cost_own", "cost_static", "agreement", "rejected")
-CURVE = "curve"
-"""Column whose costs are those that searches saw; how often each unit ran at its points is not recorded."""
+SEARCHED = ("curve", "search_cost")
+"""Columns whose costs are those that searches saw; how often each unit ran on their candidates is not recorded."""
 UNKNOWN = "an older torpor did not record how often each unit may run at most; run the audit again"
 
 
@@ -175,7 +175,7 @@ def _stored(audit: SavedAudit) -> pa.Table:
 
 
 def _arrays(audit: SavedAudit, columns: Mapping[str, Floats], *, same: bool) -> dict[str, pa.Array]:
-    """Return columns of records; without values those that may depend on prices: of a plug-in's family, and curves.
+    """Return columns of records; without values those that may depend on prices: of plug-ins' families, of searches.
 
     Args:
         audit: as it was run.
@@ -186,7 +186,7 @@ def _arrays(audit: SavedAudit, columns: Mapping[str, Floats], *, same: bool) -> 
 
     found = {key: pa.array(values, from_pandas=True) for key, values in columns.items()}
     unknown = (each.name for each in audit.measures if each.level == "sample" and may_depend(each))
-    return found | {name: pa.nulls(len(columns["cost"])) for name in (*unknown, *(() if same else (CURVE,)))}
+    return found | {name: pa.nulls(len(columns["cost"])) for name in (*unknown, *(() if same else SEARCHED))}
 
 
 def _price_lists(audit: SavedAudit, pricing: Pricing) -> tuple[dict[str, Prices], str]:

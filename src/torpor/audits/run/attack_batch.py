@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from torpor.audits.run.slices import Slices
 
 Tables = dict[RowKey, pa.Table]
-FOREVER_S = 1e9
-"""Seconds that no search takes."""
 
 
 class Transfer:
@@ -164,14 +162,15 @@ def attack_batch(
 
 
 def _slices(until: float | None, fronts: Sequence[Front], inputs: Samples, each: Allotment | None) -> Slices | None:
-    target, queries = fronts[0].target, None
+    target, queries, billed = fronts[0].target, None, False
     if each is not None:
         queries = each.within(float(target.prices.cost(target.max_work(inputs)).sum()))
-    if until is None and queries is None:
+        billed = each.billed
+    if until is None and queries is None and not billed:
         return None
     from torpor.audits.run.slices import Slices, shares
 
-    return Slices(time.time() + FOREVER_S if until is None else until, shares(fronts), queries)
+    return Slices(math.inf if until is None else until, shares(fronts), queries)
 
 
 def _bounded(plan: Plan, fronts: Sequence[Front], inputs: Samples) -> Callable[[Tables], Tables]:

@@ -41,11 +41,13 @@ class Allotment:
         queries: candidates; None for no limit.
         cost: of all of them, with what is asked to judge what was found; None for no limit.
         fixed: requests beside the searches.
+        billed: whether searches are told what each candidate is billed.
     """
 
     queries: int | None = None
     cost: float | None = None
     fixed: int = 0
+    billed: bool = False
 
     @classmethod
     def of(cls, plan: Plan, target: Any, data: DataSet, limits: Limits) -> Allotment:  # noqa: ANN401 - any target
@@ -57,7 +59,7 @@ class Allotment:
         if limits.queries is not None:
             samples = min(samples, max(1, limits.queries // (fixed + LEAST)))
         queries = None if limits.queries is None else max(0, limits.queries // samples - fixed)
-        return cls(queries, None if limits.cost is None else limits.cost / samples, fixed)
+        return cls(queries, None if limits.cost is None else limits.cost / samples, fixed, billed=True)
 
     def within(self, most: float) -> int | None:
         """Return how many candidates may be asked whose requests cost ``most`` each at most; None for no limit.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,7 @@ def attacked_rows(
         "loss_fell": _flags(found.loss_fell),
         "black_box_won": _flags(found.black_box_won),
         "found_through": list(through) or None,
+        "search_cost": None if found.bills is None else list(map(math.fsum, found.bills)),
         "curve": None if result.curves is None else [_points(curve) for curve in result.curves],
     }
     return _rows(clean, target, key, own, result.attacked, result.static, spent)

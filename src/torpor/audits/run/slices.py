@@ -23,7 +23,7 @@ class Slices:
     """Limits of the searches on one sample: each has its share of what is left when it begins.
 
     Args:
-        until: when all should be done, in seconds since the epoch.
+        until: when all should be done, in seconds since the epoch; infinite for no limit.
         shares: of all searches together.
         queries: of all searches together; None for no limit.
     """

@@ -32,7 +32,9 @@ _ARROW: dict[type, pa.DataType] = {
     str: pa.string(),
     bool: pa.bool_(),
     list: pa.list_(pa.int64()),
-    Points: pa.list_(pa.struct({"passes": pa.int64(), "cost": pa.float64(), "member": pa.string()})),
+    Points: pa.list_(
+        pa.struct({"passes": pa.int64(), "cost": pa.float64(), "member": pa.string(), "spent": pa.float64()})
+    ),
 }
 
 

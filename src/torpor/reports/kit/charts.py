@@ -28,23 +28,11 @@ if TYPE_CHECKING:
     import numpy as np
     import plotly.graph_objects as go
 
-    from torpor.audits.curves import SampleCurve
     from torpor.audits.read import SavedAudit
 
 COLUMNS = (
     *("sample", "attack", "defense", "attacker", "norm", "eps", "agreement"),
     *("cost_clean", "cost", "cost_static", "slowdown", "linf", "edits", "similarity"),
-)
-
-CurvesOf = Callable[[Row], "list[SampleCurve]"]
-"""From a row of the summary to the curves of its samples; empty where none were recorded."""
-
-PLACES = 80
-"""Numbers of passes at which a chart asks for the quartiles."""
-BEST_SO_FAR = (
-    "What a search had found on a sample after so many passes, forward and backward ones counted alike; a sample whose "
-    "search has ended keeps what it found. The line is the median over samples, the band reaches from the first to the "
-    "third quartile. Where a line still rises at its end, more passes may find more."
 )
 
 
@@ -237,24 +225,3 @@ def _references(figure: go.Figure, audit: Row, across: tuple[float, float] | Non
         for name, value, dash in named
         if value is not None
     ]
-
-
-def best_so_far(series: Sequence[Series], curves_of: CurvesOf, unit: str) -> Chart | None:
-    """Draw the median slowdown of what searches had found against passes, with quartiles; None without curves."""
-    import numpy as np
-
-    figure, keys = plots.figure(), []
-    for s in series:
-        curves = curves_of(s.rows[0])
-        if not curves or max(curve.passes for curve in curves) < 2:
-            continue
-        most = max(curve.passes for curve in curves)
-        places = sorted({round(most ** (step / (PLACES - 1))) for step in range(PLACES)})
-        values = np.array([[curve.slowdown(place) for curve in curves] for place in places])
-        plots.band(figure, s, places, *np.quantile(values, (0.25, 0.5, 0.75), axis=1).tolist())
-        keys.append(s.key())
-    if not keys:
-        return None
-    figure.update_xaxes(type="log")
-    axes = ("passes on a sample", f"slowdown of the best so far (times, {unit})")
-    return plots.chart("best-so-far", "Best so far against passes", BEST_SO_FAR, keys, figure, axes)

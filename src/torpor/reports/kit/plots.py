@@ -120,16 +120,23 @@ def line(figure: go.Figure, s: Series, points: Sequence[tuple[float, float | Non
     figure.add_scatter(x=x, y=y, mode="lines+markers", line=line, marker={"size": 8}, hovertemplate=said)
 
 
-def band(
-    figure: go.Figure, s: Series, x: Sequence[int], low: Sequence[float], mid: Sequence[float], high: Sequence[float]
-) -> None:
-    """Draw a line in steps, and a band around it."""
+def band(figure: go.Figure, s: Series, x: Sequence[float], quartiles: Sequence[Sequence[float]], after: str) -> None:
+    """Draw a line in steps, and a band around it.
+
+    Args:
+        figure: to draw on.
+        s: whose color it has.
+        x: where the values are.
+        quartiles: the lower edge, the line, and the upper edge.
+        after: what ``x`` is, as plotly writes it.
+    """
+    low, mid, high = quartiles
     red, green, blue = (int(s.color[place : place + 2], 16) for place in (1, 3, 5))
     for edge, fill in ((low, None), (high, "tonexty")):
         edges = {"color": s.color, "width": 0, "shape": "hv"}
         color = f"rgba({red},{green},{blue},0.15)"
         figure.add_scatter(x=x, y=edge, mode="lines", line=edges, fill=fill, fillcolor=color, hoverinfo="skip")
-    said = f"{html.escape(s.name)}<br>%{{y:.2f}}x after %{{x:,}} passes<extra></extra>"
+    said = f"{html.escape(s.name)}<br>%{{y:.2f}}x after {after}<extra></extra>"
     line = {"color": s.color, "dash": s.dash, "shape": "hv", "width": 2.5}
     figure.add_scatter(x=x, y=mid, mode="lines", cliponaxis=False, line=line, hovertemplate=said)
 

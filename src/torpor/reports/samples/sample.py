@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torpor.core.budget import PATCHES, budget_text, edits_text, eps_text
-from torpor.reports.kit.words import Row, label, percent, times
+from torpor.reports.kit.words import Row, label, percent, quantity, times
 
 if TYPE_CHECKING:
     import numpy as np
@@ -193,12 +193,13 @@ def sketched(curve: SampleCurve) -> str:
     )
 
 
-def effort(curve: SampleCurve, seconds: str = "") -> str:
+def effort(curve: SampleCurve, seconds: str = "", unit: str = "") -> str:
     """Say what the search on one sample spent, and when it found what.
 
     Args:
         curve: of the sample.
         seconds: what it took, in words; empty if that is not recorded.
+        unit: of costs.
 
     >>> from torpor.attacks.search.incumbent import Improvement
     >>> from torpor.audits.curves import SampleCurve
@@ -206,16 +207,20 @@ def effort(curve: SampleCurve, seconds: str = "") -> str:
     '100 passes (60 forward, 40 backward), 2.00x after 3, 5.00x after 50 by square'
     >>> effort(SampleCurve(0, 1.0, 1.0, 60, 40, (), 3.0))
     '100 passes (60 forward, 40 backward), nothing found; the input shown, 3.00x, is from another search'
+    >>> effort(SampleCurve(0, 10.0, 10.0, 9, 0, (Improvement(3, 20.0, spent=42.0),), spent=99.0), unit="tokens")
+    '9 passes (9 forward, 0 backward) for 99 tokens, 2.00x after 3 (42 tokens)'
     """
     spent = f"{curve.passes:,} passes ({curve.forwards:,} forward, {curve.backwards:,} backward)"
+    spent += f" for {quantity(curve.spent, unit)}" if curve.spent is not None else ""
     spent += f" in {seconds}" if seconds else ""
     elsewhere = curve.cost is not None and curve.cost > curve.best(curve.passes) * (1 + SLACK)
     other = f"; the input shown, {times((curve.cost or 0.0) / curve.clean)}, is from another search" * elsewhere
     if not curve.points:
         return f"{spent}, nothing found{other}"
     ends = dict.fromkeys((curve.points[0], curve.points[-1]))
+    paid = [f" ({quantity(point.spent, unit)})" if point.spent is not None else "" for point in ends]
     found = [
-        f"{times(point.cost / curve.clean)} after {point.passes:,}{' by ' * bool(point.member)}{point.member}"
-        for point in ends
+        f"{times(point.cost / curve.clean)} after {point.passes:,}{own}{' by ' * bool(point.member)}{point.member}"
+        for point, own in zip(ends, paid, strict=True)
     ]
     return f"{spent}, {', '.join(found)}{other}"

@@ -7,6 +7,8 @@ from dataclasses import replace
 
 from typing_extensions import override
 
+from torpor.audits.conditions import NON_ADAPTIVE
+from torpor.core.units import symbol
 from torpor.reports.kit.tables import Column, Table, filled
 from torpor.reports.kit.words import Row, is_missing, percent, quantity, steps_text, value_text
 from torpor.reports.sections.base import Part
@@ -58,8 +60,24 @@ class EndpointSection(DecoderSection):
                 "What the server read and wrote, and how long it took",
                 filled(self._explained(columns), self.summary),
             ),
+            *self._searches(),
             Part("Findings", "What was wrong with answers", filled(self._explained(wrong), self.summary)),
         ]
+
+    def _searches(self) -> list[Part]:
+        """Return what each search cost, and what for; nothing where candidates were not billed."""
+        rows = [row for row in self.summary if row["kind"] != "clean" and row.get("attacker") != NON_ADAPTIVE]
+        if all(is_missing(row.get("search_cost_mean")) for row in rows):
+            return []
+        unit = symbol(str(self.audit.get("currency") or "tokens"))
+        once = "what the server billed for the candidates, each request once, mean"
+        gained = f"extra cost of one request that the search found, over what the search cost, both in {unit}"
+        columns = [
+            Column("requests, per input", "candidates that the search asked about, mean", only=_requests),
+            Column("search, per input", once, "search_cost_mean", lambda value: quantity(value, unit)),
+            Column(f"gained per {unit.removesuffix('s')} spent", gained, "gained_per_spent", "{:.3g}".format),
+        ]
+        return [Part("Searches", "What they cost, and what for", filled(self._explained(columns), rows))]
 
     def _explained(self, columns: Sequence[Column]) -> list[Column]:
         """Let columns say what a missing value means, as the audit's own measures do."""
@@ -79,6 +97,10 @@ class EndpointSection(DecoderSection):
 
 def _seconds(value: float) -> str:
     return quantity(value, "s")
+
+
+def _requests(table: Table, row: Row) -> str:
+    return table.cell(row, "forwards", lambda value: f"{value / row['n']:,.4g}")
 
 
 def _faults(_: Table, row: Row) -> str:

@@ -79,7 +79,7 @@ class EndpointFamily(StepFamily):
 
     @override
     def summarize(self, target: Any, bare: Any, columns: Columns) -> Mapping[str, Any]:
-        return {**super().summarize(target, bare, columns), **_served(columns)}
+        return {**super().summarize(target, bare, columns), **_served(columns), **_searched(columns)}
 
     @override
     def flags(self, columns: Columns) -> list[str]:
@@ -158,6 +158,19 @@ def _served(columns: Columns) -> dict[str, Any]:
         "varies_rate": _mean(varies) if varies else None,
         "faults": "; ".join(said) or None,
     }
+
+
+def _searched(columns: Columns) -> dict[str, Any]:
+    """Return the keys of a row that are about what its searches cost, and what for."""
+    spent, curves = columns["search_cost"], columns["curve"]
+    if None in spent:
+        return {"search_cost_mean": None, "gained_per_spent": None}
+    found = {"search_cost_mean": _mean(spent), "gained_per_spent": None}
+    if None not in curves and math.fsum(spent) > 0:
+        rises = zip(curves, columns["cost_own"], strict=True)
+        gained = [curve[-1]["cost"] - own if curve else 0.0 for curve, own in rises]
+        found["gained_per_spent"] = math.fsum(gained) / math.fsum(spent)
+    return found
 
 
 def _stop_unless_clean(clean: Outcome) -> None:

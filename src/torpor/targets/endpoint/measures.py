@@ -9,6 +9,7 @@ from torpor.metrics.loops import LOOPS
 
 _column, _key = partial(Measure, level="sample"), partial(Measure, level="row")
 _REJECTED, _NO_PART = "an input detector rejected the input, so that nothing was sent", "no part of an answer came"
+_UNBILLED = "the clean input, or several samples that were searched at once"
 
 OWN: tuple[Measure, ...] = (
     _column(
@@ -136,6 +137,23 @@ OWN: tuple[Measure, ...] = (
         help="Median seconds of an answer, with the same doubt; `latency_s_p50` is timed in interleaved pairs.",
         better="low",
         null=_REJECTED,
+    ),
+    _key(
+        "search_cost_mean",
+        dimension="cost",
+        title="search, per input",
+        help="Mean over samples of what the server billed for the candidates of the search, each request once, retries "
+        "left out.",
+        null=_UNBILLED,
+    ),
+    _key(
+        "gained_per_spent",
+        dimension="ratio",
+        title="gained per unit spent",
+        help="By how much the inputs that the search found cost more than the clean ones, over what the search cost: "
+        "at 0.1, one must be sent 10 times until its extra cost is that of the search.",
+        better="low",
+        null=f"{_UNBILLED}, the search asked nothing, or the input was not searched on this target",
     ),
     _key(
         "unanswered_rate",

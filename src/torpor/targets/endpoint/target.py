@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any, NoReturn, Self
 
@@ -85,7 +86,7 @@ class EndpointTarget(Interruptible, RemoteTarget):
             MeterError: if the server takes no requests, or answers none.
         """
         texts = self.space.check(tuple(inputs))
-        parts = [[text] for text in texts] if self._searching else [texts]
+        parts = [[text] for text in texts] if self._limited else [texts]
         served = [each for part in parts for each in self._served(part)]
         return Outcome(tuple(served), Work(torch.tensor([each.counts for each in served], dtype=torch.int64)))
 
@@ -97,12 +98,14 @@ class EndpointTarget(Interruptible, RemoteTarget):
         replies = iter(self._asked([(question, draw) for question in questions for draw in draws]))
         served = []
         for text, question in zip(texts, questions, strict=True):
-            own = self._there([next(replies) for _ in draws])
+            answers = [next(replies) for _ in draws]
+            own = self._there(answers)
             others = (self.asker.known((question, draw)) for draw in range(draws.stop) if draw not in draws)
             seen = [reply for reply in others if reply is not None and not reply.lost]
             served.append(ServedText.of(question, own, seen))
             if self.stopwatch is not None:
-                self._saw(self.stopwatch, text, served[-1].counts)
+                bill = self._bill(self.stopwatch, question, zip(draws, answers, strict=True))
+                self._saw(self.stopwatch, text, served[-1].counts, bill)
         return served
 
     def _there(self, replies: Sequence[Reply]) -> Sequence[Reply]:
@@ -119,9 +122,16 @@ class EndpointTarget(Interruptible, RemoteTarget):
             "that it may have been billed already; pass --resend to send it again"
         )
 
-    def _saw(self, watch: Stopwatch, text: str, counts: Counts) -> None:
-        cost = self.prices.cost(Work(torch.tensor([counts], dtype=torch.int64)))
-        watch.saw(text, max(1, counts[OUTPUT]), cost.item())
+    def _saw(self, watch: Stopwatch, text: str, counts: Counts, bill: float) -> None:
+        watch.saw(text, max(1, counts[OUTPUT]), self._cost(counts), bill)
+
+    def _bill(self, watch: Stopwatch, question: Question, answers: Iterable[tuple[int, Reply]]) -> float:
+        """Return what the search under way is billed for a candidate: each answer costs what an input does."""
+        fresh = (reply for draw, reply in answers if watch.pays(question.key(self.url, draw)))
+        return math.fsum(self._cost(counts_of(question, reply)) for reply in fresh)
+
+    def _cost(self, counts: Counts) -> float:
+        return self.prices.cost(Work(torch.tensor([counts], dtype=torch.int64))).item()
 
     def score(self, texts: Sequence[str]) -> Tensor:
         """Return how many tokens the server writes for each of many candidates, each asked once, int64 ``[N]``."""
@@ -134,13 +144,19 @@ class EndpointTarget(Interruptible, RemoteTarget):
                 counts = counts_of(question, reply)
                 found.append(max(1, counts[OUTPUT]))
                 if self.stopwatch is not None:
-                    self._saw(self.stopwatch, text, counts)
+                    bill = self._bill(self.stopwatch, question, [(self._first, reply)])
+                    self._saw(self.stopwatch, text, counts, bill)
             start += len(chunk)
         return torch.tensor(found, dtype=torch.int64)
 
     @property
     def _searching(self) -> bool:
         return self.stopwatch is not None and self.stopwatch.searches
+
+    @property
+    def _limited(self) -> bool:
+        """Whether the search under way may be ended at any candidate."""
+        return self.stopwatch is not None and self.stopwatch.limited
 
     def _room(self) -> int:
         """Return how many candidates are asked at once, once the search has time and queries for one."""
@@ -150,11 +166,11 @@ class EndpointTarget(Interruptible, RemoteTarget):
         return int(min(self.options.parallel, self.stopwatch.left))
 
     def _asked(self, asked: Sequence[Asked]) -> Sequence[Any]:
-        """Return the answers; in a search, a limit of the run ends the search."""
+        """Return the answers; in a search that may be ended, a limit of the run ends it."""
         try:
             return self.asker.answers(asked)
         except LimitReachedError:
-            if self._searching:
+            if self._limited:
                 raise OutOfTime from None
             raise
 
