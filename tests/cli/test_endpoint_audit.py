@@ -11,12 +11,17 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from asked_endpoints import PROMPTS, sent, write_texts
 from fake_server import Behavior, FakeServer
 from toy_audits import call, command, records
 
+from torpor.audits.curves import curves_of
+from torpor.audits.pricing.prices import read_priced
+from torpor.audits.read import read_audit
+from torpor.reports.html import write_report
 from torpor.targets.endpoint.journal import NAME
 
 SECRET = "sk-test-0123456789abcdef"
@@ -62,7 +67,7 @@ def test_an_audit_from_the_command_line_to_the_gate(tmp_path: Path, monkeypatch:
     page = (tmp_path / "run" / "report.html").read_text()
     assert "gives no reason" not in page
     body = page[page.index("<body") :].split("<script")[0]
-    for said in ("Tokens and times", "Findings", "from a cache"):
+    for said in ("Tokens and times", "Findings", "from a cache", "gained per token spent", "what the search cost"):
         assert said in body
     assert "FLOPs" not in body
     costs = [row["cost"] for row in records(tmp_path / "run").to_pylist() if row["attack"] == "clean"]
@@ -70,6 +75,15 @@ def test_an_audit_from_the_command_line_to_the_gate(tmp_path: Path, monkeypatch:
     assert call("check", tmp_path / "run", "mean(output_tokens) < 200")[0] in (0, 11)
     assert call("check", tmp_path / "run", "mean(cost) < 1 tokens")[0] == 10
     assert call("check", tmp_path / "run", "answer_s_p50 < 100s")[0] in (0, 11)
+    assert call("check", tmp_path / "run", f"mean(search_cost) < {attacked['search_cost_mean']:.0f} tokens")[0] in (
+        10,
+        11,
+    )
+    assert call("check", tmp_path / "run", "mean(search_cost) < 31 tokens")[0] == 10
+    own = [row for row in records(tmp_path / "run").to_pylist() if row["attack"] == attacked["attack"]]
+    spent, gained = (sum(row[name] for row in own) for name in ("search_cost", "cost"))
+    assert attacked["search_cost_mean"] == spent / 3
+    assert attacked["gained_per_spent"] == (gained - sum(row["cost_own"] for row in own)) / spent
     markdown, out, err = call("report", tmp_path / "run")
     assert markdown == 0, err
 
@@ -89,6 +103,36 @@ def test_prices_make_it_dollars_before_and_after(tmp_path: Path) -> None:
     assert mean == pytest.approx(sum(2 * read + 10 * wrote for read, wrote in ((4, 7), (5, 60), (7, 12))) / 3e6)
     code, _, err = call("check", tmp_path / "tokens", "mean(cost) < 1USD", "--prices", tmp_path / "prices.toml")
     assert code in (0, 11), err
+    code, out, err = call(
+        "check", tmp_path / "tokens", "mean(search_cost) < 1USD", "--prices", tmp_path / "prices.toml"
+    )
+    assert code == 11
+    assert "not measured" in out
+    priced = read_priced(tmp_path / "tokens", str(tmp_path / "prices.toml"))
+    assert not curves_of(priced, priced.summary[1])
+    assert priced.load_records(["search_cost"])["search_cost"].null_count == 3 * len(priced.summary)
+    assert (
+        {row["search_cost_mean"] for row in priced.summary}
+        == {row["gained_per_spent"] for row in priced.summary}
+        == {None}
+    )
+
+
+def test_an_audit_from_before_searches_were_billed_is_read_and_drawn(tmp_path: Path) -> None:
+    with FakeServer() as server:
+        assert call(*words_of(server, tmp_path, "--attacks", "standard:queries=9", "--limit", "1"))[0] == 0
+    path = tmp_path / "run" / "records.parquet"
+    table = pq.read_table(path)
+    kept = ("passes", "cost", "member")
+    old = [curve and [{name: point[name] for name in kept} for point in curve] for curve in table["curve"].to_pylist()]
+    place = table.column_names.index("curve")
+    pq.write_table(table.set_column(place, "curve", pa.array(old)).drop_columns(["search_cost"]), path)
+    audit = read_audit(tmp_path / "run")
+    (curve,) = curves_of(audit, audit.summary[1])
+    assert (curve.spent, curve.billed) == (None, False)
+    page = write_report(tmp_path / "run").read_text()
+    assert "Best so far against passes" in page
+    assert "Best so far against what the search cost" not in page
 
 
 def killed(server: FakeServer, words: list[str], folder: Path, most: int) -> None:
@@ -144,7 +188,7 @@ def test_a_killed_audit_that_sends_again_finds_what_a_whole_one_does(tmp_path: P
     entries = [json.loads(line) for line in (tmp_path / "run" / NAME).read_text().splitlines()]
     answered = [entry["key"] for entry in entries if entry["event"] == "answered"]
     assert len(answered) == len(set(answered)) == len(found)
-    columns = ["attack", "sample", "cost", "cost_static", "forwards", "output"]
+    columns = ["attack", "sample", "cost", "cost_static", "forwards", "search_cost", "curve", "output"]
     one, other = (
         pq.read_table(folder / "run" / "records.parquet", columns=columns) for folder in (tmp_path, tmp_path / "whole")
     )
@@ -180,7 +224,9 @@ def test_no_more_is_sent_than_was_said_before(tmp_path: Path) -> None:
 
 def test_a_defense_before_an_endpoint_is_audited_too(tmp_path: Path) -> None:
     with FakeServer() as server:
-        code, _, err = call(*words_of(server, tmp_path, "--defenses", "normalize", "--limit", "1"))
+        code, _, err = call(
+            *words_of(server, tmp_path, "--defenses", "normalize", "--limit", "1", "--attacks", "standard:queries=9")
+        )
     assert code == 0, err
     audit = json.loads((tmp_path / "run" / "audit.json").read_text())
     assert {row["defense"] for row in audit["summary"]} == {"none", "normalize"}

@@ -8,7 +8,7 @@ import re
 from torpor.attacks.search.incumbent import Improvement
 from torpor.audits.curves import SampleCurve, seconds_of
 from torpor.reports.kit.plots import Series
-from torpor.reports.kit.searches import best_so_far
+from torpor.reports.kit.searches import best_for_money, best_so_far
 from torpor.reports.samples.sample import effort, sketched
 
 ROW = {"attack": "a", "kind": "attack"}
@@ -35,6 +35,28 @@ def test_the_line_is_the_median_of_the_best_so_far() -> None:
 def test_there_is_no_chart_without_searches() -> None:
     assert best_so_far(SERIES, lambda row: [], "FLOPs") is None
     assert best_so_far(SERIES, lambda row: [curve(0, (1, 4.0), passes=1)], "FLOPs") is None
+
+
+def test_what_was_found_is_drawn_against_what_it_cost() -> None:
+    def billed(sample: int, spent: float, *points: tuple[int, float, float]) -> SampleCurve:
+        found = tuple(Improvement(passes, cost, "", paid) for passes, cost, paid in points)
+        return SampleCurve(sample, 2.0, 2.0, 100, 0, found, spent=spent)
+
+    curves = [billed(0, 500.0), billed(1, 800.0, (1, 4.0, 8.0)), billed(2, 1000.0, (2, 6.0, 20.0), (50, 8.0, 640.0))]
+    chart = best_for_money(SERIES, lambda row: curves, "tokens")
+    assert chart is not None
+    found = re.search(r"Plotly.newPlot\(\s*\"[^\"]*\",\s*(\[.*?\]),\s*\{", chart.fragment, re.DOTALL)
+    assert found is not None
+    low, high, middle = json.loads(found[1])
+    assert (middle["x"][0], middle["x"][-1]) == (4.0, 1000.0)
+    assert [line["y"][0] for line in (low, middle, high)] == [1.0] * 3
+    assert [line["y"][-1] for line in (low, middle, high)] == [1.5, 2.0, 3.0]  # of 1, 2 and 4
+    after = dict(zip(middle["x"], middle["y"], strict=True))
+    assert {slowdown for spent, slowdown in after.items() if spent < 20.0} == {1.0}
+    assert {slowdown for spent, slowdown in after.items() if spent >= 20.0} == {2.0}
+    unbilled = curve(0, (1, 4.0))
+    assert best_for_money(SERIES, lambda row: [unbilled], "tokens") is None
+    assert best_for_money(SERIES, lambda row: [billed(0, 0.0, (1, 4.0, 0.0))], "tokens") is None
 
 
 def test_the_sketch_rises_from_left_to_right_within_its_frame() -> None:

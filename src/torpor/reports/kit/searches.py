@@ -65,7 +65,7 @@ def best_for_money(series: Sequence[Series], curves_of: CurvesOf, unit: str) -> 
         keys.append(s.key())
     if not keys:
         return None
-    figure.update_xaxes(type="log")
+    figure.update_xaxes(type="log", exponentformat="none")  # no µ before dollars
     axes = (f"cost of a sample's candidates ({unit})", f"slowdown of the best so far (times, {unit})")
     return plots.chart("best-for-cost", "Best so far against what the search cost", BEST_FOR, keys, figure, axes)
 

@@ -153,7 +153,7 @@ OWN: tuple[Measure, ...] = (
         help="By how much the inputs that the search found cost more than the clean ones, over what the search cost: "
         "at 0.1, one must be sent 10 times until its extra cost is that of the search.",
         better="low",
-        null=f"{_UNBILLED}, the search asked nothing, or the input was not searched on this target",
+        null=f"the search asked nothing, or not this target; {_UNBILLED}",
     ),
     _key(
         "unanswered_rate",
