@@ -125,6 +125,7 @@ def test_texts_are_given_as_a_list() -> None:
         special: frozenset[int] = frozenset()
         special_texts = ()
         size = 256
+        is_tokenizer = True
 
         def encode(self, text: str) -> tuple[int, ...]:
             return tuple(text.encode())

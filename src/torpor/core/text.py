@@ -27,11 +27,13 @@ class Codec(Hashable, Protocol):
         special: ids of tokens that no text may contain, such as the end token.
         special_texts: how these tokens are spelled.
         size: number of ids.
+        is_tokenizer: whether its tokens are those that the target reads, and not characters in their place.
     """
 
     special: frozenset[int]
     special_texts: tuple[str, ...]
     size: int
+    is_tokenizer: bool
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Return the ids of ``text`` alone, without special tokens around it."""
@@ -50,6 +52,7 @@ class Characters:
     special: frozenset[int] = frozenset()
     special_texts: tuple[str, ...] = ()
     size = 128
+    is_tokenizer = False
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Return the code points; those of ASCII are the ids that attacks may put into a text."""

@@ -60,6 +60,7 @@ class ToyCodec:
 
     special: frozenset[int] = frozenset({PAD, BOS, EOS, UNKNOWN})
     special_texts: tuple[str, ...] = SPECIAL
+    is_tokenizer = True
 
     def __init__(self) -> None:
         self.tokens = (*SPECIAL, *CHARACTERS, *PIECES)

@@ -22,6 +22,7 @@ class Symbols:
     special = frozenset((PAD, END))
     special_texts = ()
     size = UNKNOWN + len(SYMBOLS)
+    is_tokenizer = True
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Return the ids of the characters of ``text``."""

@@ -23,7 +23,6 @@ from torpor.attacks.text.search.words import vocabulary_words
 from torpor.core.batches import sample_generators
 from torpor.core.budget import COUNTS, GROWING
 from torpor.core.errors import UsageError
-from torpor.core.text import Characters
 from torpor.core.threat import Access, Paper
 from torpor.targets.base import Target
 from torpor.targets.decoder.contract import TextTarget
@@ -85,7 +84,7 @@ class Evolution(TextSearch):
         guided = self.gradients and self.norm in WITH_GRADIENTS and shows_gradients(target)
         advise = advice(target, self.norm) if guided else None
         generators = sample_generators(inputs, seed, self.id)
-        by_tokens = self.norm in GROWING and not isinstance(target.space.codec, Characters)
+        by_tokens = self.norm in GROWING and target.space.codec.is_tokenizer
         draw = None if self.drawn == 0 or by_tokens else random_texts(fits, inputs, seed)
 
         def evolve(row: int) -> Search:

@@ -55,10 +55,13 @@ class HuggingFaceCodec:
         special: ids of padding, begin, end, unknown and all further special tokens.
         special_texts: how these are spelled.
         size: number of ids.
+        is_tokenizer: that its tokens are those that the target reads.
 
     Raises:
         UsageError: if it knows hardly anything but special tokens.
     """
+
+    is_tokenizer = True
 
     def __init__(self, tokenizer: Any) -> None:  # noqa: ANN401 - one of many classes without a common public base
         self.tokenizer = tokenizer
