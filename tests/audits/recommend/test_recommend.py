@@ -154,6 +154,19 @@ def test_it_agrees_with_attacking_everything(images: Path, tmp_path: Path) -> No
         assert quick.loss(mine) == grid.loss(theirs)
 
 
+@pytest.mark.parametrize(
+    ("limit", "attacked"), [("max(cost) < 10x", ["none"]), ("mean(cost) < 10x", ["none", "deadline:2"])]
+)
+def test_nothing_more_is_attacked_where_no_input_can_cost_more(
+    images: Path, tmp_path: Path, limit: str, attacked: list[str]
+) -> None:
+    search = found(images, tmp_path / "out", CapRequest((limit,), 1.0, kinds=("deadline",))).search
+    costliest = [one.least.max() / one.bound for one in search.every]
+    assert costliest == [1.0] * 3
+    assert max(one.least.mean() / one.bound for one in search.every) < 0.9
+    assert [one.choice.name for one in search.every if one.attacked] == attacked
+
+
 def test_recorded_work_saves_runs(images: Path) -> None:
     audit = needles(images)
     batches = list(audit.data().batches("test", 5, 12))

@@ -56,7 +56,8 @@ class CapSearch:
     last the choice that would be recommended, unless its static bound keeps every limit.
 
     An upper end is only as good as the attack behind it. So one attack is made through caps at least, and further ones
-    as long as what they craft lies above a bracket.
+    as long as what they craft lies above a bracket; none where every choice is at its static bound, as far as the
+    limits go, which no attack can exceed.
 
     Args:
         records: what is known.
@@ -224,11 +225,17 @@ class CapSearch:
         return self._probe() if chosen is None or self.certain(chosen) else chosen
 
     def _probe(self) -> CapEvidence | None:
-        """Return a choice that shows whether attacks through caps find more; None if that was shown."""
-        if self.settled:
+        """Return a choice that shows whether attacks through caps find more; None if that was shown, or none can."""
+        if self.settled or all(map(self._is_at_bound, self.in_play)):
             return None
         tried = [one for one in self.every if one.attacked]
         return self._run_middle([one for one in self.in_play if not any(one.is_like(other) for other in tried)])
+
+    def _is_at_bound(self, one: CapEvidence) -> bool:
+        """Tell whether an attacker gets what the static bound of any input allows, but for :data:`TOLERANCE`."""
+        bound = np.full_like(one.least, one.bound)
+        ends = [(self._value(limit, one.least), self._value(limit, bound)) for limit in self._bracketed]
+        return all(most <= least * (1 + TOLERANCE) for least, most in ends)
 
     def _is_open(self, one: CapEvidence) -> bool:
         """Tell whether a bracket is wider than :data:`TOLERANCE`."""
