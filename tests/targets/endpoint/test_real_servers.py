@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from chat_models import chat_folder
+from running_servers import free_port, running
 from toy_audits import call
 
 from torpor.serving.conform import Standing, conform
@@ -22,45 +19,21 @@ from torpor.targets.endpoint.address import Address
 from torpor.targets.endpoint.client import Client
 from torpor.targets.endpoint.spending import Spending
 
-MISSING = [name for name in ("fastapi", "uvicorn", "openai") if find_spec(name) is None]
+MISSING = [name for name in ("fastapi", "uvicorn", "openai", "accelerate") if find_spec(name) is None]
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(bool(MISSING), reason=f"transformers serve needs {', '.join(MISSING)}: not installed"),
 ]
-START_S = 120.0
-
-
-def free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return int(held.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
-def served() -> Iterator[tuple[str, str]]:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """Serve a chat model; the address, and what the server calls the model."""
     port, folder = free_port(), str(chat_folder())
     words = [*("--host", "127.0.0.1"), *("--port", str(port)), *("--device", "cpu"), *("--log-level", "error"), folder]
     serve = [sys.executable, "-c", "from transformers.cli.transformers import main; main()", "serve", *words]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    with subprocess.Popen(serve, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
-        try:
-            ends = time.monotonic() + START_S
-            while not answers(port):
-                assert run.poll() is None, "the server ended"
-                assert time.monotonic() < ends, "the server does not start"
-                time.sleep(0.2)
-            yield f"openai:http://127.0.0.1:{port}/v1", folder
-        finally:
-            run.terminate()
-
-
-def answers(port: int) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1", port), 1):
-            return True
-    except OSError:
-        return False
+    with running(serve, port, {"HF_HUB_OFFLINE": "1"}, tmp_path_factory.mktemp("served")) as address:
+        yield address, folder
 
 
 def test_limits_of_a_real_server_are_told(served: tuple[str, str]) -> None:
