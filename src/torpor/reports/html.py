@@ -23,7 +23,6 @@ from torpor.reports import sidecar
 from torpor.reports.kit import charts, tables, words
 from torpor.reports.kit.charts import read_records
 from torpor.reports.kit.plots import plotly_script
-from torpor.reports.kit.searches import best_for_money, best_so_far
 from torpor.reports.kit.words import Row, percent, times
 from torpor.reports.sections import section_of
 from torpor.reports.sections.base import Section
@@ -152,8 +151,7 @@ def render(
         *bare.charts(series, records),
         charts.slowdown_distribution(series, records, unit),
         charts.cost_distribution(free, series, records, unit),
-        best_so_far(series, inputs.curves, unit),
-        best_for_money(series, inputs.curves, unit),
+        *charts.searches(series, inputs.curves, unit),
         *bare.later_charts(series),
         *charts.eps_curves(free, section.growth),
     ]

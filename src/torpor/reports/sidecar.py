@@ -16,8 +16,7 @@ from torpor.audits.conditions import RowKey
 from torpor.core.errors import DataError
 from torpor.core.files import require_file, texts_beside
 from torpor.core.units import common_scale, symbol
-from torpor.reports.kit.charts import rows_of
-from torpor.reports.kit.searches import CurvesOf
+from torpor.reports.kit.charts import CurvesOf, rows_of
 from torpor.reports.kit.words import Row, costliest, label, quantity
 from torpor.reports.samples.sample import Sample, Saved, effort, sketched
 

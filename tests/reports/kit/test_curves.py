@@ -7,12 +7,13 @@ import re
 
 from torpor.attacks.search.incumbent import Improvement
 from torpor.audits.curves import SampleCurve, seconds_of
+from torpor.reports.kit.charts import best_so_far, searches
+from torpor.reports.kit.money import best_for_money
 from torpor.reports.kit.plots import Series
-from torpor.reports.kit.searches import best_for_money, best_so_far
 from torpor.reports.samples.sample import effort, sketched
 
 ROW = {"attack": "a", "kind": "attack"}
-SERIES = (Series((ROW,), "a", "#0072b2"),)
+SERIES = Series((ROW,), "a", "#0072b2")
 
 
 def curve(sample: int, *points: tuple[int, float], passes: int = 100) -> SampleCurve:
@@ -21,7 +22,7 @@ def curve(sample: int, *points: tuple[int, float], passes: int = 100) -> SampleC
 
 def test_the_line_is_the_median_of_the_best_so_far() -> None:
     curves = [curve(0), curve(1, (10, 4.0)), curve(2, (10, 4.0), (50, 8.0)), curve(3, (1, 6.0)), curve(4, (100, 10.0))]
-    chart = best_so_far(SERIES, lambda row: curves, "FLOPs")
+    chart = best_so_far([(SERIES, curves)], "FLOPs")
     assert chart is not None
     found = re.search(r"Plotly.newPlot\(\s*\"[^\"]*\",\s*(\[.*?\]),\s*\{", chart.fragment, re.DOTALL)
     assert found is not None
@@ -33,8 +34,8 @@ def test_the_line_is_the_median_of_the_best_so_far() -> None:
 
 
 def test_there_is_no_chart_without_searches() -> None:
-    assert best_so_far(SERIES, lambda row: [], "FLOPs") is None
-    assert best_so_far(SERIES, lambda row: [curve(0, (1, 4.0), passes=1)], "FLOPs") is None
+    assert best_so_far([(SERIES, [])], "FLOPs") is None
+    assert best_so_far([(SERIES, [curve(0, (1, 4.0), passes=1)])], "FLOPs") is None
 
 
 def test_what_was_found_is_drawn_against_what_it_cost() -> None:
@@ -43,7 +44,7 @@ def test_what_was_found_is_drawn_against_what_it_cost() -> None:
         return SampleCurve(sample, 2.0, 2.0, 100, 0, found, spent=spent)
 
     curves = [billed(0, 500.0), billed(1, 800.0, (1, 4.0, 8.0)), billed(2, 1000.0, (2, 6.0, 20.0), (50, 8.0, 640.0))]
-    chart = best_for_money(SERIES, lambda row: curves, "tokens")
+    chart = best_for_money([(SERIES, curves)], "tokens")
     assert chart is not None
     found = re.search(r"Plotly.newPlot\(\s*\"[^\"]*\",\s*(\[.*?\]),\s*\{", chart.fragment, re.DOTALL)
     assert found is not None
@@ -55,8 +56,10 @@ def test_what_was_found_is_drawn_against_what_it_cost() -> None:
     assert {slowdown for spent, slowdown in after.items() if spent < 20.0} == {1.0}
     assert {slowdown for spent, slowdown in after.items() if spent >= 20.0} == {2.0}
     unbilled = curve(0, (1, 4.0))
-    assert best_for_money(SERIES, lambda row: [unbilled], "tokens") is None
-    assert best_for_money(SERIES, lambda row: [billed(0, 0.0, (1, 4.0, 0.0))], "tokens") is None
+    assert best_for_money([(SERIES, [unbilled])], "tokens") is None
+    assert best_for_money([(SERIES, [billed(0, 0.0, (1, 4.0, 0.0))])], "tokens") is None
+    assert [each.name for each in searches([SERIES], lambda row: curves, "t")] == ["best-so-far", "best-for-cost"]
+    assert [each.name for each in searches([SERIES], lambda row: [unbilled], "t")] == ["best-so-far"]
 
 
 def test_the_sketch_rises_from_left_to_right_within_its_frame() -> None:

@@ -28,11 +28,29 @@ if TYPE_CHECKING:
     import numpy as np
     import plotly.graph_objects as go
 
+    from torpor.audits.curves import SampleCurve
     from torpor.audits.read import SavedAudit
 
 COLUMNS = (
     *("sample", "attack", "defense", "attacker", "norm", "eps", "agreement"),
     *("cost_clean", "cost", "cost_static", "slowdown", "linf", "edits", "similarity"),
+)
+
+
+CurvesOf = Callable[[Row], "list[SampleCurve]"]
+"""From a row of the summary to the curves of its samples; empty where none were recorded."""
+Searched = Sequence[tuple[Series, "list[SampleCurve]"]]
+"""What is drawn, with the curves of its samples."""
+
+PLACES = 80
+"""Places of the horizontal axis at which a chart asks for the quartiles."""
+READING = (
+    "A sample whose search has ended keeps what it found. The line is the median over samples, the band reaches from "
+    "the first to the third quartile. Where a line still rises at its end, "
+)
+BEST_SO_FAR = (
+    "What a search had found on a sample after so many passes, forward and backward ones counted alike. "
+    f"{READING}more passes may find more."
 )
 
 
@@ -225,3 +243,32 @@ def _references(figure: go.Figure, audit: Row, across: tuple[float, float] | Non
         for name, value, dash in named
         if value is not None
     ]
+
+
+def searches(series: Sequence[Series], curves_of: CurvesOf, unit: str) -> list[Chart]:
+    """Draw how the best so far grew: against passes, and where candidates were billed against what they cost."""
+    known = [(s, curves_of(s.rows[0])) for s in series]
+    found = [best_so_far(known, unit)]
+    if any(curve.billed and curve.spent for _, curves in known for curve in curves):
+        from torpor.reports.kit.money import best_for_money
+
+        found.append(best_for_money(known, unit))
+    return [chart for chart in found if chart is not None]
+
+
+def best_so_far(searched: Searched, unit: str) -> Chart | None:
+    """Draw the median slowdown of what searches had found against passes, with quartiles; None without curves."""
+    figure, keys = plots.figure(), []
+    for s, curves in searched:
+        if not curves or max(curve.passes for curve in curves) < 2:
+            continue
+        most = max(curve.passes for curve in curves)
+        places = sorted({round(most ** (step / (PLACES - 1))) for step in range(PLACES)})
+        values = [[curve.slowdown(place) for curve in curves] for place in places]
+        plots.band(figure, s, places, values, "%{x:,} passes")
+        keys.append(s.key())
+    if not keys:
+        return None
+    figure.update_xaxes(type="log")
+    axes = ("passes on a sample", f"slowdown of the best so far (times, {unit})")
+    return plots.chart("best-so-far", "Best so far against passes", BEST_SO_FAR, keys, figure, axes)

@@ -120,17 +120,19 @@ def line(figure: go.Figure, s: Series, points: Sequence[tuple[float, float | Non
     figure.add_scatter(x=x, y=y, mode="lines+markers", line=line, marker={"size": 8}, hovertemplate=said)
 
 
-def band(figure: go.Figure, s: Series, x: Sequence[float], quartiles: Sequence[Sequence[float]], after: str) -> None:
-    """Draw a line in steps, and a band around it.
+def band(figure: go.Figure, s: Series, x: Sequence[float], values: Sequence[Sequence[float]], after: str) -> None:
+    """Draw the median of some values in steps, and a band between their quartiles.
 
     Args:
         figure: to draw on.
         s: whose color it has.
         x: where the values are.
-        quartiles: the lower edge, the line, and the upper edge.
+        values: at each of these places.
         after: what ``x`` is, as plotly writes it.
     """
-    low, mid, high = quartiles
+    import numpy as np
+
+    low, mid, high = np.quantile(np.array(values), (0.25, 0.5, 0.75), axis=1).tolist()
     red, green, blue = (int(s.color[place : place + 2], 16) for place in (1, 3, 5))
     for edge, fill in ((low, None), (high, "tonexty")):
         edges = {"color": s.color, "width": 0, "shape": "hv"}
