@@ -58,7 +58,10 @@ def test_what_was_found_is_drawn_against_what_it_cost() -> None:
     unbilled = curve(0, (1, 4.0))
     assert best_for_money([(SERIES, [unbilled])], "tokens") is None
     assert best_for_money([(SERIES, [billed(0, 0.0, (1, 4.0, 0.0))])], "tokens") is None
-    assert [each.name for each in searches([SERIES], lambda row: curves, "t")] == ["best-so-far", "best-for-cost"]
+    assert [each.name for each in searches([SERIES], lambda row: curves, "t")] == [
+        "best-so-far",
+        "best-for-cost",
+    ]
     assert [each.name for each in searches([SERIES], lambda row: [unbilled], "t")] == ["best-so-far"]
 
 

@@ -42,15 +42,9 @@ CurvesOf = Callable[[Row], "list[SampleCurve]"]
 Searched = Sequence[tuple[Series, "list[SampleCurve]"]]
 """What is drawn, with the curves of its samples."""
 
-PLACES = 80
-"""Places of the horizontal axis at which a chart asks for the quartiles."""
-READING = (
-    "A sample whose search has ended keeps what it found. The line is the median over samples, the band reaches from "
-    "the first to the third quartile. Where a line still rises at its end, "
-)
 BEST_SO_FAR = (
     "What a search had found on a sample after so many passes, forward and backward ones counted alike. "
-    f"{READING}more passes may find more."
+    f"{plots.BAND}more passes may find more."
 )
 
 
@@ -247,7 +241,7 @@ def _references(figure: go.Figure, audit: Row, across: tuple[float, float] | Non
 
 def searches(series: Sequence[Series], curves_of: CurvesOf, unit: str) -> list[Chart]:
     """Draw how the best so far grew: against passes, and where candidates were billed against what they cost."""
-    known = [(s, curves_of(s.rows[0])) for s in series]
+    known = [(each, curves_of(each.rows[0])) for each in series]
     found = [best_so_far(known, unit)]
     if any(curve.billed and curve.spent for _, curves in known for curve in curves):
         from torpor.reports.kit.money import best_for_money
@@ -263,7 +257,7 @@ def best_so_far(searched: Searched, unit: str) -> Chart | None:
         if not curves or max(curve.passes for curve in curves) < 2:
             continue
         most = max(curve.passes for curve in curves)
-        places = sorted({round(most ** (step / (PLACES - 1))) for step in range(PLACES)})
+        places = sorted({round(most ** (step / (plots.PLACES - 1))) for step in range(plots.PLACES)})
         values = [[curve.slowdown(place) for curve in curves] for place in places]
         plots.band(figure, s, places, values, "%{x:,} passes")
         keys.append(s.key())

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from torpor.reports.kit import plots
-from torpor.reports.kit.charts import PLACES, READING, Searched
-from torpor.reports.kit.plots import Chart
+from torpor.reports.kit.plots import PLACES, Chart, Series
+
+if TYPE_CHECKING:
+    from torpor.audits.curves import SampleCurve
 
 BEST_FOR = (
     "What a search had found on a sample once its candidates had cost so much, each request once, retries left out: "
-    f"what an attacker pays, or the server's owner. {READING}more may be found for more."
+    f"what an attacker pays, or the server's owner. {plots.BAND}more may be found for more."
 )
 
 
-def best_for_money(searched: Searched, unit: str) -> Chart | None:
+def best_for_money(searched: Sequence[tuple[Series, list[SampleCurve]]], unit: str) -> Chart | None:
     """Draw the median slowdown of what searches had found against what they had spent; None where nothing was billed.
 
     Args:

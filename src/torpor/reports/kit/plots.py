@@ -24,6 +24,13 @@ FEW = 12
 """Bars that words name one by one; of more, and of lines, they name the ends and the highest."""
 DRAWN = ("bar", "pie", "scatter")
 """Kinds of traces that the basic bundle of plotly.js draws; of any other it would draw nothing."""
+PLACES = 80
+"""Places of the horizontal axis at which a band is drawn."""
+BAND = (
+    "A sample whose search has ended keeps what it found. The line is the median over samples, the band reaches from "
+    "the first to the third quartile. Where a line still rises at its end, "
+)
+"""How to read the band around the best so far."""
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
 
 
