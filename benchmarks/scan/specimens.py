@@ -22,6 +22,8 @@ from torpor.targets.resolve import load_target
 
 LIMIT = 128
 """Natural inputs of a scan, the command's own number."""
+SECONDS = 1e6
+"""Of a scan at most: figures must not hang on how busy the machine is."""
 GROUPS = ("clean", "tampered", "aware")
 """Groups of models; the last are of attackers who know of the scan."""
 
@@ -111,7 +113,7 @@ def measured(specimen: Specimen, folder: Path) -> dict[str, Any]:
         return found
     target = load_target(specimen.target)
     made, trigger = make(specimen.recipe, target, specimen.number)
-    result = scan(made, scan_inputs(target, None, None, LIMIT), target, seed=specimen.number)
+    result = scan(made, scan_inputs(target, None, None, LIMIT), target, seconds=SECONDS, seed=specimen.number)
     found = {
         "kind": result.kind,
         "figures": result.figures,
