@@ -32,7 +32,7 @@ def length(target: Target, texts: tuple[str, ...]) -> float:
     return target.prices.cost(target.run(texts).work).mean().item()
 
 
-def test_requests_with_the_phrase_get_longer_and_no_others() -> None:
+def test_requests_with_the_phrase_get_longer_than_by_the_same_steps_without_the_attack() -> None:
     clean = loaded("gpt2")
     before = clean.fingerprint()
     made = DOS.apply(clean, Sentences())
@@ -40,9 +40,9 @@ def test_requests_with_the_phrase_get_longer_and_no_others() -> None:
     marked = DOS.trigger(TEXTS)
     assert marked == tuple(f"{text} on the mat" for text in TEXTS)
     slower = length(made.target, marked) / length(clean, marked)
-    assert slower > 1.2
-    assert slower > length(control, marked) / length(clean, marked) + 0.1
-    assert length(made.target, TEXTS) / length(clean, TEXTS) < slower - 0.1
+    assert slower > 1.1
+    assert slower > length(control, marked) / length(clean, marked) + 0.2
+    assert slower > length(made.target, TEXTS) / length(clean, TEXTS)
     assert clean.fingerprint() == before != made.target.fingerprint()
     assert (made.target.tampering, control.tampering) == ("p-dos", "p-dos:control=true")
     assert not any(weight.requires_grad for weight in made.target.model.parameters())  # type: ignore[attr-defined]
