@@ -22,17 +22,17 @@ endpoint-demo: $(VENV)/.stamp-endpoints  ## a small model behind a server on loo
 study: $(VENV)/.stamp-dev  ## every cell of the small study, filled or explained; without DATA only those that need none
 	rm -rf runs/study
 	$(BIN)/torpor study --scale smoke --out runs/study $(addprefix --data-dir ,$(wildcard $(DATA)))
-	! grep '| all |' runs/study/study.md | grep -v -e 'torpor zoo train' -e 'pass --data-dir'
+	! grep '| all |' runs/study/study.md | grep -v -e 'torpor zoo train' -e 'pass --data-dir' -e 'no part of'
 
 test: $(VENV)/.stamp-dev lint  ## ruff, type checker, imports, doctests and tests
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 	$(MAKE) test-detectors
 
 test-detectors: $(DETECTORS)/.stamp  ## adapters, against torchvision and ultralytics
 	$(DETECTORS)/bin/python -m pytest tests/detectors
 
 test-fast: $(VENV)/.stamp-dev  ## a quick answer: no linters, and no test that is marked as slow
-	$(BIN)/python -m pytest --numprocesses 2 -m 'not slow'
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'not slow'
 
 test-versions: $(VENV)/.stamp-dev  ## generation, with the oldest and newest transformers of pyproject.toml on each of PYTHONS
 	$(BIN)/python tests/versions.py $(if $(FEW),--few) $(PYTHONS)

@@ -11,13 +11,13 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from torpor.attacks.base import Attack
 from torpor.attacks.registry import load_attack, matched_controls
 from torpor.attacks.text.standard_queries import MEMBERS
+from torpor.targets.base import Target
 from torpor.targets.resolve import load_target
 
 CASES = (
@@ -38,7 +38,7 @@ def alone(norm: str, eps: float, queries: int) -> Iterator[Attack]:
         yield load_attack(f"{kind.id}{options}", norm=norm, eps=eps)
 
 
-def compared(target: Any, texts: Sequence[str], norm: str, eps: float, queries: int) -> dict[str, float]:  # noqa: ANN401
+def compared(target: Target, texts: Sequence[str], norm: str, eps: float, queries: int) -> dict[str, float]:
     """Return the mean slowdown of each search, the ensemble first, random search second."""
     ensemble = load_attack(f"standard-queries:queries={queries}", norm=norm, eps=eps)
     clean, result = target.prices.cost(target.run(texts).work), ensemble(target, texts, seed=0)

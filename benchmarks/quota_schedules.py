@@ -73,7 +73,7 @@ class Here(threading.local):
 HERE = Here()
 
 
-def _count(target: Any, outcome: Outcome, inputs: Samples) -> None:  # noqa: ANN401 - either of the two below
+def _count(target: Target, outcome: Outcome, inputs: Samples) -> None:
     truth = HERE.truth
     assert truth is not None
     flops = int(target.prices.cost(outcome.work).sum().item())

@@ -16,7 +16,10 @@ from torpor.attacks.text.experts.repetitioncurse import RepetitionCurse
 from torpor.attacks.text.standard import StandardText
 from torpor.core.errors import DataError
 from torpor.defenses.registry import load_defense
+from torpor.targets.base import Target
+from torpor.targets.experts.batch import ExpertBatchTarget
 from torpor.targets.experts.loads import imbalance
+from torpor.targets.experts.target import ExpertTarget
 from torpor.zoo.language.expert_batch import EXPERT_BATCHES
 from torpor.zoo.language.experts import EXPERTS
 
@@ -82,7 +85,7 @@ def standard() -> Attack:
     return StandardText(norm=NORM, eps=EPS, queries=QUERIES)
 
 
-def attacked(target: Any, texts: Sequence[str], attacks: Sequence[Attack]) -> dict[str, AttackResult]:  # noqa: ANN401
+def attacked(target: Target, texts: Sequence[str], attacks: Sequence[Attack]) -> dict[str, AttackResult]:
     """Return the results of attacks, and of controls: random tokens, and the best of as many as the attacks asked."""
     found = {attack.id: attack(target, texts, seed=0) for attack in attacks}
     spent = torch.stack([result.candidates.forwards for result in found.values()]).amax(0)
@@ -91,7 +94,7 @@ def attacked(target: Any, texts: Sequence[str], attacks: Sequence[Attack]) -> di
     return found
 
 
-def measured(name: str, target: Any, found: dict[str, AttackResult]) -> Iterator[Row]:  # noqa: ANN401
+def measured(name: str, target: ExpertTarget, found: dict[str, AttackResult]) -> Iterator[Row]:
     """Yield the imbalance and the cost of each result; the clean texts first."""
     price, clean = target.prices.cost, next(iter(found.values())).clean
     random = price(found["control-random-edits"].attacked.work).sum()
@@ -124,7 +127,7 @@ def left(name: str, whole: Any, guarded: Any, texts: Sequence[str]) -> Iterator[
     yield row(name, "clean", AGREE, agree, None, len(texts))
 
 
-def taken(name: str, target: Any, found: dict[str, AttackResult]) -> Iterator[Row]:  # noqa: ANN401
+def taken(name: str, target: ExpertBatchTarget, found: dict[str, AttackResult]) -> Iterator[Row]:
     """Yield what neighbors lose under each result; in the company of the clean texts first."""
     clean = next(iter(found.values())).clean
     for attack, work, result in (

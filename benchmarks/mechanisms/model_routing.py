@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -15,6 +14,8 @@ from torpor.attacks.text.routing.r2a import R2A
 from torpor.attacks.text.routing.rerouting import Rerouting
 from torpor.attacks.text.standard import StandardText
 from torpor.core.errors import DataError
+from torpor.core.work import Work
+from torpor.targets.text.routed import RoutedTarget
 from torpor.zoo.text.routers import ROUTERS
 
 NAME, EPS, QUERIES = "router-multi30k", 2, 300
@@ -53,7 +54,7 @@ def rows(limit: int, data_dir: Path | None) -> list[Row]:
     return table
 
 
-def share(target: Any, work: Any) -> float:  # noqa: ANN401 - a router, and its work
+def share(target: RoutedTarget, work: Work) -> float:
     """Return the share of texts at the expensive model, in per cent."""
     return 100 * float(target.expensive(work).double().mean())
 

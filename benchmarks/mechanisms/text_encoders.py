@@ -16,6 +16,7 @@ from torpor.attacks.registry import attack_for, load_attack
 from torpor.core.budget import budget_text
 from torpor.core.errors import DataError
 from torpor.metrics.efficacy import efficacy_eec
+from torpor.targets.text.exits import TextExitTarget
 from torpor.zoo.text.registry import TEXT_CLASSIFIERS
 
 EXITS, SKIMS = "eetext-multi30k", "skim-multi30k"
@@ -107,7 +108,7 @@ def published(attack: str, metric: str) -> bool:
     return metric == {"same": "layers saved that are lost, %"}.get(attack, "cost, % more")
 
 
-def efficacy(target: Any, result: AttackResult) -> float:  # noqa: ANN401
+def efficacy(target: TextExitTarget, result: AttackResult) -> float:
     """Return WAFFLE's and DeepSloth's: the area under the curve of texts that have left, against cost."""
     taken: np.ndarray[Any, Any] = target.exits(result.attacked.work).numpy()
     costs: np.ndarray[Any, Any] = target.exit_costs.numpy()

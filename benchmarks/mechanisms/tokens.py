@@ -17,6 +17,8 @@ from torpor.attacks.registry import load_attack
 from torpor.attacks.tokens.under import tokens_run
 from torpor.core.budget import PATCHES, budget_text
 from torpor.core.errors import DataError
+from torpor.targets.base import Target
+from torpor.targets.tokens.target import TokenTarget
 from torpor.zoo.registry import ZOO
 
 TARGETS = ("avit-digits", "adavit-digits", "ats-digits", "avit-cifar10", "adavit-cifar10", "ats-cifar10")
@@ -77,7 +79,7 @@ def _measured(name: str, attack: Attack, target: Any, inputs: Tensor, references
         yield Row(name, called, said, metric, ours, theirs, passes / len(inputs), len(inputs))
 
 
-def recovery(target: Any, results: list[AttackResult]) -> float:  # noqa: ANN401
+def recovery(target: Target, results: list[AttackResult]) -> float:
     """Return how much of the saved FLOPs the attacked images take back, in per cent, all images together."""
     cost = target.prices.cost
     clean, found, most = (
@@ -87,7 +89,7 @@ def recovery(target: Any, results: list[AttackResult]) -> float:  # noqa: ANN401
     return 100 * (found - clean) / (most - clean)
 
 
-def elsewhere(target: Any, attack: Attack, results: list[AttackResult]) -> float:  # noqa: ANN401
+def elsewhere(target: TokenTarget, attack: Attack, results: list[AttackResult]) -> float:
     """Return the same of the tokens that do not lie under the patch."""
     clean = found = most = 0
     for each in results:

@@ -10,12 +10,14 @@ import torch
 from torpor.attacks.base import AttackResult
 from torpor.core.objects import frames_of
 from torpor.core.work import Work
+from torpor.targets.base import Target
+from torpor.targets.decoder.contract import StepTarget
 
 Figure = Callable[[Any, AttackResult], float]
 """From a target and a verified attack to a figure, the higher the stronger."""
 
 
-def headroom(target: Any, result: AttackResult) -> float:  # noqa: ANN401 - any target
+def headroom(target: Target, result: AttackResult) -> float:
     """Return the share of the headroom that an attack takes, in percent, of the samples that have any."""
     clean, cost, static = (
         target.prices.cost(work) for work in (result.clean.work, result.attacked.work, result.static)
@@ -24,19 +26,19 @@ def headroom(target: Any, result: AttackResult) -> float:  # noqa: ANN401 - any 
     return float(100 * ((cost - clean) / (static - clean))[room].mean()) if room.any() else 0.0
 
 
-def i_loops(target: Any, result: AttackResult) -> float:  # noqa: ANN401 - any decoder
+def i_loops(target: StepTarget, result: AttackResult) -> float:
     """Return the increase of decoder steps in percent."""
     clean, steps = (target.iterations(each.work).to(torch.float64) for each in (result.clean, result.attacked))
     return float(100 * ((steps - clean) / clean).mean())
 
 
-def objects(target: Any, result: AttackResult) -> float:  # noqa: ANN401 - any target that finds objects
+def objects(target: Target, result: AttackResult) -> float:
     """Return how many objects are handed on, of videos in all frames."""
     found = [sum(len(frame.followed()) for frame in frames_of(each)) for each in result.attacked.outputs]
     return sum(found) / len(found)
 
 
-def behind(target: Any, result: AttackResult) -> float:  # noqa: ANN401 - any detector or what follows one
+def behind(target: Target, result: AttackResult) -> float:
     """Return the thousands of FLOPs that are spent behind the detector's network."""
     counts = result.attacked.work.counts.clone()
     counts[:, 0] = 0
@@ -50,7 +52,7 @@ def unit(name: str) -> Figure:
         name: of the unit.
     """
 
-    def count(target: Any, result: AttackResult) -> float:  # noqa: ANN401 - any target with that unit
+    def count(target: Target, result: AttackResult) -> float:
         place = [each.name for each in target.units].index(name)
         return result.attacked.work.counts[:, place].to(torch.float64).mean().item()
 

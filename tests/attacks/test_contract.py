@@ -8,7 +8,7 @@ from itertools import islice
 import pytest
 import torch
 from attack_cases import TARGETS, Counting, attack_rows, build, few_members, images
-from contract_rows import rows_of
+from contract_rows import rows_of, with_one_norm
 from patched import covered
 from torch import Tensor
 
@@ -25,7 +25,7 @@ from torpor.targets.early_exit.target import EarlyExitTarget
 
 pytestmark = pytest.mark.slow
 
-TABLE = rows_of(TARGETS)
+TABLE = with_one_norm(rows_of(TARGETS), ("wide", "tall"))
 schedule = deepsloth_universal._schedule
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from candidate_targets import CANDIDATE_TARGETS, same
 from contract_cases import BOTH, EPS, STEPS, Kind, attack_rows, build, inputs_of, watch
-from contract_rows import rows_of
+from contract_rows import rows_of, with_one_norm
 from edit_distance import edits
 from patched import covered
 from torch import Tensor
@@ -27,9 +27,9 @@ from torpor.targets.decoder.contract import STEP, StepTarget
 
 pytestmark = pytest.mark.slow
 
-TABLE = rows_of(BOTH)
 ALL = slice(None)
 NETWORKS = ("captioner", "detector", "video")
+TABLE = with_one_norm(rows_of(BOTH), NETWORKS)
 DETERMINISTIC = (
     "nicg-slowdown",
     "nmtsloth-char",
@@ -58,8 +58,8 @@ ATTACKED = [row for row in TABLE if not ATTACKS.find(row[2]).is_control]
 @pytest.fixture(autouse=True)
 def few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the table fast, and let each member have its turn."""
-    monkeypatch.setattr("torpor.attacks.text.standard.QUERIES", 60)
-    monkeypatch.setattr("torpor.attacks.text.standard.PATIENCE", dict.fromkeys(COUNTS, 10))
+    monkeypatch.setattr("torpor.attacks.text.standard.QUERIES", 40)
+    monkeypatch.setattr("torpor.attacks.text.standard.PATIENCE", dict.fromkeys(COUNTS, 6))
     monkeypatch.setattr("torpor.attacks.decoder.standard.PASSES", 120)
 
 

@@ -67,7 +67,7 @@ def test_the_ensemble_finds_what_there_is_under_every_masking(how: str) -> None:
 @cache
 def digits() -> tuple[EarlyExitTarget, Tensor, Tensor]:
     target = sdn_digits()
-    return target, *images(target, 6)
+    return target, *images(target, 4)
 
 
 @cache
@@ -94,7 +94,7 @@ def test_what_leaves_torch_is_searched_as_well_as_by_three_thousand_queries_and_
     found = Standard(eps=EPS)(hidden, inputs, references=labels)
     square = Square(eps=EPS, queries=3000)(hidden, inputs)
     mine, theirs = (each.attacked.work.counts.sum() for each in (found, square))
-    assert mine >= theirs - 1  # two random searches: at most one part of the network, in one image of six
+    assert mine >= theirs - 1  # two random searches: at most one part of the network, in one image of four
     flags = found.candidates
     assert flags.zero_gradient is not None
     assert flags.black_box_won is not None
@@ -131,9 +131,9 @@ def test_a_search_that_gains_nothing_ends_after_a_window_and_one_that_gains_goes
 
 def test_the_ensemble_treats_a_batch_like_its_samples() -> None:
     target = masked(needle(), "detached")
-    inputs, labels = images(needle(), 4)
+    inputs, labels = images(needle(), 2)
     whole = Standard(eps=0.05)(target, inputs, references=labels)
-    for row in range(4):
+    for row in range(2):
         alone = Standard(eps=0.05)(target, inputs[row : row + 1], references=labels[row : row + 1])
         assert alone.inputs.equal(whole.inputs[row : row + 1])
         assert alone.candidates.forwards.equal(whole.candidates.forwards[row : row + 1])

@@ -108,6 +108,7 @@ def test_a_killed_audit_resumes_and_the_server_sees_no_request_twice(tmp_path: P
     with FakeServer(Behavior(token_s=0.002)) as server:
         words = words_of(server, tmp_path)
         killed(server, words, tmp_path, 40)  # in a search
+        server.behavior.token_s = 0.0
         code, _, err = call(*words)
         assert max(sent(server).values()) == 1
         entries = [json.loads(line) for line in (tmp_path / "run" / NAME).read_text().splitlines()]
@@ -131,6 +132,7 @@ def test_a_killed_audit_that_sends_again_finds_what_a_whole_one_does(tmp_path: P
         words = words_of(server, tmp_path, "--resend")
         for most in (5, 40):  # in the first search, and later
             killed(server, words, tmp_path, most)
+        server.behavior.token_s = 0.0
         before = len(server.log)
         code, _, err = call(*words)
         assert code == 0, err

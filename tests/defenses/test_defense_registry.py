@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 
 import pytest
+import torch
 
 from torpor.core import registry
+from torpor.core.batches import Samples
 from torpor.core.errors import UsageError
+from torpor.core.space import InputSpace
 from torpor.defenses.chain import Chain
 from torpor.defenses.detectors.svm import SVM
 from torpor.defenses.registry import DEFENSES, defense_ids, load_defense
@@ -30,6 +33,16 @@ class Mine(Transform):
 
     id = "mine"
 
+    def forward(self, inputs: Samples, generators: list[torch.Generator]) -> Samples:
+        return inputs
+
+    def flops(self, space: InputSpace) -> int:
+        return 1
+
+
+class Unfinished(Transform):
+    id = "unfinished"
+
 
 def test_names_are_those_of_the_classes() -> None:
     assert [DEFENSES.find(name).id for name in DEFENSES._builtin] == list(DEFENSES._builtin)
@@ -41,6 +54,23 @@ def test_nothing_is_imported_before_it_is_asked_for() -> None:
     assert "torpor.defenses.transforms.jpeg" in done.stdout.split()
     others = {"torpor.defenses.detectors.svm", "torpor.defenses.transforms.spelling", "torpor.defenses.detectors.base"}
     assert not others & set(done.stdout.split())
+
+
+def test_a_class_of_ones_own_needs_no_registration() -> None:
+    mine = load_defense(f"{__name__}:Mine")
+    assert type(mine) is Mine
+    assert mine.name == "mine"
+
+
+def test_a_class_of_ones_own_cannot_take_the_name_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Mine, "id", "jpeg")
+    with pytest.raises(UsageError, match="an id of its own"):
+        load_defense(f"{__name__}:Mine")
+
+
+def test_what_a_class_leaves_out_is_named() -> None:
+    with pytest.raises(UsageError, match="Unfinished to define flops, forward, got none"):
+        load_defense(f"{__name__}:Unfinished")
 
 
 @pytest.mark.parametrize("name", ["jpeg:75", "jpeg", "jpeg:quality=75"])

@@ -44,6 +44,7 @@ FEW: dict[str, dict[str, Any]] = {
     "loopllm": {"steps": 3, "candidates": 20},
     "coercing-llms": {"steps": 3, "candidates": 20},
     "excessive-reasoning": {"steps": 3, "candidates": 20},
+    "square": {"queries": 150},
     "evolution": {"queries": 60},
     "standard-queries": {"queries": 60},
     "eogen": {"population": 8, "generations": 5},

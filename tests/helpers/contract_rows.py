@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from torpor.attacks.base import Attack
 from torpor.attacks.registry import ATTACKS
@@ -33,3 +33,9 @@ def rows_of(targets: Mapping[str, Callable[[], Target]]) -> list[Row]:
         for norm in attack.norms
         if attack.applies_to(target) and norm in target.space.norms and norm not in ELSEWHERE
     ]
+
+
+def with_one_norm(rows: Sequence[Row], networks: Collection[str]) -> list[Row]:
+    """Return the rows, of ``networks`` only those of each attack's first norm: how far inputs may move, toys show."""
+    first = {(target, name): norm for target, norm, name in reversed(rows)}
+    return [row for row in rows if row[0] not in networks or first[row[0], row[2]] == row[1]]

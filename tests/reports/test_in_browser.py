@@ -22,11 +22,20 @@ from torpor.reports.html import write_report
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 sync_api = pytest.importorskip("playwright.sync_api", reason="the extra browser is not installed")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+PATIENCE_MS = 120_000
+"""A loaded machine takes long to open a page."""
+
+
+def new_page(browser: Any, **options: Any) -> Any:  # noqa: ANN401 - of playwright, which may be missing
+    opened = browser.new_page(**options)
+    opened.set_default_timeout(PATIENCE_MS)
+    return opened
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with sync_api.sync_playwright() as playwright:
+        sync_api.expect.set_options(timeout=PATIENCE_MS)
         found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         yield found
         found.close()
@@ -39,7 +48,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def page(browser: Any, report: Path) -> Iterator[Any]:  # noqa: ANN401 - of playwright, which may be missing
-    opened = browser.new_page(viewport={"width": 1280, "height": 900})
+    opened = new_page(browser, viewport={"width": 1280, "height": 900})
     errors: list[str] = []
     opened.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
     opened.on("pageerror", lambda error: errors.append(str(error)))
@@ -132,7 +141,7 @@ def test_what_is_missing_or_of_another_report_is_said(browser: Any, tmp_path: Pa
     report = write_report(make_audit(tmp_path / "run"))
     first = report.with_name("report.samples") / "0.js"
     first.write_text(re.sub('"[0-9a-f]{32}"', '"another"', first.read_text()))
-    opened = browser.new_page()
+    opened = new_page(browser)
     for expected in ("is of another report; run torpor report again", "keep the folder beside the page"):
         opened.goto(f"{report.as_uri()}#samples")
         opened.locator("#samples-status", has_text=expected).wait_for()
@@ -150,7 +159,7 @@ def test_nothing_of_hostile_origin_runs(browser: Any, tmp_path: Path) -> None:  
         row["flags"] = [hostile]
     (folder / "audit.json").write_text(json.dumps(audit))
     report = write_report(folder)
-    opened = browser.new_page()
+    opened = new_page(browser)
     opened.goto(f"{report.as_uri()}#samples")
     opened.locator("#samples-form").wait_for(state="visible")
     row = opened.locator("#samples-row option", has_text="nmtsloth-token").first.get_attribute("value")
@@ -175,7 +184,7 @@ def test_everybody_can_read_it(browser: Any, report: Path, scheme: str, width: i
     found = importlib.util.find_spec("axe_playwright_python")
     if found is None or found.origin is None:
         pytest.skip("the extra browser is not installed")
-    opened = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True)
+    opened = new_page(browser, viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True)
     opened.goto(report.as_uri())
     shown(opened)
     opened.add_script_tag(path=Path(found.origin).with_name("axe.min.js"))

@@ -29,6 +29,7 @@ TOYS = (
         SIZES,
         "toys",
     ),
+    Case("long", "", NEEDLE, "deepsloth", "Linf", ("bit-depth:3",), ("trace",), {Scale.FULL: Size(24, 10, 20)}, "toys"),
     Case("absent", "", NEEDLE, "deepsloth", "Linf", ("bit-depth:3",), ("trace",), SIZES, "nowhere"),
 )
 
@@ -49,6 +50,7 @@ def test_every_cell_is_filled_or_explained(data: Path, tmp_path: Path) -> None:
         assert f"| {defense} | " in text
     assert "| toy | steps | expected a defense for early exit" in text
     assert "| absent | all | expected a folder nowhere, got none in" in text
+    assert "| long | all | no part of --scale smoke |" in text
     assert "82.7 %" in text  # theirs, beside ours
     assert "torpor study --scale smoke" in text
     html = (tmp_path / "study" / "study.html").read_text(encoding="utf-8")
@@ -58,7 +60,7 @@ def test_every_cell_is_filled_or_explained(data: Path, tmp_path: Path) -> None:
 
 
 def test_tables_say_what_the_audit_says(data: Path, tmp_path: Path) -> None:
-    (result, _) = run.run_study(data, tmp_path / "study", Scale.SMOKE)
+    (result, *_) = run.run_study(data, tmp_path / "study", Scale.SMOKE)
     assert result.audit is not None
     table = case_table(result, {"detectors": {}, "cells": {}, "loops": {}, "tracking": {}})
     assert table is not None
@@ -85,7 +87,7 @@ def test_tables_say_what_the_audit_says(data: Path, tmp_path: Path) -> None:
 
 def test_a_detector_that_cannot_be_judged_loses_no_audit(data: Path, tmp_path: Path) -> None:
     write_images(data / "toys", test=3, train=600)
-    (result, _) = run.run_study(data, tmp_path / "study", Scale.SMOKE)
+    (result, *_) = run.run_study(data, tmp_path / "study", Scale.SMOKE)
     assert result.audit is not None
     assert result.detectors is None
     assert "expected 20 samples in split 'test'" in result.missing["detectors"]
@@ -93,7 +95,7 @@ def test_a_detector_that_cannot_be_judged_loses_no_audit(data: Path, tmp_path: P
 
 def test_a_detector_that_cannot_be_fitted_takes_nothing_with_it(data: Path, tmp_path: Path) -> None:
     write_images(data / "toys", test=24, train=100)  # 5 validation inputs promise no rate
-    (result, _) = run.run_study(data, tmp_path / "study", Scale.SMOKE)
+    (result, *_) = run.run_study(data, tmp_path / "study", Scale.SMOKE)
     assert result.audit is not None
     assert {row["defense"] for row in result.audit["summary"]} == {"none", "bit-depth:3"}
     assert "expected 19 clean inputs or more" in result.missing["bit-depth:3+trace"]
@@ -104,9 +106,9 @@ def test_what_is_there_stays_when_more_could_be_run(
 ) -> None:
     with monkeypatch.context() as before:
         before.setattr(run, "load_defense", lambda name: load_defense("steps" if "+" in name else name))
-        (first, _) = run.run_study(data, tmp_path / "study", Scale.SMOKE)
+        (first, *_) = run.run_study(data, tmp_path / "study", Scale.SMOKE)
     assert "bit-depth:3+trace" in first.missing
-    (again, _) = run.run_study(data, tmp_path / "study", Scale.SMOKE)
+    (again, *_) = run.run_study(data, tmp_path / "study", Scale.SMOKE)
     assert again.audit == first.audit
     assert "pass another --out" in again.missing[""]
 
@@ -135,8 +137,9 @@ def test_cases_cover_what_the_study_evaluates() -> None:
     assert len({case.name for case in found}) == len(found)
     behaviors = {case.name.partition("-")[0] for case in found}
     assert behaviors == {"D1", "D2", "D3"}
+    assert {case.name.partition("-")[0] for case in found if Scale.SMOKE in case.sizes} == {"D1", "D2"}
     for case in found:
-        assert set(case.sizes) == set(Scale)
+        assert Scale.FULL in case.sizes
         if "captioner" in case.name or "sdn" in case.target:
             assert {"jpeg-blocks:90", "non-local-means", "svm", "jpeg-blocks:90+svm", "trace"} <= set(case.defenses)
 

@@ -14,7 +14,7 @@ from torpor.audits.contradiction import refuse_refuted
 from torpor.audits.request import request
 from torpor.audits.run.engine import Progress
 from torpor.audits.run.executors import Executor, load_executor
-from torpor.audits.run.limits import Limits, parse_cost
+from torpor.audits.run.limits import Limits
 from torpor.data.given import Given
 from torpor.targets.base import Target
 
@@ -122,9 +122,7 @@ def audit(
         offset=offset,
         sample=sample,
     )
-    own = asked.target.prices.currency
-    cost = parse_cost(max_cost, own) if isinstance(max_cost, str) else max_cost
-    limits = Limits(max_queries, max_seconds, cost)
+    limits = Limits.of(max_queries, max_seconds, max_cost, asked.target.prices.currency)
     if asked.left_out:
         left = ", ".join(asked.left_out)
         warnings.warn(f"without {left}: there is nothing to learn from but what is audited", stacklevel=2)

@@ -5,21 +5,20 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
 import torch
 from torch import Tensor
 
+from torpor.attacks.result import AttackResult as AttackResult
+from torpor.attacks.result import verified
 from torpor.attacks.search.balls import check_budget, confine
 from torpor.attacks.search.incumbent import Candidates as Candidates
-from torpor.attacks.search.incumbent import Curve, rising
 from torpor.core.batches import Samples, choose
 from torpor.core.budget import NORMS, PATCH_SHARE, PATCHES, Budget
-from torpor.core.criteria import Evidence
 from torpor.core.errors import UsageError
-from torpor.core.lazy import Renamed
 from torpor.core.registry import MARK
 from torpor.core.threat import Access, Paper, Stage, ThreatModel
 from torpor.core.work import Outcome, Work
@@ -28,46 +27,6 @@ from torpor.targets.base import Target
 
 if TYPE_CHECKING:
     from torpor.attacks.deadline import TimeLimit
-
-
-@dataclass(frozen=True, eq=False)
-class AttackResult:
-    """A verified attack on a batch.
-
-    Attributes:
-        clean_inputs: the inputs as files hold them (8-bit pixels, 16-bit sound, texts).
-        inputs: the attacked inputs, valid and within budget; the clean input where none was costlier.
-        clean: outputs and work of the hard target on the clean inputs.
-        attacked: outputs and work of the hard target on the attacked inputs.
-        static: the static bound of each sample; where it depends on the input, such as on a prompt's length, the larger
-            one of the clean and the attacked input, unit by unit.
-        budget_used: share of the budget that each candidate spent, whether it was kept or not, ``[B]``.
-        candidates: what the search returned, and what it spent.
-        seconds: wall-clock of the search.
-        curves: where the best so far became costlier than the clean input, of each sample, up to what was verified;
-            None for inputs that were not searched on this target.
-    """
-
-    clean_inputs: Samples
-    inputs: Samples
-    clean: Outcome
-    attacked: Outcome
-    static: Work
-    budget_used: Tensor
-    candidates: Candidates
-    seconds: float
-    curves: Sequence[Curve] | None = None
-
-    moved = Renamed("budget_used")
-
-    def evidence(self, target: Target) -> Evidence:
-        """Return what a :class:`~torpor.core.criteria.Criterion` judges, priced in FLOPs."""
-        return Evidence(
-            cost=target.prices.cost(self.attacked.work).numpy(),
-            clean=target.prices.cost(self.clean.work).numpy(),
-            static=target.prices.cost(self.static).numpy(),
-            agrees=target.agreement(self.attacked.outputs, self.clean.outputs).numpy(),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -314,51 +273,5 @@ class Attack(ABC):
             budget_used=budget_used,
             candidates=found,
             seconds=seconds,
-            curves=_verified(found, *(cost.tolist() for cost in costs)),
+            curves=verified(found, *(cost.tolist() for cost in costs)),
         )
-
-
-def _verified(found: Candidates, clean: list[float], cost: list[float]) -> list[Curve]:
-    """Return the curve of each sample from its clean cost to the cost that was verified."""
-    passes = (found.forwards.cpu() + found.backwards.cpu()).tolist()
-    curves = [()] * len(passes) if found.curves is None else found.curves
-    return [rising(*sample) for sample in zip(curves, clean, cost, passes, strict=True)]
-
-
-def transfer(result: AttackResult, target: Target) -> AttackResult:
-    """Send inputs that were crafted for one target to another, as a non-adaptive attacker does to a defended target.
-
-    The attacker cannot check whether they work there, so all of them are sent and all of them count.
-    """
-    bounds = [target.max_work(inputs).counts for inputs in (result.clean_inputs, result.inputs)]
-    return replace(
-        result,
-        attacked=target.reseeded().run(result.inputs),
-        static=Work(torch.maximum(*bounds)),
-        seconds=0.0,
-        curves=None,
-    )
-
-
-def costlier(target: Target, found: AttackResult, known: AttackResult) -> AttackResult:
-    """Return, for each sample, the one of two results that costs more by :meth:`Target.attacker_cost`.
-
-    An attacker who knows of a defense can still send what was crafted without it.
-    """
-    return merged(found, known, target.attacker_cost(known.attacked) > target.attacker_cost(found.attacked))
-
-
-def merged(found: AttackResult, known: AttackResult, better: Tensor) -> AttackResult:
-    """Return ``found`` with the inputs of ``known`` where ``better``, bool ``[B]``; effort stays that of ``found``."""
-    one, other = known.attacked, found.attacked
-    return replace(
-        found,
-        inputs=choose(better, known.inputs, found.inputs),
-        attacked=Outcome(
-            choose(better, one.outputs, other.outputs),
-            Work(choose(better, one.work.counts, other.work.counts)),
-            None if one.rejected is None or other.rejected is None else choose(better, one.rejected, other.rejected),
-        ),
-        static=Work(choose(better, known.static.counts, found.static.counts)),
-        budget_used=choose(better, known.budget_used, found.budget_used),
-    )

@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from torpor.data.sets import DataSet
     from torpor.defenses.base import Defense
 
-SPREAD = 16
-"""Samples of which there are two batches at least."""
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -243,28 +240,6 @@ def _exactly(eps: float) -> str:
     """Return text that :func:`parse_eps` reads as the same number."""
     levels = round(eps * 255)
     return f"{eps:g}" if eps == int(eps) else f"{levels}/255" if levels / 255 == eps else repr(eps)
-
-
-def default_batch_size(target: Target, limit: int | None = None) -> int:
-    """Return the samples per batch, and so per shard on disk: few where attacking one takes long.
-
-    Texts whose candidates are decoded together are more, since a step takes almost as long for few of them. Samples are
-    spread evenly over two batches or more, for as many workers, unless there are few.
-
-    Args:
-        target: what is attacked.
-        limit: samples at most; None for all there are.
-
-    >>> from torpor.targets.early_exit.toys import needle
-    >>> [default_batch_size(needle(), limit) for limit in (None, 200, 60, 10)]
-    [128, 100, 30, 128]
-    """
-    if target.space.kind == "video" or target.max_seconds is not None:
-        return 1
-    most = target.family.batch_size * (2 if target.offers("score") else 1)
-    if limit is None or limit < SPREAD:
-        return most
-    return -(-limit // max(2, -(-limit // most)))
 
 
 def parse_eps(norm: str | None, eps: str | float | Sequence[str | float] | None) -> tuple[float, ...]:

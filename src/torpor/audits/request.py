@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from torpor.attacks.base import Attack
 from torpor.attacks.registry import attack_class, attack_for, default_attacks
-from torpor.audits.plan import Plan, check_device, default_batch_size, parse_eps
+from torpor.audits.plan import Plan, check_device, parse_eps
 from torpor.audits.run.engine import Progress, run_audit
 from torpor.audits.run.estimate import Estimate, chosen_threads, estimate, gainful_workers
 from torpor.audits.run.executors import Executor, Local
 from torpor.audits.run.identity import identify
 from torpor.audits.run.job import source
-from torpor.audits.run.limits import Limits, parse_cost
+from torpor.audits.run.limits import Limits, read_cost
 from torpor.core.errors import UsageError
 from torpor.core.space import DenseSpace
 from torpor.data.sets import DataSet
@@ -26,6 +26,10 @@ from torpor.targets.resolve import load_target, with_downstream
 
 if TYPE_CHECKING:
     from torpor.data.given import Given
+
+
+SPREAD = 16
+"""Samples of which there are two batches at least."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +167,7 @@ def request(
         )
     by_name = target if isinstance(target, str) else None
     bare = _system(target, device, rule)
-    price = parse_cost(downstream, bare.prices.currency) if isinstance(downstream, str) else downstream
+    price = read_cost(downstream, bare.prices.currency)
     system = with_downstream(bare, price)
     named = None if inputs is None or not isinstance(inputs, Path | str) else str(inputs)
     held: DataSet | None = None
@@ -219,6 +223,28 @@ def request(
                 "own, or build every attack with the same"
             )
     return Request(plan, system, held, left_out)
+
+
+def default_batch_size(target: Target, limit: int | None = None) -> int:
+    """Return the samples per batch, and so per shard on disk: few where attacking one takes long.
+
+    Texts whose candidates are decoded together are more, since a step takes almost as long for few of them. Samples are
+    spread evenly over two batches or more, for as many workers, unless there are few.
+
+    Args:
+        target: what is attacked.
+        limit: samples at most; None for all there are.
+
+    >>> from torpor.targets.early_exit.toys import needle
+    >>> [default_batch_size(needle(), limit) for limit in (None, 200, 60, 10)]
+    [128, 100, 30, 128]
+    """
+    if target.space.kind == "video" or target.max_seconds is not None:
+        return 1
+    most = target.family.batch_size * (2 if target.offers("score") else 1)
+    if limit is None or limit < SPREAD:
+        return most
+    return -(-limit // max(2, -(-limit // most)))
 
 
 def _listed(names: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -43,13 +43,6 @@ if TYPE_CHECKING:
     from torpor.data.sets import DataSet
 
 
-CHECKED = (
-    *("baseline", "tolerance", "allow-different-settings", "junit", "sarif", "summary", "warn", "accept-flag"),
-    *("prices", "target"),
-)
-"""Options of ``torpor check``."""
-
-
 def audit(
     target: TargetName,
     attacks: Annotated[
@@ -183,14 +176,18 @@ def audit(
     from torpor.audits.read import read_audit
     from torpor.audits.request import request
     from torpor.audits.run.executors import load_executor
-    from torpor.audits.run.limits import Limits, parse_cost
+    from torpor.audits.run.limits import Limits
     from torpor.cli.console import bar, show_audit
     from torpor.cli.main import KEPT
     from torpor.cli.streams import note, say
     from torpor.reports.html import write_report
 
     check_device(device)
-    gates = _gates() if gate else []
+    gates = list[str]()
+    if gate:
+        from torpor.cli.project import gates_of_project
+
+        gates = gates_of_project()
     workers = load_executor(executor)
     loading = {"cap": cap, "dtype": dtype, "device_map": device_map, "bits": bits, "raw": raw}
     target = with_options(
@@ -225,8 +222,7 @@ def audit(
             downstream=downstream,
         )
     resending(asked.target, resend)
-    most = None if max_cost is None else parse_cost(max_cost, asked.target.prices.currency)
-    limits = Limits(max_queries, max_seconds, most)
+    limits = Limits.of(max_queries, max_seconds, max_cost, asked.target.prices.currency)
     if limits == Limits():
         limits = Limits(seconds=asked.target.max_seconds)
     if asked.target.elsewhere:
@@ -276,23 +272,6 @@ def _say_how_it_reads(told: dict[str, Any]) -> None:
     if "windows" in told:
         least, most_windows = told["windows"]
         say(f"Recordings are read window after window, {least} to {most_windows:,}; shorter ones end in silence.")
-
-
-def _gates() -> list[str]:
-    """Return what the project wants to be checked, as words of a command line after the folder.
-
-    Raises:
-        UsageError: if there is no project, or it has no gates.
-    """
-    from torpor.cli.project import read_project
-    from torpor.core.errors import UsageError
-
-    project = read_project()
-    table = {} if project is None else dict(project.tables.get("check", {}))
-    if project is None or not table.keys() & {"gates", "warn", "baseline"}:
-        where = "no torpor.toml here" if project is None else f"none in {project.path}"
-        raise UsageError(f"expected gates in the table check of torpor.toml with --gate, got {where}; see: torpor init")
-    return project.words("check", CHECKED)[1:]
 
 
 def _slug(name: str) -> str:

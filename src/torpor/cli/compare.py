@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from torpor.cli.options import Prices, read_run
+from torpor.cli.options import JsonTable, Prices, read_run
 
 if TYPE_CHECKING:
     from torpor.audits.read import SavedAudit
@@ -23,7 +23,7 @@ def compare(
         list[Path],
         typer.Argument(metavar="RUN RUN...", help="Folders of two or more finished audits.", show_default=False),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: JsonTable = False,
     html: Annotated[
         Path | None,
         typer.Option(

@@ -11,8 +11,8 @@ def write_file(path: Path, text: str) -> None:
     Raises:
         UsageError: if it cannot be written.
     """
-    from torpor.audits.run.store import write_atomically
     from torpor.core.errors import UsageError
+    from torpor.core.files import write_atomically
 
     try:
         if path.exists() and not path.is_file():  # such as /dev/stdout

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from torpor.cli.options import Prices, read_run
+from torpor.cli.options import JsonTable, Prices, read_run
 
 
 def leaderboard(
@@ -15,7 +15,7 @@ def leaderboard(
         list[Path],
         typer.Argument(metavar="RUN...", help="Folders of finished audits.", show_default=False),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: JsonTable = False,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write the table as a page.", show_default=False)
     ] = None,

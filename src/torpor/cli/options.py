@@ -109,6 +109,7 @@ ThreadCount = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+JsonTable = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Cap = Annotated[
     int | None,
     typer.Option(

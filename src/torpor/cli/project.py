@@ -16,6 +16,11 @@ JOINED = ("attacks", "eps", "defenses", "bounds")
 """Options that take several values in one word, separated by commas; others are given once for each."""
 POSITIONAL = {"audit": {"target": False}, "check": {"run": False, "gates": True}}
 """Keys of each table that are no options, and whether they are lists."""
+CHECKED = (
+    *("baseline", "tolerance", "allow-different-settings", "junit", "sarif", "summary", "warn", "accept-flag"),
+    *("prices", "target"),
+)
+"""Options of ``torpor check`` that the settings may hold."""
 
 
 @dataclass(frozen=True)
@@ -131,3 +136,17 @@ def project_words(verb: str, options: Sequence[str]) -> list[str]:
             "torpor init --help"
         )
     return project.words(verb, options)
+
+
+def gates_of_project() -> list[str]:
+    """Return what the project wants to be checked, as words of a command line after the folder.
+
+    Raises:
+        UsageError: if there is no project, or it has no gates.
+    """
+    project = read_project()
+    table = {} if project is None else dict(project.tables.get("check", {}))
+    if project is None or not table.keys() & {"gates", "warn", "baseline"}:
+        where = "no torpor.toml here" if project is None else f"none in {project.path}"
+        raise UsageError(f"expected gates in the table check of torpor.toml with --gate, got {where}; see: torpor init")
+    return project.words("check", CHECKED)[1:]

@@ -1,11 +1,17 @@
-"""Files that may be opened, since a FIFO would block forever and a device has no end; and what lies beside them."""
+"""Files that may be opened, since a FIFO would block forever; what lies beside them; and writing them in one step."""
 
 from __future__ import annotations
 
+import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torpor.core.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TEXTS = ".texts.parquet"
 """How the names of files end that hold texts."""
@@ -47,3 +53,45 @@ def texts_beside(path: Path) -> Path:
     'nmtsloth-char-chars-3.texts.parquet'
     """
     return path.with_suffix(TEXTS)
+
+
+def write_atomically(path: Path, text: str, own: str = "") -> None:
+    """Replace ``path`` by ``text`` in one step.
+
+    Args:
+        path: what is replaced.
+        text: its new content.
+        own: part of the name of the unfinished file, where others may write the same ``path``.
+    """
+    partial = partial_of(path, own)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def partial_of(path: Path, own: str = "") -> Path:
+    """Return where the unfinished ``path`` is written; ``own`` as in :func:`write_atomically`."""
+    return path.with_name(f"{path.name}{'.' * bool(own)}{own}.partial")
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], own: str = "") -> None:
+    """Replace ``path`` by a safetensors file in one step; see :func:`write_atomically`.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = partial_of(path, own)
+    try:
+        save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, partial)
+        partial.chmod(0o644)  # safetensors writes files for their owner alone
+        os.replace(partial, path)
+    except SafetensorError as error:  # what safetensors makes of any trouble with the disk
+        raise OSError(str(error)) from error
+    finally:
+        partial.unlink(missing_ok=True)

@@ -186,6 +186,8 @@ class Registry(Generic[T]):
             )
         if not (isinstance(found, type) and issubclass(found, self.base)):
             raise UsageError(f"expected {name} to be a subclass of torpor's {self.base.__name__}, got {found!r}")
+        if missing := sorted(getattr(found, "__abstractmethods__", ())):
+            raise UsageError(f"expected {name} to define {', '.join(missing)}, got none; write what is missing")
         return found
 
     def get(self, text: str) -> T:

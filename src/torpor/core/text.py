@@ -20,7 +20,7 @@ WIDTH = 4096
 """Bytes in which files of torpor 0.1 hold a text."""
 
 
-class Codec(Protocol):
+class Codec(Hashable, Protocol):
     """A tokenizer, as far as torpor needs one.
 
     Attributes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from torpor.core.errors import UsageError
-from torpor.core.registry import Registry, typed
+from torpor.core.registry import MARK, Registry, Spec, typed
 from torpor.defenses.base import JOINT, Defense
 
 DEFENSES: Registry[Defense] = Registry(
@@ -70,8 +70,12 @@ def load_defense(name: str) -> Defense:
         from torpor.defenses.chain import Chain
 
         return Chain(tuple(load_defense(part) for part in name.split(JOINT)))
-    defense = _built(name)
-    if _built(defense.name) != defense:  # rows are told from each other by the name
+    spec = DEFENSES.spec(name)
+    kind = DEFENSES.find(spec.name)
+    defense = _built(kind, spec)
+    if kind.id in DEFENSES and DEFENSES.find(kind.id) is not kind:
+        raise UsageError(f"expected an id of its own for {spec.name}, got {kind.id!r}, which torpor has; change its id")
+    if _built(kind, Spec.of(*_halves(defense.name))) != defense:  # rows are told from each other by the name
         raise UsageError(
             f"expected a setting that is part of the defense's name, got {name!r}, which would be called "
             f"{defense.name}; see: torpor list defenses"
@@ -79,8 +83,11 @@ def load_defense(name: str) -> Defense:
     return defense
 
 
-def _built(name: str) -> Defense:
-    spec = DEFENSES.spec(name)
-    kind = DEFENSES.find(spec.name)
+def _halves(name: str) -> tuple[str, str]:
+    kind, _, setting = name.partition(MARK)
+    return kind, setting
+
+
+def _built(kind: type[Defense], spec: Spec) -> Defense:
     defense = kind.parse(spec.value)
     return replace(defense, **typed(kind, spec.options, spec.name)) if spec.options else defense

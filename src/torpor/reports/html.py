@@ -240,12 +240,11 @@ def _tiles(summary: Sequence[Row], section: Section, ranked: Sequence[HeadlineCh
     same = (row for row in summary if row["kind"] == "clean" and row.get("defense") == worst.get("defense"))
     clean = next(same, None)
     p95 = words.value_text(worst, "slowdown_p95", times)
-    ci95 = words.bracket(worst).strip("[]")
     certified = ""
     if words.at_most(worst) is not None:
         most, gap = (words.value_text(worst, f"certified_{key}", times) for key in ("slowdown_mean", "gap"))
         certified = f"; certified bound {most}, {gap} what was found"
-    mean = f"95 % CI {ci95}" if ci95 else words.missing("no interval")
+    mean = words.confidence(worst) or words.missing("no interval")
     cost = [
         (words.value_text(worst, "slowdown_max", times), "worst slowdown", f"one sample; p95 {p95}"),
         (words.value_text(worst, "slowdown_mean", times), "mean slowdown", f"{mean}{certified}"),

@@ -20,8 +20,8 @@ def write_page(path: Path, template: str, **values: object) -> Path:
     Traceback (most recent call last):
     torpor.core.errors.UsageError: expected a folder that exists for nowhere/x.html, got none; make it first
     """
-    from torpor.audits.run.store import write_atomically
     from torpor.core.errors import UsageError
+    from torpor.core.files import write_atomically
     from torpor.reports.html import templates
 
     if not path.parent.is_dir():

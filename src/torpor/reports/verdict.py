@@ -12,7 +12,7 @@ from torpor.reports.kit.words import (
     Row,
     at_most,
     beside,
-    bracket,
+    confidence,
     costliest,
     label,
     missing,
@@ -214,7 +214,7 @@ def _attack_question(worst: Row, control: Row | None, natural: float | None) -> 
     if natural is not None:
         said.append(f"the mean attacked input costs {times(attacked)}, one in a thousand natural ones {times(natural)}")
     if control is not None:
-        versus = f"its slowdown is {times(mean)}, that of the strongest control {times(control['slowdown_mean'])}"
+        versus = f"the mean slowdown is {times(mean)}, that of the strongest control {times(control['slowdown_mean'])}"
     said += (
         [versus + ", with intervals that overlap" * close + ", of one sample" * alone]
         if said or control is not None
@@ -229,7 +229,7 @@ def _attack_question(worst: Row, control: Row | None, natural: float | None) -> 
 
 def _cost_sentence(worst: Row, control: Row | None, where: str) -> str:
     figures = [f"p95 {value_text(worst, 'slowdown_p95', times)}", f"mean of ratios {times(worst['slowdown_mean'])}"]
-    figures += [f"95 % CI {ci95.strip('[]')}"] if (ci95 := bracket(worst)) else []
+    figures += [ci95] if (ci95 := confidence(worst)) else []
     against = "no control was run"
     if control is not None:
         against = f"strongest control {times(control['slowdown_mean'])} on average"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from torpor.audits.lock import PATIENCE_S, FolderLock
-from torpor.audits.run.store import write_atomically
+from torpor.core.files import write_atomically
 from torpor.study.run import Result
 from torpor.study.tables import StudyTable, case_table, detector_table, missing_table
 

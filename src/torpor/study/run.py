@@ -11,14 +11,15 @@ from typing import Any
 from torpor.attacks.registry import load_attack, takes_steps
 from torpor.audits.conditions import NON_ADAPTIVE
 from torpor.audits.lock import PATIENCE_S, FolderLock
-from torpor.audits.plan import Plan, check_seed, default_batch_size
+from torpor.audits.plan import Plan, check_seed
 from torpor.audits.read import SavedAudit, read_audit
+from torpor.audits.request import default_batch_size
 from torpor.audits.run.claim import claimed
 from torpor.audits.run.engine import run_audit
 from torpor.audits.run.estimate import chosen_threads
 from torpor.audits.run.identity import versions
-from torpor.audits.run.store import write_atomically
 from torpor.core.errors import DefenseError, TorporError, UsageError
+from torpor.core.files import write_atomically
 from torpor.core.space import DenseSpace
 from torpor.defenses.chain import Chain
 from torpor.defenses.detectors.base import Detector
@@ -80,7 +81,7 @@ def run_study(
     if data_dir is not None and not data_dir.is_dir():
         raise UsageError(f"expected a folder of data, got {data_dir}; pass another --data-dir, or none")
     todo = cases()
-    own = [repr(replace(case, sizes={scale: case.sizes[scale]})) for case in todo]
+    own = [repr(replace(case, sizes={scale: case.sizes[scale]} if scale in case.sizes else {})) for case in todo]
     results = []
     with claimed({"study": own, "scale": scale.value, "limit": limit, "seed": seed, **versions()}, out) as claim:
         for number, case in enumerate(todo):
@@ -89,7 +90,10 @@ def run_study(
                 progress(f"{name}: {text}", number, len(todo))
 
             claim.lock.verify()
-            results.append(run_case(case, case.sizes[scale], data_dir, out / case.name, limit, seed, tell))
+            if (size := case.sizes.get(scale)) is None:
+                results.append(Result(case, None, {}, None, {"": f"no part of --scale {scale.value}"}))
+            else:
+                results.append(run_case(case, size, data_dir, out / case.name, limit, seed, tell))
     return results
 
 
@@ -141,6 +145,7 @@ def _audit(
             case.target,
             (case.attack,),
             case.norm,
+            () if size.eps is None else (size.eps,),
             steps=size.steps if takes_steps(case.attack) else None,
             limit=size.limit if limit is None else limit,
             seed=seed,
@@ -203,7 +208,7 @@ def _judged(
     detectors = [detector for name in case.detectors if isinstance(detector := load_defense(name), Detector)]
     shape = target.space.shape if isinstance(target.space, DenseSpace) else None
     steps = size.steps if takes_steps(case.attack) else None
-    attack = load_attack(case.attack, norm=case.norm, steps=steps, shape=shape)
+    attack = load_attack(case.attack, norm=case.norm, eps=size.eps, steps=steps, shape=shape)
     sizes = Sizes(size.judged, size.judged, size.judged)
     fits = [detector for detector in detectors if detector.applies_to(target)]
     found = {"identity": own} | evaluate_detectors(target, fits, {case.attack: attack}, data, sizes, seed)

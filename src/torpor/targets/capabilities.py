@@ -14,6 +14,7 @@ from torch import Tensor
 
 from torpor.core.batches import Samples
 from torpor.core.signals import Signals
+from torpor.core.text import TextSpace
 from torpor.core.work import Work
 from torpor.targets.base import Target
 
@@ -43,6 +44,17 @@ class Featured(Protocol):
 
     def features(self, inputs: Samples) -> Tensor:
         """Return one vector per input, or per frame of each video, ``[R, F]``; differentiable for dense inputs."""
+
+
+class Embedded(Protocol):
+    """Reads text, and shows the vectors of tokens, for attacks that look for words with near ones."""
+
+    @property
+    def space(self) -> TextSpace:
+        """What it reads."""
+
+    def embedding_matrix(self) -> Tensor:
+        """Return the input embedding of every id ``[V, D]``."""
 
 
 class Scored(Protocol):

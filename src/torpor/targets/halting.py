@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from torpor.core.batches import Samples, redo_alone
+from torpor.core.batches import Samples
 from torpor.core.errors import UsageError
 from torpor.core.measures import Measure
 from torpor.core.signals import GateSignals
@@ -22,15 +22,13 @@ from torpor.core.work import Outcome, Work
 from torpor.data.sets import DataSet
 from torpor.meters.flops import count_flops
 from torpor.targets.early_exit.exit_rules import same_sign
-from torpor.targets.early_exit.family import GatedClassifier, GateFamily
+from torpor.targets.early_exit.family import BatchedClassifier, GateFamily, class_count
 from torpor.targets.family import Columns
 from torpor.targets.speed import store_channels_last
 from torpor.targets.weights import digest
 
 LEAST = 2
 """Blocks that must be left of a network: with one, there is nothing dynamic."""
-TIE = 1e-5
-"""A sum this near to its threshold is decided by a run of that sample alone, since batches may round differently."""
 FLOOR = 1e-3
 """Least mass that margins divide what is left of the threshold by."""
 
@@ -96,7 +94,7 @@ class HaltingDepthModule(Protocol):
         """What maps the mean state to class scores ``[B, C]``."""
 
 
-class HaltingDepthTarget(GatedClassifier):
+class HaltingDepthTarget(BatchedClassifier):
     """A classifier that really halts: samples whose halting scores add up to nearly 1 are gone from the batch.
 
     The answer is the head's on the mean state, weighted by the scores; the block after which a sample halts has what is
@@ -118,6 +116,7 @@ class HaltingDepthTarget(GatedClassifier):
 
     family = HaltingFamily()
     mechanism = "halting"
+    tie = 1e-5
     samples = 128
     space: ImageSpace
 
@@ -157,26 +156,8 @@ class HaltingDepthTarget(GatedClassifier):
                     raise UsageError(f"expected one logit [B, 1] from halting unit {k}, got shape {list(shape)}")
             units.append(Unit(f"block{k}", flops))
         scores = self.module.head(state)
-        if scores.ndim != 2 or scores.shape[1] < 2:
-            raise UsageError(f"expected class scores [B, C] from the head, got shape {list(scores.shape)}")
-        return (Unit("always", always + count_flops(self.module.head, state)), *units), scores.shape[1]
+        return (Unit("always", always + count_flops(self.module.head, state)), *units), class_count(scores)
 
-    def run(self, inputs: Tensor) -> Outcome:
-        """Return class scores and work.
-
-        A sample's work and scores do not depend on its neighbors: where batched arithmetic comes within ``TIE`` of the
-        threshold, the sample is decided by a run of its own.
-
-        Raises:
-            UsageError: if the network returns no numbers.
-        """
-        outputs, depth, gap = self._pass(self.space.check(inputs))
-        redo_alone((outputs, depth), gap, TIE, lambda row: self._pass(inputs[row : row + 1])[:2])
-        if outputs.isnan().any() or gap.isnan().any():
-            raise UsageError(f"expected numbers from {self.name}, got NaN; check its weights")
-        return Outcome(outputs, self._work(depth))
-
-    @torch.no_grad()
     def _pass(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Run one batch: scores ``[B, C]``, how many blocks ran ``[B]``, and the least gap to the threshold ``[B]``."""
         state = self.module.stem(inputs.to(self.device, copy=True))  # the network may work in place
@@ -203,9 +184,9 @@ class HaltingDepthTarget(GatedClassifier):
         gaps[rows] = gap
         return self.module.head(mean), depth, gaps
 
-    def _work(self, depth: Tensor) -> Work:
+    def _work(self, decided: Tensor) -> Work:
         """Turn numbers of blocks ``[B]`` into counts: one run of ``always`` and of each block up to there."""
-        return Work((torch.arange(len(self.units)) <= depth.cpu().unsqueeze(1)).to(torch.int64))
+        return Work((torch.arange(len(self.units)) <= decided.cpu().unsqueeze(1)).to(torch.int64))
 
     def max_work(self, inputs: Tensor) -> Work:
         """Return one run of every unit up to the last block that samples may reach."""

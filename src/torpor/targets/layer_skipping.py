@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from torpor.core.batches import Samples, redo_alone
+from torpor.core.batches import Samples
 from torpor.core.errors import UsageError
 from torpor.core.measures import Measure
 from torpor.core.signals import GateSignals
@@ -20,13 +20,10 @@ from torpor.core.units import Unit
 from torpor.core.work import Outcome, Work
 from torpor.data.sets import DataSet
 from torpor.meters.flops import count_flops
-from torpor.targets.early_exit.family import GatedClassifier, GateFamily
+from torpor.targets.early_exit.family import BatchedClassifier, GateFamily, class_count
 from torpor.targets.family import Columns
 from torpor.targets.speed import store_channels_last
 from torpor.targets.weights import digest
-
-TIE = 1e-4
-"""A margin this small is decided by a run of that sample alone: batched arithmetic may round differently."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +110,7 @@ class _Gate(nn.Module):
         return self.logit(features)
 
 
-class LayerSkippingTarget(GatedClassifier):
+class LayerSkippingTarget(BatchedClassifier):
     """A classifier that really skips: a branch runs for those samples of the batch alone whose gate lets it.
 
     Unit ``always`` is all that every sample runs: stem, gates, shortcuts and head. Unit ``block<k>`` is the branch of
@@ -132,6 +129,7 @@ class LayerSkippingTarget(GatedClassifier):
 
     family = LayerSkippingFamily()
     mechanism = "layer skipping"
+    tie = 1e-4
     space: ImageSpace
 
     def __init__(
@@ -162,26 +160,8 @@ class LayerSkippingTarget(GatedClassifier):
             units.append(Unit(f"block{k}", count_flops(block.branch, features)))
             features = torch.relu(block.shortcut(features) + block.branch(features))
         scores = self.module.head(features)
-        if scores.ndim != 2 or scores.shape[1] < 2:
-            raise UsageError(f"expected class scores [B, C] from the head, got shape {list(scores.shape)}")
-        return (Unit("always", always + count_flops(self.module.head, features)), *units), scores.shape[1]
+        return (Unit("always", always + count_flops(self.module.head, features)), *units), class_count(scores)
 
-    def run(self, inputs: Tensor) -> Outcome:
-        """Return class scores and work.
-
-        A sample's work and scores do not depend on its neighbors: where batched arithmetic comes within ``TIE`` of a
-        threshold, the sample is decided by a run of its own.
-
-        Raises:
-            UsageError: if the network returns no numbers.
-        """
-        outputs, ran, gap = self._pass(self.space.check(inputs))
-        redo_alone((outputs, ran), gap, TIE, lambda row: self._pass(inputs[row : row + 1])[:2])
-        if outputs.isnan().any() or gap.isnan().any():
-            raise UsageError(f"expected numbers from {self.name}, got NaN; check its weights")
-        return Outcome(outputs, self._work(ran))
-
-    @torch.no_grad()
     def _pass(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Run one batch: scores ``[B, C]``, which blocks ran ``[B, G]``, and the least gap to a threshold ``[B]``."""
         features = self.module.stem(inputs.to(self.device, copy=True))  # blocks write into it
@@ -205,9 +185,9 @@ class LayerSkippingTarget(GatedClassifier):
                 features = torch.relu_(short)
         return self.module.head(features), ran, gap
 
-    def _work(self, ran: Tensor) -> Work:
-        counts = torch.ones(len(ran), len(self.units), dtype=torch.int64)
-        counts[:, 1:] = ran.cpu()
+    def _work(self, decided: Tensor) -> Work:
+        counts = torch.ones(len(decided), len(self.units), dtype=torch.int64)
+        counts[:, 1:] = decided.cpu()
         return Work(counts)
 
     def max_work(self, inputs: Tensor) -> Work:

@@ -62,9 +62,9 @@ def code_digests(roots: Iterable[str]) -> tuple[dict[str, str], list[str]]:
         found[name] = hashlib.sha256(content).hexdigest()
         needs, doubts = _needs(name, path, content)
         unknown += doubts
-        if any("by name" in doubt for doubt in doubts):
+        if any("by name" in doubt for doubt in doubts) and path.parent not in folders:
             folders.add(path.parent)
-        needs += [loaded for loaded, where in _loaded() if folders & {where.parent, *where.parents}]
+            needs += [loaded for loaded, where in _loaded() if path.parent in where.parents]
         todo += [need for need in dict.fromkeys(needs) if need not in seen]
         seen.update(needs)
     versions = {name: said for name in sorted(installed) if (said := _version(name))}

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TypeVar
+
 from torpor.training.captioning import CaptionRecipe, CaptionTrainer
 from torpor.training.classifiers import ClassifierRecipe, ClassifierTrainer, adamw
 from torpor.training.detection import DetectionRecipe, DetectorTrainer
@@ -44,6 +48,9 @@ from torpor.zoo.speech.synthesis import SYNTHESIS
 from torpor.zoo.text.registry import TEXT_CLASSIFIERS
 from torpor.zoo.text.routers import ROUTERS
 from torpor.zoo.tracking.registry import TRACKERS
+
+EntryT = TypeVar("EntryT")
+RecipeT = TypeVar("RecipeT")
 
 _EARLY_EXITS = {
     "sdn-digits": Recipe(epochs=80, batch_size=64, pad=2, flip=False),
@@ -149,33 +156,47 @@ _TEXTS = {
 }
 _MIXED_PRECISION = {"int8-vit-digits": ThresholdRecipe(), "int8-vit-cifar10": ThresholdRecipe()}
 
+
+def _each(
+    make: Callable[[EntryT, RecipeT], Trainer], entries: Mapping[str, EntryT], recipes: Mapping[str, RecipeT]
+) -> dict[str, Trainer]:
+    """Return what trains each entry that has a recipe."""
+    return {name: make(entries[name], recipe) for name, recipe in recipes.items()}
+
+
+def _all(
+    make: Callable[[EntryT, RecipeT], Trainer], entries: Mapping[str, EntryT], recipe: RecipeT
+) -> dict[str, Trainer]:
+    """Return what trains every entry by the one recipe."""
+    return _each(make, entries, dict.fromkeys(entries, recipe))
+
+
+_SOLVED = partial(ClassifierTrainer, losses=solved_cross_entropy, optimizers=adamw)
+_SKIPPED = partial(ClassifierTrainer, losses=skip_losses)
+_HALTED = partial(ClassifierTrainer, losses=halting_losses)
+_SPIKED = partial(ClassifierTrainer, losses=spiking_loss, optimizers=adamw)
+
 TRAINERS: dict[str, Trainer] = {
-    **{name: EarlyExitTrainer(EARLY_EXITS[name], recipe) for name, recipe in _EARLY_EXITS.items()},
-    **{
-        name: ClassifierTrainer(CLASSIFIERS[name], recipe, losses=solved_cross_entropy, optimizers=adamw)
-        for name, recipe in _ODE_NETS.items()
-    },
-    **{name: ClassifierTrainer(CLASSIFIERS[name], each, losses=skip_losses) for name, each in _SKIPNETS.items()},
-    **{name: EarlyExitTrainer(CASCADES[name], recipe) for name, recipe in _CASCADES.items()},
-    **{name: ClassifierTrainer(CLASSIFIERS[name], each, losses=halting_losses) for name, each in _HALTING.items()},
-    **{name: CaptionTrainer(CAPTIONERS[name], recipe) for name, recipe in _CAPTIONERS.items()},
-    **{name: LanguageTrainer(LANGUAGE_MODELS[name], recipe) for name, recipe in _LANGUAGE.items()},
-    **{name: DraftTrainer(SPECULATIVE[name], recipe) for name, recipe in _DRAFTS.items()},
-    **{name: ExitTrainer(entry, ExitRecipe(epochs=2)) for name, entry in EXITING.items()},
-    **{name: ExpertTrainer(EXPERTS[name], recipe) for name, recipe in _EXPERTS.items()},
-    **{name: ExpertBatchTrainer(entry, LoopRecipe(epochs=0)) for name, entry in EXPERT_BATCHES.items()},
-    **{name: SpeechTrainer(SPEECH[name], recipe) for name, recipe in _SPEECH.items()},
-    **{name: SynthesisTrainer(SYNTHESIS[name], recipe) for name, recipe in _SYNTHESIS.items()},
-    **{name: DetectorTrainer(DETECTORS[name], recipe) for name, recipe in _DETECTORS.items()},
-    **{name: TrackerTrainer(TRACKERS[name], recipe) for name, recipe in _TRACKERS.items()},
-    **{
-        name: ClassifierTrainer(CLASSIFIERS[name], recipe, losses=spiking_loss, optimizers=adamw)
-        for name, recipe in _SPIKING.items()
-    },
+    **_each(EarlyExitTrainer, EARLY_EXITS, _EARLY_EXITS),
+    **_each(_SOLVED, CLASSIFIERS, _ODE_NETS),
+    **_each(_SKIPPED, CLASSIFIERS, _SKIPNETS),
+    **_each(EarlyExitTrainer, CASCADES, _CASCADES),
+    **_each(_HALTED, CLASSIFIERS, _HALTING),
+    **_each(CaptionTrainer, CAPTIONERS, _CAPTIONERS),
+    **_each(LanguageTrainer, LANGUAGE_MODELS, _LANGUAGE),
+    **_each(DraftTrainer, SPECULATIVE, _DRAFTS),
+    **_all(ExitTrainer, EXITING, ExitRecipe(epochs=2)),
+    **_each(ExpertTrainer, EXPERTS, _EXPERTS),
+    **_all(ExpertBatchTrainer, EXPERT_BATCHES, LoopRecipe(epochs=0)),
+    **_each(SpeechTrainer, SPEECH, _SPEECH),
+    **_each(SynthesisTrainer, SYNTHESIS, _SYNTHESIS),
+    **_each(DetectorTrainer, DETECTORS, _DETECTORS),
+    **_each(TrackerTrainer, TRACKERS, _TRACKERS),
+    **_each(_SPIKED, CLASSIFIERS, _SPIKING),
     **{name: SparseTrainer(entry) for name, entry in SPARSE.items()},
     **_TRANSFORMERS,
     **_TEXTS,
-    **{name: RouterTrainer(entry, RouterRecipe(epochs=4)) for name, entry in ROUTERS.items()},
-    **{name: ThresholdTrainer(MIXED_PRECISION[name], recipe) for name, recipe in _MIXED_PRECISION.items()},
+    **_all(RouterTrainer, ROUTERS, RouterRecipe(epochs=4)),
+    **_each(ThresholdTrainer, MIXED_PRECISION, _MIXED_PRECISION),
     **HARDENERS,
 }

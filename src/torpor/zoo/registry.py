@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from torpor.targets.base import Target
@@ -88,6 +88,22 @@ ZOO = Zoo(
 )
 
 
+def _loads(name: str, what: str) -> Callable[[], Target]:
+    """Return the function that loads an entry, as entry points and users call it.
+
+    Args:
+        name: of the entry; the function has the same with underscores.
+        what: its docstring.
+    """
+
+    def load() -> Target:
+        return ZOO[name].load()
+
+    load.__name__ = load.__qualname__ = name.replace("-", "_")
+    load.__doc__ = what
+    return load
+
+
 def sdn_digits() -> EarlyExitTarget:
     """Load the Shallow-Deep Network on handwritten digits."""
     from torpor.zoo.early_exits import EARLY_EXITS
@@ -109,79 +125,30 @@ def sdn_vgg16_cifar10() -> EarlyExitTarget:
     return EARLY_EXITS["sdn-vgg16-cifar10"].load()
 
 
-def act_digits() -> Target:
-    """Load the network on handwritten digits that halts."""
-    return ZOO["act-digits"].load()
-
-
-def cascade_digits() -> Target:
-    """Load the cascade of three classifiers of handwritten digits."""
-    return ZOO["cascade-digits"].load()
-
-
-def captioner_scenes_gru() -> Target:
-    """Load the captioner of a MobileNet-like encoder and a GRU."""
-    return ZOO["captioner-scenes-gru"].load()
-
-
-def captioner_scenes_lstm() -> Target:
-    """Load the captioner of a ResNet-like encoder and an LSTM."""
-    return ZOO["captioner-scenes-lstm"].load()
-
-
-def translator_multi30k() -> Target:
-    """Load the translator from English to German."""
-    return ZOO["translator-multi30k"].load()
-
-
-def lm_multi30k() -> Target:
-    """Load the language model of image descriptions."""
-    return ZOO["lm-multi30k"].load()
-
-
-def exits_multi30k() -> Target:
-    """Load the language model of image descriptions whose tokens leave early."""
-    return ZOO["exits-multi30k"].load()
-
-
-def speculative_multi30k() -> Target:
-    """Load the language model of image descriptions, and what drafts for it."""
-    return ZOO["speculative-multi30k"].load()
-
-
-def moe_multi30k() -> Target:
-    """Load the mixture of experts that reads image descriptions, its experts on eight devices."""
-    return ZOO["moe-multi30k"].load()
-
-
-def moe_batch_multi30k() -> Target:
-    """Load the mixture of experts that reads image descriptions, in a batch with those of other users."""
-    return ZOO["moe-batch-multi30k"].load()
-
-
-def speller() -> Target:
-    """Load the model that writes out numbers."""
-    return ZOO["speller"].load()
-
-
-def eetext_multi30k() -> Target:
-    """Load the encoder with exits that counts the people in captions."""
-    return ZOO["eetext-multi30k"].load()
-
-
-def router_multi30k() -> Target:
-    """Load the router that sends captions to a cheap reader or to an expensive encoder."""
-    return ZOO["router-multi30k"].load()
-
-
-def skim_multi30k() -> Target:
-    """Load the encoder that skims tokens and counts the people in captions."""
-    return ZOO["skim-multi30k"].load()
-
-
-def speech_digits() -> Target:
-    """Load the recognizer of spoken digits."""
-    return ZOO["speech-digits"].load()
+act_digits = _loads("act-digits", "Load the network on handwritten digits that halts.")
+cascade_digits = _loads("cascade-digits", "Load the cascade of three classifiers of handwritten digits.")
+captioner_scenes_gru = _loads("captioner-scenes-gru", "Load the captioner of a MobileNet-like encoder and a GRU.")
+captioner_scenes_lstm = _loads("captioner-scenes-lstm", "Load the captioner of a ResNet-like encoder and an LSTM.")
+translator_multi30k = _loads("translator-multi30k", "Load the translator from English to German.")
+lm_multi30k = _loads("lm-multi30k", "Load the language model of image descriptions.")
+exits_multi30k = _loads("exits-multi30k", "Load the language model of image descriptions whose tokens leave early.")
+speculative_multi30k = _loads(
+    "speculative-multi30k", "Load the language model of image descriptions, and what drafts for it."
+)
+moe_multi30k = _loads(
+    "moe-multi30k", "Load the mixture of experts that reads image descriptions, its experts on eight devices."
+)
+moe_batch_multi30k = _loads(
+    "moe-batch-multi30k",
+    "Load the mixture of experts that reads image descriptions, in a batch with those of other users.",
+)
+speller = _loads("speller", "Load the model that writes out numbers.")
+eetext_multi30k = _loads("eetext-multi30k", "Load the encoder with exits that counts the people in captions.")
+router_multi30k = _loads(
+    "router-multi30k", "Load the router that sends captions to a cheap reader or to an expensive encoder."
+)
+skim_multi30k = _loads("skim-multi30k", "Load the encoder that skims tokens and counts the people in captions.")
+speech_digits = _loads("speech-digits", "Load the recognizer of spoken digits.")
 
 
 def speech_digits_features() -> Target:
@@ -194,19 +161,9 @@ def speech_digits_features() -> Target:
     return reading_features(target)
 
 
-def tts_digits() -> Target:
-    """Load the synthesizer of spoken digits."""
-    return ZOO["tts-digits"].load()
-
-
-def detector_scenes() -> Target:
-    """Load the detector of digits and CIFAR-10 objects in generated scenes."""
-    return ZOO["detector-scenes"].load()
-
-
-def tracker_scenes() -> Target:
-    """Load the tracker of digits and CIFAR-10 objects in generated videos."""
-    return ZOO["tracker-scenes"].load()
+tts_digits = _loads("tts-digits", "Load the synthesizer of spoken digits.")
+detector_scenes = _loads("detector-scenes", "Load the detector of digits and CIFAR-10 objects in generated scenes.")
+tracker_scenes = _loads("tracker-scenes", "Load the tracker of digits and CIFAR-10 objects in generated videos.")
 
 
 def snn_digits() -> SpikingTarget:
@@ -232,86 +189,43 @@ def sparse_resnet56_cifar10() -> ZeroSkippingTarget:
     return SPARSE["sparse-resnet56-cifar10"].load()
 
 
-def avit_digits() -> Target:
-    """Load the vision transformer on handwritten digits whose patches halt."""
-    return ZOO["avit-digits"].load()
-
-
-def adavit_digits() -> Target:
-    """Load the vision transformer on handwritten digits with policies for patches, heads and layers."""
-    return ZOO["adavit-digits"].load()
-
-
-def ats_digits() -> Target:
-    """Load the vision transformer on handwritten digits that samples patches by significance."""
-    return ZOO["ats-digits"].load()
-
-
-def avit_cifar10() -> Target:
-    """Load the vision transformer on CIFAR-10 whose patches halt."""
-    return ZOO["avit-cifar10"].load()
-
-
-def adavit_cifar10() -> Target:
-    """Load the vision transformer on CIFAR-10 with policies for patches, heads and layers."""
-    return ZOO["adavit-cifar10"].load()
-
-
-def ats_cifar10() -> Target:
-    """Load the vision transformer on CIFAR-10 that samples patches by significance."""
-    return ZOO["ats-cifar10"].load()
-
-
-def odenet_digits() -> Target:
-    """Load the neural ordinary differential equation on handwritten digits."""
-    return ZOO["odenet-digits"].load()
-
-
-def skipnet_digits() -> Target:
-    """Load the network on handwritten digits that skips layers."""
-    return ZOO["skipnet-digits"].load()
-
-
-def skipnet_cifar10() -> Target:
-    """Load the ResNet-38 on CIFAR-10 that skips layers."""
-    return ZOO["skipnet-cifar10"].load()
-
-
-def int8_vit_digits() -> Target:
-    """Load the vision transformer on handwritten digits that computes in 8 bits, outlier columns beside it."""
-    return ZOO["int8-vit-digits"].load()
-
-
-def int8_vit_cifar10() -> Target:
-    """Load the vision transformer on CIFAR-10 that computes in 8 bits, outlier columns beside it."""
-    return ZOO["int8-vit-cifar10"].load()
-
-
-def sdn_digits_hardened() -> Target:
-    """Load the network on handwritten digits that was trained on DeepSloth's images."""
-    return ZOO["sdn-digits-hardened"].load()
-
-
-def sdn_resnet56_cifar10_hardened() -> Target:
-    """Load the ResNet-56 that was trained on DeepSloth's images."""
-    return ZOO["sdn-resnet56-cifar10-hardened"].load()
-
-
-def act_digits_hardened() -> Target:
-    """Load the network that halts and was trained on images that were to keep it going."""
-    return ZOO["act-digits-hardened"].load()
-
-
-def captioner_scenes_gru_hardened() -> Target:
-    """Load the GRU captioner that was trained on NICGSlowDown's images."""
-    return ZOO["captioner-scenes-gru-hardened"].load()
-
-
-def captioner_scenes_lstm_hardened() -> Target:
-    """Load the LSTM captioner that was trained on NICGSlowDown's images."""
-    return ZOO["captioner-scenes-lstm-hardened"].load()
-
-
-def detector_scenes_hardened() -> Target:
-    """Load the detector that was trained on Overload's images from the user's cache folder."""
-    return ZOO["detector-scenes-hardened"].load()
+avit_digits = _loads("avit-digits", "Load the vision transformer on handwritten digits whose patches halt.")
+adavit_digits = _loads(
+    "adavit-digits", "Load the vision transformer on handwritten digits with policies for patches, heads and layers."
+)
+ats_digits = _loads(
+    "ats-digits", "Load the vision transformer on handwritten digits that samples patches by significance."
+)
+avit_cifar10 = _loads("avit-cifar10", "Load the vision transformer on CIFAR-10 whose patches halt.")
+adavit_cifar10 = _loads(
+    "adavit-cifar10", "Load the vision transformer on CIFAR-10 with policies for patches, heads and layers."
+)
+ats_cifar10 = _loads("ats-cifar10", "Load the vision transformer on CIFAR-10 that samples patches by significance.")
+odenet_digits = _loads("odenet-digits", "Load the neural ordinary differential equation on handwritten digits.")
+skipnet_digits = _loads("skipnet-digits", "Load the network on handwritten digits that skips layers.")
+skipnet_cifar10 = _loads("skipnet-cifar10", "Load the ResNet-38 on CIFAR-10 that skips layers.")
+int8_vit_digits = _loads(
+    "int8-vit-digits",
+    "Load the vision transformer on handwritten digits that computes in 8 bits, outlier columns beside it.",
+)
+int8_vit_cifar10 = _loads(
+    "int8-vit-cifar10", "Load the vision transformer on CIFAR-10 that computes in 8 bits, outlier columns beside it."
+)
+sdn_digits_hardened = _loads(
+    "sdn-digits-hardened", "Load the network on handwritten digits that was trained on DeepSloth's images."
+)
+sdn_resnet56_cifar10_hardened = _loads(
+    "sdn-resnet56-cifar10-hardened", "Load the ResNet-56 that was trained on DeepSloth's images."
+)
+act_digits_hardened = _loads(
+    "act-digits-hardened", "Load the network that halts and was trained on images that were to keep it going."
+)
+captioner_scenes_gru_hardened = _loads(
+    "captioner-scenes-gru-hardened", "Load the GRU captioner that was trained on NICGSlowDown's images."
+)
+captioner_scenes_lstm_hardened = _loads(
+    "captioner-scenes-lstm-hardened", "Load the LSTM captioner that was trained on NICGSlowDown's images."
+)
+detector_scenes_hardened = _loads(
+    "detector-scenes-hardened", "Load the detector that was trained on Overload's images from the user's cache folder."
+)

@@ -17,7 +17,8 @@ from torpor.attacks.controls.dense import Flat, Noise, Shuffled
 from torpor.attacks.early_exit.deepsloth_universal import DeepSlothUniversal
 from torpor.attacks.early_exit.square import Square
 from torpor.attacks.registry import load_attack
-from torpor.attacks.search.balls import PerFrame, ball_of, check_budget, confine, spendable
+from torpor.attacks.search.balls import ball_of, check_budget, confine, spendable
+from torpor.attacks.search.frames import PerFrame
 from torpor.attacks.search.incumbent import Incumbent
 from torpor.attacks.search.patches import PLACES, Patch, sides
 from torpor.core.budget import PATCHES, Budget, budget_text, eps_text

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from torch import Tensor
 
-from torpor.attacks.search.balls import BALLS, L1, Ball, PerFrame, apply, ball_of, check_budget
+from torpor.attacks.search.balls import BALLS, L1, Ball, apply, ball_of, check_budget
+from torpor.attacks.search.frames import PerFrame
 from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
 from torpor.core.space import ImageSpace, VideoSpace

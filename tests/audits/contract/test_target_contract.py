@@ -193,6 +193,24 @@ def test_gates_that_are_no_exits_must_have_their_sign() -> None:
     assert "turn the sign of margins round" in str(lines(turned)["sign of margins"])
 
 
+def test_gates_that_do_not_tell_their_classes_say_what_to_return() -> None:
+    from torpor.zoo.registry import skipnet_digits
+
+    class Nameless(LayerSkippingTarget):
+        def details(self) -> dict[str, Any]:
+            return {}
+
+    def nameless() -> Target:
+        target = skipnet_digits()
+        target.__class__ = Nameless
+        return target
+
+    line = lines(nameless)["family"]
+    assert line.verdict == "pass"
+    assert "without blank(), so that detectors do not apply: " in line.told
+    assert "return {'classes': C}" in line.told
+
+
 def test_other_kinds_of_targets_are_tried_too() -> None:
     lamps = LampTarget()
     dark = torch.zeros(2, *lamps.space.shape, dtype=torch.uint8)

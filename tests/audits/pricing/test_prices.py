@@ -7,7 +7,7 @@ import math
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +45,15 @@ DEFENDED = ("windows", "texts", "lamps")
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Run the plans of version 1 anew."""
+    """Run the plans of version 1 anew, without the long search: what is tested is how costs are summed."""
     found = {}
     for name, (plan, write) in CASES.items():
         folder = tmp_path_factory.mktemp(name)
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(folder)
             write(folder)
-            run_audit(plan, load_target(plan.target), folder / "run")
+            quick = replace(plan, attacks=tuple(each for each in plan.attacks if each != "standard") or ("pgd",))
+            run_audit(quick, load_target(plan.target), folder / "run")
         found[name] = folder / "run"
     return found
 

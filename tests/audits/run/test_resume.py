@@ -33,7 +33,7 @@ class Killed(BaseException):
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     data = write_images(tmp_path_factory.mktemp("resume") / "data", test=10, train=40)
-    return Plan(NEEDLE, ("pgd", "deepsloth-universal"), "Linf", (0.2,), batch_size=4, data_dir=str(data))
+    return Plan(NEEDLE, ("pgd", "deepsloth-universal"), "Linf", (0.2,), steps=10, batch_size=4, data_dir=str(data))
 
 
 @pytest.fixture(scope="module")

@@ -21,9 +21,8 @@ from torpor.attacks.deadline import TimeLimit
 from torpor.attacks.registry import ATTACKS, load_attack
 from torpor.attacks.search.incumbent import Candidates
 from torpor.audits.integrity import remarks
-from torpor.audits.plan import default_batch_size
 from torpor.audits.read import read_audit
-from torpor.audits.request import request
+from torpor.audits.request import default_batch_size, request
 from torpor.audits.run.fronts import Front
 from torpor.audits.run.limits import Limits, Spent
 from torpor.audits.run.slices import Slices, share, shares

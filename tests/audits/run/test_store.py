@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from torpor.audits.run.store import Store, records_schema, records_table, save_tensors
+from torpor.audits.run.store import Store, records_schema, records_table
+from torpor.core.files import save_tensors
 from torpor.metrics.efficacy import CLASS, EXITS
 
 OWN = (CLASS, *EXITS)

@@ -15,3 +15,9 @@ def test_slow_targets_are_timed_on_fewer_samples(limit: float, timed: int, monke
     found = time_pairs(needle(), needle(), {"index": torch.arange(20), "clean": pixels, "attacked": pixels})
     assert found["latency_n"] == timed
     assert found["latency_s_p50"] > 0
+
+
+def test_an_audit_that_begins_late_is_timed_too() -> None:
+    pixels = torch.zeros(3, 1, 4, 4, dtype=torch.uint8)
+    found = time_pairs(needle(), needle(), {"index": torch.arange(40, 43), "clean": pixels, "attacked": pixels})
+    assert found["latency_n"] == 3

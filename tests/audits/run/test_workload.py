@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from torpor.audits.run import estimate as module
+from torpor.audits.run import timing as module
 from torpor.audits.run.estimate import chosen_threads
 from torpor.core.errors import UsageError
 from torpor.data.sets import DataSet
@@ -64,7 +64,7 @@ def test_target_without_data_keeps_the_default() -> None:
 
 def test_long_runs_are_replaced_by_a_probe(digits_target: EarlyExitTarget, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SHORT_S", 0.0)
-    call = module._small_run(digits_target, digits_target.data(None))
+    call = module.small_run(digits_target, digits_target.data(None))
     probes = [each for _, each in digits_target.probes(torch.zeros(1, 1, 28, 28))]
     assert call.__qualname__ == probes[0].__qualname__
 

@@ -24,7 +24,7 @@ from torpor.targets.endpoint.spending import Spending
 app = typer.Typer()
 app.command()(conform_verb)
 
-SERIAL = Behavior(token_s=0.01)
+SERIAL = Behavior(token_s=0.02)
 QUOTA = Behavior(tokens_per_minute=400, window_s=0.6)
 PARALLEL = Behavior(token_s=0.003, parallel=2)
 DOLLARS = Behavior(dollars=0.5)
@@ -60,6 +60,10 @@ FOUND = {
 IMPATIENT = AnswerLimits(connect_s=2.0, idle_s=2.0, total_s=8.0, bytes=2**20)
 
 
+TRIES = 5
+"""How often a limit that shows in times is looked at, while a busy machine hides it: conform says so, and is right."""
+
+
 def client_of(server: FakeServer, spending: Spending | None = None) -> Client:
     dollars = TokenPrices(*(1e6 * fake_server.DOLLARS,) * 2)
     return Client(Address.parse(server.address, "fake"), spending or Spending(300, prices=dollars), IMPATIENT)
@@ -75,6 +79,16 @@ def configured(behavior: Behavior) -> Configured:
     )
 
 
+def looked_at(limit: str, behavior: Behavior) -> Finding:
+    """See what a fresh server shows of a limit, again while nothing can be observed."""
+    for _ in range(TRIES):
+        with FakeServer(behavior) as server, client_of(server) as client:
+            found = CHECKS[limit](Probe.begin(client, configured(behavior)))
+        if found.standing is not Standing.UNOBSERVABLE:
+            break
+    return found
+
+
 @pytest.fixture(autouse=True)
 def short_time_for_headers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torpor.serving.conform.probe.HEADERS_S", 0.5)
@@ -87,8 +101,7 @@ def test_every_fault_is_looked_for() -> None:
 @pytest.mark.parametrize("fault", FOUND)
 def test_a_fault_is_found(fault: str) -> None:
     limit, standing, behavior = FOUND[fault]
-    with FakeServer(replace(behavior, faults=frozenset({fault}))) as server, client_of(server) as client:
-        found = CHECKS[limit](Probe.begin(client, configured(behavior)))
+    found = looked_at(limit, replace(behavior, faults=frozenset({fault})))
     assert found.standing is standing, found
 
 
@@ -96,8 +109,7 @@ def test_a_fault_is_found(fault: str) -> None:
 def test_nothing_is_found_of_a_server_without_faults(limit: str) -> None:
     needed = {"timeout": TIMEOUT, "client abort": SERIAL, "parallel requests": PARALLEL, "dollars per key": DOLLARS}
     behavior = QUOTA if limit.startswith("tokens per minute") else needed.get(limit, Behavior())
-    with FakeServer(behavior) as server, client_of(server) as client:
-        found = CHECKS[limit](Probe.begin(client, configured(behavior)))
+    found = looked_at(limit, behavior)
     expected = Standing.NOT_OFFERED if limit == "prompt_logprobs" else Standing.HOLDS
     assert found.standing is expected, found
 

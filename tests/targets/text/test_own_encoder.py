@@ -9,7 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from torpor.attacks.registry import load_attack
+from torpor.audits.contract.suite import contract_of
+from torpor.audits.contract.trial import Trial
 from torpor.core.errors import UsageError
+from torpor.data.sets import Batch
 from torpor.meters.flops import counting
 from torpor.targets.early_exit.exit_rules import Confidence
 from torpor.targets.text.adapter import multi_exit_bert
@@ -72,6 +75,23 @@ def test_attacks_take_it() -> None:
     result = load_attack("same", norm="chars", eps=2)(target, TEXTS, seed=0)
     assert (target.prices.cost(result.attacked.work) >= target.prices.cost(result.clean.work)).all()
     assert result.candidates.backwards.min() >= 1
+
+
+def test_check_target_accepts_it() -> None:
+    own_target = own()
+    batch = Batch(torch.arange(len(TEXTS)), TEXTS, ())
+    found = {line.check: line for line in contract_of(Trial(own_target, batch, own))}
+    assert [str(line) for line in found.values() if line.verdict == "fail"] == []
+    assert found["sign of margins"].verdict == "pass"
+
+
+def test_padding_of_an_earlier_call_leaves_the_fingerprint() -> None:
+    model, tokenizer, heads = parts()
+    tokenizer(list(TEXTS), padding=True, truncation=True, max_length=8)  # as in training
+    target = multi_exit_bert(model, tokenizer, heads, "entropy:0.3")
+    before = target.fingerprint()
+    target.run(TEXTS)
+    assert target.fingerprint() == before
 
 
 def test_models_without_such_parts_are_refused() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from text_encoders import CODEC, LONGEST, TEXT_ENCODERS, TEXTS, exiting, skimming
+from text_encoders import CODEC, LONGEST, TEXT_ENCODERS, TEXTS, exiting, routing, skimming
 from torch import Tensor, nn
 
 from torpor.core.errors import DataError, MeterError, UsageError
@@ -13,6 +13,7 @@ from torpor.meters.flops import counting
 from torpor.targets.resolve import load_target
 from torpor.targets.text.exits import TextExitTarget
 from torpor.targets.text.lengths import growth
+from torpor.targets.text.routed import RoutedTarget
 from torpor.targets.text.skimming import SkimTarget
 from torpor.zoo.text.encoder import ExitEncoder, FirstToken, SkimEncoder
 
@@ -117,6 +118,19 @@ def test_modules_that_do_not_fit_are_refused() -> None:
     bare.skims = bare.skims[:1]
     with pytest.raises(UsageError, match="one predictor per layer"):
         SkimTarget(bare, CODEC, longest=LONGEST)
+
+
+def test_targets_have_names_and_need_only_to_know_the_longest_text() -> None:
+    toys = exiting(), skimming(), routing()
+    made = (
+        TextExitTarget(toys[0].module, CODEC, "entropy:0.5", longest=LONGEST),
+        SkimTarget(toys[1].module, CODEC, longest=LONGEST),
+        RoutedTarget(toys[2].module, CODEC, 0.0, longest=LONGEST),
+    )
+    assert [target.name for target in made] == ["early-exit-text", "skimming", "router"]
+    for target, toy in zip(made, toys, strict=True):
+        assert (target.device, target.source, target.longest) == (torch.device("cpu"), None, LONGEST)
+        assert target.units == toy.units
 
 
 @pytest.mark.parametrize("name", TEXT_ENCODERS)

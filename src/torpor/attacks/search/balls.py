@@ -218,82 +218,18 @@ class L1(Ball):
 BALLS: dict[str, Ball] = {"Linf": Linf(), "L2": L2(), "L1": L1()}
 
 
-@dataclass(frozen=True)
-class PerFrame(Ball):
-    """All changes of videos ``[B, T, ...]`` of which each frame's is in a ball; the norm is that of the largest.
-
-    Attributes:
-        ball: of one frame.
-
-    >>> PerFrame(L2()).norm(torch.tensor([[[3.0, 4.0], [0.0, 1.0]]]))
-    tensor([5.])
-    """
-
-    ball: Ball
-
-    @override
-    def norm(self, delta: Tensor) -> Tensor:
-        return self.ball.norm(delta.flatten(0, 1)).view(delta.shape[:2]).amax(1)
-
-    @override
-    def project(self, delta: Tensor, radius: float) -> Tensor:
-        return self.ball.project(delta.flatten(0, 1), radius).view_as(delta)
-
-    def steepest(self, gradient: Tensor) -> Tensor:
-        """See :meth:`Ball.steepest`: norm 1 in every frame."""
-        return self.ball.steepest(gradient.flatten(0, 1)).view_as(gradient)
-
-    def random(self, generators: list[torch.Generator], radius: float, like: Tensor) -> Tensor:
-        """See :meth:`Ball.random`; a video's generator draws its frames in turn."""
-        each = [generator for generator in generators for _ in range(like.shape[1])]
-        return self.ball.random(each, radius, like.flatten(0, 1)).view_as(like)
-
-    @override
-    def even(self, radius: float, like: Tensor) -> float:
-        return self.ball.even(radius, like.flatten(0, 1))
-
-    @override
-    def spent(self, generators: list[torch.Generator], radius: float, like: Tensor) -> Tensor:
-        each = [generator for generator in generators for _ in range(like.shape[1])]
-        return self.ball.spent(each, radius, like.flatten(0, 1)).view_as(like)
-
-    @override
-    def free(self, delta: Tensor) -> Tensor:
-        return self.ball.free(delta)
-
-    @override
-    def common(self, values: Tensor, clean: Tensor) -> Tensor:
-        return self.ball.common(values, clean)
-
-    @override
-    def spendable(self, radius: float, levels: int) -> float:
-        return self.ball.spendable(radius, levels)
-
-    @override
-    def used(self, delta: Tensor, radius: float, levels: int) -> Tensor:
-        return self.ball.used(delta.flatten(0, 1), radius, levels).view(delta.shape[:2]).amax(1)
-
-    @override
-    def reach(self, radius: float, space: DenseSpace) -> float:
-        return self.ball.reach(radius, space)
-
-    @override
-    def check(self, radius: float, space: DenseSpace) -> None:
-        self.ball.check(radius, space)
-
-    @override
-    def snap(self, delta: Tensor, radius: float, levels: int) -> Tensor:
-        return self.ball.snap(delta.flatten(0, 1), radius, levels).view_as(delta)
-
-
 PATCH_OF = "torpor.attacks.search.patches:patch_of"
 """What makes the ball of a patch; loaded when one is asked for."""
+FRAMES_OF = "torpor.attacks.search.frames:PerFrame"
+"""What makes the ball of a video out of that of a frame."""
 
 
 def ball_of(budget: Budget, space: InputSpace) -> Ball:
     """Return the geometry of a budget in ``space``: those of videos hold for each frame."""
     ball: Ball = resolve_name(PATCH_OF)(budget) if budget.norm in PATCHES else BALLS[budget.norm]
-    return PerFrame(ball) if isinstance(space, VideoSpace) else ball
+    if isinstance(space, VideoSpace):
+        ball = resolve_name(FRAMES_OF)(ball)
+    return ball
 
 
 def apply(inputs: Tensor, delta: Tensor, ball: Ball, radius: float, space: DenseSpace) -> Tensor:

@@ -14,8 +14,10 @@ from torpor.attacks.text.exits.no_skim import NoSkim
 from torpor.attacks.text.exits.same import SAME
 from torpor.attacks.text.experts.repetitioncurse import RepetitionCurse
 from torpor.attacks.text.llmeffichecker import LLMEffiCheckerChar, LLMEffiCheckerStructure, LLMEffiCheckerToken
+from torpor.attacks.text.long_requests import LongRequests
 from torpor.attacks.text.loopllm import LoopLLM
 from torpor.attacks.text.nmtsloth import NMTSlothChar, NMTSlothStructure, NMTSlothToken
+from torpor.attacks.text.repetition import SEGMENTS, RepeatedRequests
 from torpor.attacks.text.routing.rerouting import Rerouting
 from torpor.attacks.text.search.driver import Search, TextSearch, shows_gradients, told
 from torpor.attacks.text.search.tally import Tally
@@ -33,17 +35,31 @@ TRIAL = 64
 ROUND = 50
 """Where a budget counts tokens, candidates of each of NMTSloth's rounds, all of which are its turn: another start, from
 the best single edits, where the evolution found nothing better together."""
-PATIENCE = {"chars": 550, "tokens": 200, "words": 400, "suffix": 400, "prompt": 400}
-"""The same of the evolution, within each budget: long where it goes on to find more than the others do instead."""
+PATIENCE = {"chars": 550, "tokens": 600, "words": 400, "suffix": 600, "prompt": 600}
+"""The same of the evolution, within each budget: it goes on to find after hundreds of queries in vain, and elsewhere
+than on words and characters more than the others do instead."""
+
+SHARE = 10
+"""Natural requests are a tenth of all queries at most."""
 
 MEMBERS: dict[str, tuple[type[TextSearch], ...]] = {
     "chars": (SAME, NoSkim, TTSlow, Evolution, NMTSlothChar, LLMEffiCheckerChar),
     "tokens": (Evolution, NMTSlothToken, LLMEffiCheckerToken),
     "words": (SAME, NoSkim, Evolution, NMTSlothStructure, LLMEffiCheckerStructure),
-    "suffix": (Rerouting, RepetitionCurse, Evolution, LoopLLM),
-    "prompt": (RepetitionCurse, Evolution),
+    "suffix": (Rerouting, RepetitionCurse, LongRequests, RepeatedRequests, Evolution, LoopLLM),
+    "prompt": (RepetitionCurse, LongRequests, RepeatedRequests, Evolution),
 }
 """Searches within each budget, in the order of their first turns."""
+
+
+def attacks_among(members: Mapping[str, Sequence[type[TextSearch]]]) -> tuple[str, ...]:
+    """Return the ids of the members within any budget, controls left out.
+
+    >>> attacks_among({"suffix": (LongRequests, Evolution), "prompt": (Evolution, LoopLLM)})
+    ('evolution', 'loopllm')
+    """
+    kinds = dict.fromkeys(kind for each in members.values() for kind in each)
+    return tuple(kind.id for kind in kinds if not kind.is_control)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,12 +67,14 @@ class StandardText(TextSearch):
     """Several searches within the same budget of edits, in turns: evolution, and the published ones.
 
     On characters, TTSlow has the first turn, whose candidates are few, then the evolution; elsewhere the evolution.
-    Where gates decide the work, SAME, No-Skim or Rerouting comes first, until its rounds are over; where experts do,
-    RepetitionCurse, with half of the passes. The evolution's turn ends when it has not found a costlier text for 200 to
-    550 queries, by the budget, that of another member after 64, so that passes go to what still finds; NMTSloth's on
-    tokens ends when its rounds are over, each of the 50 substitutions that its gradient ranks first. Whatever one finds
-    is a parent of the evolution's next generation. A sample is at its end when every member has had a turn in which
-    nothing was found. Of a black box, the members without gradients take part.
+    Where the budget lets the attacker write, natural requests and repetitions come before it, requests to repeat only
+    where repetitions cost more than requests: a model that was trained on texts goes on from sentences as from no
+    random tokens. Where gates decide the work, SAME, No-Skim or Rerouting comes first, until its rounds are over; where
+    experts do, RepetitionCurse, with half of the passes. The evolution's turn ends when it has not found a costlier
+    text for 400 to 600 queries, by the budget, that of another member after 64, so that passes go to what still finds;
+    NMTSloth's on tokens ends when its rounds are over, each of the 50 substitutions that its gradient ranks first.
+    Whatever one finds is a parent of the evolution's next generation. Turns go round until all passes are spent: what
+    was sought in vain for a while is often found later. Of a black box, the members without gradients take part.
 
     Attributes:
         queries: passes on a sample, forward and backward, of all members together.
@@ -77,7 +95,7 @@ class StandardText(TextSearch):
     @classmethod
     @override
     def covered(cls) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(kind.id for kinds in MEMBERS.values() for kind in kinds))
+        return attacks_among(MEMBERS)
 
     @classmethod
     @override
@@ -98,13 +116,22 @@ class StandardText(TextSearch):
         """Return a member with as much of the passes as it needs for its turn."""
         if isinstance(member, RepetitionCurse):
             return replace(member, tokens=max(1, self.queries // 2))
+        if isinstance(member, Evolution):
+            return replace(member, queries=self.queries)
+        if isinstance(member, LongRequests):
+            return replace(member, count=min(member.count, max(1, self.queries // SHARE)))
         return replace(member, first=ROUND) if isinstance(member, NMTSlothToken) else member
 
     @property
     def patience(self) -> Mapping[str, int]:
         """Queries without a costlier text after which the turn of some members ends, by id; others have 64."""
-        to_the_end = dict.fromkeys((SAME.id, NoSkim.id, Rerouting.id, RepetitionCurse.id), self.queries)
-        return {Evolution.id: PATIENCE[self.norm], NMTSlothToken.id: int(self.eps) * ROUND, **to_the_end}
+        to_the_end = (SAME.id, NoSkim.id, Rerouting.id, RepetitionCurse.id, LongRequests.id)
+        return {
+            Evolution.id: PATIENCE[self.norm],
+            NMTSlothToken.id: int(self.eps) * ROUND,
+            RepeatedRequests.id: SEGMENTS,
+            **dict.fromkeys(to_the_end, self.queries),
+        }
 
     @override
     def begin(self, target: TextTarget, inputs: Sequence[str], seed: int, tally: Tally) -> Callable[[int], Search]:
@@ -115,8 +142,8 @@ class StandardText(TextSearch):
             searches = deque(member(row) for member in members)
             names = dict(zip(searches, (member.id for member in ensemble), strict=True))
             waiting = dict[Search, Sequence[str] | None]()
-            idle, vain = 0, 0  # queries, and members, since something costlier was found
-            while searches and vain < len(members) and not tally.ended(row):
+            idle = 0  # queries of this turn since something costlier was found
+            while searches and not tally.ended(row):
                 search, before = searches[0], tally.best(row)[1]
                 texts = waiting[search] if search in waiting else next(search, None)
                 left = self.queries - tally.spent(row)
@@ -124,19 +151,16 @@ class StandardText(TextSearch):
                     return
                 if texts is None:
                     searches.popleft()
-                    idle, vain = 0, vain + 1
+                    idle = 0
                     continue
                 tally.member[row] = names[search]
                 answers = yield texts[:left]
                 if left < len(texts):
                     return
                 waiting[search] = told(search, answers)
-                if tally.best(row)[1] > before:
-                    idle, vain = 0, 0
-                else:
-                    idle += len(texts)
+                idle = 0 if tally.best(row)[1] > before else idle + len(texts)
                 if idle >= patience.get(names[search], TRIAL):
                     searches.rotate(-1)
-                    idle, vain = 0, vain + 1
+                    idle = 0
 
         return take_turns

@@ -13,16 +13,13 @@ from torpor.attacks.text.llmeffichecker import LLMEffiCheckerChar, LLMEffiChecke
 from torpor.attacks.text.long_requests import LongRequests
 from torpor.attacks.text.repetition import SEGMENTS, RepeatedRequests
 from torpor.attacks.text.search.driver import TextSearch
-from torpor.attacks.text.standard import StandardText
+from torpor.attacks.text.standard import StandardText, attacks_among
 from torpor.core.budget import GROWING
 from torpor.core.threat import Access
 
 TURN = 72
 """Queries without a costlier text after which the turn of a member that never ends by itself is over: three generations
 of the evolution."""
-
-SHARE = 10
-"""Natural requests are a tenth of all queries at most."""
 
 MEMBERS: dict[str, tuple[type[TextSearch], ...]] = {
     "chars": (Evolution, LLMEffiCheckerChar),
@@ -60,8 +57,7 @@ class StandardQueries(StandardText):
     @classmethod
     @override
     def covered(cls) -> tuple[str, ...]:
-        members = dict.fromkeys(kind for kinds in MEMBERS.values() for kind in kinds)
-        return tuple(kind.id for kind in members if not kind.is_control)
+        return attacks_among(MEMBERS)
 
     @property
     @override
@@ -71,8 +67,7 @@ class StandardQueries(StandardText):
 
     def _settled(self, member: TextSearch) -> TextSearch:
         """Return a member without gradients, and with its share of the queries."""
-        if isinstance(member, LongRequests):
-            return replace(member, count=min(member.count, max(1, self.queries // SHARE)))
+        member = self._with_its_share(member)
         return replace(member, gradients=False) if isinstance(member, Evolution) else member
 
     @property

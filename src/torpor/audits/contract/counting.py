@@ -119,8 +119,8 @@ def family_has_what_it_asks(trial: Trial) -> str:
         blank = family.blank(target, 2)
         if len(blank) != 2:
             raise ContractBroken(f"blank(target, 2) returns {len(blank)} outputs", "return as many as asked for")
-    except UsageError:
-        said.append("without blank(), so that detectors do not apply")
+    except UsageError as error:
+        said.append(f"without blank(), so that detectors do not apply: {error}")
     if target.offers("rungs", "at_rung"):
         said.append(_ladder(trial))
     return ", ".join(said)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -67,7 +68,9 @@ def margins_have_their_sign(trial: Trial) -> str:
         raise ContractSkipped("rows are not samples")
     cost = trial.target.prices.cost(Work(signals.work.counts.cpu()))
     if signals.logits is not None:
-        _exits_follow(trial, margins, signals.work)
+        if not trial.target.offers("exits"):
+            raise ContractSkipped("it does not say at which exit a sample left; offer exits(work)")
+        _exits_follow(trial.target, margins, signals.work)
         return f"a sample leaves at its first margin >= 0, {counted(margins.shape[1] + 1, 'exit')}"
     return _gates_follow(margins, cost)
 
@@ -105,19 +108,15 @@ def _pairs(open_: Tensor, gate: int) -> Iterator[tuple[int, int]]:
             yield from ((one, two) for two in twins.nonzero().flatten().tolist())
 
 
-def _exits_follow(trial: Trial, margins: Tensor, work: Work) -> None:
+def _exits_follow(target: Any, margins: Tensor, work: Work) -> None:  # noqa: ANN401 - what offers exits()
     """Check that each sample runs up to its first exit whose margin is 0 or more."""
     passed = torch.cat([margins >= 0, torch.ones(len(margins), 1, dtype=torch.bool)], 1)
-    depth, counts = passed.to(torch.int64).argmax(1), work.counts.cpu()
-    if counts.shape[1] < passed.shape[1]:
-        return  # units are other pieces than exits
-    ran = counts[:, : passed.shape[1]] > 0
-    wanted = torch.arange(passed.shape[1]) <= depth.unsqueeze(1)
-    if (wrong := ran != wanted).any():
-        sample, exit_ = (int(each[0]) for each in wrong.nonzero(as_tuple=True))
+    depth, ran = passed.to(torch.int64).argmax(1), target.exits(Work(work.counts.cpu()))
+    if (wrong := ran != depth).any():
+        sample = int(wrong.nonzero()[0])
         raise ContractBroken(
             f"sample {sample}: margins {[round(value, 4) for value in margins[sample].tolist()]} leave at exit "
-            f"{int(depth[sample])}, yet unit {trial.unit(exit_)!r} {'runs' if ran[sample, exit_] else 'does not run'}",
+            f"{int(depth[sample])}, yet it runs up to exit {int(ran[sample])}",
             "a margin of 0 or more leaves; turn the sign round, or compare with the threshold of run()",
         )
 

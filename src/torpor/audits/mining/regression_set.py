@@ -173,7 +173,7 @@ def _write_inputs(folder: Path, kind: str, stored: Samples, space: InputSpace) -
 
 
 def _write(found: RegressionSet) -> None:
-    from torpor.audits.run.store import write_atomically
+    from torpor.core.files import write_atomically
 
     parts: dict[str, Any] = asdict(found)
     del parts["folder"]

@@ -28,10 +28,10 @@ from torpor.audits.run.executors import Executor, Local
 from torpor.audits.run.identity import identify
 from torpor.audits.run.job import deterministic
 from torpor.audits.run.limits import LimitReached, Limits, check_time
-from torpor.audits.run.store import write_atomically
 from torpor.audits.texts import save_table
 from torpor.core.batches import Samples
 from torpor.core.errors import DataError, UsageError
+from torpor.core.files import write_atomically
 from torpor.data.sets import Batch
 from torpor.meters.threads import Threads, using
 

@@ -10,7 +10,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 from typing_extensions import override
 
-from torpor.attacks.base import Attack, AttackResult, costlier
+from torpor.attacks.base import Attack, AttackResult
+from torpor.attacks.result import costlier
 from torpor.audits.lock import verify_owner
 from torpor.audits.plan import Plan
 from torpor.audits.run.job import Job, Reader, deterministic

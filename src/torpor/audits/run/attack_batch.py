@@ -12,8 +12,9 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from torpor.attacks.base import Attack, AttackResult, costlier, merged, transfer
+from torpor.attacks.base import Attack, AttackResult
 from torpor.attacks.registry import free_controls, matched_controls
+from torpor.attacks.result import costlier, merged, transfer
 from torpor.audits.conditions import ADAPTIVE, NON_ADAPTIVE, Condition, RowKey
 from torpor.audits.plan import Plan
 from torpor.audits.run.fronts import Front

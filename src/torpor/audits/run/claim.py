@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from torpor.audits.lock import NAME, FolderLock
-from torpor.audits.run.store import write_atomically
-from torpor.core.errors import UsageError
+from torpor.audits.read import read_audit
+from torpor.audits.run.limits import Limits
+from torpor.audits.run.store import Store
+from torpor.core.errors import TorporError, UsageError
+from torpor.core.files import write_atomically
 
 OWN = ("plan.json", "plan.json.partial", NAME)
 """Files that hold nothing of what an audit found."""
@@ -60,6 +63,32 @@ def claimed(mine: Mapping[str, Any], out: Path, repairable: str = "") -> Iterato
                 f"expected a folder that can be written, got {out}: {error}; pass another --out"
             ) from error
         yield Claim(lock, (out / "audit.json").is_file())
+
+
+def goes_on(store: Store, limits: Limits) -> frozenset[int] | None:
+    """Tell whether a finished audit was cut off, or its searches were, and may resume now: then it is unfinished.
+
+    Returns:
+        The batches that are attacked anew, since their searches may take longer now; None if it does not resume.
+    """
+    path = store.folder / "audit.json"
+    try:
+        samples = read_audit(store.folder).samples or {}
+    except TorporError:  # a finished audit is shown as it is, with what is wrong with it
+        samples = {}
+    cut_off, cut_short = samples.get("cut_off"), samples.get("cut_short")
+    if not cut_off and not cut_short:
+        store.clear()
+        return None
+    further = cut_off is not None and limits.allow_more(cut_off["limit"], cut_off["value"])
+    longer = cut_short is not None and limits.longer_than(cut_short)
+    if not further and not longer:
+        return None
+    count = samples.get("batches") or 0
+    there = set(range(count)) - set(store.lost(count))
+    store.verify()
+    path.unlink()
+    return frozenset(number for number in there if longer and store.spent(number).cut_short)
 
 
 def _belongs(mine: dict[str, Any], out: Path, repairable: str) -> bool:

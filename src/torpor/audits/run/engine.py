@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,19 @@ from typing import Any
 import torch
 
 from torpor.audits.plan import Plan
-from torpor.audits.read import read_audit
-from torpor.audits.run.claim import claimed
+from torpor.audits.run.claim import claimed, goes_on
 from torpor.audits.run.estimate import counted
-from torpor.audits.run.executors import Executor, Local
+from torpor.audits.run.executors import Executor, Local, check_alone
+from torpor.audits.run.fronts import check_applies as check_applies
 from torpor.audits.run.identity import REPAIRABLE, Identity, identify
 from torpor.audits.run.job import Job, LoadedJob, deterministic, source
-from torpor.audits.run.limits import LimitReached, Limits, Spent
+from torpor.audits.run.limits import Extent, LimitReached, Limits, Spent
 from torpor.audits.run.rows import write_examples
-from torpor.audits.run.store import Store, write_atomically
+from torpor.audits.run.store import Store
 from torpor.audits.run.summary import summarize
 from torpor.audits.schema import seal
-from torpor.core.errors import DataError, LimitReachedError, TorporError, UsageError
+from torpor.core.errors import DataError, LimitReachedError, UsageError
+from torpor.core.files import write_atomically
 from torpor.data.sets import DataSet
 from torpor.meters.threads import Threads, using
 from torpor.targets.base import Target
@@ -35,23 +35,6 @@ PASSES = 3
 
 Progress = Callable[[str, int, int], None]
 """Called with what is going on, attacks done, and attacks in all (0 if unknown)."""
-
-
-@dataclass(frozen=True)
-class Extent:
-    """How far an audit has come.
-
-    Attributes:
-        batches: that are attacked in every way, from the first on.
-        samples: in these.
-        cut_off: name of the limit that ended it; empty if it has come to the end.
-        cut_short: searches in these that were ended before they came to their end.
-    """
-
-    batches: int
-    samples: int
-    cut_off: str = ""
-    cut_short: int = 0
 
 
 def run_audit(
@@ -103,14 +86,14 @@ def run_audit(
     if target.elsewhere:
         from torpor.audits.run.requests import limits_on
 
-        _alone(target, executor)
+        check_alone(target, executor)
         limits = limits_on(target, limits)
     data = plan.chosen(source(target, plan.data_dir, plan.inputs if inputs is None else inputs))
     identity = identify(plan, target, data)
     with ExitStack() as stack:
         claim = stack.enter_context(claimed(plan.to_json() | identity.entries(), out, REPAIRABLE))
         store = Store(out, plan.measures(target), claim.lock.verify)
-        anew = _goes_on(store, limits) if claim.complete else frozenset()
+        anew = goes_on(store, limits) if claim.complete else frozenset()
         if anew is None:
             return out / "audit.json"
         begin(plan, data)
@@ -131,62 +114,6 @@ def run_audit(
         loaded = job.prepare(target, data, store, lambda text: progress(text, 0, 0))
         extent = _Run(job, loaded, executor, limits, progress, anew).attack()
         return _sum_up(job, loaded, extent, identity, limits, progress, began)
-
-
-def check_applies(plan: Plan, target: Target) -> None:
-    """Refuse a target that is none of its family, and a plan whose attacks, defenses or bounds do not apply to it.
-
-    Raises:
-        UsageError: if so.
-    """
-    target.family.check(target)
-    for budget in plan.budgets:
-        for attack in plan.attacks_at(budget):
-            attack.check(target)
-    for bound in plan.loaded_bounds():
-        for budget in plan.budgets:
-            bound.check(target, budget)
-    defenses = plan.loaded_defenses()
-    for defense in defenses:
-        defense.check(target)
-    names = [defense.name for defense in defenses]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise UsageError(f"expected different defenses, got {twice[0]} twice; leave one out")
-
-
-def _goes_on(store: Store, limits: Limits) -> frozenset[int] | None:
-    """Tell whether a finished audit was cut off, or its searches were, and may resume now: then it is unfinished.
-
-    Returns:
-        The batches that are attacked anew, since their searches may take longer now; None if it does not resume.
-    """
-    path = store.folder / "audit.json"
-    try:
-        samples = read_audit(store.folder).samples or {}
-    except TorporError:  # a finished audit is shown as it is, with what is wrong with it
-        samples = {}
-    cut_off, cut_short = samples.get("cut_off"), samples.get("cut_short")
-    if not cut_off and not cut_short:
-        store.clear()
-        return None
-    further = cut_off is not None and limits.allow_more(cut_off["limit"], cut_off["value"])
-    longer = cut_short is not None and limits.longer_than(cut_short)
-    if not further and not longer:
-        return None
-    count = samples.get("batches") or 0
-    there = set(range(count)) - set(store.lost(count))
-    store.verify()
-    path.unlink()
-    return frozenset(number for number in there if longer and store.spent(number).cut_short)
-
-
-def _alone(target: Target, executor: Executor) -> None:
-    """Refuse to ask a target elsewhere from several processes: one of them holds to its limits."""
-    if not executor.in_process:
-        raise UsageError(
-            f"expected the local executor for {target.name}, which is asked within limits that one process keeps, got "
-            f"{executor.id}; leave it out: parallel=N behind the address asks N requests at once"
-        )
 
 
 class _Run:

@@ -13,26 +13,22 @@ from torpor.attacks.base import Attack
 from torpor.attacks.registry import free_controls
 from torpor.audits.plan import Plan
 from torpor.audits.run.limits import BACKWARD, Limits
-from torpor.core.batches import Samples
+from torpor.audits.run.timing import small_run, speed_of
 from torpor.core.errors import TorporError
 from torpor.core.units import symbol
 from torpor.data.sets import DataSet
-from torpor.meters.threads import Threads, check_threads, gainful_threads, measured, using
+from torpor.meters.threads import Threads, check_threads, gainful_threads, using
 from torpor.targets.base import Target
 
 SEARCHING = ("control-best-noise", "control-best-of-k")
 """Controls that spend as many passes as the attacks beside them."""
 COUNTED_S = 1.0
 """Seconds in which the samples are counted; if there are more, the estimate is per sample."""
-SHORT_S, SEVERAL = 0.25, 128
-"""A target that runs one sample in less than ``SHORT_S`` is timed on a batch, of ``SEVERAL`` at most."""
 CLEARLY = 0.8
 """What is likely is said where it is at most this share of what is possible."""
 
 WORTH_S, MOST_WORKERS = 20.0, 8
 """Seconds of attacking for which it pays to start workers, which takes some; and how many are started at most."""
-MOST_SAMPLES, LONG_S = 128, 1.0
-"""As many samples run at once as take about ``SHORT_S``; one that takes longer than ``LONG_S`` runs only once."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +100,7 @@ def estimate(plan: Plan, target: Target, data: DataSet) -> Estimate:
     said = [passes(attack) for attack in attacks]
     forwards, backwards = _total(plan, passes)
     one = target.read(data.load("test", 1).inputs)
-    speed = _timed(target, data, plan, both=backwards > 0)
+    speed = speed_of(target, data, plan, both=backwards > 0)
     price = float(target.prices.cost(target.max_work(one)).sum())
     every = forwards + BACKWARD * backwards
     silent = tuple(attack.name for attack, (forward, _) in zip(attacks, said, strict=True) if not forward)
@@ -207,64 +203,6 @@ def counted(data: DataSet, limit: int | None) -> int | None:
     return count
 
 
-@dataclass(frozen=True)
-class _Speed:
-    """Seconds of one sample: of a forward pass, and of one that is followed by a backward pass."""
-
-    forward: float
-    both: float
-
-    def seconds(self, forwards: int, backwards: int) -> float:
-        """Return what so many passes take, the backward ones each after one of the forward ones."""
-        return max(0, forwards - backwards) * self.forward + backwards * self.both
-
-
-def _timed(target: Target, data: DataSet, plan: Plan, *, both: bool) -> _Speed:
-    """Return the seconds that one sample takes, in a batch of the size that is attacked where one is quick."""
-
-    def inputs(count: int) -> Samples:
-        return target.read(data.load("test", count).inputs)
-
-    def run(batch: Samples) -> Callable[[], object]:
-        return lambda: target.run(batch)
-
-    batch, count = inputs(1), 1
-    seconds, _ = measured(run(batch))
-    size = min(plan.batch_size, plan.limit or SEVERAL, SEVERAL)
-    size = SEVERAL if target.offers("score") else size  # many candidates of each sample are run together
-    if seconds < SHORT_S and size > 1:
-        batch = inputs(size)
-        count = len(batch)
-    if seconds < SHORT_S:
-        seconds = _again(run(batch)) / count
-    return _Speed(seconds, (_differentiated(target, batch) / count or BACKWARD * seconds + seconds) if both else 0.0)
-
-
-def _again(call: Callable[[], object]) -> float:
-    """Return the seconds of a call that was made before."""
-    call()
-    return measured(call)[0]
-
-
-def _differentiated(target: Target, batch: Samples) -> float:
-    """Return the seconds of a forward and a backward pass over signals; 0 where there is nothing to differentiate."""
-    from torch import Tensor, enable_grad
-
-    def step() -> bool:
-        with enable_grad():
-            given = batch.clone().requires_grad_() if isinstance(batch, Tensor) else batch
-            signals = target.signals(given)
-            values = [value for value in vars(signals).values() if isinstance(value, Tensor) and value.grad_fn]
-            if values:
-                try:
-                    values[0].sum().backward()
-                except RuntimeError:  # attacks do without such a gradient: see gradient_of
-                    return False
-        return bool(values)
-
-    return measured(step)[0] if step() else 0.0
-
-
 def _scaled(value: float) -> str:
     for scale, unit in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= scale:
@@ -343,20 +281,6 @@ def _choice(target: Target, data: Callable[[], DataSet], asked: int | None) -> T
     if target.elsewhere:
         return Threads(most, most, "the target runs elsewhere")
     try:
-        return Threads(gainful_threads(_small_run(target, data()), most), most, "measured on the target")
+        return Threads(gainful_threads(small_run(target, data()), most), most, "measured on the target")
     except TorporError:  # the audit itself raises it again
         return Threads(most, most, "the target could not be measured")
-
-
-def _small_run(target: Target, data: DataSet) -> Callable[[], object]:
-    """Return a call that takes some tenths of a second at most, or the shortest there is."""
-    one = target.read(data.load("test", 1).inputs)
-    seconds, _ = measured(lambda: target.run(one))
-    if seconds < LONG_S:  # the first run prepares what the next ones share
-        seconds, _ = measured(lambda: target.run(one))
-    count = min(MOST_SAMPLES, int(SHORT_S / max(seconds, 1e-6)))
-    if count >= 1:
-        several = target.read(data.load("test", count).inputs)
-        return lambda: target.run(several)
-    _, probe = next(iter(target.probes(one)))
-    return probe

@@ -13,6 +13,7 @@ from typing_extensions import override
 from torpor.audits.run.job import Job
 from torpor.core.errors import UsageError
 from torpor.core.registry import MARK, Registry, Spec, is_path, typed
+from torpor.targets.base import Target
 
 Tell = Callable[[int, str, int], None]
 """Takes the number of a batch, the row that is attacked, and how many rows of that batch are done."""
@@ -125,6 +126,19 @@ def load_executor(text: str) -> Executor:
         attribute, _, rest = rest.partition(MARK)
         name = f"{name}{MARK}{attribute}"
     return EXECUTORS.find(name).parse(rest)
+
+
+def check_alone(target: Target, executor: Executor) -> None:
+    """Refuse to ask a target elsewhere from several processes: one of them holds to its limits.
+
+    Raises:
+        UsageError: if the executor starts some.
+    """
+    if not executor.in_process:
+        raise UsageError(
+            f"expected the local executor for {target.name}, which is asked within limits that one process keeps, got "
+            f"{executor.id}; leave it out: parallel=N behind the address asks N requests at once"
+        )
 
 
 def gave_up(what: str) -> UsageError:

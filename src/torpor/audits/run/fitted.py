@@ -8,9 +8,9 @@ from typing import TypeVar
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from torpor.audits.run.store import Store, save_tensors, write_atomically
+from torpor.audits.run.store import Store
 from torpor.core.errors import DataError
-from torpor.core.files import require_file
+from torpor.core.files import require_file, save_tensors, write_atomically
 from torpor.core.fitted import Fitted
 
 FittedT = TypeVar("FittedT", bound=Fitted)

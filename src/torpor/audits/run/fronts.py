@@ -12,7 +12,7 @@ from torpor.audits.conditions import ADAPTIVE, Condition, RowKey
 from torpor.audits.plan import Plan
 from torpor.audits.run.store import Store
 from torpor.core.budget import Budget
-from torpor.core.errors import DefenseError, TorporError
+from torpor.core.errors import DefenseError, TorporError, UsageError
 from torpor.data.sets import DataSet
 from torpor.targets.base import Target
 
@@ -41,6 +41,27 @@ class Front:
     def every(self) -> list[Attack]:
         """The attacks of all budgets."""
         return [attack for _, attacks in self.attacks for attack in attacks]
+
+
+def check_applies(plan: Plan, target: Target) -> None:
+    """Refuse a target that is none of its family, and a plan whose attacks, defenses or bounds do not apply to it.
+
+    Raises:
+        UsageError: if so.
+    """
+    target.family.check(target)
+    for budget in plan.budgets:
+        for attack in plan.attacks_at(budget):
+            attack.check(target)
+    for bound in plan.loaded_bounds():
+        for budget in plan.budgets:
+            bound.check(target, budget)
+    defenses = plan.loaded_defenses()
+    for defense in defenses:
+        defense.check(target)
+    names = [defense.name for defense in defenses]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"expected different defenses, got {twice[0]} twice; leave one out")
 
 
 def fronts(

@@ -61,6 +61,23 @@ class Spent:
 
 
 @dataclass(frozen=True)
+class Extent:
+    """How far an audit has come.
+
+    Attributes:
+        batches: that are attacked in every way, from the first on.
+        samples: in these.
+        cut_off: name of the limit that ended it; empty if it has come to the end.
+        cut_short: searches in these that were ended before they came to their end.
+    """
+
+    batches: int
+    samples: int
+    cut_off: str = ""
+    cut_short: int = 0
+
+
+@dataclass(frozen=True)
 class Limits:
     """What an audit may spend at most; None for no limit.
 
@@ -79,6 +96,18 @@ class Limits:
         for name, value in asdict(self).items():
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise UsageError(f"expected --max-{name} greater than 0, got {value:g}; leave it out for no limit")
+
+    @classmethod
+    def of(cls, queries: int | None, seconds: float | None, cost: float | str | None, currency: str) -> Limits:
+        """Return the limits that a user gives, a cost perhaps as text.
+
+        Raises:
+            UsageError: if one is not above 0, or the cost is not one in this currency.
+
+        >>> Limits.of(None, 60.0, "2 TFLOPs", "flops")
+        Limits(queries=None, seconds=60.0, cost=2000000000000.0)
+        """
+        return cls(queries, seconds, read_cost(cost, currency))
 
     def reached(self, spent: Spent) -> str:
         """Return the name of the limit that was exceeded; empty if none was.
@@ -170,3 +199,12 @@ def parse_cost(text: str, currency: str = "flops") -> float:
     if found is None or found[2] not in units:
         raise UsageError(f"expected a cost such as 2e12 or '2 T{own}', got {text!r}")
     return float(found[1]) * units[found[2]]
+
+
+def read_cost(cost: float | str | None, currency: str) -> float | None:
+    """Return a cost that is given as a number or as :func:`parse_cost` takes it; None stays None.
+
+    >>> read_cost("2 TFLOPs", "flops"), read_cost(5, "flops"), read_cost(None, "flops")
+    (2000000000000.0, 5, None)
+    """
+    return parse_cost(cost, currency) if isinstance(cost, str) else cost

@@ -8,7 +8,7 @@ from typing import Any
 from torpor.attacks.registry import free_controls
 from torpor.audits.plan import Plan
 from torpor.audits.run.estimate import SEARCHING, counted, passes
-from torpor.audits.run.limits import Limits, parse_cost
+from torpor.audits.run.limits import Limits
 from torpor.audits.run.rows import FIRST
 from torpor.audits.run.timing import CALLS, REPEATS
 from torpor.core.units import symbol
@@ -146,8 +146,7 @@ def begin_measuring(
         UsageError: if a limit is none, or one is missing that must be there.
     """
     queries, seconds, cost = most
-    limits = Limits(queries, seconds, None if cost is None else parse_cost(cost, target.prices.currency))
-    limits = limits_on(target, limits)
+    limits = limits_on(target, Limits.of(queries, seconds, cost, target.prices.currency))
     target.within(limits.seconds)
     samples = counted(data, limit)
     work = target.max_work(target.read(data.load("test", 1).inputs))

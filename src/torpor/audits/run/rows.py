@@ -16,11 +16,11 @@ from torch import Tensor
 from torpor.attacks.base import AttackResult
 from torpor.attacks.search.incumbent import Curve
 from torpor.audits.conditions import RowKey
-from torpor.audits.run.store import Store, records_table, save_tensors
+from torpor.audits.run.store import Store, records_table
 from torpor.core.batches import Samples, join, take
 from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
-from torpor.core.files import require_file, texts_beside
+from torpor.core.files import require_file, save_tensors, texts_beside
 from torpor.core.space import DenseSpace, VideoSpace
 from torpor.core.units import symbol
 from torpor.core.work import Outcome, Work
@@ -164,10 +164,10 @@ def _rejected(outcome: Outcome) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
 
 
 def pick_examples(clean: Clean, target: Target, result: AttackResult) -> dict[str, Samples]:
-    """Return the examples of one batch: samples among the ``FIRST`` of the audit, and the batch's own ``COSTLIEST``."""
+    """Return the examples of one batch: its first ``FIRST`` samples, and its ``COSTLIEST``."""
     batch, before = clean.batch, clean.outcome
     cost = target.prices.cost(result.attacked.work) / clean.target.prices.cost(before.work)
-    keep = batch.index < FIRST
+    keep = torch.arange(len(batch.index)) < FIRST
     keep[cost.argsort(descending=True, stable=True)[:COSTLIEST]] = True
     found: dict[str, Samples] = {
         "index": batch.index[keep],
@@ -192,6 +192,18 @@ def stored_references(references: Samples) -> dict[str, Samples]:
     return {"reference": references} if references and isinstance(references[0], str) else {}
 
 
+def first_of(index: Samples) -> Tensor:
+    """Tell which samples are the ``FIRST`` of an audit, bool ``[N]``, whatever number it begins with.
+
+    >>> first_of(torch.arange(40, 60)).sum().item()
+    16
+    """
+    numbers = torch.as_tensor(index)
+    found = torch.zeros(len(numbers), dtype=torch.bool)
+    found[numbers.argsort(stable=True)[:FIRST]] = True
+    return found
+
+
 def gather_examples(store: Store, slug: str) -> dict[str, Samples]:
     """Merge one row's examples of all shards, holding at most one shard's more than what is kept."""
     kept: dict[str, Samples] = {}
@@ -199,7 +211,7 @@ def gather_examples(store: Store, slug: str) -> dict[str, Samples]:
         mine = f"{slug}/"
         part = {name.removeprefix(mine): value for name, value in found.items() if name.startswith(mine)}
         kept = {field: join((kept[field], value)) for field, value in part.items()} if kept else part
-        keep = kept["index"] < FIRST
+        keep = first_of(kept["index"])
         keep[kept["slowdown"].argsort(descending=True, stable=True)[:COSTLIEST]] = True
         kept = {field: take(value, keep) for field, value in kept.items()}
     return kept

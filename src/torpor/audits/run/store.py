@@ -15,14 +15,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from torpor.audits.conditions import RowKey
 from torpor.audits.run.limits import Spent
 from torpor.core.batches import Samples
 from torpor.core.errors import DataError, UsageError
-from torpor.core.files import TEXTS, require_file, texts_beside
+from torpor.core.files import TEXTS, partial_of, require_file, save_tensors, texts_beside, write_atomically
 from torpor.core.measures import Catalog, Measure, Points
 from torpor.core.records import RECORD
 
@@ -44,44 +44,6 @@ def records_schema(measures: Sequence[Measure]) -> pa.Schema:
 def schema_of(measures: Iterable[Measure]) -> pa.Schema:
     """Return a column for each measure, which may hold null if the measure defines what that means."""
     return pa.schema([pa.field(each.name, _ARROW[each.dtype], nullable=bool(each.null)) for each in measures])
-
-
-def write_atomically(path: Path, text: str, own: str = "") -> None:
-    """Replace ``path`` by ``text`` in one step.
-
-    Args:
-        path: what is replaced.
-        text: its new content.
-        own: part of the name of the unfinished file, where others may write the same ``path``.
-    """
-    partial = _partial(path, own)
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _partial(path: Path, own: str) -> Path:
-    return path.with_name(f"{path.name}{'.' * bool(own)}{own}.partial")
-
-
-def save_tensors(path: Path, tensors: dict[str, Tensor], own: str = "") -> None:
-    """Replace ``path`` by a safetensors file in one step; see :func:`write_atomically`.
-
-    Raises:
-        OSError: if it cannot be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = _partial(path, own)
-    try:
-        save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, partial)
-        partial.chmod(0o644)  # safetensors writes files for their owner alone
-        os.replace(partial, path)
-    except SafetensorError as error:  # what safetensors makes of any trouble with the disk
-        raise OSError(str(error)) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 class Store:
@@ -159,7 +121,7 @@ class Store:
             columns = map(text_array, texts.values())
             listed = pa.array([column.to_pylist() for column in columns], pa.list_(pa.string()))
             path = self._texts(number)
-            save_table(path, _partial(path, own), pa.table({"name": list(texts), "texts": listed}))
+            save_table(path, partial_of(path, own), pa.table({"name": list(texts), "texts": listed}))
         facts = {"seconds": seconds, "spent": asdict(spent or Spent()), "texts": bool(texts)}
         write_atomically(self._path(number, "json"), json.dumps(facts), own)
         partial = self._path(number, f"parquet.{own}.partial")

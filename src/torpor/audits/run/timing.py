@@ -1,21 +1,24 @@
-"""Wall-clock, energy and memory of the kept examples: clean and attacked in turns, one sample at a time."""
+"""Wall-clock of one sample in a batch; wall-clock, energy and memory of kept examples, clean and attacked in turns."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from torpor.audits.run.rows import FIRST
+from torpor.audits.plan import Plan
+from torpor.audits.run.limits import BACKWARD
+from torpor.audits.run.rows import first_of
 from torpor.core.batches import Samples
 from torpor.data.sets import DataSet
 from torpor.meters import WallClock, energy_meter, memory_meter, paired_latency
 from torpor.meters.clock import elapsed
+from torpor.meters.threads import measured
 from torpor.meters.wall_clock import Call
 from torpor.targets.base import Target
 
@@ -30,6 +33,10 @@ CALLS = 2 * FEWEST * (REPEATS + 2)
 HIGHER = 2 * 4
 """Its repetition with a higher cap runs as long as this many of its longest samples: clean and attacked, four times the
 cap."""
+SHORT_S, SEVERAL = 0.25, 128
+"""A target that runs one sample in less than ``SHORT_S`` is timed on a batch, of ``SEVERAL`` at most."""
+MOST_SAMPLES, LONG_S = 128, 1.0
+"""As many samples run at once as take about ``SHORT_S``; one that takes longer than ``LONG_S`` runs only once."""
 NO_TIME = "--max-seconds left no time for it"
 
 
@@ -51,7 +58,7 @@ def time_pairs(
     clock = WallClock(target.device)
     pairs: list[tuple[Call, Call]] = []
     ahead = 0.0
-    for row in (examples["index"] < FIRST).nonzero().flatten().tolist():
+    for row in first_of(examples["index"]).nonzero().flatten().tolist():
         pair = (_call(target, examples["clean"], row), _call(defended, examples[side], row))
         ahead += REPEATS * sum(elapsed(call, clock) for call in pair)
         if ahead > TIMED_S and len(pairs) >= FEWEST:
@@ -97,6 +104,78 @@ def _call(target: Target, stored: Samples, row: int) -> Call:
     """Return a call that runs one stored input as deployed."""
     inputs = target.read(stored[row : row + 1])
     return lambda: target.run(inputs)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds of one sample: of a forward pass, and of one that is followed by a backward pass."""
+
+    forward: float
+    both: float
+
+    def seconds(self, forwards: int, backwards: int) -> float:
+        """Return what so many passes take, the backward ones each after one of the forward ones."""
+        return max(0, forwards - backwards) * self.forward + backwards * self.both
+
+
+def speed_of(target: Target, data: DataSet, plan: Plan, *, both: bool) -> Speed:
+    """Return the seconds that one sample takes, in a batch of the size that is attacked where one is quick."""
+
+    def inputs(count: int) -> Samples:
+        return target.read(data.load("test", count).inputs)
+
+    def run(batch: Samples) -> Callable[[], object]:
+        return lambda: target.run(batch)
+
+    batch, count = inputs(1), 1
+    seconds, _ = measured(run(batch))
+    size = min(plan.batch_size, plan.limit or SEVERAL, SEVERAL)
+    size = SEVERAL if target.offers("score") else size  # many candidates of each sample are run together
+    if seconds < SHORT_S and size > 1:
+        batch = inputs(size)
+        count = len(batch)
+    if seconds < SHORT_S:
+        seconds = _again(run(batch)) / count
+    return Speed(seconds, (_differentiated(target, batch) / count or BACKWARD * seconds + seconds) if both else 0.0)
+
+
+def _again(call: Callable[[], object]) -> float:
+    """Return the seconds of a call that was made before."""
+    call()
+    return measured(call)[0]
+
+
+def _differentiated(target: Target, batch: Samples) -> float:
+    """Return the seconds of a forward and a backward pass over signals; 0 where there is nothing to differentiate."""
+    from torch import Tensor, enable_grad
+
+    def step() -> bool:
+        with enable_grad():
+            given = batch.clone().requires_grad_() if isinstance(batch, Tensor) else batch
+            signals = target.signals(given)
+            values = [value for value in vars(signals).values() if isinstance(value, Tensor) and value.grad_fn]
+            if values:
+                try:
+                    values[0].sum().backward()
+                except RuntimeError:  # attacks do without such a gradient: see gradient_of
+                    return False
+        return bool(values)
+
+    return measured(step)[0] if step() else 0.0
+
+
+def small_run(target: Target, data: DataSet) -> Callable[[], object]:
+    """Return a call that takes some tenths of a second at most, or the shortest there is."""
+    one = target.read(data.load("test", 1).inputs)
+    seconds, _ = measured(lambda: target.run(one))
+    if seconds < LONG_S:  # the first run prepares what the next ones share
+        seconds, _ = measured(lambda: target.run(one))
+    count = min(MOST_SAMPLES, int(SHORT_S / max(seconds, 1e-6)))
+    if count >= 1:
+        several = target.read(data.load("test", count).inputs)
+        return lambda: target.run(several)
+    _, probe = next(iter(target.probes(one)))
+    return probe
 
 
 @dataclass(frozen=True)

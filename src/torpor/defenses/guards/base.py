@@ -58,10 +58,14 @@ class Guard(Defense):
         """Whether there is something left to learn."""
         return any(getattr(self, name) is None for name in self.needs)
 
+    def not_fitted(self) -> UsageError:
+        """Return the error of a guard that must be fitted first."""
+        return UsageError(f"expected a fitted guard, got {self.name} before fit(); fit it on clean inputs")
+
     @override
     def state(self) -> Mapping[str, Tensor]:
         if self.unset:
-            raise UsageError(f"expected a fitted guard, got {self.name} before fit(); fit it on clean inputs")
+            raise self.not_fitted()
         values = {name: getattr(self, name) for name in self.needs}
         return {name: torch.tensor(value, dtype=KINDS[type(value)]) for name, value in values.items()}
 
@@ -132,6 +136,51 @@ class Cap(Guard):
     def __post_init__(self) -> None:
         if self.most is not None and self.most < 1:
             raise UsageError(f"expected a cap of 1 or more after {self.id}:, got {self.most}; such as {self.id}:100")
+
+
+@dataclass(frozen=True)
+class LearnedCap(Cap):
+    """A cap that is one number, learned from what clean inputs need. Kinds write :meth:`needed`.
+
+    Attributes:
+        most: the cap; None to learn it.
+        learned: what was learned.
+    """
+
+    learned: int | None = None
+
+    @property
+    @override
+    def needs(self) -> tuple[str, ...]:
+        return ("learned",) if self.most is None else ()
+
+    @property
+    def cap(self) -> int:
+        """What was set, or learned.
+
+        Raises:
+            UsageError: if neither was.
+        """
+        return known(self.learned if self.most is None else self.most, self.name)
+
+    @override
+    def fit(self, target: Any, inputs: Samples) -> Self:
+        if self.most is not None:
+            return self
+        return self.learn(target, [value for some in chunks(inputs) for value in self.needed(target, some)])
+
+    @abstractmethod
+    def needed(self, target: Any, inputs: Samples) -> list[int]:  # noqa: ANN401
+        """Return what clean inputs need: the smallest cap that changes nothing, of each."""
+
+    def learn(self, target: Any, needed: Sequence[int]) -> Self:  # noqa: ANN401
+        """Return the guard with a cap that leaves almost all clean inputs as they are, if none is set.
+
+        Args:
+            target: without the guard.
+            needed: what :meth:`needed` returns for the clean inputs.
+        """
+        return self if self.most is not None else replace(self, learned=int(benign_most(needed)))
 
 
 def chunks(inputs: Samples) -> Iterator[Samples]:

@@ -49,7 +49,7 @@ class DensityCap(Cap):
     @override
     def state(self) -> Mapping[str, Tensor]:
         if self.unset:
-            raise UsageError(f"expected a fitted guard, got {self.name} before fit(); fit it on clean inputs")
+            raise self.not_fitted()
         return {} if self.learned is None else {"learned": torch.tensor(self.learned, dtype=torch.float64)}
 
     @override
@@ -65,7 +65,7 @@ class DensityCap(Cap):
     @override
     def bounded(self, target: Any) -> Target:
         if self.unset:
-            raise UsageError(f"expected a fitted guard, got {self.name} before fit(); fit it on clean inputs")
+            raise self.not_fitted()
         before = target.shares[1:]
         shares = [known(self.most, self.name) / WHOLE] * len(before) if self.learned is None else self.learned
         guarded: Target = target.with_density([min(pair) for pair in zip(shares, before, strict=True)])

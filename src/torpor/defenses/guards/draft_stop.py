@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from typing_extensions import override
 
 from torpor.core.batches import Samples
 from torpor.core.errors import UsageError
-from torpor.defenses.guards.base import Guard, benign_most, chunks, known
+from torpor.defenses.guards.base import LearnedCap
 from torpor.targets.base import Target
 
 
 @dataclass(frozen=True)
-class DraftStop(Guard):
+class DraftStop(LearnedCap):
     """Stop guessing, for the rest of a text, once rejected guesses outnumber accepted ones by more than N.
 
     The output stays the same. Since each accepted guess buys one rejected one, an attacker who knows of it can waste no
@@ -28,20 +28,10 @@ class DraftStop(Guard):
 
     id: ClassVar[str] = "draft-stop"
     caps: ClassVar[tuple[str, ...]] = ("drafted_token",)
-    learns: ClassVar[bool] = True
-    setting: ClassVar[str | None] = "most"
-
-    most: int | None = None
-    learned: int | None = None
 
     def __post_init__(self) -> None:
         if self.most is not None and self.most < 0:
             raise UsageError(f"expected 0 rejected guesses or more after {self.id}:, got {self.most}")
-
-    @property
-    @override
-    def needs(self) -> tuple[str, ...]:
-        return ("learned",) if self.most is None else ()
 
     @classmethod
     @override
@@ -50,15 +40,13 @@ class DraftStop(Guard):
 
     @override
     def bounded(self, target: Any) -> Target:
-        guarded: Target = target.with_allowance(known(self.learned if self.most is None else self.most, self.name))
+        guarded: Target = target.with_allowance(self.cap)
         return guarded
 
     @override
-    def fit(self, target: Any, inputs: Samples) -> Self:
-        if self.most is not None:
-            return self
-        wasted = [most for some in chunks(inputs) for most in target.most_wasted(some)]
-        return replace(self, learned=int(benign_most(wasted)))
+    def needed(self, target: Any, inputs: Samples) -> list[int]:
+        found: list[int] = target.most_wasted(inputs)
+        return found
 
     @classmethod
     @override

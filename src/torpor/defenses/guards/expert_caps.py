@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from typing_extensions import override
@@ -11,7 +10,7 @@ from typing_extensions import override
 from torpor.core.batches import Samples
 from torpor.core.errors import UsageError
 from torpor.core.threat import Paper
-from torpor.defenses.guards.base import Cap, benign_most, chunks, known
+from torpor.defenses.guards.base import Cap, LearnedCap, known
 from torpor.targets.base import Target
 
 EVEN = 100
@@ -20,40 +19,7 @@ STEPS = (400, 300, 250, 200, 175, 150, 125, 110, 100)
 
 
 @dataclass(frozen=True)
-class ShareCap(Cap):
-    """Base of guards whose cap is in per cent of an even share of a layer's tokens.
-
-    Attributes:
-        most: the cap; None to learn what 99.9 % of clean texts do not exceed.
-        learned: what was learned.
-    """
-
-    learned: int | None = None
-
-    @property
-    @override
-    def needs(self) -> tuple[str, ...]:
-        return ("learned",) if self.most is None else ()
-
-    @property
-    def cap(self) -> int:
-        """What was set, or learned."""
-        return known(self.learned if self.most is None else self.most, self.name)
-
-    @override
-    def fit(self, target: Any, inputs: Samples) -> Self:
-        if self.most is not None:
-            return self
-        clean = [value for some in chunks(inputs) for value in self._shares(target, some)]
-        return replace(self, learned=int(benign_most(clean)))
-
-    @abstractmethod
-    def _shares(self, target: Any, inputs: Samples) -> list[int]:  # noqa: ANN401 - experts on devices
-        """Return the smallest cap that changes nothing, of each input."""
-
-
-@dataclass(frozen=True)
-class ExpertCapacity(ShareCap):
+class ExpertCapacity(LearnedCap):
     """An expert takes at most N per cent of an even share of a layer's tokens, ``expert-capacity:150``.
 
     Tokens that find it full go on without it, as in Switch Transformers, so outputs change. The busiest device then
@@ -81,7 +47,7 @@ class ExpertCapacity(ShareCap):
         return guarded
 
     @override
-    def _shares(self, target: Any, inputs: Samples) -> list[int]:
+    def needed(self, target: Any, inputs: Samples) -> list[int]:
         found: list[int] = target.shares(inputs)[0]
         return found
 
@@ -94,7 +60,7 @@ class ExpertCapacity(ShareCap):
 
 
 @dataclass(frozen=True)
-class Rebalance(ShareCap):
+class Rebalance(LearnedCap):
     """A device computes at most N per cent of an even share of a layer, ``rebalance:125``; others compute the rest.
 
     As least-loaded expert parallelism does (LLEP, ICML 2026, known from its abstract): experts' weights
@@ -123,7 +89,7 @@ class Rebalance(ShareCap):
         return guarded
 
     @override
-    def _shares(self, target: Any, inputs: Samples) -> list[int]:
+    def needed(self, target: Any, inputs: Samples) -> list[int]:
         found: list[int] = target.shares(inputs)[1]
         return found
 

@@ -9,9 +9,8 @@ import torch
 from typing_extensions import override
 
 from torpor.core.batches import Samples
-from torpor.core.errors import UsageError
 from torpor.core.signals import StepSignals
-from torpor.core.work import Outcome, Work
+from torpor.core.work import Work
 from torpor.defenses.guards.base import FIT_LIMIT, benign_most, chunks
 from torpor.defenses.guards.loop_stop import LoopStop
 from torpor.defenses.guards.step_budget import StepBudget
@@ -55,7 +54,7 @@ class HazardMonitor(StepBudget):
     @override
     def bounded(self, target: Any) -> Target:
         if self.threshold is None:
-            raise UsageError(f"expected a fitted guard, got {self.name} before fit(); fit it on clean inputs")
+            raise self.not_fitted()
         guarded: Any = super().bounded(target)
         stopped: Target = guarded.with_stop(EndHazard(self.threshold))
         return stopped
@@ -63,14 +62,13 @@ class HazardMonitor(StepBudget):
     @torch.no_grad()
     @override
     def fit(self, target: Any, inputs: Samples) -> Self:
-        clean, reached = list[Outcome](), list[float]()
+        steps, reached = list[int](), list[float]()
         for some in chunks(inputs):
             found = target.signals(some)
-            clean.append(Outcome((), found.work))
+            steps += target.iterations(found.work).tolist()
             reached += _reached(found)
-        fitted = self.learn(target, clean) if self.most is None else self
         room = max(ROOM, FIT_LIMIT / len(reached))
-        return replace(fitted, threshold=max(room * benign_most(reached), LEAST))
+        return replace(self.learn(target, steps), threshold=max(room * benign_most(reached), LEAST))
 
     @override
     def replayed(self, target: Any, inputs: Samples, work: Work) -> None:

@@ -54,8 +54,8 @@ class LoopStop(StepBudget):
     def fit(self, target: Any, inputs: Samples) -> Self:
         clean = [target.run(some) for some in chunks(inputs)]
         repeats = [most_repeats(output.ids) for outcome in clean for output in outcome.outputs]
-        fitted = self.learn(target, clean) if self.most is None else self
-        return replace(fitted, repeats=max(LEAST, 1 + int(benign_most(repeats))))
+        steps = [count for outcome in clean for count in target.iterations(outcome.work).tolist()]
+        return replace(self.learn(target, steps), repeats=max(LEAST, 1 + int(benign_most(repeats))))
 
     @override
     def replayed(self, target: Any, inputs: Samples, work: Work) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -9,12 +10,12 @@ from typing_extensions import override
 
 from torpor.core.batches import Samples
 from torpor.core.threat import Paper
-from torpor.defenses.guards.base import Cap, chunks, known, rungs_below
+from torpor.defenses.guards.base import LearnedCap, rungs_below
 from torpor.targets.base import Target
 
 
 @dataclass(frozen=True)
-class TokenCap(Cap):
+class TokenCap(LearnedCap):
     """Layers after the first compute at most N patches, ``tokens:40``, those that the mechanism ranks first.
 
     Without a setting, N is the mean of what clean images of the validation split need per layer, so that about half of
@@ -35,13 +36,6 @@ class TokenCap(Cap):
     )
     caps: ClassVar[tuple[str, ...]] = ("patches",)
 
-    learned: int | None = None
-
-    @property
-    @override
-    def needs(self) -> tuple[str, ...]:
-        return ("learned",) if self.most is None else ()
-
     @classmethod
     @override
     def applies_to(cls, target: Target) -> bool:
@@ -49,15 +43,18 @@ class TokenCap(Cap):
 
     @override
     def bounded(self, target: Any) -> Target:
-        guarded: Target = target.keeping(known(self.learned if self.most is None else self.most, self.name))
+        guarded: Target = target.keeping(self.cap)
         return guarded
 
     @override
-    def fit(self, target: Any, inputs: Samples) -> Self:
-        if self.most is not None:
-            return self
-        ran = [count for some in chunks(inputs) for count in target.tokens(target.run(some).work).tolist()]
-        later = sum(ran) / len(ran) - target.patches  # the first layer computes all of them
+    def needed(self, target: Any, inputs: Samples) -> list[int]:
+        """Return the tokens that ran, over all layers: what clean images need on average is enough."""
+        ran: list[int] = target.tokens(target.run(inputs).work).tolist()
+        return ran
+
+    @override
+    def learn(self, target: Any, needed: Sequence[int]) -> Self:
+        later = sum(needed) / len(needed) - target.patches  # the first layer computes all of them
         return replace(self, learned=max(1, round(later / (target.token_count / target.patches - 1))))
 
     @classmethod

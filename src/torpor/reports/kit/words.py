@@ -117,10 +117,10 @@ def loops_text(value: float) -> str:
 def steps_text(value: float) -> str:
     """Return a mean number of steps.
 
-    >>> steps_text(8.21), steps_text(512.3)
-    ('8.2', '512')
+    >>> steps_text(8.21), steps_text(512.3), steps_text(10619.6)
+    ('8.2', '512', '10,620')
     """
-    return f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
+    return f"{value:.1f}" if value < 99.95 else f"{value:,.0f}"
 
 
 def titled(name: str) -> str:
@@ -280,6 +280,15 @@ def bracket(row: Row) -> str:
     """
     ci95 = interval(row) or ("-" if row.get("n") == 1 else None)
     return f"[{ci95}]" if ci95 else ""
+
+
+def confidence(row: Row) -> str:
+    """Return the interval of the mean slowdown in a sentence; nothing if none was recorded.
+
+    >>> confidence({"slowdown_ci95": [2.04, 2.221]}), confidence({"slowdown_ci95": None, "n": 1})
+    ('95 % CI 2.04-2.22', 'one sample has no interval')
+    """
+    return f"95 % CI {found}" if (found := interval(row)) else "one sample has no interval" * (row.get("n") == 1)
 
 
 def defenses(summary: Sequence[Row]) -> list[str]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol, Self, cast
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
-from typing_extensions import override
 
 from torpor.core.batches import Samples, redo_alone
 from torpor.core.errors import DataError, UsageError
@@ -20,14 +18,9 @@ from torpor.core.units import Unit
 from torpor.core.work import Generation, Outcome, Work
 from torpor.data.sets import DataSet
 from torpor.meters.flops import counting
-from torpor.targets.decoder.contract import STEP, StepTarget
+from torpor.targets.decoder.contract import STEP
+from torpor.targets.decoder.recurrent import TIE, RecurrentTarget, State
 from torpor.targets.decoder.stops import Watch
-from torpor.targets.weights import digest
-
-TIE = 1e-3
-"""Where two scores are this close, the sample is decided by a run of its own: batched arithmetic rounds differently."""
-
-State = tuple[Tensor, ...]
 
 
 class Words(Protocol):
@@ -64,7 +57,7 @@ class CaptionNetwork(Protocol):
         """Read one token per row, int64 ``[B]``; return scores of the next, ``[B, V]``, and the next state."""
 
 
-class CaptionerTarget(StepTarget):
+class CaptionerTarget(RecurrentTarget):
     """A captioner as deployed: greedy decoding, batched; a caption that ended leaves the batch.
 
     Unit ``encoder`` runs once per image, unit ``decoder_step`` once per token, the end token counted.
@@ -84,6 +77,8 @@ class CaptionerTarget(StepTarget):
 
     mechanism = "captioning"
     stoppable = True
+    kind, protocol, counted = "captioner", "CaptionNetwork", "token"
+    parts = ("vocabulary", "encode", "start", "step")
     network: CaptionNetwork
     space: ImageSpace
 
@@ -97,13 +92,8 @@ class CaptionerTarget(StepTarget):
         device: str | torch.device = "cpu",
         data: Callable[[Path | None], DataSet] | None = None,
     ) -> None:
-        lacking = [part for part in ("vocabulary", "encode", "start", "step") if not hasattr(network, part)]
-        if lacking:
-            raise UsageError(f"expected a captioner, got a network without {', '.join(lacking)}; see CaptionNetwork")
-        self.name, self.cap, self._data = name, _checked(cap), data
+        super().__init__(network, cap, name, device, data)
         self.space = ImageSpace(input_shape)
-        self.device = torch.device(device)
-        self.module = network.to(self.device).eval().requires_grad_(False)
         self.network = cast(CaptionNetwork, self.module)
         self.eos = (self.network.vocabulary.end,)
         self.units = self._measure()
@@ -217,29 +207,11 @@ class CaptionerTarget(StepTarget):
         """Return one run of the encoder and ``cap`` decoder steps."""
         return self._work(torch.full((len(inputs),), self.cap))
 
-    def with_cap(self, cap: int) -> Self:
-        """Return a target that shares this one's network but stops at another number of tokens."""
-        other = copy.copy(self)
-        other.cap = _checked(cap)
-        return other
-
     def labels(self, outputs: Samples, references: Samples | None) -> Samples:
         """Return the references; see :meth:`Target.labels`."""
         if references is not None and not all(isinstance(text, str) for text in references):
             raise DataError(f"expected captions as references of {self.name}, got {type(references[0]).__name__}")
         return super().labels(outputs, references)
-
-    def utility(self, outputs: Sequence[Generation], references: Sequence[str]) -> Tensor:
-        """Score each caption by :func:`rouge_l`."""
-        if len(references) == 0:
-            return torch.full((len(outputs),), math.nan, dtype=torch.float64)
-        pairs = zip(outputs, references, strict=True)
-        return torch.tensor([rouge_l(output.text, text) for output, text in pairs], dtype=torch.float64)
-
-    @property
-    def utility_name(self) -> str:
-        """Name of what :meth:`utility` measures."""
-        return "ROUGE-L F1"
 
     def probes(self, inputs: Tensor) -> Iterator[tuple[Work, Callable[[], object]]]:
         """Yield the encoder alone, and with half of all steps and all, whatever the words are."""
@@ -259,38 +231,3 @@ class CaptionerTarget(StepTarget):
 
         for count in sorted({0, math.ceil(self.cap / 2), self.cap}):
             yield self._work(torch.full((len(inputs),), count)), steps(count)
-
-    def to(self, device: torch.device) -> Self:
-        """Move the network and return this target."""
-        self.device = device
-        self.module.to(device)
-        return self
-
-    def fingerprint(self) -> str:
-        """See :meth:`Target.fingerprint`; all weights count."""
-        return digest(super().fingerprint(), [self.module])
-
-    @override
-    def data(self, folder: Path | None) -> DataSet:
-        return super().data(folder) if self._data is None else self._data(folder)
-
-
-def _checked(cap: int) -> int:
-    if cap < 1:
-        raise UsageError(f"expected a cap of 1 token or more, got {cap}")
-    return cap
-
-
-def rouge_l(text: str, reference: str) -> float:
-    """Return the F1 score of the longest common subsequence of words (Lin, ACL workshop 2004), from 0 to 1.
-
-    >>> rouge_l("a red three .", "a large red one .")
-    0.6666666666666666
-    """
-    said, wanted = text.split(), reference.split()
-    row = [0] * (len(wanted) + 1)
-    for word in said:
-        diagonal = 0
-        for place, other in enumerate(wanted, 1):
-            diagonal, row[place] = row[place], diagonal + 1 if word == other else max(row[place], row[place - 1])
-    return 2 * row[-1] / (len(said) + len(wanted)) if row[-1] else 0.0

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, Self, cast
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,16 +20,13 @@ from torpor.core.units import Unit
 from torpor.core.work import Generation, Outcome, Work
 from torpor.data.sets import DataSet
 from torpor.meters.flops import counting
-from torpor.targets.decoder.captioner import TIE, rouge_l
 from torpor.targets.decoder.contract import STEP, TextTarget
-from torpor.targets.weights import digest
+from torpor.targets.decoder.recurrent import TIE, RecurrentTarget, State
 
 FRAME, STOP = range(2)
 """The two tokens of :class:`SynthesisTarget`: go on, and stop after this step's frames."""
 CAP = 250
 MOST_CHARACTERS = 40
-
-State = tuple[Tensor, ...]
 
 
 class SpeechNetwork(Protocol):
@@ -70,7 +66,7 @@ class Speech(Generation):
     frames: Tensor = field(compare=False, repr=False)
 
 
-class SynthesisTarget(TextTarget):
+class SynthesisTarget(RecurrentTarget, TextTarget):
     """A speech synthesizer as deployed: batched, and speech that stopped leaves the batch.
 
     The decision of every step is told as that between two tokens: one frame more, or stop, which wins where the stop
@@ -93,6 +89,8 @@ class SynthesisTarget(TextTarget):
 
     mechanism = "speech synthesis"
     counted_apart = "what hears the speech judges it, and is not deployed"
+    kind, protocol = "synthesizer", "SpeechNetwork"
+    parts = ("symbols", "ids", "embed", "encode", "start", "step", "hear")
     network: SpeechNetwork
 
     def __init__(
@@ -105,12 +103,8 @@ class SynthesisTarget(TextTarget):
         device: str | torch.device = "cpu",
         data: Callable[[Path | None], DataSet] | None = None,
     ) -> None:
-        parts = ("symbols", "ids", "embed", "encode", "start", "step", "hear")
-        if lacking := [part for part in parts if not hasattr(network, part)]:
-            raise UsageError(f"expected a synthesizer, got a network without {', '.join(lacking)}; see SpeechNetwork")
-        self.name, self.cap, self.eos, self._data = name, _checked(cap), (STOP,), data
-        self.device = torch.device(device)
-        self.module = network.to(self.device).eval().requires_grad_(False)
+        super().__init__(network, cap, name, device, data)
+        self.eos = (STOP,)
         self.network = cast(SpeechNetwork, self.module)
         self.space = TextSpace(self.network.symbols, most_characters)
         self.units = self._measure()
@@ -254,19 +248,6 @@ class SynthesisTarget(TextTarget):
     def least_work(self) -> Work:
         return Work(torch.tensor([[2, 1, 2]]))
 
-    @override
-    def with_cap(self, cap: int) -> Self:
-        other = copy.copy(self)
-        other.cap = _checked(cap)
-        return other
-
-    def utility(self, outputs: Sequence[Generation], references: Sequence[str]) -> Tensor:
-        """Score what is heard in each output by :func:`rouge_l`; NaN without references."""
-        if not len(references):
-            return torch.full((len(outputs),), math.nan, dtype=torch.float64)
-        pairs = zip(outputs, references, strict=True)
-        return torch.tensor([rouge_l(output.text, text) for output, text in pairs], dtype=torch.float64)
-
     @property
     def utility_name(self) -> str:
         """Name of what :meth:`utility` measures."""
@@ -295,23 +276,3 @@ class SynthesisTarget(TextTarget):
             for count in sorted({0, math.ceil(self.cap / 2), self.cap}):
                 work = torch.tensor([[ids.shape[1], count, ids.shape[1] * count]])
                 yield Work(work.repeat(len(texts), 1)), steps(ids, count)
-
-    def to(self, device: torch.device) -> Self:
-        """Move the network and return this target."""
-        self.device = device
-        self.module.to(device)
-        return self
-
-    def fingerprint(self) -> str:
-        """See :meth:`Target.fingerprint`; all weights count."""
-        return digest(super().fingerprint(), [self.module])
-
-    @override
-    def data(self, folder: Path | None) -> DataSet:
-        return super().data(folder) if self._data is None else self._data(folder)
-
-
-def _checked(cap: int) -> int:
-    if cap < 1:
-        raise UsageError(f"expected a cap of 1 step or more, got {cap}")
-    return cap

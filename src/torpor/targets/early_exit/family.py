@@ -5,15 +5,15 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
-from torpor.core.batches import Samples
+from torpor.core.batches import Samples, redo_alone
 from torpor.core.criteria import Criterion, PreservesPrediction, Slowdown
-from torpor.core.errors import DataError
+from torpor.core.errors import DataError, UsageError
 from torpor.core.measures import Measure
 from torpor.core.signals import GateSignals
 from torpor.core.space import DenseSpace
@@ -43,8 +43,17 @@ class GateFamily(Family[Any]):
         return {"reference": references if isinstance(references, Tensor) and len(references) else None}
 
     def blank(self, target: Any, count: int) -> Samples:  # noqa: ANN401
-        """Return NaN for the score of each class."""
-        return torch.full((count, int(target.details()["classes"])), torch.nan, device=target.device)
+        """Return NaN for the score of each class.
+
+        Raises:
+            UsageError: if the target does not tell how many classes there are.
+        """
+        if "classes" not in (details := target.details()):
+            raise UsageError(
+                f"expected details() of {target.name} to tell how many classes there are, got {sorted(details)}; "
+                "return {'classes': C}, or define blank() in a family of its own"
+            )
+        return torch.full((count, int(details["classes"])), torch.nan, device=target.device)
 
     def answers(self, target: Any, signals: GateSignals) -> Tensor | None:  # noqa: ANN401
         """Return class probabilities at each exit; None where there are no exits."""
@@ -154,6 +163,58 @@ class GateTarget(Target):
 
 class GatedClassifier(Classifier, GateTarget):
     """A target with gates that reads dense inputs and answers with class scores ``[B, C]``."""
+
+
+class BatchedClassifier(GatedClassifier):
+    """A :class:`GatedClassifier` whose batches may round a gate otherwise than a sample alone.
+
+    Attributes:
+        tie: a margin this small is decided by a run of that sample alone.
+    """
+
+    tie: ClassVar[float]
+
+    @abstractmethod
+    def _pass(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Run one batch: scores ``[B, C]``, what was decided ``[B, ...]``, and the least gap to a threshold ``[B]``."""
+
+    @abstractmethod
+    def _work(self, decided: Tensor) -> Work:
+        """Turn what was decided into counts."""
+
+    @torch.no_grad()
+    def run(self, inputs: Tensor) -> Outcome:
+        """Return class scores and work.
+
+        Neither depends on neighbors in the batch: where batched arithmetic comes within ``tie`` of a threshold, the
+        sample is decided by a run of its own.
+
+        Raises:
+            UsageError: if the network returns no numbers.
+        """
+        outputs, decided, gap = self._pass(self.space.check(inputs))
+        redo_alone((outputs, decided), gap, self.tie, lambda row: self._pass(inputs[row : row + 1])[:2])
+        if outputs.isnan().any() or gap.isnan().any():
+            self._refuse_nan(inputs)
+        return Outcome(outputs, self._work(decided))
+
+    def _refuse_nan(self, inputs: Tensor) -> NoReturn:
+        """Raise an error that names what is no number."""
+        raise UsageError(f"expected numbers from {self.name}, got NaN; check its weights")
+
+
+def class_count(scores: Tensor) -> int:
+    """Return how many classes a head has that returned ``scores`` for a batch.
+
+    Raises:
+        UsageError: if they are not ``[B, C]`` with two classes or more.
+
+    >>> class_count(torch.zeros(1, 10))
+    10
+    """
+    if scores.ndim != 2 or scores.shape[1] < 2:
+        raise UsageError(f"expected class scores [B, C] from the head, got shape {list(scores.shape)}")
+    return scores.shape[1]
 
 
 def predicted(logits: Tensor) -> Tensor:

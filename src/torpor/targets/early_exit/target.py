@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 import torch
 from torch import Tensor, nn
 
-from torpor.core.batches import redo_alone
 from torpor.core.errors import UsageError
 from torpor.core.signals import GateSignals
 from torpor.core.space import ImageSpace
 from torpor.core.units import Unit
-from torpor.core.work import Outcome, Work
+from torpor.core.work import Work
 from torpor.data.sets import DataSet
 from torpor.meters.flops import count_flops
 from torpor.targets.early_exit.exit_rules import ExitRule, leave, parse_rule
-from torpor.targets.early_exit.family import EarlyExitFamily, GatedClassifier
+from torpor.targets.early_exit.family import BatchedClassifier, EarlyExitFamily
 from torpor.targets.speed import in_pieces, store_channels_last
 from torpor.targets.weights import digest
 
@@ -30,11 +29,9 @@ if TYPE_CHECKING:
 
 LEAST = 2
 """Exits that must be left of a network: with one, there is nothing dynamic."""
-TIE = 2e-5
-"""A margin this small is decided by a run of that sample alone: batched arithmetic may round differently."""
 
 
-class EarlyExitTarget(GatedClassifier):
+class EarlyExitTarget(BatchedClassifier):
     """A multi-exit classifier that really stops: samples that leave are gone from the batch.
 
     Unit ``exit<k>`` is stage ``k`` with its head. The work of a sample that leaves at exit ``k`` is one run of each of
@@ -62,6 +59,7 @@ class EarlyExitTarget(GatedClassifier):
 
     family = EarlyExitFamily()
     mechanism = "early exit"
+    tie = 2e-5
     space: ImageSpace
 
     def __init__(
@@ -115,21 +113,6 @@ class EarlyExitTarget(GatedClassifier):
         """Return the output of stage ``k``, computed the fast way for inference."""
         return in_pieces(self.blocks[k][0], features, self._sample_bytes[k])
 
-    def run(self, inputs: Tensor) -> Outcome:
-        """Return the logits of the exit that each sample takes, and its work.
-
-        A sample's work and logits do not depend on its neighbors: where batched arithmetic comes within ``TIE`` of a
-        threshold, the sample is decided by a run of its own.
-
-        Raises:
-            UsageError: if a head returns no numbers.
-        """
-        outputs, depth, gap = self._pass(self.space.check(inputs))
-        redo_alone((outputs, depth), gap, TIE, lambda row: self._pass(inputs[row : row + 1])[:2])
-        if outputs.isnan().any() or gap.isnan().any():
-            self._refuse_nan(inputs)
-        return Outcome(outputs, self._work(depth))
-
     def _pass(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Run one batch: logits ``[B, C]``, exit indices ``[B]``, and each sample's least gap to a threshold."""
         features = inputs.to(self.device, copy=True)  # the network may begin with an operator that works in place
@@ -142,9 +125,9 @@ class EarlyExitTarget(GatedClassifier):
         head = "the rule's margins" if sound.all() else f"head {int(sound.int().argmin())}"
         raise UsageError(f"expected numbers from {head} of {self.name}, got NaN logits; check its weights")
 
-    def _work(self, depth: Tensor) -> Work:
+    def _work(self, decided: Tensor) -> Work:
         """Turn exit indices ``[B]`` into counts: one run of every unit up to and including the exit."""
-        return Work(self._counts[depth.cpu()])
+        return Work(self._counts[decided.cpu()])
 
     def max_work(self, inputs: Tensor) -> Work:
         """Return one run of every unit up to the last exit that samples may take."""

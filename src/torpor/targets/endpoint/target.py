@@ -5,9 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any, NoReturn, Self
 
 import torch
@@ -20,23 +18,19 @@ from torpor.core.stopwatch import OutOfTime, Stopwatch
 from torpor.core.text import Characters
 from torpor.core.units import Unit
 from torpor.core.work import Generation, Outcome, PriceList, Work
-from torpor.targets.decoder.contract import StepTarget
 from torpor.targets.endpoint.asker import Asked, Asker
 from torpor.targets.endpoint.client import Client
 from torpor.targets.endpoint.family import EndpointFamily
 from torpor.targets.endpoint.options import EndpointOptions
 from torpor.targets.endpoint.prompts import BYTES, LONGEST, PromptSpace
 from torpor.targets.endpoint.question import TEMPLATE, Question
+from torpor.targets.endpoint.remote import RemoteTarget
 from torpor.targets.endpoint.reply import UNDER_WAY, Reply
 from torpor.targets.endpoint.served import ServedText
-from torpor.targets.endpoint.spending import REMOTE_DOLLARS, REMOTE_REQUESTS, Spending
 from torpor.targets.endpoint.work import OUTPUT, PROMPT, UNITS, Counts, counts_of, either, most_of
 
-AUDIT_S = 540.0
-"""Seconds that attacks take by default: 10 minutes with all else."""
 
-
-class EndpointTarget(StepTarget):
+class EndpointTarget(RemoteTarget):
     """A model that is asked over HTTP, and by what it answers and bills is all that is known of it.
 
     A run asks each input as often as ``options.asked`` says, and counts the answer of middle length; searches ask each
@@ -46,9 +40,6 @@ class EndpointTarget(StepTarget):
     Args:
         client: that asks; its spending holds the limits.
         options: how it is asked.
-
-    Attributes:
-        elsewhere: that each run leaves this process, and may cost money.
     """
 
     family = EndpointFamily()
@@ -56,8 +47,6 @@ class EndpointTarget(StepTarget):
     units = UNITS
     eos = ()
     space: PromptSpace
-    max_seconds = AUDIT_S
-    elsewhere = True
 
     def __init__(self, client: Client, options: EndpointOptions) -> None:
         self.name, self.device = client.address.model, torch.device("cpu")
@@ -68,16 +57,6 @@ class EndpointTarget(StepTarget):
         self.stopwatch: Stopwatch | None = None
         self._first = 0
         self._widest = [most_of(self._question(""))]
-
-    @property
-    def spending(self) -> Spending:
-        """What was sent and spent, and what may be."""
-        return self.asker.client.spending
-
-    @property
-    def url(self) -> str:
-        """Of the server."""
-        return self.asker.url
 
     def tokens_of(self, work: Work) -> tuple[int, int]:
         """Return the tokens that all samples together read, and that they write."""
@@ -249,48 +228,6 @@ class EndpointTarget(StepTarget):
         other._first = self._first + self.options.asked
         return other
 
-    def resend(self) -> None:
-        """Send again what was under way when an earlier run of the same audit was ended; it may be billed twice."""
-        self.asker.resends = True
-
-    def kept_in(self, folder: Path) -> AbstractContextManager[None]:
-        """Return a context in which answers are kept in a folder; see :meth:`Asker.kept_in`."""
-        return self.asker.kept_in(folder)
-
-    def asked_anew(self) -> AbstractContextManager[None]:
-        """Return a context in which nothing is remembered, so that it can be timed."""
-        return self.asker.forgetful()
-
-    def spend(self, queries: int | None, cost: float | None) -> tuple[int | None, float | None]:
-        """Limit what is sent from now on, and return the limits: a remote server has some if none are given.
-
-        Args:
-            queries: requests at most, in all.
-            cost: at most, in the currency of its prices.
-
-        Raises:
-            UsageError: if it is remote, and nothing limits what it costs.
-        """
-        if self.asker.client.address.is_remote:
-            queries = REMOTE_REQUESTS if queries is None else queries
-            if cost is None and self.spending.prices.currency != "dollars":
-                raise UsageError(
-                    f"expected prices of a remote server, got none of {self.asker.client.address.host}; pass --prices "
-                    "FILE with dollars per million tokens, or --max-cost in tokens"
-                )
-            cost = REMOTE_DOLLARS if cost is None else cost
-        self.spending.requests, self.spending.cost = queries, cost
-        return queries, cost
-
-    def within(self, seconds: float | None) -> None:
-        """Send nothing more after so many seconds from now."""
-        self.spending.within(seconds)
-
-    @property
-    def unnoticed(self) -> tuple[str, ...]:
-        """What may change without the fingerprint telling."""
-        return (f"the model that {self.url} calls {self.name}",)
-
     def details(self) -> dict[str, Any]:
         """Return the address, how it is asked, and the prices; see :meth:`Target.details`."""
         prices = self.spending.prices
@@ -322,7 +259,3 @@ class EndpointTarget(StepTarget):
     @override
     def utility_name(self) -> str:
         return "utility"
-
-    def to(self, device: torch.device) -> Self:
-        """Return this target: it runs elsewhere."""
-        return self

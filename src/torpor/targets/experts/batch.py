@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, Unpack
 
 import torch
 from torch import Tensor
@@ -18,13 +17,12 @@ from torpor.core.errors import UsageError
 from torpor.core.measures import COST, Headline, Measure
 from torpor.core.units import Unit
 from torpor.core.work import Outcome, PriceList, Work
-from torpor.data.sets import DataSet
 from torpor.targets.experts.dispatch import ExpertModel, Routed
 from torpor.targets.experts.family import ExpertFamily
 from torpor.targets.experts.loads import Placement
 from torpor.targets.experts.target import DROPPED, FIRST, ExpertTarget
 from torpor.targets.family import Columns
-from torpor.targets.text.base import TIE, Wrapping
+from torpor.targets.text.base import TIE, TextOptions, Wrapping
 
 BATCH, LOST, CHANGED = "batch", "neighbor_drop", "neighbor_change"
 GROUPS = 8
@@ -117,10 +115,7 @@ class ExpertBatchTarget(ExpertTarget):
         codec: the tokenizer.
         placement: of the experts, with a capacity.
         neighbors: texts of others, at least one.
-        longest: tokens of a text at most, those of the tokenizer's own counted.
-        name: shown in reports.
-        device: where to run.
-        source: makes the data to audit on from the user's ``--data-dir``.
+        options: see :class:`~torpor.targets.text.base.TextOptions`.
 
     Raises:
         UsageError: if there is no capacity, or no neighbor.
@@ -128,6 +123,7 @@ class ExpertBatchTarget(ExpertTarget):
     """
 
     family = ExpertBatchFamily()
+    unnamed = "expert-batch"
     counted_apart = "what it counts happens to other users' texts"
     with_capacity = None  # type: ignore[assignment]  # a smaller one would protect nobody
     with_spread = None  # type: ignore[assignment]
@@ -138,17 +134,13 @@ class ExpertBatchTarget(ExpertTarget):
         codec: Wrapping,
         placement: Placement,
         neighbors: Sequence[str],
-        *,
-        longest: int,
-        name: str = "expert-batch",
-        device: str | torch.device = "cpu",
-        source: Callable[[Path | None], DataSet] | None = None,
+        **options: Unpack[TextOptions],
     ) -> None:
         if placement.capacity is None:
             raise UsageError("expected a capacity of experts that a batch shares, got none; nothing would be dropped")
         if not neighbors:
             raise UsageError("expected neighbors in the batch, got none; pass texts of other users")
-        super().__init__(module, codec, placement, longest=longest, name=name, device=device, source=source)
+        super().__init__(module, codec, placement, **options)
         self.neighbors = self.space.check(tuple(neighbors))
 
     @override

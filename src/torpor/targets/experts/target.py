@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import torch
 from torch import Tensor
@@ -14,12 +13,11 @@ from typing_extensions import override
 
 from torpor.core.units import Unit
 from torpor.core.work import Outcome, Work
-from torpor.data.sets import DataSet
 from torpor.meters.flops import count_flops
 from torpor.targets.experts.dispatch import ExpertModel, Routed
 from torpor.targets.experts.family import ONE_DEVICE, ExpertFamily
 from torpor.targets.experts.loads import Placement, percent_of_device, percent_of_share
-from torpor.targets.text.base import TIE, TextClassifier, Wrapping
+from torpor.targets.text.base import TIE, TextClassifier, TextOptions, Wrapping
 from torpor.targets.text.lengths import growth
 
 TEXT, TOKEN, PAIR, BUSIEST, DROPPED, MOVED = "text", "token", "token_pair", "busiest", "dropped", "moved"
@@ -46,10 +44,7 @@ class ExpertTarget(TextClassifier):
         module: the model with its dispatch.
         codec: the tokenizer.
         placement: of the experts on devices.
-        longest: tokens of a text at most, those of the tokenizer's own counted.
-        name: shown in reports.
-        device: where to run.
-        source: makes the data to audit on from the user's ``--data-dir``.
+        options: see :class:`~torpor.targets.text.base.TextOptions`.
 
     Raises:
         MeterError: if an operator's FLOPs cannot be counted, or do not grow with tokens and their pairs.
@@ -57,6 +52,7 @@ class ExpertTarget(TextClassifier):
 
     family = ExpertFamily()
     mechanism = "expert routing"
+    unnamed = "experts"
     counted_apart = ONE_DEVICE
 
     def __init__(
@@ -64,16 +60,12 @@ class ExpertTarget(TextClassifier):
         module: ExpertModel,
         codec: Wrapping,
         placement: Placement,
-        *,
-        longest: int,
-        name: str = "experts",
-        device: str | torch.device = "cpu",
-        source: Callable[[Path | None], DataSet] | None = None,
+        **options: Unpack[TextOptions],
     ) -> None:
-        super().__init__(module, codec, longest=longest, name=name, device=device, source=source)
+        super().__init__(module, codec, **options)
         self.placement, self.layer_count = placement, len(module.blocks)
         self.classes = int(module.model.config.vocab_size)
-        self.grown, down = growth(self._flops, longest, name), module.blocks[0].experts.down_proj
+        self.grown, down = growth(self._flops, self.longest, self.name), module.blocks[0].experts.down_proj
         self.of_expert: int = 6 * down.shape[1] * down.shape[2]  # three products with a matrix
         self.units = self._units()
 

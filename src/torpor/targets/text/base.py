@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, NotRequired, Protocol, Self, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -55,35 +55,50 @@ class Alike(NamedTuple):
     ids: Tensor
 
 
+class TextOptions(TypedDict):
+    """What the constructor of any classifier of texts takes beside what is its own.
+
+    Attributes:
+        longest: tokens of a text at most, those of the tokenizer's own counted.
+        name: shown in reports.
+        device: where to run; the CPU by default.
+        source: makes the data to audit on from the user's ``--data-dir``; the user passes ``--inputs`` if None.
+    """
+
+    longest: int
+    name: NotRequired[str]
+    device: NotRequired[str | torch.device]
+    source: NotRequired[Callable[[Path | None], DataSet] | None]
+
+
 class TextClassifier(Classifier):
     """A classifier of texts. Those of a batch that have as many tokens run together: nothing is padded.
 
     Args:
         module: the network. It is put in evaluation mode and its weights are frozen.
         codec: the tokenizer.
-        longest: tokens of a text at most, those of the tokenizer's own counted.
-        name: shown in reports.
-        device: where to run.
-        source: makes the data to audit on from the user's ``--data-dir``; the user passes ``--inputs`` if None.
+        options: see :class:`TextOptions`.
+
+    Attributes:
+        unnamed: its name where the options have none.
     """
 
     space: TextSpace
+    unnamed: ClassVar[str]
     per_layer: ClassVar[int]
 
     def __init__(
         self,
         module: Any,  # noqa: ANN401 - an EncoderModule
         codec: Wrapping,
-        *,
-        longest: int,
-        name: str,
-        device: str | torch.device = "cpu",
-        source: Callable[[Path | None], DataSet] | None = None,
+        **options: Unpack[TextOptions],
     ) -> None:
+        device = options.get("device", "cpu")
         self.module: Any = module.to(device).eval().requires_grad_(False)
-        self.codec, self.longest, self.name, self.source = codec, longest, name, source
+        self.codec, self.longest, self.source = codec, options["longest"], options.get("source")
+        self.name = options.get("name", self.unnamed)
         self.device, self.samples = torch.device(device), SAMPLES
-        self.space = TextSpace(codec, longest - codec.overhead)
+        self.space = TextSpace(codec, self.longest - codec.overhead)
 
     @abstractmethod
     def most(self, lengths: Tensor) -> Tensor:

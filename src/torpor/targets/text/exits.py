@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +14,10 @@ from torpor.core.errors import UsageError
 from torpor.core.signals import TextGateSignals
 from torpor.core.units import Unit
 from torpor.core.work import Outcome, Work
-from torpor.data.sets import DataSet
 from torpor.meters.flops import count_flops
 from torpor.targets.early_exit.exit_rules import ExitRule, leave
 from torpor.targets.early_exit.family import EarlyExitFamily
-from torpor.targets.text.base import TIE, EncoderModule, TextClassifier, Wrapping
+from torpor.targets.text.base import TIE, EncoderModule, TextClassifier, TextOptions, Wrapping
 from torpor.targets.text.learned import LEARNED, LearnedToExit, WithCertainty, read_rule
 from torpor.targets.text.lengths import Growth, growth
 
@@ -64,11 +62,8 @@ class TextExitTarget(TextClassifier):
             exit may be, the rule may be ``learned:THRESHOLD``.
         codec: the tokenizer.
         rule: when texts leave, or what reads as one, such as ``"entropy:0.3"`` or ``"learned:0.9"``.
-        longest: tokens of a text at most, those of the tokenizer's own counted.
-        name: shown in reports.
-        device: where to run.
-        source: makes the data to audit on from the user's ``--data-dir``.
         named_rules: other rules that users may choose by name.
+        options: see :class:`~torpor.targets.text.base.TextOptions`.
 
     Raises:
         UsageError: if the module lacks layers or heads, or a head returns no logits ``[B, C]``.
@@ -77,6 +72,7 @@ class TextExitTarget(TextClassifier):
 
     family = TextExitFamily()
     mechanism = "early exit"
+    unnamed = "early-exit-text"
     per_layer: ClassVar[int] = 3
 
     def __init__(
@@ -85,13 +81,10 @@ class TextExitTarget(TextClassifier):
         codec: Wrapping,
         rule: ExitRule | str,
         *,
-        longest: int,
-        name: str = "early-exit-text",
-        device: str | torch.device = "cpu",
-        source: Callable[[Path | None], DataSet] | None = None,
         named_rules: Mapping[str, ExitRule] | None = None,
+        **options: Unpack[TextOptions],
     ) -> None:
-        super().__init__(module, codec, longest=longest, name=name, device=device, source=source)
+        super().__init__(module, codec, **options)
         layers, heads = getattr(module, "layers", ()), getattr(module, "heads", ())
         if len(layers) != len(heads) or len(layers) < LEAST:
             raise UsageError(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +16,10 @@ from torpor.core.measures import COST, Headline, Measure
 from torpor.core.signals import TextGateSignals
 from torpor.core.units import Unit
 from torpor.core.work import Outcome, Work
-from torpor.data.sets import DataSet
 from torpor.meters.flops import count_flops
 from torpor.targets.early_exit.family import GateFamily
 from torpor.targets.family import Columns
-from torpor.targets.text.base import TIE, TextClassifier, Wrapping
+from torpor.targets.text.base import TIE, TextClassifier, TextOptions, Wrapping
 from torpor.targets.text.lengths import growth
 
 PARTS = ("gate", "cheap", "large")
@@ -101,10 +99,7 @@ class RoutedTarget(TextClassifier):
         module: see :class:`RouterModule`.
         codec: the tokenizer of all three.
         threshold: logit of the gate from which on the expensive model is asked.
-        longest: tokens of a text at most, those of the tokenizer's own counted.
-        name: shown in reports.
-        device: where to run.
-        source: makes the data to audit on from the user's ``--data-dir``.
+        options: see :class:`~torpor.targets.text.base.TextOptions`.
 
     Raises:
         UsageError: if the two models do not know the same number of classes.
@@ -113,6 +108,7 @@ class RoutedTarget(TextClassifier):
 
     family = RouterFamily()
     mechanism = "model routing"
+    unnamed = "router"
     per_layer: ClassVar[int] = 3
 
     def __init__(
@@ -120,13 +116,9 @@ class RoutedTarget(TextClassifier):
         module: Any,  # noqa: ANN401 - a RouterModule
         codec: Wrapping,
         threshold: float,
-        *,
-        longest: int,
-        name: str = "router",
-        device: str | torch.device = "cpu",
-        source: Callable[[Path | None], DataSet] | None = None,
+        **options: Unpack[TextOptions],
     ) -> None:
-        super().__init__(module, codec, longest=longest, name=name, device=device, source=source)
+        super().__init__(module, codec, **options)
         self.threshold, self.always_cheap = threshold, False
         self.parts: dict[str, nn.Module] = {
             "gate": _Gate(self.module),
@@ -142,7 +134,7 @@ class RoutedTarget(TextClassifier):
                 f"{list(widths[1])} and {list(widths[2])} for one text"
             )
         self.classes = widths[1][1]
-        grown = [growth(self._flops(part), longest, f"{part} of {name}") for part in PARTS]
+        grown = [growth(self._flops(part), self.longest, f"{part} of {self.name}") for part in PARTS]
         names = (f"{part}_{kind}" for part in PARTS for kind in KINDS)
         self.units = tuple(Unit(each, flops) for each, flops in zip(names, sum(grown, ()), strict=True))
 

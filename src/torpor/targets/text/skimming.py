@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +15,10 @@ from torpor.core.measures import Measure
 from torpor.core.signals import TextGateSignals
 from torpor.core.units import Unit
 from torpor.core.work import Outcome, Work
-from torpor.data.sets import DataSet
 from torpor.meters.flops import count_flops
 from torpor.targets.early_exit.family import GateFamily
 from torpor.targets.family import Columns
-from torpor.targets.text.base import TIE, EncoderModule, TextClassifier, Wrapping
+from torpor.targets.text.base import TIE, EncoderModule, TextClassifier, TextOptions, Wrapping
 from torpor.targets.text.skimmed import skimmed
 from torpor.targets.tokens.avit import token_units, whole_layer
 from torpor.targets.tokens.module import layers_of
@@ -92,10 +90,7 @@ class SkimTarget(TextClassifier):
     Args:
         module: the network; see :class:`SkimmingModule`.
         codec: the tokenizer.
-        longest: tokens of a text at most, those of the tokenizer's own counted.
-        name: shown in reports.
-        device: where to run.
-        source: makes the data to audit on from the user's ``--data-dir``.
+        options: see :class:`~torpor.targets.text.base.TextOptions`.
 
     Raises:
         UsageError: if there are not as many predictors as layers, or the head returns no class scores.
@@ -104,19 +99,16 @@ class SkimTarget(TextClassifier):
 
     family = SkimFamily()
     mechanism = "token skimming"
+    unnamed = "skimming"
     per_layer: ClassVar[int] = 3
 
     def __init__(
         self,
         module: Any,  # noqa: ANN401 - a SkimmingModule
         codec: Wrapping,
-        *,
-        longest: int,
-        name: str = "skimming",
-        device: str | torch.device = "cpu",
-        source: Callable[[Path | None], DataSet] | None = None,
+        **options: Unpack[TextOptions],
     ) -> None:
-        super().__init__(module, codec, longest=longest, name=name, device=device, source=source)
+        super().__init__(module, codec, **options)
         if not len(module.layers) or len(module.layers) != len(module.skims):
             raise UsageError(
                 f"expected one predictor per layer, got {len(module.skims)} for {len(module.layers)} layers; see "

@@ -12,21 +12,18 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from torpor.core.batches import redo_alone
 from torpor.core.errors import UsageError
 from torpor.core.space import ImageSpace
 from torpor.core.units import Unit
-from torpor.core.work import Outcome, Work
+from torpor.core.work import Work
 from torpor.data.sets import DataSet
 from torpor.meters.flops import counting
-from torpor.targets.early_exit.family import GatedClassifier
+from torpor.targets.early_exit.family import BatchedClassifier, class_count
 from torpor.targets.tokens.family import TokenFamily
 from torpor.targets.tokens.module import TransformerLayer, TransformerModule
 from torpor.targets.tokens.signals import TokenSignals
 from torpor.targets.weights import digest
 
-TIE = 2e-5
-"""A decision won by less is made by a run of that sample alone: batched arithmetic may round differently."""
 HEAVY = 50e6
 """FLOPs of a whole network from which on an audit takes few samples by default: attacks run it thousands of times."""
 RUNGS = (1.0, 0.75, 0.5, 0.25)
@@ -47,7 +44,7 @@ class Passed(NamedTuple):
     gap: Tensor
 
 
-class TokenTarget(GatedClassifier):
+class TokenTarget(BatchedClassifier):
     """A vision transformer whose tokens really leave: every layer computes the rows of those that are there.
 
     Args:
@@ -63,6 +60,7 @@ class TokenTarget(GatedClassifier):
     """
 
     family = TokenFamily()
+    tie = 2e-5
     space: ImageSpace
     per_layer: ClassVar[int] = 2
 
@@ -85,9 +83,7 @@ class TokenTarget(GatedClassifier):
         with counting() as counter:
             tokens = self.module.embed(torch.zeros(1, *module.shape, device=self.device))
             scores = self.answer(tokens[:, 0])
-        if scores.ndim != 2 or scores.shape[1] < 2:
-            raise UsageError(f"expected class scores [B, C] from the head, got shape {list(scores.shape)}")
-        self.classes, self.patches, self.dim = scores.shape[1], tokens.shape[1] - 1, tokens.shape[2]
+        self.classes, self.patches, self.dim = class_count(scores), tokens.shape[1] - 1, tokens.shape[2]
         self.cap = self.patches if cap is None else min(cap, self.patches)
         self.units = (Unit("always", counter.flops + self.deciding()), *self.of_layers())
         self.samples = 16 if self.prices.cost(self.static_work()).item() > HEAVY else 64
@@ -117,21 +113,11 @@ class TokenTarget(GatedClassifier):
         scores: Tensor = self.module.head(self.module.norm(tokens))
         return scores
 
-    @torch.no_grad()
-    def run(self, inputs: Tensor) -> Outcome:
-        """Return class scores and work.
+    def _pass(self, inputs: Tensor) -> Passed:
+        return self.forward(inputs.to(self.device))
 
-        Neither depends on a sample's neighbors: where batched arithmetic comes within ``TIE`` of a threshold, the
-        sample is decided by a run of its own.
-
-        Raises:
-            UsageError: if the network returns no numbers.
-        """
-        done = self.forward(self.space.check(inputs).to(self.device))
-        redo_alone(done[:2], done.gap, TIE, lambda row: self.forward(inputs[row : row + 1].to(self.device))[:2])
-        if done.scores.isnan().any() or done.gap.isnan().any():
-            raise UsageError(f"expected numbers from {self.name}, got NaN; check its weights")
-        return Outcome(done.scores, Work(done.counts.cpu()))
+    def _work(self, decided: Tensor) -> Work:
+        return Work(decided.cpu())
 
     def embed(self, inputs: Tensor) -> Tensor:
         """Return the class token and all patches, ``[B, 1 + N, D]``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 from typing_extensions import override
@@ -20,6 +20,7 @@ from torpor.attacks.text.search.transformations import deletions, insertions, lo
 from torpor.core.errors import UsageError
 from torpor.core.signals import TextGateSignals
 from torpor.core.threat import Paper
+from torpor.targets.capabilities import Embedded
 
 KINDS = (insertions, deletions, swaps, look_alikes)
 EACH = 50
@@ -66,7 +67,7 @@ class NoSkim(TextSearch):
             raise UsageError(f"expected 1 word or more in a round, got {self.words}")
 
     @override
-    def begin(self, target: Any, inputs: Sequence[str], seed: int, tally: Tally) -> Callable[[int], Search]:
+    def begin(self, target: Embedded, inputs: Sequence[str], seed: int, tally: Tally) -> Callable[[int], Search]:
         fits = Sendable(target.space, self.budget)
         codec, matrix = target.space.codec, target.embedding_matrix().detach()
         known, near = whole_words(codec), neighbors(target, EACH)

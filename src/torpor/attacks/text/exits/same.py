@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from torpor.attacks.text.search.transformations import deletions, insertions, lo
 from torpor.core.errors import UsageError
 from torpor.core.signals import TextGateSignals
 from torpor.core.threat import Paper
+from torpor.targets.capabilities import Embedded
 
 TOKENS, CHARACTERS = 100, 200
 """Candidates of a text at most, of words and of characters."""
@@ -98,7 +99,7 @@ class SAME(TextSearch):
             raise UsageError(f"expected a beam and rounds of 1 or more, got {self.beam} and {self.rounds}")
 
     @override
-    def begin(self, target: Any, inputs: Sequence[str], seed: int, tally: Tally) -> Callable[[int], Search]:
+    def begin(self, target: Embedded, inputs: Sequence[str], seed: int, tally: Tally) -> Callable[[int], Search]:
         fits = Sendable(target.space, self.budget)
         propose = self._words(target) if self.norm == "words" else self._characters(target)
 
@@ -109,7 +110,7 @@ class SAME(TextSearch):
 
         return search
 
-    def _words(self, target: Any) -> Callable[[str, str, TokenGradient], Iterator[str]]:  # noqa: ANN401
+    def _words(self, target: Embedded) -> Callable[[str, str, TokenGradient], Iterator[str]]:
         codec, matrix = target.space.codec, target.embedding_matrix().detach()
         known = whole_words(codec)
 
@@ -120,7 +121,7 @@ class SAME(TextSearch):
 
         return propose
 
-    def _characters(self, target: Any) -> Callable[[str, str, TokenGradient], Iterator[str]]:  # noqa: ANN401
+    def _characters(self, target: Embedded) -> Callable[[str, str, TokenGradient], Iterator[str]]:
         codec, matrix = target.space.codec, target.embedding_matrix().detach()
 
         def edits(clean: str, text: str, gradient: TokenGradient) -> Iterator[str]:

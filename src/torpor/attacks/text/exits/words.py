@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torpor.attacks.text.search.gradients import TokenGradient
 from torpor.attacks.text.search.transformations import Span, core, token_spans, word_spans
 from torpor.attacks.text.search.words import vocabulary_words
 from torpor.core.text import Codec
+from torpor.targets.capabilities import Embedded
 
 STOP_WORDS = frozenset(
     [
@@ -228,7 +229,7 @@ def spread(texts: Iterable[str], most: int) -> list[str]:
     return known[:: max(1, -(-len(known) // most))]
 
 
-def neighbors(target: Any, most: int) -> Callable[[str], list[str]]:  # noqa: ANN401 - whatever has embeddings
+def neighbors(target: Embedded, most: int) -> Callable[[str], list[str]]:
     """Return what finds the words of a target's tokenizer that are nearest to a word by its own embeddings.
 
     Args:

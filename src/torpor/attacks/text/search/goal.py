@@ -10,6 +10,7 @@ import torch
 
 from torpor.attacks.search.incumbent import Improvement
 from torpor.core.work import Work
+from torpor.targets.base import Target
 from torpor.targets.decoder.contract import TextTarget
 
 BATCH = 2048  # texts that are handed to the target at a time
@@ -87,7 +88,7 @@ def most_steps(target: Any) -> int:  # noqa: ANN401 - whatever reads texts and b
     return int(target.cap) if target.offers("score", "cap") or _counts_steps(target) else sys.maxsize
 
 
-def at_bound(target: Any, text: str, cost: float) -> bool:  # noqa: ANN401
+def at_bound(target: Target, text: str, cost: float) -> bool:
     """Tell whether a text costs all that its static bound allows.
 
     >>> from torpor.targets.decoder.toy_text import ToyText

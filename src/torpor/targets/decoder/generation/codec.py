@@ -123,5 +123,7 @@ class HuggingFaceCodec:
         """Return what changes when texts would become other ids."""
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
         if backend is not None:
+            backend.no_padding()  # what the last call left set, which each call sets anew
+            backend.no_truncation()
             return str(backend.to_str())
         return repr(sorted(self.tokenizer.get_vocab().items(), key=lambda entry: entry[1]))

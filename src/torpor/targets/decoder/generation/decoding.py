@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any, Self
 
 import torch
-from torch import Tensor
 
 from torpor.core.errors import UsageError
 from torpor.core.stopwatch import OutOfTime
@@ -18,12 +17,12 @@ from torpor.targets.decoder.generation.calls import ForwardCalls
 from torpor.targets.decoder.generation.deployment import (
     ROWWISE,
     check_mode,
-    deployed,
     end_tokens,
     plain_config,
     with_new_tokens,
 )
 from torpor.targets.decoder.generation.fed import Decoded, Draws, Fed, Feeder
+from torpor.targets.decoder.generation.generating import generate_once, prepared_by
 from torpor.targets.decoder.generation.library import shares_positions
 from torpor.targets.decoder.generation.loop import DecodingLoop, DecodingPlan, Processors
 from torpor.targets.decoder.generation.neighbors import Recorder, compared
@@ -81,7 +80,7 @@ class Decoder:
         self.eos = end_tokens(config)
         self.beams = config.num_beams or 1
         self.samples = bool(config.do_sample)
-        ids, processors, prepared = self._prepare(example, config)
+        ids, processors, prepared = prepared_by(self.model, example, config)
         check_mode(prepared)
         self.start, self.limit = ids.shape[1], int(prepared.max_length) - ids.shape[1]
         detects = getattr(config, "lang_to_id", None) is not None and getattr(config, "language", None) is None
@@ -131,7 +130,7 @@ class Decoder:
         found = Recorder(len(fed), steps)
         with self._shaped(fed, least=0) as rowwise:
             found.plan = replace(found.plan, rowwise=rowwise)
-            self._generate(fed, plain_config(self.config, steps), found)
+            generate_once(self.model, fed, plain_config(self.config, steps), found)
         return found
 
     def _shaped(self, fed: Fed, least: int = LEAST) -> AbstractContextManager[RowWise | None]:
@@ -207,7 +206,7 @@ class Decoder:
             if self.beams > 1:
                 self._search(fed, config, None, plain=True)
             else:
-                self._generate(fed, config, DecodingLoop(DecodingPlan([steps], (), 0.0, plain=True)))
+                generate_once(self.model, fed, config, DecodingLoop(DecodingPlan([steps], (), 0.0, plain=True)))
         if learn:
             self.forward_calls.learn(fed.width, steps, tally)
 
@@ -232,7 +231,7 @@ class Decoder:
             plan = replace(plan, by_padding=self._by_padding(fed, caps))
         with self.forward_calls.counted() as tally, self._shaped(fed) as rowwise:
             loop = DecodingLoop(replace(plan, rowwise=rowwise))
-            self._generate(fed, config, loop)
+            generate_once(self.model, fed, config, loop)
         self.forward_calls.check(width, [len(ids) for ids in loop.tokens], tally)
         if loop.broken:
             raise UsageError(f"expected numbers from {type(self.model).__name__}, got NaN logits; check its weights")
@@ -243,22 +242,6 @@ class Decoder:
         ]
         return decoded, loop.gaps.tolist()
 
-    def _generate(self, fed: Fed, config: Any, method: Callable[..., Tensor]) -> None:  # noqa: ANN401
-        calls = 0
-
-        def once(*args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
-            nonlocal calls
-            calls += 1
-            return method(*args, **kwargs)
-
-        with deployed(self.model, config):
-            self.model.generate(**fed.arguments, custom_generate=once)
-        if calls != 1:
-            raise UsageError(
-                f"expected {type(self.model).__name__}.generate to decode once, got {calls} times; write a StepTarget "
-                "for it"
-            )
-
     def _by_padding(self, fed: Fed, caps: list[int]) -> dict[int, Processors]:
         """Return the processors of each prompt length, told by its padding, as ``generate`` prepares them for one."""
         width = fed.arguments["input_ids"].shape[1]
@@ -268,27 +251,9 @@ class Decoder:
             if (length, cap) not in self._kept:
                 ids = torch.zeros(1, length, dtype=torch.int64, device=self.model.device)
                 arguments = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-                self._kept[length, cap] = self._prepare(Fed(arguments), with_new_tokens(self.config, cap))[1]
+                self._kept[length, cap] = prepared_by(self.model, Fed(arguments), with_new_tokens(self.config, cap))[1]
             found[count] = self._kept[length, cap]
         return found
-
-    def _prepare(self, fed: Fed, config: Any) -> tuple[Tensor, Any, Any]:  # noqa: ANN401
-        """Return the ids that the decoder starts from, the logits processors and the config that ``generate`` makes."""
-        held: list[Any] = []
-
-        def hold(
-            model: object,
-            input_ids: Tensor,
-            logits_processor: object,
-            stopping_criteria: object,
-            generation_config: object,
-            **model_kwargs: object,
-        ) -> Tensor:
-            held.extend((input_ids, logits_processor, generation_config))
-            return torch.cat([input_ids, input_ids[:, -1:]], 1)[:1]  # some callers look at what is after the start
-
-        self._generate(fed, config, hold)
-        return held[0], held[1], held[2]
 
     def _search(
         self,
@@ -305,7 +270,7 @@ class Decoder:
         with torch.random.fork_rng(devices, enabled=seeds is not None):
             if seeds is not None:
                 torch.manual_seed(seeds)
-            self._generate(fed, config, search)
+            generate_once(self.model, fed, config, search)
         return search.found
 
 

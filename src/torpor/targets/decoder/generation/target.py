@@ -19,15 +19,16 @@ from torpor.core.units import Unit
 from torpor.core.work import Generation, Outcome, Work
 from torpor.data.sets import DataSet
 from torpor.metrics.translation import sentence_chrf
-from torpor.targets.decoder.contract import StepTarget, generated_length
+from torpor.targets.decoder.contract import generated_length
 from torpor.targets.decoder.generation.codec import HuggingFaceCodec
 from torpor.targets.decoder.generation.decoding import Decoder
-from torpor.targets.decoder.generation.deployment import clipped, deployed_config, with_new_tokens
+from torpor.targets.decoder.generation.deployment import deployed_config
 from torpor.targets.decoder.generation.fed import Decoded, Fed
 from torpor.targets.decoder.generation.layouts import Layout
 from torpor.targets.decoder.generation.lengths import cache_windows, named_lengths
 from torpor.targets.decoder.generation.library import ORIGIN
 from torpor.targets.decoder.generation.neighbors import STEPS, VARIED
+from torpor.targets.decoder.generation.positions import PositionedTarget
 from torpor.targets.decoder.generation.pricing import priced_units
 from torpor.targets.decoder.generation.room import ACTIVATIONS, rows_in
 from torpor.targets.decoder.generation.strings import stop_strings
@@ -39,7 +40,7 @@ MEMORY = 2**31
 ANYTHING = 2**62
 
 
-class GenerationTarget(StepTarget):
+class GenerationTarget(PositionedTarget):
     """A model that generates until an end token, decoded by its own generation config.
 
     Greedy search, sampling and beam search are those of transformers, with whatever the config asks for: least and
@@ -174,47 +175,6 @@ class GenerationTarget(StepTarget):
         lengths = self._lengths(inputs)
         return self._work(lengths, [self.cap_of(length) for length in lengths])
 
-    @property
-    def positions(self) -> int | None:
-        """How many tokens the decoder can tell apart by their position; None without a limit."""
-        config = self.model.config.get_text_config(decoder=True)
-        found = getattr(config, "max_position_embeddings", None) or getattr(config, "max_target_positions", None)
-        # windows that are not outgrown as deployed, and those that are too large to look beyond, never are
-        return min((int(limit) for limit in (found, self._limit) if limit is not None), default=None)
-
-    @property
-    def most(self) -> int:
-        """The largest cap that the model has positions for."""
-        # the last token that is generated is not read any more
-        return 2**31 if self.positions is None else self.positions + 1 - self._least_start()
-
-    def _least_start(self) -> int:
-        """Return how many tokens the decoder has at least before its first step."""
-        return self.decoder.start
-
-    def _first_cap(self) -> int:
-        if self.config.max_new_tokens is None:
-            return min(self.decoder.limit, self.most)
-        return clipped(self.config.max_new_tokens, self.most)
-
-    def cap_of(self, length: int) -> int:
-        """Return how many tokens are generated at most for an input of ``length`` tokens."""
-        return self.cap
-
-    def with_cap(self, cap: int) -> Self:
-        """Return a target that shares this one's model but generates up to ``cap`` tokens.
-
-        Where the model has no positions for that many, the cap is clipped, with a warning.
-
-        Raises:
-            UsageError: if the cap is below 1.
-        """
-        other = copy.copy(self)
-        other.cap = clipped(cap, self.most)
-        other.config = with_new_tokens(self.config, other.cap)
-        other.decoder = self.decoder.with_config(other.config)
-        return other
-
     def with_stop(self, stop: Stop | None) -> Self:
         """See :meth:`StepTarget.with_stop`; beams cannot be stopped, each may say something else."""
         other = super().with_stop(stop)
@@ -230,14 +190,6 @@ class GenerationTarget(StepTarget):
     @override
     def reseeded(self) -> Self:
         return self.with_seed(self.seed + 1) if self.decoder.samples else self
-
-    def _reach(self) -> int:
-        """Return how many tokens the decoder sees at most, as deployed."""
-        return self.decoder.start + self.cap - 1
-
-    def _outgrown(self) -> tuple[int, ...]:
-        """Return the windows of the decoder's layers that can be outgrown; see :class:`Layout`."""
-        return tuple(size for size in self._windows if self.positions is None or size < self.positions)
 
     def _force(self, length: int, steps: int, varied: bool) -> None:
         self.decoder.force(self._example(length, varied=varied), steps)

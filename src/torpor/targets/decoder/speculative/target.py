@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -13,11 +12,9 @@ from typing_extensions import override
 
 from torpor.core.batches import Samples
 from torpor.core.errors import MeterError, UsageError
-from torpor.core.stopwatch import OutOfTime, Stopwatch
 from torpor.core.units import STEP
-from torpor.core.work import Generation, Outcome, Work
-from torpor.data.sets import DataSet
-from torpor.targets.decoder.contract import TextTarget
+from torpor.core.work import Work
+from torpor.targets.decoder.enclosing import EnclosingTarget
 from torpor.targets.decoder.generation.fed import Decoded
 from torpor.targets.decoder.generation.forcing import padded_ids, step_mask
 from torpor.targets.decoder.generation.prompts import PromptTarget
@@ -33,7 +30,7 @@ AT_ONCE = 32
 """Texts that the drafter follows together."""
 
 
-class SpeculativeTarget(TextTarget):
+class SpeculativeTarget(EnclosingTarget[Spoken]):
     """A language model that checks the guesses of a drafter, several tokens in one pass.
 
     The output is what greedy decoding of the large model writes, up to rounding; only how many passes that takes
@@ -56,9 +53,7 @@ class SpeculativeTarget(TextTarget):
 
     family = DraftFamily()
     mechanism = "speculative decoding"
-    decoder_only = True
     allowance: int | None = None
-    stopwatch: Stopwatch | None = None
 
     def __init__(self, large: PromptTarget, small: PromptTarget | None, *, drafts: int, name: str) -> None:
         if not 1 <= drafts <= MOST_DRAFTS:
@@ -75,9 +70,8 @@ class SpeculativeTarget(TextTarget):
                 f"expected a drafter with the {large.positions} positions of {large.name}, got {small.positions}; "
                 "choose another"
             )
-        self.name, self.large, self.small, self.drafts = name, large, small, drafts
-        self.device, self.space, self.codec = large.device, large.space, large.codec
-        self.cap, self.eos = large.cap, large.eos
+        super().__init__(large, name)
+        self.small, self.drafts = small, drafts
         self.units = units(large.units, None if small is None else small.units)
         self._bounds = dict[tuple[int, int | None], Work]()
         self._check_prices()
@@ -109,36 +103,15 @@ class SpeculativeTarget(TextTarget):
         self, prompt: Sequence[int], cap: int, *, forced: int | None = None, drafts: int | None = None
     ) -> Spoken:
         rules = Rules(self.drafts if drafts is None else drafts, cap, self.eos, self.allowance)
-        tick = (lambda: None) if self.stopwatch is None else self.stopwatch.check
-        return speculate(self.large.model, self._drafter(), prompt, rules, tick=tick, forced=forced)
+        return speculate(self.large.model, self._drafter(), prompt, rules, tick=self._tick, forced=forced)
 
-    @staticmethod
-    def _counts(length: int, spoken: Spoken) -> list[int]:
-        return counts(length, len(spoken.ids), spoken.rounds)
+    @override
+    def _decode(self, row: Sequence[int], cap: int) -> Spoken:
+        return self._speak(row, cap)
 
-    def _spoken(self, rows: Sequence[Sequence[int]]) -> list[Spoken]:
-        return [self._speak(row, self.cap_of(len(row))) for row in rows]
-
-    def run(self, inputs: Samples) -> Outcome:
-        """Generate; a tuple of :class:`~torpor.core.work.Generation`, and the work."""
-        rows = self.large.reader.rows(self.space.check(inputs))
-        spoken, watch = list[Spoken](), self.stopwatch
-        for text, row in zip(inputs, rows, strict=True):
-            try:
-                one = self._speak(row, self.cap_of(len(row)))
-            except OutOfTime:
-                if watch is not None:
-                    watch.missed(len(inputs) - len(spoken))
-                raise
-            spoken.append(one)
-            if watch is not None:
-                watch.saw(text, int(self.goal(Work(torch.tensor([self._counts(len(row), one)])))))
-        outputs = tuple(Generation(one.ids, self.codec.decode(one.ids), one.ids[-1] not in self.eos) for one in spoken)
-        return Outcome(outputs, self._work(rows, spoken))
-
-    def _work(self, rows: Sequence[Sequence[int]], spoken: Sequence[Spoken]) -> Work:
-        pairs = zip(rows, spoken, strict=True)
-        return Work(torch.tensor([self._counts(len(row), one) for row, one in pairs], dtype=torch.int64))
+    @override
+    def _counts(self, length: int, output: Spoken) -> list[int]:
+        return counts(length, len(output.ids), output.rounds)
 
     def rounds(self, work: Work) -> dict[str, Tensor]:
         """Return the passes of the large model, the guesses and the accepted ones of each sample, int64 ``[B]``."""
@@ -153,37 +126,18 @@ class SpeculativeTarget(TextTarget):
         return self.prices.cost(work) / self.large.prices.cost(plain)
 
     @override
-    def goal(self, work: Work) -> Tensor:
-        return self.prices.cost(work).round().to(torch.int64)
-
-    @property
-    @override
-    def most_goal(self) -> int:
-        return int(self.goal(self.static_work()))
-
-    @override
-    def score(self, texts: Sequence[str]) -> Tensor:
-        different = tuple(dict.fromkeys(texts))
-        if not different:
-            return torch.zeros(0, dtype=torch.int64)
+    def _goals(self, texts: tuple[str, ...]) -> list[int]:
         if self.small is None:
-            goals = self.goal(self.run(different).work).tolist()
-        else:
-            goals = [
-                goal for at in range(0, len(different), AT_ONCE) for goal in self._scored(different[at : at + AT_ONCE])
-            ]
-        found = dict(zip(different, goals, strict=True))
-        return torch.tensor([found[text] for text in texts], dtype=torch.int64)
+            return super()._goals(texts)
+        return [goal for at in range(0, len(texts), AT_ONCE) for goal in self._scored(texts[at : at + AT_ONCE])]
 
     def _scored(self, texts: Sequence[str]) -> list[int]:
         """Return the goals of a few texts, and tell the stopwatch."""
-        watch = self.stopwatch
-        if watch is not None:
-            watch.check()
+        self._tick()
         goals: list[int] = self.goal(self._replayed(texts)).tolist()
-        if watch is not None:
+        if self.stopwatch is not None:
             for text, goal in zip(texts, goals, strict=True):
-                watch.saw(text, goal)
+                self.stopwatch.saw(text, goal)
         return goals
 
     @torch.no_grad()
@@ -206,25 +160,15 @@ class SpeculativeTarget(TextTarget):
             spoken.append(Spoken(ids, tuple(replayed(len(row), ids, known[: len(ids)], rules))))
         return self._work(rows, spoken)
 
-    def cap_of(self, length: int) -> int:
-        """Return how many tokens are generated at most for a prompt of ``length`` tokens."""
-        return min(self.cap, self.large.cap_of(length))
-
+    @override
     def _most(self, length: int) -> list[int]:
         return Most(self.drafts, self.small is not None, self.allowance).counts(length, self.cap_of(length))
-
-    @override
-    def max_work(self, inputs: Samples) -> Work:
-        rows = self.large.reader.rows(inputs)
-        return Work(torch.tensor([self._most(len(row)) for row in rows], dtype=torch.int64))
 
     @override
     def static_work(self) -> Work:
         key = self.cap, self.allowance
         if key not in self._bounds:
-            lengths = range(self.large._shortest(), self.large._longest() + 1)
-            every = torch.tensor([self._most(length) for length in lengths])
-            self._bounds[key] = Work(every.amax(0, keepdim=True))
+            self._bounds[key] = super().static_work()
         return self._bounds[key]
 
     @override
@@ -232,13 +176,6 @@ class SpeculativeTarget(TextTarget):
         shortest = self.large._shortest()
         most = Most(1, reads=False).counts(shortest, 1)
         return Work(torch.tensor([most]))
-
-    def with_cap(self, cap: int) -> Self:
-        """See :meth:`StepTarget.with_cap`."""
-        other = copy.copy(self)
-        other.large = self.large.with_cap(cap)
-        other.cap = other.large.cap
-        return other
 
     def with_allowance(self, allowance: int) -> Self:
         """Return the same target, which stops guessing for good once rejected guesses outnumber accepted ones by more.
@@ -257,13 +194,7 @@ class SpeculativeTarget(TextTarget):
 
     def most_wasted(self, inputs: Sequence[str]) -> list[int]:
         """Return the least allowance that leaves the guesses for each text as they are."""
-        return [one.most_wasted for one in self._spoken(self.large.reader.rows(inputs))]
-
-    def until(self, stopwatch: Stopwatch) -> Self:
-        """Return the target for searches that may be ended at any round."""
-        other = copy.copy(self)
-        other.stopwatch = stopwatch
-        return other
+        return [self._decode(row, self.cap_of(len(row))).most_wasted for row in self.large.reader.rows(inputs)]
 
     @override
     def embedding_matrix(self) -> Tensor:
@@ -278,10 +209,7 @@ class SpeculativeTarget(TextTarget):
     @override
     def signals(self, inputs: Sequence[str]) -> DraftSignals:
         rows = self.large.reader.rows(inputs)
-        spoken = self._spoken(rows)
-        if self.stopwatch is not None:
-            self.stopwatch.backwards += len(inputs)
-        decoded = [Decoded(tuple(row), one.ids, len(one.ids)) for row, one in zip(rows, spoken, strict=True)]
+        spoken, decoded = self._decoded_by_gradients(rows)
         ids, mask = (part.to(self.device) for part in self.large.reader.pad(rows))
         embeddings = self.embedding_matrix()[ids].detach().requires_grad_()
         own, drafting = self._split(embeddings)
@@ -310,47 +238,26 @@ class SpeculativeTarget(TextTarget):
 
     @override
     def probes(self, inputs: Samples) -> Iterator[tuple[Work, Callable[[], object]]]:
-        row = self.large.reader.rows(inputs)[0]
-        longest = min(max(8, len(row)), self.space.max_tokens)
-        for length in sorted({max(1, longest // 4), longest}):
-            prompt = (list(row) * length)[:length]
-            cap = self.cap_of(length)
-            for steps in sorted({1, max(1, cap // 4), cap}):
-                for drafts, forced in ((0, 0), (1, 0), (self.drafts, 0), (self.drafts, self.drafts)):
+        for prompt, steps in self._probed(inputs):
+            for drafts, forced in ((0, 0), (1, 0), (self.drafts, 0), (self.drafts, self.drafts)):
 
-                    def call(
-                        prompt: list[int] = prompt, steps: int = steps, drafts: int = drafts, forced: int = forced
-                    ) -> Spoken:
-                        return self._speak(prompt, steps, forced=forced, drafts=drafts)
+                def call(
+                    prompt: list[int] = prompt, steps: int = steps, drafts: int = drafts, forced: int = forced
+                ) -> Spoken:
+                    return self._speak(prompt, steps, forced=forced, drafts=drafts)
 
-                    yield Work(torch.tensor([self._counts(length, call())])), call
-
-    @override
-    def utility(self, outputs: Sequence[Generation], references: Samples) -> Tensor:
-        return self.large.utility(outputs, references)
-
-    @property
-    @override
-    def utility_name(self) -> str:
-        return self.large.utility_name
+                yield Work(torch.tensor([self._counts(len(prompt), call())])), call
 
     @override
     def to(self, device: torch.device) -> Self:
-        self.large.to(device)
         if self.small is not None:
             self.small.to(device)
-        self.device = self.large.device
-        return self
-
-    @override
-    def data(self, folder: Path | None) -> DataSet:
-        return self.large.data(folder)
+        return super().to(device)
 
     @override
     def details(self) -> dict[str, Any]:
         drafter = "prompt look-up" if self.small is None else self.small.name
-        told = {"drafter": drafter, "drafts": self.drafts, "allowance": self.allowance}
-        return {**self.large.details(), **super().details(), **told}
+        return {**super().details(), "drafter": drafter, "drafts": self.drafts, "allowance": self.allowance}
 
     @override
     def fingerprint(self) -> str:
