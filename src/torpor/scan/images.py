@@ -23,7 +23,7 @@ from torpor.metrics.headroom import headroom
 from torpor.scan.natural import Costs, costs_of
 from torpor.targets.base import Target
 
-BATCH = 32
+BATCH = 64
 """Images that a step looks at."""
 STEPS = 60
 STARTS = 1
