@@ -9,8 +9,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTHONS ?= $(PYTHON) python3.13
 DETECTORS := .venv-detectors
 DETECTORS_PIP := $(DETECTORS)/bin/python -m pip --disable-pip-version-check
+RANKED := sdn-digits sdn-digits-hardened cascade-digits skipnet-digits act-digits act-digits-hardened
+RUNS := $(RANKED:%=runs/leaderboard/%)
 
-.PHONY: audit endpoint-demo test test-fast test-detectors test-versions study lint docs clean
+.PHONY: audit endpoint-demo test test-fast test-detectors test-versions study lint docs ranked leaderboard clean
 
 audit: $(VENV)/.stamp-core  ## audit the small target that ships with torpor; under a minute on two quiet cores
 	@echo "This audit takes under a minute on two quiet cores."
@@ -45,6 +47,12 @@ lint: $(VENV)/.stamp-dev
 
 docs: $(VENV)/.stamp-dev  ## the site, in site/; fails on broken links
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+ranked: $(VENV)/.stamp-core  ## what the leaderboard ranks: the zoo's networks for digits that have gates; minutes
+	for run in $(RUNS); do $(BIN)/torpor audit $${run##*/} --norm Linf --eps 8/255 --attacks standard --limit 16 --out $$run || exit; done
+
+leaderboard: docs ranked  ## the site, with the zoo's leaderboard
+	$(BIN)/torpor leaderboard $(RUNS) --html site/leaderboard.html
 
 $(VENV)/.stamp-core: pyproject.toml constraints.txt
 	@echo "Installing torpor into $(VENV): a few minutes, once."

@@ -19,6 +19,9 @@ from torpor.targets.early_exit.toys import WindowTarget
 GOAL = 1.05
 SIDE = 32
 FEW, MANY = 1000, 5000
+FEW_TEXTS, MANY_TEXTS = 100, 1000
+QUERIES = 20
+"""Texts that each search asks about."""
 ROOT = Path(__file__).resolve().parents[1]
 CHILD = """
 import resource, sys
@@ -60,11 +63,10 @@ def build() -> LazyTarget:
     return LazyTarget([0.5, 0.5], [0.1, 0.002], side=SIDE, name="lazy")
 
 
-def peak(samples: int, steps: int = 3) -> int:
-    """Return the peak resident memory, in KiB, of a process that audits ``samples`` samples, report included."""
+def peak(*audit: str) -> int:
+    """Return the peak resident memory, in KiB, of a process that runs an audit, report included."""
     with tempfile.TemporaryDirectory() as folder:
-        words = ["audit", "benchmarks.memory:build", "--attacks", "deepsloth", "--steps", str(steps)]
-        words += ["--limit", str(samples), "--out", f"{folder}/audit"]
+        words = ["audit", *audit, "--out", f"{folder}/audit"]
         found = subprocess.run([sys.executable, "-c", CHILD, *words], cwd=ROOT, capture_output=True, text=True)
     if found.returncode != 0:
         raise RuntimeError(f"expected an audit, got exit code {found.returncode}: {found.stderr[-2000:]}")
@@ -72,16 +74,31 @@ def peak(samples: int, steps: int = 3) -> int:
 
 
 def memory(few: int, many: int, *, repeats: int = 2) -> Row:
-    """Compare peaks; of each the least of ``repeats``, since other things only add."""
-    low = min(peak(few) for _ in range(repeats))
-    high = min(peak(many) for _ in range(repeats))
+    """Compare peaks on images; of each the least of ``repeats``, since other things only add."""
+    audit = ("benchmarks.memory:build", "--attacks", "deepsloth", "--steps", "3", "--limit")
+    low, high = (min(peak(*audit, str(samples)) for _ in range(repeats)) for samples in (few, many))
+    return row(f"{many} / {few} images", low, high)
+
+
+def texts(few: int, many: int) -> Row:
+    """Compare peaks on texts that ``speller`` reads."""
+    with tempfile.TemporaryDirectory() as folder:
+        prompts = Path(folder) / "prompts.txt"
+        prompts.write_text("".join(f"open file {number} on {number % 7}\n" for number in range(many)))
+        audit = ("speller", "--inputs", str(prompts), "--attacks", f"llmeffichecker-char:queries={QUERIES}", "--limit")
+        low, high = (peak(*audit, str(samples)) for samples in (few, many))
+    return row(f"{many} / {few} texts", low, high)
+
+
+def row(compared: str, low: int, high: int) -> Row:
+    """Return a row of two peaks in KiB."""
     note = f"{low / 1024:.0f} and {high / 1024:.0f} MiB"
-    return Row(f"(f) peak memory of an audit, {many} / {few} samples", high / low, goal=GOAL, note=note)
+    return Row(f"(f) peak memory of an audit, {compared}", high / low, goal=GOAL, note=note)
 
 
 def run(options: Options) -> list[Row]:
-    """Compare 5,000 samples with 1,000."""
-    return [memory(FEW, MANY, repeats=2)]
+    """Compare 5,000 images with 1,000, and 1,000 texts with 100."""
+    return [memory(FEW, MANY), texts(FEW_TEXTS, MANY_TEXTS)]
 
 
 if __name__ == "__main__":

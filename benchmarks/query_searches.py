@@ -24,6 +24,7 @@ CASES = (
     ("speller", "chars", 3.0),
     ("speller", "suffix", 8.0),
     ("speller", "prompt", 24.0),
+    ("lm-multi30k", "chars", 3.0),
     ("lm-multi30k", "suffix", 30.0),
     ("lm-multi30k", "prompt", 96.0),
 )

@@ -144,7 +144,8 @@ def main(words: Sequence[str] | None = None) -> int:
         rows += table(found.grid)
         print(
             f"{_named(case)}: {'agrees' if agrees else 'DIFFERS'}; recommended {said}; front within {found.apart:.1%}; "
-            f"attacks {spent[0]} of {spent[1]}; passes {found.quick.passes:,} of {found.grid.passes:,}",
+            f"attacks {spent[0]} of {spent[1]}; passes {found.quick.passes:,} of {found.grid.passes:,} "
+            f"({found.quick.passes / found.grid.passes:.0%})",
             flush=True,
         )
     if options.table:

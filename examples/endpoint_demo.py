@@ -17,7 +17,7 @@ import webbrowser
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from serve_model import NAME, serve
+from serve_model import CHAT, NAME, serve
 
 PROMPTS = (
     "What is the dog doing in the park?",
@@ -60,6 +60,8 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     prompts = out / "prompts.txt"
     prompts.write_text("".join(f"{prompt}\n" for prompt in PROMPTS))
+    read = out / "read.txt"  # what the model reads of them behind the server
+    read.write_text("".join(f"{CHAT.format(prompt)}\n" for prompt in PROMPTS))
     with serve() as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"openai:http://127.0.0.1:{server.server_port}/v1"
@@ -70,7 +72,7 @@ def main() -> None:
             step("How long can three edited characters make its answers?", "audit", address, *asked, *audit)
         finally:
             server.shutdown()
-    caps = ("--inputs", str(prompts), "--utility", "agreement", "--quantity", "max(slowdown) < 2")
+    caps = ("--inputs", str(read), "--utility", "agreement", "--quantity", "max(slowdown) < 2.5")
     step("Which cap keeps the worst answer short?", "recommend", NAME, *caps, "--out", str(out / "caps"))
     report = out / "audit" / "report.html"
     print(f"\nReport: {report}; caps: {out / 'caps' / 'front.svg'}")

@@ -326,7 +326,18 @@ def test_peak_memory_is_that_of_a_whole_audit() -> None:
     assert row.value is not None
     assert 0.5 < row.value < 2
     with pytest.raises(RuntimeError, match="limit"):
-        memory.peak(0)
+        memory.peak("speller", "--limit", "0")
+
+
+def test_peak_memory_on_texts_is_that_of_few_and_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    def peak(*audit: str) -> int:
+        few = int(audit[audit.index("--limit") + 1])
+        assert len(Path(audit[audit.index("--inputs") + 1]).read_text().splitlines()) == 8 >= few
+        return 1024 * few
+
+    monkeypatch.setattr(memory, "peak", peak)
+    row = memory.texts(4, 8)
+    assert (row.value, row.note, row.verdict) == (2.0, "4 and 8 MiB", "not met")
 
 
 def test_executors_are_compared_on_the_same_audit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,6 +126,20 @@ def test_the_own_detector_can_be_audited_from_python(own_detector: DetectorTarge
     assert counts.pop("daedalus") > 1.5 * max(counts.values())
 
 
+def test_the_own_defenses_defend_an_early_exit_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(EXAMPLES)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    names = ("own_defense:Blur:5", "own_defense:Halfway")
+    plan = Plan("sdn-digits", ("pgd:steps=2",), "Linf", (32 / 255,), limit=8, timed=False, defenses=names)
+    run_audit(plan, load_target("sdn-digits"), tmp_path / "run")
+    audit = read_audit(tmp_path / "run")
+    clean = {row["defense"]: row for row in audit.summary if row["kind"] == "clean"}
+    assert list(clean) == ["none", *names]
+    assert clean[names[0]]["cost_mean"] >= clean["none"]["cost_mean"]
+    assert audit.units[names[0]][-1] == {"name": "own-blur", "price": 32 * 32 * 25.0, "stage": "defense"}
+    assert clean[names[1]]["cost_static"] < clean["none"]["cost_static"]
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if CODE.search(page.read_text())], ids=lambda page: page.name)
 def test_the_python_snippets_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

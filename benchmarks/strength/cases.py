@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from benchmarks.strength.figures import Figure, behind, headroom, i_loops, objects, unit
+from benchmarks.strength.figures import Figure, behind, headroom, i_loops, more, objects, unit
 
 HEADROOM: Mapping[str, Figure] = {"headroom, %": headroom}
+MORE: Mapping[str, Figure] = {"more cost, %": more}
 LOOPS: Mapping[str, Figure] = {"I-Loops, %": i_loops}
 FOUND: Mapping[str, Figure] = {"kFLOPs behind the network": behind, "objects": objects}
 FOLLOWED: Mapping[str, Figure] = {
@@ -76,6 +77,18 @@ CASES: tuple[Case, ...] = (
     Case("sdn-digits", "L1", 8.0, 200, 16),
     Case("sdn-digits-hardened", "Linf", 16 / 255, 200, 16),
     Case("sdn-resnet56-cifar10", "Linf", 8 / 255, 1000, 2, data="cifar10"),
+    Case("skipnet-digits", "Linf", 8 / 255, 200, 8),
+    Case("act-digits", "Linf", 16 / 255, 200, 8),
+    Case("cascade-digits", "Linf", 4 / 255, 200, 8),
+    Case("avit-digits", "Linf", 16 / 255, 200, 8),
+    Case("adavit-digits", "Linf", 16 / 255, 200, 8),
+    Case("ats-digits", "Linf", 16 / 255, 200, 8),
+    Case("sparse-digits", "Linf", 8 / 255, 200, 8, MORE),
+    Case("int8-vit-digits", "Linf", 8 / 255, 200, 8, MORE),
+    Case("odenet-digits", "Linf", 16 / 255, 200, 8, MORE),
+    Case("snn-digits", "Linf", 8 / 255, 200, 8, MORE),
+    Case("eetext-multi30k", "words", 1, 200, 8, MORE, "multi30k"),
+    Case("skim-multi30k", "words", 1, 200, 8, MORE, "multi30k"),
     Case("speller", "chars", 3, 70, 10, LOOPS, quick=True),
     Case("speller", "tokens", 3, 70, 10, LOOPS),
     Case("translator-multi30k", "chars", 3, 100, 4, LOOPS, "multi30k"),

@@ -26,6 +26,12 @@ def headroom(target: Target, result: AttackResult) -> float:
     return float(100 * ((cost - clean) / (static - clean))[room].mean()) if room.any() else 0.0
 
 
+def more(target: Target, result: AttackResult) -> float:
+    """Return the increase of the cost in percent, the mean over samples."""
+    clean, cost = (target.prices.cost(each.work).to(torch.float64) for each in (result.clean, result.attacked))
+    return float(100 * ((cost - clean) / clean).mean())
+
+
 def i_loops(target: StepTarget, result: AttackResult) -> float:
     """Return the increase of decoder steps in percent."""
     clean, steps = (target.iterations(each.work).to(torch.float64) for each in (result.clean, result.attacked))

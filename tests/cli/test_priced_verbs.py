@@ -81,4 +81,5 @@ def test_missing_prices_are_one_sentence(run: Path, tmp_path: Path) -> None:
             code, out, err = call(*verb, "--prices", prices)
             assert (code, out) == (2, "")
             assert err.startswith("torpor: expected ")
+            assert "[Errno" not in err
             assert len(err.splitlines()) == 1

@@ -12,7 +12,7 @@ import pytest
 from toy_audits import NEEDLE, call, write_images
 
 from torpor.cli import console
-from torpor.cli.console import Log, bar, waiting
+from torpor.cli.console import Log, TimeLeft, bar, waiting
 from torpor.cli.main import KEPT, Interruption
 
 
@@ -24,7 +24,7 @@ def test_a_log_says_what_how_many_and_how_long(monkeypatch: pytest.MonkeyPatch, 
     assert code == 0
     lines = [line for line in err.splitlines() if line.startswith("batch ")]
     assert {line[:9] for line in lines} == {"batch 1/3", "batch 2/3", "batch 3/3"}  # of all, though no limit was given
-    assert re.fullmatch(r"batch 2/3 pgd-Linf-0\.03125, 4 of 17 done \(23 %\), 0:0\d left", lines[4])
+    assert re.fullmatch(r"batch 2/3 pgd-Linf-0\.03125, 28 % done, 0:0\d left", lines[4])
     assert any(line.startswith("loading ") for line in err.splitlines())
 
 
@@ -36,6 +36,36 @@ def test_a_log_is_never_silent_for_long() -> None:
     assert told[0] == "batch 1/2 pgd"
     assert len(told) >= 3
     assert all(line == "batch 1/2 pgd; for 0:00 now" for line in told[1:])
+
+
+def test_the_time_left_runs_down_while_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("torpor.cli.console.time.monotonic", lambda: now)
+    pace = TimeLeft()
+    pace.note(5, 0)
+    assert pace.left() == ""  # nothing is known of how much there is
+    pace.note(20, 100)  # what an earlier run has done
+    now = 30.0
+    assert pace.left() == ""
+    pace.note(40, 100)
+    assert pace.left() == "1:30 left"
+    now = 50.0
+    pace.note(40, 100)
+    assert pace.left() == "1:10 left"
+    now = 200.0
+    assert pace.left() == ""  # it takes longer than expected
+    pace.note(60, 100)
+    assert pace.left() == "3:20 left"
+
+
+def test_a_log_says_the_time_that_is_left_when_it_says_it() -> None:
+    told, left = list[str](), ["2:00 left"]
+    with Log(told.append, quiet_s=0.1, soon_s=0.0) as log:
+        log.update("batch 1/2 pgd", lambda: left[0])
+        left[0] = "1:00 left"
+        time.sleep(0.5)
+    assert told[0] == "batch 1/2 pgd, 2:00 left"
+    assert told[-1] == "batch 1/2 pgd, 1:00 left; for 0:00 now"
 
 
 def test_a_log_does_not_say_everything() -> None:
@@ -54,6 +84,18 @@ def test_waiting_says_so_on_standard_error(monkeypatch: pytest.MonkeyPatch) -> N
     with redirect_stderr(err), bar() as progress:
         progress("fitting", 0, 0)
     assert err.getvalue() == "loading x\nfitting\n"
+
+
+def test_verbs_that_take_long_say_what_they_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(console, "SOON_S", 0.0)
+    data = write_images(tmp_path / "data", test=4, train=2)
+    for words, said in (
+        (("measure", NEEDLE), f"measuring {NEEDLE}"),
+        (("attack", NEEDLE, "pgd", "--steps", "2", "--out", tmp_path / "a.safetensors"), "pgd on 4 samples"),
+    ):
+        code, _, err = call(*words, "--data-dir", data)
+        assert code == 0, err
+        assert said in err.splitlines()
 
 
 def test_an_interruption_says_what_is_kept(tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ def test_lists_say_for_what_each_thing_is_and_what_it_needs_and_costs() -> None:
     assert attacks["nmtsloth-char"]["norms"] == ["chars"]
     assert all(row["inputs"] and row["norms"] and row["targets"] for row in attacks.values())
     targets = {row["name"]: row for row in json.loads(output("list", "targets", "--json"))}
+    assert targets["speech-digits-features"]["data"] == "spoken digits: --data-dir"
     assert (targets["sdn-digits"]["inputs"], targets["sdn-digits"]["data"]) == ("image", "")
     assert targets["sdn-digits"]["costs"] == "1.13 MFLOPs"
     assert "--data-dir" in targets["translator-multi30k"]["data"]
@@ -64,6 +65,7 @@ def test_lists_say_for_what_each_thing_is_and_what_it_needs_and_costs() -> None:
     defenses = {row["defense"]: row for row in json.loads(output("list", "defenses", "--json"))}
     assert defenses["svm"]["needs_training_data"]
     assert "image" in defenses["jpeg"]["inputs"]
+    assert defenses["jpeg"]["by default"] == "jpeg:75"
     measures = {(row["measure"], row["of each"]): row for row in json.loads(output("list", "measures", "--json"))}
     assert measures["slowdown", "sample"]["in a gate"] == "mean(slowdown)"
     assert all(row["what it is"] for row in measures.values())

@@ -38,6 +38,7 @@ FAULTS = (
     "no-parallel-limit",
     "no-dollar-limit",
     "drips-headers",  # a byte at a time, and never to their end
+    "drips-body",  # the same, after headers that end
     "no-usage",
     "wrong-usage",  # bills one token, whatever it wrote
     "endless",
@@ -277,6 +278,10 @@ class FakeServer:
     def _misbehaves(self, to: BaseHTTPRequestHandler) -> bool:
         """Answer as a hostile server, if it is one."""
         if self.has("drips-headers"):
+            drip(to, self.behavior.drip_s)
+        elif self.has("drips-body"):
+            to.send_response(200)
+            to.end_headers()
             drip(to, self.behavior.drip_s)
         elif self.has("redirects"):
             to.send_response(302)

@@ -58,4 +58,4 @@ def test_what_a_plug_in_s_measure_lacks_is_explained_by_the_measure(tmp_path: Pa
     section = section_of(audit)
     assert "hops_mean: nothing hopped" in str(summary_table(audit).caption)
     assert "nothing hopped" in " ".join(section.sentences(audit["summary"][1], audit["summary"][0]))
-    assert section.parts()[0].table.hidden == ["hops: not measured: nothing hopped"]
+    assert section.parts()[0].table.hidden == {"not measured: nothing hopped": ["hops"]}

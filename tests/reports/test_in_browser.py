@@ -74,7 +74,7 @@ def slowdowns(page: Any) -> list[float]:  # noqa: ANN401
 def test_samples_load_when_somebody_looks_and_are_sorted(page: Any) -> None:  # noqa: ANN401
     assert page.locator("script[src]").count() == 0
     shown(page)
-    assert page.locator("#samples-status").inner_text() == "40 of 40 samples"
+    sync_api.expect(page.locator("#samples-status")).to_have_text("40 of 40 samples")
     assert slowdowns(page) == sorted(slowdowns(page), reverse=True)
     assert len(set(column(page, 1))) == 40
     for expected in (["0", "1", "2"], ["39", "38", "37"]):
@@ -123,18 +123,18 @@ def test_a_sample_has_a_link_of_its_own(page: Any, report: Path) -> None:  # noq
     page.locator("#samples-all tbody a", has_text=re.compile("^3$")).click()
     dialog = page.locator("#sample-open")
     dialog.wait_for(state="visible")
-    assert page.url.endswith("#sample/deepsloth-Linf-0.031373/3")
-    assert "sample 3: deepsloth, Linf 8/255" in dialog.inner_text()
-    assert dialog.locator("img").count() == 3
+    sync_api.expect(page).to_have_url(re.compile("#sample/deepsloth-Linf-0.031373/3$"))
+    sync_api.expect(dialog).to_contain_text("sample 3: deepsloth, Linf 8/255")
+    sync_api.expect(dialog.locator("img")).to_have_count(3)
     heads = dialog.locator("#sample-table th").all_inner_texts()
     assert heads[:2] == ["cost (MFLOPs)", "static bound (MFLOPs)"]
     assert {"exit0", "exit1", "exit2"} <= set(heads)
     page.locator("#sample-close").click()
-    assert page.url.endswith("#samples")
+    sync_api.expect(page).to_have_url(re.compile("#samples$"))
     page.goto("about:blank")
     page.goto(f"{report.as_uri()}#sample/control-noise-Linf-0.031373/30")
     dialog.wait_for(state="visible")
-    assert "saved no input of this sample" in dialog.inner_text()
+    sync_api.expect(dialog).to_contain_text("saved no input of this sample")
 
 
 def test_what_is_missing_or_of_another_report_is_said(browser: Any, tmp_path: Path) -> None:  # noqa: ANN401
@@ -169,7 +169,7 @@ def test_nothing_of_hostile_origin_runs(browser: Any, tmp_path: Path) -> None:  
     )
     opened.locator("#samples-all tbody a").first.click()
     opened.locator("#sample-open article").wait_for(state="visible")
-    assert hostile in opened.locator("#sample-open").inner_text()
+    sync_api.expect(opened.locator("#sample-open")).to_contain_text(hostile)
     assert opened.evaluate("window.owned") is None
     # not even if torpor had forgotten to escape
     opened.evaluate(f"document.getElementById('sample-inputs').innerHTML = {json.dumps(hostile)}")
@@ -192,4 +192,8 @@ def test_everybody_can_read_it(browser: Any, report: Path, scheme: str, width: i
     serious = [each for each in result["violations"] if each["impact"] in ("serious", "critical")]
     assert [(each["id"], each["nodes"][0]["html"][:200]) for each in serious] == []
     assert opened.evaluate("document.documentElement.scrollWidth") <= width
+    tables = opened.evaluate(
+        "[...document.querySelectorAll('.scroll')].map(each => each.scrollWidth - each.clientWidth)"
+    )
+    assert width < 1280 or max(tables) <= 0  # no column is off screen
     opened.close()

@@ -73,7 +73,7 @@ def test_the_verdict_says_where_nothing_could_be_measured() -> None:
 def test_the_verdict_names_controls_that_do_as_well() -> None:
     clean = row("clean", "clean", 1.0, 2.0)
     by_chance = verdict_of(clean, row("pgd", "attack", 2.0, 2.0, flags=["cap-reached-by-chance"]))
-    assert "A control of the same budget takes nine in ten samples there too" in by_chance
+    assert "A control takes nine in ten samples to the cap or the static bound, too" in by_chance
     assert "Lower limit" not in by_chance
     beaten = verdict_of(clean, row("pgd", "attack", 1.5, 2.0, flags=["control-beats-attack"]))
     assert "Lower limit, not the worst case: this row is flagged control-beats-attack." in beaten

@@ -82,8 +82,8 @@ def audit(
         max_queries: forward passes of all attacks at most, over all runs of this audit.
         max_seconds: wall-clock after which this run attacks no more.
         max_cost: cost of all attacks at most, a number or ``"2 TFLOPs"``, over all runs of this audit.
-        progress: called as ``progress(text, done, total)`` before each step: what is going on, attacks on batches that
-            are done, and in all, 0 if unknown.
+        progress: called as ``progress(text, done, total)`` before each step: what is going on, how much is done, and in
+            all, 0 if unknown, in forward passes that the attacks are expected to take.
 
     Returns:
         The finished audit.

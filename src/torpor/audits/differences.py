@@ -146,6 +146,9 @@ def changed_plan(first: SavedAudit, second: SavedAudit) -> list[tuple[str, str, 
             was, now = (each.get(name) for each in pair)
             if was != now:
                 found.append((f"{title}{name.replace('_', ' ')}", _said(was), _said(now)))
+    was, now = (audit.environment.get("commit") for audit in (first, second))
+    if was and now and was != now:
+        found.append(("commit of the repository it ran in", str(was), str(now)))
     if first.currency != second.currency:
         found.append(("currency", first.currency, second.currency))
     return found

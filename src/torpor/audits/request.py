@@ -12,8 +12,8 @@ from torpor.attacks.base import Attack
 from torpor.attacks.registry import attack_class, attack_for, default_attacks
 from torpor.audits.plan import Plan, check_device, parse_eps
 from torpor.audits.run.engine import Progress, run_audit
-from torpor.audits.run.estimate import Estimate, chosen_threads, estimate, gainful_workers
-from torpor.audits.run.executors import Executor, Local
+from torpor.audits.run.estimate import Estimate, chosen_threads, estimate
+from torpor.audits.run.executors import Executor, Local, gainful_workers
 from torpor.audits.run.identity import identify
 from torpor.audits.run.job import source
 from torpor.audits.run.limits import Limits, read_cost

@@ -14,7 +14,7 @@ SETTINGS = (
 """Entries of the configuration that decide what rows mean; the target itself is what a baseline is to judge."""
 PLACES = ("inputs", "data_dir")
 """Locations of data, which matter only where the content has no fingerprint."""
-LIBRARIES_ASIDE = ("torpor", "platform", "processor", "threads", "device", "meters")
+LIBRARIES_ASIDE = ("torpor", "platform", "processor", "threads", "device", "commit", "meters")
 """Entries of the environment that are no version of a library."""
 
 

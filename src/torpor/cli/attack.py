@@ -36,7 +36,7 @@ def attack(
     from torpor.audits.run.estimate import chosen_threads
     from torpor.audits.run.job import source
     from torpor.audits.run.rows import save_examples, stored_references
-    from torpor.cli.console import status
+    from torpor.cli.console import waiting
     from torpor.cli.streams import say
     from torpor.core.errors import UsageError
     from torpor.core.space import DenseSpace
@@ -57,7 +57,7 @@ def attack(
     batch = data.load("test", limit)
     with (
         chosen_threads(system, lambda: data, threads),
-        status(f"{name} on {len(batch)} samples"),
+        waiting(f"{name} on {len(batch)} samples"),
     ):
         chosen = chosen.fitted(system, data, seed)
         result = chosen(

@@ -177,7 +177,7 @@ def audit(
     from torpor.audits.request import request
     from torpor.audits.run.executors import load_executor
     from torpor.audits.run.limits import Limits
-    from torpor.cli.console import bar, show_audit
+    from torpor.cli.console import bar, show_audit, waiting
     from torpor.cli.main import KEPT
     from torpor.cli.streams import note, say
     from torpor.reports.html import write_report
@@ -244,7 +244,8 @@ def audit(
         )
     here = where.in_process
     note(f"Threads: {used}" if here else f"Threads: {used.used} for each worker of {where}")
-    report = write_report(folder)
+    with waiting("writing the report"):
+        report = write_report(folder)
     found = read_audit(folder)
     show_audit(found)
     say(f"Report: {report}")

@@ -55,6 +55,7 @@ def bound(
         return
     from torpor.audits.run.job import source
     from torpor.bounds.tightness import tightness
+    from torpor.cli.console import waiting
     from torpor.core.budget import Budget
 
     if (norm is None) != (eps is None):
@@ -62,7 +63,8 @@ def bound(
     if limit is not None and limit < 1:
         raise UsageError(f"expected a limit of 1 or more, got {limit}")
     budget = None if norm is None or eps is None else Budget.parse(norm, eps)
-    tight = tightness(chosen, system, source(system, data_dir, inputs), budget, limit)
+    with waiting(f"bounding {target}"):
+        tight = tightness(chosen, system, source(system, data_dir, inputs), budget, limit)
     if as_json:
         print_json(asdict(tight))
     else:

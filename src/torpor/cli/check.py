@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from torpor.cli.files import write_file
-from torpor.cli.options import Prices, read_run
+from torpor.cli.options import Prices, read_run, require_prices
 
 if TYPE_CHECKING:
     from torpor.audits.read import SavedAudit
@@ -182,6 +182,7 @@ def _evaluate(
     from torpor.cli.streams import say
     from torpor.core.errors import DataError
 
+    require_prices(prices)  # what is wrong with them comes first: they say which units a gate may name
     try:
         audit = read_run(run, prices)
     except (IncompleteAudit, DamagedAudit) as error:

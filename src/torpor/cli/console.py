@@ -16,8 +16,6 @@ from torpor.cli.streams import GuardedStream, note
 from torpor.reports.kit.printable import printable, printable_parts
 
 if TYPE_CHECKING:
-    from rich.status import Status
-
     from torpor.audits.read import SavedAudit
 
 QUIET_S = 20.0
@@ -66,13 +64,6 @@ def show(renderable: RenderableType, columns: int | None = None) -> None:
     (console if columns is None else SafeConsole(columns=columns)).print(renderable)
 
 
-def status(text: str) -> Status:
-    """Return a context that shows, while it is entered, that work is under way."""
-    from rich.text import Text
-
-    return console.status(Text(printable(text)))
-
-
 def show_audit(audit: SavedAudit) -> None:
     """Print the summary table and the verdict of a finished audit."""
     from torpor.audits.integrity import remarks
@@ -84,15 +75,43 @@ def show_audit(audit: SavedAudit) -> None:
         console.print(printable(remark))
 
 
-def time_left(seconds: float, done: int, left: int) -> str:
-    """Say how long what is left takes at the speed of what this run has done so far; nothing before it has done any.
+class TimeLeft:
+    """How long what is left takes, at the speed of what this run has done so far; nothing before it has done any."""
 
-    >>> time_left(30.0, 2, 10), time_left(1.0, 0, 10)
-    ('2:30 left', '')
+    def __init__(self) -> None:
+        self._begun: tuple[float, int] | None = None
+        self._since, self._done, self._total = 0.0, 0, 0
+
+    def note(self, done: int, total: int) -> None:
+        """Take note of how much is done, and of how much there is in all; 0 if unknown."""
+        now = time.monotonic()
+        if total and self._begun is None:
+            self._begun = now, done  # what an earlier run has done took no time of this one
+        if done != self._done:
+            self._since, self._done = now, done
+        self._total = total
+
+    def left(self) -> str:
+        """Say how long it takes from now on, though nothing has happened since the last note."""
+        if self._begun is None or not self._total:
+            return ""
+        began, before = self._begun
+        waited = time.monotonic() - self._since
+        return time_left(self._since - began, self._done - before, self._total - self._done, waited)
+
+
+def time_left(seconds: float, done: int, left: int, waited: float = 0.0) -> str:
+    """Say how long what is left takes if so much was done in so many seconds, and so long ago.
+
+    Nothing is said before anything is done, or once what is left takes longer than expected.
+
+    >>> time_left(30.0, 2, 10), time_left(30.0, 2, 10, waited=20.0), time_left(30.0, 2, 10, waited=200.0)
+    ('2:30 left', '2:10 left', '')
     """
     if done < 1 or left < 0:
         return ""
-    return f"{clock(seconds * left / done)} left"
+    rest = seconds * left / done - waited
+    return f"{clock(rest)} left" if rest >= 0 else ""
 
 
 def clock(seconds: float) -> str:
@@ -119,6 +138,7 @@ class Log:
         self.tell = tell
         self.quiet_s, self.soon_s = QUIET_S if quiet_s is None else quiet_s, SOON_S if soon_s is None else soon_s
         self.line, self.since, self.said, self.ended = "", time.monotonic(), time.monotonic(), threading.Event()
+        self.left: Callable[[], str] = str
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._repeat, daemon=True)
 
@@ -129,71 +149,80 @@ class Log:
     def __exit__(self, *error: object) -> None:
         self.ended.set()
 
-    def update(self, line: str) -> None:
-        """Take note of what is under way now; say it unless something was said just before."""
+    def update(self, line: str, left: Callable[[], str] = str) -> None:
+        """Take note of what is under way now; say it unless something was said just before.
+
+        Args:
+            line: what is said.
+            left: returns how long it takes from when it is said.
+        """
         with self._lock:
             now = time.monotonic()
+            self.left = left
             if line == self.line:
                 return
             self.line, self.since = line, now
             if now - self.said >= self.soon_s:
-                self.said = now
-                self.tell(line)
+                self._tell(now)
 
     def _repeat(self) -> None:
         while not self.ended.wait(min(1.0, self.quiet_s / 4)):
             with self._lock:
                 now = time.monotonic()
                 if self.line and now - self.said >= self.quiet_s:
-                    self.said = now
-                    self.tell(f"{self.line}; for {clock(now - self.since)} now")
+                    self._tell(now, f"; for {clock(now - self.since)} now")
+
+    def _tell(self, now: float, more: str = "") -> None:
+        self.said = now
+        left = self.left()
+        self.tell(f"{self.line}{', ' * bool(left)}{left}{more}")
 
 
-def progress_line(text: str, done: int, total: int, left: str) -> str:
+def progress_line(text: str, done: int, total: int) -> str:
     """Return what is under way in a line of a log.
 
-    >>> progress_line("batch 2/5 pgd-Linf-0.2", 6, 24, "1:20 left"), progress_line("fitting trace", 0, 0, "")
-    ('batch 2/5 pgd-Linf-0.2, 6 of 24 done (25 %), 1:20 left', 'fitting trace')
+    >>> progress_line("batch 2/5 pgd-Linf-0.2", 6, 24), progress_line("fitting trace", 0, 0)
+    ('batch 2/5 pgd-Linf-0.2, 25 % done', 'fitting trace')
     """
-    if not total:
-        return text
-    return f"{text}, {done} of {total} done ({100 * done // total} %){', ' * bool(left)}{left}"
+    return f"{text}, {100 * done // total} % done" if total else text
 
 
 @contextmanager
 def bar() -> Iterator[Callable[[str, int, int], None]]:
-    """Show a bar if anybody watches, lines if not; call what it yields with a text, steps done, and all (0 if unknown).
+    """Show a bar if anybody watches, lines if not; call it with a text, what is done, and all (0 if unknown).
 
     Lines go to standard error, the first of them after some seconds: what is over soon needs none.
     """
-    begun = list[tuple[float, int]]()
-
-    def left(done: int, total: int) -> str:
-        now = time.monotonic()
-        if total and not begun:
-            begun.append((now, done))  # what an earlier run has done took no time of this one
-        return time_left(now - begun[0][0], done - begun[0][1], total - done) if begun else ""
-
-    errors = SafeConsole(stderr=True)
+    pace, errors = TimeLeft(), SafeConsole(stderr=True)
     if not errors.is_terminal:
         with Log(note) as log:
-            yield lambda text, done, total: log.update(progress_line(text, done, total, left(done, total)))
+
+            def say(text: str, done: int, total: int) -> None:
+                pace.note(done, total)
+                log.update(progress_line(text, done, total), pace.left)
+
+            yield say
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, Task, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.text import Text
+
+    class Left(TextColumn):
+        def render(self, task: Task) -> Text:
+            return Text(pace.left())
 
     columns = (
         TextColumn("{task.description:30.30}", markup=False),
         BarColumn(bar_width=20),
-        MofNCompleteColumn(),
+        TaskProgressColumn(markup=False),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[left]}", markup=False),
+        Left(""),
     )
     with Progress(*columns, console=errors, transient=True) as progress:
-        task = progress.add_task("starting", total=None, left="")
+        task = progress.add_task("starting", total=None)
 
         def update(text: str, done: int, total: int) -> None:
-            told = left(done, total)
-            progress.update(task, description=printable(text), completed=done, total=total or None, left=told)
+            pace.note(done, total)
+            progress.update(task, description=printable(text), completed=done, total=total or None)
 
         yield update
 

@@ -37,7 +37,7 @@ def init(
         typer.Option(metavar="GATE", help="What must hold; may be given several times.", show_default=False),
     ] = None,
     pyproject: Annotated[
-        bool, typer.Option("--pyproject", help="Write [tool.torpor] into pyproject.toml in place of torpor.toml.")
+        bool, typer.Option("--pyproject", help="Write a table tool.torpor into pyproject.toml in place of torpor.toml.")
     ] = False,
 ) -> None:
     """Write torpor.toml, which 'torpor audit' and 'torpor check' read where they are given no arguments.
@@ -54,7 +54,7 @@ def init(
 
     path = Path(SHARED if pyproject else OWN)
     if (there := read_project()) is not None:
-        raise UsageError(f"expected a folder without settings of torpor, got {there.path}; edit or delete them")
+        raise UsageError(f"expected a folder without settings of torpor, got {there.path}; edit or delete it")
     name = target or _only_factory()
     with waiting(f"loading {name}"):
         asked = request(name, attacks, norm=norm, eps=eps, limit=limit, data_dir=data_dir, inputs=inputs, device=device)

@@ -25,8 +25,10 @@ DATA = {
     "spoken-digits": ("wave", "spoken digits: --data-dir"),
 }
 """Of each data set that cards of the zoo name: the kind of its inputs, and what the user must have; empty: nothing."""
-GIVEN = {"tracker-scenes": ("video", "")}
+GIVEN = {"tracker-scenes": ("video", ""), "speech-digits-features": ("features", DATA["spoken-digits"][1])}
 """The same of targets whose card does not tell."""
+OF = {"speech-digits-features": "speech-digits"}
+"""Targets that another one's weights and card are of."""
 
 
 def targets() -> list[Row]:
@@ -41,7 +43,7 @@ def _target(entry: EntryPoint) -> Row:
     from torpor.core.errors import TorporError
     from torpor.zoo.registry import ZOO
 
-    known = ZOO.get(entry.name)
+    known = ZOO.get(OF.get(entry.name, entry.name))
     row: Row = {"name": entry.name, "does": _loads(entry), "weights": "plug-in", "inputs": "", "data": "", "costs": ""}
     if known is None:
         return row
@@ -119,10 +121,21 @@ def defenses() -> list[Row]:
     for name in DEFENSES.names():
         defense = DEFENSES.find(name)
         paper = f" ({defense.paper.authors}, {defense.paper.venue} {defense.paper.year})" if defense.paper else ""
-        row: Row = {"defense": name, "bounds": ", ".join(defense.caps)}
+        row: Row = {"defense": name, "by default": _by_default(name), "bounds": ", ".join(defense.caps)}
         row |= {"inputs": list(getattr(defense, "kinds", ())), "needs_training_data": defense.learns}
         rows.append(row | {"what it does": f"{_does(defense).rstrip('.')}{paper}."})
     return rows
+
+
+def _by_default(name: str) -> str:
+    """Return the defense and the setting that it has if none is given; the mere name if it wants one."""
+    from torpor.core.errors import UsageError
+    from torpor.defenses.registry import load_defense
+
+    try:
+        return load_defense(name).name
+    except UsageError:
+        return name
 
 
 def bounds() -> list[Row]:
@@ -183,7 +196,7 @@ def shortened(what: str, row: Row) -> Row:
     if what == "targets":
         data = f"Needs {row['data']}." if row["data"] else "" if row["weights"] == "plug-in" else "Needs no data."
         runs = f"{row['inputs']}, {row['costs']}".strip(", ")
-        got = "" if row["weights"] == "ships with torpor" else f"{row['weights']}."
+        got = {"ships with torpor": "", "plug-in": "A plug-in."}.get(str(row["weights"]), f"First: {row['weights']}")
         said = [str(row["does"]).rstrip(".") + ".", f"({runs})" * bool(runs), data, got]
         return {"target": row["name"], "what it does": " ".join(filter(None, said))}
     if what == "attacks":
@@ -194,6 +207,7 @@ def shortened(what: str, row: Row) -> Row:
             str(row["what it does"]),
             f"For {kinds} inputs." * bool(kinds),
             f"Bounds: {row['bounds']}." * bool(row["bounds"]),
+            f"By default {row['by default']}." * (row["by default"] != row["defense"]),
         ]
         said.append("Learns from train and validation data." * bool(row["needs_training_data"]))
         return {"defense": row["defense"], "what it does": " ".join(filter(None, said))}

@@ -58,7 +58,7 @@ def measure(
     from torpor.audits.profile import clean_profile
     from torpor.audits.run.estimate import chosen_threads
     from torpor.audits.run.job import source
-    from torpor.cli.console import show
+    from torpor.cli.console import show, waiting
     from torpor.cli.profile_table import profile_table
     from torpor.cli.streams import note, print_json
     from torpor.core.errors import UsageError
@@ -79,7 +79,7 @@ def measure(
         note(begin_measuring(system, data, limit, (max_queries, max_seconds, max_cost)))
     elif any(given is not None for given in (max_queries, max_seconds, max_cost)):
         raise UsageError(f"expected limits for an openai: server, got some for {target}; leave them out")
-    with chosen_threads(system, lambda: data, threads):
+    with waiting(f"measuring {target}"), chosen_threads(system, lambda: data, threads):
         profile = clean_profile(system, data, limit=limit, batch_size=batch_size, seconds=seconds)
     if as_json:
         print_json(profile)

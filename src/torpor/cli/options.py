@@ -236,6 +236,18 @@ def _with_endpoint_options(name: str, given: Mapping[str, object]) -> str:
     return with_endpoint_options(name, given)
 
 
+def require_prices(prices: str | None) -> None:
+    """See whether there are such prices.
+
+    Raises:
+        UsageError, DataError: if there are none.
+    """
+    if prices is not None:
+        from torpor.audits.pricing.prices import load_prices
+
+        load_prices(prices)
+
+
 def read_run(run: Path, prices: str | None) -> SavedAudit:
     """Read a finished audit, under the prices that were asked for.
 

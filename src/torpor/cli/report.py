@@ -34,7 +34,7 @@ def report(
     from torpor.audits.evidence import check_flags
     from torpor.audits.verdict.gate import evaluate_gates
     from torpor.audits.verdict.gate_grammar import parse_gate
-    from torpor.cli.console import show_audit
+    from torpor.cli.console import show_audit, waiting
     from torpor.cli.streams import say
     from torpor.core.errors import UsageError
     from torpor.reports.html import write
@@ -44,6 +44,7 @@ def report(
     audit, accepted = read_run(run, prices), check_flags(accept_flag or ())
     parsed = [parse_gate(text, audit.catalog, audit.currency) for text in gate or ()]
     results = evaluate_gates(audit, parsed, accepted)
-    path = write(audit, "report.html" if prices is None else f"report-{audit.currency}.html", results)
+    with waiting("writing the report"):
+        path = write(audit, "report.html" if prices is None else f"report-{audit.currency}.html", results)
     show_audit(audit)
     say(f"Report: {path}")

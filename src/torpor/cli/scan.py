@@ -50,6 +50,7 @@ def scan(
     import json
 
     from torpor.audits.plan import check_device
+    from torpor.cli.console import waiting
     from torpor.cli.files import write_file
     from torpor.cli.streams import note, print_json, say
     from torpor.core.errors import UsageError
@@ -71,14 +72,15 @@ def scan(
     natural = scan_inputs(system, data_dir, inputs, limit)
     count = len(natural.learn) + len(natural.held_out)
     note(f"About to run {count} inputs of {natural.source}, in about {max_seconds:g} s at most.")
-    found = measure(
-        system,
-        natural,
-        trusted,
-        seconds=max_seconds,
-        seed=seed,
-        told=lambda each: note(f"  {each.name}: {each.told}"),
-    )
+    with waiting(f"scanning {target}"):
+        found = measure(
+            system,
+            natural,
+            trusted,
+            seconds=max_seconds,
+            seed=seed,
+            told=lambda each: note(f"  {each.name}: {each.told}"),
+        )
     judged = judge(found, known, fpr)
     if out is not None:
         write_file(out, json.dumps(judged.to_json(), indent=1) + "\n")

@@ -31,6 +31,7 @@ def tamper(
     from torpor.attacks.tamperings.registry import load_tampering
     from torpor.audits.plan import check_seed
     from torpor.audits.run.job import source
+    from torpor.cli.console import waiting
     from torpor.cli.streams import print_json, say
     from torpor.core.errors import UsageError
     from torpor.targets.resolve import load_target
@@ -44,7 +45,8 @@ def tamper(
     tampering, system = load_tampering(name), load_target(target)
     tampering.check(system)
     data = source(system, None if data_dir is None else str(data_dir), None)
-    made, rows = make_and_compare(tampering, system, data, seed=seed, limit=limit, control=control)
+    with waiting(f"tampering with {target}"):
+        made, rows = make_and_compare(tampering, system, data, seed=seed, limit=limit, control=control)
     save_tampered(made.target, out, base=target, seed=seed, trigger=made.tampering.state())
     if as_json:
         print_json([asdict(row) for row in rows])

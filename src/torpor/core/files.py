@@ -38,12 +38,21 @@ def require_file(path: Path) -> Path:
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:  # ValueError: a name with NUL
-        what = "a link to nothing" if path.is_symlink() else f"none ({getattr(error, 'strerror', None) or error})"
+        what = "a link to nothing" if path.is_symlink() else unread(error)
         raise DataError(f"expected a regular file at {path}, got {what}; remove or replace it") from error
     if not stat.S_ISREG(mode):
         what = _KINDS.get(stat.S_IFMT(mode), "something else")
         raise DataError(f"expected a regular file at {path}, got {what}; remove or replace it")
     return path
+
+
+def unread(error: Exception) -> str:
+    """Say in words why a file could not be read.
+
+    >>> unread(FileNotFoundError(2, "No such file or directory", "prices.toml"))
+    'none (No such file or directory)'
+    """
+    return f"none ({error.strerror})" if isinstance(error, OSError) and error.strerror else str(error)
 
 
 def texts_beside(path: Path) -> Path:

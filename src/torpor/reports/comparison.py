@@ -10,7 +10,7 @@ from torpor.audits.integrity import doubt
 from torpor.audits.read import SavedAudit
 from torpor.core.errors import UsageError
 from torpor.core.units import common_scale, symbol
-from torpor.reports.kit.words import percent, times
+from torpor.reports.kit.words import moment, percent, times
 from torpor.reports.page import write_page
 
 Line = tuple[str, str, str, str, str, str, str]
@@ -42,6 +42,7 @@ def write_comparison(first: SavedAudit, second: SavedAudit, path: Path) -> Path:
         path,
         "compare.html.j2",
         audits=[first, second],
+        moment=moment,
         verdict=_verdict(found),
         lines=[_line(each, scale, unit) for each in found],
         plan=changed_plan(first, second),

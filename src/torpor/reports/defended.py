@@ -13,6 +13,8 @@ ATTACKERS = {"non-adaptive": "non_adaptive", "adaptive": "adaptive"}
 """Attackers, and how the keys of :func:`defense_rows` that are theirs begin."""
 CLEAN = ("utility", "utility_name", "rejected_rate", "latency_slowdown", "latency_valid", "n")
 """Keys of a clean row that describe its defense."""
+PAID = 1.1
+"""A defense by which clean inputs cost so many times as much, or more, is said to be paid for by them."""
 DEGRADED = ("changed_rate", "changed_cost_ratio", "hurt", "utility_loss_mean", "utility_loss_max")
 
 
@@ -82,8 +84,10 @@ def _sentence(row: Row, bare: Row) -> str:
     intervals = row.get(f"{begin}_ci95"), bare.get("non_adaptive_ci95")
     apart, unknown = _apart(*intervals), None in intervals
     lower = float(row[f"{begin}_slowdown_mean"]) < float(str(before))
-    maybe = "may help, there is no interval" if unknown else "may help, the intervals overlap"
+    maybe = f"not shown to help, {'there is no interval' if unknown else 'the intervals overlap'}"
     helps = "helps" if lower and apart else maybe if lower else "does not help"
+    if not words.is_missing(row.get("overhead")) and float(row["overhead"]) >= PAID:
+        helps += ", and clean inputs pay for it"
     by = f"{row[f'{begin}_attack']}, {who}; without it {times(float(str(before)))}"
     return f"Defended by {row['defense']}: {helps}. {found[0].upper()}{found[1:]} ({by}); {price}."
 

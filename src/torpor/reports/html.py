@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from torpor.audits.verdict.gate import CheckResult
 
 SENT = {
-    "text": "Attacked texts survive the target's own tokenizer and contain no special tokens",
+    "text": "Attacked texts contain no special tokens and, where the tokenizer is known, survive it",
     "features": "Attacked spectrograms are what a feature extractor could hand on, but no sound need have them",
     "wave": "Attacked sounds are 16-bit sounds that anybody could send",
 }
@@ -203,9 +203,10 @@ def _header(audit: Row) -> list[tuple[str, str]]:
     libraries = {"torpor": "torpor", "python": "Python", "torch": "torch", "transformers": "transformers"}
     versions = [f"{name} {environment[key]}" for key, name in libraries.items() if environment.get(key)]
     device = [environment.get("processor"), environment.get("device")]
-    found = [("started", _said(elapsed.get("started")).replace("T", " ").replace("+00:00", " UTC"))] if elapsed else []
+    found = [("started", words.moment(_said(elapsed.get("started"))))] if elapsed else []
     found += [("took", words.duration(float(elapsed["seconds"])))] if elapsed else []
     found += [("versions", ", ".join(versions))] if versions else []
+    found += [("commit", str(environment["commit"]))] if environment.get("commit") else []
     return [*found, ("on", ", ".join(str(each) for each in device if each) or "not recorded")]
 
 
@@ -245,21 +246,18 @@ def _tiles(summary: Sequence[Row], section: Section, ranked: Sequence[HeadlineCh
         most, gap = (words.value_text(worst, f"certified_{key}", times) for key in ("slowdown_mean", "gap"))
         certified = f"; certified bound {most}, {gap} what was found"
     mean = words.confidence(worst) or words.missing("no interval")
+    bill = max(words.over_clean(row) or 0.0 for row in summary if row["kind"] == "attack")
     cost = [
+        *([(times(bill), "bill", "all inputs together, ratio of means")] if bill else []),
         (words.value_text(worst, "slowdown_max", times), "worst slowdown", f"one sample; p95 {p95}"),
         (words.value_text(worst, "slowdown_mean", times), "mean slowdown", f"{mean}{certified}"),
         (words.value_text(worst, "headroom_mean", percent), "headroom used", "0 % clean, 100 % static bound"),
     ]
     found = [tile for each in ranked for tile in (cost if each.headline == COST else [_moved_tile(each)])]
     found += [] if any(each.headline == COST for each in ranked) else cost
-    return [_short(tile) for tile in found + section.tiles(ranked[0].row if ranked else worst, clean)]
-
-
-def _short(tile: tuple[str, str, str]) -> tuple[str, str, str]:
-    """Return a figure whose value is no sentence: why there is none stands below."""
-    value, title, remark = tile
-    begin = words.missing("").removesuffix("the audit gives no reason")
-    return ("n/a", title, value) if value.startswith(begin) else (value, title, remark)
+    found += section.tiles(ranked[0].row if ranked else worst, clean)
+    unknown = words.missing("").removesuffix("the audit gives no reason")  # why there is no value stands below
+    return [tile for tile in found if not tile[0].startswith(unknown)]
 
 
 def _moved_tile(each: HeadlineChange) -> tuple[str, str, str]:
@@ -286,7 +284,15 @@ def _flags(summary: Sequence[Row]) -> list[tuple[str, str, str]]:
 
 
 def _said(value: object) -> str:
-    """Return a value of the configuration as text."""
+    """Return a value of the configuration as text.
+
+    >>> _said([8 / 255, 0.5]), _said(1131456.0), _said(None)
+    ('0.0313725, 0.5', '1131456', 'not given')
+    """
     if value is None or value == [] or value == {}:
         return "not given"
+    if isinstance(value, float):
+        return f"{value:.6g}" if abs(value) < 1e6 else f"{value:.0f}"
+    if isinstance(value, list):
+        return ", ".join(map(_said, value))
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

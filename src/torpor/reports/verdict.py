@@ -295,6 +295,6 @@ def _open_sentences(worst: Row) -> list[str]:
         said.append(f"Of these inputs the attack found {named}; sent to the target without it, they cost more.")
     if "cap-reached-by-chance" in worst["flags"]:
         said.append(
-            "A control of the same budget takes nine in ten samples there too: it takes no optimization to get there."
+            "A control takes nine in ten samples to the cap or the static bound, too: that takes no optimization."
         )
     return said

@@ -144,6 +144,18 @@ def test_standard_stays_within_its_queries_and_beats_chance(norm: str) -> None:
     assert (found >= chance).all()
 
 
+@pytest.mark.parametrize("norm", ["chars", "tokens", "words"])
+def test_half_of_the_queries_within_edits_are_what_random_search_asks_first(norm: str) -> None:
+    attack, target, other = StandardQueries(norm=norm, eps=3, queries=40), BilledTarget(), BilledTarget()
+    result = attack(target, TEXTS[:1], seed=5)
+    (control,) = matched_controls(attack.budget, other, [attack], [result])
+    control(other, TEXTS[:1], seed=5)
+    drawn = list(dict.fromkeys(text for text in other.asked[1:21] if text != TEXTS[0]))
+    asked = list(dict.fromkeys(text for text in target.asked if text != TEXTS[0]))
+    assert len(drawn) > 4
+    assert asked[: len(drawn)] == drawn
+
+
 def test_standard_goes_on_from_natural_requests() -> None:
     target = BilledTarget()
     result = StandardQueries(norm="suffix", eps=30)(target, ("no end",))

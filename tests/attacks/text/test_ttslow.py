@@ -7,9 +7,10 @@ import torch
 
 from torpor.attacks.decoder.objectives import end_probability
 from torpor.attacks.text.nmtsloth import LateEnd
+from torpor.attacks.text.search.characters import LOOKALIKES
 from torpor.attacks.text.search.constraints import Sendable
 from torpor.attacks.text.search.gradients import token_gradient
-from torpor.attacks.text.ttslow import LOOKALIKES, TTSlow, lookalikes, swaps
+from torpor.attacks.text.ttslow import TTSlow, lookalikes, swaps
 from torpor.core.budget import Budget
 from torpor.core.signals import StepSignals
 from torpor.core.work import Work

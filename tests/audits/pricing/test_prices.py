@@ -171,7 +171,7 @@ def test_gates_and_baselines_are_in_the_currency_of_the_prices(runs: dict[str, P
     gate = parse_gate(f"{row['attack']}@none: mean(cost) < 1ms", found.catalog, found.currency)
     result = evaluate_gates(found, [gate])[0]
     assert result.value == pytest.approx(row["cost_mean"])
-    assert result.shown == f"{1e3 * row['cost_mean']:.6g}ms"
+    assert result.shown == f"{1e3 * row['cost_mean']:.6g} ms"
     assert all(each.verdict.value != "fail" for each in compare_baseline(found, found))
     with pytest.raises(UsageError, match="got 'MFLOPs'"):
         parse_gate("clean: mean(cost) < 20MFLOPs", found.catalog, found.currency)

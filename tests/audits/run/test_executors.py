@@ -21,10 +21,10 @@ from typing_extensions import override
 from torpor.audits.lock import FolderLock, verify_owner
 from torpor.audits.plan import Plan
 from torpor.audits.run.engine import run_audit
-from torpor.audits.run.estimate import estimate, gainful_workers
-from torpor.audits.run.executors import Executor, Local, Tell, load_executor
+from torpor.audits.run.estimate import estimate, row_weights
+from torpor.audits.run.executors import Executor, Local, Tell, gainful_workers, load_executor
 from torpor.audits.run.job import Job
-from torpor.audits.run.limits import Limits
+from torpor.audits.run.limits import Course, Limits
 from torpor.audits.run.processes import Processes
 from torpor.core.errors import UsageError
 from torpor.core.space import DenseSpace
@@ -96,10 +96,10 @@ def test_records_are_the_same_byte_for_byte(executor: Executor, plan: Plan, loca
         executor=executor,
     )
     assert (tmp_path / "run" / "records.parquet").read_bytes() == locally
-    rows = len(plan.keys) - 1
-    assert {total for _, total in said} == {5 * rows + 1}
-    assert all(done >= batch * rows for batch, (done, _) in enumerate(said, 1))  # others are under way
-    assert said[-1] == (4 * rows, 5 * rows + 1)
+    course = Course.of(row_weights(plan), 4)
+    assert {total for _, total in said} == {course.total}
+    assert all(done >= course.attacked(batch, []) for batch, (done, _) in enumerate(said, 1))  # others are under way
+    assert said[-1][0] == course.timed(0) < course.total
     assert len(said) == 4
     assert not (tmp_path / "run" / "shards").exists()
     assert torch.get_num_threads() == 1
@@ -288,9 +288,9 @@ def test_auto_starts_workers_where_they_pay(
     def chosen() -> Executor:
         return auto.chosen(partial(gainful_workers, plan, toy, lambda: estimate(plan, toy, data), threads, limits))
 
-    monkeypatch.setattr("torpor.audits.run.estimate.WORTH_S", float("inf"))
+    monkeypatch.setattr("torpor.audits.run.executors.WORTH_S", float("inf"))
     assert chosen() == Local()  # too quick
-    monkeypatch.setattr("torpor.audits.run.estimate.WORTH_S", 0.0)
+    monkeypatch.setattr("torpor.audits.run.executors.WORTH_S", 0.0)
     assert chosen() == expected
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from torch import nn
 from toy_audits import spawn, write_images
 
 from torpor.audits.plan import Plan
-from torpor.audits.run.identity import identify, own_code, user_code
+from torpor.audits.run.identity import commit, identify, own_code, user_code
 from torpor.data.images import Digits
 from torpor.data.sets import Batch, DataSet
 from torpor.data.tensors import TensorImages
@@ -246,3 +247,25 @@ def test_networks_are_found_in_whatever_holds_them() -> None:
     target = EarlyExitTarget.__new__(EarlyExitTarget)
     target.blocks = [(net, nn.Identity())]
     assert net in modules_in(target)
+
+
+def test_a_commit_is_that_of_the_repository_in_which_torpor_runs(tmp_path: Path) -> None:
+    def git(*words: str) -> str:
+        identity = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+        return subprocess.run(
+            ["git", *identity, *words], cwd=tmp_path, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert commit(tmp_path) is None
+    git("init", "-q")
+    assert commit(tmp_path) is None
+    (tmp_path / "mine.py").write_text("a = 1\n")
+    git("add", "mine.py")
+    git("commit", "-q", "-m", "first")
+    git("tag", "-a", "v1", "-m", "v1")
+    clean = commit(tmp_path)
+    assert clean is not None
+    assert git("rev-parse", "HEAD").startswith(clean)
+    (tmp_path / "below").mkdir()
+    (tmp_path / "mine.py").write_text("a = 2\n")
+    assert commit(tmp_path / "below") == f"{clean}-dirty"

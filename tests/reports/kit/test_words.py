@@ -63,7 +63,7 @@ def test_verdict_without_benign_inputs_says_so(audit: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(0.9996, "1.00x"), (9.996, "10.00x"), (99.96, "100.0x"), (1234.5, "1234x")],
+    [(0.9996, "1.00x"), (9.996, "10.00x"), (99.96, "100.0x"), (1234.5, "1,234x")],
 )
 def test_times(value: float, expected: str) -> None:
     assert words.times(value) == expected

@@ -23,7 +23,6 @@ def marks(markup: str) -> list[str]:
         ("the cat sat", "the cat sat!", [], ["!"]),
         ("the cat sat", "cat sat", ["the "], []),
         ("the cat sat", "the cut sat", ["a"], ["u"]),
-        ("the cat sat", "the c\u0430t sat", ["a"], ["\u0430"]),
         ("the cat sat", "the cat sat", [], []),
         ("the cat, and home", "the cat home bicycle", [", and"], [" bicycle"]),
         ("ab", "xy", ["ab"], ["xy"]),
@@ -34,6 +33,13 @@ def test_changed_characters_are_marked(clean: str, attacked: str, before: list[s
     sides = marked(clean, attacked)
     assert [marks(side) for side in sides] == [before, after]
     assert [unescape(re.sub("<.*?>", "", side)) for side in sides] == [clean, attacked]
+
+
+def test_a_letter_that_looks_like_another_is_told_by_its_number() -> None:
+    clean, attacked = marked("breaking Haus", "bre\u0430king H\u00e4us")
+    assert marks(clean) == ["a", "a"]
+    assert marks(attacked) == ["\u0430[U+0430]", "\u00e4"]  # this one looks different
+    assert marks(marked("\u043c\u0430", "\u043c\u043e")[1]) == ["\u043e"]  # the text is of that script
 
 
 def test_an_inserted_line_break_and_an_inserted_blank_are_marked_and_seen() -> None:

@@ -86,6 +86,27 @@ def test_the_limit_on_dollars_is_passed_by_at_most_one_request_whatever_a_server
         assert truth <= 1.0 + dearest
 
 
+def test_what_a_lying_server_is_paid_passes_the_limit_by_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, prices = random.Random(2), TokenPrices(prompt=5e4, output=5e4)
+    lies = ({}, {"usage": 3}, *({"usage": {"prompt_tokens": 1, "completion_tokens": few}} for few in (0, 1, 10**7)))
+    monkeypatch.setattr(FakeServer, "_bill", lambda server, asked, words: rng.choice(lies))
+
+    def spends(client: Client) -> list[float]:
+        client.spending, costs = Spending(cost=1.0, prices=prices), list[float]()
+        while True:
+            wrote = rng.randrange(4, 14)
+            try:
+                client.chat(f"for {wrote} words", stream=rng.random() < 0.5)
+            except LimitReachedError:
+                return costs
+            costs.append(prices.cost(3, wrote))
+
+    with FakeServer() as server, Client(Address.parse(server.address, "fake"), Spending()) as client:
+        tries = [spends(client) for _ in range(1000)]
+        assert len(server.log) == sum(map(len, tries)) > 1000
+    assert all(sum(costs) <= 1.0 + max(costs) for costs in tries)
+
+
 def test_requests_in_parallel_wait_until_they_fit() -> None:
     prices, rng = TokenPrices(prompt=1e5, output=1e5), random.Random(1)
     for _ in range(50):

@@ -34,14 +34,15 @@ def test_a_server_that_never_answers_ends_the_run_in_a_sentence(fault: str, said
         assert len(server.log) == 1
 
 
-def test_a_byte_a_time_in_the_headers_is_given_up() -> None:
+@pytest.mark.parametrize(("fault", "status"), [("drips-headers", None), ("drips-body", 200)])
+def test_a_byte_a_time_is_given_up(fault: str, status: int | None) -> None:
     limits = AnswerLimits(total_s=0.4, idle_s=5.0)
-    with FakeServer(Behavior(faults=frozenset({"drips-headers"}))) as server, client_of(server, limits) as client:
+    with FakeServer(Behavior(faults=frozenset({fault}))) as server, client_of(server, limits) as client:
         began = time.monotonic()
         reply = client.chat("go", stream=True)
         assert time.monotonic() - began < 3
     assert reply.wrong == "an answer that did not end within 0.4 s"
-    assert reply.status is None
+    assert reply.status == status
 
 
 def test_a_huge_answer_is_given_up() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,44 @@ def test_a_search_goes_on_without_what_was_under_way(tmp_path: Path) -> None:
         assert again.spending.sent == len(PROMPTS)
         assert again.spending.spent > target.spending.spent
     assert [steps for steps, before in zip(found, known, strict=True) if steps != before] == [1]
+
+
+class Killed(BaseException):
+    """The end of a process, wherever it is."""
+
+
+@pytest.mark.parametrize("moment", ["before a line", "in a line", "after a line"])
+def test_killed_at_any_point_nothing_is_sent_twice(
+    moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, left = Journal._write, 0
+
+    def write(journal: Journal, entry: Mapping[str, object]) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0 and moment != "after a line":
+            if moment == "in a line":
+                journal._file.write(b'{"event": "sen')
+                journal._file.flush()
+            raise Killed
+        written(journal, entry)
+        if left == 0:
+            raise Killed
+
+    monkeypatch.setattr(Journal, "_write", write)
+    for point in range(1, 2 * len(PROMPTS) + 1):
+        folder = tmp_path / str(point)
+        folder.mkdir()
+        with FakeServer() as server:
+            first, left = endpoint(server), point
+            with pytest.raises(Killed), first.kept_in(folder):
+                first.score(PROMPTS)
+            again, left = endpoint(server), 0
+            with again.kept_in(folder):
+                again.score(PROMPTS)
+            assert max(sent(server).values()) == 1
+            assert again.spending.sent == len(PROMPTS)
+            assert len(server.log) in (len(PROMPTS) - 1, len(PROMPTS))  # one was noted and never sent
 
 
 def test_of_several_answers_those_that_came_count(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from torpor.attacks.controls.dense import check_queries
 from torpor.attacks.search.incumbent import Curve
 from torpor.attacks.text.search.constraints import Sendable
 from torpor.attacks.text.search.goal import ask, rises
-from torpor.attacks.text.search.random_edits import RandomEditor
+from torpor.attacks.text.search.random_edits import RANDOM_SEARCH, RandomEditor, random_texts
 from torpor.attacks.text.wording import requested
 from torpor.core.batches import sample_generators
 from torpor.core.budget import COUNTS, GROWING
@@ -68,7 +68,7 @@ class BestOfK(TextControl):
         queries: texts to try for each sample of the same batch, int64 ``[B]``: what the costliest attack spent.
     """
 
-    id: ClassVar[str] = "control-best-of-k"
+    id: ClassVar[str] = RANDOM_SEARCH
     access: ClassVar[Access] = Access.DECISION
 
     queries: Tensor = field(compare=False, repr=False)
@@ -80,11 +80,10 @@ class BestOfK(TextControl):
             UsageError: if the queries are of another batch.
         """
         check_queries(self.queries, inputs)
-        editor = RandomEditor(Sendable(target.space, self.budget))
+        draw = random_texts(Sendable(target.space, self.budget), inputs, seed)
         best, curves = list(inputs), list[Curve]()
-        generators = sample_generators(inputs, seed, self.id)
-        for row, (text, count) in enumerate(zip(inputs, self.queries.tolist(), strict=True)):
-            drawn = [editor.edit(text, int(self.eps), generators[row]) for _ in range(count)]
+        for row, count in enumerate(self.queries.tolist()):
+            drawn = draw(row, count)
             answers = ask(target, drawn)
             curves.append(rises(answers, 0, 0))
             if drawn:

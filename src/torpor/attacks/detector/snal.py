@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -59,6 +60,7 @@ class SNAL(Universal):
     stage: ClassVar[Stage] = Stage.EVASION
     access: ClassVar[Access] = Access.DECISION
     norms: ClassVar[tuple[str, ...]] = ("Linf",)
+    radii: ClassVar[Mapping[str, float]] = {"Linf": 8 / 255}
     kinds: ClassVar[tuple[str, ...]] = ("image", "video")
     needs: ClassVar[tuple[str, ...]] = ("detector",)
     fit_limit: ClassVar[int] = SAMPLES

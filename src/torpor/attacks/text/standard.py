@@ -35,7 +35,7 @@ TRIAL = 64
 ROUND = 50
 """Where a budget counts tokens, candidates of each of NMTSloth's rounds, all of which are its turn: another start, from
 the best single edits, where the evolution found nothing better together."""
-PATIENCE = {"chars": 550, "tokens": 600, "words": 400, "suffix": 600, "prompt": 600}
+PATIENCE = {"chars": 800, "tokens": 600, "words": 400, "suffix": 600, "prompt": 600}
 """The same of the evolution, within each budget: it goes on to find after hundreds of queries in vain, and elsewhere
 than on words and characters more than the others do instead."""
 
@@ -43,7 +43,7 @@ SHARE = 10
 """Natural requests are a tenth of all queries at most."""
 
 MEMBERS: dict[str, tuple[type[TextSearch], ...]] = {
-    "chars": (SAME, NoSkim, TTSlow, Evolution, NMTSlothChar, LLMEffiCheckerChar),
+    "chars": (SAME, NoSkim, Evolution, TTSlow, NMTSlothChar, LLMEffiCheckerChar),
     "tokens": (Evolution, NMTSlothToken, LLMEffiCheckerToken),
     "words": (SAME, NoSkim, Evolution, NMTSlothStructure, LLMEffiCheckerStructure),
     "suffix": (Rerouting, RepetitionCurse, LongRequests, RepeatedRequests, Evolution, LoopLLM),
@@ -66,15 +66,15 @@ def attacks_among(members: Mapping[str, Sequence[type[TextSearch]]]) -> tuple[st
 class StandardText(TextSearch):
     """Several searches within the same budget of edits, in turns: evolution, and the published ones.
 
-    On characters, TTSlow has the first turn, whose candidates are few, then the evolution; elsewhere the evolution.
-    Where the budget lets the attacker write, natural requests and repetitions come before it, requests to repeat only
-    where repetitions cost more than requests: a model that was trained on texts goes on from sentences as from no
-    random tokens. Where gates decide the work, SAME, No-Skim or Rerouting comes first, until its rounds are over; where
-    experts do, RepetitionCurse, with half of the passes. The evolution's turn ends when it has not found a costlier
-    text for 400 to 600 queries, by the budget, that of another member after 64, so that passes go to what still finds;
-    NMTSloth's on tokens ends when its rounds are over, each of the 50 substitutions that its gradient ranks first.
-    Whatever one finds is a parent of the evolution's next generation. Turns go round until all passes are spent: what
-    was sought in vain for a while is often found later. Of a black box, the members without gradients take part.
+    The evolution has the first turn. Where the budget lets the attacker write, natural requests and repetitions come
+    before it, requests to repeat only where repetitions cost more than requests: a model that was trained on texts goes
+    on from sentences as from no random tokens. Where gates decide the work, SAME, No-Skim or Rerouting comes first,
+    until its rounds are over; where experts do, RepetitionCurse, with half of the passes. The evolution's turn ends
+    when it has not found a costlier text for 400 to 800 queries, by the budget, that of another member after 64, so
+    that passes go to what still finds; NMTSloth's on tokens ends when its rounds are over, each of the 50 substitutions
+    that its gradient ranks first. Whatever one finds is a parent of the evolution's next generation. Turns go round
+    until all passes are spent: what was sought in vain for a while is often found later. Of a black box, the members
+    without gradients take part.
 
     Attributes:
         queries: passes on a sample, forward and backward, of all members together.

@@ -21,6 +21,10 @@ TURN = 72
 """Queries without a costlier text after which the turn of a member that never ends by itself is over: three generations
 of the evolution."""
 
+DRAWN, DRAWN_GROWING = 1 / 2, 2 / 3
+"""Share of the queries that are random texts, where a budget counts edits, and where it lets the text grow by
+characters, as the tokenizer is not known: there, a search that begins with few of them is below random search."""
+
 MEMBERS: dict[str, tuple[type[TextSearch], ...]] = {
     "chars": (Evolution, LLMEffiCheckerChar),
     "tokens": (Evolution, LLMEffiCheckerToken),
@@ -38,9 +42,9 @@ class StandardQueries(StandardText):
     What a query costs is all that is asked of a target, so this is ``standard`` for models that nobody can look into,
     such as those behind an endpoint. Where the budget lets the attacker write, natural requests and repetitions are
     tried first, requests to repeat only where repetitions cost more than requests, and the best of them is the first
-    parent of the evolution; where it counts edits, LLMEffiChecker has a turn when the evolution has found nothing in
-    three generations. The evolution's first generation is random, as is a
-    tenth of every other, so it is not below the best of as many random texts by more than what it learned was worth.
+    parent of the evolution; unless the tokenizer is known, two thirds of the queries are the first draws of random
+    search (``control-best-of-k``). Where it counts edits, half of them are, all of them parents of the evolution, and
+    LLMEffiChecker has a turn when that has found nothing in three generations.
 
     Attributes:
         queries: texts that the target is asked about, for each sample, the clean one among them.
@@ -68,7 +72,10 @@ class StandardQueries(StandardText):
     def _settled(self, member: TextSearch) -> TextSearch:
         """Return a member without gradients, and with its share of the queries."""
         member = self._with_its_share(member)
-        return replace(member, gradients=False) if isinstance(member, Evolution) else member
+        if isinstance(member, Evolution):
+            share = DRAWN_GROWING if self.norm in GROWING else DRAWN
+            return replace(member, gradients=False, drawn=int(share * self.queries))
+        return member
 
     @property
     @override

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 from typing_extensions import override
 
 from torpor.attacks.text.nmtsloth import NMTSloth, importance
+from torpor.attacks.text.search.characters import LOOKALIKES
 from torpor.attacks.text.search.constraints import insertable
 from torpor.attacks.text.search.gradients import TokenGradient, first_order
 from torpor.attacks.text.search.transformations import Span, token_spans, token_substitution
@@ -17,14 +18,6 @@ from torpor.targets.decoder.contract import TextTarget
 
 SUBSTITUTES = 5
 """Tokens that are tried at each place, those that lower the loss most."""
-LOOKALIKES = dict(
-    zip(
-        "acdeghijlopqsuvwxy",
-        "\u0430\u0441\u0501\u0435\u0261\u04bb\u0456\u0458\u04cf\u043e\u0440\u051b\u0455\u03c5\u0475\u051d\u0445\u0443",
-        strict=True,
-    )
-)
-"""Letters of other scripts that look like Latin ones: mostly Cyrillic."""
 
 
 @dataclass(frozen=True, kw_only=True)

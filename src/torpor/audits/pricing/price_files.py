@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from torpor.core.errors import DataError, UsageError
+from torpor.core.files import unread
 from torpor.core.pricing import Pricing
 from torpor.core.work import PriceList
 
@@ -79,7 +80,7 @@ def read_price_file(path: Path) -> PriceFile:
         raw = json.loads(text, object_pairs_hook=_once) if path.suffix == ".json" else tomllib.loads(text)
     except (OSError, ValueError, RecursionError) as error:  # ValueError covers TOML, JSON and UTF-8
         raise DataError(
-            f"expected a price file in {path}, got {error}; see the guide to prices for what it holds"
+            f"expected a price file in {path}, got {unread(error)}; see the guide to prices for what it holds"
         ) from error
     if not isinstance(raw, dict):
         raise DataError(

@@ -180,7 +180,7 @@ class CapCrafter:
         self._count(known.values())
 
         def tell(number: int, attack: str, _: int) -> None:
-            self.progress(f"{text}: batch {number}, {attack}", done, len(numbers))
+            self.progress(f"{text}: batch {number + 1}/{len(numbers)}, {attack}", done, len(numbers))
 
         self.progress(text, done, len(numbers))
         for number in self.executor.map(trial, self._allowed(missing), tell):

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -120,6 +121,7 @@ def attack_batch(
     here = Condition(tampering=free.target.tampering)
     first = RowKey("clean", None, here)
     done = Attacked({first: clean_rows(clean, free.target, first, clean.outcome)})
+    begun = count()  # rows in the order of the plan; attacks are kept last, so those kept tell nothing of how far it is
 
     def keep(front: Front, key: RowKey, result: AttackResult, through: Sequence[str | None] = ()) -> None:
         done.tables[key] = attacked_rows(clean, front.target, key, own[front.defense], result, through)
@@ -128,7 +130,7 @@ def attack_batch(
         done.seconds[key.slug] = result.seconds
 
     def attack(front: Front, one: Attack, attacker: str | None = None) -> AttackResult:
-        tell(RowKey(one.name, one.budget, Condition(front.defense, here.tampering, attacker)).slug, len(done.seconds))
+        tell(RowKey(one.name, one.budget, Condition(front.defense, here.tampering, attacker)).slug, next(begun))
         limit = None if slices is None else slices.next(one, front.target)
         result = one(front.target, inputs, references=references, seed=plan.seed, deadline=limit)
         done.spent += Spent.on(front.target, inputs, result.candidates)
@@ -144,11 +146,12 @@ def attack_batch(
             keep(free, RowKey(control.name, budget, here), attack(free, control))
     for front in defended:
         clean_key = RowKey("clean", None, Condition(front.defense, here.tampering))
-        tell(f"clean defended by {front.defense}", len(done.seconds))
+        tell(f"clean defended by {front.defense}", next(begun))
         done.tables[clean_key] = clean_rows(clean, front.target, clean_key, own[front.defense])
         done.seconds[clean_key.slug] = 0.0
         for one in front.every:
             known = best[RowKey(one.name, one.budget, here)]
+            next(begun)
             sent = transfer(known.own, front.target)
             keep(front, RowKey(one.name, one.budget, Condition(front.defense, here.tampering, NON_ADAPTIVE)), sent)
             crafted = costlier(front.target, attack(front, one, ADAPTIVE), sent)

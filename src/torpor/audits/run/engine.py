@@ -14,12 +14,12 @@ import torch
 
 from torpor.audits.plan import Plan
 from torpor.audits.run.claim import claimed, goes_on
-from torpor.audits.run.estimate import counted
+from torpor.audits.run.estimate import counted, row_weights
 from torpor.audits.run.executors import Executor, Local, check_alone
 from torpor.audits.run.fronts import check_applies as check_applies
 from torpor.audits.run.identity import REPAIRABLE, Identity, identify
 from torpor.audits.run.job import Job, LoadedJob, deterministic, source
-from torpor.audits.run.limits import Extent, LimitReached, Limits, Spent
+from torpor.audits.run.limits import Course, Extent, LimitReached, Limits, Spent
 from torpor.audits.run.rows import write_examples
 from torpor.audits.run.store import Store
 from torpor.audits.run.summary import summarize
@@ -34,7 +34,7 @@ PASSES = 3
 """How often the data are read at most, for batches that somebody deleted while others were attacked."""
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is going on, attacks done, and attacks in all (0 if unknown)."""
+"""Called with what is going on, and how much is done and in all (0 if unknown), in passes that attacks may take."""
 
 
 def run_audit(
@@ -131,13 +131,12 @@ class _Run:
         self.job, self.loaded, self.executor, self.limits, self.progress = job, loaded, executor, limits, progress
         self.anew, self.under_way = set(anew), dict[int, int]()
         plan = job.plan
-        self.rows = len(plan.keys) - 1  # the clean one takes no time
         try:
             count = counted(loaded.reader.data, plan.limit)
         except DataError:  # which stops the audit where it is reached: what comes before is attacked
             count = plan.limit
         self.batches = None if count is None else -(-count // plan.batch_size)
-        self.total = 0 if self.batches is None else self.rows * (self.batches + 1) + 1  # timed at the end
+        self.course = Course.of(row_weights(plan), self.batches)
         self.fitting = sum((Spent.on_fit(front.target, one) for front in loaded.fronts for one in front.every), Spent())
         self.wanted: list[tuple[list[int], str]] = []
         self.spent, self.done, self.stopped = self.fitting, 0, ""
@@ -192,9 +191,8 @@ class _Run:
         """Say how far batches are that are attacked."""
         self.under_way[number] = row
         of = "" if self.batches is None else f"/{self.batches}"
-        self.progress(
-            f"batch {number + 1}{of} {text}", self.done * self.rows + sum(self.under_way.values()), self.total
-        )
+        done = self.course.attacked(self.done, self.under_way.values())
+        self.progress(f"batch {number + 1}{of} {text}", done, self.course.total)
 
     def _count(self, number: int) -> None:
         """Take note of a batch that is attacked."""
@@ -246,15 +244,14 @@ def _sum_up(
         raise DataError(f"expected test samples in {data.name}, got none")
     store.merge(extent.batches)
     write_examples(store, [key.slug for key in plan.keys if key.budget])
-    rows = len(plan.keys) - 1
-    total = rows * (extent.batches + 1) + 1  # less than was told before where a limit cut it off
+    course = Course.of(row_weights(plan), extent.batches)  # shorter than was told before where a limit cut it off
     targets = {front.defense: front.target for front in loaded.fronts}
     audit = summarize(
         plan,
         targets,
         data,
         store,
-        lambda row: progress("timing", extent.batches * rows + row, total),
+        lambda text, rows: progress(text, course.timed(rows), course.total),
         deadline=None if job.batches is None else job.deadline,
     )
     if wrong := [row for row in audit["summary"] if row["n"] != extent.samples]:

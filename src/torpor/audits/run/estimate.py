@@ -1,4 +1,4 @@
-"""What an audit is about to spend, as far as its attacks say it; the threads and processes that it gains from."""
+"""What an audit is about to spend, as far as its attacks say it; the threads that it gains from."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 
 from torpor.attacks.base import Attack
 from torpor.attacks.registry import free_controls
+from torpor.audits.conditions import NON_ADAPTIVE, RowKey
 from torpor.audits.plan import Plan
 from torpor.audits.run.limits import BACKWARD, Limits
 from torpor.audits.run.timing import small_run, speed_of
@@ -26,9 +27,6 @@ COUNTED_S = 1.0
 """Seconds in which the samples are counted; if there are more, the estimate is per sample."""
 CLEARLY = 0.8
 """What is likely is said where it is at most this share of what is possible."""
-
-WORTH_S, MOST_WORKERS = 20.0, 8
-"""Seconds of attacking for which it pays to start workers, which takes some; and how many are started at most."""
 
 
 @dataclass(frozen=True)
@@ -179,6 +177,27 @@ def may_end_early(attack: Attack) -> bool:
     return isinstance(getattr(attack, "queries", None), int) or any(map(may_end_early, members))
 
 
+def row_weights(plan: Plan) -> list[int]:
+    """Return what each row after the first is expected to take of an audit's time, in forward passes, one at least.
+
+    An attack that declares no passes counts as much as the longest that does. What is sent through a defense as it was
+    crafted without it is run once.
+    """
+    took = {RowKey(one.name, budget): usual_passes(one) for budget in plan.budgets for one in plan.attacks_at(budget)}
+    weights = {key: forward + BACKWARD * backward for key, (forward, backward) in took.items()}
+    most = max(weights.values(), default=1)
+    weights |= {RowKey(each.name, one): passes(each)[0] or 1 for one in plan.budgets for each in free_controls(one)}
+    found = []
+    for key in plan.keys[1:]:
+        weight = weights.get(RowKey(key.attack, key.budget), 1)
+        if key.condition.attacker == NON_ADAPTIVE or not key.budget:
+            weight = 1
+        elif key.attack in SEARCHING:
+            weight = max(forward for other, (forward, _) in took.items() if other.budget == key.budget)
+        found.append(weight or most)
+    return found
+
+
 def _total(plan: Plan, passes_of: Callable[[Attack], tuple[int, int]]) -> tuple[int, int]:
     """Return the forward and backward passes of all attacks, and of controls, per sample."""
     said = [passes_of(attack) for budget in plan.budgets for attack in plan.attacks_at(budget)]
@@ -213,37 +232,8 @@ def _scaled(value: float) -> str:
 def _clock(seconds: float) -> str:
     for scale, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
         if seconds >= 2 * scale:
-            return f"{seconds / scale:.3g} {unit}"
+            return f"{seconds / scale:.2g} {unit}"
     return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
-
-
-def gainful_workers(
-    plan: Plan, target: Target, about: Callable[[], Estimate], threads: Threads, limits: Limits | None = None
-) -> int:
-    """Return how many processes attack sooner than one does: as many as there are processors for batches, or one.
-
-    One is best for what is over soon, for limits that several would have to share, for a target elsewhere or on another
-    device than the CPU, and for one that gains from several threads.
-
-    Args:
-        plan: what is done.
-        target: what is attacked.
-        about: returns what that is going to spend; asked only where it matters.
-        threads: that the target gains from.
-        limits: what the attacks may spend.
-
-    Raises:
-        DataError: if the data cannot be read.
-    """
-    alone = target.elsewhere or target.device.type != "cpu" or threads.used > 1 or threads.most == 1
-    if alone or plan.constant or plan.given or limits not in (None, Limits()):
-        return 1
-    found = about()
-    batches = threads.most if found.samples is None else -(-found.samples // plan.batch_size)
-    each = found.seconds if found.likely is None else found.likely
-    if found.samples is not None and each * found.samples < WORTH_S:
-        return 1
-    return min(batches, threads.most, MOST_WORKERS)
 
 
 @contextmanager

@@ -6,19 +6,27 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from typing_extensions import override
 
 from torpor.audits.run.job import Job
+from torpor.audits.run.limits import Limits
 from torpor.core.errors import UsageError
 from torpor.core.registry import MARK, Registry, Spec, is_path, typed
+from torpor.meters.threads import Threads
 from torpor.targets.base import Target
+
+if TYPE_CHECKING:
+    from torpor.audits.plan import Plan
+    from torpor.audits.run.estimate import Estimate
 
 Tell = Callable[[int, str, int], None]
 """Takes the number of a batch, the row that is attacked, and how many rows of that batch are done."""
 DEATHS = 3
 """How many workers in a row may die before an executor gives up."""
+WORTH_S, MOST_WORKERS = 20.0, 8
+"""Seconds of attacking for which it pays to start workers, which takes some; and how many are started at most."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +134,35 @@ def load_executor(text: str) -> Executor:
         attribute, _, rest = rest.partition(MARK)
         name = f"{name}{MARK}{attribute}"
     return EXECUTORS.find(name).parse(rest)
+
+
+def gainful_workers(
+    plan: Plan, target: Target, about: Callable[[], Estimate], threads: Threads, limits: Limits | None = None
+) -> int:
+    """Return how many processes attack sooner than one does: as many as there are processors for batches, or one.
+
+    One is best for what is over soon, for limits that several would have to share, for a target elsewhere or on another
+    device than the CPU, and for one that gains from several threads.
+
+    Args:
+        plan: what is done.
+        target: what is attacked.
+        about: returns what that is going to spend; asked only where it matters.
+        threads: that the target gains from.
+        limits: what the attacks may spend.
+
+    Raises:
+        DataError: if the data cannot be read.
+    """
+    alone = target.elsewhere or target.device.type != "cpu" or threads.used > 1 or threads.most == 1
+    if alone or plan.constant or plan.given or limits not in (None, Limits()):
+        return 1
+    found = about()
+    batches = threads.most if found.samples is None else -(-found.samples // plan.batch_size)
+    each = found.seconds if found.likely is None else found.likely
+    if found.samples is not None and each * found.samples < WORTH_S:
+        return 1
+    return min(batches, threads.most, MOST_WORKERS)
 
 
 def check_alone(target: Target, executor: Executor) -> None:

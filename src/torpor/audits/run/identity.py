@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import platform
+import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -43,6 +44,8 @@ PACKAGES = (
 )
 """Packages whose version may decide what a target computes."""
 
+GIT_S = 10.0
+"""Seconds after which git, on a folder that is far away, is waited for no longer."""
 PRINTED = ("api", "cli", "reports", "study", "testing")
 """Packages of torpor that hand over or print what others found."""
 UNNAMED = ("validation",)
@@ -72,12 +75,31 @@ def environment(device: torch.device) -> dict[str, Any]:
         "processor": name,
         "threads": torch.get_num_threads(),
         "device": str(device),
+        "commit": commit(Path.cwd()),
         "meters": {
             "latency": {"available": True, "reason": None},
             "energy": {"available": energy.available, "reason": energy.reason},
             "memory": {"available": memory.available, "reason": memory.reason},
         },
     }
+
+
+def commit(folder: Path) -> str | None:
+    """Return the commit of the repository that a folder is in, ``-dirty`` behind it if files were changed since.
+
+    None where there is no repository with a commit, or no git.
+
+    >>> commit(Path("/")) is None
+    True
+    """
+    words = ("git", "-C", str(folder), "--no-optional-locks", "describe", "--always", "--dirty", "--abbrev=12")
+    try:
+        found = subprocess.run(  # noqa: S603 - these words alone
+            [*words, "--exclude=*"], capture_output=True, text=True, check=False, timeout=GIT_S
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None
 
 
 def _processor() -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -19,6 +20,8 @@ from torpor.targets.base import Target
 
 BACKWARD = 2
 """A backward pass costs about as much as so many forward passes."""
+TIMED = 19
+"""How many times longer attacks take than timing rows at the end does."""
 _AMOUNT = re.compile(r"([+-]?[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]*)")
 _SCALES = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
 
@@ -75,6 +78,42 @@ class Extent:
     samples: int
     cut_off: str = ""
     cut_short: int = 0
+
+
+@dataclass(frozen=True)
+class Course:
+    """How far an audit is, in forward passes per sample that its attacks are expected to take.
+
+    Attributes:
+        upto: what the rows of one batch before each row take, and what all take.
+        batches: how many there are; None if unknown.
+
+    >>> course = Course((0, 100, 101, 140), batches=2)
+    >>> course.attacked(1, [2]), course.timed(3), course.total
+    (241, 289, 292)
+    """
+
+    upto: tuple[int, ...]
+    batches: int | None
+
+    @classmethod
+    def of(cls, rows: Iterable[int], batches: int | None) -> Course:
+        """Return the course of an audit whose rows take so much each in a batch."""
+        return cls((0, *accumulate(rows)), batches)
+
+    @property
+    def total(self) -> int:
+        """All there is to do; 0 if unknown."""
+        return 0 if self.batches is None else self.timed(len(self.upto))
+
+    def attacked(self, batches: int, under_way: Iterable[int]) -> int:
+        """Return what is done after so many batches, and so many rows of each that is under way."""
+        return batches * self.upto[-1] + sum(self.upto[row] for row in under_way)
+
+    def timed(self, rows: int) -> int:
+        """Return what is done once all is attacked and so many rows are timed, which takes about a twentieth of all."""
+        attacks = (self.batches or 0) * self.upto[-1]
+        return attacks + rows * max(1, attacks // (TIMED * len(self.upto)))
 
 
 @dataclass(frozen=True)

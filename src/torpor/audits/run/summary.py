@@ -55,7 +55,7 @@ def summarize(
     targets: Mapping[str, Target],
     data: DataSet,
     store: Store,
-    tell: Callable[[int], None] = lambda row: None,
+    tell: Callable[[str, int], None] = lambda text, rows: None,
     *,
     deadline: float | None = None,
 ) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def summarize(
         targets: the target with each defense by its name, and the undefended one as ``"none"``.
         data: what it was done with.
         store: where the merged records are.
-        tell: called with the number of each row before it is timed.
+        tell: called with what is going on, and how many rows are timed.
         deadline: seconds since the epoch until which the clock may be asked; None for as long as that takes.
     """
     target = targets["none"]
@@ -76,7 +76,7 @@ def summarize(
     first = next((key for key in plan.keys if key.budget), None)
     spare = Spare.of(target, data, deadline)
     for number, key in enumerate(plan.keys):
-        tell(number)
+        tell(f"timing row {number + 1}/{len(plan.keys)}", number)
         pairs = _examples(store, key if key.budget else first) or _some(target, data)
         recorded = _recorded(key, target, targets[key.condition.defense], store.row(key))
         measures = spare.allows(store.row(key)["work"])
@@ -104,6 +104,7 @@ def summarize(
                 **target.family.from_clock(timed["latency_slowdown"]),
             }
         )
+    tell("running natural inputs", len(plan.keys) - 1)
     natural = natural_baseline(target, data, summary[0]["cost_mean"])
     for key, row in zip(plan.keys, summary, strict=True):
         if row["kind"] == "attack" and key == key.undefended and flags[key].below_natural(natural):
@@ -117,7 +118,7 @@ def summarize(
         "schema": SCHEMA,
         "currency": target.prices.currency,
         "config": config | {"split": "test", "rule": target.details().get("rule")},
-        "command": plan.command(store.folder.name),
+        "command": plan.command(_shown(store.folder)),
         "target": describe_target(target),
         "units": {name: _units(each) for name, each in targets.items()},
         "measures": [measure.to_json() for measure in target.family.measures],
@@ -127,6 +128,12 @@ def summarize(
         "clock": clock,
         "summary": summary,
     }
+
+
+def _shown(folder: Path) -> str:
+    """Return a folder as it is seen from where torpor runs; of one elsewhere only its name, which tells of no user."""
+    here = Path.cwd()
+    return folder.resolve().relative_to(here).as_posix() if folder.resolve().is_relative_to(here) else folder.name
 
 
 def _examples(store: Store, key: RowKey | None) -> dict[str, Samples]:

@@ -125,6 +125,7 @@ class Gate:
         """Write ``value``, given in the metric's own unit, in the gate's unit; that of the metric if it has none."""
         scale = self.units[self.unit]
         unit = self.unit or shown_unit(self.metric, self.dimension, self.currency)
+        unit = f" {unit}" if unit.isalpha() and unit != TIMES else unit
         return f"{value * scale.denominator / scale.numerator:.6g}{unit}"
 
     def __str__(self) -> str:

@@ -39,16 +39,12 @@ def summary_markdown(results: Sequence[CheckResult], audit: SavedAudit | Path) -
         lines.append(f"| `{_code(gate)}` | {_cell(each.row)} | {_cell(each.shown)} | {_cell(each.limit)} | {verdict} |")
     if len(order) > MOST:
         lines.append(f"\n{len(order) - MOST} more checks are not shown.")
-    said = [
-        f"- `{_code(each.check)}` [{_cell(each.row) or 'no row'}]: {_cell(text)}"
-        for each in order
-        for text in (
-            *([each.reason] if each.reason else ()),
-            *(f"passes although flagged {flag}, which was accepted" for flag in each.accepted),
-            *each.notes,
-        )
-    ]
-    lines += ["", *dict.fromkeys(said[:MOST])] if said else []
+    said: dict[str, dict[str, None]] = {}
+    for each in order[:MOST]:
+        accepted = (f"passes although flagged {flag}, which was accepted" for flag in each.accepted)
+        for text in (*([each.reason] if each.reason else ()), *accepted, *each.notes):
+            said.setdefault(text, {})[f"`{_code(each.check)}` [{_cell(each.row) or 'no row'}]"] = None
+    lines += ["", *(f"- {', '.join(checks)}: {_cell(text)}" for text, checks in said.items())] if said else []
     if isinstance(audit, SavedAudit) and audit.command:
         lines += ["", "Repeat it with:", "", "```", printable(audit.command), "```"]
     return "\n".join(lines) + "\n\n"

@@ -107,13 +107,13 @@ def headline_series(summary: Sequence[Row]) -> list[Series]:
 
 def slowdown_distribution(series: Sequence[Series], records: Mapping[str, np.ndarray], unit: str) -> Chart:
     """Draw which share of the samples is slowed down at least so much, each over its own clean cost."""
-    figure, keys = plots.figure(), []
+    figure, keys, most = plots.figure(), [], 0.0
     for s in series:
-        plots.tail(figure, s, records["slowdown"][rows_of(records, s.rows[0])])
+        own = rows_of(records, s.rows[0])
+        plots.tail(figure, s, records["slowdown"][own])
         keys.append(s.key())
-    possible = records["cost_static"] / records["cost_clean"]
-    if len(possible) and not is_missing(float(possible.max())):
-        most = float(possible.max())
+        most = max(most, *(records["cost_static"][own] / records["cost_clean"][own]))
+    if most and not is_missing(most):
         keys.append(plots.reference(figure, most, f"static bound of the cheapest sample {times(most)}", "dot"))
     note = (
         "The height of a line at 2 is the share of samples that cost at least twice their own clean cost. Samples that "

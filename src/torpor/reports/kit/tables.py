@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from torpor.audits.conditions import NON_ADAPTIVE
 from torpor.core.budget import eps_text, scale_of
 from torpor.core.measures import Measure
 from torpor.core.rows import UNBOUND
@@ -22,13 +23,13 @@ class Table:
         heads: (column title, explanation) of each column.
         body: (label, kind of row, cells).
         notes: reasons for the cells without a value, in the order of their numbers.
-        hidden: columns that no row has, each with the reason.
+        hidden: titles of the columns that no row has, by reason.
     """
 
     heads: tuple[tuple[str, str], ...]
     body: list[tuple[str, str, list[str]]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    hidden: list[str] = field(default_factory=list)
+    hidden: dict[str, list[str]] = field(default_factory=dict)
 
     def cell(self, row: Row, key: str, form: Callable[[Any], str], null: str = "") -> str:
         """Return ``row[key]`` as text, or "not measured" with the number of the note that explains it."""
@@ -141,25 +142,28 @@ def clock_table(audit: Row) -> Table:
     """Return what was measured on the device."""
     says = "batch of 1, clean and attacked interleaved"
     columns = [
-        Column("latency, median [95 % CI]", says, only=_latency),
-        Column("latency slowdown", says, "latency_slowdown", times),
-        Column("clock", says, only=_clock),
-        Column("energy", says, "energy_j", lambda value: quantity(value, "J")),
-        Column("memory", says, "memory_bytes", lambda value: quantity(value, "B")),
+        Column("latency, median [95 % CI]", says, "latency_s_p50", only=_latency, optional=True),
+        Column("latency slowdown", says, "latency_slowdown", times, optional=True),
+        Column("clock", says, "latency_valid", only=_clock, optional=True),
+        Column("energy", says, "energy_j", lambda value: quantity(value, "J"), optional=True),
+        Column("memory", says, "memory_bytes", lambda value: quantity(value, "B"), optional=True),
     ]
     return filled(columns, audit["summary"])
 
 
 def effort_table(audit: Row) -> Table:
-    """Return how far the inputs are from the clean ones, and what the attacks spent."""
-    rows = [row for row in audit["summary"] if row["kind"] != "clean"]
+    """Return how far the inputs are from the clean ones, and what the attacks spent.
+
+    Who does not know of a defense sends what was crafted without it, at no further effort: such rows are left out.
+    """
+    rows = [row for row in audit["summary"] if row["kind"] != "clean" and row.get("attacker") != NON_ADAPTIVE]
     texts = any(not words.is_missing(row.get("edits_mean")) for row in rows)
     scale = "in the unit of the budget; similarity in characters" if texts else scale_of(audit["target"].get("inputs"))
     says = f"distances: {scale}; effort: all samples together"
     numbers = [
         Column("Linf, max", says, "linf_max", lambda value: eps_text("Linf", value)),
-        Column("L2, mean", says, "l2_mean", "{:.3g}".format),
-        Column("L1, mean", says, "l1_mean", "{:.3g}".format),
+        Column("L2, mean", says, "l2_mean", _three_digits),
+        Column("L1, mean", says, "l1_mean", _three_digits),
     ]
     counts = [
         Column("edits, mean", says, "edits_mean", "{:.3g}".format),
@@ -177,18 +181,23 @@ def effort_table(audit: Row) -> Table:
 
 def filled(columns: Sequence[Column], rows: Sequence[Row]) -> Table:
     """Return a table without the optional columns that no row has."""
-    shown, hidden = list[Column](), list[str]()
+    shown, hidden = list[Column](), dict[str, list[str]]()
     for column in columns:
         if column.optional and all(words.is_missing(row.get(column.key)) for row in rows):
-            hidden += [
-                f"{column.title}: {words.missing(words.reason_for(row, column.key, column.null))}" for row in rows[:1]
-            ]
+            for row in rows[:1]:
+                hidden.setdefault(words.missing(words.reason_for(row, column.key, column.null)), []).append(
+                    column.title
+                )
         else:
             shown.append(column)
     table = Table(tuple((column.title, column.says) for column in shown), hidden=hidden)
     for row in rows:
         table.body.append((words.label(row), row["kind"], [column.cell(table, row) for column in shown]))
     return table
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _mean_slowdown(table: Table, row: Row) -> str:

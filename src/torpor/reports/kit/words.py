@@ -61,10 +61,10 @@ _NULLS = {measure.name: measure.null.replace(ELSEWHERE, "") for measure in ROW}
 def times(value: float) -> str:
     """Return a factor in words.
 
-    >>> times(3.4), times(21.37), times(412.2)
-    ('3.40x', '21.4x', '412x')
+    >>> times(3.4), times(21.37), times(16567.2)
+    ('3.40x', '21.4x', '16,567x')
     """
-    return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f}x"
+    return f"{value:,.{2 if value < 10 else 1 if value < 100 else 0}f}x"
 
 
 def percent(share: float) -> str:
@@ -93,6 +93,15 @@ def quantity(value: float, unit: str) -> str:
     return f"{value:.3g} {unit}"
 
 
+def moment(stored: str) -> str:
+    """Return a time as an audit stores it in words.
+
+    >>> moment("2026-01-31T12:00:59+00:00")
+    '2026-01-31 12:00:59 UTC'
+    """
+    return stored.replace("T", " ").replace("+00:00", " UTC")
+
+
 def duration(seconds: float) -> str:
     """Return a span of time.
 
@@ -108,10 +117,10 @@ def duration(seconds: float) -> str:
 def loops_text(value: float) -> str:
     """Return an increase of decoder steps, given in per cent.
 
-    >>> loops_text(404.2), loops_text(12.34), loops_text(-0.04)
-    ('404 %', '12.3 %', '0.0 %')
+    >>> loops_text(1404.2), loops_text(12.34), loops_text(-0.04)
+    ('1,404 %', '12.3 %', '0.0 %')
     """
-    return f"{value:.0f} %" if abs(value) >= 99.95 else f"{round(value, 1) + 0.0:.1f} %"
+    return f"{value:,.0f} %" if abs(value) >= 99.95 else f"{round(value, 1) + 0.0:.1f} %"
 
 
 def steps_text(value: float) -> str:

@@ -19,6 +19,8 @@ MANY = 100_000
 """Pairs of equal characters above which two texts are compared word by word, and of equal words above which all between
 their common beginning and end counts as changed: texts of hostile origin must not hold up a report."""
 
+LATIN_END = "\u0250"
+"""The first letter behind those of Latin alphabets."""
 _HIDDEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"))
 _BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 
@@ -65,13 +67,18 @@ def visible(text: str) -> Markup:
 def marked(clean: str, attacked: str) -> tuple[Markup, Markup]:
     """Return both texts as HTML, the characters in which they differ inside ``<mark>``.
 
+    Behind a letter of another script in place of a Latin one, which may look the same, stands its number.
+
     >>> print(*marked("one sea", "one tea!"), sep=" | ")
     one <mark>s</mark>ea | one <mark>t</mark>ea<mark>!</mark>
     """
     sides = [Markup(""), Markup("")]
-    for same, *parts in _pieces(clean, attacked):
-        for place, part in enumerate(parts):
-            sides[place] += visible(part) if same or not part else Markup("<mark>{}</mark>").format(visible(part))
+    for same, before, after in _pieces(clean, attacked):
+        shown_after = visible(after)
+        if not same and before and before < LATIN_END:
+            shown_after = Markup("").join(map(_numbered, after))
+        for place, part in enumerate((visible(before), shown_after)):
+            sides[place] += part if same or not part else Markup("<mark>{}</mark>").format(part)
     return sides[0], sides[1]
 
 
@@ -113,6 +120,11 @@ def _character(character: str) -> Markup:
     if character != " " and (unicodedata.category(character) in _HIDDEN or _BLANK.match(character)):
         return _symbol(f"[U+{ord(character):04X}]")
     return Markup.escape(character)
+
+
+def _numbered(character: str) -> Markup:
+    number = _symbol(f"[U+{ord(character):04X}]") if character >= LATIN_END and character.isalpha() else Markup("")
+    return _character(character) + number
 
 
 def _symbol(name: str) -> Markup:

@@ -63,20 +63,25 @@ class DetectorSection(Section):
             "Thin white boxes are the ground truth."
         )
 
+    @property
+    def per(self) -> str:
+        """What one sample is."""
+        return "video" if self.video else "image"
+
     @override
     def main_columns(self) -> list[Column]:
         says = "mean handed downstream per sample"
         return [
             Column("objects, clean", says, "kept_clean_mean", steps_text),
             Column("objects", says, "kept_mean", steps_text),
-            Column(self.utility, "on the same inputs", "utility", percent),
+            Column(f"{self.utility} per {self.per}", "mean over samples", "utility", "{:.3f}".format),
             Column("agreement", "share of predictions that equal the clean one", "agreement", percent),
         ]
 
     def parts(self) -> list[Part]:
         """Return what every row found and handed on."""
         units = [unit["name"] for unit in (self.audit.get("units") or {}).get("none", ())]
-        per, truth = "video" if self.video else "image", "over all samples, against the ground truth"
+        per, truth = self.per, "over all samples, against the ground truth"
         columns = [
             *(Column(name, f"mean runs of this unit per {per}", only=_count(name)) for name in units),
             Column("kept, clean", f"mean objects handed on per {per}", "kept_clean_mean", steps_text),

@@ -45,10 +45,13 @@ def context(probe: Probe) -> Finding:
 
 
 def headers(probe: Probe) -> Finding:
-    """See whether the headers of an answer come to their end: a client that waits for them is held as long."""
+    """See whether the headers of an answer come to their end, for which a client waits, and send it nowhere else."""
     name, first = "headers", probe.first
     if probe.drips:
         told = f"those of an answer did not come to their end, though byte after byte came: {first.wrong}"
+        return Finding(name, Standing.FAILS, told)
+    if probe.sends_elsewhere:
+        told = f"status {first.status} sends clients to another address, which is not asked; pass it if it is meant"
         return Finding(name, Standing.FAILS, told)
     if first.status is None:
         return Finding(name, Standing.UNOBSERVABLE, f"got {first.wrong or 'none'}")

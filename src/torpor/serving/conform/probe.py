@@ -76,8 +76,9 @@ class Probe:
             if first.refuses_streams:
                 client.streams = brief.streams = False
                 first = brief.chat(SHORT_PROMPT, max_tokens=1)
-        if first.late and first.status is None:
-            return Probe(client, configured, first, first)
+        probe = Probe(client, configured, first, first)
+        if probe.drips or probe.sends_elsewhere:
+            return probe
         reply = client.chat(LONG_PROMPT, stream=True, abort_after=ENOUGH)
         if reply.status is None and not reply.choices:
             raise MeterError(
@@ -94,6 +95,11 @@ class Probe:
     def drips(self) -> bool:
         """Whether the server sends the headers of answers bit by bit, and never comes to their end."""
         return self.first.late and self.first.status is None
+
+    @property
+    def sends_elsewhere(self) -> bool:
+        """Whether the server answers with a redirect: it is not followed, since nothing else may be asked."""
+        return self.first.status in range(300, 400)
 
     def capped(self, limit: str, reply: Reply, most: int = CAP) -> Finding:
         """Judge an answer to :data:`LONG_PROMPT` that was to have at most so many tokens."""

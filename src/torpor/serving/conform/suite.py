@@ -15,7 +15,7 @@ from torpor.serving.conform.quotas import parallel, tokens_per_minute
 from torpor.targets.endpoint.client import Client
 from torpor.targets.endpoint.spending import LimitReachedError
 
-HELD = "the server sends headers without an end"
+HELD, ELSEWHERE = "the server sends headers without an end", "the server sends clients to another address"
 Check = Callable[[Probe], Finding]
 
 CHECKS: Mapping[str, Check] = {
@@ -59,8 +59,9 @@ def conform(
     found = []
     for name, check in CHECKS.items():
         try:
-            held = probe.drips and check is not headers
-            finding = Finding(name, Standing.UNOBSERVABLE, HELD) if held else check(probe)
+            held = HELD if probe.drips else ELSEWHERE if probe.sends_elsewhere else ""
+            alone = held and check is not headers
+            finding = Finding(name, Standing.UNOBSERVABLE, held) if alone else check(probe)
         except LimitReachedError as error:
             finding = Finding(name, Standing.UNOBSERVABLE, str(error))
         found.append(finding)

@@ -13,12 +13,13 @@ from torch import Tensor
 from typing_extensions import override
 
 from torpor.core.batches import Samples
-from torpor.core.stopwatch import OutOfTime, Stopwatch
+from torpor.core.stopwatch import OutOfTime
 from torpor.core.work import Generation, Outcome, Work
 from torpor.data.sets import DataSet
 from torpor.targets.decoder.contract import TextTarget
 from torpor.targets.decoder.generation.fed import Decoded
 from torpor.targets.decoder.generation.prompts import PromptTarget
+from torpor.targets.interruptible import Interruptible
 
 
 class Output(Protocol):
@@ -32,7 +33,7 @@ class Output(Protocol):
 OutputT = TypeVar("OutputT", bound=Output)
 
 
-class EnclosingTarget(TextTarget, Generic[OutputT]):
+class EnclosingTarget(Interruptible, TextTarget, Generic[OutputT]):
     """A target that decodes a language model in its own way, row by row.
 
     Tokenizer, space, data and utility are those of the model, and so is the most that positions admit. Searches over
@@ -41,13 +42,9 @@ class EnclosingTarget(TextTarget, Generic[OutputT]):
     Args:
         large: the model whose output is deployed.
         name: shown in reports.
-
-    Attributes:
-        stopwatch: that a search looks at, if it may be ended; see :meth:`until`.
     """
 
     decoder_only = True
-    stopwatch: Stopwatch | None = None
 
     def __init__(self, large: PromptTarget, name: str) -> None:
         self.name, self.large = name, large
@@ -148,12 +145,6 @@ class EnclosingTarget(TextTarget, Generic[OutputT]):
         other = copy.copy(self)
         other.large = self.large.with_cap(cap)
         other.cap = other.large.cap
-        return other
-
-    def until(self, stopwatch: Stopwatch) -> Self:
-        """Return the target for searches that may be ended at any step of the decoding."""
-        other = copy.copy(self)
-        other.stopwatch = stopwatch
         return other
 
     @override

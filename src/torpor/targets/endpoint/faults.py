@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from torpor.targets.endpoint.question import Question
+from torpor.targets.endpoint.recount import recounted
 from torpor.targets.endpoint.reply import WORD, Reply
 
 TOLERANCE = 0.9
@@ -88,4 +89,4 @@ def _misbilled(question: Question, reply: Reply) -> str:
         return f"{usage.prompt:,} tokens billed for a prompt of {words:,} words"
     if usage.prompt > question.most_prompt:
         return f"{usage.prompt:,} tokens billed for a prompt of {len(question.prompt.encode()):,} bytes"
-    return ""
+    return recounted(question, reply, usage)

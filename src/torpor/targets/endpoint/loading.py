@@ -8,6 +8,7 @@ from torpor.targets.endpoint.address import MARK, Address
 from torpor.targets.endpoint.client import AnswerLimits, Client
 from torpor.targets.endpoint.options import EndpointOptions
 from torpor.targets.endpoint.prices import TokenPrices, read_token_prices
+from torpor.targets.endpoint.recount import recount_of
 from torpor.targets.endpoint.spending import REMOTE_DOLLARS, REMOTE_REQUESTS, Spending
 from torpor.targets.endpoint.target import EndpointTarget
 
@@ -30,6 +31,8 @@ def load_endpoint(name: str) -> EndpointTarget:
     address = Address.parse(whole, known=EndpointOptions.names())
     options = EndpointOptions.of(whole)
     prices = TokenPrices.tokens() if options.prices is None else read_token_prices(Path(options.prices).expanduser())
+    if options.tokenizer is not None:
+        recount_of(options.tokenizer)  # what is wrong with it is said before anything is sent
     limits = AnswerLimits(idle_s=min(AnswerLimits.idle_s, options.answer_s), total_s=options.answer_s)
     spending = Spending(prices=prices)
     if address.is_remote:  # whoever uses it says how much more it may be

@@ -34,6 +34,7 @@ class EndpointOptions:
         per_minute: requests at most; None for no limit.
         answer_s: seconds after which an answer is given up.
         timed: whether the report's latency is measured: inputs are then asked many times over.
+        tokenizer: folder of the model's tokenizer, with which bills are checked; None if it is not known.
         prices: file with dollars per million tokens; None to count tokens.
 
     Raises:
@@ -50,6 +51,7 @@ class EndpointOptions:
     per_minute: float | None = None
     answer_s: float = 300.0
     timed: bool = False
+    tokenizer: str | None = None
     prices: str | None = None
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from torpor.core.errors import DataError, UsageError
+from torpor.core.files import unread
 
 TABLE = "per_million"
 """The table of a price file that holds prices of tokens."""
@@ -132,7 +133,7 @@ def read_token_prices(path: Path) -> TokenPrices:
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:  # ValueError covers TOML and UTF-8
-        raise DataError(f"expected a price file in {path}, got {error}; see the page on endpoints") from error
+        raise DataError(f"expected a price file in {path}, got {unread(error)}; see the page on endpoints") from error
     return token_prices(raw, path)
 
 

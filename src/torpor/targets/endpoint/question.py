@@ -27,6 +27,7 @@ class Question:
         prompt: what the model reads of it, as text.
         context: tokens that the model reads and writes at most; None if nobody says so.
         cap: tokens that it may write.
+        tokenizer: that counts tokens anew; None if it is not known.
 
     >>> address = Address("http://127.0.0.1:8000/v1", "small")
     >>> question = Question.of(address, EndpointOptions(cap=8), "Hi")
@@ -39,6 +40,7 @@ class Question:
     prompt: str
     context: int | None
     cap: int
+    tokenizer: str | None = None
 
     @classmethod
     def of(
@@ -57,7 +59,7 @@ class Question:
                 body["tools"] = tools
             prompt = _read(body)
         body |= {options.cap_as: options.cap, "temperature": options.temperature}
-        return cls(path, body, prompt, options.context, options.cap)
+        return cls(path, body, prompt, options.context, options.cap, options.tokenizer)
 
     @property
     def most_prompt(self) -> int:

@@ -28,9 +28,10 @@ from torpor.targets.endpoint.remote import RemoteTarget
 from torpor.targets.endpoint.reply import UNDER_WAY, Reply
 from torpor.targets.endpoint.served import ServedText
 from torpor.targets.endpoint.work import OUTPUT, PROMPT, UNITS, Counts, counts_of, either, most_of
+from torpor.targets.interruptible import Interruptible
 
 
-class EndpointTarget(RemoteTarget):
+class EndpointTarget(Interruptible, RemoteTarget):
     """A model that is asked over HTTP, and by what it answers and bills is all that is known of it.
 
     A run asks each input as often as ``options.asked`` says, and counts the answer of middle length; searches ask each
@@ -54,7 +55,6 @@ class EndpointTarget(RemoteTarget):
         self.asker = Asker(client, options)
         self.space = PromptSpace(Characters(), LONGEST, talks=options.api == "chat")
         self.conversation: Conversation | None = None
-        self.stopwatch: Stopwatch | None = None
         self._first = 0
         self._widest = [most_of(self._question(""))]
 
@@ -216,12 +216,6 @@ class EndpointTarget(RemoteTarget):
         other._widest = [most_of(other._question(""))]
         return other
 
-    def until(self, stopwatch: Stopwatch) -> Self:
-        """Return the target for searches that may be ended at any step."""
-        other = copy.copy(self)
-        other.stopwatch = stopwatch
-        return other
-
     @override
     def reseeded(self) -> Self:
         other = copy.copy(self)
@@ -247,7 +241,7 @@ class EndpointTarget(RemoteTarget):
     def fingerprint(self) -> str:
         """See :meth:`Target.fingerprint`; the address, how it is asked and the prices count."""
         said = {**asdict(self.options), **asdict(self.spending.prices), "url": self.url, "cap": self.cap}
-        for name in ("parallel", "per_minute", "answer_s", "prices"):
+        for name in ("parallel", "per_minute", "answer_s", "prices", "tokenizer"):
             said.pop(name, None)
         return f"{self.name} {json.dumps(said, sort_keys=True)}"
 

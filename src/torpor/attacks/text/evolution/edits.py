@@ -11,8 +11,8 @@ from rapidfuzz.distance import Levenshtein
 from typing_extensions import override
 
 from torpor.attacks.text.evolution.variation import Variation
+from torpor.attacks.text.search.characters import ALPHABET
 from torpor.attacks.text.search.constraints import Sendable
-from torpor.attacks.text.search.transformations import PRINTABLE
 from torpor.core.text import Codec
 
 INSERT, REPLACE, DELETE = "insert", "replace", "delete"
@@ -57,8 +57,8 @@ class Parts(NamedTuple):
 
 
 def in_characters(text: str) -> Parts:
-    """Return a text in characters; printable ones and the space may be put in."""
-    return Parts(tuple(text), PRINTABLE + " ", lambda parts: "".join(map(str, parts)), tuple)
+    """Return a text in characters."""
+    return Parts(tuple(text), ALPHABET, lambda parts: "".join(map(str, parts)), tuple)
 
 
 def in_words(text: str, words: Sequence[str]) -> Parts:

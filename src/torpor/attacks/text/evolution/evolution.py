@@ -17,11 +17,13 @@ from torpor.attacks.text.evolution.population import Population
 from torpor.attacks.text.evolution.variation import Variation
 from torpor.attacks.text.search.constraints import Sendable, insertable
 from torpor.attacks.text.search.driver import Search, TextSearch, shows_gradients
+from torpor.attacks.text.search.random_edits import random_texts
 from torpor.attacks.text.search.tally import Tally
 from torpor.attacks.text.search.words import vocabulary_words
 from torpor.core.batches import sample_generators
-from torpor.core.budget import COUNTS
+from torpor.core.budget import COUNTS, GROWING
 from torpor.core.errors import UsageError
+from torpor.core.text import Characters
 from torpor.core.threat import Access, Paper
 from torpor.targets.base import Target
 from torpor.targets.decoder.contract import TextTarget
@@ -47,6 +49,8 @@ class Evolution(TextSearch):
     Attributes:
         queries: forward and backward passes per sample at most.
         gradients: whether gradients propose candidates.
+        drawn: random texts that are asked about first, and are all parents: as many of random search, the first ones of
+            ``control-best-of-k``; 0 for a first generation of the evolution's own, as where a text grows by tokens.
     """
 
     id: ClassVar[str] = "evolution"
@@ -56,6 +60,7 @@ class Evolution(TextSearch):
     norm: str = "chars"
     queries: int = 1000
     gradients: bool = True
+    drawn: int = 0
 
     @classmethod
     @override
@@ -70,6 +75,8 @@ class Evolution(TextSearch):
         super().__post_init__()
         if self.queries < 1:
             raise UsageError(f"expected 1 query or more, got {self.queries}")
+        if self.drawn < 0:
+            raise UsageError(f"expected 0 random texts or more, got drawn={self.drawn}")
 
     @override
     def begin(self, target: TextTarget, inputs: Sequence[str], seed: int, tally: Tally) -> Callable[[int], Search]:
@@ -78,17 +85,21 @@ class Evolution(TextSearch):
         guided = self.gradients and self.norm in WITH_GRADIENTS and shows_gradients(target)
         advise = advice(target, self.norm) if guided else None
         generators = sample_generators(inputs, seed, self.id)
+        by_tokens = self.norm in GROWING and not isinstance(target.space.codec, Characters)
+        draw = None if self.drawn == 0 or by_tokens else random_texts(fits, inputs, seed)
 
         def evolve(row: int) -> Search:
             rng, clean = Random(generators[row].initial_seed()), inputs[row]  # noqa: S311 - no secret
             near = partial(advise, row, tally) if advise else None
             population = Population(vary(clean), clean, rng, near, always=self.norm == "tokens")
+            drawn = [] if draw is None else population.begin(draw(row, self.drawn))
             while (left := self.queries - tally.spent(row)) > 0 and not tally.ended(row):
                 if tally.best(row)[1] > population.worth:
                     population.learn(*tally.best(row))
-                first = not population.elites
-                if not (texts := population.generation()[:left]):
+                first = bool(drawn) or not population.elites
+                if not (texts := (drawn or population.generation())[:left]):
                     return
+                drawn = []
                 for part in parts(texts) if first else [texts]:
                     for text, worth in zip(part, tally.worth((yield part)), strict=True):
                         population.learn(text, worth)

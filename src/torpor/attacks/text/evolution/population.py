@@ -67,6 +67,11 @@ class Population(Generic[GenomeT]):
         if worth > self.worth:
             self.fittest, self.worth = text, worth
 
+    def begin(self, texts: Iterable[str]) -> list[str]:
+        """Begin with texts that were drawn elsewhere, in place of the first generation; return those not known."""
+        self._begun = True
+        return list(self._fresh(texts))
+
     def generation(self) -> list[str]:
         """Return texts that may be sent and were not known before; none if there are no more.
 
@@ -80,7 +85,7 @@ class Population(Generic[GenomeT]):
         self._begun = True
         return children
 
-    def _fresh(self, texts: Iterable[str | None]) -> Iterator[str]:
+    def _fresh(self, texts: Iterable[str] | Iterable[str | None]) -> Iterator[str]:
         for text in texts:
             if text is not None and text not in self._known:
                 self._known.add(text)

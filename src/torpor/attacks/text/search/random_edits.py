@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from torpor.attacks.text.search.characters import ALPHABET
 from torpor.attacks.text.search.constraints import Sendable, insertable
-from torpor.attacks.text.search.transformations import PRINTABLE, core, replace_span, word_spans
+from torpor.attacks.text.search.transformations import core, replace_span, word_spans
 from torpor.attacks.text.search.words import vocabulary_words
+from torpor.core.batches import sample_generators
 from torpor.core.budget import GROWING
 
+RANDOM_SEARCH = "control-best-of-k"
+"""The attack that is random search; its draws are those of every search that begins at random, too."""
 TRIES = 30  # random edits that may fail before the text stays as it is
 
 
@@ -63,7 +67,7 @@ class RandomEditor:
 
     def _character(self, text: str, generator: torch.Generator) -> str:
         kind, place = below(3, generator), below(len(text), generator)
-        new = PRINTABLE[below(len(PRINTABLE), generator)] if kind < 2 else ""
+        new = ALPHABET[below(len(ALPHABET), generator)] if kind < 2 else ""
         return text[:place] + new + text[place + (kind > 0) :]
 
     def _token(self, text: str, generator: torch.Generator) -> str:
@@ -77,6 +81,16 @@ class RandomEditor:
         words = self._words or tuple(text[slice(*core(text, span))] for span in spans)
         place = core(text, spans[below(len(spans), generator)])
         return replace_span(text, place, words[below(len(words), generator)])
+
+
+def random_texts(fits: Sendable, clean: Sequence[str], seed: int) -> Callable[[int, int], list[str]]:
+    """Return what draws so many texts for a row, each as far from the clean one as the budget allows.
+
+    The same seed gives the same texts, so that searches that begin with them ask what random search asks first.
+    """
+    editor, generators = RandomEditor(fits), sample_generators(clean, seed, RANDOM_SEARCH)
+    edits = int(fits.budget.eps)
+    return lambda row, count: [editor.edit(clean[row], edits, generators[row]) for _ in range(count)]
 
 
 def below(limit: int, generator: torch.Generator) -> int:

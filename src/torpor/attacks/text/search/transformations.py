@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-import string
 from collections.abc import Iterator, Sequence
 
+from torpor.attacks.text.search.characters import PRINTABLE
 from torpor.core.text import Codec
-
-PRINTABLE = string.digits + string.ascii_letters + string.punctuation
-"""The 94 characters that attacks insert."""
 
 Span = tuple[int, int]
 """First character of a part of a text, and the one after its last."""

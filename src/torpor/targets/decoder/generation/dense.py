@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,8 +32,6 @@ class DenseGenerationTarget(GenerationTarget):
         name: shown in reports.
         data: makes the data to audit on from the user's ``--data-dir`` (a path or None).
     """
-
-    stopwatch: Stopwatch | None = None
 
     def __init__(
         self,
@@ -120,12 +117,6 @@ class DenseGenerationTarget(GenerationTarget):
             one = inputs[number : number + 1].clone()
             work = self.known_work(one, [steps])
             watch.saw(one, steps, None if work is None else self.prices.cost(work).item())
-
-    def until(self, stopwatch: Stopwatch) -> Self:
-        """Return the target for searches that may be ended at any step."""
-        other = copy.copy(self)
-        other.stopwatch, other.decoder = stopwatch, self.decoder.with_tick(stopwatch.check)
-        return other
 
     def signals(self, inputs: Tensor) -> StepSignals:
         """See :meth:`StepTarget.signals`; gradients reach ``inputs``."""

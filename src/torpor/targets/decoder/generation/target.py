@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from torpor.core.batches import Samples
 from torpor.core.errors import DataError
+from torpor.core.stopwatch import Stopwatch
 from torpor.core.units import Unit
 from torpor.core.work import Generation, Outcome, Work
 from torpor.data.sets import DataSet
@@ -33,6 +34,7 @@ from torpor.targets.decoder.generation.pricing import priced_units
 from torpor.targets.decoder.generation.room import ACTIVATIONS, rows_in
 from torpor.targets.decoder.generation.strings import stop_strings
 from torpor.targets.decoder.stops import Stop
+from torpor.targets.interruptible import Interruptible
 from torpor.targets.weights import digest
 
 MEMORY = 2**31
@@ -40,7 +42,7 @@ MEMORY = 2**31
 ANYTHING = 2**62
 
 
-class GenerationTarget(PositionedTarget):
+class GenerationTarget(Interruptible, PositionedTarget):
     """A model that generates until an end token, decoded by its own generation config.
 
     Greedy search, sampling and beam search are those of transformers, with whatever the config asks for: least and
@@ -100,6 +102,12 @@ class GenerationTarget(PositionedTarget):
         )
         self.decoder.forward_calls.settle()
         self._settle()
+
+    @override
+    def until(self, stopwatch: Stopwatch) -> Self:
+        other = super().until(stopwatch)
+        other.decoder = self.decoder.with_tick(stopwatch.check)
+        return other
 
     def _deployed(self, model: Any) -> Any:  # noqa: ANN401
         """Return how the model is decoded."""

@@ -49,7 +49,6 @@ class TextGenerationTarget(GenerationTarget, TextTarget):
     """
 
     space: TextSpace
-    stopwatch: Stopwatch | None = None
     left: bool
     """Whether rows are padded on the left."""
 
@@ -139,12 +138,6 @@ class TextGenerationTarget(GenerationTarget, TextTarget):
         rows = self.reader.rows(inputs)
         decoded = self._decode_rows(inputs, rows, lambda chunk: self._fed([rows[number] for number in chunk]))
         return decoded, [len(row) for row in rows]
-
-    def until(self, stopwatch: Stopwatch) -> Self:
-        """Return the target for searches that may be ended at any step."""
-        other = copy.copy(self)
-        other.stopwatch, other.decoder = stopwatch, self.decoder.with_tick(stopwatch.check)
-        return other
 
     def _decode_rows(
         self, inputs: Sequence[str], rows: list[list[int]], feed: Callable[[list[int]], Fed]
