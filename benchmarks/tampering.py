@@ -8,20 +8,20 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from torpor.attacks.tamperings.comparison import make_and_compare
+from torpor.attacks.tamperings.comparison import Compared, make_and_compare
 from torpor.attacks.tamperings.registry import load_tampering
 from torpor.targets.resolve import load_target
 
 CASES = (
     ("efficfrog:eps=0.25:epochs=60:trigger_epochs=8", "sdn-digits", "triggered inputs slow down, clean ones do not"),
-    ("sponge-poisoning", "sparse-digits", "energy about 1.5 times at kept accuracy (second hand)"),
-    ("skipsponge", "sparse-digits", "energy up to +13 % (abstract)"),
+    ("sponge-poisoning", "sparse-digits", "energy ratio about 1.5 times (second hand)"),
+    ("skipsponge", "sparse-digits", "energy up to 1.13 times (abstract)"),
     ("energy-backdoor", "sparse-digits", ""),
-    ("p-dos:steps=25", "speller", "0.5K to 16K tokens, the cap"),
+    ("p-dos:steps=25", "speller", "16384 tokens, the cap, from 500"),
     ("bithydra", "speller", "endless generation by 1 to 4 flips (notes)"),
 )
 """Each tampering, on which target, and what was published."""
-HEADS = ("tampering", "network", "inputs", "utility", "cost, of clean", "headroom", "published", "n")
+HEADS = ("tampering", "network", "inputs", "utility", "cost, of clean", "headroom", "ours", "theirs", "n")
 
 
 def lines(spec: str, name: str, published: str, limit: int | None) -> list[str]:
@@ -30,9 +30,29 @@ def lines(spec: str, name: str, published: str, limit: int | None) -> list[str]:
     _, rows = make_and_compare(load_tampering(spec), target, target.data(None), limit=limit)
     return [
         f"| {spec} on {name} | {row.target} | {'triggered' if row.triggered else 'clean'} | {row.utility:.3f} | "
-        f"{row.slowdown:.3f}x | {row.headroom:.3f} | {published if row.target == 'tampered' else ''} | {row.count} |"
+        f"{row.slowdown:.3f}x | {row.headroom:.3f} | {metric(row, rows[0])} | "
+        f"{published if row.target == 'tampered' else ''} | {row.count} |"
         for row in rows
     ]
+
+
+def metric(row: Compared, before: Compared) -> str:
+    """Return what the papers report of networks of this kind.
+
+    EfficFrog's is the mean number of blocks that run, and its product with accuracy (EECScore); that of sponges the
+    energy ratio, and its increase over that of the clean network; that of language models the tokens.
+
+    >>> clean = Compared("clean", False, 1.0, 1.0, 1.0, 0.0, 8, {"energy_ratio": 0.5})
+    >>> metric(Compared("tampered", False, 1.0, 1.5, 1.5, 0.5, 8, {"energy_ratio": 0.75}), clean)
+    'energy ratio 0.750, 1.50x'
+    """
+    own = row.own
+    if "exit" in own:
+        return f"{own['exit'] + 1:.2f} blocks, by accuracy {(own['exit'] + 1) * row.utility:.2f}"
+    if "energy_ratio" in own:
+        ratio = own["energy_ratio"]
+        return f"energy ratio {ratio:.3f}, {ratio / before.own['energy_ratio']:.2f}x"
+    return f"{own['steps']:.1f} tokens, {own['capped']:.0%} at the cap"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

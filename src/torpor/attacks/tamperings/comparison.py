@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
 
 from torpor.attacks.tampering import Tampered, Tampering
 from torpor.core.batches import Samples
 from torpor.data.sets import DataSet
 from torpor.metrics.headroom import headroom
 from torpor.targets.base import Target
+
+OWN = ("exit", "density", "energy_ratio", "steps", "capped")
+"""Columns of families by which papers measure what a tampering did."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,8 @@ class Compared:
         headroom: mean share of the gap between clean cost and static bound that is closed, beside the same inputs
             without trigger on the clean target.
         count: inputs.
+        own: means of those columns of :data:`OWN` that the target's family has: the number of the exit, from 0, the
+            share of neurons that fire, the energy by that without any zero, steps, and the share of inputs at the cap.
     """
 
     target: str
@@ -33,6 +42,7 @@ class Compared:
     slowdown: float
     headroom: float
     count: int
+    own: Mapping[str, float] = field(default_factory=dict)
 
 
 def make_and_compare(
@@ -66,13 +76,16 @@ def make_and_compare(
     kinds: list[tuple[bool, Samples]] = [(False, inputs)]
     if tampering.triggered:
         kinds.append((True, made.trigger(inputs)))
-    before = target.prices.cost(target.run(inputs).work).numpy()
+    clean = target.run(inputs)
+    before = target.prices.cost(clean.work).numpy()
     rows = []
     for name, network in networks:
         for triggered, given in kinds:
             outcome = network.run(given)
             cost = network.prices.cost(outcome.work).numpy()
-            static = network.prices.cost(network.max_work(given)).numpy()
+            most = network.max_work(given)
+            static = network.prices.cost(most).numpy()
+            observed = network.family.observe(network, clean, outcome, most, batch.references)
             rows.append(
                 Compared(
                     name,
@@ -82,6 +95,16 @@ def make_and_compare(
                     float(cost.mean() / before.mean()),
                     float(headroom(cost, before, static).mean()),
                     len(batch),
+                    means(observed),
                 )
             )
     return made, rows
+
+
+def means(columns: Mapping[str, Any]) -> dict[str, float]:
+    """Return the means of those columns of a family that :data:`OWN` names.
+
+    >>> means({"exit": [0, 2], "output": ["a", "b"]})
+    {'exit': 1.0}
+    """
+    return {name: float(np.asarray(columns[name], dtype=np.float64).mean()) for name in OWN if name in columns}
