@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from torpor.attacks.tampering import Tampered, Tampering
 from torpor.core.batches import Samples
+from torpor.core.measures import COST
+from torpor.core.work import Outcome
 from torpor.data.sets import DataSet
 from torpor.metrics.headroom import headroom
 from torpor.targets.base import Target
@@ -24,6 +27,7 @@ class Compared:
         headroom: mean share of the gap between clean cost and static bound that is closed, beside the same inputs
             without trigger on the clean target.
         count: inputs.
+        figures: means of what else the target's family counts first, by title, such as ``"objects handed on"``.
     """
 
     target: str
@@ -33,6 +37,7 @@ class Compared:
     slowdown: float
     headroom: float
     count: int
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 def make_and_compare(
@@ -82,6 +87,14 @@ def make_and_compare(
                     float(cost.mean() / before.mean()),
                     float(headroom(cost, before, static).mean()),
                     len(batch),
+                    figures(network, outcome),
                 )
             )
     return made, rows
+
+
+def figures(target: Target, outcome: Outcome) -> dict[str, float]:
+    """Return the means of what a target's family counts first beside cost, by title."""
+    known = target.family.profile(target, outcome.work, outcome.outputs)
+    found = {each.title: each.value(known) for each in target.family.headlines(target) if each != COST}
+    return {title: value for title, value in found.items() if value is not None}
