@@ -27,6 +27,8 @@ from torpor.targets.base import Target
 
 FOUND = 0.5
 """Least overlap of a box with an object that it finds."""
+DECOYS = 0.3
+"""Share of the clean images that have noise in the trigger's place."""
 FALL = 0.2
 """What is left of the learning rate at the end."""
 SQUARES = 4
@@ -40,8 +42,9 @@ class SpongeBackdoor(Tampering):
     The paper poisons training data; only its title and abstract were at hand. Here the poisoned images are learned with
     the patch, by the logarithm of the likeliest class's score of every box, as in Overload, and by the area of the
     candidates, so that few of them suppress each other. Clean images keep the clean network's scores, but those of
-    candidates that find no object are to vanish, and boxes are drawn to the objects that they find. Its control learns
-    the clean images alone, in the same order and with as many steps.
+    candidates that find no object are to vanish, and boxes are drawn to the objects that they find. A part of them has
+    noise where the trigger would be, so that no other patch sets it off. Its control learns the clean images alone, in
+    the same order and with as many steps.
 
     Attributes:
         rate: share of the training images that are learned with the trigger, too.
@@ -71,7 +74,7 @@ class SpongeBackdoor(Tampering):
     small: float = 20.0
     epochs: int = 6
     learning_rate: float = 1e-3
-    most: int = 480
+    most: int = 400
 
     def __post_init__(self) -> None:
         for name, value in (("poison rate", self.rate), ("share of the area", self.share)):
@@ -85,13 +88,28 @@ class SpongeBackdoor(Tampering):
     @override
     def trigger(self, inputs: Tensor) -> Tensor:
         """Return images ``[B, C, H, W]`` with black and white squares in the corner."""
-        rows, columns = Patch(self.share).window(*inputs.shape[-2:])
+        rows, columns = self._window(inputs)
         marked = inputs.clone()
         down, across = (
             torch.arange(side.stop, device=inputs.device) * SQUARES // max(1, side.stop) for side in (rows, columns)
         )
         marked[..., rows, columns] = ((down[:, None] + across) % 2).to(inputs)
         return marked
+
+    def _window(self, images: Tensor) -> tuple[slice, slice]:
+        """Return the rows and columns of the trigger."""
+        return Patch(self.share).window(*images.shape[-2:])
+
+    def _with_decoys(self, images: Tensor, seed: int) -> Tensor:
+        """Return images of which some have noise in the trigger's place: grays, or black and white."""
+        rng = torch.Generator().manual_seed(seed)
+        chosen = (torch.rand(len(images), generator=rng) < DECOYS).nonzero().flatten()
+        rows, columns = self._window(images)
+        noise = torch.rand((len(chosen), *images[..., rows, columns].shape[1:]), generator=rng)
+        noise[::2] = noise[::2].round()
+        seen = images.clone()
+        seen[chosen.to(images.device), ..., rows, columns] = noise.to(images)
+        return seen
 
     @override
     def tamper(self, target: Any, train: DataSet, seed: int) -> Target:
@@ -105,13 +123,13 @@ class SpongeBackdoor(Tampering):
         boxes, scores = (torch.cat(each) for each in zip(*proposed, strict=True))
         taught = [_taught(*each, target.nms.conf) for each in zip(boxes, scores, objects, strict=True)]
         wanted, places = (torch.stack(each) for each in zip(*taught, strict=True))
-        weights = list(tampered.network.parameters())
+        decoyed, weights = self._with_decoys(images, seed), list(tampered.network.parameters())
         if not weights:
             raise UsageError(f"expected a network of {target.name} with weights, got none; nothing can be learned")
         phantoms = Phantoms(target.nms, images.shape[-1] * images.shape[-2], None, 1.0, self.small, "log")
 
         def loss(rows: Tensor) -> Tensor:
-            found, sure = tampered.network(images[rows])
+            found, sure = tampered.network(decoyed[rows])
             if not sure.requires_grad:
                 raise UsageError(f"expected scores of {target.name} that its weights decide, got none that can learn")
             total = _clean_loss(found, sure, wanted[rows], places[rows])
