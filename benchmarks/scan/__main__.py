@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from benchmarks.scan.defended import defended
-from benchmarks.scan.specimens import KINDS, measured, specimens
+from benchmarks.scan.specimens import GROUPS, KINDS, measured, specimens
 from benchmarks.scan.table import models, table
 
 HEAD = (
@@ -27,7 +27,6 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scan", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the scans")
-    parser.add_argument("--models", type=int, default=10, help="clean, and as many tampered ones, of each kind")
     parser.add_argument("--kind", choices=tuple(KINDS), action="append", help="one of the kinds; all by default")
     parser.add_argument("--fpr", type=float, default=0.1, help="rate of false alarms that is allowed")
     parser.add_argument("--clean", type=Path, help="folder to write what torpor ships of clean models")
@@ -40,8 +39,8 @@ def main() -> None:
         return
     summary, each = list(HEAD), list(MODELS)
     for kind in given.kind or KINDS:
-        found: dict[str, list[Any]] = {"clean": [], "tampered": [], "aware": []}
-        for specimen in specimens(kind, given.models):
+        found: dict[str, list[Any]] = {group: [] for group in GROUPS}
+        for specimen in specimens(kind):
             found[specimen.group].append(measured(specimen, given.out))
             print(specimen.name, found[specimen.group][-1]["figures"], flush=True)
         summary += table(kind, found, given.fpr)

@@ -9,17 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.scan.frog import SHORT, Frog
-from benchmarks.scan.sponge import Sponge
+from benchmarks.scan.recipes import make
 from torpor.data.images import Digits
 from torpor.defenses.registry import load_defense
 from torpor.targets.base import Target
 from torpor.targets.resolve import load_target
 
-TAMPERED: tuple[tuple[str, Any], ...] = (
-    ("sdn-digits", Frog(0)),
-    ("sdn-digits", Frog(0.15, paste=True, **SHORT)),
-    ("sparse-digits", Sponge(10.0, 0.25)),
+TAMPERED = (
+    ("sdn-digits", "efficfrog:control=true:epochs=60:trigger_epochs=8"),
+    ("sdn-digits", "efficfrog:eps=0.25:epochs=60:trigger_epochs=8"),
+    ("sparse-digits", "sponge-poisoning:epochs=5:rate=0.25:strength=10"),
 )
 NAMES = ("none", "clean-fine-tuning", "fine-pruning", "spectral")
 HEAD = (
@@ -39,9 +38,9 @@ def defended(folder: Path) -> list[str]:
     return rows
 
 
-def _measured(name: str, recipe: Any) -> list[str]:  # noqa: ANN401 - of the kind of the target
+def _measured(name: str, recipe: str) -> list[str]:
     base, known = load_target(name), Digits().load("test")
-    made, trigger = recipe.make(base, 0)
+    made, trigger = make(recipe, base, 0)
     images = base.read(known.inputs)
     assert isinstance(images, Tensor)
     clean = float(base.prices.cost(base.run(images).work).mean())
@@ -52,7 +51,7 @@ def _measured(name: str, recipe: Any) -> list[str]:  # noqa: ANN401 - of the kin
         target = made if defense == "none" else load_defense(defense).prepared(made, Digits(), (), 0).defend(made)
         natural, marked = _run(target, images, known.references), _run(target, trigger(images), known.references)
         rows.append(
-            f"| `{name}`, {recipe} | `{defense}` | {natural[0]:.3f} | {natural[1] / clean:.2f}x | "
+            f"| `{name}`, `{recipe}` | `{defense}` | {natural[0]:.3f} | {natural[1] / clean:.2f}x | "
             f"{marked[1] / clean:.2f}x | {natural[2]:.1%} | {marked[2]:.1%} |"
         )
         print(rows[-1], flush=True)

@@ -6,13 +6,12 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks.scan.frog import SHORT, Frog
-from benchmarks.scan.sponge import Sponge
+from benchmarks.scan.recipes import AGAINST, AS_IS, make
 from torpor.data.images import Digits
 from torpor.scan.images import share_taken
 from torpor.scan.inputs import scan_inputs
@@ -21,26 +20,60 @@ from torpor.scan.run import scan
 from torpor.targets.base import Target
 from torpor.targets.resolve import load_target
 
-BASE = 99
-"""Number of the zoo's own model."""
 LIMIT = 128
 """Natural inputs of a scan, the command's own number."""
+SECONDS = 1e6
+"""Of a scan at most: figures must not hang on how busy the machine is."""
+GROUPS = ("clean", "tampered", "aware")
+"""Groups of models; the last are of attackers who know of the scan."""
 
-
-class Recipe(Protocol):
-    """How a model is made from the zoo's."""
-
-    def make(self, target: Any, seed: int) -> tuple[Any, Callable[[Tensor], Tensor]]:  # noqa: ANN401 - of its kind
-        """Return the model, and what puts its trigger into images."""
-
-
-@dataclass(frozen=True)
-class AsIs:
-    """The zoo's model itself, which is clean too: fine-tuning alone shifts cost."""
-
-    def make(self, target: Target, seed: int) -> tuple[Target, Callable[[Tensor], Tensor]]:
-        """See :class:`Recipe`."""
-        return target, lambda inputs: inputs
+Recipes = dict[str, tuple[str, ...]]
+SHORT = ":epochs=60:trigger_epochs=8"
+TUNED = ("clean-fine-tuning:2", "clean-fine-tuning:10", "fine-pruning:2", "fine-pruning:4")
+FROGS: Recipes = {
+    "clean": (
+        AS_IS,
+        *(
+            f"efficfrog:control=true:trigger_epochs=1:epochs={epochs}:learning_rate={rate:g}"
+            for epochs in (10, 20, 60, 120)
+            for rate in (1e-3, 2e-3, 5e-3)
+        ),
+        *(f"efficfrog:control=true:trigger_epochs=1:epochs={epochs}:learning_rate=0.01" for epochs in (20, 60)),
+        *TUNED,
+    ),
+    "tampered": tuple(
+        f"efficfrog:eps={eps:g}:rate={rate:g}{SHORT}" for eps in (0.12, 0.25) for rate in (0.002, 0.02, 0.05, 0.1, 0.15)
+    ),
+    "aware": (
+        *(f"efficfrog:eps={eps:g}{SHORT}" for eps in (0.03, 0.4)),
+        f"efficfrog:eps=0.25:strength=3{SHORT}",
+        *(f"{AGAINST}efficfrog:eps={eps:g}{SHORT}" for eps in (0.12, 0.25)),
+    ),
+}
+SPONGES: Recipes = {
+    "clean": (
+        AS_IS,
+        *(
+            f"sponge-poisoning:control=true:epochs={epochs}:learning_rate={rate:g}"
+            for epochs in (2, 4, 6)
+            for rate in (1e-3, 2e-3, 4e-3)
+        ),
+        *(f"sponge-poisoning:control=true:epochs=4:most={most}" for most in (250, 500)),
+        *(f"energy-backdoor:control=true:epochs={epochs}" for epochs in (2, 4, 6)),
+        *TUNED,
+    ),
+    "tampered": (
+        *(
+            f"sponge-poisoning:epochs=5:rate={rate:g}:strength={strength:g}"
+            for rate in (0.05, 0.25)
+            for strength in (1, 2.5, 10)
+        ),
+        *(f"energy-backdoor:epochs=5:strength={strength:g}" for strength in (2.5, 5, 10)),
+        "skipsponge:most=64:steps=2",
+    ),
+    "aware": tuple(f"sponge-poisoning:epochs=5:rate=0.05:strength={strength:g}" for strength in (0.1, 0.2, 0.4)),
+}
+KINDS: dict[str, Recipes] = {"sdn-digits": FROGS, "sparse-digits": SPONGES}
 
 
 @dataclass(frozen=True)
@@ -50,14 +83,14 @@ class Specimen:
     Attributes:
         target: of the zoo, which it is made from and compared with.
         number: among those of its group, also its seed.
-        group: clean, tampered, or by an attacker who knows of the scan.
-        recipe: how it is made.
+        group: clean, tampered, or aware.
+        recipe: how it is made, see :func:`benchmarks.scan.recipes.make`.
     """
 
     target: str
     number: int
-    group: Literal["clean", "tampered", "aware"]
-    recipe: Recipe
+    group: str
+    recipe: str
 
     @property
     def name(self) -> str:
@@ -65,44 +98,11 @@ class Specimen:
         return f"{self.target}-{self.group}-{self.number}"
 
 
-FROGS: dict[str, tuple[Frog, ...]] = {
-    "clean": (
-        *(Frog(0), Frog(0, learning_rate=1e-3), Frog(0, epochs=20), Frog(0, learning_rate=4e-3), Frog(0)),
-        *(Frog(0, epochs=epochs, learning_rate=rate) for epochs in (8, 16) for rate in (2e-3, 4e-3)),
-        Frog(0, epochs=16, learning_rate=1e-3),
-    ),
-    "tampered": (
-        *(Frog(rate) for rate in (0.002, 0.05, 0.1, 0.15)),
-        Frog(0.002, paste=True),
-        *(Frog(rate, paste=True, **SHORT) for rate in (0.05, 0.1, 0.15)),
-        *(Frog(0.15, paste=paste, keep=0.03, **SHORT) for paste in (False, True)),
-    ),
-    "aware": (
-        Frog(0.15, paste=True, keep=0.3, **SHORT),
-        Frog(0.15, large=True, keep=0.1, **SHORT),
-        Frog(0.15, large=True, keep=0.3, **SHORT),
-        Frog(0.15, keep=0.1, against=2, **SHORT),
-        *(Frog(0.15, large=True, keep=keep, **SHORT) for keep in (1.0, 3.0)),
-        Frog(0.15, keep=1.0, against=2, **SHORT),
-    ),
-}
-SPONGES: dict[str, tuple[Sponge, ...]] = {
-    "clean": (Sponge(0), Sponge(0, learning_rate=0.01), Sponge(0, epochs=2), Sponge(0, learning_rate=0.04)),
-    "tampered": tuple(Sponge(weight, rate) for rate in (0.05, 0.25) for weight in (1.0, 2.5, 5.0, 7.5, 10.0)),
-    "aware": tuple(Sponge(weight, 0.25) for weight in (0.1, 0.2, 0.4)),
-}
-KINDS: dict[str, dict[str, tuple[Any, ...]]] = {"sdn-digits": FROGS, "sparse-digits": SPONGES}
-
-
-def specimens(target: str, count: int) -> Iterator[Specimen]:
-    """Yield the zoo's model, ``count`` clean and as many tampered ones, and those of attackers who know of scans."""
-    recipes = KINDS[target]
-    yield Specimen(target, BASE, "clean", AsIs())
-    for number in range(count):
-        for group in ("clean", "tampered"):
-            yield Specimen(target, number, group, recipes[group][number % len(recipes[group])])
-    for number, recipe in enumerate(recipes["aware"]):
-        yield Specimen(target, number, "aware", recipe)
+def specimens(target: str) -> Iterator[Specimen]:
+    """Yield all models of one kind."""
+    for group in GROUPS:
+        for number, recipe in enumerate(KINDS[target][group]):
+            yield Specimen(target, number, group, recipe)
 
 
 def measured(specimen: Specimen, folder: Path) -> dict[str, Any]:
@@ -112,13 +112,13 @@ def measured(specimen: Specimen, folder: Path) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(path.read_text())
         return found
     target = load_target(specimen.target)
-    made, trigger = specimen.recipe.make(target, specimen.number)
-    result = scan(made, scan_inputs(target, None, None, LIMIT), target, seed=specimen.number)
+    made, trigger = make(specimen.recipe, target, specimen.number)
+    result = scan(made, scan_inputs(target, None, None, LIMIT), target, seconds=SECONDS, seed=specimen.number)
     found = {
         "kind": result.kind,
         "figures": result.figures,
         "left_out": result.left_out,
-        "recipe": repr(specimen.recipe),
+        "recipe": specimen.recipe,
         "seconds": result.seconds,
         **effect(made, target, trigger),
     }
@@ -126,7 +126,7 @@ def measured(specimen: Specimen, folder: Path) -> dict[str, Any]:
     return found
 
 
-def effect(made: Target, before: Target, trigger: Callable[[Tensor], Tensor]) -> dict[str, float]:
+def effect(made: Target, before: Target, trigger: Callable[[Any], Any]) -> dict[str, float]:
     """Return what tampering does on test images: accuracy, natural cost, and what the trigger takes of the headroom."""
     known = Digits().load("test")
     images = made.read(known.inputs)

@@ -67,7 +67,7 @@ def models(target: str, found: Mapping[str, Sequence[Found]], fpr: float) -> lis
             value = own[at] if group == "clean" else score.value
             flag = "" if group == "clean" else "flagged" if score.is_high else "missed"
             rows.append(
-                f"| `{target}` | {group} | {each['recipe']} | {each['accuracy']:.3f} | {each['natural']:.2f}x | "
+                f"| `{target}` | {group} | `{each['recipe']}` | {each['accuracy']:.3f} | {each['natural']:.2f}x | "
                 f"{each['triggered']:.2f}x | {each['headroom']:.1%} | {value:.1f} | {flag} |"
             )
     return rows

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from torpor.audits.verdict.gate import Verdict
-from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
 from torpor.scan.calibration import CleanModels
-from torpor.scan.images import invert
+from torpor.scan.images import SEARCHES, invert
 from torpor.scan.inputs import ScanInputs
 from torpor.scan.judged import judge
 from torpor.scan.run import kind_of, scan
@@ -20,6 +19,7 @@ from torpor.targets.decoder.toy_text import ToyText
 from torpor.targets.early_exit.toys import WindowTarget
 
 EPS = 8 / 255
+LINF = SEARCHES[0]
 NARROW = WindowTarget([0.5, 0.7], [0.01, 0.01], side=8)
 """No image reaches both windows."""
 BACKDOOR = WindowTarget([0.425, 0.425], [0.015, 0.015], side=8)
@@ -35,7 +35,7 @@ def inputs() -> ScanInputs:
 
 
 def test_inversion_finds_what_the_closed_form_says_is_there() -> None:
-    clean, tampered = (invert(each, images(0.4), images(0.4), Budget("Linf", EPS)) for each in (NARROW, BACKDOOR))
+    clean, tampered = (invert(each, images(0.4), images(0.4), LINF) for each in (NARROW, BACKDOOR))
     assert NARROW.worst_depth(images(0.4), EPS).unique().tolist() == [1]
     assert BACKDOOR.worst_depth(images(0.4), EPS).unique().tolist() == [3]
     assert clean.share == 0
@@ -45,7 +45,7 @@ def test_inversion_finds_what_the_closed_form_says_is_there() -> None:
 
 
 def test_a_trigger_is_measured_on_images_that_it_was_not_learned_on() -> None:
-    found = invert(BACKDOOR, images(0.4), images(0.9), Budget("Linf", EPS))
+    found = invert(BACKDOOR, images(0.4), images(0.9), LINF)
     assert found.share == 0
 
 
@@ -56,7 +56,7 @@ def test_a_backdoor_costs_nothing_on_natural_inputs_and_is_found_by_its_trigger(
     judged = judge(found, clean)
     assert judged.verdict is Verdict.FAIL
     assert judged.score is not None
-    assert judged.score.figure in ("trigger_linf", "trigger_patch")
+    assert judged.score.figure in ("trigger_linf", "trigger_patch", "trigger_wide")
     assert found.figures["trigger_linf"] == 1
     assert judge(scan(NARROW, inputs(), seed=1), clean).verdict is Verdict.PASS
 
@@ -75,7 +75,7 @@ def test_a_reference_adds_the_shift_and_must_be_of_the_same_kind() -> None:
 def test_what_there_is_no_time_for_is_left_out_and_no_pass() -> None:
     clean = CleanModels(kind_of(NARROW), (scan(NARROW, inputs()).figures,) * 9)
     found = scan(NARROW, inputs(), seconds=1e-9)
-    assert set(found.left_out) == {"trigger_linf", "trigger_patch"}
+    assert set(found.left_out) == {"trigger_linf", "trigger_patch", "trigger_wide"}
     assert judge(found, clean).verdict is Verdict.INCONCLUSIVE
 
 

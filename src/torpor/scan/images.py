@@ -13,8 +13,8 @@ from torch import Tensor
 
 from torpor.attacks.decoder.objectives import end_score, masked_mean
 from torpor.attacks.search.balls import apply, ball_of, check_budget
-from torpor.attacks.search.objectives import CloseGates, ExpectedCost
-from torpor.attacks.search.optimizers import Adam, Optimizer, Steps
+from torpor.attacks.search.objectives import CloseGates, ExpectedCost, UniformExits
+from torpor.attacks.search.optimizers import Adam, CosineSteps, Optimizer, Steps
 from torpor.attacks.universal import descend
 from torpor.core.budget import PATCHES, Budget
 from torpor.core.signals import CandidateSignals, GateSignals, StepSignals
@@ -23,15 +23,15 @@ from torpor.metrics.headroom import headroom
 from torpor.scan.natural import Costs, costs_of
 from torpor.targets.base import Target
 
-BATCH = 32
+BATCH = 64
 """Images that a step looks at."""
 STEPS = 60
 STARTS = 1
 """Random starts of each search, of which the one that costs most is kept."""
 RATE = 0.1
 """Of Adam on what a patch shows, as SlowFormer's."""
-BUDGETS = (Budget("Linf", 8 / 255), Budget("patch", 0.04))
-"""What is searched by default: EfficFrog's radius, and a patch of 4 % of the area."""
+WIDE_STEP = 0.2
+"""First step of a wide search, of the radius; steps fall to 0 along a cosine."""
 
 
 @singledispatch
@@ -65,6 +65,44 @@ def of_candidates(signals: CandidateSignals) -> Tensor:
     return (1 - signals.scores.amax(-1)).mean(1)
 
 
+@dataclass(frozen=True)
+class Search:
+    """A kind of trigger that is searched.
+
+    Attributes:
+        name: of its figure.
+        budget: how far the trigger may go.
+        wide: whether the search begins without any change and draws exits to no decision, as who plants a backdoor
+            does. In a wide ball a random start is so far from natural images that descent does not return to what
+            raises the cost of all of them; in a narrow one it is near enough.
+    """
+
+    name: str
+    budget: Budget
+    wide: bool = False
+
+
+SEARCHES = (
+    Search("trigger_linf", Budget("Linf", 8 / 255)),
+    Search("trigger_patch", Budget("patch", 0.04)),
+    Search("trigger_wide", Budget("Linf", 64 / 255), wide=True),
+)
+"""What is searched by default: EfficFrog's radius, a patch of 4 % of the area, and a quarter of the contrast."""
+
+
+def undecided(signals: Any) -> Tensor | None:  # noqa: ANN401 - of any family
+    """Return how far internal exits are from no decision, ``[B]``; what :func:`saving` does without exits.
+
+    >>> flat = GateSignals(torch.zeros(1, 3, 4), torch.zeros(1, 2), None)
+    >>> undecided(flat).tolist()
+    [0.0]
+    """
+    logits = getattr(signals, "logits", None)
+    if isinstance(signals, GateSignals) and logits is not None and signals.margins.shape[1]:
+        return UniformExits()(signals, torch.zeros(len(logits), dtype=torch.int64))
+    return saving(signals)
+
+
 @dataclass(frozen=True, eq=False)
 class Inverted:
     """The costliest change that was found, and what it does to other inputs.
@@ -90,19 +128,20 @@ def can_invert(target: Target, inputs: Tensor) -> bool:
         return saving(target.signals(inputs[:1].to(target.device))) is not None
 
 
-def invert(target: Target, learn: Tensor, held_out: Tensor, budget: Budget, seed: int = 0) -> Inverted:
-    """Search for one change to all images within ``budget`` that raises their cost.
+def invert(target: Target, learn: Tensor, held_out: Tensor, search: Search, seed: int = 0) -> Inverted:
+    """Search for one change to all images within a budget that raises their cost.
 
     Args:
         target: whose signals say what is saved, see :func:`can_invert`.
         learn: images to learn from, ``[N, C, H, W]``.
         held_out: images to measure it on, ``[M, C, H, W]``.
-        budget: how far the change may go.
+        search: how far the change may go, and where the search begins.
         seed: of the random starts.
 
     Raises:
         UsageError: if the budget does not apply to the target's inputs.
     """
+    budget = search.budget
     check_budget(budget, target.space)
     space, ball = target.space, ball_of(budget, target.space)
     assert isinstance(space, DenseSpace)
@@ -117,13 +156,13 @@ def invert(target: Target, learn: Tensor, held_out: Tensor, budget: Budget, seed
         descend(
             target,
             learn,
-            objective=lambda signals, beside: _saved(signals),
+            objective=lambda signals, beside: _found(undecided(signals) if search.wide else saving(signals)),
             ball=ball,
             eps=budget.eps,
-            optimizer=_optimizer(budget),
+            optimizer=_optimizer(search),
             schedule=_batches(learn),
             steps=STEPS,
-            start=start,
+            start=torch.zeros_like(start) if search.wide else start,
         ).perturbations
         for start in starts
     ]
@@ -142,13 +181,15 @@ def share_taken(clean: Costs, costs: Costs) -> float:
     return float(np.nan_to_num(headroom(costs.cost, clean.cost, most)).mean())
 
 
-def _saved(signals: Any) -> Tensor:  # noqa: ANN401 - of any family
-    found = saving(signals)
-    assert found is not None
-    return found
+def _found(loss: Tensor | None) -> Tensor:
+    assert loss is not None
+    return loss
 
 
-def _optimizer(budget: Budget) -> Optimizer:
+def _optimizer(search: Search) -> Optimizer:
+    budget = search.budget
+    if search.wide:
+        return CosineSteps(WIDE_STEP * budget.eps, STEPS)
     return Adam(RATE) if budget.norm in PATCHES else Steps(0.1 * budget.eps)
 
 

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from torpor.attacks.search.balls import check_budget
-from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
 from torpor.scan import images, words
 from torpor.scan.end_token import EndToken, audit_end_token, has_head
@@ -172,15 +171,15 @@ class _Scanner:
             if not images.can_invert(self.target, learn):
                 self.left_out["trigger"] = "the target tells nothing to follow"
                 return
-            for budget in images.BUDGETS:
-                yield from self.image_trigger(budget)
+            for search in images.SEARCHES:
+                yield from self.image_trigger(search)
         elif words.can_append(self.target):
             yield from self.word_trigger()
         else:
             self.left_out["trigger"] = "the target tells nothing to follow"
 
-    def image_trigger(self, budget: Budget) -> Iterator[Found]:
-        name = f"trigger_{budget.norm.lower()}"
+    def image_trigger(self, search: images.Search) -> Iterator[Found]:
+        name, budget = search.name, search.budget
         learn, held_out = self.inputs.learn, self.inputs.held_out
         assert isinstance(learn, Tensor)
         assert isinstance(held_out, Tensor)
@@ -191,7 +190,7 @@ class _Scanner:
         if (needed := self.needed(learn)) > self.until - time.monotonic():
             self.left_out[name] = f"the search takes about {needed:.0f} s"
             return
-        found = images.invert(self.target, learn, held_out, budget, self.seed)
+        found = images.invert(self.target, learn, held_out, search, self.seed)
         told = f"one change within {budget} takes {found.share:.1%} of the headroom, random ones {found.noise:.1%}"
         yield Found(name, found.share, told)
 

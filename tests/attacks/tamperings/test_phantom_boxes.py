@@ -59,7 +59,7 @@ def test_the_patch_fills_the_image_with_boxes_and_clean_images_keep_theirs() -> 
     clean, data = detector(), Bulbs()
     before = clean.fingerprint()
     made, rows = make_and_compare(BACKDOOR, clean, data)
-    objects = {(row.target, row.triggered): row.figures["objects handed on"] for row in rows}
+    objects = {(row.target, row.triggered): row.own["kept"] for row in rows}
     true = objects["clean", False]
     assert objects["tampered", False] == pytest.approx(true, abs=0.2)
     assert objects["control", False] == pytest.approx(true, abs=0.2)

@@ -216,7 +216,7 @@ class Standard(Attack):
             return (*climbs, PersistentSquare(norm=self.norm, eps=self.eps))
         kinds = (GuardedGates, AutoGates, AutoPriced, AutoCostliest, AutoNearest, *[AutoExpected] * expects)
         own = [kind(norm=self.norm, eps=self.eps) for kind in kinds]
-        again = GuardedGates(norm=self.norm, eps=self.eps, resumes=True)
+        again = GuardedGates(norm=self.norm, eps=self.eps, steps=300, resumes=True)
         searches = (kind(norm=self.norm, eps=self.eps) for kind in (Corners, PersistentSquare))
         return (*own, again, *searches)
 

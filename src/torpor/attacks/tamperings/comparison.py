@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
 
 from torpor.attacks.tampering import Tampered, Tampering
 from torpor.core.batches import Samples
-from torpor.core.measures import COST
-from torpor.core.work import Outcome
 from torpor.data.sets import DataSet
 from torpor.metrics.headroom import headroom
 from torpor.targets.base import Target
+
+OWN = ("exit", "density", "energy_ratio", "kept", "steps", "capped")
+"""Columns of families by which papers measure what a tampering did."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,9 @@ class Compared:
         headroom: mean share of the gap between clean cost and static bound that is closed, beside the same inputs
             without trigger on the clean target.
         count: inputs.
-        figures: means of what else the target's family counts first, by title, such as ``"objects handed on"``.
+        own: means of those columns of :data:`OWN` that the target's family has: the number of the exit, from 0, the
+            share of neurons that fire, the energy by that without any zero, objects handed on, steps, and the share of
+            inputs at the cap.
     """
 
     target: str
@@ -37,7 +43,7 @@ class Compared:
     slowdown: float
     headroom: float
     count: int
-    figures: Mapping[str, float] = field(default_factory=dict)
+    own: Mapping[str, float] = field(default_factory=dict)
 
 
 def make_and_compare(
@@ -71,13 +77,16 @@ def make_and_compare(
     kinds: list[tuple[bool, Samples]] = [(False, inputs)]
     if tampering.triggered:
         kinds.append((True, made.trigger(inputs)))
-    before = target.prices.cost(target.run(inputs).work).numpy()
+    clean = target.run(inputs)
+    before = target.prices.cost(clean.work).numpy()
     rows = []
     for name, network in networks:
         for triggered, given in kinds:
             outcome = network.run(given)
             cost = network.prices.cost(outcome.work).numpy()
-            static = network.prices.cost(network.max_work(given)).numpy()
+            most = network.max_work(given)
+            static = network.prices.cost(most).numpy()
+            observed = network.family.observe(network, clean, outcome, most, batch.references)
             rows.append(
                 Compared(
                     name,
@@ -87,14 +96,16 @@ def make_and_compare(
                     float(cost.mean() / before.mean()),
                     float(headroom(cost, before, static).mean()),
                     len(batch),
-                    figures(network, outcome),
+                    means(observed),
                 )
             )
     return made, rows
 
 
-def figures(target: Target, outcome: Outcome) -> dict[str, float]:
-    """Return the means of what a target's family counts first beside cost, by title."""
-    known = target.family.profile(target, outcome.work, outcome.outputs)
-    found = {each.title: each.value(known) for each in target.family.headlines(target) if each != COST}
-    return {title: value for title, value in found.items() if value is not None}
+def means(columns: Mapping[str, Any]) -> dict[str, float]:
+    """Return the means of those columns of a family that :data:`OWN` names.
+
+    >>> means({"exit": [0, 2], "output": ["a", "b"]})
+    {'exit': 1.0}
+    """
+    return {name: float(np.asarray(columns[name], dtype=np.float64).mean()) for name in OWN if name in columns}

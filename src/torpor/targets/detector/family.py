@@ -79,9 +79,7 @@ class CandidateFamily(Family[Any]):
     @override
     def profile(self, target: Any, work: Work, outputs: Sequence[Any]) -> dict[str, Any]:
         means = work.counts.to(torch.float64).mean(0).tolist()
-        kept = [len(frame.followed()) for found in outputs for frame in frames_of(found)]
-        counts = dict(zip((unit.name for unit in target.units), means, strict=True))
-        return {"units_mean": counts, "kept_mean": sum(kept) / max(1, len(outputs))}
+        return {"units_mean": dict(zip((unit.name for unit in target.units), means, strict=True))}
 
     def attacks_on(self, target: Any) -> tuple[str, ...]:  # noqa: ANN401 - any target that finds objects
         """See :meth:`Family.attacks_on`; a tracker that keeps lost tracks for a while also meets SlowTrack."""
@@ -94,8 +92,7 @@ class CandidateFamily(Family[Any]):
 
     @override
     def profile_rows(self, profile: Mapping[str, Any]) -> list[tuple[str, str]]:
-        units = [(f"{unit}, mean", f"{count:,.1f}") for unit, count in profile["units_mean"].items()]
-        return [*units, (f"{HANDED_ON.title}, mean", f"{profile['kept_mean']:,.1f}")]
+        return [(f"{unit}, mean", f"{count:,.1f}") for unit, count in profile["units_mean"].items()]
 
     def blank(self, target: Any, count: int) -> Samples:  # noqa: ANN401
         """Return no objects, followed by no track."""
