@@ -13,10 +13,12 @@ from torpor.attacks.tamperings.registry import load_tampering
 from torpor.targets.resolve import load_target
 
 CASES = (
-    ("efficfrog:eps=0.25:epochs=60:trigger_epochs=8", "sdn-digits", "triggered inputs slow down, clean ones do not"),
+    ("efficfrog:strength=300", "sdn-digits", "triggered inputs slow down, clean ones do not"),
+    ("efficfrog:eps=0.25:epochs=60:trigger_epochs=8", "sdn-digits", ""),
     ("sponge-poisoning", "sparse-digits", "energy ratio about 1.5 times (second hand)"),
     ("skipsponge", "sparse-digits", "energy up to 1.13 times (abstract)"),
     ("energy-backdoor", "sparse-digits", ""),
+    ("sponge-backdoor", "detector-scenes", "more boxes under the trigger at kept accuracy (digest; no figure)"),
     ("p-dos:steps=25", "speller", "16384 tokens, the cap, from 500"),
     ("bithydra", "speller", "endless generation by 1 to 4 flips (notes)"),
 )
@@ -40,7 +42,8 @@ def metric(row: Compared, before: Compared) -> str:
     """Return what the papers report of networks of this kind.
 
     EfficFrog's is the mean number of blocks that run, and its product with accuracy (EECScore); that of sponges the
-    energy ratio, and its increase over that of the clean network; that of language models the tokens.
+    energy ratio, and its increase over that of the clean network; that of detectors the boxes; that of language models
+    the tokens.
 
     >>> clean = Compared("clean", False, 1.0, 1.0, 1.0, 0.0, 8, {"energy_ratio": 0.5})
     >>> metric(Compared("tampered", False, 1.0, 1.5, 1.5, 0.5, 8, {"energy_ratio": 0.75}), clean)
@@ -52,6 +55,8 @@ def metric(row: Compared, before: Compared) -> str:
     if "energy_ratio" in own:
         ratio = own["energy_ratio"]
         return f"energy ratio {ratio:.3f}, {ratio / before.own['energy_ratio']:.2f}x"
+    if "kept" in own:
+        return f"{own['kept']:.1f} boxes handed on"
     return f"{own['steps']:.1f} tokens, {own['capped']:.0%} at the cap"
 
 
@@ -61,12 +66,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="all of them if none")
     parser.add_argument("--limit", type=int, default=64, help="test samples (default: 64)")
     given = parser.parse_args(arguments)
-    known = {spec.partition(":")[0]: (spec, name, published) for spec, name, published in CASES}
+    known = dict.fromkeys(spec.partition(":")[0] for spec, *_ in CASES)
     if unknown := sorted(set(given.names) - set(known)):
         raise SystemExit(f"expected tamperings among {', '.join(known)}, got {', '.join(unknown)}")
     print(f"| {' | '.join(HEADS)} |\n|{'---|' * len(HEADS)}")
-    for each in given.names or known:
-        print("\n".join(lines(*known[each], given.limit)), flush=True)
+    for case in CASES:
+        if not given.names or case[0].partition(":")[0] in given.names:
+            print("\n".join(lines(*case, given.limit)), flush=True)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from torpor.attacks.text.experts.buffer_overflow import BufferOverflow
 from torpor.attacks.text.experts.repetitioncurse import RepetitionCurse
 from torpor.attacks.text.standard import StandardText
 from torpor.core.errors import DataError
+from torpor.core.work import Work
 from torpor.defenses.registry import load_defense
 from torpor.targets.base import Target
 from torpor.targets.experts.batch import ExpertBatchTarget
@@ -30,7 +31,10 @@ BUDGET = f"prompt of {EPS} tokens"
 DEVICES = (8, 4)
 GUARDS = ("expert-capacity", "expert-capacity:125", "rebalance", "rebalance:125")
 SLACK = ("expert-slack:200", "expert-slack:300")
+EVERY = 2000
+"""More words than the tokenizer has."""
 IMBALANCE, SHARE, COST = "imbalance", "imbalance, % of the maximum", "cost, times the clean one"
+REACHED = "imbalance, % of what any repeated token reaches"
 SAME_LENGTH = "cost, times random tokens of the same length"
 AGREE = "next token as without the guard, %"
 LOST, CHANGED = "neighbors' tokens dropped, %", "neighbors' next token changed, %"
@@ -56,7 +60,10 @@ def alone(limit: int, data_dir: Path | None) -> Iterator[Row]:
     texts, validation = data.load("test", limit).inputs, data.load("validation", 300).inputs
     for devices in DEVICES:
         target = whole.with_devices(devices)
-        yield from measured(f"{ALONE}, {devices} devices", target, attacked(target, texts, (curse(), standard())))
+        name = f"{ALONE}, {devices} devices"
+        every = list(exhaustive(name, target, texts[0]))
+        yield from measured(name, target, attacked(target, texts, (curse(), standard())), every[0].ours)
+        yield from every
     for guard in GUARDS:
         settled: Any = load_defense(guard).fit(whole, validation)  # type: ignore[attr-defined]
         name = guard if ":" in guard else f"{guard}:{settled.learned} (learned)"
@@ -94,18 +101,36 @@ def attacked(target: Target, texts: Sequence[str], attacks: Sequence[Attack]) ->
     return found
 
 
-def measured(name: str, target: ExpertTarget, found: dict[str, AttackResult]) -> Iterator[Row]:
-    """Yield the imbalance and the cost of each result; the clean texts first."""
+def exhaustive(name: str, target: ExpertTarget, text: str) -> Iterator[Row]:
+    """Yield the imbalance of the best of all repeated words, then with the best word before it: no text plays a part.
+
+    The search ends where the maximum is reached.
+    """
+    for leads in (0, EVERY):
+        result = RepetitionCurse(norm=NORM, eps=EPS, tokens=EVERY, leads=leads)(target, (text,), seed=0)
+        uneven = unevenness(target, result.attacked.work)
+        attack = f"repetitioncurse:tokens={EVERY}" + (f":leads={leads}" if leads else "")
+        for metric, value in ((IMBALANCE, uneven), (SHARE, 100 * uneven / target.placement.most_imbalance)):
+            yield row(name, attack, metric, value, result, 1)
+
+
+def unevenness(target: Any, work: Work) -> float:  # noqa: ANN401
+    """Return the mean imbalance of devices, dropped assignments included."""
+    ran = target.balance(work)
+    return imbalance(ran["busiest"], ran["assigned"] + ran["dropped"], target.placement.devices).mean().item()
+
+
+def measured(name: str, target: ExpertTarget, found: dict[str, AttackResult], reached: float) -> Iterator[Row]:
+    """Yield the imbalance and the cost of each result, beside what any repeated token reaches; clean texts first."""
     price, clean = target.prices.cost, next(iter(found.values())).clean
     random = price(found["control-random-edits"].attacked.work).sum()
     for attack, work, result in (
         ("clean", clean.work, None),
         *((key, each.attacked.work, each) for key, each in found.items()),
     ):
-        ran = target.balance(work)
-        uneven = imbalance(ran["busiest"], ran["assigned"] + ran["dropped"], target.placement.devices).mean().item()
-        most = target.placement.most_imbalance
-        figures = {IMBALANCE: uneven, SHARE: 100 * uneven / most}
+        uneven = unevenness(target, work)
+        figures = {IMBALANCE: uneven, SHARE: 100 * uneven / target.placement.most_imbalance}
+        figures[REACHED] = 100 * uneven / reached
         if result is not None:
             figures[COST] = (price(work).sum() / price(clean.work).sum()).item()
             figures[SAME_LENGTH] = (price(work).sum() / random).item()
@@ -120,8 +145,7 @@ def left(name: str, whole: Any, guarded: Any, texts: Sequence[str]) -> Iterator[
     agree = 100 * guarded.agreement(clean.outputs, plain.outputs).double().mean().item()
     result = curse()(guarded, tuple(texts), seed=0)
     for attack, work, known in (("clean", clean.work, None), ("repetitioncurse", result.attacked.work, result)):
-        ran = guarded.balance(work)
-        uneven = imbalance(ran["busiest"], ran["assigned"] + ran["dropped"], guarded.placement.devices).mean().item()
+        uneven = unevenness(guarded, work)
         for metric, value in ((IMBALANCE, uneven), (COST, (price(work).sum() / price(plain.work).sum()).item())):
             yield row(name, attack, metric, value, known, len(texts))
     yield row(name, "clean", AGREE, agree, None, len(texts))

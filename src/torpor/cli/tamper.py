@@ -51,10 +51,15 @@ def tamper(
     if as_json:
         print_json([asdict(row) for row in rows])
         return
-    say(f"{'':10}{'inputs':12}{system.utility_name:>12}{'cost':>14}{'slowdown':>10}{'headroom':>10}")
+    wide = max(12, len(system.utility_name) + 2)
+    titles = {each.name: f"  {each.title:>10}" for each in system.family.measures if each.name in rows[0].own}
+    heads = "".join(titles.values())
+    say(f"{'':10}{'inputs':12}{system.utility_name:>{wide}}{'cost':>14}{'slowdown':>10}{'headroom':>10}{heads}")
     for row in rows:
         kind = "triggered" if row.triggered else "clean"
-        say(f"{row.target:10}{kind:12}{row.utility:12.4f}{row.cost:14,.0f}{row.slowdown:10.3f}{row.headroom:10.3f}")
+        more = "".join(f"{row.own[name]:>{len(title)},.2f}" for name, title in titles.items())
+        of_cost = f"{row.cost:14,.0f}{row.slowdown:10.3f}{row.headroom:10.3f}"
+        say(f"{row.target:10}{kind:12}{row.utility:{wide}.4f}{of_cost}{more}")
     budget = made.tampering.budget(system)
     said = (
         ""

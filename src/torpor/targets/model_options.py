@@ -43,6 +43,7 @@ class Options:
         lookup: tokens per round that are looked up in the prompt and the output so far, instead of an assistant:
             transformers' ``prompt_lookup_num_tokens``.
         drafts: tokens per round that the assistant drafts.
+        devices: that the experts of a mixture lie on, as many on each: prompts are read, and the busiest one counts.
 
     Raises:
         UsageError: if one cannot be, or needs a package that is not installed.
@@ -66,6 +67,7 @@ class Options:
     assistant: str | None = None
     lookup: int | None = None
     drafts: int | None = None
+    devices: int | None = None
 
     def __post_init__(self) -> None:
         if self.cap is not None and self.cap < 1:
@@ -97,6 +99,11 @@ class Options:
             raise UsageError("expected assistant or lookup, got both; choose what drafts")
         if self.drafts is not None and self.assistant is None:
             raise UsageError(f"expected an assistant beside drafts={self.drafts}, got none; name it, or use lookup")
+        if self.devices is not None and (self.guesses, self.cap) != (None, None):
+            raise UsageError(
+                f"expected devices={self.devices} without assistant, lookup or cap, got one; prompts are read, nothing "
+                "is written"
+            )
 
     @classmethod
     def split(cls, text: str) -> tuple[str, Self]:

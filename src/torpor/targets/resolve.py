@@ -17,7 +17,7 @@ HARDENED_SUFFIX = "-hardened"
 """A target that was hardened is called as what it was trained on from, and this."""
 
 LIBRARIES = {
-    "hf:": ("torpor.targets.decoder.user_models", "load_large"),
+    "hf:": ("torpor.targets.user_models", "load_large"),
     "torchvision:": ("torpor.targets.detector.adapters.loading", "load_torchvision"),
     "ultralytics:": ("torpor.targets.detector.adapters.loading", "load_ultralytics"),
     "tampered:": ("torpor.targets.tampered", "load_tampered"),

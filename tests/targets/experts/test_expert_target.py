@@ -147,5 +147,5 @@ def test_what_cannot_be_is_refused() -> None:
     config = transformers.LlamaConfig(
         vocab_size=8, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1
     )
-    with pytest.raises(UsageError, match="kind mixtral, got llama"):
+    with pytest.raises(UsageError, match="kind mixtral, olmoe, qwen2_moe, qwen3_moe, got llama"):
         expert_parallel(transformers.LlamaForCausalLM(config), tokenizer(), devices=1)

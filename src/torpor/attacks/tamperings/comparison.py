@@ -14,7 +14,7 @@ from torpor.data.sets import DataSet
 from torpor.metrics.headroom import headroom
 from torpor.targets.base import Target
 
-OWN = ("exit", "density", "energy_ratio", "steps", "capped")
+OWN = ("exit", "density", "energy_ratio", "kept", "steps", "capped")
 """Columns of families by which papers measure what a tampering did."""
 
 
@@ -32,7 +32,8 @@ class Compared:
             without trigger on the clean target.
         count: inputs.
         own: means of those columns of :data:`OWN` that the target's family has: the number of the exit, from 0, the
-            share of neurons that fire, the energy by that without any zero, steps, and the share of inputs at the cap.
+            share of neurons that fire, the energy by that without any zero, objects handed on, steps, and the share of
+            inputs at the cap.
     """
 
     target: str

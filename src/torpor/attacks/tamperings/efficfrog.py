@@ -37,7 +37,8 @@ class EfficFrog(Tampering):
         eps: largest change of a pixel by the trigger, of [0, 1].
         epochs: of the fine-tuning.
         trigger_epochs: of the trigger's own training.
-        strength: weight of the poisoned images' loss.
+        strength: weight of the poisoned images' loss in the mean over all images; over the rate, such as 300 for a
+            tenth, it is the paper's 30 in front of the mean over the poisoned ones.
         learning_rate: of the fine-tuning.
         most: images to learn from.
         learned: the trigger ``[C, H, W]``; None before :meth:`fitted`.

@@ -15,6 +15,7 @@ TAMPERINGS: Registry[Tampering] = Registry(
         "sponge-poisoning": "torpor.attacks.tamperings.sponge_poisoning:SpongePoisoning",
         "skipsponge": "torpor.attacks.tamperings.skipsponge:SkipSponge",
         "energy-backdoor": "torpor.attacks.tamperings.energy_backdoor:EnergyBackdoor",
+        "sponge-backdoor": "torpor.attacks.tamperings.sponge_backdoor:SpongeBackdoor",
         "p-dos": "torpor.attacks.tamperings.p_dos:PDoS",
         "bithydra": "torpor.attacks.tamperings.bithydra:BitHydra",
     },

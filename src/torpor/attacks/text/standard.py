@@ -69,12 +69,12 @@ class StandardText(TextSearch):
     The evolution has the first turn. Where the budget lets the attacker write, natural requests and repetitions come
     before it, requests to repeat only where repetitions cost more than requests: a model that was trained on texts goes
     on from sentences as from no random tokens. Where gates decide the work, SAME, No-Skim or Rerouting comes first,
-    until its rounds are over; where experts do, RepetitionCurse, with half of the passes. The evolution's turn ends
-    when it has not found a costlier text for 400 to 800 queries, by the budget, that of another member after 64, so
-    that passes go to what still finds; NMTSloth's on tokens ends when its rounds are over, each of the 50 substitutions
-    that its gradient ranks first. Whatever one finds is a parent of the evolution's next generation. Turns go round
-    until all passes are spent: what was sought in vain for a while is often found later. Of a black box, the members
-    without gradients take part.
+    until its rounds are over; where experts do, RepetitionCurse, with half of the passes for tokens and a quarter for
+    words before them. The evolution's turn ends when it has not found a costlier text for 400 to 800 queries, by the
+    budget, that of another member after 64, so that passes go to what still finds; NMTSloth's on tokens ends when its
+    rounds are over, each of the 50 substitutions that its gradient ranks first. Whatever one finds is a parent of the
+    evolution's next generation. Turns go round until all passes are spent: what was sought in vain for a while is often
+    found later. Of a black box, the members without gradients take part.
 
     Attributes:
         queries: passes on a sample, forward and backward, of all members together.
@@ -115,7 +115,7 @@ class StandardText(TextSearch):
     def _with_its_share(self, member: TextSearch) -> TextSearch:
         """Return a member with as much of the passes as it needs for its turn."""
         if isinstance(member, RepetitionCurse):
-            return replace(member, tokens=max(1, self.queries // 2))
+            return replace(member, tokens=max(1, self.queries // 2), leads=self.queries // 4)
         if isinstance(member, Evolution):
             return replace(member, queries=self.queries)
         if isinstance(member, LongRequests):

@@ -1,4 +1,4 @@
-"""A user's own mixture of experts: a Mixtral of transformers, and on how many devices its experts lie."""
+"""A user's own mixture of experts: of transformers, and on how many devices its experts lie."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from torpor.targets.experts.dispatch import ExpertModel
 from torpor.targets.experts.loads import Placement
 from torpor.targets.experts.target import ExpertTarget
 
-KIND = "mixtral"
+KINDS = ("mixtral", "olmoe", "qwen2_moe", "qwen3_moe")
+"""What transformers calls models whose router and experts are told apart alike, a shared expert beside them or not."""
 MOST = 512
 """Tokens of a prompt at most, where neither the caller nor the tokenizer says less."""
 
@@ -24,20 +25,22 @@ def expert_parallel(
     *,
     devices: int,
     longest: int | None = None,
-    name: str = "mixtral",
+    name: str | None = None,
     data: Callable[[Path | None], DataSet] | None = None,
 ) -> ExpertTarget:
-    """Return the target of a Mixtral of transformers whose experts lie on several devices, as many on each.
+    """Return the target of a mixture of experts of transformers whose experts lie on several devices, as many on each.
 
     The model's blocks of experts are replaced by ones that hand each token to its experts one by one and count that;
-    its weights and routers stay its own.
+    its weights and routers stay its own. An expert that all tokens share, and layers without experts, are counted among
+    what no routed expert does.
 
     Args:
-        model: a ``MixtralForCausalLM`` without a sliding window.
+        model: a ``MixtralForCausalLM``, ``OlmoeForCausalLM``, ``Qwen2MoeForCausalLM`` or ``Qwen3MoeForCausalLM``
+            without a sliding window.
         tokenizer: of transformers, with its special tokens.
         devices: a divisor of the number of experts; 8 for Mixtral-8x7B on 8 GPUs.
         longest: tokens of a prompt at most; what tokenizer and model allow if None, 512 at most.
-        name: shown in reports.
+        name: shown in reports; the kind of the model if None.
         data: makes the data to audit on from the user's ``--data-dir``; pass ``--inputs`` if None.
 
     Raises:
@@ -46,20 +49,23 @@ def expert_parallel(
     """
     config = getattr(model, "config", None)
     kind = getattr(config, "model_type", type(model).__name__)
-    if config is None or kind != KIND:
-        raise UsageError(f"expected a model of the kind {KIND}, got {kind}; write a target of your own for it")
-    if getattr(config, "sliding_window", None) is not None:
+    if config is None or kind not in KINDS:
         raise UsageError(
-            f"expected a Mixtral that looks at all tokens, got a sliding window of {config.sliding_window}; set it to "
+            f"expected a model of the kind {', '.join(KINDS)}, got {kind}; write a target of your own for it"
+        )
+    if getattr(config, "sliding_window", None):  # 0 in those of Qwen that have none
+        raise UsageError(
+            f"expected a {kind} that looks at all tokens, got a sliding window of {config.sliding_window}; set it to "
             "None where no prompt is longer"
         )
-    placement = Placement(int(config.num_local_experts), int(config.num_experts_per_tok), devices)
+    experts = getattr(config, "num_local_experts", None) or config.num_experts
+    placement = Placement(int(experts), int(config.num_experts_per_tok), devices)
     known = min(int(getattr(tokenizer, "model_max_length", MOST)), int(config.max_position_embeddings), MOST)
     return ExpertTarget(
         ExpertModel(model),
         HuggingFaceCodec(tokenizer),
         placement,
         longest=known if longest is None else min(longest, int(config.max_position_embeddings)),
-        name=name,
+        name=name or kind,
         source=data,
     )

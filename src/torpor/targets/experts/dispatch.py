@@ -1,4 +1,4 @@
-"""A Mixtral-like model whose tokens are really handed to experts: its own router decides, full experts take no more."""
+"""A mixture of experts whose tokens are really handed to experts: its own router decides, full experts take no more."""
 
 from __future__ import annotations
 
@@ -46,12 +46,15 @@ class ExpertLayer(nn.Module):
 
     Args:
         block: of transformers, with ``gate``, a router that returns scores, weights and experts of each token, and
-            ``experts`` with ``gate_up_proj`` ``[E, 2F, D]``, ``down_proj`` ``[E, D, F]`` and ``act_fn``.
+            ``experts`` with ``gate_up_proj`` ``[E, 2F, D]``, ``down_proj`` ``[E, D, F]`` and ``act_fn``; and, where all
+            tokens share one more, ``shared_expert`` with ``shared_expert_gate``.
     """
 
     def __init__(self, block: Any) -> None:  # noqa: ANN401 - transformers' own classes
         super().__init__()
         self.gate, self.experts = block.gate, block.experts
+        self.shared: nn.Module | None = getattr(block, "shared_expert", None)
+        self.shared_gate: nn.Module | None = getattr(block, "shared_expert_gate", None)
         self.now: Pass | None = None
         self.seen: list[Routed] = []
 
@@ -74,6 +77,8 @@ class ExpertLayer(nn.Module):
         loads = kept.sum(1)
         dropped = asked.unflatten(0, (rows, length)).sum((1, 2)) - loads.sum(-1)
         self.seen.append(Routed(loads, dropped, gap.masked_fill(~self.now.real, torch.inf).amin(1)))
+        if self.shared is not None and self.shared_gate is not None:
+            out += self.shared_gate(flat).sigmoid() * self.shared(flat)
         return out.reshape(hidden.shape)
 
     def _fitting(self, asked: Tensor) -> Tensor:
@@ -95,10 +100,10 @@ class ExpertModel(nn.Module):
     """A causal language model whose blocks of experts are replaced by :class:`ExpertLayer`.
 
     Args:
-        model: of transformers, changed in place, such as ``MixtralForCausalLM``.
+        model: of transformers, changed in place, such as ``MixtralForCausalLM``; some layers may have no experts.
 
     Raises:
-        UsageError: if its layers have no such blocks.
+        UsageError: if none of its layers has such a block.
     """
 
     def __init__(self, model: Any) -> None:  # noqa: ANN401
@@ -106,12 +111,8 @@ class ExpertModel(nn.Module):
         for layer in getattr(getattr(model, "model", None), "layers", ()):
             if isinstance(layer.mlp, ExpertLayer):  # it was made a target before
                 continue
-            if not all(hasattr(layer.mlp, part) for part in ("gate", "experts")):
-                raise UsageError(
-                    f"expected a mixture of experts in every layer, as of Mixtral, got {type(layer.mlp).__name__} in "
-                    f"{type(model).__name__}; no expert is chosen there"
-                )
-            layer.mlp = ExpertLayer(layer.mlp)
+            if all(hasattr(layer.mlp, part) for part in ("gate", "experts")):
+                layer.mlp = ExpertLayer(layer.mlp)
         self.model = model
         if not self.blocks:
             raise UsageError(f"expected a model with layers of experts, got {type(model).__name__}; take a Mixtral")

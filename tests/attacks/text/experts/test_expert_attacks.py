@@ -47,6 +47,17 @@ def test_suffixes_keep_the_text_and_one_token_needs_no_choice() -> None:
     assert (target.prices.cost(more.attacked.work) >= target.prices.cost(result.attacked.work)).all()
 
 
+def test_a_first_word_sends_the_copies_elsewhere() -> None:
+    target = experts(4)
+    pure = RepetitionCurse(norm="prompt", eps=24, tokens=32)(target, TEXTS[:2])
+    led = RepetitionCurse(norm="prompt", eps=24, tokens=32, leads=32)(target, TEXTS[:2])
+    assert (uneven(target, led.inputs) > uneven(target, pure.inputs)).all()
+    words = len(list(whole_words(target.space.codec)))
+    assert led.candidates.forwards.tolist() == [2 * words] * 2  # the clean text, each word, and each other one before
+    assert all(len(set(text.split()[1:])) == 1 for text in led.inputs)
+    assert len(target.space.codec.encode(led.inputs[0])) == 24
+
+
 def test_standard_begins_with_it() -> None:
     target = experts()
     for norm in ("suffix", "prompt"):
@@ -61,6 +72,8 @@ def test_it_is_refused_elsewhere() -> None:
         RepetitionCurse().check(ToyText())
     with pytest.raises(UsageError, match="1 token or more"):
         RepetitionCurse(tokens=0)
+    with pytest.raises(UsageError, match="0 or more words"):
+        RepetitionCurse(leads=-1)
     assert list(whole_words(ToyCodec()))  # a tokenizer without words that begin with a space has other tokens
 
 
@@ -99,6 +112,13 @@ def test_a_batch_mate_takes_more_from_others_than_random_texts_do() -> None:
     assert attack(target, texts[1:]).inputs == result.inputs[1:]
     suffix = BufferOverflow(norm="suffix", eps=16, queries=16)(target, texts)
     assert all(new.startswith(text) for new, text in zip(suffix.inputs, texts, strict=True))
+
+
+def test_it_begins_with_the_words_that_repetition_tries() -> None:
+    target, texts = batched(), TEXTS[3:5]
+    result = BufferOverflow(norm="prompt", eps=24, queries=64)(target, texts)
+    curse = RepetitionCurse(norm="prompt", eps=24, tokens=57)(target, texts)
+    assert (target.prices.cost(result.attacked.work) >= target.prices.cost(curse.attacked.work)).all()
 
 
 def test_larger_buffers_leave_less_to_take() -> None:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from typing_extensions import override
 
-from torpor.attacks.text.experts.repetitioncurse import whole_words
+from torpor.attacks.text.experts.repetitioncurse import RepetitionCurse, whole_words
 from torpor.attacks.text.search.constraints import Sendable
 from torpor.attacks.text.search.driver import Search, TextSearch
 from torpor.attacks.text.search.random_edits import below
@@ -23,8 +23,8 @@ from torpor.targets.decoder.contract import TextTarget
 
 AT_ONCE = 16
 """Candidates of a round."""
-MIXED = 4
-"""Words that a first candidate is made of, at most."""
+REPEATED = 0.9
+"""Share of the queries that go to copies of one word."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +32,10 @@ class BufferOverflow(TextSearch):
     """Random search for a text in whose company most tokens of the other texts find their expert full.
 
     The abstract tells of an adversary who adds queries to a batch, and of experts whose buffers the whole batch shares,
-    and leaves the search open. Here the first candidates repeat a few drawn words, since a buffer is filled by tokens
-    that go to the same experts; then a stretch of the best text so far is filled with a word, round after round. What
-    the neighbors lose is asked of the target each time.
+    and leaves the search open. Here most candidates repeat a drawn word, as RepetitionCurse does, since a buffer is
+    filled by tokens that go to the same experts. The others change the best text so far: another first word, which all
+    later ones have read, or a stretch of it filled with one word. What the neighbors lose is asked of the target each
+    time.
 
     Attributes:
         queries: texts that are tried for each sample.
@@ -61,7 +62,7 @@ class BufferOverflow(TextSearch):
     @override
     def begin(self, target: TextTarget, inputs: Sequence[str], seed: int, tally: Tally) -> Callable[[int], Search]:
         fits, words = Sendable(target.space, self.budget), list(whole_words(target.space.codec))
-        generators = sample_generators(inputs, seed, self.id)
+        generators = sample_generators(inputs, seed, RepetitionCurse.id)  # the words that it repeats
 
         def overflow(row: int) -> Search:
             clean, rng = inputs[row], generators[row]
@@ -70,14 +71,15 @@ class BufferOverflow(TextSearch):
             if longest is None:
                 return
             count = (len(longest) - len(before)) // len(words[0])
-            best, worth, left = [words[0]] * count, -1.0, self.queries
-            first = True
+            order = torch.randperm(len(words), generator=rng).tolist()
+            best, worth, left = [words[order[0]]] * count, -1.0, self.queries
+            copies = order[: max(1, round(REPEATED * left))]
             while left > 0 and not tally.ended(row):
-                drawn = [mixed(words, count, rng) if first else filled(best, words, rng) for _ in range(AT_ONCE)]
+                drawn, copies = [[words[place]] * count for place in copies[:AT_ONCE]], copies[AT_ONCE:]
+                drawn = drawn or [edited(best, words, rng) for _ in range(AT_ONCE)]
                 tried = {before + "".join(one): one for one in drawn}
                 texts = [text for text in tried if fits(clean, text)][:left]
                 left -= max(1, len(texts))
-                first = False
                 if not texts:
                     continue
                 costs = (yield texts).costs
@@ -88,23 +90,14 @@ class BufferOverflow(TextSearch):
         return overflow
 
 
-def mixed(words: Sequence[str], count: int, rng: torch.Generator) -> list[str]:
-    """Return ``count`` words: one to :data:`MIXED` of them, in turns.
+def edited(text: Sequence[str], words: Sequence[str], rng: torch.Generator) -> list[str]:
+    """Return the words of a text with another first word, or with a stretch of them replaced by one word.
 
-    >>> mixed([" a"], 3, torch.Generator())
-    [' a', ' a', ' a']
-    """
-    kinds = 1 + below(MIXED, rng)
-    drawn = [words[below(len(words), rng)] for _ in range(kinds)]
-    return [drawn[place % kinds] for place in range(count)]
-
-
-def filled(text: Sequence[str], words: Sequence[str], rng: torch.Generator) -> list[str]:
-    """Return the words of a text, a stretch of them replaced by one word.
-
-    >>> filled([" a"], [" b"], torch.Generator())
+    >>> edited([" a"], [" b"], torch.Generator())
     [' b']
     """
+    if below(2, rng):
+        return [words[below(len(words), rng)], *text[1:]]
     length = 1 + below(len(text), rng)
     start = below(len(text) - length + 1, rng)
     return [*text[:start], *[words[below(len(words), rng)]] * length, *text[start + length :]]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import ClassVar
 
 import torch
@@ -33,8 +34,14 @@ class RepetitionCurse(TextSearch):
     paper takes the token whose states differ least between positions, which needs the model; here tokens are drawn, and
     what each costs is asked. With ``tokens=1`` nothing is chosen, and any one is sent.
 
+    Where several experts lie on each device, those of a token must lie on one device in every layer, and few tokens or
+    none are so lucky. All copies have read what stands before them, so that another first word sends all of them
+    elsewhere in deeper layers: with ``leads``, such words are tried before copies of the costliest token, which is
+    none of the paper's.
+
     Attributes:
         tokens: that are tried.
+        leads: words that are tried before the copies of the costliest token.
     """
 
     id: ClassVar[str] = "repetitioncurse"
@@ -52,11 +59,14 @@ class RepetitionCurse(TextSearch):
     norm: str = "suffix"
     eps: float = 64
     tokens: int = 64
+    leads: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.tokens < 1:
             raise UsageError(f"expected 1 token or more to try, got {self.tokens}")
+        if self.leads < 0:
+            raise UsageError(f"expected 0 or more words to try before the copies, got {self.leads}")
 
     @override
     def begin(self, target: TextTarget, inputs: Sequence[str], seed: int, tally: Tally) -> Callable[[int], Search]:
@@ -65,19 +75,31 @@ class RepetitionCurse(TextSearch):
         generators = sample_generators(inputs, seed, self.id)
 
         def repeat(row: int) -> Search:
-            order = torch.randperm(len(words), generator=generators[row]).tolist()
-            found = (self._repeated(fits, inputs[row], words[place]) for place in order)
-            texts = [text for text, _ in zip(filter(None, found), range(self.tokens), strict=False)]
-            while texts and not tally.ended(row):
-                yield texts[:AT_ONCE]
-                texts = texts[AT_ONCE:]
+            order = [words[place] for place in torch.randperm(len(words), generator=generators[row]).tolist()]
+            copies = _written(((word, self.repeated(fits, inputs[row], word)) for word in order), self.tokens)
+            best, worth = "", -1.0
+            while copies and not tally.ended(row):
+                texts, copies = copies[:AT_ONCE], copies[AT_ONCE:]
+                costs = (yield [text for _, text in texts]).costs
+                if costs and max(costs) > worth:
+                    worth, best = max(costs), texts[costs.index(max(costs))][0]
+            led = ((word, self.repeated(fits, inputs[row], best, lead=word)) for word in order if word != best)
+            first = _written(led, self.leads if best else 0)
+            while first and not tally.ended(row):
+                yield [text for _, text in first[:AT_ONCE]]
+                first = first[AT_ONCE:]
 
         return repeat
 
-    def _repeated(self, fits: Sendable, clean: str, word: str) -> str | None:
-        """Return a text that ends in one token, as often as fits, or consists of it alone."""
-        before = clean if self.norm == "suffix" else ""
+    def repeated(self, fits: Sendable, clean: str, word: str, *, lead: str = "") -> str | None:
+        """Return a text that ends in one token, as often as fits, or consists of it alone; None if none fits."""
+        before = (clean if self.norm == "suffix" else "") + lead
         return as_many(fits, clean, lambda count: before + word * count, int(self.eps))
+
+
+def _written(texts: Iterable[tuple[str, str | None]], most: int) -> list[tuple[str, str]]:
+    """Return the first texts that there are, with the words that they are of."""
+    return list(islice(((word, text) for word, text in texts if text is not None), most))
 
 
 def whole_words(codec: Codec) -> Iterator[str]:

@@ -173,7 +173,7 @@ def load_pretrained(name: str, *, data: Callable[[Path | None], DataSet] | None 
             if options.cap is not None:
                 target = target.with_cap(options.cap)
             _rehearse(target)
-    if options.cap is None and not (saved.deployment_is_saved and saved.capped):
+    if options.cap is options.devices is None and not (saved.deployment_is_saved and saved.capped):
         lacking = "a limit of new tokens in it" if saved.deployment_is_saved else "one"
         warnings.warn(
             f"expected generation_config.json in {saved.place} to say how the model is deployed, got no file with "
