@@ -14,6 +14,7 @@ from benchmarks.strength.row import Found, Strength
 from torpor.attacks.base import Attack, AttackResult
 from torpor.attacks.registry import load_attack
 from torpor.core.batches import Samples, take
+from torpor.core.errors import UsageError
 from torpor.core.space import VideoSpace
 from torpor.targets.base import Target
 from torpor.targets.resolve import load_target
@@ -37,7 +38,11 @@ def measure(case: Case, count: int | None = None, folder: Path | None = None) ->
     found = {unit: [_found(standard, target, best, unit, case)] for unit in case.figures}
     for attack in rivals(case, target, best, _spent(best)):
         ready = _fitted(attack, case, target, folder)
-        result = _attacked(ready, target, inputs, references)
+        try:
+            result = _attacked(ready, target, inputs, references)
+        except UsageError as error:  # such as an attack on gates where there are none
+            print(f"{target.name}: {ready.name} left out: {error}", file=sys.stderr, flush=True)
+            continue
         for unit, columns in found.items():
             columns.append(_found(ready, target, result, unit, case))
     spent = time.process_time() - begin
