@@ -184,7 +184,7 @@ class NMTSlothToken(NMTSloth):
             ids = gradient.ids.tolist()
             changes = first_order(gradient, matrix, allowed)
             if self.first is not None:
-                substitutes = (token_substitution(codec, ids, *edit) for edit in lowest(changes, spread=True))
+                substitutes = (token_substitution(codec, ids, *edit) for edit in lowest(changes))
                 yield from (changed for changed in substitutes if changed is not None)
                 return
             best = changes.topk(min(TOP_K, changes.shape[1]), largest=False)

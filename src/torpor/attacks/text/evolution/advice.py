@@ -9,7 +9,6 @@ from torpor.attacks.text.nmtsloth import LateEnd
 from torpor.attacks.text.search.constraints import insertable
 from torpor.attacks.text.search.gradients import first_order, lowest, token_gradient
 from torpor.attacks.text.search.tally import Tally
-from torpor.core.budget import GROWING
 from torpor.core.signals import GateSignals
 from torpor.targets.decoder.contract import TextTarget
 
@@ -17,12 +16,11 @@ Advice = Callable[[int, Tally, str], Iterator[str]]
 """From a sample's row, what is known and spent, and a text to texts that are one token away from it, best first."""
 
 
-def advice(target: TextTarget, norm: str) -> Advice:
+def advice(target: TextTarget) -> Advice:
     """Return what proposes substitutions of tokens by NMTSloth's loss, or by the margins of gates where there are any.
 
     Args:
         target: whose gradients are followed.
-        norm: of the budget.
     """
     codec, matrix = target.space.codec, target.embedding_matrix().detach()
     allowed = insertable(codec, len(matrix))
@@ -34,7 +32,7 @@ def advice(target: TextTarget, norm: str) -> Advice:
         tally.note(row, gradient)
         ids = gradient.ids.tolist()
         changes = first_order(gradient, matrix, allowed)
-        for where, token in lowest(changes, spread=norm not in GROWING):
+        for where, token in lowest(changes):
             yield codec.decode((*ids[:where], token, *ids[where + 1 :]))
 
     return propose

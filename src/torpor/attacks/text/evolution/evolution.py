@@ -34,9 +34,9 @@ class Evolution(TextSearch):
 
     Characters, tokens and words are replaced, deleted and put in; suffixes and prompts grow token by token and
     segment by segment. A tenth of all candidates is drawn anew. The first generation is asked about in growing parts.
-    Where a budget counts tokens, a few candidates of a generation that follows one without success are the
-    substitutions of the fittest text that lower NMTSloth's loss most, to first order. What other searches of an
-    ensemble found becomes a parent too.
+    Where a budget counts tokens, a few candidates of each generation are the substitutions of the fittest text that
+    lower NMTSloth's loss most, to first order; where it lets the text grow, such substitutions find nothing that draws
+    do not, and are left out. What other searches of an ensemble found becomes a parent too.
 
     Worth is cost where the budget lets the text grow, else the length of the output; the costliest text is sent.
 
@@ -81,8 +81,8 @@ class Evolution(TextSearch):
     def begin(self, target: TextTarget, inputs: Sequence[str], seed: int, tally: Tally) -> Callable[[int], Search]:
         fits = Sendable(target.space, self.budget)
         vary = variations(fits)
-        guided = self.gradients and self.norm in WITH_GRADIENTS and shows_gradients(target)
-        advise = advice(target, self.norm) if guided else None
+        guided = self.gradients and self.norm == "tokens" and shows_gradients(target)
+        advise = advice(target) if guided else None
         generators = sample_generators(inputs, seed, self.id)
         by_tokens = self.norm in GROWING and target.space.codec.is_tokenizer
         draw = None if self.drawn == 0 or by_tokens else random_texts(fits, inputs, seed)
@@ -90,7 +90,7 @@ class Evolution(TextSearch):
         def evolve(row: int) -> Search:
             rng, clean = Random(generators[row].initial_seed()), inputs[row]  # noqa: S311 - no secret
             near = partial(advise, row, tally) if advise else None
-            population = Population(vary(clean), clean, rng, near, always=self.norm == "tokens")
+            population = Population(vary(clean), clean, rng, near)
             drawn = [] if draw is None else population.begin(draw(row, self.drawn))
             while (left := self.queries - tally.spent(row)) > 0 and not tally.ended(row):
                 if tally.best(row)[1] > population.worth:
@@ -122,10 +122,6 @@ def parts(texts: Sequence[str]) -> Iterator[Sequence[str]]:
     while start < len(texts):
         yield texts[start : start + count]
         start, count = start + count, 2 * count
-
-
-WITH_GRADIENTS = ("tokens", "suffix", "prompt")
-"""Budgets of tokens, which gradients with respect to embeddings rank."""
 
 
 def variations(fits: Sendable) -> Callable[[str], Variation[Any]]:

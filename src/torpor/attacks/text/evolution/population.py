@@ -13,9 +13,8 @@ ELITES = 8
 """Candidates that have children."""
 CHILDREN = 24
 """Candidates of a generation."""
-ADVISED, ALWAYS_ADVISED = 4, 8
-"""Of them, how many gradients propose at most, after a generation that found nothing, and if always: a gradient costs
-as much time as many candidates."""
+ADVISED = 8
+"""Of them, how many gradients propose at most: a gradient costs as much time as many candidates."""
 FRESH = 0.1
 """Share of the children that are drawn anew."""
 TRIES = 10
@@ -37,7 +36,6 @@ class Population(Generic[GenomeT]):
         clean: the text that they are edits of.
         rng: of all randomness.
         advise: what else proposes texts, if anything.
-        always: ask it for every generation, not only after one that found nothing.
     """
 
     def __init__(
@@ -46,14 +44,11 @@ class Population(Generic[GenomeT]):
         clean: str,
         rng: Random,
         advise: Advise | None = None,
-        *,
-        always: bool = False,
     ) -> None:
-        self.variation, self.rng, self.advise, self.always = variation, rng, advise, always
+        self.variation, self.rng, self.advise = variation, rng, advise
         self.elites: list[tuple[float, GenomeT]] = []
         self.fittest, self.worth = clean, 0.0
         self._known, self._begun = {clean}, False
-        self._before = -1.0  # worth of the fittest text at the last generation
         self._advice: tuple[str, Iterator[str]] = ("", iter(()))
 
     def learn(self, text: str, worth: float) -> None:
@@ -77,9 +72,7 @@ class Population(Generic[GenomeT]):
 
         Those of the first generation owe nothing to what other searches found: a single parent would be all there is.
         """
-        stalls, self._before = self.worth == self._before, self.worth
-        advised = ALWAYS_ADVISED if self.always else ADVISED * stalls
-        children = list(islice(self._fresh(self._advised()), advised)) if advised else []
+        children = list(islice(self._fresh(self._advised()), ADVISED))
         spelled = (self.variation.spell(self._child()) for _ in range(TRIES * CHILDREN))
         children += islice(self._fresh(spelled), CHILDREN - len(children))
         self._begun = True

@@ -86,24 +86,20 @@ def first_order(gradient: TokenGradient, matrix: Tensor, allowed: Tensor) -> Ten
         return change.scatter(1, gradient.ids.unsqueeze(1), torch.inf)
 
 
-def lowest(changes: Tensor, *, spread: bool) -> list[tuple[int, int]]:
-    """Return rows and columns of the lowest finite entries, ascending; if ``spread``, in turns with each row's lowest.
+def lowest(changes: Tensor) -> list[tuple[int, int]]:
+    """Return rows and columns of the lowest finite entries, ascending, in turns with each row's lowest.
 
     One place of a text often has all of the lowest entries, and the best edit is at another one.
 
-    >>> lowest(torch.tensor([[1.0, 2.0, 3.0], [5.0, 4.0, torch.inf]]), spread=False)
-    [(0, 0), (0, 1), (0, 2), (1, 1), (1, 0)]
-    >>> lowest(torch.tensor([[1.0, 2.0, 3.0], [5.0, 4.0, torch.inf]]), spread=True)
+    >>> lowest(torch.tensor([[1.0, 2.0, 3.0], [5.0, 4.0, torch.inf]]))
     [(0, 0), (0, 1), (1, 1), (0, 2), (1, 0)]
     """
     flat, width = changes.flatten(), changes.shape[1]
     order = flat.topk(min(TOP, len(flat)), largest=False).indices.tolist()
-    if spread:
-        each = changes.topk(min(EACH, width), largest=False)
-        places = each.values.argsort(dim=0, stable=True)  # of each rank, the rows from the lowest entry on
-        others = (places * width + each.indices.gather(0, places)).T.flatten().tolist()
-        pairs = zip_longest(order, others)
-        order = [place for pair in pairs for place in pair if place is not None]
-    order = list(dict.fromkeys(order))
+    each = changes.topk(min(EACH, width), largest=False)
+    places = each.values.argsort(dim=0, stable=True)  # of each rank, the rows from the lowest entry on
+    others = (places * width + each.indices.gather(0, places)).T.flatten().tolist()
+    pairs = zip_longest(order, others)
+    order = list(dict.fromkeys(place for pair in pairs for place in pair if place is not None))
     finite = flat[order].isfinite().tolist()
     return [divmod(place, width) for place, fine in zip(order, finite, strict=True) if fine]
