@@ -25,6 +25,7 @@ NAME = "speculative-multi30k"
 EPS = 8
 BUDGET = f"suffix of {EPS} tokens"
 QUERIES = 600
+STEPS = 40
 ACCEPTED = "accepted per pass, % of clean"
 OVER_PLAIN = "seconds over plain decoding, %"
 THEIRS = {
@@ -41,8 +42,8 @@ def rows(limit: int, data_dir: Path | None) -> list[Row]:
     target = SPECULATIVE[NAME].load()
     data = target.data(data_dir)
     texts = tuple(data.load("test", limit).inputs)
-    table = [_row(target, "clean", texts, texts, OVER_PLAIN, seconds_over_plain(target, texts), 0)]
-    drafts: tuple[Attack, ...] = (Mistletoe(eps=EPS), ADSD(eps=EPS), SpeedbumpsP(eps=EPS), SpeedbumpsD(eps=EPS))
+    table = [_row(target, "clean", texts, OVER_PLAIN, seconds_over_plain(target, texts), 0)]
+    drafts = tuple(kind(eps=EPS, keep="rejected", steps=STEPS) for kind in (Mistletoe, ADSD, SpeedbumpsP, SpeedbumpsD))
     queries = torch.full((len(texts),), QUERIES)
     controls = (RandomEdits(norm="suffix", eps=EPS), BestOfK(norm="suffix", eps=EPS, queries=queries))
     for attack in (StandardText(norm="suffix", eps=EPS, queries=QUERIES), *drafts, *controls):
@@ -65,16 +66,14 @@ def _rows(target: SpeculativeTarget, attack: Attack, texts: tuple[str, ...]) -> 
     passes = (result.candidates.forwards + result.candidates.backwards).double().mean().item()
     share = 100 * accepted(target, result.inputs) / accepted(target, texts)
     return [
-        _row(target, attack.id, texts, result.inputs, ACCEPTED, share, passes),
-        _row(target, attack.id, texts, result.inputs, OVER_PLAIN, seconds_over_plain(target, result.inputs), passes),
+        _row(target, attack.name, texts, ACCEPTED, share, passes),
+        _row(target, attack.name, texts, OVER_PLAIN, seconds_over_plain(target, result.inputs), passes),
     ]
 
 
-def _row(
-    target: Target, attack: str, texts: Sequence[str], inputs: object, metric: str, ours: float, passes: float
-) -> Row:
+def _row(target: Target, attack: str, texts: Sequence[str], metric: str, ours: float, passes: float) -> Row:
     budget = "" if attack == "clean" else BUDGET
-    return Row(NAME, attack, budget, metric, ours, THEIRS.get(attack, ""), passes, len(texts))
+    return Row(NAME, attack, budget, metric, ours, THEIRS.get(attack.split(":")[0], ""), passes, len(texts))
 
 
 def accepted(target: SpeculativeTarget, texts: tuple[str, ...]) -> float:

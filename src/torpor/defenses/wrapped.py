@@ -36,9 +36,10 @@ class Wrapped(Target):
 
     Attributes:
         known_work: not offered: what the layer adds is known after a run.
+        work_of: not offered either.
     """
 
-    known_work = None
+    known_work = work_of = None
 
     def __init__(self, inner: Target, layer: Layer, name: str) -> None:
         self.inner, self.layer, self.name = inner, layer, name

@@ -64,6 +64,13 @@ class Scored(Protocol):
         """Return how much each candidate makes the target do, ``[N]``: decoder steps, as a run counts them."""
 
 
+class Foreseen(Protocol):
+    """Knows the work of many candidates that resemble each other sooner than it runs them, if steps do not tell it."""
+
+    def work_of(self, candidates: Samples) -> Work:
+        """Return the work of each candidate, as a run counts it."""
+
+
 class Foretold(Protocol):
     """Knows the work of an input from the decoder steps that it runs, so that a score is enough to tell its cost."""
 

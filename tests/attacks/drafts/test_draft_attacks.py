@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -10,15 +10,17 @@ from draft_targets import drafting, looking_up
 from generation_models import sentences
 
 from torpor.attacks.drafts.adsd import ADSD
-from torpor.attacks.drafts.base import DraftSearch, acceptance, answer_to, kept_loss
+from torpor.attacks.drafts.base import DraftSearch, Rejecting, acceptance, answer_to, kept_loss
 from torpor.attacks.drafts.mistletoe import Mistletoe, without
 from torpor.attacks.drafts.speedbumps import SpeedbumpsD, SpeedbumpsP, likely, predictable
 from torpor.attacks.registry import ATTACKS
+from torpor.attacks.text.search.goal import Answers, ask
 from torpor.attacks.text.search.gradients import token_gradient
 from torpor.core.errors import UsageError
 from torpor.defenses.registry import load_defense
 
 TEXTS = sentences(2, seed=1)
+KEPT: tuple[Literal["cost"], Literal["rejected"]] = ("cost", "rejected")
 KINDS: tuple[type[DraftSearch], ...] = (Mistletoe, ADSD, SpeedbumpsP, SpeedbumpsD)
 
 
@@ -30,6 +32,31 @@ def test_suffixes_cost_more_and_a_text_is_attacked_alike_in_any_batch(kind: type
     assert (target.goal(result.attacked.work) > target.goal(result.clean.work)).any()
     assert all(after.startswith(before) for before, after in zip(TEXTS, result.inputs, strict=True))
     assert attack(target, TEXTS[1:]).inputs == result.inputs[1:]
+
+
+def test_texts_may_be_kept_by_the_share_of_rejected_guesses() -> None:
+    target = drafting()
+    by_cost, by_share = (SpeedbumpsD(steps=3, candidates=8, eps=4, keep=keep)(target, TEXTS) for keep in KEPT)
+    shares = [Rejecting(target, 1.0).attacker_cost(result.attacked) for result in (by_cost, by_share)]
+    assert shares[1][0] == 1 > shares[0][0]  # all guesses are rejected, for less than the costliest text costs
+    costs = [target.prices.cost(result.attacked.work) for result in (by_cost, by_share)]
+    assert target.prices.cost(by_share.clean.work)[0] < costs[1][0] < costs[0][0]
+    clean = target.run(TEXTS)
+    dear = Rejecting(target, float(target.prices.cost(clean.work).max()))
+    assert (dear.attacker_cost(clean) <= 0).all()
+    assert dear.goal(clean.work).tolist() == [round(1e6 * worth) for worth in dear.attacker_cost(clean).tolist()]
+    alone = SpeedbumpsD(steps=3, candidates=8, eps=4, keep="rejected")(target, TEXTS[1:])
+    assert alone.inputs == by_share.inputs[1:]
+    with pytest.raises(UsageError, match="cost or rejected"):
+        SpeedbumpsD(keep="tokens")  # type: ignore[arg-type]
+
+
+def test_searches_are_told_the_goal_of_their_target_and_the_work_that_a_run_counts() -> None:
+    target = drafting()
+    work = target.run(TEXTS).work
+    assert target.work_of((*TEXTS, TEXTS[0])).counts.tolist() == [*work.counts.tolist(), work.counts[0].tolist()]
+    assert ask(target, TEXTS) == Answers(target.goal(work).tolist(), target.prices.cost(work).tolist())
+    assert ask(looking_up(), TEXTS).steps == looking_up().goal(looking_up().run(TEXTS).work).tolist()
 
 
 def test_losses_are_what_they_say() -> None:

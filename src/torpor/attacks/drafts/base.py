@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
+from torpor.attacks.base import Candidates
 from torpor.attacks.decoder.objectives import masked_mean
 from torpor.attacks.iterative import gradient_of
+from torpor.attacks.search.parts import search_parts
 from torpor.attacks.text.search.coordinates import CoordinateSearch
 from torpor.attacks.text.search.forced import answer_scores, chosen
 from torpor.core.errors import UsageError
 from torpor.core.signals import StepSignals
+from torpor.core.work import Outcome, Work
 from torpor.targets.decoder.contract import TextTarget
 from torpor.targets.decoder.speculative.family import DraftSignals
 
@@ -26,7 +31,12 @@ class DraftSearch(CoordinateSearch):
 
     The gradient of a token is that of both models' embeddings. Candidates are ranked by what they really cost, the
     FLOPs of all rounds, as :class:`~torpor.attacks.text.search.coordinates.CoordinateSearch` ranks by length: a
-    rejected guess and a longer output both raise it.
+    rejected guess and a longer output both raise it. The papers report how few guesses survive, whatever that costs: of
+    the texts that cost more than the clean one, ``keep="rejected"`` takes that with the largest share of rejected
+    guesses, and ends where none is accepted.
+
+    Attributes:
+        keep: texts by their ``"cost"``, or by the share of their guesses that is ``"rejected"``.
     """
 
     reads: ClassVar[type | None] = DraftSignals
@@ -37,6 +47,57 @@ class DraftSearch(CoordinateSearch):
     steps: int = 12
     top_k: int = 64
     candidates: int = 48
+    keep: Literal["cost", "rejected"] = "cost"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.keep not in ("cost", "rejected"):
+            raise UsageError(f"expected cost or rejected to keep texts by, got {self.keep!r}")
+
+    @override
+    def search(self, target: TextTarget, inputs: Sequence[str], labels: object, seed: int) -> Candidates:
+        if self.keep == "cost":
+            return super().search(target, inputs, labels, seed)
+        clean = target.attacker_cost(target.run(tuple(inputs))).tolist()
+        parts = [(Rejecting(target, cost), torch.tensor([row])) for row, cost in enumerate(clean)]
+        found = search_parts(super().search, parts, tuple(inputs), (), seed)
+        return replace(found, curves=None)  # which are of shares, not of costs
+
+
+PARTS = 1_000_000
+"""Of a share, since goals of searches are whole."""
+
+
+class Rejecting:
+    """A target whose searches raise the share of rejected guesses, among texts that cost more than the clean one.
+
+    Args:
+        target: what is attacked.
+        clean: cost of the clean text.
+    """
+
+    most_goal = PARTS
+
+    def __init__(self, target: Any, clean: float) -> None:  # noqa: ANN401 - it counts rounds
+        self.target, self.clean = target, clean
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - all else is the target's
+        return getattr(self.target, name)
+
+    def offers(self, *names: str) -> bool:
+        """See :meth:`torpor.targets.base.Target.offers`."""
+        return bool(self.target.offers(*names))
+
+    def attacker_cost(self, outcome: Outcome) -> Tensor:
+        """Return the share of rejected guesses, float64 ``[B]``; below 0 for texts no costlier than the clean one."""
+        ran = self.target.rounds(outcome.work)
+        share: Tensor = 1 - ran["accepted"].double() / ran["drafted"].double().clamp_min(1)
+        spent = self.target.attacker_cost(outcome) / self.clean
+        return torch.where(spent > 1, share, share * spent - 1)
+
+    def goal(self, work: Work) -> Tensor:
+        """Return the same in millionths, int64 ``[B]``."""
+        return (PARTS * self.attacker_cost(Outcome((), work))).round().to(torch.int64)
 
 
 def guessed(signals: StepSignals) -> Tensor:

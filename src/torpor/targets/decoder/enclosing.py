@@ -107,14 +107,18 @@ class EnclosingTarget(Interruptible, TextTarget, Generic[OutputT]):
 
     @override
     def score(self, texts: Sequence[str]) -> Tensor:
-        different = tuple(dict.fromkeys(texts))
-        found = dict(zip(different, self._goals(different), strict=True)) if different else {}
-        return torch.tensor([found[text] for text in texts], dtype=torch.int64)
+        return self.goal(self.work_of(texts))
 
-    def _goals(self, texts: tuple[str, ...]) -> list[int]:
-        """Return the goals of one or more different texts."""
-        goals: list[int] = self.goal(self.run(texts).work).tolist()
-        return goals
+    def work_of(self, candidates: Sequence[str]) -> Work:
+        """See :class:`~torpor.targets.capabilities.Foreseen`; a text that occurs twice runs once."""
+        different = {text: place for place, text in enumerate(dict.fromkeys(candidates))}
+        if not different:
+            return Work(torch.zeros(0, len(self.units), dtype=torch.int64))
+        return Work(self._foreseen(tuple(different)).counts[[different[text] for text in candidates]])
+
+    def _foreseen(self, texts: tuple[str, ...]) -> Work:
+        """Return the work of one or more different texts."""
+        return self.run(texts).work
 
     def cap_of(self, length: int) -> int:
         """Return how many tokens are generated at most for a prompt of ``length`` tokens."""

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from torpor.attacks.search.incumbent import Improvement
-from torpor.core.work import Work
+from torpor.core.work import Outcome, Work
 from torpor.targets.base import Target
 from torpor.targets.decoder.contract import TextTarget
 
@@ -20,7 +21,8 @@ class Answers(NamedTuple):
     """What some texts made a target do.
 
     Attributes:
-        steps: decoder steps of each; what each costs, in runs of the cheapest unit, where steps are not counted.
+        steps: what searches make as large as they can: decoder steps of each, unless its target has another goal; what
+            each costs, in runs of the cheapest unit, where steps are not counted.
         costs: of each in the target's currency, what it reads included; 0 if it was rejected.
     """
 
@@ -41,7 +43,7 @@ def decoder_steps(target: TextTarget, texts: Sequence[str]) -> list[int]:
 
 
 def ask(target: Any, texts: Sequence[str]) -> Answers:  # noqa: ANN401 - whatever reads texts and bills them
-    """Return what each text makes the target do: by scores from which its work follows, or by runs.
+    """Return what each text makes the target do: by its work, if that is known sooner than by a run, or by runs.
 
     >>> from torpor.targets.decoder.toy_text import ToyText
     >>> ask(ToyText(), ["a 4", "a cat"])
@@ -50,15 +52,20 @@ def ask(target: Any, texts: Sequence[str]) -> Answers:  # noqa: ANN401 - whateve
     found = Answers([], [])
     for start in range(0, len(texts), BATCH):
         some = tuple(texts[start : start + BATCH])
-        answers = _scored(target, some) if target.offers("score", "known_work") else None
-        answers = answers or _ran(target, some)
+        answers = _foreseen(target, some) or _ran(target, some)
         found.steps.extend(answers.steps)
         found.costs.extend(answers.costs)
     return found
 
 
-def _scored(target: Any, texts: Sequence[str]) -> Answers | None:  # noqa: ANN401
-    """Return what follows from the decoder steps of each text; None if only a run can tell."""
+def _foreseen(target: Any, texts: Sequence[str]) -> Answers | None:  # noqa: ANN401
+    """Return what follows from the work of each text, or from its decoder steps; None if only a run can tell."""
+    if target.offers("work_of"):
+        with torch.no_grad():
+            found = target.work_of(texts)
+        return Answers(_goals(target, found).tolist(), target.attacker_cost(Outcome((), found)).tolist())
+    if not target.offers("score", "known_work"):
+        return None
     steps = decoder_steps(target, texts)
     work: Work | None = target.known_work(texts, steps)
     return None if work is None else Answers(steps, target.prices.cost(work).tolist())
@@ -69,11 +76,16 @@ def _ran(target: Any, texts: Sequence[str]) -> Answers:  # noqa: ANN401
         outcome = target.run(texts)
     costs: list[float] = target.attacker_cost(outcome).tolist()
     if _counts_steps(target):
-        counted = target.iterations(outcome.work)
+        counted = _goals(target, outcome.work)
         steps = counted if outcome.rejected is None else counted.masked_fill(outcome.rejected, 0)
         return Answers(steps.tolist(), costs)
     least = min((price for price in target.prices.per_unit if price > 0), default=1.0)
     return Answers([round(cost / least) for cost in costs], costs)
+
+
+def _goals(target: Any, work: Work) -> Tensor:  # noqa: ANN401
+    goals: Tensor = target.goal(work) if target.offers("goal") else target.iterations(work)
+    return goals
 
 
 def most_steps(target: Any) -> int:  # noqa: ANN401 - whatever reads texts and bills them

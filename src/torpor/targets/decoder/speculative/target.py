@@ -126,19 +126,20 @@ class SpeculativeTarget(EnclosingTarget[Spoken]):
         return self.prices.cost(work) / self.large.prices.cost(plain)
 
     @override
-    def _goals(self, texts: tuple[str, ...]) -> list[int]:
+    def _foreseen(self, texts: tuple[str, ...]) -> Work:
         if self.small is None:
-            return super()._goals(texts)
-        return [goal for at in range(0, len(texts), AT_ONCE) for goal in self._scored(texts[at : at + AT_ONCE])]
+            return super()._foreseen(texts)
+        parts = [self._followed(texts[start : start + AT_ONCE]) for start in range(0, len(texts), AT_ONCE)]
+        return Work(torch.cat([part.counts for part in parts]))
 
-    def _scored(self, texts: Sequence[str]) -> list[int]:
-        """Return the goals of a few texts, and tell the stopwatch."""
+    def _followed(self, texts: Sequence[str]) -> Work:
+        """Return the work of a few texts, and tell the stopwatch."""
         self._tick()
-        goals: list[int] = self.goal(self._replayed(texts)).tolist()
+        work = self._replayed(texts)
         if self.stopwatch is not None:
-            for text, goal in zip(texts, goals, strict=True):
+            for text, goal in zip(texts, self.goal(work).tolist(), strict=True):
                 self.stopwatch.saw(text, goal)
-        return goals
+        return work
 
     @torch.no_grad()
     def _replayed(self, texts: Sequence[str]) -> Work:
