@@ -24,6 +24,7 @@ from torpor.targets.decoder.captioner import CaptionerTarget
 from torpor.targets.decoder.generation.texts import SourceTarget
 from torpor.targets.detector.detection import DetectorTarget
 from torpor.targets.early_exit.exit_rules import Confidence, ExitRule
+from torpor.targets.early_exit.family import GatedClassifier
 from torpor.targets.early_exit.target import EarlyExitTarget
 from torpor.targets.resolve import load_target
 from torpor.zoo.early_exits import EARLY_EXITS
@@ -115,7 +116,7 @@ def network() -> EarlyExitTarget:
     return EARLY_EXITS[NETWORK].load()
 
 
-def images(target: EarlyExitTarget, count: int, options: Options) -> tuple[Tensor, Tensor]:
+def images(target: GatedClassifier, count: int, options: Options) -> tuple[Tensor, Tensor]:
     """Return test images in [0, 1] and their classes; random ones if the user named no data."""
     if options.data_dir is not None:
         batch = target.data(options.data_dir).load("test", count)

@@ -23,6 +23,7 @@ NAMES = (
     "overload_peer",
     "detector_step",
     "executors",
+    "attacked_saving",
 )
 
 

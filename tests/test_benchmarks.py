@@ -13,6 +13,7 @@ import pytest
 import torch
 from benchmarks import (
     attack_step,
+    attacked_saving,
     candidate_scoring,
     counting,
     detector_step,
@@ -65,7 +66,9 @@ from torpor.targets.detector.detection import DetectorTarget
 from torpor.targets.detector.nms import NMS
 from torpor.targets.detector.toy_boxes import LampTarget
 from torpor.targets.detector.tracking import TrackerTarget
+from torpor.targets.early_exit.family import GatedClassifier
 from torpor.targets.early_exit.target import EarlyExitTarget
+from torpor.targets.resolve import load_target
 
 QUICK = Options(rounds=2)
 
@@ -152,6 +155,15 @@ def test_saving_relates_time_to_flops(digits_target: EarlyExitTarget, inputs: Te
     work = digits_target.prices.cost(digits_target.run(inputs).work).mean()
     flops = 1 - (work / sum(digits_target.prices.per_unit)).item()
     assert f"{flops:.0%} of FLOPs" in row.note
+
+
+def test_attacked_images_are_compared_with_clean_ones() -> None:
+    target = load_target("skipnet-digits")
+    assert isinstance(target, GatedClassifier)
+    row = attacked_saving.attacked_saving(target, "ilfo:steps=5", QUICK, rounds=2)
+    assert row.value is not None
+    assert "skipnet-digits, batch 32" in row.name
+    assert "of FLOPs; ilfo:steps=5" in row.note
 
 
 def test_saving_without_early_exits_has_no_ratio(digits_target: EarlyExitTarget, inputs: Tensor) -> None:

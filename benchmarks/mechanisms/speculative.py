@@ -13,6 +13,7 @@ from benchmarks.mechanisms.row import Row
 from torpor.attacks.base import Attack
 from torpor.attacks.controls.text import BestOfK, RandomEdits
 from torpor.attacks.drafts.adsd import ADSD
+from torpor.attacks.drafts.base import DraftSearch
 from torpor.attacks.drafts.mistletoe import Mistletoe
 from torpor.attacks.drafts.speedbumps import SpeedbumpsD, SpeedbumpsP
 from torpor.attacks.text.standard import StandardText
@@ -63,11 +64,12 @@ def _after_target(row: Row) -> tuple[str, str, str, float, str, float, int]:
 def _rows(target: SpeculativeTarget, attack: Attack, texts: tuple[str, ...]) -> list[Row]:
     """Return how much is accepted, and how long it takes, under one attack."""
     result = attack(target, texts)
+    name = f"{attack.id}:keep={attack.keep}" if isinstance(attack, DraftSearch) else attack.id
     passes = (result.candidates.forwards + result.candidates.backwards).double().mean().item()
     share = 100 * accepted(target, result.inputs) / accepted(target, texts)
     return [
-        _row(target, attack.name, texts, ACCEPTED, share, passes),
-        _row(target, attack.name, texts, OVER_PLAIN, seconds_over_plain(target, result.inputs), passes),
+        _row(target, name, texts, ACCEPTED, share, passes),
+        _row(target, name, texts, OVER_PLAIN, seconds_over_plain(target, result.inputs), passes),
     ]
 
 

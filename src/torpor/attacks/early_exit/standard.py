@@ -157,6 +157,36 @@ class GuardedGates(AutoGates):
         return inputs if self.rivals is None else self.rivals
 
 
+@dataclass(frozen=True, kw_only=True)
+class KeptTokens(AutoGates):
+    """DeSparsify without its weight of the class, in more steps: small ones at the end find what APGD does not."""
+
+    id: ClassVar[str] = "cosine-tokens"
+
+    @staticmethod
+    def joins(signals: GateSignals) -> bool:
+        """Tell whether DeSparsify has a loss for a mechanism's signals."""
+        from torpor.attacks.tokens.desparsify import sparsity_loss
+
+        return sparsity_loss.dispatch(type(signals)) is not sparsity_loss.dispatch(object)
+
+    @override
+    def objective(self) -> Objective:
+        from torpor.attacks.tokens.desparsify import Sparsity
+
+        return Sparsity(keep=0)
+
+    @override
+    def optimizer(self) -> Optimizer:
+        from torpor.attacks.tokens.desparsify import falling_steps
+
+        return falling_steps(self.eps, self.iterations)
+
+    @override
+    def start(self, target: Target, inputs: Tensor, seed: int) -> Tensor:
+        return inputs
+
+
 Member: TypeAlias = "AutoGates | PersistentSquare | Corners"
 
 
@@ -170,8 +200,10 @@ class Standard(Attack):
     are not exits, so that each saves a unit of its own, they are GradMDM's losses at first and again from the best
     that is known, APGD on four objectives, or five where the target expects a cost, Square, and a search of corners
     of the budget: a gate moves what later gates see, so that margins lead astray more often than those of exits.
-    Where there are no gates at all, but work that follows the input by degrees, flat images are tried, and APGD
-    raises the cost that the target expects, from a random point and from the best that is known.
+    Where tokens leave in a way for which DeSparsify has a loss, 600 steps on it take the place of three of APGD's
+    objectives and of the second descent. Where there are no gates at all, but work that follows the input by degrees,
+    flat images are tried, and APGD raises the cost that the target expects, from a random point and from the best that
+    is known.
 
     Where a network's gradient is not that of what it computed, since it is cut, replaced or rounded away, the members
     that follow gradients also follow those of :class:`~torpor.attacks.unmasked.Unmasked`.
@@ -202,23 +234,26 @@ class Standard(Attack):
         guarded = GuardedGates(norm=self.norm, eps=self.eps, steps=300)
         return (first, replace(base, decay=0.2), guarded, last, replace(guarded, steps=100, resumes=True), square)
 
-    def members_on_gates(self, gates: int, expects: bool = True) -> tuple[Member, ...]:
+    def members_on_gates(self, signals: GateSignals) -> tuple[Member, ...]:
         """Return the attacks of the ensemble on gates that are not exits, in the order in which they run.
 
         Args:
-            gates: how many there are; without any, the work follows from the input by degrees.
-            expects: whether the target tells what it expects to cost; else margins say all that is known.
+            signals: of the target. Without any gate, the work follows from the input by degrees; without an expected
+                cost, margins say all that is known.
         """
         from torpor.attacks.early_exit.corners import Corners  # of no use on exits
 
-        if not gates:  # corners find next to nothing there
+        expected = [AutoExpected] * (signals.expected is not None)
+        if not signals.margins.shape[1]:  # corners find next to nothing there
             climbs = (AutoExpected(norm=self.norm, eps=self.eps, resumes=resumes) for resumes in (False, True))
             return (*climbs, PersistentSquare(norm=self.norm, eps=self.eps))
-        kinds = (GuardedGates, AutoGates, AutoPriced, AutoCostliest, AutoNearest, *[AutoExpected] * expects)
+        kinds: Sequence[type[AutoGates]] = (GuardedGates, AutoGates, AutoPriced, AutoCostliest, AutoNearest, *expected)
+        last: AutoGates = GuardedGates(norm=self.norm, eps=self.eps, steps=300, resumes=True)
+        if KeptTokens.joins(signals):
+            kinds, last = (GuardedGates, AutoGates, *expected), KeptTokens(norm=self.norm, eps=self.eps, steps=600)
         own = [kind(norm=self.norm, eps=self.eps) for kind in kinds]
-        again = GuardedGates(norm=self.norm, eps=self.eps, steps=300, resumes=True)
         searches = (kind(norm=self.norm, eps=self.eps) for kind in (Corners, PersistentSquare))
-        return (*own, again, *searches)
+        return (*own, last, *searches)
 
     @override
     def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
@@ -234,10 +269,9 @@ class Standard(Attack):
         members: Sequence[Member] = self.members
         if not target.offers(EXITS):
             signals = cast(GateSignals, target.signals(inputs[:1]))
-            gates = signals.margins.shape[1]
-            members = self.members_on_gates(gates, signals.expected is not None)
+            members = self.members_on_gates(signals)
             best.queries += 1
-            if not gates:
+            if not signals.margins.shape[1]:
                 clean = best.cost.clone()
                 self._offer_grays(target, inputs, best)
                 tried |= (best.cost > clean).cpu()

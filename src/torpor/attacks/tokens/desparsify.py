@@ -89,12 +89,17 @@ class Sparsity:
         return sparsity_loss(signals) + self.keep * F.cross_entropy(signals.scores, labels, reduction="none")
 
 
+def falling_steps(eps: float, steps: int) -> Optimizer:
+    """Return steps from a tenth of ``eps`` to 0 along a cosine; larger ones if there are few, to use the budget up."""
+    return CosineSteps(eps * max(FIRST, 4 / steps), steps)
+
+
 @dataclass(frozen=True, kw_only=True)
 class DeSparsify(GradientAttack):
     """Keep the tokens of each image, and its class: steps that fall from a tenth of ``eps`` to 0 along a cosine.
 
-    Linf 16/255 is the paper's. With fewer than 40 ``steps`` they are larger, so that the budget can be used up; the 100
-    steps are ours. The class that is kept is that of the clean image, whatever its reference is.
+    Linf 16/255 is the paper's, the 100 steps are ours. The class that is kept is that of the clean image, whatever its
+    reference is.
 
     Attributes:
         keep: weight of the cross-entropy that keeps it.
@@ -115,7 +120,7 @@ class DeSparsify(GradientAttack):
 
     @override
     def optimizer(self) -> Optimizer:
-        return CosineSteps(self.eps * max(FIRST, 4 / self.iterations), self.iterations)
+        return falling_steps(self.eps, self.iterations)
 
     @override
     def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
@@ -158,14 +163,13 @@ class DeSparsifyUniversal(Universal):
             UsageError: if the target's mechanism has no loss.
         """
         ball, like = ball_of(self.budget, target.space), inputs[:1].to(target.device)
-        size = self.eps * max(FIRST, 4 / self.steps)
         return descend(
             joined(target, self.others, seed),
             inputs[:CHECKED],
             objective=Sparsity(self.keep),
             ball=ball,
             eps=self.eps,
-            optimizer=CosineSteps(size, self.steps),
+            optimizer=falling_steps(self.eps, self.steps),
             schedule=self._schedule(target, inputs),
             steps=self.steps,
             start=ball.random([torch.Generator().manual_seed(seed)], self.eps, like),
