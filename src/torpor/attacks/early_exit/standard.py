@@ -201,7 +201,7 @@ class Standard(Attack):
     that is known, APGD on four objectives, or five where the target expects a cost, Square, and a search of corners
     of the budget: a gate moves what later gates see, so that margins lead astray more often than those of exits.
     Where tokens leave in a way for which DeSparsify has a loss, 600 steps on it take the place of three of APGD's
-    objectives and of the second descent. Where there are no gates at all, but work that follows the input by degrees,
+    objectives. Where there are no gates at all, but work that follows the input by degrees,
     flat images are tried, and APGD raises the cost that the target expects, from a random point and from the best that
     is known.
 
@@ -248,12 +248,13 @@ class Standard(Attack):
             climbs = (AutoExpected(norm=self.norm, eps=self.eps, resumes=resumes) for resumes in (False, True))
             return (*climbs, PersistentSquare(norm=self.norm, eps=self.eps))
         kinds: Sequence[type[AutoGates]] = (GuardedGates, AutoGates, AutoPriced, AutoCostliest, AutoNearest, *expected)
-        last: AutoGates = GuardedGates(norm=self.norm, eps=self.eps, steps=300, resumes=True)
+        kept: list[AutoGates] = []
         if KeptTokens.joins(signals):
-            kinds, last = (GuardedGates, AutoGates, *expected), KeptTokens(norm=self.norm, eps=self.eps, steps=600)
+            kinds, kept = (GuardedGates, AutoGates, *expected), [KeptTokens(norm=self.norm, eps=self.eps, steps=600)]
         own = [kind(norm=self.norm, eps=self.eps) for kind in kinds]
+        again = GuardedGates(norm=self.norm, eps=self.eps, steps=300, resumes=True)
         searches = (kind(norm=self.norm, eps=self.eps) for kind in (Corners, PersistentSquare))
-        return (*own, last, *searches)
+        return (*own, *kept, again, *searches)
 
     @override
     def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
