@@ -1,15 +1,20 @@
-"""Losses of networks that skip layers: the classes are to be right, at a share of the cost."""
+"""Training of networks that skip layers: the classes are to be right, at a share of the cost."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import pkgutil
+from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
-from torpor.training.classifiers import ClassifierRecipe
-from torpor.zoo.networks.skipnet import SkipNetwork
+from torpor.training.classifiers import ClassifierRecipe, ClassifierTrainer
+from torpor.zoo.backbones import BasicBlock
+from torpor.zoo.early_exits import EarlyExitEntry
+from torpor.zoo.entry import load_half
+from torpor.zoo.networks.skipnet import GatedBlock, SkipNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,3 +51,48 @@ def skip_losses(
         scores, share = model(batch)
     right = F.cross_entropy(scores.float(), labels, label_smoothing=recipe.label_smoothing)
     return right + recipe.cost_weight * (share.mean() - recipe.free(epoch)).relu(), right
+
+
+@dataclass(frozen=True)
+class PretrainedSkipTrainer(ClassifierTrainer):
+    """Trains a SkipNet from a trained residual network, as its paper does.
+
+    Attributes:
+        base: a multi-exit ResNet, as wide as the SkipNet and as deep or deeper.
+    """
+
+    base: EarlyExitEntry = field(kw_only=True)
+
+    @override
+    def start(self) -> nn.Module:
+        model = super().start()
+        assert isinstance(model, SkipNetwork)
+        trained = load_half(self.base.build(), self.base.folder() / f"{self.base.name}.safetensors", self.base.name)
+        backbone = pkgutil.resolve_name(self.base.backbone)(self.base.num_classes)
+        # the stages hold the backbone's layers under their own names
+        backbone.load_state_dict({name.split(".", 1)[1]: part for name, part in trained.stages.state_dict().items()})
+        start_from(model, backbone)
+        return model
+
+
+def start_from(model: SkipNetwork, backbone: nn.Sequential) -> None:
+    """Copy the stem, the head, and evenly spaced blocks of each width from a ResNet; gates stay as they are.
+
+    >>> from torpor.zoo.backbones import resnet56
+    >>> from torpor.zoo.networks.skipnet import skipnet_cifar10
+    >>> model, backbone = skipnet_cifar10(), resnet56()
+    >>> start_from(model, backbone)
+    >>> torch.equal(model.blocks[6].branch[0].weight, backbone.block10.conv1.weight)
+    True
+    """
+    pairs = [(model.stem[1], backbone.conv), (model.stem[2], backbone.bn), (model.head[-1], backbone.linear)]
+    sources = [block for block in backbone if isinstance(block, BasicBlock)]
+    for width in {block.conv2.out_channels for block in sources}:
+        theirs = [block for block in sources if block.conv2.out_channels == width]
+        ours = [block for block in model.blocks if isinstance(block, GatedBlock) and block.branch[0].out_channels == width]
+        for place, block in enumerate(ours):
+            source = theirs[place * len(theirs) // len(ours)]
+            pairs += [(block.branch[0], source.conv1), (block.branch[1], source.bn1)]
+            pairs += [(block.branch[3], source.conv2), (block.branch[4], source.bn2), (block.shortcut, source.shortcut)]
+    for layer, trained in pairs:
+        layer.load_state_dict(trained.state_dict())
