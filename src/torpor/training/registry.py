@@ -175,9 +175,7 @@ def _all(
 
 _SOLVED = partial(ClassifierTrainer, losses=solved_cross_entropy, optimizers=adamw)
 _SKIPPED = partial(ClassifierTrainer, losses=skip_losses)
-_PRETRAINED_SKIPPED = partial(
-    PretrainedSkipTrainer, losses=skip_losses, base=EARLY_EXITS["sdn-resnet56-cifar10"]
-)
+_PRETRAINED_SKIPPED = partial(PretrainedSkipTrainer, losses=skip_losses, base=EARLY_EXITS["sdn-resnet56-cifar10"])
 _HALTED = partial(ClassifierTrainer, losses=halting_losses)
 _SPIKED = partial(ClassifierTrainer, losses=spiking_loss, optimizers=adamw)
 

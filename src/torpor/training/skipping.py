@@ -85,11 +85,14 @@ def start_from(model: SkipNetwork, backbone: nn.Sequential) -> None:
     >>> torch.equal(model.blocks[6].branch[0].weight, backbone.block10.conv1.weight)
     True
     """
-    pairs = [(model.stem[1], backbone.conv), (model.stem[2], backbone.bn), (model.head[-1], backbone.linear)]
+    layers = dict(backbone.named_children())
+    pairs = [(model.stem[1], layers["conv"]), (model.stem[2], layers["bn"]), (model.head[-1], layers["linear"])]
     sources = [block for block in backbone if isinstance(block, BasicBlock)]
     for width in {block.conv2.out_channels for block in sources}:
         theirs = [block for block in sources if block.conv2.out_channels == width]
-        ours = [block for block in model.blocks if isinstance(block, GatedBlock) and block.branch[0].out_channels == width]
+        ours = [
+            block for block in model.blocks if isinstance(block, GatedBlock) and block.branch[0].out_channels == width
+        ]
         for place, block in enumerate(ours):
             source = theirs[place * len(theirs) // len(ours)]
             pairs += [(block.branch[0], source.conv1), (block.branch[1], source.bn1)]
