@@ -15,6 +15,9 @@ from torpor.zoo.entry import ZooEntry, load_half
 from torpor.zoo.language.registry import LANGUAGE_MODELS, english_beginnings
 from torpor.zoo.networks.exit_heads import ExitHeads
 
+SAMPLES = 3
+"""Texts that an audit takes by default, of this and of other models that are decoded row by row: minutes."""
+
 
 @dataclass(frozen=True)
 class ExitEntry(ZooEntry):
@@ -43,7 +46,9 @@ class ExitEntry(ZooEntry):
         config = large.model.config
         heads = ExitHeads(config.hidden_size, config.num_hidden_layers - 1)
         path = (folder or self.folder()) / f"{self.name}.safetensors"
-        return ExitingTarget(large, load_half(heads, path, self.name), sure=self.sure, name=self.name)
+        target = ExitingTarget(large, load_half(heads, path, self.name), sure=self.sure, name=self.name)
+        target.samples = SAMPLES
+        return target
 
 
 EXITING: dict[str, ExitEntry] = {

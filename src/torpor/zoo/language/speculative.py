@@ -15,6 +15,7 @@ from torpor.targets.decoder.generation.prompts import PromptTarget
 from torpor.targets.decoder.speculative.target import SpeculativeTarget
 from torpor.zoo.entry import ZooEntry
 from torpor.zoo.language.architectures import Builder, drafter
+from torpor.zoo.language.exiting import SAMPLES
 from torpor.zoo.language.registry import LANGUAGE_MODELS, english_beginnings
 
 
@@ -47,7 +48,9 @@ class DraftEntry(ZooEntry):
         small = load_pretrained(home)
         if not isinstance(small, PromptTarget):
             raise UsageError(f"expected a drafter in {home}, got {small.mechanism}; train {self.name} again")
-        return SpeculativeTarget(self.large(), small, drafts=self.drafts, name=self.name)
+        target = SpeculativeTarget(self.large(), small, drafts=self.drafts, name=self.name)
+        target.samples = SAMPLES
+        return target
 
 
 SPECULATIVE: dict[str, DraftEntry] = {
