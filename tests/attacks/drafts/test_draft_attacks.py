@@ -42,9 +42,9 @@ def test_texts_may_be_kept_by_the_share_of_rejected_guesses() -> None:
     costs = [target.prices.cost(result.attacked.work) for result in (by_cost, by_share)]
     assert target.prices.cost(by_share.clean.work)[0] < costs[1][0] < costs[0][0]
     clean = target.run(TEXTS)
-    dear = Rejecting(target, float(target.prices.cost(clean.work).max()))
-    assert (dear.attacker_cost(clean) <= 0).all()
-    assert dear.goal(clean.work).tolist() == [round(1e6 * worth) for worth in dear.attacker_cost(clean).tolist()]
+    view = Rejecting(target, float(target.prices.cost(clean.work).max()))
+    assert (view.attacker_cost(clean) <= 0).all()
+    assert view.goal(clean.work).tolist() == [round(1e6 * worth) for worth in view.attacker_cost(clean).tolist()]
     alone = SpeedbumpsD(steps=3, candidates=8, eps=4, keep="rejected")(target, TEXTS[1:])
     assert alone.inputs == by_share.inputs[1:]
     with pytest.raises(UsageError, match="cost or rejected"):

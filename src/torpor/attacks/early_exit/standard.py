@@ -201,9 +201,8 @@ class Standard(Attack):
     that is known, APGD on four objectives, or five where the target expects a cost, Square, and a search of corners
     of the budget: a gate moves what later gates see, so that margins lead astray more often than those of exits.
     Where tokens leave in a way for which DeSparsify has a loss, 600 steps on it take the place of three of APGD's
-    objectives. Where there are no gates at all, but work that follows the input by degrees,
-    flat images are tried, and APGD raises the cost that the target expects, from a random point and from the best that
-    is known.
+    objectives. Where there are no gates at all, but work that follows the input by degrees, flat images are tried,
+    and APGD raises the cost that the target expects, from a random point and from the best that is known.
 
     Where a network's gradient is not that of what it computed, since it is cut, replaced or rounded away, the members
     that follow gradients also follow those of :class:`~torpor.attacks.unmasked.Unmasked`.
