@@ -36,7 +36,7 @@ def run(options: Options) -> list[Row]:
     for name, attack in ATTACKED.items():
         target = load_target(name)
         assert isinstance(target, GatedClassifier)
-        rows.append(attacked_saving(target, attack, options, rounds=25))
+        rows.append(attacked_saving(target, attack, options, rounds=100))
     return rows
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 
 TOGETHER = 16
 """Samples that attend at a time where their numbers of tokens differ."""
@@ -64,24 +65,31 @@ def attend(query: Tensor, key: Tensor, value: Tensor, asked: Tensor, counts: Ten
         asked: queries of each sample, int64 ``[B]``; none where it has no tokens.
         counts: tokens of each sample, int64 ``[B]``.
     """
-    scaled = query * query.shape[-1] ** -0.5
     if len(query) == len(key) and len(key) == len(counts) * int(counts[0]) and bool((counts == counts[0]).all()):
         each = (len(counts), int(counts[0]))  # as many of each, so that there is nothing to gather
-        scores = scaled.unflatten(0, each).transpose(1, 2) @ key.unflatten(0, each).permute(0, 2, 3, 1)
-        all_found: Tensor = scores.softmax(-1) @ value.unflatten(0, each).transpose(1, 2)
-        return all_found.transpose(1, 2).flatten(0, 1)
+        parts = [part.unflatten(0, each).transpose(1, 2) for part in (query, key, value)]
+        return scaled_dot_product_attention(*parts).transpose(1, 2).flatten(0, 1)
     mixed = torch.empty_like(query)
     for samples in grouped(counts):
         looking, tokens = padded(asked, samples), padded(counts, samples)
-        scores = scaled[looking.rows].transpose(1, 2) @ key[tokens.rows].permute(0, 2, 3, 1)
-        if tokens.there is not None:
-            scores = scores.masked_fill(~tokens.there[:, None, None, :], -torch.inf)
-        found = (scores.softmax(-1) @ value[tokens.rows].transpose(1, 2)).transpose(1, 2)
-        if looking.there is None:
-            mixed[looking.rows.flatten()] = found.flatten(0, 1)
-        else:
-            mixed[looking.rows[looking.there]] = found[looking.there]
+        found = scaled_dot_product_attention(
+            gathered(query, looking.rows),
+            gathered(key, tokens.rows),
+            gathered(value, tokens.rows),
+            None if tokens.there is None else tokens.there[:, None, None],
+        )
+        found, places = found.transpose(1, 2).flatten(0, 1), looking.rows.flatten()
+        if looking.there is not None:
+            kept = looking.there.flatten().nonzero().squeeze(1)
+            found, places = found.index_select(0, kept), places[kept]
+        mixed.index_copy_(0, places, found)
     return mixed
+
+
+def gathered(part: Tensor, rows: Tensor) -> Tensor:
+    """Return packed rows ``[T, H, D]`` as each head of a group sees them, ``[B, H, N, D]``, by numbers ``[B, N]``."""
+    found = part.flatten(1).index_select(0, rows.flatten())  # twice as fast as indexing
+    return found.view(*rows.shape, *part.shape[1:]).transpose(1, 2)
 
 
 def first_scores(query: Tensor, key: Tensor, counts: Tensor) -> Tensor:
