@@ -66,7 +66,7 @@ class MixedPrecisionEntry(ZooEntry):
 MIXED_PRECISION: dict[str, MixedPrecisionEntry] = {
     entry.name: entry
     for entry in (
-        MixedPrecisionEntry("int8-vit-digits", CLASSIFIERS["avit-digits"], (1, 32, 32), 32),
+        MixedPrecisionEntry("int8-vit-digits", CLASSIFIERS["avit-digits"], (1, 32, 32), 16),
         MixedPrecisionEntry("int8-vit-cifar10", CLASSIFIERS["ats-cifar10"], (3, 32, 32), 4),
     )
 }

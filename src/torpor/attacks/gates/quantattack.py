@@ -42,7 +42,8 @@ class NearOutliers:
     def __call__(self, signals: Any, labels: Tensor) -> Tensor:  # noqa: ANN401 - as of any family
         """Return the loss of each sample, ``[B]``; its label is the class scores ``[B, C]`` of the clean image."""
         total, count = signals.scores.new_zeros(len(signals.scores)), signals.scores.new_zeros(len(signals.scores))
-        for ratios in signals.ratios:
+        for layer in signals.seen:
+            ratios = layer.ratios()
             largest = ratios.topk(min(TOP, ratios.shape[-1]), -1).values
             near = ((largest > WINDOW[0]) & (largest < WINDOW[1])).to(largest)
             total = total + (near * (largest - GOAL).square()).sum((1, 2))

@@ -16,6 +16,7 @@ from torpor.core.signals import GateSignals
 from torpor.core.work import Outcome, Work
 from torpor.targets.early_exit.family import GateFamily
 from torpor.targets.family import Columns
+from torpor.targets.mixed_precision.linear import LayerInputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,12 +25,11 @@ class ColumnSignals(GateSignals):
 
     Attributes:
         scores: class scores of the output, ``[B, C]``, differentiable, for attacks that keep the prediction.
-        ratios: magnitude of every input as a share of its layer's threshold: ``[B, T, D]`` for each layer,
-            differentiable.
+        seen: inputs of every layer, differentiable, and the threshold that they are held against.
     """
 
     scores: Tensor = field(default_factory=lambda: torch.empty(0))
-    ratios: tuple[Tensor, ...] = ()
+    seen: tuple[LayerInputs, ...] = ()
 
 
 class ColumnFamily(GateFamily):

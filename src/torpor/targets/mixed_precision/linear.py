@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +15,19 @@ class LayerInputs(NamedTuple):
     """What decided the columns of one call.
 
     Attributes:
-        ratios: magnitude of each input as a share of the threshold, ``[B, T, D]``, differentiable.
-        largest: the largest of each column over a sample's tokens, ``[B, D]``; an outlier above 1.
+        inputs: of the layer, ``[B, T, D]``.
+        largest: magnitude of each column over a sample's tokens, as a share of the threshold, ``[B, D]``; an outlier
+            above 1.
+        threshold: magnitude that an outlier is above.
     """
 
-    ratios: Tensor
+    inputs: Tensor
     largest: Tensor
+    threshold: float
+
+    def ratios(self) -> Tensor:
+        """Return the magnitude of each input as a share of the threshold, ``[B, T, D]``, differentiable."""
+        return self.inputs.abs() / self.threshold
 
 
 class OutlierLinear(nn.Module):
@@ -61,28 +68,33 @@ class OutlierLinear(nn.Module):
         if inputs.ndim == 2:
             whole: Tensor = self(inputs.unsqueeze(1)).squeeze(1)
             return whole
-        ratios = inputs.abs() / self.threshold
-        largest = ratios.amax(1)
-        self.seen = LayerInputs(ratios, largest)
-        outlier = largest.detach() > 1
-        regular = inputs.masked_fill(outlier.unsqueeze(1), 0)
-        step = regular.detach().abs().amax(-1, keepdim=True).clamp_min(1e-12) / MOST
-        levels = (regular / step).detach().round()
-        levels = levels + (regular / step - (regular / step).detach())  # straight through
-        total = (levels @ self.levels.T) * step
-        total = total + self._outliers(inputs, outlier)
-        return total * self.scale + (0 if self.bias is None else self.bias)
+        largest = inputs.abs().amax(1) / self.threshold
+        self.seen = LayerInputs(inputs, largest, self.threshold)
+        total: Tensor = _Mixed.apply(inputs, self.levels, self.scale, largest.detach() > 1)  # type: ignore[no-untyped-call]
+        return total if self.bias is None else total + self.bias
 
-    def _outliers(self, inputs: Tensor, outlier: Tensor) -> Tensor:
-        """Return what the outlier columns of each sample add, before the scale of outputs."""
-        if torch.is_grad_enabled() and inputs.requires_grad:
-            masked: Tensor = inputs.masked_fill(~outlier.unsqueeze(1), 0) @ self.levels.T
-            return masked
-        added = inputs.new_zeros(*inputs.shape[:2], len(self.levels))
+
+class _Mixed(torch.autograd.Function):
+    """Inputs ``[B, T, D]`` times whole-numbered weights ``[O, D]`` and a scale ``[O]``; outlier columns stay unrounded.
+
+    Gradients are those without rounding.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, levels: Tensor, scale: Tensor, outlier: Tensor) -> Tensor:  # noqa: ANN401
+        ctx.save_for_backward(levels, scale)
+        regular = inputs.masked_fill(outlier.unsqueeze(1), 0)
+        step = regular.abs().amax(-1, keepdim=True).clamp_min_(1e-12) / MOST
+        total = (regular.div_(step).round_() @ levels.T).mul_(step)
         for row in outlier.any(1).nonzero().flatten().tolist():
             columns = outlier[row].nonzero().flatten()
-            added[row] = inputs[row, :, columns] @ self.levels[:, columns].T
-        return added
+            total[row] += inputs[row, :, columns] @ levels[:, columns].T
+        return total.mul_(scale)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:  # noqa: ANN401
+        levels, scale = ctx.saved_tensors
+        return grads[0] @ (levels * scale.unsqueeze(1)), None, None, None
 
 
 def largest_of(network: nn.Module, images: Tensor) -> list[Tensor]:

@@ -124,7 +124,7 @@ class MixedPrecisionTarget(GatedClassifier):
             self._work(),
             savings=prices.repeat_interleave(self._widths.to(self.device)),
             scores=scores,
-            ratios=tuple(each.ratios for each in seen),
+            seen=tuple(seen),
         )
 
     def max_work(self, inputs: Tensor) -> Work:
@@ -141,7 +141,7 @@ class MixedPrecisionTarget(GatedClassifier):
         yield self.run(inputs).work, lambda: self.run(inputs)
         self.run(inputs)
         for number, layer in enumerate(self.layers):
-            given = torch.zeros_like(layer.seen.ratios)
+            given = torch.zeros_like(layer.seen.inputs)
             counts = torch.zeros(1, len(self.units), dtype=torch.int64)
             counts[0, 1 + number] = self._widths[number]
             yield Work(counts), _product(given, layer.levels)

@@ -86,7 +86,7 @@ class TokenTarget(BatchedClassifier):
         self.classes, self.patches, self.dim = class_count(scores), tokens.shape[1] - 1, tokens.shape[2]
         self.cap = self.patches if cap is None else min(cap, self.patches)
         self.units = (Unit("always", counter.flops + self.deciding()), *self.of_layers())
-        self.samples = 16 if self.prices.cost(self.static_work()).item() > HEAVY else 64
+        self.samples = 16 if self.prices.cost(self.static_work()).item() > HEAVY else 32
 
     def deciding(self) -> int:
         """Return the FLOPs of decisions that every sample pays for, whatever they are."""
