@@ -553,9 +553,10 @@ def test_a_search_that_ends_early_aims_at_the_same_references() -> None:
 
 
 def test_the_table_says_where_standard_is_below() -> None:
-    low, noise = Found("standard", 5.0, 10.0), Found("control-noise", 5.0, 0.0, True)
+    low, noise = Found("standard", (4.0, 6.0), 10.0), Found("control-noise", (5.0, 5.0), 0.0, True)
     equal = Strength("toy", "L2 1", 2, "%", low, (noise,), 1.0)
-    below = replace(equal, others=(noise, Found("square", 6.0, 9.0), Found("pgd", 5.5, 9.0)))
+    below = replace(equal, others=(noise, Found("square", (3.0, 9.0), 9.0), Found("pgd", (5.5, 5.5), 9.0)))
+    assert below.behind(below.others[1]) == (-1.0, 3.0)
     assert [each.name for each in below.ahead] == ["square", "pgd"]
     first, last = strength_table([equal, below]).splitlines()[2:4]
     assert first.endswith("| none | control-noise 5.0 (0) | yes |")

@@ -82,4 +82,4 @@ def _spent(result: AttackResult) -> torch.Tensor:
 
 def _found(attack: Attack, target: Target, result: AttackResult, unit: str, case: Case) -> Found:
     passes = _spent(result).to(torch.float64).mean().item()
-    return Found(attack.name, case.figures[unit](target, result), passes, attack.is_control)
+    return Found(attack.name, tuple(case.figures[unit](target, result).tolist()), passes, attack.is_control)

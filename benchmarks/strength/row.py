@@ -6,6 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+import numpy as np
+
+from torpor.metrics.tails import bootstrap_ci95
+
 TIE = 1e-9
 """Values that differ by less, in proportion, are equal."""
 
@@ -16,15 +20,20 @@ class Found:
 
     Attributes:
         name: of the attack or control.
-        value: in the unit of the row, the mean over samples.
+        each: sample's value, in the unit of the row; samples without any are left out.
         passes: forward and backward passes per sample, in the mean; fitting left out.
         control: whether it is a control.
     """
 
     name: str
-    value: float
+    each: tuple[float, ...]
     passes: float
     control: bool = False
+
+    @property
+    def value(self) -> float:
+        """The mean over samples."""
+        return float(np.mean(self.each))
 
 
 @dataclass(frozen=True)
@@ -40,8 +49,9 @@ class Strength:
         others: other attacks, and controls.
         seconds: of processor time that everything in the row took.
 
-    >>> low = Found("standard", 5.0, 10.0)
-    >>> row = Strength("toy", "Linf 0.1", 2, "%", low, (Found("square", 6.0, 9.0), Found("noise", 1.0, 9.0, True)), 1.0)
+    >>> low = Found("standard", (4.0, 6.0), 10.0)
+    >>> others = (Found("square", (6.0, 7.0), 9.0), Found("noise", (1.0, 1.0), 9.0, True))
+    >>> row = Strength("toy", "Linf 0.1", 2, "%", low, others, 1.0)
     >>> row.best(control=False).name, [each.name for each in row.ahead]
     ('square', ['square'])
     >>> Strength.of(row.to_json()) == row
@@ -66,6 +76,10 @@ class Strength:
         least = self.standard.value + TIE * max(1.0, abs(self.standard.value))
         return tuple(each for each in self.others if each.value > least)
 
+    def behind(self, other: Found) -> tuple[float, float]:
+        """Return the 95 % bootstrap interval of how much ``standard`` is below another, the same samples compared."""
+        return bootstrap_ci95(np.subtract(other.each, self.standard.each))
+
     def to_json(self) -> dict[str, Any]:
         """Return what :meth:`of` reads."""
         return asdict(self)
@@ -73,5 +87,7 @@ class Strength:
     @classmethod
     def of(cls, found: dict[str, Any]) -> Self:
         """Return a row from what :meth:`to_json` returned."""
-        others = tuple(Found(**each) for each in found["others"])
-        return cls(**found | {"standard": Found(**found["standard"]), "others": others})
+        standard, *others = (
+            Found(**one | {"each": tuple(one["each"])}) for one in (found["standard"], *found["others"])
+        )
+        return cls(**found | {"standard": standard, "others": tuple(others)})
