@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 SPREAD = 16
-"""Samples of which there are two batches at least."""
+"""Samples of which there are two batches at least; fewer where a target takes fewer by default, each for long."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,7 +229,7 @@ def default_batch_size(target: Target, limit: int | None = None) -> int:
     """Return the samples per batch, and so per shard on disk: few where attacking one takes long.
 
     Texts whose candidates are decoded together are more, since a step takes almost as long for few of them. Samples are
-    spread evenly over two batches or more, for as many workers, unless there are few.
+    spread evenly over two batches or more, for as many workers, unless they are few of a target that is quick.
 
     Args:
         target: what is attacked.
@@ -242,7 +242,8 @@ def default_batch_size(target: Target, limit: int | None = None) -> int:
     if target.space.kind == "video" or target.max_seconds is not None:
         return 1
     most = target.family.batch_size * (2 if target.offers("score") else 1)
-    if limit is None or limit < SPREAD:
+    quick = target.samples is None or target.samples >= SPREAD
+    if limit is None or (limit < SPREAD and quick):
         return most
     return -(-limit // max(2, -(-limit // most)))
 

@@ -195,6 +195,13 @@ def audited(out: Path, prompts: Path, seconds: float | None) -> dict[str, Any]:
     return found
 
 
+def test_few_samples_of_a_slow_target_are_spread_over_two_batches() -> None:
+    slow = needle()
+    slow.samples = 3
+    assert [default_batch_size(slow, limit) for limit in (3, 2)] == [2, 1]
+    assert default_batch_size(needle(), 3) == 128
+
+
 def test_every_sample_has_its_share_and_more_seconds_search_longer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

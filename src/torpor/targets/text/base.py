@@ -19,7 +19,7 @@ from torpor.targets.weights import digest
 
 TIE = 2e-5
 """A decision won by less is made by a run of that text alone: batched arithmetic may round differently."""
-SAMPLES = 64
+SAMPLES = 32
 """Texts that an audit takes by default: searches ask about a thousand candidates for each."""
 
 
