@@ -68,6 +68,7 @@ class OdeTarget(GatedClassifier):
     family = OdeFamily()
     mechanism = "adaptive ODE solver"
     space: ImageSpace
+    samples: int | None = 64
 
     def __init__(
         self,
