@@ -57,7 +57,7 @@ class SpikingTarget(GatedClassifier):
     mechanism = "spiking neurons"
     counted_apart = "a neuromorphic processor computes where a spike arrives; run() multiplies the zeros too"
     space: ImageSpace
-    samples: int | None = 64
+    samples: int | None = 32
 
     def __init__(
         self,
