@@ -49,7 +49,7 @@ docs: $(VENV)/.stamp-dev  ## the site, in site/; fails on broken links
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 ranked: $(VENV)/.stamp-core  ## what the leaderboard ranks: the zoo's networks for digits that have gates; minutes
-	for run in $(RUNS); do $(BIN)/torpor audit $${run##*/} --norm Linf --eps 8/255 --attacks standard --limit 16 --out $$run || exit; done
+	for run in $(RUNS); do $(BIN)/torpor audit $${run##*/} --norm Linf --eps 8/255 --attacks standard --limit 8 --out $$run || exit; done
 
 leaderboard: docs ranked  ## the site, with the zoo's leaderboard
 	$(BIN)/torpor leaderboard $(RUNS) --html site/leaderboard.html
