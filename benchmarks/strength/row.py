@@ -20,7 +20,7 @@ class Found:
 
     Attributes:
         name: of the attack or control.
-        each: sample's value, in the unit of the row; samples without any are left out.
+        each: values of the samples, in the unit of the row; samples that have none are left out.
         passes: forward and backward passes per sample, in the mean; fitting left out.
         control: whether it is a control.
     """

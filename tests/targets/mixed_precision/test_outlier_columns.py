@@ -72,6 +72,18 @@ def test_signals_tell_the_work_of_a_run_and_have_gradients() -> None:
     assert (point.grad != 0).any()
 
 
+def test_rounding_passes_gradients_straight_through() -> None:
+    torch.manual_seed(0)
+    layer = OutlierLinear(nn.Linear(5, 3).double(), threshold=1.5)
+    point, pull = torch.randn(2, 4, 5).double().requires_grad_(), torch.randn(2, 4, 3).double()
+    (layer(point) * pull).sum().backward()
+    outliers = layer.seen.largest > 1
+    assert outliers.any()
+    assert not outliers.all()
+    assert point.grad is not None
+    assert point.grad.allclose(pull @ (layer.levels * layer.scale[:, None]))
+
+
 def test_flops_are_those_of_a_counter() -> None:
     target, batch = row_columns(), random_images(1)
     with counting() as counter:

@@ -104,7 +104,7 @@ def first_scores(query: Tensor, key: Tensor, counts: Tensor) -> Tensor:
     scaled = (query * query.shape[-1] ** -0.5).unsqueeze(2)
     for samples in grouped(counts):
         tokens = padded(counts, samples)
-        found = (scaled[samples] @ key[tokens.rows].permute(0, 2, 3, 1)).squeeze(2).transpose(1, 2)
+        found = (scaled[samples] @ gathered(key, tokens.rows).mT).squeeze(2).transpose(1, 2)
         if tokens.there is None:
             scores[tokens.rows.flatten()] = found.flatten(0, 1)
         else:

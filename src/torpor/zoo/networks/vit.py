@@ -41,7 +41,8 @@ class VisionLayer(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Return ``tokens`` ``[B, N, D]`` after this layer."""
         query, key, value = self.split(tokens)
-        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)  # on CPU, faster than the fused kernel
+        # trained in bfloat16 on a CPU, faster than the fused kernel
+        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
         mixed = scores.softmax(-1).to(value.dtype) @ value
         tokens = tokens + self.proj(mixed.transpose(1, 2).flatten(2))
         return tokens + self.perceptron(tokens)
