@@ -18,7 +18,7 @@ from torpor.targets.tokens.dense import attention, straight_through
 from torpor.targets.tokens.module import TransformerLayer, TransformerModule, layers_of
 from torpor.targets.tokens.packing import attend
 from torpor.targets.tokens.signals import UsageSignals
-from torpor.targets.tokens.target import Passed, TokenTarget, least_of, lowest
+from torpor.targets.tokens.target import Passed, TokenTarget, least_of, lowest, per_head
 
 LogitNoise = Callable[[Tensor], Tensor]
 """Changes logits before they are compared with 0, in training."""
@@ -240,9 +240,8 @@ def heads_only(layer: TransformerLayer, rows: Tensor, mask: Tensor, heads: Tenso
         heads: which heads each sample uses, bool ``[B, H]``.
     """
     if heads[mask.any(1)].all():  # all heads at once
-        query, key, value = layer.qkv(layer.norm1(rows)).unflatten(-1, (3, layer.heads, -1)).unbind(1)
         there = mask.sum(1)
-        mixed: Tensor = layer.proj(attend(query, key, value, there, there).flatten(1))
+        mixed: Tensor = layer.proj(attend(*per_head(layer, rows), there, there).flatten(1))
         return mixed
     normed, added = layer.norm1(rows), layer.proj.bias.expand_as(rows).clone()
     owner = mask.nonzero()[:, 0]
@@ -255,6 +254,7 @@ def heads_only(layer: TransformerLayer, rows: Tensor, mask: Tensor, heads: Tenso
             continue
         there = (mask & heads[:, head, None]).sum(1)
         three = F.linear(normed[own], entering[:, head].flatten(0, 1), shift[:, head].flatten())
-        query, key, value = three.unflatten(-1, (3, 1, -1)).unbind(1)
-        added.index_add_(0, own, F.linear(attend(query, key, value, there, there).flatten(1), leaving[:, head]))
+        three = three.unflatten(-1, (3, 1, -1))
+        found = attend(three[:, 0], three[:, 1:], there, there)
+        added.index_add_(0, own, F.linear(found.flatten(1), leaving[:, head]))
     return added

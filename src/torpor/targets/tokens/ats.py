@@ -15,7 +15,7 @@ from torpor.meters.flops import count_flops
 from torpor.targets.tokens.avit import pair_flops
 from torpor.targets.tokens.dense import attention, straight_through
 from torpor.targets.tokens.module import TransformerLayer
-from torpor.targets.tokens.packing import attend, first_scores
+from torpor.targets.tokens.packing import attend, first_scores, kept_rows
 from torpor.targets.tokens.signals import SignificanceSignals
 from torpor.targets.tokens.target import Passed, TokenTarget, least_of, per_head
 
@@ -74,26 +74,26 @@ class SamplingTarget(TokenTarget):
         gap = torch.full((len(inputs),), torch.inf, device=self.device)
         rows, counts = tokens.flatten(0, 1), [torch.ones(len(inputs), dtype=torch.int64, device=self.device)]
         for depth, layer in enumerate(self.layers):
-            query, key, value = per_head(layer, rows)
+            query, keyed = per_head(layer, rows)
             there = mask.sum(1)
             if depth:
-                significance = self._significance(query, key, value, mask)
+                significance = self._significance(query, keyed, mask)
                 middle, half = midpoints(significance, self.cap)
                 margin = middle - half
                 gap = torch.minimum(gap, least_of(margin, mask[:, 1:]))
                 stays = torch.cat([mask[:, :1], (margin < 0) & mask[:, 1:]], 1)
                 kept = stays[mask]
-                rows, query, mask = rows[kept], query[kept], stays
+                rows, query, mask = kept_rows(rows, kept), kept_rows(query, kept), stays
             stay = mask.sum(1)
             counts += [there, stay, there * stay]
-            rows = rows + layer.proj(attend(query, key, value, stay, there).flatten(1))
+            rows = rows + layer.proj(attend(query, keyed, stay, there).flatten(1))
             rows = rows + layer.perceptron(rows)
         first = mask.sum(1).cumsum(0) - mask.sum(1)
         return Passed(self.answer(rows[first]), torch.stack(counts, 1), gap)
 
-    def _significance(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+    def _significance(self, query: Tensor, keyed: Tensor, mask: Tensor) -> Tensor:
         """Return the significance of each patch, float64 ``[B, N]``; 0 where it has left."""
-        there = mask.sum(1)
+        there, (key, value) = mask.sum(1), keyed.unbind(1)
         heads = query.new_full((*mask.shape, query.shape[1]), -torch.inf, dtype=torch.float64)
         heads[mask] = first_scores(query[there.cumsum(0) - there], key, there).double()
         norms = torch.zeros_like(heads)
@@ -181,11 +181,11 @@ class SamplingTarget(TokenTarget):
                     scored: bool = depth > 0,
                 ) -> object:
                     with torch.no_grad():
-                        query, key, value = per_head(layer, rows)
+                        query, keyed = per_head(layer, rows)
                         asked, there = torch.tensor([[stayed], [len(rows)]], device=rows.device)
                         if scored:
-                            first_scores(query[:1], key, there)
-                        mixed = attend(query[:stayed], key, value, asked, there)
+                            first_scores(query[:1], keyed[:, 0], there)
+                        mixed = attend(query[:stayed], keyed, asked, there)
                         some = rows[:stayed] + layer.proj(mixed.flatten(1))
                         return some + layer.perceptron(some)
 

@@ -14,7 +14,7 @@ from torpor.core.work import Work
 from torpor.meters.flops import count_flops, counting
 from torpor.targets.tokens.dense import attention, straight_through
 from torpor.targets.tokens.module import TransformerLayer, TransformerModule, layers_of
-from torpor.targets.tokens.packing import attend
+from torpor.targets.tokens.packing import attend, kept_rows
 from torpor.targets.tokens.signals import PatchHaltingSignals
 from torpor.targets.tokens.target import Passed, TokenTarget, least_of, lowest, per_head
 
@@ -126,7 +126,7 @@ class PatchHaltingTarget(TokenTarget):
             margin = torch.maximum(open_ - THRESHOLD, open_ - cut)
             gap = torch.minimum(gap, tied(margin, open_, cut, patches))
             stays = torch.cat([torch.ones_like(mask[:, :1]), (margin < 0) & patches], 1)
-            rows, mask = rows[stays[mask]], stays
+            rows, mask = kept_rows(rows, stays[mask]), stays
         return Passed(self.answer(rows[mask.sum(1).cumsum(0) - mask.sum(1)]), torch.stack(counts, 1), gap)
 
     def signals(self, inputs: Tensor) -> PatchHaltingSignals:
@@ -191,9 +191,9 @@ def token_units(depth: int, layer: TransformerLayer, dim: int) -> Iterator[Unit]
 
 def pair_flops(layer: TransformerLayer) -> int:
     """Return the FLOPs of one query and one key, all heads together."""
-    one = torch.zeros(1, layer.heads, layer.proj.in_features // layer.heads)
+    three, one = torch.zeros(1, 3, layer.heads, layer.proj.in_features // layer.heads), torch.tensor([1])
     with counting() as counter:
-        attend(one, one, one, torch.ones(1, dtype=torch.int64), torch.ones(1, dtype=torch.int64))
+        attend(three[:, 0], three[:, 1:], one, one)
     return counter.flops
 
 

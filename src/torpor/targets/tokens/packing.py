@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-TOGETHER = 16
-"""Samples that attend at a time where their numbers of tokens differ."""
+TILE = 16
+"""Kernels of attention are fastest where a number of tokens is a multiple of this."""
 
 
 class Group(NamedTuple):
-    """A few samples' rows, padded to the longest.
+    """A few samples' rows, padded to the same number.
 
     Attributes:
-        rows: numbers of packed rows, ``[B, N]``; any where ``there`` is False.
+        rows: numbers of packed rows, ``[B, N]``; any of the sample's own where ``there`` is False.
         there: which of them are rows of the sample, bool ``[B, N]``; None if all.
     """
 
@@ -29,67 +29,67 @@ class Group(NamedTuple):
 
 
 def grouped(counts: Tensor) -> list[Tensor]:
-    """Return numbers of samples that attend together, those with as many tokens or about as many.
+    """Return numbers of samples that attend together: those whose tokens fill as many tiles.
 
     Args:
         counts: tokens of each sample, int64 ``[B]``.
 
-    >>> [group.tolist() for group in grouped(torch.tensor([5, 0, 5]))]
-    [[0, 2]]
+    >>> [group.tolist() for group in grouped(torch.tensor([5, 0, 17, 16]))]
+    [[0, 3], [2]]
     """
-    present = counts.nonzero().flatten()
-    own = counts[present]
-    if len(own) and (own == own[0]).all():
-        return [present]
-    return list(present[own.argsort(stable=True)].split(TOGETHER)) if len(own) else []
+    tiles = -(-counts // TILE)
+    return [(tiles == filled).nonzero().flatten() for filled in sorted({*tiles.tolist()}) if filled]
 
 
 def padded(counts: Tensor, samples: Tensor) -> Group:
-    """Return the rows of some ``samples`` out of those of all, which have ``counts`` tokens each."""
+    """Return the rows of some ``samples`` out of those of all, which have ``counts`` tokens each.
+
+    Where their numbers differ, they are padded to whole tiles.
+    """
     starts, own = (counts.cumsum(0) - counts)[samples], counts[samples]
-    longest = int(own.max())
-    places = torch.arange(longest, device=counts.device)
+    least, longest = (int(end) for end in own.aminmax())
+    if least == longest:
+        return Group(starts[:, None] + torch.arange(longest, device=counts.device), None)
+    places = torch.arange(-(-longest // TILE) * TILE, device=counts.device)
     there = places < own[:, None]
-    if bool(there.all()):
-        return Group(starts[:, None] + places, None)
     return Group(starts[:, None] + places * there, there)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, asked: Tensor, counts: Tensor) -> Tensor:
+def attend(query: Tensor, keyed: Tensor, asked: Tensor, counts: Tensor) -> Tensor:
     """Return what each query finds among its own sample's tokens, ``[Q, H, D]``.
 
     Args:
         query: packed, ``[Q, H, D]``.
-        key: packed, ``[T, H, D]``.
-        value: packed, ``[T, H, D]``.
+        keyed: keys and values, packed, ``[T, 2, H, D]``.
         asked: queries of each sample, int64 ``[B]``; none where it has no tokens.
         counts: tokens of each sample, int64 ``[B]``.
     """
-    if len(query) == len(key) and len(key) == len(counts) * int(counts[0]) and bool((counts == counts[0]).all()):
+    if len(query) == len(keyed) == len(counts) * int(counts[0]) and bool((counts == counts[0]).all()):
         each = (len(counts), int(counts[0]))  # as many of each, so that there is nothing to gather
-        parts = [part.unflatten(0, each).transpose(1, 2) for part in (query, key, value)]
+        parts = [part.unflatten(0, each).transpose(1, 2) for part in (query, *keyed.unbind(1))]
         return scaled_dot_product_attention(*parts).transpose(1, 2).flatten(0, 1)
-    mixed = torch.empty_like(query)
+    mixed = query.new_empty(len(query) + 1, *query.shape[1:])  # the last row takes what padding finds
     for samples in grouped(counts):
-        looking, tokens = padded(asked, samples), padded(counts, samples)
-        found = scaled_dot_product_attention(
-            gathered(query, looking.rows),
-            gathered(key, tokens.rows),
-            gathered(value, tokens.rows),
-            None if tokens.there is None else tokens.there[:, None, None],
-        )
-        found, places = found.transpose(1, 2).flatten(0, 1), looking.rows.flatten()
-        if looking.there is not None:
-            kept = looking.there.flatten().nonzero().squeeze(1)
-            found, places = found.index_select(0, kept), places[kept]
-        mixed.index_copy_(0, places, found)
-    return mixed
+        tokens = padded(counts, samples)
+        looking = tokens if asked is counts else padded(asked, samples)
+        asks = gathered(query, looking.rows).transpose(1, 2)
+        keys, values = gathered(keyed, tokens.rows).transpose(1, 3).unbind(2)
+        mask = None if tokens.there is None else tokens.there[:, None, None]
+        found = scaled_dot_product_attention(asks, keys, values, mask)
+        rows = looking.rows if looking.there is None else looking.rows.where(looking.there, len(query))
+        mixed.index_copy_(0, rows.flatten(), found.transpose(1, 2).flatten(0, 1))
+    return mixed[:-1]
+
+
+def kept_rows(packed: Tensor, kept: Tensor) -> Tensor:
+    """Return the packed rows ``[T, ...]`` of which ``kept``, bool ``[T]``, is True."""
+    return packed.index_select(0, kept.nonzero().squeeze(1))  # twice as fast as indexing
 
 
 def gathered(part: Tensor, rows: Tensor) -> Tensor:
-    """Return packed rows ``[T, H, D]`` as each head of a group sees them, ``[B, H, N, D]``, by numbers ``[B, N]``."""
-    found = part.flatten(1).index_select(0, rows.flatten())  # twice as fast as indexing
-    return found.view(*rows.shape, *part.shape[1:]).transpose(1, 2)
+    """Return the packed rows of a group, ``[B, N, ...]``, by their numbers ``[B, N]``."""
+    found = part.flatten(1).index_select(0, rows.flatten())
+    return found.view(*rows.shape, *part.shape[1:])
 
 
 def first_scores(query: Tensor, key: Tensor, counts: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ def first_scores(query: Tensor, key: Tensor, counts: Tensor) -> Tensor:
     scaled = (query * query.shape[-1] ** -0.5).unsqueeze(2)
     for samples in grouped(counts):
         tokens = padded(counts, samples)
-        found = (scaled[samples] @ gathered(key, tokens.rows).mT).squeeze(2).transpose(1, 2)
+        found = (scaled[samples] @ gathered(key, tokens.rows).permute(0, 2, 3, 1)).squeeze(2).transpose(1, 2)
         if tokens.there is None:
             scores[tokens.rows.flatten()] = found.flatten(0, 1)
         else:

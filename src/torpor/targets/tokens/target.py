@@ -178,10 +178,10 @@ class TokenTarget(BatchedClassifier):
         return digest(f"{super().fingerprint()} {self.cap}", [self.module])
 
 
-def per_head(layer: TransformerLayer, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return queries, keys and values of packed rows ``[T, D]``, each ``[T, H, D / H]``."""
-    query, key, value = layer.qkv(layer.norm1(rows)).unflatten(-1, (3, layer.heads, -1)).unbind(1)
-    return query, key, value
+def per_head(layer: TransformerLayer, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return queries ``[T, H, D / H]`` and keys and values ``[T, 2, H, D / H]`` of packed rows ``[T, D]``."""
+    three = layer.qkv(layer.norm1(rows)).unflatten(-1, (3, layer.heads, -1))
+    return three[:, 0], three[:, 1:]
 
 
 def least_of(gaps: Tensor, mask: Tensor) -> Tensor:
