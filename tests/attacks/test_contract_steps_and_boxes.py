@@ -60,6 +60,7 @@ def few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the table fast, and let each member have its turn."""
     monkeypatch.setattr("torpor.attacks.text.standard.QUERIES", 40)
     monkeypatch.setattr("torpor.attacks.text.standard.PATIENCE", dict.fromkeys(COUNTS, 6))
+    monkeypatch.setattr("torpor.attacks.text.evolution.population.TRIES", 1)  # toys have few texts, soon all known
     monkeypatch.setattr("torpor.attacks.decoder.standard.PASSES", 120)
 
 
