@@ -224,7 +224,6 @@ class Standard(Attack):
     @property
     def members(self) -> tuple[AutoGates | PersistentSquare, ...]:
         """The attacks of the ensemble on exits, in the order in which they run."""
-        square = PersistentSquare(norm=self.norm, eps=self.eps)
         base = AutoGates(norm=self.norm, eps=self.eps, steps=100)
         first, last = replace(base, decay=0.5), replace(base, decay=0.0, resumes=True)
         square = PersistentSquare(norm=self.norm, eps=self.eps)
