@@ -7,6 +7,7 @@ from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from typing_extensions import override
 
 from torpor.core.units import Unit
@@ -114,20 +115,35 @@ class PatchHaltingTarget(TokenTarget):
         total = torch.zeros(tokens.shape[:2], device=self.device)
         gap = torch.full((len(inputs),), torch.inf, device=self.device)
         rows, counts = tokens.flatten(0, 1), [torch.ones(len(inputs), dtype=torch.int64, device=self.device)]
+        places = torch.arange(len(rows), device=self.device)  # of the rows among all tokens
         for depth, layer in enumerate(self.layers):
             there = mask.sum(1)
             counts += [there, there**2]
             rows = whole_layer(layer, rows, there)
             if depth == len(self.layers) - 1:
                 break
-            total[mask] += (self.module.scale * rows[:, 0] - self.module.center).sigmoid()
-            open_, patches = total[:, 1:].masked_fill(~mask[:, 1:], torch.inf), mask[:, 1:]
-            cut = lowest(open_, self.cap)
-            margin = torch.maximum(open_ - THRESHOLD, open_ - cut)
-            gap = torch.minimum(gap, tied(margin, open_, cut, patches))
-            stays = torch.cat([torch.ones_like(mask[:, :1]), (margin < 0) & patches], 1)
-            rows, mask = kept_rows(rows, stays[mask]), stays
+            total.view(-1).index_add_(0, places, (self.module.scale * rows[:, 0] - self.module.center).sigmoid())
+            margin, near = self._margins(total[:, 1:], mask[:, 1:])
+            gap = torch.minimum(gap, near)
+            mask = F.pad(margin < 0, (1, 0), value=True)
+            kept = mask.flatten().index_select(0, places)
+            rows, places = kept_rows(rows, kept), kept_rows(places, kept)
         return Passed(self.answer(rows[mask.sum(1).cumsum(0) - mask.sum(1)]), torch.stack(counts, 1), gap)
+
+    def _margins(self, total: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """Return how far each patch is above where it halts, ``[B, N]``, and what is nearest of each sample, ``[B]``.
+
+        Args:
+            total: sums of halting scores, ``[B, N]``.
+            patches: which are there, bool ``[B, N]``; others are infinitely far above.
+        """
+        total = total.masked_fill(~patches, torch.inf)
+        margin = total - THRESHOLD
+        if self.cap >= self.patches:
+            return margin, least_of(margin, patches)
+        cut = lowest(total, self.cap)
+        margin = torch.maximum(margin, total - cut)
+        return margin, tied(margin, total, cut, patches)
 
     def signals(self, inputs: Tensor) -> PatchHaltingSignals:
         """Evaluate every layer on all tokens, those that have halted without effect."""

@@ -20,39 +20,53 @@ class Group(NamedTuple):
     """A few samples' rows, padded to the same number.
 
     Attributes:
-        rows: numbers of packed rows, ``[B, N]``; any of the sample's own where ``there`` is False.
+        rows: numbers of packed rows, ``[B, N]``; the sample's first where ``there`` is False.
         there: which of them are rows of the sample, bool ``[B, N]``; None if all.
     """
 
     rows: Tensor
     there: Tensor | None
 
+    def filled(self, beyond: int) -> Tensor:
+        """Return the numbers of the rows, ``beyond`` where there are none, ``[B * N]``."""
+        return (self.rows if self.there is None else self.rows.where(self.there, beyond)).flatten()
 
-def grouped(counts: Tensor) -> list[Tensor]:
-    """Return numbers of samples that attend together: those whose tokens fill as many tiles.
+
+class Packing:
+    """Where the rows of each sample are among those of all.
 
     Args:
-        counts: tokens of each sample, int64 ``[B]``.
-
-    >>> [group.tolist() for group in grouped(torch.tensor([5, 0, 17, 16]))]
-    [[0, 3], [2]]
+        counts: rows of each sample, int64 ``[B]``.
     """
-    tiles = -(-counts // TILE)
-    return [(tiles == filled).nonzero().flatten() for filled in sorted({*tiles.tolist()}) if filled]
+
+    def __init__(self, counts: Tensor) -> None:
+        self._sizes: list[int] = counts.tolist()
+        places = torch.arange(_tiles(max(self._sizes)) * TILE, device=counts.device)
+        self._there = places < counts[:, None]
+        self._rows = (counts.cumsum(0) - counts)[:, None] + places * self._there
+
+    def together(self) -> list[list[int]]:
+        """Return numbers of samples that attend together: those whose rows fill as many tiles.
+
+        >>> Packing(torch.tensor([5, 0, 17, 16])).together()
+        [[0, 3], [2]]
+        """
+        by_tiles: dict[int, list[int]] = {}
+        for sample, size in enumerate(self._sizes):
+            by_tiles.setdefault(_tiles(size), []).append(sample)
+        return [by_tiles[tiles] for tiles in sorted(by_tiles) if tiles]
+
+    def group(self, samples: list[int]) -> Group:
+        """Return the rows of some samples, padded to whole tiles where their numbers differ."""
+        sizes = {self._sizes[sample] for sample in samples}
+        width = max(sizes) if len(sizes) == 1 else _tiles(max(sizes)) * TILE
+        these = torch.tensor(samples, device=self._rows.device)
+        rows = self._rows.index_select(0, these)[:, :width]
+        return Group(rows, None if len(sizes) == 1 else self._there.index_select(0, these)[:, :width])
 
 
-def padded(counts: Tensor, samples: Tensor) -> Group:
-    """Return the rows of some ``samples`` out of those of all, which have ``counts`` tokens each.
-
-    Where their numbers differ, they are padded to whole tiles.
-    """
-    starts, own = (counts.cumsum(0) - counts)[samples], counts[samples]
-    least, longest = (int(end) for end in own.aminmax())
-    if least == longest:
-        return Group(starts[:, None] + torch.arange(longest, device=counts.device), None)
-    places = torch.arange(-(-longest // TILE) * TILE, device=counts.device)
-    there = places < own[:, None]
-    return Group(starts[:, None] + places * there, there)
+def _tiles(size: int) -> int:
+    return -(-size // TILE)
 
 
 def attend(query: Tensor, keyed: Tensor, asked: Tensor, counts: Tensor) -> Tensor:
@@ -69,15 +83,15 @@ def attend(query: Tensor, keyed: Tensor, asked: Tensor, counts: Tensor) -> Tenso
         parts = [part.unflatten(0, each).transpose(1, 2) for part in (query, *keyed.unbind(1))]
         return scaled_dot_product_attention(*parts).transpose(1, 2).flatten(0, 1)
     mixed = query.new_empty(len(query) + 1, *query.shape[1:])  # the last row takes what padding finds
-    for samples in grouped(counts):
-        tokens = padded(counts, samples)
-        looking = tokens if asked is counts else padded(asked, samples)
-        asks = gathered(query, looking.rows).transpose(1, 2)
-        keys, values = gathered(keyed, tokens.rows).transpose(1, 3).unbind(2)
-        mask = None if tokens.there is None else tokens.there[:, None, None]
-        found = scaled_dot_product_attention(asks, keys, values, mask)
-        rows = looking.rows if looking.there is None else looking.rows.where(looking.there, len(query))
-        mixed.index_copy_(0, rows.flatten(), found.transpose(1, 2).flatten(0, 1))
+    tokens = Packing(counts)
+    queries = tokens if asked is counts else Packing(asked)
+    for samples in tokens.together():
+        group = tokens.group(samples)
+        asking = group if queries is tokens else queries.group(samples)
+        keys, values = gathered(keyed, group.rows).transpose(1, 3).unbind(2)
+        mask = None if group.there is None else group.there[:, None, None]
+        found = scaled_dot_product_attention(gathered(query, asking.rows).transpose(1, 2), keys, values, mask)
+        mixed.index_copy_(0, asking.filled(len(query)), found.transpose(1, 2).flatten(0, 1))
     return mixed[:-1]
 
 
@@ -100,13 +114,10 @@ def first_scores(query: Tensor, key: Tensor, counts: Tensor) -> Tensor:
         key: packed, ``[T, H, D]``.
         counts: tokens of each sample, int64 ``[B]``.
     """
-    scores = torch.empty_like(key[..., 0])
-    scaled = (query * query.shape[-1] ** -0.5).unsqueeze(2)
-    for samples in grouped(counts):
-        tokens = padded(counts, samples)
-        found = (scaled[samples] @ gathered(key, tokens.rows).permute(0, 2, 3, 1)).squeeze(2).transpose(1, 2)
-        if tokens.there is None:
-            scores[tokens.rows.flatten()] = found.flatten(0, 1)
-        else:
-            scores[tokens.rows[tokens.there]] = found[tokens.there]
-    return scores
+    scores = key.new_empty(len(key) + 1, key.shape[1])  # the last row takes those of padding
+    scaled, tokens = (query * query.shape[-1] ** -0.5).unsqueeze(2), Packing(counts)
+    for samples in tokens.together():
+        group = tokens.group(samples)
+        found = (scaled[samples] @ gathered(key, group.rows).permute(0, 2, 3, 1)).squeeze(2).transpose(1, 2)
+        scores.index_copy_(0, group.filled(len(key)), found.flatten(0, 1))
+    return scores[:-1]
