@@ -167,7 +167,7 @@ def test_the_clock_is_asked_only_as_long_as_there_is_time() -> None:
     assert soon.allows(few)
     assert not soon.allows(many)
     assert soon.allows(pa.chunked_array([[[1, 10, 99_999]]]))  # the last is a unit of a defense
-    quick_first = Spare(time.time() + 60, one=0.1, work=(1, 1))  # of samples that take ten times as long as the first
+    quick_first = Spare(time.time() + 50, one=0.1, work=(1, 1))  # of samples that take ten times as long as the first
     assert not quick_first.allows(few)
 
 
