@@ -60,11 +60,12 @@ def time_pairs(
     ahead = 0.0
     for row in first_of(examples["index"]).nonzero().flatten().tolist():
         pair = (_call(target, examples["clean"], row), _call(defended, examples[side], row))
-        ahead += REPEATS * sum(elapsed(call, clock) for call in pair)
-        if ahead > TIMED_S and len(pairs) >= FEWEST:
+        longer = ahead + REPEATS * sum(elapsed(call, clock) for call in pair)
+        if longer > TIMED_S and len(pairs) >= FEWEST:
             break
         pairs.append(pair)
-    repeats = MIN_REPEATS if ahead > TIMED_S and len(pairs) <= FEWEST else REPEATS
+        ahead = longer
+    repeats = REPEATS if ahead <= TIMED_S else MIN_REPEATS
     found = paired_latency(pairs, clock, warmup=WARMUP, repeats=repeats)
     energy, memory = energy_meter(target.device), memory_meter(target.device)
     rounds = math.ceil(ENERGY_S / (found.attacked_s_p50 * len(pairs)))
