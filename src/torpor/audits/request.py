@@ -99,6 +99,8 @@ class Request:
         asked = threads if workers.in_process or threads is not None else 1
         with chosen_threads(self.target, self.data, asked) as number:
             workers = workers.chosen(partial(gainful_workers, plan, self.target, lambda: self.estimate, number, limits))
+            if threads is None and not workers.in_process:
+                number = Threads(1, number.most, "for each worker")
             run_audit(
                 *(self.plan, self.target, out, progress),
                 inputs=self.inputs,

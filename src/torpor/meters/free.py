@@ -1,4 +1,4 @@
-"""How much memory a device has left."""
+"""How much memory a device has left, and how much this process has taken."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 MEMINFO = Path("/proc/meminfo")
+STATUS = Path("/proc/self/status")
 GROUP = Path("/sys/fs/cgroup")
 
 
@@ -30,10 +31,25 @@ def free_memory(device: str | torch.device) -> int | None:
     return min(found, default=None)
 
 
+def peak_memory() -> int | None:
+    """Return the most bytes that this process has had in memory at once; None where unknown.
+
+    >>> peak = peak_memory()
+    >>> peak is None or peak > 0
+    True
+    """
+    return _entry(STATUS, "VmHWM:")
+
+
 def _available() -> int | None:
+    return _entry(MEMINFO, "MemAvailable:")
+
+
+def _entry(file: Path, name: str) -> int | None:
+    """Return the bytes that a line of ``file`` gives in kB."""
     try:
-        lines = MEMINFO.read_text(encoding="ascii").splitlines()
-        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+        lines = file.read_text(encoding="ascii").splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith(name))
     except (OSError, ValueError, StopIteration):
         return None
 

@@ -41,6 +41,7 @@ class Threads:
         used: their number.
         most: that could have been used.
         why: in words.
+        asked: whether somebody asked for this many.
 
     >>> print(Threads(1, 2, "measured"))
     1 of 2 (measured)
@@ -49,6 +50,7 @@ class Threads:
     used: int
     most: int
     why: str
+    asked: bool = False
 
     def __str__(self) -> str:
         return f"{self.used} of {self.most} ({self.why})"

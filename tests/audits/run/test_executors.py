@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
@@ -20,6 +21,7 @@ from typing_extensions import override
 
 from torpor.audits.lock import FolderLock, verify_owner
 from torpor.audits.plan import Plan
+from torpor.audits.request import request
 from torpor.audits.run.engine import run_audit
 from torpor.audits.run.estimate import estimate, row_weights
 from torpor.audits.run.executors import Executor, Local, Tell, gainful_workers, load_executor
@@ -271,7 +273,9 @@ def test_what_is_no_executor_is_refused(spec: str, words: str) -> None:
         (200, 100, Threads(1, 4, "measured"), None, Processes(2)),
         (200, 10, Threads(1, 4, "measured"), Limits(), Processes(4)),
         (200, 200, Threads(1, 4, "measured"), None, Local()),  # one batch
-        (200, 100, Threads(2, 4, "measured"), None, Local()),  # gains from threads
+        (200, 100, Threads(2, 4, "measured"), None, Processes(2)),
+        (200, 100, Threads(4, 4, "measured"), None, Local()),  # two batches gain less than four threads do
+        (200, 10, Threads(2, 4, "as asked for", asked=True), None, Local()),
         (200, 100, Threads(1, 1, "there is one"), None, Local()),
         (200, 100, Threads(1, 4, "measured"), Limits(queries=9), Local()),  # workers would overspend
     ],
@@ -296,6 +300,25 @@ def test_auto_starts_workers_where_they_pay(
     assert chosen() == Local()  # too quick
     monkeypatch.setattr("torpor.audits.run.executors.WORTH_S", 0.0)
     assert chosen() == expected
+    monkeypatch.setattr("torpor.audits.run.executors.free_memory", lambda device: 2**20)
+    assert chosen() == Local()  # no room for two
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(None, 1), (2, 2)])
+def test_workers_that_auto_starts_have_a_thread_each(
+    asked: int | None, expected: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ran: dict[str, object] = {}
+
+    @contextmanager
+    def gains_from_two(*_: object) -> Iterator[Threads]:
+        yield Threads(2, 2, "measured")
+
+    monkeypatch.setattr("torpor.audits.request.chosen_threads", gains_from_two)
+    monkeypatch.setattr("torpor.audits.request.gainful_workers", lambda *_: 2)
+    monkeypatch.setattr("torpor.audits.request.run_audit", lambda *_, **options: ran.update(options))
+    _, used = request(NEEDLE).run(tmp_path, executor=load_executor("auto"), threads=asked)
+    assert (ran["executor"], ran["threads"], used.used) == (Processes(2), expected, expected)
 
 
 def test_workers_say_how_far_they_are(plan: Plan, locally: bytes, tmp_path: Path) -> None:

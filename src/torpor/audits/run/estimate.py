@@ -263,7 +263,7 @@ def chosen_threads(target: Target, data: Callable[[], DataSet], asked: int | Non
 def _choice(target: Target, data: Callable[[], DataSet], asked: int | None) -> Threads:
     most = torch.get_num_threads()
     if asked is not None:
-        return Threads(check_threads(asked), max(asked, most), "as asked for")
+        return Threads(check_threads(asked), max(asked, most), "as asked for", asked=True)
     if most == 1:
         return Threads(1, 1, "there is one")
     if target.device.type != "cpu":

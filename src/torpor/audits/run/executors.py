@@ -14,6 +14,7 @@ from torpor.audits.run.job import Job
 from torpor.audits.run.limits import Limits
 from torpor.core.errors import UsageError
 from torpor.core.registry import MARK, Registry, Spec, is_path, typed
+from torpor.meters.free import free_memory, peak_memory
 from torpor.meters.threads import Threads
 from torpor.targets.base import Target
 
@@ -26,7 +27,7 @@ Tell = Callable[[int, str, int], None]
 DEATHS = 3
 """How many workers in a row may die before an executor gives up."""
 WORTH_S, MOST_WORKERS = 20.0, 8
-"""Seconds of attacking for which it pays to start workers, which takes some; and how many are started at most."""
+"""Seconds of attacking, times threads, for which it pays to start workers; and how many are started at most."""
 
 
 @dataclass(frozen=True)
@@ -142,27 +143,33 @@ def gainful_workers(
     """Return how many processes attack sooner than one does: as many as there are processors for batches, or one.
 
     One is best for what is over soon, for limits that several would have to share, for a target elsewhere or on another
-    device than the CPU, and for one that gains from several threads.
+    device than the CPU, where threads were asked for, and where memory would not do for all. Several with a thread each
+    are faster than one with as many threads.
 
     Args:
         plan: what is done.
         target: what is attacked.
-        about: returns what that is going to spend; asked only where it matters.
+        about: returns what that is going to spend; asked only where it matters. It runs a batch as attacks do, after
+            which this process has taken as much memory as each of several would.
         threads: that the target gains from.
         limits: what the attacks may spend.
 
     Raises:
         DataError: if the data cannot be read.
     """
-    alone = target.elsewhere or target.device.type != "cpu" or threads.used > 1 or threads.most == 1
+    alone = target.elsewhere or target.device.type != "cpu" or threads.most == 1 or (threads.asked and threads.used > 1)
     if alone or plan.constant or plan.given or limits not in (None, Limits()):
         return 1
     found = about()
     batches = threads.most if found.samples is None else -(-found.samples // plan.batch_size)
     each = found.seconds if found.likely is None else found.likely
-    if found.samples is not None and each * found.samples < WORTH_S:
+    if found.samples is not None and each * found.samples < WORTH_S * threads.used:
         return 1
-    return min(batches, threads.most, MOST_WORKERS)
+    workers = min(batches, threads.most, MOST_WORKERS)
+    free, taken = free_memory(target.device), peak_memory()
+    if free is not None and taken is not None:
+        workers = min(workers, free // taken)
+    return workers if workers >= max(2, threads.used) else 1
 
 
 def check_alone(target: Target, executor: Executor) -> None:

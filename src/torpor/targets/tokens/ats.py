@@ -82,8 +82,8 @@ class SamplingTarget(TokenTarget):
                 margin = middle - half
                 gap = torch.minimum(gap, least_of(margin, mask[:, 1:]))
                 stays = torch.cat([mask[:, :1], (margin < 0) & mask[:, 1:]], 1)
-                kept = stays[mask]
-                rows, query, mask = kept_rows(rows, kept), kept_rows(query, kept), stays
+                rows, query = kept_rows(stays[mask], rows, query)
+                mask = stays
             stay = mask.sum(1)
             counts += [there, stay, there * stay]
             rows = rows + layer.proj(attend(query, keyed, stay, there).flatten(1))

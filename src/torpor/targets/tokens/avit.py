@@ -111,39 +111,43 @@ class PatchHaltingTarget(TokenTarget):
     @override
     def forward(self, inputs: Tensor) -> Passed:
         tokens = self.embed(inputs)
-        mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=self.device)
-        total = torch.zeros(tokens.shape[:2], device=self.device)
         gap = torch.full((len(inputs),), torch.inf, device=self.device)
-        rows, counts = tokens.flatten(0, 1), [torch.ones(len(inputs), dtype=torch.int64, device=self.device)]
-        places = torch.arange(len(rows), device=self.device)  # of the rows among all tokens
+        there = torch.full_like(gap, tokens.shape[1], dtype=torch.int64)
+        rows, counts = tokens.flatten(0, 1), [torch.ones_like(there)]
+        owner = torch.arange(len(inputs), device=self.device).repeat_interleave(tokens.shape[1])
+        total = torch.zeros_like(tokens[:, 1:, 0], dtype=torch.float32)
+        total = F.pad(total, (1, 0), value=-torch.inf).flatten()  # class tokens stay
         for depth, layer in enumerate(self.layers):
-            there = mask.sum(1)
             counts += [there, there**2]
             rows = whole_layer(layer, rows, there)
             if depth == len(self.layers) - 1:
                 break
-            total.view(-1).index_add_(0, places, (self.module.scale * rows[:, 0] - self.module.center).sigmoid())
-            margin, near = self._margins(total[:, 1:], mask[:, 1:])
+            total = total + (self.module.scale * rows[:, 0] - self.module.center).sigmoid()
+            margin, near = self._margins(total, owner, there)
             gap = torch.minimum(gap, near)
-            mask = F.pad(margin < 0, (1, 0), value=True)
-            kept = mask.flatten().index_select(0, places)
-            rows, places = kept_rows(rows, kept), kept_rows(places, kept)
-        return Passed(self.answer(rows[mask.sum(1).cumsum(0) - mask.sum(1)]), torch.stack(counts, 1), gap)
+            rows, owner, total = kept_rows(~(margin >= 0), rows, owner, total)  # class tokens stay, even at NaN
+            there = torch.bincount(owner, minlength=len(inputs))
+        return Passed(self.answer(rows[there.cumsum(0) - there]), torch.stack(counts, 1), gap)
 
-    def _margins(self, total: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
-        """Return how far each patch is above where it halts, ``[B, N]``, and what is nearest of each sample, ``[B]``.
+    def _margins(self, total: Tensor, owner: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+        """Return how far each row is above where it halts, ``[T]``, and what is nearest of each sample, ``[B]``.
 
         Args:
-            total: sums of halting scores, ``[B, N]``.
-            patches: which are there, bool ``[B, N]``; others are infinitely far above.
+            total: sums of halting scores, packed, ``[T]``; minus infinity for class tokens.
+            owner: the sample of each row, int64 ``[T]``.
+            there: rows of each sample, int64 ``[B]``.
         """
-        total = total.masked_fill(~patches, torch.inf)
         margin = total - THRESHOLD
         if self.cap >= self.patches:
-            return margin, least_of(margin, patches)
-        cut = lowest(total, self.cap)
-        margin = torch.maximum(margin, total - cut)
-        return margin, tied(margin, total, cut, patches)
+            near = margin.new_full(there.shape, torch.inf)
+            return margin, near.scatter_reduce(0, owner, margin.abs(), "amin")
+        places = torch.arange(1 + self.patches, device=self.device)
+        patches = (places < there[:, None])[:, 1:]
+        sums = total.new_full((len(there), 1 + self.patches), torch.inf)
+        sums[places < there[:, None]] = total
+        cut = lowest(sums[:, 1:], self.cap)
+        above = torch.maximum(sums[:, 1:] - THRESHOLD, sums[:, 1:] - cut)
+        return torch.maximum(margin, total - cut[owner, 0]), tied(above, sums[:, 1:], cut, patches)
 
     def signals(self, inputs: Tensor) -> PatchHaltingSignals:
         """Evaluate every layer on all tokens, those that have halted without effect."""

@@ -6,6 +6,8 @@ that little is computed for nothing: none with a single sample.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import groupby
 from typing import NamedTuple
 
 import torch
@@ -33,36 +35,42 @@ class Group(NamedTuple):
 
 
 class Packing:
-    """Where the rows of each sample are among those of all.
+    """Where the rows of each sample are among those of all, in the order in which samples attend together.
 
     Args:
         counts: rows of each sample, int64 ``[B]``.
+        order: of the samples; by default those side by side that fill as many tiles.
     """
 
-    def __init__(self, counts: Tensor) -> None:
-        self._sizes: list[int] = counts.tolist()
-        places = torch.arange(_tiles(max(self._sizes)) * TILE, device=counts.device)
-        self._there = places < counts[:, None]
-        self._rows = (counts.cumsum(0) - counts)[:, None] + places * self._there
+    def __init__(self, counts: Tensor, order: list[int] | None = None) -> None:
+        sizes: list[int] = counts.tolist()
+        self.order = sorted(range(len(sizes)), key=lambda sample: _tiles(sizes[sample])) if order is None else order
+        self._sizes = [sizes[sample] for sample in self.order]
+        these = torch.tensor(self.order, device=counts.device)
+        own, first = counts[these, None], (counts.cumsum(0) - counts)[these, None]
+        places = torch.arange(_tiles(max(sizes)) * TILE, device=counts.device)
+        self._there = places < own
+        self._rows = first + places * self._there
 
-    def together(self) -> list[list[int]]:
-        """Return numbers of samples that attend together: those whose rows fill as many tiles.
+    def together(self) -> Iterator[slice]:
+        """Yield which samples, by their place in :attr:`order`, attend together: those that fill as many tiles.
 
-        >>> Packing(torch.tensor([5, 0, 17, 16])).together()
+        >>> packing = Packing(torch.tensor([5, 0, 17, 16]))
+        >>> [packing.order[samples] for samples in packing.together()]
         [[0, 3], [2]]
         """
-        by_tiles: dict[int, list[int]] = {}
-        for sample, size in enumerate(self._sizes):
-            by_tiles.setdefault(_tiles(size), []).append(sample)
-        return [by_tiles[tiles] for tiles in sorted(by_tiles) if tiles]
+        start = 0
+        for tiles, same in groupby(self._sizes, _tiles):
+            end = start + len(list(same))
+            if tiles:
+                yield slice(start, end)
+            start = end
 
-    def group(self, samples: list[int]) -> Group:
+    def group(self, samples: slice) -> Group:
         """Return the rows of some samples, padded to whole tiles where their numbers differ."""
-        sizes = {self._sizes[sample] for sample in samples}
+        sizes = set(self._sizes[samples])
         width = max(sizes) if len(sizes) == 1 else _tiles(max(sizes)) * TILE
-        these = torch.tensor(samples, device=self._rows.device)
-        rows = self._rows.index_select(0, these)[:, :width]
-        return Group(rows, None if len(sizes) == 1 else self._there.index_select(0, these)[:, :width])
+        return Group(self._rows[samples, :width], None if len(sizes) == 1 else self._there[samples, :width])
 
 
 def _tiles(size: int) -> int:
@@ -84,7 +92,7 @@ def attend(query: Tensor, keyed: Tensor, asked: Tensor, counts: Tensor) -> Tenso
         return scaled_dot_product_attention(*parts).transpose(1, 2).flatten(0, 1)
     mixed = query.new_empty(len(query) + 1, *query.shape[1:])  # the last row takes what padding finds
     tokens = Packing(counts)
-    queries = tokens if asked is counts else Packing(asked)
+    queries = tokens if asked is counts else Packing(asked, tokens.order)
     for samples in tokens.together():
         group = tokens.group(samples)
         asking = group if queries is tokens else queries.group(samples)
@@ -95,9 +103,10 @@ def attend(query: Tensor, keyed: Tensor, asked: Tensor, counts: Tensor) -> Tenso
     return mixed[:-1]
 
 
-def kept_rows(packed: Tensor, kept: Tensor) -> Tensor:
-    """Return the packed rows ``[T, ...]`` of which ``kept``, bool ``[T]``, is True."""
-    return packed.index_select(0, kept.nonzero().squeeze(1))  # twice as fast as indexing
+def kept_rows(kept: Tensor, *packed: Tensor) -> tuple[Tensor, ...]:
+    """Return the rows of each of ``packed`` ``[T, ...]`` of which ``kept``, bool ``[T]``, is True."""
+    numbers = kept.nonzero().squeeze(1)
+    return tuple(each.index_select(0, numbers) for each in packed)  # twice as fast as indexing
 
 
 def gathered(part: Tensor, rows: Tensor) -> Tensor:
@@ -118,6 +127,6 @@ def first_scores(query: Tensor, key: Tensor, counts: Tensor) -> Tensor:
     scaled, tokens = (query * query.shape[-1] ** -0.5).unsqueeze(2), Packing(counts)
     for samples in tokens.together():
         group = tokens.group(samples)
-        found = (scaled[samples] @ gathered(key, group.rows).permute(0, 2, 3, 1)).squeeze(2).transpose(1, 2)
-        scores.index_copy_(0, group.filled(len(key)), found.flatten(0, 1))
+        found = scaled[tokens.order[samples]] @ gathered(key, group.rows).permute(0, 2, 3, 1)
+        scores.index_copy_(0, group.filled(len(key)), found.squeeze(2).transpose(1, 2).flatten(0, 1))
     return scores[:-1]
