@@ -300,7 +300,7 @@ def test_auto_starts_workers_where_they_pay(
     assert chosen() == Local()  # too quick
     monkeypatch.setattr("torpor.audits.run.executors.WORTH_S", 0.0)
     assert chosen() == expected
-    monkeypatch.setattr("torpor.audits.run.executors.free_memory", lambda device: 2**20)
+    monkeypatch.setattr("torpor.meters.free.free_memory", lambda device: 2**20)
     assert chosen() == Local()  # no room for two
 
 

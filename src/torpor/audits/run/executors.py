@@ -14,7 +14,6 @@ from torpor.audits.run.job import Job
 from torpor.audits.run.limits import Limits
 from torpor.core.errors import UsageError
 from torpor.core.registry import MARK, Registry, Spec, is_path, typed
-from torpor.meters.free import free_memory, peak_memory
 from torpor.meters.threads import Threads
 from torpor.targets.base import Target
 
@@ -165,6 +164,8 @@ def gainful_workers(
     each = found.seconds if found.likely is None else found.likely
     if found.samples is not None and each * found.samples < WORTH_S * threads.used:
         return 1
+    from torpor.meters.free import free_memory, peak_memory
+
     workers = min(batches, threads.most, MOST_WORKERS)
     free, taken = free_memory(target.device), peak_memory()
     if free is not None and taken is not None:
