@@ -23,7 +23,7 @@ from torpor.audits.lock import FolderLock, verify_owner
 from torpor.audits.plan import Plan
 from torpor.audits.request import request
 from torpor.audits.run.engine import run_audit
-from torpor.audits.run.estimate import estimate, row_weights
+from torpor.audits.run.estimate import Estimate, estimate, row_weights
 from torpor.audits.run.executors import Executor, Local, Tell, gainful_workers, load_executor
 from torpor.audits.run.job import Job
 from torpor.audits.run.limits import Course, Limits
@@ -300,8 +300,16 @@ def test_auto_starts_workers_where_they_pay(
     assert chosen() == Local()  # too quick
     monkeypatch.setattr("torpor.audits.run.executors.WORTH_S", 0.0)
     assert chosen() == expected
-    monkeypatch.setattr("torpor.meters.free.free_memory", lambda device: 2**20)
+    monkeypatch.setattr("torpor.meters.free.free_memory", lambda device: 3)
+    monkeypatch.setattr("torpor.meters.free.peak_memory", lambda: 2)
     assert chosen() == Local()  # no room for two
+
+
+@pytest.mark.parametrize(("used", "expected"), [(1, 2), (2, 1)])
+def test_what_gains_from_threads_has_to_take_longer_for_workers_to_pay(used: int, expected: int) -> None:
+    plan, half_a_minute = Plan(NEEDLE, ("standard",), batch_size=1), Estimate(2, 2, 1, 1.0, 15.0, ())
+    threads = Threads(used, 2, "measured")
+    assert gainful_workers(plan, load_target(NEEDLE), lambda: half_a_minute, threads) == expected
 
 
 @pytest.mark.parametrize(("asked", "expected"), [(None, 1), (2, 2)])

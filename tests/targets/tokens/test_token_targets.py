@@ -99,8 +99,9 @@ def test_one_layer_is_refused() -> None:
         PatchHaltingTarget(HaltingTransformer(dim=16, depth=1), name="short")
 
 
-def test_numbers_are_demanded() -> None:
+@pytest.mark.parametrize("part", ["head", "layers.1.fc2"])  # in a layer, no patch has a score to halt by
+def test_numbers_are_demanded(part: str) -> None:
     target = BUILT["halting"](0)
-    nn.init.constant_(target.module.head.bias, torch.nan)
+    nn.init.constant_(target.module.get_submodule(part).bias, torch.nan)
     with pytest.raises(UsageError, match="got NaN"):
         target.run(pictures(2))
