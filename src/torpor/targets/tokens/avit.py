@@ -141,13 +141,12 @@ class PatchHaltingTarget(TokenTarget):
         if self.cap >= self.patches:
             near = margin.new_full(there.shape, torch.inf)
             return margin, near.scatter_reduce(0, owner, margin.abs(), "amin")
-        places = torch.arange(1 + self.patches, device=self.device)
-        patches = (places < there[:, None])[:, 1:]
-        sums = total.new_full((len(there), 1 + self.patches), torch.inf)
-        sums[places < there[:, None]] = total
+        present = torch.arange(1 + self.patches, device=self.device) < there[:, None]
+        sums = total.new_full(present.shape, torch.inf)
+        sums[present] = total
         cut = lowest(sums[:, 1:], self.cap)
-        above = torch.maximum(sums[:, 1:] - THRESHOLD, sums[:, 1:] - cut)
-        return torch.maximum(margin, total - cut[owner, 0]), tied(above, sums[:, 1:], cut, patches)
+        margins = torch.maximum(sums - THRESHOLD, sums - cut)
+        return margins[present], tied(margins[:, 1:], sums[:, 1:], cut, present[:, 1:])
 
     def signals(self, inputs: Tensor) -> PatchHaltingSignals:
         """Evaluate every layer on all tokens, those that have halted without effect."""
