@@ -18,17 +18,18 @@ from PIL import Image
 NEEDLE, TUG = "torpor.targets.early_exit.toys:needle", "torpor.targets.early_exit.toys:tug"
 SLOW = """
 import time
+import torch
 from torpor.targets.early_exit.toys import WindowTarget
 
 class Slow(WindowTarget):
     def signals(self, inputs):
-        time.sleep(0.01)
+        time.sleep(0.01 * torch.is_grad_enabled())
         return super().signals(inputs)
 
 def target():
     return Slow([0.5, 0.5, 0.5], [0.2, 0.1, 0.04], name="slow")
 """
-"""A module whose target takes its time."""
+"""A module whose target takes its time while it is attacked."""
 
 
 def write_images(

@@ -92,7 +92,7 @@ def test_a_clean_call_that_depends_on_its_place_is_invalid() -> None:
 def test_too_few_repeats_are_invalid() -> None:
     pair = steady([1.0], [2.0], repeats=2)
     assert not pair.valid
-    assert pair.reason == "expected at least 4 repeats to judge the spread, got 2"
+    assert pair.reason == "expected at least 3 repeats to judge the spread, got 2"
 
 
 def test_a_call_without_duration_is_an_error() -> None:

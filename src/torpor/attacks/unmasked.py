@@ -8,11 +8,11 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 from typing_extensions import override
 
 from torpor.attacks.iterative import gradient_of
+from torpor.core.dispatch import EagerMode
 from torpor.core.signals import GateSignals
 from torpor.core.space import InputSpace
 from torpor.core.work import PriceList, Work
@@ -34,7 +34,7 @@ SMOOTH: Mapping[str, Callable[[Tensor], Tensor]] = {
 CASTS = ("aten::_to_copy", "aten::to")
 
 
-class Tape(TorchDispatchMode):
+class Tape(EagerMode):
     """Record every operator that runs, with its arguments and results, also those behind a custom backward pass."""
 
     def __init__(self) -> None:

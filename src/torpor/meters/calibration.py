@@ -16,7 +16,7 @@ from torpor.core.errors import MeterError, TorporError, UsageError
 from torpor.core.units import Unit
 from torpor.core.work import PriceList, Work
 from torpor.meters.clock import BUSY_LIMIT, Clock, WallClock, timed
-from torpor.meters.wall_clock import doubt, noise_of
+from torpor.meters.wall_clock import MIN_REPEATS, doubt, noise_of
 
 NULL = 1e-9
 """Singular values below this share of the largest one, and entries below it, count as zero."""
@@ -27,8 +27,8 @@ Probe = tuple[Work, Callable[[], object]]
 """A call on one input, and the work that it does."""
 
 REPEATS = 5
-MOST_S = 30.0
-"""What calibration may take, seconds: a probe of a large model runs until the cap."""
+FEWER_S, MOST_S = 2.0, 30.0
+"""What calibration may take before it repeats less, and in all, seconds: probes of large models run until the cap."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,8 @@ def unit_clock(
                 "a price file"
             )
         check = [(target.run(inputs).work, lambda: target.run(inputs))]
-        found = calibration(target, inputs, clock or WallClock(target.device), check=check, repeats=REPEATS, warmup=0)
+        repeats = REPEATS if took * REPEATS <= FEWER_S else MIN_REPEATS
+        found = calibration(target, inputs, clock or WallClock(target.device), check=check, repeats=repeats, warmup=0)
     except TorporError as error:
         unknown = dict.fromkeys(("seconds_per_unit", "price_list", "valid", "error"))
         return unknown | {"reason": str(error)}

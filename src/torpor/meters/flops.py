@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from torpor.core.dispatch import EagerMode
 from torpor.core.errors import MeterError
 from torpor.meters.operators import formula_flops, has_formula, is_free, lacks_operands, parts
 
@@ -25,7 +25,7 @@ _free: set[OpOverload[..., Any]] = set()
 """Operators that turned out to be free, whatever their operands are."""
 
 
-class _Counter(TorchDispatchMode):
+class _Counter(EagerMode):
     """Add up the FLOPs of every operator that runs.
 
     Args:
@@ -125,6 +125,13 @@ def counting(large: int | None = None) -> Iterator[_Counter]:
     try:
         with torch.no_grad(), counter:
             yield counter
+    except Exception as error:
+        if not type(error).__module__.startswith("torch._dynamo"):
+            raise
+        raise MeterError(
+            "expected operators that run one by one, got code that torch's compiler takes and refuses (torch.cond and "
+            "the like, or torch.compile); write it in plain Python, or give the unit's FLOPs yourself"
+        ) from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
 

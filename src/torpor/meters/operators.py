@@ -31,12 +31,16 @@ FREE = frozenset(
         aten.native_dropout, aten.bernoulli,
         # elementwise arithmetic that torch does not tag as pointwise
         aten._prelu_kernel,
+        # what torch takes apart at the price of importing its compiler: pooling, softmax, counting
+        aten.max_pool1d_with_indices, aten.max_pool2d_with_indices, aten.max_pool3d_with_indices,
+        aten.adaptive_max_pool2d, aten.adaptive_max_pool3d, aten.avg_pool1d, aten.avg_pool2d, aten.avg_pool3d,
+        aten._adaptive_avg_pool2d, aten._adaptive_avg_pool3d, aten._softmax, aten._log_softmax, aten.arange,
         # normalization
         aten.native_batch_norm, aten._native_batch_norm_legit, aten._native_batch_norm_legit_no_training,
         aten.cudnn_batch_norm, aten.native_layer_norm, aten.native_group_norm, aten.batch_norm, aten._fused_rms_norm,
     )
 )  # fmt: skip
-"""Free operators with several operands that torch neither tags nor takes apart."""
+"""Free operators that torch does not tag: those it does not take apart either, and frequent ones."""
 
 CONTRACTION = re.compile(
     r"(?<!cu)mm(?!a)|mv|dot|outer|matmul|einsum|tensordot|attention|attn|conv(?!ert)|linear|gru|lstm|rnn|fft|matrix|"
@@ -115,7 +119,7 @@ def is_free(func: OpOverload[..., Any]) -> bool:
     if func.is_view or name.startswith(("prim.", "aten.detach", "aten._local_scalar_dense")):
         return True
     plain = name.removesuffix("_")
-    if name in FREE or plain in FREE:
+    if name in FREE or plain in FREE or RESAMPLING.match(name):
         return True
     kinds = {torch.Tag.pointwise, torch.Tag.reduction, torch.Tag.view_copy}
     names = {packet, getattr(getattr(torch.ops, func.namespace), plain.split(".")[-1], packet)}

@@ -16,7 +16,7 @@ SPREAD_LIMIT = 0.1
 """Largest interquartile range of one call's repeats, as a share of their median, that still counts as quiet."""
 NOISE_LIMIT = 0.05
 """Largest difference between two timings of the same calls, as a share, that still counts as no difference."""
-MIN_REPEATS = 4
+MIN_REPEATS = 3
 """Fewest repeats from which spread and noise can be told."""
 
 Call = Callable[[], object]

@@ -33,13 +33,21 @@ class Killed(BaseException):
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     data = write_images(tmp_path_factory.mktemp("resume") / "data", test=10, train=40)
-    return Plan(NEEDLE, ("pgd", "deepsloth-universal"), "Linf", (0.2,), steps=10, batch_size=4, data_dir=str(data))
+    attacks = ("pgd", "deepsloth-universal")
+    return Plan(NEEDLE, attacks, "Linf", (0.2,), steps=10, batch_size=4, data_dir=str(data), timed=False)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed") / "run"
     run_audit(plan, load_target(NEEDLE), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def timed_undisturbed(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("timed") / "run"
+    run_audit(replace(plan, timed=True), load_target(NEEDLE), folder)
     return folder
 
 
@@ -94,17 +102,24 @@ def test_killed_before_any_of_its_writes_it_goes_on_to_the_same_end(
     assert begun >= snapshot(undisturbed).keys() - {"audit.json"}  # it was killed after each of its files
 
 
-@pytest.mark.parametrize("at", [3, 40, 90, 140])
+@pytest.mark.parametrize(("at", "timed"), [(3, False), (40, False), (90, True), (140, True)])
 def test_killed_between_two_runs_of_the_target_it_goes_on_to_the_same_end(
-    plan: Plan, undisturbed: Path, tmp_path: Path, at: int, monkeypatch: pytest.MonkeyPatch
+    plan: Plan,
+    undisturbed: Path,
+    timed_undisturbed: Path,
+    tmp_path: Path,
+    at: int,
+    timed: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     target: Target = load_target(NEEDLE)
+    asked = replace(plan, timed=timed)
     with monkeypatch.context() as patch:
         patch.setattr(target, "run", dying(target.run, at))
         with pytest.raises(Killed):
-            run_audit(plan, target, tmp_path / "run")
-    run_audit(plan, target, tmp_path / "run")
-    same(tmp_path / "run", undisturbed)
+            run_audit(asked, target, tmp_path / "run")
+    run_audit(asked, target, tmp_path / "run")
+    same(tmp_path / "run", timed_undisturbed if timed else undisturbed)
 
 
 def test_killed_before_the_shards_are_cleared_it_only_clears_them(

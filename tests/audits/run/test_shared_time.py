@@ -33,6 +33,7 @@ from torpor.core.stopwatch import OutOfTime, Stopwatch
 from torpor.data.given import GivenInputs
 from torpor.defenses.registry import load_defense
 from torpor.targets.decoder.generation.texts import TextGenerationTarget
+from torpor.targets.decoder.toy_text import ToyText
 from torpor.targets.early_exit.toys import needle
 
 
@@ -167,7 +168,7 @@ def test_the_clock_is_asked_only_as_long_as_there_is_time() -> None:
     assert soon.allows(few)
     assert not soon.allows(many)
     assert soon.allows(pa.chunked_array([[[1, 10, 99_999]]]))  # the last is a unit of a defense
-    quick_first = Spare(time.time() + 50, one=0.1, work=(1, 1))  # of samples that take ten times as long as the first
+    quick_first = Spare(time.time() + 20, one=0.1, work=(1, 1))  # of samples that take ten times as long as the first
     assert not quick_first.allows(few)
 
 
@@ -200,6 +201,10 @@ def test_few_samples_of_a_slow_target_are_spread_over_two_batches() -> None:
     slow.samples = 3
     assert [default_batch_size(slow, limit) for limit in (3, 2)] == [2, 1]
     assert default_batch_size(needle(), 3) == 128
+
+
+def test_texts_that_are_decoded_together_are_one_batch_if_they_fit() -> None:
+    assert [default_batch_size(ToyText(), limit) for limit in (None, 20, 40, 70)] == [32, 20, 20, 24]
 
 
 def test_every_sample_has_its_share_and_more_seconds_search_longer(

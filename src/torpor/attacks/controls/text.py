@@ -12,9 +12,8 @@ from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.controls.dense import check_queries
-from torpor.attacks.search.incumbent import Curve
 from torpor.attacks.text.search.constraints import Sendable
-from torpor.attacks.text.search.goal import ask, rises
+from torpor.attacks.text.search.goal import ask_each, rises
 from torpor.attacks.text.search.random_edits import RANDOM_SEARCH, RandomEditor, random_texts
 from torpor.attacks.text.wording import requested
 from torpor.core.batches import sample_generators
@@ -81,13 +80,13 @@ class BestOfK(TextControl):
         """
         check_queries(self.queries, inputs)
         draw = random_texts(Sendable(target.space, self.budget), inputs, seed)
-        best, curves = list(inputs), list[Curve]()
-        for row, count in enumerate(self.queries.tolist()):
-            drawn = draw(row, count)
-            answers = ask(target, drawn)
-            curves.append(rises(answers, 0, 0))
-            if drawn:
-                best[row] = drawn[answers.costs.index(max(answers.costs))]
+        drawn = {row: draw(row, count) for row, count in enumerate(self.queries.tolist())}
+        answers = ask_each(target, drawn)
+        curves = [rises(answers[row], 0, 0) for row in drawn]
+        best = [
+            texts[answers[row].costs.index(max(answers[row].costs))] if texts else inputs[row]
+            for row, texts in drawn.items()
+        ]
         spent = self.queries.to("cpu", torch.int64)
         return Candidates(tuple(best), forwards=spent, backwards=torch.zeros_like(spent), curves=curves)
 

@@ -23,12 +23,12 @@ from torpor.meters.wall_clock import MIN_REPEATS, Call
 from torpor.targets.base import Target
 
 REPEATS = 6
-WARMUP = 1  # rounds beside the one that says how long the calls take
+WARMUP = 1  # rounds beside the one that says how long the calls take, unless they are long
 TIMED_S = 2.0  # what the repeats of one row may take, or they would take longer than the attack
-FEWEST = 4  # samples that are timed whatever that takes, with fewer repeats
+FEWEST = 3  # samples that are timed whatever that takes, with fewer repeats
 ENERGY_S = 2.0  # counters tick every 20 to 100 ms, so one call would be all tick or no tick
 
-CALLS = 2 * FEWEST * (MIN_REPEATS + 2)
+CALLS = 2 * FEWEST * (MIN_REPEATS + 1)
 """Runs of samples that the timing of a row takes at least."""
 HIGHER = 2 * 4
 """Its repetition with a higher cap runs as long as this many of its longest samples: clean and attacked, four times the
@@ -65,8 +65,8 @@ def time_pairs(
             break
         pairs.append(pair)
         ahead = longer
-    repeats = REPEATS if ahead <= TIMED_S else MIN_REPEATS
-    found = paired_latency(pairs, clock, warmup=WARMUP, repeats=repeats)
+    warmup, repeats = (WARMUP, REPEATS) if ahead <= TIMED_S else (0, MIN_REPEATS)
+    found = paired_latency(pairs, clock, warmup=warmup, repeats=repeats)
     energy, memory = energy_meter(target.device), memory_meter(target.device)
     rounds = math.ceil(ENERGY_S / (found.attacked_s_p50 * len(pairs)))
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 from typing_extensions import override
 
 from torpor.attacks.base import Attack, Candidates
-from torpor.attacks.text.search.goal import Answers, ask
+from torpor.attacks.text.search.goal import Answers, ask_each
 from torpor.attacks.text.search.tally import Tally
 from torpor.core.signals import StepSignals, TextGateSignals
 from torpor.targets.base import Target
@@ -87,21 +87,11 @@ def drive(target: TextTarget, searches: Mapping[int, Search], tally: Tally) -> N
     """
     asked = {row: texts for row, search in searches.items() if (texts := next(search, None)) is not None}
     while asked:
-        answers = _shared(ask(target, [text for texts in asked.values() for text in texts]), asked)
+        answers = ask_each(target, asked)
         for row, answer in answers.items():
             tally.answer(row, asked[row], answer)
         following = {row: told(searches[row], answer) for row, answer in answers.items()}
         asked = {row: texts for row, texts in following.items() if texts is not None}
-
-
-def _shared(answers: Answers, asked: Mapping[int, Sequence[str]]) -> dict[int, Answers]:
-    """Return the answers to each row of those to all of them, in their order."""
-    found, start = dict[int, Answers](), 0
-    for row, texts in asked.items():
-        mine = slice(start, start + len(texts))
-        found[row] = Answers(answers.steps[mine], answers.costs[mine])
-        start = mine.stop
-    return found
 
 
 def told(search: Search, answer: Answers) -> Sequence[str] | None:

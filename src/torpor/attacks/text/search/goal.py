@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -55,6 +55,22 @@ def ask(target: Any, texts: Sequence[str]) -> Answers:  # noqa: ANN401 - whateve
         answers = _foreseen(target, some) or _ran(target, some)
         found.steps.extend(answers.steps)
         found.costs.extend(answers.costs)
+    return found
+
+
+def ask_each(target: Any, asked: Mapping[int, Sequence[str]]) -> dict[int, Answers]:  # noqa: ANN401
+    """Return the answers to the texts of each row, which are decoded together.
+
+    >>> from torpor.targets.decoder.toy_text import ToyText
+    >>> [answers.steps for answers in ask_each(ToyText(), {3: ["a 4"], 7: [], 9: ["a cat", "9"]}).values()]
+    [[5], [], [1, 10]]
+    """
+    answers = ask(target, [text for texts in asked.values() for text in texts])
+    found, start = dict[int, Answers](), 0
+    for row, texts in asked.items():
+        mine = slice(start, start + len(texts))
+        found[row] = Answers(answers.steps[mine], answers.costs[mine])
+        start = mine.stop
     return found
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from typing_extensions import override
 
+from torpor.core.dispatch import EagerMode
 from torpor.targets.decoder.generation.library import cache_in
 from torpor.targets.decoder.generation.loop import DecodingLoop, DecodingPlan, Processors
 
@@ -45,7 +45,7 @@ class Recorder(DecodingLoop):
         return super()._pick(logits, input_ids, rows, given)
 
 
-class Products(TorchDispatchMode):
+class Products(EagerMode):
     """Note the shapes of all sums of products that kernels compute.
 
     Where those of a batch are those of its rows alone, each as often, its rows are computed like that at any length;
