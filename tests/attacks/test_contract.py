@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from itertools import islice
+from itertools import islice, pairwise
 
 import pytest
 import torch
@@ -99,16 +99,14 @@ def test_the_target_is_left_as_it_was(target_name: str, norm: str, name: str) ->
 @pytest.mark.parametrize(("target_name", "norm", "name"), [row for row in TABLE if row[0] in ("needle", "tug")])
 def test_a_batch_equals_its_samples_on_toys(target_name: str, norm: str, name: str) -> None:
     target, attack, inputs, labels, whole = case(target_name, norm, name)
-    singles = [attack_rows(attack, target, inputs, labels, slice(row, row + 1)) for row in range(8)]
-    threes = [attack_rows(attack, target, inputs, labels, slice(row, row + 3)) for row in (0, 3)]
-    for parts, count in ((singles, 8), (threes, 6)):
-        together = torch.cat([part.inputs for part in parts])
-        alike = (together == whole.inputs[:count]).flatten(1).all(1)
-        # some processors add up a batch in another order, and unit gradients of L2 spread the rounding over all pixels
-        assert alike.all() if norm != "L2" else alike.sum() >= count - 1
-        assert torch.cat([part.attacked.work.counts for part in parts]).equal(whole.attacked.work.counts[:count])
-        assert torch.cat([part.candidates.forwards for part in parts]).equal(whole.candidates.forwards[:count])
-        assert torch.cat([part.candidates.backwards for part in parts]).equal(whole.candidates.backwards[:count])
+    cuts = (0, 1, 4, 7, 8)
+    parts = [attack_rows(attack, target, inputs, labels, slice(*rows)) for rows in pairwise(cuts)]
+    alike = (torch.cat([part.inputs for part in parts]) == whole.inputs).flatten(1).all(1)
+    # some processors add up a batch in another order, and unit gradients of L2 spread the rounding over all pixels
+    assert alike.all() if norm != "L2" else alike.sum() >= 7
+    assert torch.cat([part.attacked.work.counts for part in parts]).equal(whole.attacked.work.counts)
+    assert torch.cat([part.candidates.forwards for part in parts]).equal(whole.candidates.forwards)
+    assert torch.cat([part.candidates.backwards for part in parts]).equal(whole.candidates.backwards)
 
 
 @pytest.mark.parametrize(("target_name", "norm", "name"), [row for row in TABLE if row[0] == "digits"])
@@ -138,7 +136,7 @@ def test_passes_are_counted_as_they_happen(
         return replayed
 
     monkeypatch.setattr(Unmasked, "signals", noting)
-    for rows in (slice(0, 1), slice(2, 3), slice(0, 3)):
+    for rows in (slice(2, 3), slice(0, 3)):
         counting = Counting(target)
         result = attack_rows(attack, counting, inputs, labels, rows)
         count = len(result.inputs)

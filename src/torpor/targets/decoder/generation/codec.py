@@ -71,7 +71,7 @@ class HuggingFaceCodec:
         self.special = frozenset(found)
         self.special_texts = tuple(text for _, text in sorted(found.items()))
         self.size = len(tokenizer)
-        self._encoded = Remembered(self._encode, len)
+        self._encoded, self._wrapped = Remembered(self._encode, len), Remembered(self._wrap, len)
         if self.size <= len(self.special) + 1:  # what transformers makes up where there is no tokenizer
             raise UsageError("expected a tokenizer with a vocabulary, got none; save the model's own beside it")
 
@@ -89,8 +89,12 @@ class HuggingFaceCodec:
 
     def wrapped(self, text: str) -> tuple[list[int], list[bool]]:
         """Return the ids that the model reads, and which of them are the text's own, not special."""
+        ids, own = self._wrapped(str(text))
+        return list(ids), list(own)
+
+    def _wrap(self, text: str) -> tuple[tuple[int, ...], tuple[bool, ...]]:
         found = self.tokenizer(text, return_special_tokens_mask=True, verbose=False)
-        return list(found.input_ids), [not special for special in found.special_tokens_mask]
+        return tuple(found.input_ids), tuple(not special for special in found.special_tokens_mask)
 
     @property
     def pad(self) -> int:
