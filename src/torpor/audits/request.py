@@ -230,9 +230,8 @@ def request(
 def default_batch_size(target: Target, limit: int | None = None) -> int:
     """Return the samples per batch, and so per shard on disk: few where attacking one takes long.
 
-    Samples are spread evenly over two batches or more, for as many workers, unless they are few of a target that is
-    quick. Texts whose candidates are decoded together are more and no more than one batch if that can be, since a step
-    takes almost as long for few of them.
+    Texts whose candidates are decoded together are more, since a step takes almost as long for few of them. Samples are
+    spread evenly over two batches or more, for as many workers, unless they are few of a target that is quick.
 
     Args:
         target: what is attacked.
@@ -244,12 +243,11 @@ def default_batch_size(target: Target, limit: int | None = None) -> int:
     """
     if target.space.kind == "video" or target.max_seconds is not None:
         return 1
-    together = target.offers("score")
-    most, fewest = (2 * target.family.batch_size, 1) if together else (target.family.batch_size, 2)
+    most = target.family.batch_size * (2 if target.offers("score") else 1)
     quick = target.samples is None or target.samples >= SPREAD
     if limit is None or (limit < SPREAD and quick):
         return most
-    return -(-limit // max(fewest, -(-limit // most)))
+    return -(-limit // max(2, -(-limit // most)))
 
 
 def _listed(names: str | Sequence[str] | None) -> tuple[str, ...]:

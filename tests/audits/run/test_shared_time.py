@@ -33,7 +33,6 @@ from torpor.core.stopwatch import OutOfTime, Stopwatch
 from torpor.data.given import GivenInputs
 from torpor.defenses.registry import load_defense
 from torpor.targets.decoder.generation.texts import TextGenerationTarget
-from torpor.targets.decoder.toy_text import ToyText
 from torpor.targets.early_exit.toys import needle
 
 
@@ -201,10 +200,6 @@ def test_few_samples_of_a_slow_target_are_spread_over_two_batches() -> None:
     slow.samples = 3
     assert [default_batch_size(slow, limit) for limit in (3, 2)] == [2, 1]
     assert default_batch_size(needle(), 3) == 128
-
-
-def test_texts_that_are_decoded_together_are_one_batch_if_they_fit() -> None:
-    assert [default_batch_size(ToyText(), limit) for limit in (None, 20, 40, 70)] == [32, 20, 20, 24]
 
 
 def test_every_sample_has_its_share_and_more_seconds_search_longer(
