@@ -129,8 +129,8 @@ def counting(large: int | None = None) -> Iterator[_Counter]:
         if not type(error).__module__.startswith("torch._dynamo"):
             raise
         raise MeterError(
-            "expected operators that run one by one, got code that torch's compiler takes and refuses (torch.cond and "
-            "the like, or torch.compile); write it in plain Python, or give the unit's FLOPs yourself"
+            "expected operators that run one by one, got code that torch's compiler refused (torch.cond and the like, "
+            "or torch.compile); write it in plain Python, or give the unit's FLOPs yourself"
         ) from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)

@@ -137,7 +137,7 @@ def lacks_operands(func: OpOverload[..., Any], args: Any, kwargs: Any) -> bool: 
         kwargs: what it was given by name.
     """
     name = str(func.overloadpacket)
-    if func.namespace != "aten" or (CONTRACTION.search(name) and not RESAMPLING.match(name)):
+    if func.namespace != "aten" or CONTRACTION.search(name):
         return False
     leaves = tree_flatten((args, kwargs))[0]
     plain = all(value is None or isinstance(value, _PLAIN) for value in leaves)
@@ -157,6 +157,6 @@ def _is_index(value: Tensor) -> bool:
 def parts(func: OpOverload[..., Any]) -> Callable[..., Any] | None:
     """Return a function that does with simpler operators what ``func`` does, if torch has one; see :func:`is_free`."""
     name = str(func.overloadpacket)
-    if func.namespace != "aten" or (CONTRACTION.search(name) and not RESAMPLING.match(name)):
+    if func.namespace != "aten" or CONTRACTION.search(name):
         return None
     return decomposition_table.get(func)
