@@ -1,23 +1,51 @@
-"""Where the training of a network that skips layers starts."""
+"""Where the training of a network that skips layers starts, and who teaches it then."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn import functional as F
 
+from torpor.data.images import ImageSet
 from torpor.training.registry import TRAINERS
-from torpor.training.skipping import PretrainedSkipTrainer
+from torpor.training.skipping import TaughtSkipRecipe, TaughtSkipTrainer, taught
 from torpor.zoo.early_exits import EARLY_EXITS
 from torpor.zoo.networks.skipnet import SkipNetwork
 
 
-def test_training_starts_from_the_residual_network_that_ships() -> None:
-    trainer = TRAINERS["skipnet-cifar10"]
-    assert isinstance(trainer, PretrainedSkipTrainer)
+class Noise(ImageSet):
+    """Eight images of noise in each split."""
+
+    name, classes = "noise", tuple("0123456789")
+
+    def samples(self, split: str) -> Iterator[tuple[Tensor, int]]:
+        pixels = torch.randint(256, (8, 3, 32, 32), generator=torch.Generator().manual_seed(len(split)))
+        yield from ((image.to(torch.uint8), label) for label, image in enumerate(pixels))
+
+
+@pytest.fixture
+def trainer() -> TaughtSkipTrainer:
+    found = TRAINERS["skipnet-cifar10"]
+    assert isinstance(found, TaughtSkipTrainer)
+    return found
+
+
+def network(trainer: TaughtSkipTrainer) -> SkipNetwork:
     model = trainer.start()
     assert isinstance(model, SkipNetwork)
+    return model
+
+
+def test_training_starts_from_the_residual_network_that_ships(trainer: TaughtSkipTrainer) -> None:
     base = load_file(EARLY_EXITS["sdn-resnet56-cifar10"].folder() / "sdn-resnet56-cifar10.safetensors")
-    ours = model.state_dict()
+    ours = network(trainer).state_dict()
     pairs = {  # of 9 blocks of each width, 6 are taken
         "stem.1.weight": "stages.0.conv.weight",
         "blocks.0.branch.0.weight": "stages.0.block1.conv1.weight",
@@ -29,3 +57,35 @@ def test_training_starts_from_the_residual_network_that_ships() -> None:
     for mine, theirs in pairs.items():
         assert torch.equal(ours[mine], base[theirs].float()), mine
     assert (ours["blocks.17.gate.3.bias"] == 2).all()  # gates start open
+
+
+def test_it_learns_by_itself_and_is_then_taught(trainer: TaughtSkipTrainer, tmp_path: Path) -> None:
+    assert isinstance(trainer.recipe, TaughtSkipRecipe)
+    recipe = replace(trainer.recipe, batch_size=4, untaught=replace(trainer.recipe.untaught, batch_size=4))
+    steps: list[int] = []
+    trainer = replace(trainer, recipe=recipe, entry=replace(trainer.entry, source=lambda folder: Noise()))
+    written = trainer.train(None, tmp_path, epochs=1, seed=3, progress=lambda *at: steps.append(at[1]))
+    card = json.loads(written.read_text())
+    assert steps == [2, 2, 2, 2]  # two trainings of two steps: the first of each is shown, and the end
+    assert card["recipe"]["epochs"] == card["recipe"]["untaught"]["epochs"] == 1
+    assert card["recipe"]["seed"] == card["recipe"]["untaught"]["seed"] == 3
+    alone, then = (load_file(folder / "skipnet-cifar10.safetensors") for folder in (tmp_path / "untaught", tmp_path))
+    count = "stem.2.num_batches_tracked"
+    assert then[count] == alone[count] + 2
+
+
+def test_the_lesson_is_the_mean_of_the_teachers_and_the_class(trainer: TaughtSkipTrainer) -> None:
+    assert isinstance(trainer.recipe, TaughtSkipRecipe)
+    model, labels = network(trainer).eval(), torch.tensor([3, 1])
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    says = [torch.randn(2, 10, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2)]
+    recipe = replace(trainer.recipe, temperature=2.0, teaching=0.75, cost_weight=0.0)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        scores = model(images)[0].float()
+    mean = ((says[0] / 2).softmax(1) + (says[1] / 2).softmax(1)) / 2
+    pupil = (scores / 2).softmax(1)
+    alike = (mean * (mean / pupil).log()).sum(1).mean() * 4
+    right = F.cross_entropy(scores, labels)
+    loss, shown = taught([lambda _: says[0], lambda _: says[1]])(model, images, labels, recipe, 0)
+    assert shown.item() == pytest.approx(right.item(), rel=1e-5)
+    assert loss.item() == pytest.approx((0.75 * alike + 0.25 * right).item(), rel=1e-4)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -47,11 +47,19 @@ class LoopRecipe:
     epochs: int
     seed: int = 0
 
+    def within(self, epochs: int | None, seed: int) -> Self:
+        """Return the recipe with these passes over the data, its own if None, and this seed."""
+        return replace(self, epochs=epochs or self.epochs, seed=seed)
+
 
 def begin(build: Callable[[], Model], seed: int, device: str) -> Model:
-    """Build a model to train, initialized by ``seed``, in the memory layout that convolutions run fastest with."""
+    """Build a model to train, initialized by ``seed``; see :func:`placed`."""
     torch.manual_seed(seed)
-    model = build().train()
+    return placed(build().train(), device)
+
+
+def placed(model: Model, device: str) -> Model:
+    """Return ``model`` on ``device``, in the memory layout that convolutions run fastest with."""
     nn.Module.to(model, torch.device(device))  # what transformers wraps around it has no types
     for kernel in model.parameters():
         if kernel.ndim == 4:

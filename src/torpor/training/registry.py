@@ -21,7 +21,7 @@ from torpor.training.loop import LoopRecipe
 from torpor.training.mixed_precision import ThresholdRecipe, ThresholdTrainer
 from torpor.training.ode import solved_cross_entropy
 from torpor.training.routing import RouterRecipe, RouterTrainer
-from torpor.training.skipping import PretrainedSkipTrainer, SkipRecipe, skip_losses
+from torpor.training.skipping import SkipRecipe, TaughtSkipRecipe, TaughtSkipTrainer, skip_losses
 from torpor.training.sparse import SparseTrainer
 from torpor.training.speech import SpeechRecipe, SpeechTrainer
 from torpor.training.spiking import SpikingRecipe, spiking_loss
@@ -65,8 +65,16 @@ _ODE_NETS = {
 _SKIPNETS = {
     "skipnet-digits": SkipRecipe(epochs=30, batch_size=64, pad=2, flip=False),
 }
-_PRETRAINED_SKIPNETS = {
-    "skipnet-cifar10": SkipRecipe(epochs=24, learning_rate=0.08, goal=0.7, ramp=(0.0, 0.3), sizes=(24, 32, 32)),
+_TAUGHT_SKIPNETS = {
+    "skipnet-cifar10": TaughtSkipRecipe(
+        epochs=18,
+        learning_rate=0.05,
+        goal=0.76,
+        ramp=(0.0, 0.3),
+        label_smoothing=0,
+        sizes=(24, 32, 32),
+        untaught=SkipRecipe(epochs=24, learning_rate=0.08, goal=0.7, ramp=(0.0, 0.3), sizes=(24, 32, 32)),
+    ),
 }
 _CASCADES = {"cascade-digits": Recipe(epochs=60, batch_size=64, pad=2, flip=False, head_learning_rate=1e-2)}
 _HALTING = {"act-digits": HaltingDepthRecipe(epochs=40, batch_size=64, pad=2, flip=False, ponder_weight=0.03)}
@@ -175,7 +183,7 @@ def _all(
 
 _SOLVED = partial(ClassifierTrainer, losses=solved_cross_entropy, optimizers=adamw)
 _SKIPPED = partial(ClassifierTrainer, losses=skip_losses)
-_PRETRAINED_SKIPPED = partial(PretrainedSkipTrainer, losses=skip_losses, base=EARLY_EXITS["sdn-resnet56-cifar10"])
+_TAUGHT_SKIPPED = partial(TaughtSkipTrainer, losses=skip_losses, base=EARLY_EXITS["sdn-resnet56-cifar10"])
 _HALTED = partial(ClassifierTrainer, losses=halting_losses)
 _SPIKED = partial(ClassifierTrainer, losses=spiking_loss, optimizers=adamw)
 
@@ -183,7 +191,7 @@ TRAINERS: dict[str, Trainer] = {
     **_each(EarlyExitTrainer, EARLY_EXITS, _EARLY_EXITS),
     **_each(_SOLVED, CLASSIFIERS, _ODE_NETS),
     **_each(_SKIPPED, CLASSIFIERS, _SKIPNETS),
-    **_each(_PRETRAINED_SKIPPED, CLASSIFIERS, _PRETRAINED_SKIPNETS),
+    **_each(_TAUGHT_SKIPPED, CLASSIFIERS, _TAUGHT_SKIPNETS),
     **_each(EarlyExitTrainer, CASCADES, _CASCADES),
     **_each(_HALTED, CLASSIFIERS, _HALTING),
     **_each(CaptionTrainer, CAPTIONERS, _CAPTIONERS),

@@ -16,7 +16,7 @@ Rows = tuple[str, list[str], list[list[str]]]
 
 def card_rows(card: dict[str, Any]) -> Iterator[Rows]:
     """Yield what a model card holds: exits and thresholds or scores on the test split, and the training."""
-    facts = {**card["recipe"], "parameters": f"{card['parameters']:,}"}
+    facts = {**dict(_settings(card["recipe"])), "parameters": f"{card['parameters']:,}"}
     if "accuracy_per_exit" in card:
         yield from _exit_rows(card)
         facts["FLOPs in all"] = f"{sum(card['flops_per_unit'].values()):,}"
@@ -26,6 +26,15 @@ def card_rows(card: dict[str, Any]) -> Iterator[Rows]:
     facts |= {key: card[key] for key in ("data", "seconds", "torch", "transformers", "sha256") if key in card}
     training = [[key, str(value)] for key, value in facts.items()]
     yield f"{card['name']}: how it was trained", ["setting", "value"], training
+
+
+def _settings(recipe: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the settings of a recipe, and those of a recipe in it under its name."""
+    for name, value in recipe.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}: {inner}", setting) for inner, setting in _settings(value))
+        else:
+            yield name, value
 
 
 def _exit_rows(card: dict[str, Any]) -> Iterator[Rows]:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import pkgutil
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import override
 
-from torpor.training.classifiers import ClassifierRecipe, ClassifierTrainer
+from torpor.targets.speed import fold_batch_norm
+from torpor.training.classifiers import ClassifierRecipe, ClassifierTrainer, Losses
+from torpor.training.loop import Progress, placed
 from torpor.zoo.backbones import BasicBlock
 from torpor.zoo.early_exits import EarlyExitEntry
 from torpor.zoo.entry import load_half
@@ -43,6 +48,28 @@ class SkipRecipe(ClassifierRecipe):
         return round(1 - done * (1 - self.goal), 6)
 
 
+@dataclass(frozen=True, kw_only=True)
+class TaughtSkipRecipe(SkipRecipe):
+    """How a network that has learned by itself is taught afterwards, which makes it better than either.
+
+    Its teachers are the network that it was made of and itself as it was (Hinton, Vinyals and Dean,
+    arXiv:1503.02531; Furlanello et al., "Born-Again Neural Networks", ICML 2018).
+
+    Attributes:
+        untaught: how it learned by itself.
+        temperature: by which logits of teachers and pupil are divided.
+        teaching: weight of what the teachers say; the classes have the rest.
+    """
+
+    untaught: SkipRecipe
+    temperature: float = 4.0
+    teaching: float = 0.9
+
+    @override
+    def within(self, epochs: int | None, seed: int) -> Self:
+        return replace(super().within(epochs, seed), untaught=self.untaught.within(epochs, seed))
+
+
 def skip_losses(
     model: SkipNetwork, batch: Tensor, labels: Tensor, recipe: SkipRecipe, epoch: int
 ) -> tuple[Tensor, Tensor]:
@@ -50,7 +77,36 @@ def skip_losses(
     with torch.autocast(batch.device.type, torch.bfloat16):
         scores, share = model(batch)
     right = F.cross_entropy(scores.float(), labels, label_smoothing=recipe.label_smoothing)
-    return right + recipe.cost_weight * (share.mean() - recipe.free(epoch)).relu(), right
+    return right + excess(share, recipe, epoch), right
+
+
+def excess(share: Tensor, recipe: SkipRecipe, epoch: int) -> Tensor:
+    """Return what the mean of the shares of FLOPs ``[B]`` above the free one adds to the loss."""
+    return recipe.cost_weight * (share.mean() - recipe.free(epoch)).relu()
+
+
+def taught(teachers: Sequence[Callable[[Tensor], Tensor]]) -> Losses[SkipNetwork, TaughtSkipRecipe]:
+    """Return losses that ask for the mean of what ``teachers`` say beside the class.
+
+    Args:
+        teachers: map images ``[B, C, H, W]`` to logits ``[B, K]``.
+    """
+
+    def losses(
+        model: SkipNetwork, batch: Tensor, labels: Tensor, recipe: TaughtSkipRecipe, epoch: int
+    ) -> tuple[Tensor, Tensor]:
+        with torch.autocast(batch.device.type, torch.bfloat16):
+            with torch.no_grad():
+                said = [(teacher(batch).float() / recipe.temperature).softmax(1) for teacher in teachers]
+            scores, share = model(batch)
+        right = F.cross_entropy(scores.float(), labels, label_smoothing=recipe.label_smoothing)
+        softened = (scores.float() / recipe.temperature).log_softmax(1)
+        # softened gradients shrink with the square of the temperature
+        alike = F.kl_div(softened, torch.stack(said).mean(0), reduction="batchmean") * recipe.temperature**2
+        lesson = recipe.teaching * alike + (1 - recipe.teaching) * right
+        return lesson + excess(share, recipe, epoch), right
+
+    return losses
 
 
 @dataclass(frozen=True)
@@ -67,12 +123,54 @@ class PretrainedSkipTrainer(ClassifierTrainer):
     def start(self) -> nn.Module:
         model = super().start()
         assert isinstance(model, SkipNetwork)
+        start_from(model, self.backbone())
+        return model
+
+    def backbone(self) -> nn.Sequential:
+        """Return the trained residual network, in evaluation mode."""
         trained = load_half(self.base.build(), self.base.folder() / f"{self.base.name}.safetensors", self.base.name)
-        backbone = pkgutil.resolve_name(self.base.backbone)(self.base.num_classes)
+        backbone: nn.Sequential = pkgutil.resolve_name(self.base.backbone)(self.base.num_classes)
         # the stages hold the backbone's layers under their own names
         backbone.load_state_dict({name.split(".", 1)[1]: part for name, part in trained.stages.state_dict().items()})
-        start_from(model, backbone)
-        return model
+        return backbone.eval()
+
+
+@dataclass(frozen=True)
+class FurtherTrainer(ClassifierTrainer):
+    """Trains a network further.
+
+    Attributes:
+        weights: file of what it has learned so far.
+    """
+
+    weights: Path = field(kw_only=True)
+
+    @override
+    def start(self) -> nn.Module:
+        return load_half(super().start(), self.weights, self.entry.name)
+
+
+@dataclass(frozen=True)
+class TaughtSkipTrainer(PretrainedSkipTrainer):
+    """Trains a SkipNet from a trained residual network, and then has both teach it.
+
+    What it learns by itself is in the folder ``untaught`` beside the weights.
+    """
+
+    recipe: TaughtSkipRecipe
+
+    @override
+    def fit(self, data_dir: Path | None, folder: Path, device: str, progress: Progress) -> Path:
+        first = PretrainedSkipTrainer(self.entry, self.recipe.untaught, losses=self.losses, base=self.base)
+        card = first.fit(data_dir, folder / "untaught", device, progress)
+        return self.further(card.with_suffix(".safetensors"), device).fit(data_dir, folder, device, progress)
+
+    def further(self, weights: Path, device: str) -> FurtherTrainer:
+        """Return what teaches the network that has learned ``weights`` by itself."""
+        backbone = placed(fold_batch_norm(self.backbone()), device)
+        itself = placed(load_half(self.entry.build(), weights, self.entry.name), device)
+        losses = taught([backbone, lambda images: itself(images)[0]])
+        return FurtherTrainer(self.entry, self.recipe, losses=losses, weights=weights)
 
 
 def start_from(model: SkipNetwork, backbone: nn.Sequential) -> None:

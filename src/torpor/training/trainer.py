@@ -56,8 +56,7 @@ class Trainer(ABC):
         Raises:
             UsageError: if the data or the checkpoint cannot be used.
         """
-        recipe = replace(self.recipe, seed=seed, epochs=epochs or self.recipe.epochs)
-        path = replace(self, recipe=recipe).fit(data_dir, folder, device, progress)
+        path = replace(self, recipe=self.recipe.within(epochs, seed)).fit(data_dir, folder, device, progress)
         if self.judges:
             add_residual(path, self.entry.load(folder), data_dir, self.judges, self.limit)
         return path

@@ -12,6 +12,7 @@ from typing_extensions import override
 from torpor.attacks.text.evolution.evolution import Evolution
 from torpor.attacks.text.exits.no_skim import NoSkim
 from torpor.attacks.text.exits.same import SAME
+from torpor.attacks.text.experts.buffer_overflow import BufferOverflow
 from torpor.attacks.text.experts.repetitioncurse import RepetitionCurse
 from torpor.attacks.text.llmeffichecker import LLMEffiCheckerChar, LLMEffiCheckerStructure, LLMEffiCheckerToken
 from torpor.attacks.text.long_requests import LongRequests
@@ -46,8 +47,8 @@ MEMBERS: dict[str, tuple[type[TextSearch], ...]] = {
     "chars": (SAME, NoSkim, Evolution, TTSlow, NMTSlothChar, LLMEffiCheckerChar),
     "tokens": (Evolution, NMTSlothToken, LLMEffiCheckerToken),
     "words": (SAME, NoSkim, Evolution, NMTSlothStructure, LLMEffiCheckerStructure),
-    "suffix": (Rerouting, RepetitionCurse, LongRequests, RepeatedRequests, Evolution, LoopLLM),
-    "prompt": (RepetitionCurse, LongRequests, RepeatedRequests, Evolution),
+    "suffix": (Rerouting, BufferOverflow, RepetitionCurse, LongRequests, RepeatedRequests, Evolution, LoopLLM),
+    "prompt": (BufferOverflow, RepetitionCurse, LongRequests, RepeatedRequests, Evolution),
 }
 """Searches within each budget, in the order of their first turns."""
 
@@ -70,11 +71,12 @@ class StandardText(TextSearch):
     before it, requests to repeat only where repetitions cost more than requests: a model that was trained on texts goes
     on from sentences as from no random tokens. Where gates decide the work, SAME, No-Skim or Rerouting comes first,
     until its rounds are over; where experts do, RepetitionCurse, with half of the passes for tokens and a quarter for
-    words before them. The evolution's turn ends when it has not found a costlier text for 400 to 800 queries, by the
-    budget, that of another member after 64, so that passes go to what still finds; NMTSloth's on tokens ends when its
-    rounds are over, each of the 50 substitutions that its gradient ranks first. Whatever one finds is a parent of the
-    evolution's next generation. Turns go round until all passes are spent: what was sought in vain for a while is often
-    found later. Of a black box, the members without gradients take part.
+    words before them, and where others share the experts' buffers, buffer overflow before it. The evolution's turn ends
+    when it has not found a costlier text for 400 to 800 queries, by the budget, that of another member after 64, so
+    that passes go to what still finds; NMTSloth's on tokens ends when its rounds are over, each of the 50 substitutions
+    that its gradient ranks first. Whatever one finds is a parent of the evolution's next generation. Turns go round
+    until all passes are spent: what was sought in vain for a while is often found later. Of a black box, the members
+    without gradients take part.
 
     Attributes:
         queries: passes on a sample, forward and backward, of all members together.
@@ -116,7 +118,7 @@ class StandardText(TextSearch):
         """Return a member with as much of the passes as it needs for its turn."""
         if isinstance(member, RepetitionCurse):
             return replace(member, tokens=max(1, self.queries // 2), leads=self.queries // 4)
-        if isinstance(member, Evolution):
+        if isinstance(member, Evolution | BufferOverflow):
             return replace(member, queries=self.queries)
         if isinstance(member, LongRequests):
             return replace(member, count=min(member.count, max(1, self.queries // SHARE)))
@@ -128,6 +130,7 @@ class StandardText(TextSearch):
         to_the_end = (SAME.id, NoSkim.id, Rerouting.id, RepetitionCurse.id, LongRequests.id)
         return {
             Evolution.id: PATIENCE[self.norm],
+            BufferOverflow.id: BufferOverflow.queries,
             NMTSlothToken.id: int(self.eps) * ROUND,
             RepeatedRequests.id: SEGMENTS,
             **dict.fromkeys(to_the_end, self.queries),

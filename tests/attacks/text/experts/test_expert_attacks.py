@@ -121,6 +121,14 @@ def test_it_begins_with_the_words_that_repetition_tries() -> None:
     assert (target.prices.cost(result.attacked.work) >= target.prices.cost(curse.attacked.work)).all()
 
 
+def test_standard_takes_from_others_as_much_as_a_batch_mate_does() -> None:
+    target, texts = batched(), TEXTS[3:5]
+    mate = BufferOverflow(norm="prompt", eps=24, queries=64)(target, texts)
+    whole = StandardText(norm="prompt", eps=24, queries=64)(target, texts)
+    assert (target.prices.cost(whole.attacked.work) >= target.prices.cost(mate.attacked.work)).all()
+    assert BufferOverflow.id in StandardText.covered()
+
+
 def test_larger_buffers_leave_less_to_take() -> None:
     target, texts = batched(), TEXTS[3:5]
     bounds = []
