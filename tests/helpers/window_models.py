@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 
 import torch
 from generation_models import BOS, EOS, PAD, Setting, hub, tokenizer
@@ -58,8 +59,9 @@ CONFIGS: dict[str, tuple[str, dict[str, Setting]]] = {
 }  # fmt: skip
 
 
+@functools.cache
 def windowed(kind: str, **settings: Setting) -> GenerationTarget:
-    """Return a target; ``settings`` are those of its generation config."""
+    """Return a target, the same each time; ``settings`` are those of its generation config."""
     hf, (family, own) = hub(), CONFIGS[kind]
     torch.manual_seed(0)
     text = f"{family}Text" if family in ("Gemma3", "Llama4") else family

@@ -50,7 +50,7 @@ class SkipRecipe(ClassifierRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class TaughtSkipRecipe(SkipRecipe):
-    """How a network that has learned by itself is taught afterwards, which makes it better than either.
+    """How a network that has learned by itself is taught afterwards.
 
     Its teachers are the network that it was made of and itself as it was (Hinton, Vinyals and Dean,
     arXiv:1503.02531; Furlanello et al., "Born-Again Neural Networks", ICML 2018).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -115,7 +116,7 @@ def test_keys_that_no_setting_says_are_dropped_are_noticed(keep: Callable[[Tenso
         return found.transpose(1, 2).contiguous(), None
 
     hf.AttentionInterface.register("forgetful", attend)
-    model = windowed("llama").model
+    model = copy.deepcopy(windowed("llama").model)
     model.config._attn_implementation = "forgetful"
     with pytest.raises(MeterError, match="expected FLOPs linear in prompt_token, decoder_step, attended_key, got"):
         from_transformers(model, tokenizer(ends=False))
