@@ -20,10 +20,12 @@ NEW = {"tampering", *(each.name for each in CERTIFIED), "certified_reason", "lat
 """Keys that version 1 did not write."""
 NEW_FLAGS = {"natural-tail-above-attack", "fit-failed"}
 """Flags that version 1 did not have."""
-EDITS = {"nmtsloth-char", "control-random-edits", "control-best-of-k"}
-MENDED = {"standard", "square", "control-shuffled", *EDITS}
+MENDED = {
+    *("standard", "square", "control-shuffled"),
+    *("nmtsloth-char", "control-random-edits", "control-best-of-k"),
+}
 """What searches in another way since then: ``standard`` has other members, Square begins as published; the control that
-shuffles what they found; and edits put in characters beyond ASCII."""
+shuffles what they found; and edits of characters, which put in others than ASCII, too."""
 HARDWARE = ("torch", "platform", "processor")
 """What rounding depends on, and so the path of a search; clean inputs cost the same everywhere."""
 

@@ -22,7 +22,7 @@ from torpor.data.sets import DataSet
 from torpor.meters.flops import count_flops
 from torpor.targets.early_exit.family import BatchedClassifier, GateFamily, class_count
 from torpor.targets.family import Columns
-from torpor.targets.speed import selected, store_channels_last
+from torpor.targets.speed import store_channels_last
 from torpor.targets.weights import digest
 
 
@@ -96,7 +96,7 @@ class SkippingModule(Protocol):
 def _joined(block: Any, features: Tensor, runs: Tensor) -> Tensor:  # noqa: ANN401 - a SkippableBlock
     """Return what leaves a block whose branch runs for some rows, bool ``[B]``, differentiably."""
     rows, short = runs.nonzero().flatten(), block.shortcut(features)
-    return torch.relu(short.index_add(0, rows, block.branch(selected(features, rows))) if len(rows) else short)
+    return torch.relu(short.index_add(0, rows, block.branch(features[rows])) if len(rows) else short)
 
 
 class _Gate(nn.Module):
@@ -177,11 +177,11 @@ class LayerSkippingTarget(BatchedClassifier):
                 features = torch.relu_(block.branch(features).add_(short))
             elif short is features and k:  # what a block before returned is its own rectification
                 if len(rows):
-                    some = selected(features, rows)
+                    some = features[rows]
                     features[rows] = torch.relu_(block.branch(some).add_(some))
             else:
                 if len(rows):
-                    short.index_add_(0, rows, block.branch(selected(features, rows)))
+                    short.index_add_(0, rows, block.branch(features[rows]))
                 features = torch.relu_(short)
         return self.module.head(features), ran, gap
 

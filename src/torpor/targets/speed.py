@@ -57,23 +57,6 @@ def store_channels_last(blocks: Sequence[tuple[nn.Module, nn.Module]], inputs: T
         store(torch.contiguous_format)
 
 
-def selected(features: Tensor, rows: Tensor) -> Tensor:
-    """Return ``features[rows]`` in the memory layout of ``features``: copied several times as fast as by indexing.
-
-    Args:
-        features: ``[B, ...]``.
-        rows: numbers of some, int64 ``[N]``.
-
-    >>> features = torch.rand(3, 2, 4, 4).contiguous(memory_format=torch.channels_last)
-    >>> some = selected(features, torch.tensor([2, 0]))
-    >>> some.equal(features[[2, 0]]), some.is_contiguous(memory_format=torch.channels_last)
-    (True, True)
-    """
-    if features.ndim == 4 and features.is_contiguous(memory_format=torch.channels_last):
-        return features.permute(0, 2, 3, 1).index_select(0, rows).permute(0, 3, 1, 2)
-    return features.index_select(0, rows)
-
-
 def in_pieces(part: nn.Module, inputs: Tensor, sample_bytes: int) -> Tensor:
     """Return ``part(inputs)``; on a CPU, of about as many samples at a time as its cache holds.
 
