@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import torch
+
 from benchmarks.common import Options, Row, busy, command, images, interleave
 from torpor.attacks.registry import load_attack
+from torpor.meters.threads import Threads, gainful_threads, using
 from torpor.targets.early_exit.family import GatedClassifier
 from torpor.targets.resolve import load_target
 
@@ -14,7 +17,10 @@ ATTACKED = {"skipnet-cifar10": "ilfo:steps=60", "avit-cifar10": "desparsify", "o
 
 
 def attacked_saving(target: GatedClassifier, attack: str, options: Options, *, rounds: int) -> Row:
-    """Compare the time that clean images save over attacked ones with the FLOPs that they save, in one batch."""
+    """Compare the time that clean images save over attacked ones with the FLOPs that they save, in one batch.
+
+    On as many threads as the attacked batch gains from, like ``torpor measure``.
+    """
     name = f"(o) time saved / FLOPs saved, clean over attacked, {target.name}, batch {BATCH}"
     clean, references = images(target, BATCH, options)
     sent = load_attack(attack, norm="Linf", eps=16 / 255)(target, clean, references=references).inputs
@@ -22,11 +28,14 @@ def attacked_saving(target: GatedClassifier, attack: str, options: Options, *, r
     flops = 1 - costs[0] / costs[1]
     if flops <= 0:
         return Row(name, None, note=f"{attack} found nothing")
-    times = interleave(
-        {"clean": lambda: target.run(clean), "attacked": lambda: target.run(sent)}, options, rounds=rounds
-    )
+    most = torch.get_num_threads()
+    threads = Threads(gainful_threads(lambda: target.run(sent), most), most, "measured")
+    with using(threads):
+        times = interleave(
+            {"clean": lambda: target.run(clean), "attacked": lambda: target.run(sent)}, options, rounds=rounds
+        )
     value, ci95 = times.estimate(lambda median: (1 - median["clean"] / median["attacked"]) / flops)
-    note = f"{flops * value:.0%} of time, {flops:.0%} of FLOPs; {attack}{busy(times)}"
+    note = f"{flops * value:.0%} of time, {flops:.0%} of FLOPs; {attack}; {threads.used} of {most} threads{busy(times)}"
     return Row(name, value, ci95, GOAL, at_least=True, note=note)
 
 

@@ -11,7 +11,7 @@ from torpor.attacks.activity.sponge import SpongeVision
 from torpor.attacks.activity.uniform import UniformInputs
 from torpor.attacks.base import Attack
 from torpor.attacks.controls.dense import Flat, Noise
-from torpor.attacks.early_exit.standard import AutoExpected
+from torpor.attacks.early_exit.climbs import AutoExpected
 from torpor.targets.zero_skipping.target import ZeroSkippingTarget
 from torpor.zoo.registry import sparse_digits, sparse_resnet56_cifar10
 

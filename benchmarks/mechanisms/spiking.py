@@ -12,7 +12,7 @@ from benchmarks.mechanisms.row import Row
 from torpor.attacks.activity.spikeattack import SpikeAttack
 from torpor.attacks.base import Attack
 from torpor.attacks.controls.dense import Flat, Noise
-from torpor.attacks.early_exit.standard import AutoExpected, AutoGates
+from torpor.attacks.early_exit.climbs import AutoExpected, AutoGates
 from torpor.core.work import Work
 from torpor.targets.spiking.target import SpikingTarget
 from torpor.zoo.registry import snn_digits

@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmarks.mechanisms.row import Row
 from torpor.attacks.base import Attack, AttackResult
 from torpor.attacks.controls.dense import Flat, Noise
-from torpor.attacks.early_exit.standard import AutoExpected
+from torpor.attacks.early_exit.climbs import AutoExpected
 from torpor.attacks.registry import load_attack
 from torpor.attacks.tokens.under import tokens_run
 from torpor.core.budget import PATCHES, budget_text

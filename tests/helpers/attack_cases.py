@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from torpor.attacks.base import Attack, AttackResult
 from torpor.attacks.controls.dense import Shuffled
+from torpor.attacks.early_exit.climbs import AutoGates
 from torpor.attacks.early_exit.square import PersistentSquare
-from torpor.attacks.early_exit.standard import AutoGates, Member, Standard
+from torpor.attacks.early_exit.standard import Member, Standard
 from torpor.attacks.registry import ATTACKS
 from torpor.attacks.search.balls import ball_of
 from torpor.core.budget import Budget

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from torpor.attacks.early_exit.standard import AutoExpected
+from torpor.attacks.early_exit.climbs import AutoExpected
 from torpor.core.errors import UsageError
 from torpor.data.images import Digits, to_unit
 from torpor.meters.flops import count_flops

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from torpor.attacks.early_exit.standard import AutoExpected
+from torpor.attacks.early_exit.climbs import AutoExpected
 from torpor.data.images import Digits, to_unit
 from torpor.targets.halting import HaltingDepthTarget
 from torpor.training.crafting import Hardening, closed_gates

@@ -165,25 +165,24 @@ class LayerSkippingTarget(BatchedClassifier):
     def _pass(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Run one batch: scores ``[B, C]``, which blocks ran ``[B, G]``, and the least gap to a threshold ``[B]``."""
         features = self.module.stem(inputs.to(self.device, copy=True))  # blocks write into it
-        ran = torch.empty(len(inputs), self.layer_count, dtype=torch.bool, device=self.device)
-        gap = torch.full((len(inputs),), torch.inf, device=self.device)
+        logits = []
         for k, block in enumerate(self.module.blocks):
-            logits = block.logit(features)
-            gap = torch.minimum(gap, logits.abs())  # NaN stays NaN
-            ran[:, k] = logits > 0
-            rows = ran[:, k].nonzero().flatten()
+            logits.append(block.logit(features))
+            rows = (logits[-1] > 0).nonzero()[:, 0]
             short = block.shortcut(features)
             if len(rows) == len(features):
                 features = torch.relu_(block.branch(features).add_(short))
             elif short is features and k:  # what a block before returned is its own rectification
                 if len(rows):
-                    some = features[rows]
-                    features[rows] = torch.relu_(block.branch(some).add_(some))
+                    whole = features.permute(0, 2, 3, 1)  # each row in one piece, which copies several times as fast
+                    some = whole.index_select(0, rows).permute(0, 3, 1, 2)
+                    whole.index_copy_(0, rows, torch.relu_(block.branch(some).add_(some)).permute(0, 2, 3, 1))
             else:
                 if len(rows):
                     short.index_add_(0, rows, block.branch(features[rows]))
                 features = torch.relu_(short)
-        return self.module.head(features), ran, gap
+        decisive = torch.stack(logits, 1)
+        return self.module.head(features), decisive > 0, decisive.abs().amin(1)  # NaN stays NaN
 
     def _work(self, decided: Tensor) -> Work:
         counts = torch.ones(len(decided), len(self.units), dtype=torch.int64)

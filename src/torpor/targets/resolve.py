@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from torpor.core.allocator import keep_freed_memory
 from torpor.core.errors import TorporError, UsageError
 from torpor.core.registry import is_path, load_entry, load_path
 from torpor.targets.base import Target
@@ -51,6 +52,7 @@ def load_target(
     >>> load_target("torpor.targets.early_exit.toys:needle").name
     'toy-needle'
     """
+    keep_freed_memory()
     target = with_downstream(_make(name).to(torch.device(device)), downstream)
     if rule is None:
         return target

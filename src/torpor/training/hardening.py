@@ -11,8 +11,8 @@ from typing_extensions import override
 
 from torpor.attacks.decoder.nicg_slowdown import NICGSlowDown
 from torpor.attacks.detector.overload import Overload
+from torpor.attacks.early_exit.climbs import AutoExpected
 from torpor.attacks.early_exit.deepsloth import DeepSloth
-from torpor.attacks.early_exit.standard import AutoExpected
 from torpor.targets.early_exit.sdn import ShallowDeepNetwork
 from torpor.training.captioning import CaptionRecipe, CaptionTrainer
 from torpor.training.classifiers import ClassifierTrainer

@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
+from torpor.core.allocator import keep_freed_memory
 from torpor.core.errors import UsageError
 from torpor.training.checkpoint import Checkpoint
 
@@ -129,6 +130,7 @@ def run_epochs(
     Raises:
         UsageError: if the checkpoint is damaged, or of another plan that is not finished.
     """
+    keep_freed_memory()
     first, seconds = state.restore()
     groups = [group for optimizer in state.optimizers for group in optimizer.param_groups]
     peaks = [group["lr"] for group in groups]

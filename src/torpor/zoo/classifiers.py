@@ -66,7 +66,7 @@ class ClassifierEntry(ZooEntry):
         return download_cifar10(cache_folder() / "data" / "cifar10")
 
 
-_SKIPS = "torpor.targets.layer_skipping:LayerSkippingTarget"
+_SKIPS = "torpor.zoo.networks.skipnet:skipnet_target"
 _ADAPTIVE = "torpor.zoo.networks.adaptive"
 _HALTS = "torpor.targets.tokens.avit:PatchHaltingTarget"
 _CHOOSES = "torpor.targets.tokens.adavit:PolicyTarget"

@@ -14,8 +14,9 @@ from torpor.attacks.activity.sponge import LBFGS, SpongeVision, two_loops
 from torpor.attacks.activity.uniform import UniformInputs
 from torpor.attacks.base import Attack, Candidates
 from torpor.attacks.controls.dense import Flat
+from torpor.attacks.early_exit.climbs import AutoExpected
 from torpor.attacks.early_exit.square import PersistentSquare
-from torpor.attacks.early_exit.standard import AutoExpected, Standard
+from torpor.attacks.early_exit.standard import Standard
 from torpor.attacks.registry import load_attack
 from torpor.attacks.search.balls import BALLS
 from torpor.core.errors import UsageError

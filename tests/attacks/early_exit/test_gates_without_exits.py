@@ -9,8 +9,9 @@ from skip_targets import SKIP_TARGETS, SkipWindows, images_of, nested, torn
 
 from torpor.attacks.base import Attack
 from torpor.attacks.controls.dense import BestNoise, Flat, Noise, Shuffled
+from torpor.attacks.early_exit.climbs import AutoCostliest, AutoGates, AutoNearest, AutoPriced
 from torpor.attacks.early_exit.square import Square
-from torpor.attacks.early_exit.standard import AutoCostliest, AutoGates, AutoNearest, AutoPriced, Standard
+from torpor.attacks.early_exit.standard import Standard
 from torpor.attacks.registry import default_attacks, load_attack
 from torpor.core.errors import UsageError
 

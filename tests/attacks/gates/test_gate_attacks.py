@@ -10,7 +10,8 @@ from torch import Tensor
 
 from torpor.attacks.base import Attack
 from torpor.attacks.controls.dense import Noise
-from torpor.attacks.early_exit.standard import GuardedGates, Standard
+from torpor.attacks.early_exit.climbs import GuardedGates
+from torpor.attacks.early_exit.standard import Standard
 from torpor.attacks.gates.deepperform import DeepPerform
 from torpor.attacks.gates.ereba import EREBA
 from torpor.attacks.gates.gradauto import GradAuto, OpenClosed

@@ -6,7 +6,7 @@ import pytest
 import torch
 from token_targets import bright, layers_of_bright
 
-from torpor.attacks.early_exit.standard import AutoExpected, AutoGates
+from torpor.attacks.early_exit.climbs import AutoExpected, AutoGates
 
 IMAGES = torch.tensor([[[[0.2, 0.5], [0.6, 0.9]]], [[[0.1, 0.1], [0.1, 0.1]]], [[[1.0, 1.0], [1.0, 0.7]]]])
 

@@ -24,6 +24,7 @@ from torpor.audits.run.rows import write_examples
 from torpor.audits.run.store import Store
 from torpor.audits.run.summary import summarize
 from torpor.audits.schema import seal
+from torpor.core.allocator import keep_freed_memory
 from torpor.core.errors import DataError, LimitReachedError, UsageError
 from torpor.core.files import write_atomically
 from torpor.data.sets import DataSet
@@ -97,6 +98,7 @@ def run_audit(
         if anew is None:
             return out / "audit.json"
         begin(plan, data)
+        keep_freed_memory()
         stack.enter_context(using(Threads(number, number, "for each worker")))
         stack.enter_context(deterministic())
         deadline = None if limits.seconds is None else began + limits.seconds

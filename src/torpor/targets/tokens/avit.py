@@ -196,8 +196,8 @@ def tied(margin: Tensor, values: Tensor, cut: Tensor, patches: Tensor) -> Tensor
 def whole_layer(layer: TransformerLayer, rows: Tensor, there: Tensor) -> Tensor:
     """Run a layer on packed rows ``[T, D]``, ``there`` of which belong to each sample."""
     mixed = attend(*per_head(layer, rows), there, there)
-    rows = rows + layer.proj(mixed.flatten(1))
-    return rows + layer.perceptron(rows)
+    rows = layer.proj(mixed.flatten(1)).add_(rows)
+    return layer.perceptron(rows).add_(rows)
 
 
 def token_units(depth: int, layer: TransformerLayer, dim: int) -> Iterator[Unit]:

@@ -7,7 +7,6 @@ that little is computed for nothing: none with a single sample.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import groupby
 from typing import NamedTuple
 
 import torch
@@ -15,7 +14,9 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 TILE = 16
-"""Kernels of attention are fastest where a number of tokens is a multiple of this."""
+"""Kernels of attention are fastest where the number of tokens is a multiple of this, or one more."""
+FEW = 8
+"""So many samples are worth a call of their own; fewer are padded to the size of the next ones."""
 
 
 class Group(NamedTuple):
@@ -39,42 +40,46 @@ class Packing:
 
     Args:
         counts: rows of each sample, int64 ``[B]``.
-        order: of the samples; by default those side by side that fill as many tiles.
+        order: of the samples; by default those side by side that are padded alike.
     """
 
     def __init__(self, counts: Tensor, order: list[int] | None = None) -> None:
         sizes: list[int] = counts.tolist()
-        self.order = sorted(range(len(sizes)), key=lambda sample: _tiles(sizes[sample])) if order is None else order
+        self.order = sorted(range(len(sizes)), key=lambda sample: _padded(sizes[sample])) if order is None else order
         self._sizes = [sizes[sample] for sample in self.order]
         these = torch.tensor(self.order, device=counts.device)
         own, first = counts[these, None], (counts.cumsum(0) - counts)[these, None]
-        places = torch.arange(_tiles(max(sizes)) * TILE, device=counts.device)
+        places = torch.arange(_padded(max(sizes)), device=counts.device)
         self._there = places < own
         self._rows = first + places * self._there
 
     def together(self) -> Iterator[slice]:
-        """Yield which samples, by their place in :attr:`order`, attend together: those that fill as many tiles.
+        """Yield which samples, by their place in :attr:`order`, attend together: those that are padded alike, or few.
 
-        >>> packing = Packing(torch.tensor([5, 0, 17, 16]))
-        >>> [packing.order[samples] for samples in packing.together()]
-        [[0, 3], [2]]
+        >>> packing = Packing(torch.tensor([5, 0, *[18] * FEW, 17, 34]))
+        >>> [len(packing.order[samples]) for samples in packing.together()]
+        [10, 1]
         """
-        start = 0
-        for tiles, same in groupby(self._sizes, _tiles):
-            end = start + len(list(same))
-            if tiles:
+        widths, start = [_padded(size) for size in self._sizes], self._sizes.count(0)
+        for end in range(start + 1, len(widths) + 1):
+            if end == len(widths) or (widths[end] > widths[end - 1] and end - start >= FEW):
                 yield slice(start, end)
-            start = end
+                start = end
 
     def group(self, samples: slice) -> Group:
-        """Return the rows of some samples, padded to whole tiles where their numbers differ."""
+        """Return the rows of some samples, padded where their numbers differ."""
         sizes = set(self._sizes[samples])
-        width = max(sizes) if len(sizes) == 1 else _tiles(max(sizes)) * TILE
+        width = max(sizes) if len(sizes) == 1 else _padded(max(sizes))
         return Group(self._rows[samples, :width], None if len(sizes) == 1 else self._there[samples, :width])
 
 
-def _tiles(size: int) -> int:
-    return -(-size // TILE)
+def _padded(size: int) -> int:
+    """Return to how many tokens a sample of so many is padded: the class token and whole tiles of patches.
+
+    >>> [_padded(size) for size in (0, 1, 2, 17, 18)]
+    [0, 1, 17, 17, 33]
+    """
+    return 1 - (1 - size) // TILE * TILE if size else 0
 
 
 def attend(query: Tensor, keyed: Tensor, asked: Tensor, counts: Tensor) -> Tensor:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from torpor.data.images import ImageSet
+from torpor.targets.layer_skipping import LayerSkippingTarget
+from torpor.targets.speed import fold_batch_norm
 from torpor.zoo.backbones import PixelNormalization
 
 OPEN = 2.0
@@ -27,7 +31,7 @@ class GatedBlock(nn.Module):
         self.branch = nn.Sequential(
             nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False),
             nn.BatchNorm2d(channels),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(channels, channels, 3, 1, 1, bias=False),
             nn.BatchNorm2d(channels),
         )
@@ -86,7 +90,7 @@ class SkipNetwork(nn.Module):
             PixelNormalization(mean, std),
             nn.Conv2d(shape[0], widths[0], 3, stride, 1, bias=False),
             nn.BatchNorm2d(widths[0]),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
         )
         self.blocks = nn.ModuleList()
         channels_in = widths[0]
@@ -144,3 +148,15 @@ def skipnet_cifar10() -> SkipNetwork:
 def skipnet_digits() -> SkipNetwork:
     """Build a small SkipNet for gray digits: 6 gated blocks of 8, 16 and 32 channels."""
     return SkipNetwork((1, 32, 32), (8, 16, 32), 2, hidden=8, num_classes=10, mean=(0.3,), std=(0.3,), stride=2)
+
+
+def skipnet_target(
+    network: SkipNetwork, *, name: str, source: Callable[[Path | None], ImageSet]
+) -> LayerSkippingTarget:
+    """Return the target that runs a trained ``network``, whose batch norm it folds into convolutions."""
+    network.stem = nn.Sequential(network.stem[0], *fold_batch_norm(network.stem[1:]).children())
+    for block in network.blocks:
+        assert isinstance(block, GatedBlock)
+        block.branch = nn.Sequential(*fold_batch_norm(block.branch).children())
+        block.shortcut = fold_batch_norm(block.shortcut)
+    return LayerSkippingTarget(network, name=name, source=source)

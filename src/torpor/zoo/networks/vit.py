@@ -74,10 +74,10 @@ class VisionTransformer(nn.Module):
         self.stem = nn.Sequential(
             nn.Conv2d(channels, first, 3, padding=1, bias=False),
             nn.BatchNorm2d(first),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(first, second, 3, stride=2, padding=1, bias=False),
             nn.BatchNorm2d(second),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(second, dim, 3, stride=2, padding=1),
         )
         self.shape = (channels, side, side)
