@@ -149,7 +149,7 @@ _TRANSFORMERS = {
     "ats-digits": backbone(
         "ats-digits", TransformerRecipe(epochs=40, batch_size=64, learning_rate=2e-3, pad=2, flip=False)
     ),
-    "avit-cifar10": adaptive("avit-cifar10", PatchHaltingRecipe(epochs=2), base="ats-cifar10"),
+    "avit-cifar10": adaptive("avit-cifar10", PatchHaltingRecipe(epochs=10), base="ats-cifar10"),
     "avit-digits": adaptive(
         "avit-digits", PatchHaltingRecipe(epochs=40, batch_size=64, learning_rate=2e-3, pad=2, flip=False, depth=2.5)
     ),

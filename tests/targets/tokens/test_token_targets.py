@@ -7,13 +7,14 @@ from itertools import pairwise
 import pytest
 import torch
 from token_targets import BUILT, pictures
-from torch import nn
+from torch import Tensor, nn
 
 from torpor.core.errors import UsageError
 from torpor.meters.flops import count_flops, counting
 from torpor.targets.tokens.avit import PatchHaltingTarget
-from torpor.targets.tokens.target import RUNGS, TokenTarget
+from torpor.targets.tokens.target import RUNGS, Passed, TokenTarget
 from torpor.zoo.networks.adaptive import HaltingTransformer
+from torpor.zoo.registry import avit_digits
 
 CAPPED = [(name, rung) for name in BUILT for rung in (0, 2)]
 
@@ -105,3 +106,30 @@ def test_numbers_are_demanded(part: str) -> None:
     nn.init.constant_(target.module.get_submodule(part).bias, torch.nan)
     with pytest.raises(UsageError, match="got NaN"):
         target.run(pictures(2))
+
+
+@pytest.mark.parametrize("name", ["avit-digits", "random"])
+def test_halting_is_rounded_alike_among_any_neighbors(name: str) -> None:
+    target = BUILT["halting"](0) if name == "random" else avit_digits()
+    assert isinstance(target, PatchHaltingTarget)
+    images = pictures(33) if name == "random" else target.data(None).load("test", 33).inputs / 255
+    pairs = torch.cat([target.forward(pair).gap[:1] for pair in images.repeat_interleave(2, 0).split(2)])
+    for count in (2, 3, 16, 33):
+        assert (target.forward(images[:count]).gap - pairs[:count]).abs().max() < target.nearest() / 2
+
+
+def test_an_image_alone_that_might_be_rounded_otherwise_is_run_as_one_of_two() -> None:
+    target, image = BUILT["halting"](0), pictures(1)
+    asked: list[int] = []
+    forward = target.forward
+
+    def counted(inputs: Tensor) -> Passed:
+        asked.append(len(inputs))
+        return forward(inputs)
+
+    target.forward = counted  # type: ignore[method-assign]
+    plain = target.run(image)
+    assert asked == [1]
+    target.tie = 1e3  # type: ignore[misc]
+    assert target.run(image).work.counts.equal(plain.work.counts)
+    assert asked == [1, 1, 2]

@@ -178,6 +178,10 @@ class BatchedClassifier(GatedClassifier):
     def _pass(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Run one batch: scores ``[B, C]``, what was decided ``[B, ...]``, and the least gap to a threshold ``[B]``."""
 
+    def nearest(self) -> float:
+        """Return the margin below which a sample is decided by a run of it alone."""
+        return self.tie
+
     @abstractmethod
     def _work(self, decided: Tensor) -> Work:
         """Turn what was decided into counts."""
@@ -193,7 +197,8 @@ class BatchedClassifier(GatedClassifier):
             UsageError: if the network returns no numbers.
         """
         outputs, decided, gap = self._pass(self.space.check(inputs))
-        redo_alone((outputs, decided), gap, self.tie, lambda row: self._pass(inputs[row : row + 1])[:2])
+        if len(inputs) > 1:
+            redo_alone((outputs, decided), gap, self.nearest(), lambda row: self._pass(inputs[row : row + 1])[:2])
         if outputs.isnan().any() or gap.isnan().any():
             self._refuse_nan(inputs)
         return Outcome(outputs, self._work(decided))

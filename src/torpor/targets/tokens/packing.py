@@ -7,6 +7,7 @@ that little is computed for nothing: none with a single sample.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
 from typing import NamedTuple
 
 import torch
@@ -15,8 +16,6 @@ from torch.nn.functional import scaled_dot_product_attention
 
 TILE = 16
 """Kernels of attention are fastest where the number of tokens is a multiple of this, or one more."""
-FEW = 8
-"""So many samples are worth a call of their own; fewer are padded to the size of the next ones."""
 
 
 class Group(NamedTuple):
@@ -54,23 +53,25 @@ class Packing:
         self._rows = first + places * self._there
 
     def together(self) -> Iterator[slice]:
-        """Yield which samples, by their place in :attr:`order`, attend together: those that are padded alike, or few.
+        """Yield which samples, by their place in :attr:`order`, attend together: those that are padded alike.
 
-        >>> packing = Packing(torch.tensor([5, 0, *[18] * FEW, 17, 34]))
-        >>> [len(packing.order[samples]) for samples in packing.together()]
-        [10, 1]
+        >>> packing = Packing(torch.tensor([5, 0, 18, 17]))
+        >>> [packing.order[samples] for samples in packing.together()]
+        [[0, 3], [2]]
         """
-        widths, start = [_padded(size) for size in self._sizes], self._sizes.count(0)
-        for end in range(start + 1, len(widths) + 1):
-            if end == len(widths) or (widths[end] > widths[end - 1] and end - start >= FEW):
+        start = 0
+        for width, same in groupby(self._sizes, _padded):
+            end = start + len(list(same))
+            if width:
                 yield slice(start, end)
-                start = end
+            start = end
 
     def group(self, samples: slice) -> Group:
-        """Return the rows of some samples, padded where their numbers differ."""
-        sizes = set(self._sizes[samples])
-        width = max(sizes) if len(sizes) == 1 else _padded(max(sizes))
-        return Group(self._rows[samples, :width], None if len(sizes) == 1 else self._there[samples, :width])
+        """Return the rows of some samples, padded alike whatever others are in the batch; one alone as it is."""
+        most = max(self._sizes[samples])
+        width = most if len(self.order) == 1 else _padded(most)
+        filled = min(self._sizes[samples]) == width
+        return Group(self._rows[samples, :width], None if filled else self._there[samples, :width])
 
 
 def _padded(size: int) -> int:
@@ -91,8 +92,9 @@ def attend(query: Tensor, keyed: Tensor, asked: Tensor, counts: Tensor) -> Tenso
         asked: queries of each sample, int64 ``[B]``; none where it has no tokens.
         counts: tokens of each sample, int64 ``[B]``.
     """
-    if len(query) == len(keyed) == len(counts) * int(counts[0]) and bool((counts == counts[0]).all()):
-        each = (len(counts), int(counts[0]))  # as many of each, so that there is nothing to gather
+    most = int(counts.max())
+    if len(query) == len(keyed) == len(counts) * most and (len(counts) == 1 or most == _padded(most)):
+        each = (len(counts), most)  # as many of each, so that there is nothing to gather
         parts = [part.unflatten(0, each).transpose(1, 2) for part in (query, *keyed.unbind(1))]
         return scaled_dot_product_attention(*parts).transpose(1, 2).flatten(0, 1)
     mixed = query.new_empty(len(query) + 1, *query.shape[1:])  # the last row takes what padding finds
