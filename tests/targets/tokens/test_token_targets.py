@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from torpor.core.errors import UsageError
 from torpor.meters.flops import count_flops, counting
-from torpor.targets.tokens.avit import PatchHaltingTarget
+from torpor.targets.tokens.avit import PatchHaltingTarget, copies
 from torpor.targets.tokens.target import RUNGS, Passed, TokenTarget
 from torpor.zoo.networks.adaptive import HaltingTransformer
 from torpor.zoo.registry import avit_digits
@@ -113,12 +113,12 @@ def test_halting_is_rounded_alike_among_any_neighbors(name: str) -> None:
     target = BUILT["halting"](0) if name == "random" else avit_digits()
     assert isinstance(target, PatchHaltingTarget)
     images = pictures(33) if name == "random" else target.data(None).load("test", 33).inputs / 255
-    pairs = torch.cat([target.forward(pair).gap[:1] for pair in images.repeat_interleave(2, 0).split(2)])
-    for count in (2, 3, 16, 33):
-        assert (target.forward(images[:count]).gap - pairs[:count]).abs().max() < target.nearest() / 2
+    copied = torch.cat([target.forward(copies(image)).gap[:1] for image in images])
+    for count in (1, 2, 16, 33):
+        assert (target.forward(images[:count]).gap - copied[:count]).abs().max() < target.nearest(count) / 2
 
 
-def test_an_image_alone_that_might_be_rounded_otherwise_is_run_as_one_of_two() -> None:
+def test_an_image_alone_that_might_be_rounded_otherwise_is_run_among_copies() -> None:
     target, image = BUILT["halting"](0), pictures(1)
     asked: list[int] = []
     forward = target.forward
@@ -132,4 +132,4 @@ def test_an_image_alone_that_might_be_rounded_otherwise_is_run_as_one_of_two() -
     assert asked == [1]
     target.tie = 1e3  # type: ignore[misc]
     assert target.run(image).work.counts.equal(plain.work.counts)
-    assert asked == [1, 1, 2]
+    assert asked == [1, 1, 16]

@@ -178,8 +178,8 @@ class BatchedClassifier(GatedClassifier):
     def _pass(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Run one batch: scores ``[B, C]``, what was decided ``[B, ...]``, and the least gap to a threshold ``[B]``."""
 
-    def nearest(self) -> float:
-        """Return the margin below which a sample is decided by a run of it alone."""
+    def nearest(self, count: int) -> float:
+        """Return the margin below which a sample among ``count`` is decided by a run of it alone."""
         return self.tie
 
     @abstractmethod
@@ -198,7 +198,9 @@ class BatchedClassifier(GatedClassifier):
         """
         outputs, decided, gap = self._pass(self.space.check(inputs))
         if len(inputs) > 1:
-            redo_alone((outputs, decided), gap, self.nearest(), lambda row: self._pass(inputs[row : row + 1])[:2])
+            redo_alone(
+                (outputs, decided), gap, self.nearest(len(inputs)), lambda row: self._pass(inputs[row : row + 1])[:2]
+            )
         if outputs.isnan().any() or gap.isnan().any():
             self._refuse_nan(inputs)
         return Outcome(outputs, self._work(decided))

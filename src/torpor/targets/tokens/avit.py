@@ -23,8 +23,6 @@ THRESHOLD = 0.99
 """A patch halts once its scores add up to this: the paper's ``1 - 0.01``."""
 ALIKE = 1e-6
 """Margin of a decision that neighbors may still round otherwise where rows are computed in the same order among any."""
-PROBES = 8
-"""Images by which that is tried out, from black to noise."""
 WIDTH = 0.1
 """Of the sigmoid that stands for the threshold in gradients."""
 
@@ -109,26 +107,29 @@ class PatchHaltingTarget(TokenTarget):
     _alike: bool | None = None
 
     @override
-    def nearest(self) -> float:
-        """Return the margin below which a sample of a batch is run once more: small where none rounds otherwise.
+    def nearest(self, count: int) -> float:
+        """Return the margin below which a sample among ``count`` is run once more: small where none rounds otherwise.
 
-        In batches of two and more, whatever their size, a row is summed in the same order, if the library's kernels do
-        so: that is tried out once.
+        From a tile of rows on, each is summed in the same order among however many, if the library's kernels do so:
+        that is tried out once.
         """
+        if count < TILE:
+            return self.tie
         if self._alike is None:
-            noise = torch.rand(PROBES, *self.space.shape, generator=torch.Generator().manual_seed(0))
-            images = (noise * torch.linspace(0, 1, PROBES).view(-1, 1, 1, 1)).to(self.device)
-            pairs = torch.stack([self.forward(pair).gap[0] for pair in images.repeat_interleave(2, 0).split(2)])
-            self._alike = bool(((self.forward(images).gap - pairs).abs() < ALIKE / 4).all())
+            noise = torch.rand(TILE, *self.space.shape, generator=torch.Generator().manual_seed(0))
+            images = (noise * torch.linspace(0, 1, TILE).view(-1, 1, 1, 1)).to(self.device)
+            probes = slice(0, TILE, 5)
+            copied = torch.stack([self.forward(copies(image)).gap[0] for image in images[probes]])
+            self._alike = bool(((self.forward(images).gap[probes] - copied).abs() < ALIKE / 4).all())
         return ALIKE if self._alike else self.tie
 
     @override
     def _pass(self, inputs: Tensor) -> Passed:
-        """Run one batch; one image, whose kernels round otherwise, as one of two if that might decide."""
+        """Run one batch; one image, whose kernels round otherwise, among copies of it if that might decide."""
         passed = super()._pass(inputs)
         if len(inputs) > 1 or passed.gap >= self.tie:
             return passed
-        return Passed(*(part[:1] for part in super()._pass(inputs.expand(2, -1, -1, -1))))
+        return Passed(*(part[:1] for part in super()._pass(copies(inputs[0]))))
 
     @override
     def to(self, device: torch.device) -> Self:
@@ -226,18 +227,15 @@ def tied(margin: Tensor, values: Tensor, cut: Tensor, patches: Tensor) -> Tensor
 
 
 def whole_layer(layer: TransformerLayer, rows: Tensor, there: Tensor) -> Tensor:
-    """Run a layer on packed rows ``[T, D]``, ``there`` of which belong to each sample.
+    """Run a layer on packed rows ``[T, D]``, ``there`` of which belong to each sample."""
+    mixed = attend(*per_head(layer, rows), there, there)
+    rows = layer.proj(mixed.flatten(1)).add_(rows)
+    return layer.perceptron(rows).add_(rows)
 
-    Fewer rows than a tile have kernels of their own, which round otherwise. They are padded, those of a single sample
-    excepted, which computes nothing for nothing.
-    """
-    count = len(rows)
-    if len(there) > 1 and count < TILE:
-        rows = F.pad(rows, (0, 0, 0, TILE - count))
-    query, keyed = per_head(layer, rows)
-    mixed = attend(query[:count], keyed[:count], there, there).flatten(1)
-    rows = layer.proj(F.pad(mixed, (0, 0, 0, len(rows) - count)) if count < len(rows) else mixed).add_(rows)
-    return layer.perceptron(rows).add_(rows)[:count]
+
+def copies(image: Tensor) -> Tensor:
+    """Return a batch of one image ``[C, H, W]``, as large as it takes for each row to be computed as among any."""
+    return image.expand(TILE, -1, -1, -1)
 
 
 def token_units(depth: int, layer: TransformerLayer, dim: int) -> Iterator[Unit]:
