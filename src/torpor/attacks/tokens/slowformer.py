@@ -87,11 +87,10 @@ class SlowFormer(Universal):
     """Learn one patch that keeps tokens, heads and layers of any image: Adam on a loss for each mechanism.
 
     The rate of 0.2 standard deviations of pixels, constant, is the paper's; the 200 steps of 32 images are ours, of
-    which 20 patches are tried on 128 images, and the costliest kept. More steps gain little: on ``avit-cifar10`` the
-    8 % patch takes back 30, 31, 31 and 31 % of the saved FLOPs of 64 test images after 100, 200, 300 and 400 steps. The
-    paper rounds the patch itself at every step, so that small steps vanish; here a copy is rounded, with the gradient
-    passed straight through. The paper's loss on A-ViT has a second term, with which that network was trained: the
-    divergence of when patches halt from a prior. It leads away from what the patch is for, and is left out.
+    which 20 patches are tried on 128 images, and the costliest kept. The paper rounds the patch itself at every step,
+    so that small steps vanish; here a copy is rounded, with the gradient passed straight through. The paper's loss on
+    A-ViT has a second term, with which that network was trained: the divergence of when patches halt from a prior. It
+    leads away from what the patch is for, and is left out.
     """
 
     id: ClassVar[str] = "slowformer"
