@@ -34,6 +34,19 @@ class Roundabout(Attack):
         return Candidates(found, count, count)
 
 
+class Narrow(Attack):
+    """Find the costliest mean pixel, gray, but only within a small budget; give up within a larger one."""
+
+    id: ClassVar[str] = "narrow"
+    paper: ClassVar[None] = None
+
+    def search(self, target: Any, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:  # noqa: ANN401
+        """Return gray images within 0.5, the clean ones within more."""
+        found = torch.full_like(inputs, 128 / 255) if self.eps <= 0.5 else inputs
+        count = torch.ones(len(inputs), dtype=torch.int64)
+        return Candidates(found, count, count)
+
+
 @pytest.fixture
 def audited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("torpor.audits.run.summary.tags_for", lambda *names: {})
@@ -111,6 +124,29 @@ def test_rows_stay_in_the_order_of_the_plan_and_records_the_same(audited: Path) 
     order = list(dict.fromkeys((row["attack"], row["defense"], row["attacker"]) for row in first))
     summary = json.loads((audited / "audit.json").read_text())["summary"]
     assert order == [(row["attack"], row["defense"], row["attacker"]) for row in summary]
+
+
+@pytest.mark.parametrize("eps", [(0.5, 0.75), (0.75, 0.5)])
+def test_what_was_found_within_a_smaller_budget_counts_within_a_larger_one(
+    eps: tuple[float, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torpor.audits.run.summary.tags_for", lambda *names: {})
+    data = str(write_images(tmp_path / "data"))
+    attacks = (f"{__name__}:Narrow",)
+    plan = Plan(NEEDLE, attacks, "Linf", eps, limit=8, batch_size=3, data_dir=data, defenses=(GUARD,))
+    run_audit(plan, named(), tmp_path / "run")
+    table = [row for row in records(tmp_path / "run").to_pylist() if row["attack"] == "narrow"]
+    for condition in (("none", None), (GUARD, "non-adaptive"), (GUARD, "adaptive")):
+        small, large = (
+            {row["sample"]: row for row in table if row["eps"] == radius and _is(row, *condition)}
+            for radius in (0.5, 0.75)
+        )
+        assert len(small) == 8
+        assert any(row["cost"] > row["cost_clean"] for row in small.values())
+        for sample, row in small.items():
+            assert large[sample]["cost"] == row["cost"]
+            assert large[sample]["linf"] == row["linf"] <= 0.5
+            assert large[sample]["budget_used"] == pytest.approx(row["budget_used"] * 0.5 / 0.75)
 
 
 def _is(row: dict[str, Any], defense: str, attacker: str | None) -> bool:

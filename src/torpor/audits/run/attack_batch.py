@@ -15,13 +15,14 @@ from torch import Tensor
 
 from torpor.attacks.base import Attack, AttackResult
 from torpor.attacks.registry import free_controls, matched_controls
-from torpor.attacks.result import costlier, merged, transfer
+from torpor.attacks.result import costlier, merged, transfer, widened
 from torpor.audits.conditions import ADAPTIVE, NON_ADAPTIVE, Condition, RowKey
 from torpor.audits.plan import Plan
 from torpor.audits.run.fronts import Front
 from torpor.audits.run.limits import Spent
 from torpor.audits.run.rows import Clean, attacked_rows, clean_rows, pick_examples
 from torpor.core.batches import Samples
+from torpor.core.budget import Budget
 from torpor.core.work import Outcome
 from torpor.data.sets import Batch
 from torpor.targets.base import Target
@@ -135,28 +136,31 @@ def attack_batch(
         check(done.spent)
         return result
 
-    best: dict[RowKey, Transfer] = {}
+    every: dict[tuple[str, Budget], AttackResult] = {}
     for budget, wanted in free.attacks:
         results = [attack(free, one) for one in wanted]
         for one, found in zip(wanted, results, strict=True):
-            best[RowKey(one.name, budget, here)] = Transfer(free.target, found)
+            every[one.name, budget] = found
         for control in (*free_controls(budget), *matched_controls(budget, free.target, wanted, results)):
             keep(free, RowKey(control.name, budget, here), attack(free, control))
+    best = {key: Transfer(free.target, found) for key, found in widened(free.target, every).items()}
     for front in defended:
         clean_key = RowKey("clean", None, Condition(front.defense, here.tampering))
         tell(f"clean defended by {front.defense}", next(begun))
         done.tables[clean_key] = clean_rows(clean, front.target, clean_key, own[front.defense])
         done.seconds[clean_key.slug] = 0.0
+        through: dict[tuple[str, Budget], AttackResult] = {}
         for one in front.every:
-            known = best[RowKey(one.name, one.budget, here)]
             next(begun)
-            sent = transfer(known.own, front.target)
+            sent = transfer(best[one.name, one.budget].own, front.target)
             keep(front, RowKey(one.name, one.budget, Condition(front.defense, here.tampering, NON_ADAPTIVE)), sent)
             crafted = costlier(front.target, attack(front, one, ADAPTIVE), sent)
-            keep(front, RowKey(one.name, one.budget, Condition(front.defense, here.tampering, ADAPTIVE)), crafted)
-            known.offer(crafted, front.defense)
-    for key, known in best.items():
-        keep(free, key, known.result, known.through)
+            through[one.name, one.budget] = crafted
+        for (name, budget), crafted in widened(front.target, through).items():
+            keep(front, RowKey(name, budget, Condition(front.defense, here.tampering, ADAPTIVE)), crafted)
+            best[name, budget].offer(crafted, front.defense)
+    for (name, budget), known in best.items():
+        keep(free, RowKey(name, budget, here), known.result, known.through)
     done.tables = certified(done.tables)
     return done
 
