@@ -1,8 +1,8 @@
 """(o) What do hardening and calibration buy at equal accuracy? ``python -m benchmarks.hardening``: costs, no timing.
 
-Four networks: ``sdn-digits`` as trained, calibrated, hardened, and trained as long as that from the same weights by the
-same recipe, but on no attacked image. Each leaves by the cheapest threshold that has the wanted accuracy on validation
-data; accuracy and cost are those of the test split.
+Five networks: ``sdn-digits`` as trained, calibrated, hardened, hardened by distillation between exits too, and trained
+as long as these from the same weights by the same recipe, but on no attacked image. Each leaves by the cheapest
+threshold that has the wanted accuracy on validation data; accuracy and cost are those of the test split.
 """
 
 from __future__ import annotations
@@ -57,11 +57,12 @@ def plainly_trained(hardener: ExitHardener, data: ImageSet, epochs: int) -> Earl
 
 
 def networks(data: ImageSet, epochs: int | None = None) -> list[EarlyExitTarget]:
-    """Return the four networks; that without attacks is trained for ``epochs``, the recipe's if None."""
+    """Return the five networks; that without attacks is trained for ``epochs``, the recipe's if None."""
     hardener = HARDENERS[f"{NAME}-hardened"]
     assert isinstance(hardener, ExitHardener)
     base = hardener.base.load()
-    defended = [load_defense(name).prepared(base, data, [], 0).defend(base) for name in ("calibrated", "hardened")]
+    names = ("calibrated", "hardened", "neo-kd")
+    defended = [load_defense(name).prepared(base, data, [], 0).defend(base) for name in names]
     found = [base, plainly_trained(hardener, data, epochs or hardener.recipe.epochs)]
     return found + [target for target in defended if isinstance(target, EarlyExitTarget)]
 

@@ -76,7 +76,7 @@ def test_lists_say_for_what_each_thing_is_and_what_it_needs_and_costs() -> None:
 def test_the_shell_completes_names() -> None:
     from torpor.cli.options import complete_attacks, complete_defenses, complete_targets
 
-    assert complete_targets("sdn-d") == ["sdn-digits", "sdn-digits-hardened"]
+    assert complete_targets("sdn-d") == ["sdn-digits", "sdn-digits-hardened", "sdn-digits-neo-kd"]
     assert complete_attacks("square,deepsl")[0] == "square,deepsloth"
     assert complete_defenses("jp") == ["jpeg", "jpeg-random", "jpeg-blocks"]
     assert "--show-completion" in output("--help")

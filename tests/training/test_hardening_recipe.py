@@ -19,8 +19,10 @@ from torpor.data.scenes import Scenes
 from torpor.data.sets import Batch
 from torpor.targets.resolve import target_names
 from torpor.training.crafting import uniform_exits
+from torpor.training.distilling import DISTILLERS
 from torpor.training.early_exit import train
 from torpor.training.hardening import HARDENERS, CaptionHardener, DetectorHardener, ExitHardener
+from torpor.training.registry import TRAINERS
 from torpor.training.residual import residual
 from torpor.zoo.detection.registry import DetectorEntry
 from torpor.zoo.early_exits import EARLY_EXITS
@@ -108,17 +110,18 @@ def test_a_base_without_weights_says_how_to_get_them(tmp_path: Path, monkeypatch
 
 
 def test_every_hardened_entry_is_a_target_called_after_its_base() -> None:
-    assert set(HARDENERS) == set(HARDENED) <= set(target_names())
-    for name, hardener in HARDENERS.items():
+    hardeners = {**HARDENERS, **DISTILLERS}
+    assert set(hardeners) == set(HARDENED) <= set(target_names())
+    for name, hardener in hardeners.items():
         assert hardener.entry == HARDENED[name]
-        assert name == hardener.entry.name == hardener.base.name + "-hardened"
+        assert name == hardener.entry.name == hardener.base.name + ("-neo-kd" if name in DISTILLERS else "-hardened")
         assert hardener.base.ships
 
 
 @pytest.mark.parametrize("name", [name for name, entry in HARDENED.items() if entry.ships])
 def test_what_ships_is_what_the_recipe_makes(name: str) -> None:
     entry = HARDENED[name]
-    assert entry.card()["recipe"] == json.loads(json.dumps(asdict(HARDENERS[name].recipe)))
+    assert entry.card()["recipe"] == json.loads(json.dumps(asdict(TRAINERS[name].recipe)))
     assert (SHIPPED / f"{name}.safetensors").stat().st_mode & 0o777 == 0o644
     assert entry.load().name == name
 

@@ -42,6 +42,7 @@ DEFENSES: Registry[Defense] = Registry(
         "quota": "torpor.serving.request_quota:RequestQuota",
         "calibrated": "torpor.defenses.hardening.calibrated:Calibrated",
         "hardened": "torpor.defenses.hardening.hardened:Hardened",
+        "neo-kd": "torpor.defenses.hardening.neo_kd:NeoKD",
         "clean-fine-tuning": "torpor.defenses.hardening.retrained:CleanFineTuning",
         "fine-pruning": "torpor.defenses.hardening.fine_pruning:FinePruning",
     },

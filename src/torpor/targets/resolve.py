@@ -16,6 +16,8 @@ from torpor.targets.base import Target
 GROUP = "torpor.targets"
 HARDENED_SUFFIX = "-hardened"
 """A target that was hardened is called as what it was trained on from, and this."""
+NEO_KD_SUFFIX = "-neo-kd"
+"""The same of one that was hardened by distillation between its exits."""
 
 LIBRARIES = {
     "hf:": ("torpor.targets.user_models", "load_large"),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 
 from torpor.data.sets import Batch
 from torpor.targets.early_exit.sdn import ShallowDeepNetwork
-from torpor.training.classifiers import ClassifierRecipe, train_classifier
+from torpor.training.classifiers import ClassifierRecipe, Losses, train_classifier
 from torpor.training.crafting import BatchAttack, unattacked
 from torpor.training.early_exit_card import save_model
 from torpor.training.loop import Progress, decayed, silent
@@ -33,6 +34,34 @@ class Recipe(ClassifierRecipe):
     supervision: float = 0.1
 
 
+def losses(
+    model: ShallowDeepNetwork, batch: Tensor, labels: Tensor, recipe: Recipe, epoch: int
+) -> tuple[Tensor, Tensor]:
+    """Return the loss to descend and, for show, the last exit's own."""
+    return label_losses(exit_logits(model, batch, recipe), labels, recipe)
+
+
+def exit_logits(model: ShallowDeepNetwork, batch: Tensor, recipe: Recipe) -> list[Tensor]:
+    """Return the logits ``[B, C]`` of every exit; only a share of an internal one's gradient reaches the backbone."""
+    exits, found = len(model.heads), []
+    with torch.autocast(batch.device.type, torch.bfloat16):
+        features = batch
+        for k, (stage, head) in enumerate(zip(model.stages, model.heads, strict=True)):
+            features = stage(features)
+            share = 1 if k == exits - 1 else recipe.supervision * (k + 1) / exits
+            found.append(head(features if share == 1 else features.detach() * (1 - share) + features * share).float())
+    return found
+
+
+def label_losses(logits: Sequence[Tensor], labels: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
+    """Return the cross-entropy of all exits' logits ``[B, C]``, and the last one's; only that is smoothed."""
+    final = F.cross_entropy(logits[-1], labels, label_smoothing=recipe.label_smoothing)
+    internal = torch.zeros((), device=labels.device)
+    for each in logits[:-1]:
+        internal = internal + F.cross_entropy(each, labels)
+    return final + internal, final
+
+
 def train(
     build: Callable[[], ShallowDeepNetwork],
     data: Batch,
@@ -40,6 +69,7 @@ def train(
     checkpoint: Path,
     *,
     attack: BatchAttack[ShallowDeepNetwork] = unattacked,
+    descended: Losses[ShallowDeepNetwork, Any] = losses,
     device: str = "cpu",
     progress: Progress = silent,
 ) -> ShallowDeepNetwork:
@@ -47,7 +77,7 @@ def train(
 
     The internal classifiers learn from the backbone's features (Kaya et al., ICML 2019, "IC-only"), and a small share
     of their gradient, weighted by depth, supervises the backbone. The checkpoint is replaced after every epoch.
-    ``attack`` changes each batch before it is learned from.
+    ``attack`` changes each batch before it is learned from, and ``descended`` is the loss.
 
     Returns:
         The trained network on ``device``, in evaluation mode.
@@ -57,28 +87,8 @@ def train(
             that is not finished.
     """
     return train_classifier(
-        build, data, recipe, checkpoint, losses, _optimizers, attack=attack, device=device, progress=progress
+        build, data, recipe, checkpoint, descended, _optimizers, attack=attack, device=device, progress=progress
     )
-
-
-def losses(
-    model: ShallowDeepNetwork, batch: Tensor, labels: Tensor, recipe: Recipe, epoch: int
-) -> tuple[Tensor, Tensor]:
-    """Return the loss to descend and, for show, the last exit's own."""
-    exits = len(model.heads)
-    internal = torch.zeros((), device=batch.device)
-    final = internal
-    with torch.autocast(batch.device.type, torch.bfloat16):
-        features = batch
-        for k, (stage, head) in enumerate(zip(model.stages, model.heads, strict=True)):
-            features = stage(features)
-            if k == exits - 1:
-                final = F.cross_entropy(head(features).float(), labels, label_smoothing=recipe.label_smoothing)
-            else:
-                share = recipe.supervision * (k + 1) / exits
-                seen = features.detach() * (1 - share) + features * share
-                internal = internal + F.cross_entropy(head(seen).float(), labels)
-    return final + internal, final
 
 
 def _optimizers(model: ShallowDeepNetwork, recipe: Recipe) -> list[torch.optim.Optimizer]:
@@ -106,6 +116,10 @@ class EarlyExitTrainer(Trainer):
         """Return what changes each batch before it is learned from."""
         return unattacked
 
+    def losses(self) -> Losses[ShallowDeepNetwork, Any]:
+        """Return what is descended."""
+        return losses
+
     def fit(self, data_dir: Path | None, folder: Path, device: str, progress: Progress) -> Path:
         """See :meth:`Trainer.fit`; thresholds are chosen on validation data, never on test data."""
         data = self.entry.data(data_dir)
@@ -115,6 +129,7 @@ class EarlyExitTrainer(Trainer):
             self.recipe,
             self.checkpoint(folder),
             attack=self.attack(),
+            descended=self.losses(),
             device=device,
             progress=progress,
         )

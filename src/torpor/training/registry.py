@@ -9,6 +9,7 @@ from typing import TypeVar
 from torpor.training.captioning import CaptionRecipe, CaptionTrainer
 from torpor.training.classifiers import ClassifierRecipe, ClassifierTrainer, adamw
 from torpor.training.detection import DetectionRecipe, DetectorTrainer
+from torpor.training.distilling import DISTILLERS
 from torpor.training.drafting import DraftTrainer
 from torpor.training.early_exit import EarlyExitTrainer, Recipe
 from torpor.training.exiting import ExitRecipe, ExitTrainer
@@ -211,4 +212,5 @@ TRAINERS: dict[str, Trainer] = {
     **_all(RouterTrainer, ROUTERS, RouterRecipe(epochs=4)),
     **_each(ThresholdTrainer, MIXED_PRECISION, _MIXED_PRECISION),
     **HARDENERS,
+    **DISTILLERS,
 }

@@ -79,6 +79,7 @@ ZOO = Zoo(
         "int8-vit-digits": "torpor.zoo.mixed_precision:MIXED_PRECISION",
         "int8-vit-cifar10": "torpor.zoo.mixed_precision:MIXED_PRECISION",
         "sdn-digits-hardened": "torpor.zoo.hardened:HARDENED",
+        "sdn-digits-neo-kd": "torpor.zoo.hardened:HARDENED",
         "sdn-resnet56-cifar10-hardened": "torpor.zoo.hardened:HARDENED",
         "act-digits-hardened": "torpor.zoo.hardened:HARDENED",
         "captioner-scenes-gru-hardened": "torpor.zoo.hardened:HARDENED",
@@ -213,6 +214,9 @@ int8_vit_cifar10 = _loads(
 )
 sdn_digits_hardened = _loads(
     "sdn-digits-hardened", "Load the network on handwritten digits that was trained on DeepSloth's images."
+)
+sdn_digits_neo_kd = _loads(
+    "sdn-digits-neo-kd", "Load the network on handwritten digits that was trained so, and by distillation of its exits."
 )
 sdn_resnet56_cifar10_hardened = _loads(
     "sdn-resnet56-cifar10-hardened", "Load the ResNet-56 that was trained on DeepSloth's images."

@@ -21,6 +21,7 @@ from torpor.defenses.registry import load_defense
 from torpor.targets.decoder.toy_steps import PeakTarget
 from torpor.targets.early_exit.exit_rules import Confidence
 from torpor.targets.early_exit.target import EarlyExitTarget
+from torpor.targets.resolve import load_target
 from torpor.zoo.registry import sdn_digits
 
 HARD = load_defense("hardened")
@@ -121,14 +122,17 @@ def test_calibration_needs_a_soft_rule_labels_and_as_many_exits(
         load_defense("calibrated:2")
 
 
-def test_the_hardened_network_takes_the_place_of_the_target(target: EarlyExitTarget) -> None:
-    defended = HARD.defend(target)
+@pytest.mark.parametrize("name", ["hardened", "neo-kd"])
+def test_the_hardened_network_takes_the_place_of_the_target(target: EarlyExitTarget, name: str) -> None:
+    defended = load_defense(name).defend(target)
     assert isinstance(defended, EarlyExitTarget)
-    assert defended.name == "sdn-digits defended by hardened"
+    assert defended.name == f"sdn-digits defended by {name}"
     assert defended.units == target.units
     assert defended.rule == defended.named_rules["drop:0.05"]
     inputs = images(target)
     assert not torch.equal(defended.run(inputs).outputs, target.run(inputs).outputs)
+    found, mine = (exits_of(each.signals(inputs)) for each in (defended, load_target(f"sdn-digits-{name}")))
+    assert torch.equal(found.exit_logits, mine.exit_logits)
 
 
 @pytest.mark.parametrize("rule", ["drop:0.15", "entropy:0.3", "confidence:0.8"])
@@ -147,6 +151,8 @@ def test_a_hardened_network_that_is_not_there_is_said_to_be_missing(
     other.name = "detector-scenes"
     with pytest.raises(UsageError, match=r"got none; run: torpor zoo train detector-scenes-hardened$"):
         HARD.defend(other)
+    with pytest.raises(UsageError, match=r"\(sdn-digits\), got .* register detector-scenes-neo-kd as"):
+        load_defense("neo-kd").defend(other)
     other.name = "my-network"
     assert not HARD.applies_to(other)
     with pytest.raises(

@@ -23,15 +23,19 @@ class Hardened(Defense):
 
     It is the target called as this one and ``-hardened``, the zoo's or a plug-in's. A rule of the target that has a
     name becomes the hardened one's rule of that name, whose threshold was chosen for it; any other rule stays.
+
+    Attributes:
+        suffix: of the other network's name; what else was done in training has another one, and a subclass.
     """
 
     id: ClassVar[str] = "hardened"
     paper: ClassVar[Paper | None] = PAPER
+    suffix: ClassVar[str] = HARDENED_SUFFIX
 
     @classmethod
     @override
     def applies_to(cls, target: Target) -> bool:
-        return target.name + HARDENED_SUFFIX in target_names()
+        return target.name + cls.suffix in target_names()
 
     def check(self, target: Target) -> None:
         """See :meth:`Defense.check`; the hardened network must be there too."""
@@ -52,12 +56,12 @@ class Hardened(Defense):
 
     def _hardened(self, target: Target) -> Target:
         if self.applies_to(target):
-            return load_target(target.name + HARDENED_SUFFIX, device=target.device)
-        names = [name for name in target_names() if name.endswith(HARDENED_SUFFIX)]
-        known = ", ".join(name.removesuffix(HARDENED_SUFFIX) for name in names)
+            return load_target(target.name + self.suffix, device=target.device)
+        names = [name for name in target_names() if name.endswith(self.suffix)]
+        known = ", ".join(name.removesuffix(self.suffix) for name in names)
         raise UsageError(
             f"expected a target that has a hardened network ({known or 'none has'}), got {target.name}; leave "
-            f"{self.name} out, or register {target.name}{HARDENED_SUFFIX} as a target"
+            f"{self.name} out, or register {target.name}{self.suffix} as a target"
         )
 
 
