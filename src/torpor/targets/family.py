@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from torch import Tensor
 
 from torpor.core.batches import Samples
+from torpor.core.budget import Budget
 from torpor.core.criteria import Criterion, Slowdown
 from torpor.core.errors import UsageError
 from torpor.core.measures import COST, Headline, Measure
@@ -18,6 +19,18 @@ from torpor.core.work import Outcome, Work
 TargetT = TypeVar("TargetT")
 Columns = Mapping[str, Any]
 """One sequence or array ``[N]`` per name; None where the column is not defined for these samples."""
+
+
+class Ran(NamedTuple):
+    """Inputs, and what a target made of them.
+
+    Attributes:
+        inputs: as the target takes them.
+        outcome: of running them.
+    """
+
+    inputs: Samples
+    outcome: Outcome
 
 
 class Family(ABC, Generic[TargetT]):
@@ -85,6 +98,19 @@ class Family(ABC, Generic[TargetT]):
             outcome: of these inputs on ``target``.
             static: bound of each of these inputs.
             references: of the samples; empty if the data have none.
+        """
+        return {}
+
+    def locate(self, target: TargetT, clean: Ran, attacked: Ran, budget: Budget) -> Columns:
+        """Return columns of an attacked batch that tell where in its inputs work was done.
+
+        They are measures of level ``"sample"`` that are null in records of clean inputs, which have no budget.
+
+        Args:
+            target: what was attacked, perhaps defended.
+            clean: the inputs without attack.
+            attacked: the same inputs, attacked.
+            budget: how far they could be changed.
         """
         return {}
 

@@ -20,9 +20,10 @@ from torpor.attacks.registry import load_attack
 from torpor.attacks.search.balls import ball_of, check_budget, confine, spendable
 from torpor.attacks.search.frames import PerFrame
 from torpor.attacks.search.incumbent import Incumbent
-from torpor.attacks.search.patches import PLACES, Patch, sides
+from torpor.attacks.search.patches import Patch
 from torpor.core.budget import PATCHES, Budget, budget_text, eps_text
 from torpor.core.errors import UsageError
+from torpor.core.patches import PLACES, sides
 from torpor.core.space import DenseSpace, FeatureSpace, ImageSpace, VideoSpace, WaveSpace
 from torpor.targets.early_exit.toys import WindowTarget, needle
 

@@ -17,8 +17,6 @@ from torpor.attacks.registry import load_attack
 from torpor.attacks.search.balls import confine
 from torpor.attacks.tokens import desparsify, slowformer
 from torpor.attacks.tokens.several import Several
-from torpor.attacks.tokens.under import tokens_run
-from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
 from torpor.core.work import Work
 from torpor.targets.base import Target
@@ -143,24 +141,6 @@ def test_other_mechanisms_are_refused() -> None:
         load_attack("slowformer", norm="Linf")
     with pytest.raises(UsageError, match="needs references"):
         load_attack("desparsify-class-universal").fit(halting(), images())
-
-
-def test_tokens_under_a_patch_are_counted_apart() -> None:
-    target, inputs = halting(), images(4)
-    dark, bright = torch.zeros_like(inputs), torch.ones_like(inputs)
-    mixed = bright.clone()
-    mixed[..., :3, :3] = 0  # a patch of nine pixels lies on four tokens
-    budget = Budget("patch", 9 / 64)
-    every = tokens_run(target, dark, budget)
-    assert (every.most_under, every.most_elsewhere) == (4 * 4, 4 * 12)
-    assert every.under.tolist() == [16] * 4
-    assert every.elsewhere.tolist() == [48] * 4
-    few, some = (tokens_run(target, each, budget) for each in (bright, mixed))
-    assert (some.under > few.under).all()
-    counted = few.under + few.elsewhere
-    assert counted.equal(target.run(bright).work.counts[:, 1])
-    with pytest.raises(UsageError, match="expected norm patch"):
-        tokens_run(target, inputs, Budget("Linf", 0.1))
 
 
 def test_one_patch_is_made_for_several_mechanisms() -> None:

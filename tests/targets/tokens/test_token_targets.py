@@ -54,10 +54,22 @@ def test_signals_tell_what_runs(target: TokenTarget) -> None:
     images = pictures(24)
     signals, outcome = target.signals(images.requires_grad_()), target.run(images.detach())
     assert signals.work.counts.tolist() == outcome.work.counts.tolist()
+    assert signals.alive.round().sum((1, 2)).tolist() == target.tokens(outcome.work).tolist()
     torch.testing.assert_close(signals.scores, outcome.outputs, rtol=1e-4, atol=1e-4)
     assert signals.expected is not None
     (gradient,) = torch.autograd.grad(signals.expected.sum(), images)
     assert gradient.flatten(1).abs().amax(1).min() > 0
+
+
+def test_a_layer_that_skips_both_halves_runs_no_patch() -> None:
+    target, images = BUILT["policies"](0), pictures(4)
+    policy = target.module.layer_policies[1]
+    nn.init.zeros_(policy.weight)
+    nn.init.constant_(policy.bias, -1)
+    runs = target.signals(images).alive
+    assert runs[:, 1].tolist() == [[0] * target.patches] * 4
+    assert runs.round().sum((1, 2)).tolist() == target.tokens(target.run(images).work).tolist()
+    assert runs.sum() > 0
 
 
 @pytest.mark.parametrize("name", ["halting", "sampling"])

@@ -12,31 +12,8 @@ from typing_extensions import override
 from torpor.attacks.search.balls import Linf
 from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
+from torpor.core.patches import PLACES, sides, window
 from torpor.core.space import DenseSpace
-
-PLACES = {"patch": 0.0, "patch-center": 0.5}
-"""Which share of the rows and columns that a patch leaves is above and left of it, by the norm of its budget."""
-
-
-def sides(share: float, height: int, width: int) -> tuple[int, int]:
-    """Return the rows and columns of the largest patch of at most a share of the area.
-
-    It is a square, with one more column where there is room for it, and as high or as wide as the image where a square
-    would be more than that. Patches of a smaller share lie within those of a larger one.
-
-    Args:
-        share: of the area, from 0 to 1.
-        height: of the image, in pixels.
-        width: of the image, in pixels.
-
-    >>> sides(0.08, 32, 32), sides(0.02, 32, 32), sides(0.5, 4, 16), sides(0.01, 8, 8)
-    ((9, 9), (4, 5), (4, 8), (0, 0))
-    """
-    area = math.floor(share * height * width * (1 + 1e-9))
-    side = math.isqrt(area)
-    if side >= min(height, width):
-        return (height, area // height) if height <= width else (area // width, width)
-    return side, side + (0 < side * (side + 1) <= area)
 
 
 @dataclass(frozen=True)
@@ -60,9 +37,7 @@ class Patch(Linf):
 
     def window(self, height: int, width: int) -> tuple[slice, slice]:
         """Return the rows and columns that it covers."""
-        rows, columns = sides(self.share, height, width)
-        top, left = math.floor(self.place * (height - rows)), math.floor(self.place * (width - columns))
-        return slice(top, top + rows), slice(left, left + columns)
+        return window(self.share, self.place, height, width)
 
     @override
     def free(self, delta: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ from torpor.metrics.distances import distances
 from torpor.metrics.headroom import SLACK, headroom, taken
 from torpor.metrics.slowdown import slowdown
 from torpor.targets.base import Target
+from torpor.targets.family import Ran
 
 FIRST = 16
 COSTLIEST = 8
@@ -73,6 +74,7 @@ def attacked_rows(
         through: for each sample the defense through which its input was crafted, if not through ``target`` itself.
     """
     found = result.candidates
+    before, after = Ran(result.clean_inputs, own), Ran(result.inputs, result.attacked)
     spent: dict[str, Any] = {
         **_away(target, result.clean_inputs, result.inputs, key.budget),
         "forwards": found.forwards.cpu().numpy(),
@@ -84,6 +86,7 @@ def attacked_rows(
         "found_through": list(through) or None,
         "search_cost": None if found.bills is None else list(map(math.fsum, found.bills)),
         "curve": None if result.curves is None else [_points(curve) for curve in result.curves],
+        **(target.family.locate(target, before, after, key.budget) if key.budget else {}),
     }
     return _rows(clean, target, key, own, result.attacked, result.static, spent)
 

@@ -152,6 +152,7 @@ class PolicyTarget(TokenTarget):
         there, heads = 1 + hard.sum(-1), runs[..., :-2].sum(-1) * runs[..., -2]
         work = torch.stack([there * heads, there**2 * heads, there * runs[..., -1]], -1).flatten(1)
         soft, attends = 1 + tokens.sum(-1), parts[..., :-2].sum(-1) * parts[..., -2]
+        halves = found.parts[..., -2] * found.parts[..., :-2].amax(-1), found.parts[..., -1]
         prices = self.costs()
         by_head = prices[:, 0] * soft + prices[:, 1] * soft**2
         return UsageSignals(
@@ -161,7 +162,7 @@ class PolicyTarget(TokenTarget):
             savings=self._savings(),
             expected=(by_head * attends + prices[:, 2] * soft * parts[..., -1]).sum(1),
             scores=found.scores,
-            alive=found.tokens,
+            alive=found.tokens * torch.maximum(*halves)[..., None],  # a layer may skip both halves
             tokens=tokens,
             heads=parts[..., :-2],
             blocks=parts[..., -2:],
