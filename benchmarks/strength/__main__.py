@@ -28,16 +28,16 @@ def chosen(rows: Sequence[str], *, quick: bool) -> list[Case]:
     >>> [case.name for case in chosen(["speller/3-chars", "detector-scenes"], quick=False)]
     ['speller/3-chars', 'detector-scenes/Linf-8of255']
     """
-    known = {name for case in CASES for name in (case.target, case.name)}
+    known = {name for case in CASES for name in (case.shown, case.name)}
     if unknown := sorted(set(rows) - known):
         raise SystemExit(f"expected rows among {', '.join(case.name for case in CASES)}, got {', '.join(unknown)}")
-    named = [case for case in CASES if not rows or case.target in rows or case.name in rows]
+    named = [case for case in CASES if not rows or case.shown in rows or case.name in rows]
     return [case for case in named if case.quick] if quick and not rows else named
 
 
 def rows_of(case: Case, count: int | None, folder: Path | None, saved: Path) -> list[Strength]:
     """Return the rows of a case: those that were saved for as many samples, else measured now and saved."""
-    path = saved / f"{case.name.replace('/', '-')}-n{count or case.count}.json"
+    path = saved / f"{case.name.replace('/', '-').replace(':', '-')}-n{count or case.count}.json"
     if path.is_file():
         print(f"{case.name}: kept from an earlier run: {path}", file=sys.stderr)
         return [Strength.of(each) for each in json.loads(path.read_text())]

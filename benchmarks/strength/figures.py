@@ -13,6 +13,7 @@ from torpor.core.objects import frames_of
 from torpor.core.work import Work
 from torpor.targets.base import Target
 from torpor.targets.decoder.contract import StepTarget
+from torpor.targets.experts.batch import ExpertBatchTarget
 
 Figure = Callable[[Any, AttackResult], Tensor]
 """From a target and a verified attack to a figure of each sample, ``[B]``, the higher the stronger."""
@@ -50,6 +51,12 @@ def behind(target: Target, result: AttackResult) -> Tensor:
     counts = result.attacked.work.counts.clone()
     counts[:, 0] = 0
     return target.prices.cost(Work(counts)) / 1000
+
+
+def taken(target: ExpertBatchTarget, result: AttackResult) -> Tensor:
+    """Return the share of the neighbors' tokens, once per expert that one chose, that found it full, in percent."""
+    drops = target.hit(result.attacked.work)["neighbor_drops"].to(torch.float64)
+    return 100 * drops / target.neighbors_assigned
 
 
 def unit(name: str) -> Figure:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import torch
 
+from benchmarks.masked import masked
 from benchmarks.strength.cases import Case
-from benchmarks.strength.rivals import rivals
+from benchmarks.strength.rivals import FromUnmasked, rivals
 from benchmarks.strength.row import Found, Strength
 from torpor.attacks.base import Attack, AttackResult
 from torpor.attacks.registry import load_attack
@@ -17,6 +20,7 @@ from torpor.core.batches import Samples, take
 from torpor.core.errors import UsageError
 from torpor.core.space import VideoSpace
 from torpor.targets.base import Target
+from torpor.targets.early_exit.target import EarlyExitTarget
 from torpor.targets.resolve import load_target
 
 SEED = 17
@@ -30,24 +34,29 @@ def measure(case: Case, count: int | None = None, folder: Path | None = None) ->
         count: samples; the case's own if None.
         folder: with subfolders of data; needed where the case names one.
     """
-    target = load_target(case.target)
-    inputs, references = samples(case, target, count or case.count, folder)
+    bare = load_target(case.target)
+    inputs, references = samples(case, bare, count or case.count, folder)
+    target: Target = masked(bare, case.mask) if isinstance(bare, EarlyExitTarget) and case.mask else bare
     begin = time.process_time()
     standard = load_attack(target.family.standard_on(target), norm=case.norm, eps=case.eps)
     best = _attacked(standard, target, inputs, references)
     found = {unit: [_found(standard, target, best, unit, case)] for unit in case.figures}
-    for attack in rivals(case, target, best, _spent(best)):
-        ready = _fitted(attack, case, target, folder)
+    others: Iterator[Attack] = rivals(case, target, best, _spent(best))
+    if case.mask:
+        unmasked = FromUnmasked(norm=case.norm, eps=case.eps, found=_attacked(standard, bare, inputs, references))
+        others = chain([unmasked], others)
+    for attack in others:
         try:
+            ready = _fitted(attack, case, target, folder)
             result = _attacked(ready, target, inputs, references)
         except UsageError as error:  # such as an attack on gates where there are none
-            print(f"{target.name}: {ready.name} left out: {error}", file=sys.stderr, flush=True)
+            print(f"{target.name}: {attack.name} left out: {error}", file=sys.stderr, flush=True)
             continue
         for unit, columns in found.items():
             columns.append(_found(ready, target, result, unit, case))
     spent = time.process_time() - begin
     return [
-        Strength(case.target, case.budget, len(inputs), unit, first, tuple(others), round(spent, 1))
+        Strength(case.shown, case.budget, len(inputs), unit, first, tuple(others), round(spent, 1))
         for unit, (first, *others) in found.items()
     ]
 

@@ -11,14 +11,14 @@ from torch import Tensor
 from typing_extensions import override
 
 from benchmarks.strength.cases import Case
-from torpor.attacks.base import Attack, AttackResult
+from torpor.attacks.base import Attack, AttackResult, Candidates
 from torpor.attacks.controls.dense import BestNoise
 from torpor.attacks.iterative import IterativeAttack
 from torpor.attacks.registry import ATTACKS, attack_ids, load_attack
 from torpor.attacks.text.search.driver import Search, TextSearch, told
 from torpor.attacks.text.search.tally import Tally
 from torpor.core.budget import COUNTS
-from torpor.core.threat import Paper
+from torpor.core.threat import Access, Paper
 from torpor.targets.base import Target
 from torpor.targets.decoder.contract import TextTarget
 
@@ -28,6 +28,26 @@ class AnyNoise(BestNoise):
     """The costliest of many noisy inputs, also for families where noise finds little."""
 
     by_chance: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromUnmasked(Attack):
+    """What an attack found on a network whose gradients nothing hides, sent to the one where something does.
+
+    Attributes:
+        found: by the attack.
+    """
+
+    id: ClassVar[str] = "standard-unmasked"
+    paper: ClassVar[Paper | None] = None
+    access: ClassVar[Access] = Access.TRANSFER
+
+    found: AttackResult
+
+    @override
+    def search(self, target: Target, inputs: Tensor, labels: Tensor, seed: int) -> Candidates:
+        spent = self.found.candidates
+        return Candidates(self.found.inputs, forwards=spent.forwards, backwards=spent.backwards)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +120,8 @@ def rivals(case: Case, target: Target, standard: AttackResult, spent: Tensor) ->
             yield kind(norm=norm, eps=eps, steps=max(1, most // 2))
         else:
             attack = kind(norm=norm, eps=eps)
-            yield AtMost(norm=norm, eps=eps, inner=attack, passes=most) if isinstance(attack, TextSearch) else attack
+            ends = isinstance(attack, TextSearch) and not attack.learns
+            yield AtMost(norm=norm, eps=eps, inner=attack, passes=most) if ends else attack
     for spec in case.also:
         yield load_attack(spec, norm=norm, eps=eps, steps=max(1, most // 2))
     if isinstance(standard.inputs, Tensor):

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 from attack_cases import images, noise, random_net
+from benchmarks.masked import outside
 from contract_rows import own_attacks
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from masked import outside
 from text_encoders import TEXT_ENCODERS, routing
 from token_toys import TOKEN_TARGETS
 from torch import Tensor

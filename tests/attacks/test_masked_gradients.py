@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from attack_cases import FEW, images
-from masked import FRONTS, HEADS, masked
+from benchmarks.masked import FRONTS, HEADS, masked
 from torch import Tensor
 
 from torpor.attacks.base import AttackResult

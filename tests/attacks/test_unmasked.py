@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from attack_cases import images, random_net
-from masked import FRONTS, HEADS, masked
+from benchmarks.masked import FRONTS, HEADS, masked
 from torch import Tensor
 
 from torpor.attacks.iterative import gradient_of

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from masked import masked
+from benchmarks.masked import masked
 from toy_audits import NEEDLE, call, records, write_images
 
 import torpor

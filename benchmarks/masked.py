@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from torpor.targets.early_exit.exit_rules import ExitRule
 from torpor.targets.early_exit.sdn import ShallowDeepNetwork
@@ -20,6 +21,7 @@ class Through(nn.Module):
         super().__init__()
         self.function = function
 
+    @override
     def forward(self, inputs: Tensor) -> Tensor:
         return self.function(inputs)
 
@@ -28,12 +30,14 @@ class Lie(torch.autograd.Function):
     """The identity, with a backward pass that says something else."""
 
     @staticmethod
-    def forward(context: Any, inputs: Tensor, how: Callable[[Tensor], Tensor]) -> Tensor:  # noqa: ANN401 - autograd gives it no type
+    @override
+    def forward(context: Any, inputs: Tensor, how: Callable[[Tensor], Tensor]) -> Tensor:
         context.how = how
         return inputs.view_as(inputs)
 
     @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401 - autograd gives it no type
+    @override
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         return context.how(gradients[0]), None
 
 
