@@ -1,7 +1,7 @@
 """Write the table: ``python -m benchmarks.strength [--data-dir FOLDER] [--quick] [ROWS ...]``.
 
-A row for each kind of target in the zoo and each budget, on samples of the test split that nothing was tuned on. Each
-finished row is saved, so that the command resumes where it was stopped.
+One or more rows for each architecture of the zoo, on samples of the test split that nothing was tuned on. Each finished
+row is saved, so that the command resumes where it was stopped.
 """
 
 from __future__ import annotations
