@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from torpor.data.images import ImageSet
 from torpor.training.registry import TRAINERS
-from torpor.training.skipping import TaughtSkipRecipe, TaughtSkipTrainer, taught
+from torpor.training.skipping import SkipRecipe, TaughtSkipRecipe, TaughtSkipTrainer, price, taught
 from torpor.zoo.early_exits import EARLY_EXITS
 from torpor.zoo.networks.skipnet import SkipNetwork
 
@@ -79,7 +79,7 @@ def test_the_lesson_is_the_mean_of_the_teachers_and_the_class(trainer: TaughtSki
     model, labels = network(trainer).eval(), torch.tensor([3, 1])
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     says = [torch.randn(2, 10, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2)]
-    recipe = replace(trainer.recipe, temperature=2.0, teaching=0.75, cost_weight=0.0)
+    recipe = replace(trainer.recipe, temperature=2.0, teaching=0.75, cost_weight=0.0, scatter_weight=0.0)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         scores = model(images)[0].float()
     mean = ((says[0] / 2).softmax(1) + (says[1] / 2).softmax(1)) / 2
@@ -89,3 +89,19 @@ def test_the_lesson_is_the_mean_of_the_teachers_and_the_class(trainer: TaughtSki
     loss, shown = taught([lambda _: says[0], lambda _: says[1]])(model, images, labels, recipe, 0)
     assert shown.item() == pytest.approx(right.item(), rel=1e-5)
     assert loss.item() == pytest.approx((0.75 * alike + 0.25 * right).item(), rel=1e-4)
+
+
+def test_a_block_that_few_samples_skip_is_opened_and_one_that_half_of_them_skip_is_not() -> None:
+    runs = torch.tensor([[1.0, 1, 1, 1]] * 4 + [[1, 1, 1, 0]] * 3 + [[1, 1, 0, 0]] + [[1, 0, 0, 0]] * 2)
+    weights = torch.tensor([0.4, 0.3, 0.2, 0.1])  # they run for 10, 8, 7 and 4 of 10 samples
+    shares = (runs * weights).requires_grad_()
+    recipe = SkipRecipe(epochs=1, goal=1.0, scatter_weight=2.0)
+    loss = price(shares, recipe, 0)
+    assert loss.item() == pytest.approx(2 * (0.3 * 0.3 * 0.2 + 0.2 * 0.2 * 0.3))
+    (slope,) = torch.autograd.grad(loss, shares)
+    assert torch.allclose(slope, torch.tensor([-0.1, -0.02, 0.02, 0]).expand(10, 4), atol=1e-6)
+
+
+def test_flops_above_the_free_share_cost() -> None:
+    shares = torch.tensor([[0.5, 0.5], [0.5, 0]])
+    assert price(shares, SkipRecipe(epochs=1, goal=0.5, ramp=(-2, -1)), 0).item() == pytest.approx(4 * 0.25)

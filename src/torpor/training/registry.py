@@ -72,6 +72,7 @@ _TAUGHT_SKIPNETS = {
         learning_rate=0.05,
         goal=0.76,
         ramp=(0.0, 0.3),
+        scatter_weight=10.0,
         label_smoothing=0,
         sizes=(24, 32, 32),
         untaught=SkipRecipe(epochs=24, learning_rate=0.08, goal=0.7, ramp=(0.0, 0.3), sizes=(24, 32, 32)),

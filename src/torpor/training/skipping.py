@@ -30,11 +30,13 @@ class SkipRecipe(ClassifierRecipe):
         goal: share of the FLOPs of all branches that costs nothing at the end.
         ramp: when the free share begins to shrink from 1, and when it is at the goal, as shares of the training.
         cost_weight: of the share of FLOPs above what is free, beside a cross-entropy of 1.
+        scatter_weight: of :func:`scatter`; 0 leaves it to the gates how many of them skip a little.
     """
 
     goal: float = 0.6
     ramp: tuple[float, float] = (0.15, 0.5)
     cost_weight: float = 4.0
+    scatter_weight: float = 0.0
 
     def free(self, epoch: int) -> float:
         """Return the share of FLOPs that costs nothing in an epoch.
@@ -75,14 +77,35 @@ def skip_losses(
 ) -> tuple[Tensor, Tensor]:
     """Return the cross-entropy with what the batch's mean cost above the free share adds, and the cross-entropy."""
     with torch.autocast(batch.device.type, torch.bfloat16):
-        scores, share = model(batch)
+        scores, shares = model(batch)
     right = F.cross_entropy(scores.float(), labels, label_smoothing=recipe.label_smoothing)
-    return right + excess(share, recipe, epoch), right
+    return right + price(shares, recipe, epoch), right
 
 
-def excess(share: Tensor, recipe: SkipRecipe, epoch: int) -> Tensor:
-    """Return what the mean of the shares of FLOPs ``[B]`` above the free one adds to the loss."""
-    return recipe.cost_weight * (share.mean() - recipe.free(epoch)).relu()
+def price(shares: Tensor, recipe: SkipRecipe, epoch: int) -> Tensor:
+    """Return what the shares of FLOPs ``[B, G]`` of the blocks that ran add to the loss."""
+    above = (shares.sum(1).mean() - recipe.free(epoch)).relu()
+    return recipe.cost_weight * above + recipe.scatter_weight * scatter(shares)
+
+
+def scatter(shares: Tensor) -> Tensor:
+    """Return how much of the cost is in blocks that most samples run, but not all.
+
+    Skipping there saves little time: rows that run are copied out of the batch and back whether one is skipped or
+    half of them. It is 0 for a block that all samples run, or half of them or fewer.
+
+    Args:
+        shares: of the FLOPs of all blocks, 0 where a block is skipped, ``[B, G]``.
+
+    >>> always, mostly, half = torch.ones(4), torch.tensor([1.0, 1, 1, 0]), torch.tensor([1.0, 1, 0, 0])
+    >>> scatter(torch.stack([always, half], 1) / 2).item()
+    0.0
+    >>> scatter(torch.stack([always, mostly], 1) / 2).item()  # (3/4 - 1/2) (1 - 3/4) of one of two blocks
+    0.03125
+    """
+    whole = shares.detach().amax(0)
+    rate = shares.mean(0) / whole.clamp_min(1e-12)
+    return (whole * (rate - 0.5).relu() * (1 - rate)).sum()
 
 
 def taught(teachers: Sequence[Callable[[Tensor], Tensor]]) -> Losses[SkipNetwork, TaughtSkipRecipe]:
@@ -98,13 +121,13 @@ def taught(teachers: Sequence[Callable[[Tensor], Tensor]]) -> Losses[SkipNetwork
         with torch.autocast(batch.device.type, torch.bfloat16):
             with torch.no_grad():
                 said = [(teacher(batch).float() / recipe.temperature).softmax(1) for teacher in teachers]
-            scores, share = model(batch)
+            scores, shares = model(batch)
         right = F.cross_entropy(scores.float(), labels, label_smoothing=recipe.label_smoothing)
         softened = (scores.float() / recipe.temperature).log_softmax(1)
         # softened gradients shrink with the square of the temperature
         alike = F.kl_div(softened, torch.stack(said).mean(0), reduction="batchmean") * recipe.temperature**2
         lesson = recipe.teaching * alike + (1 - recipe.teaching) * right
-        return lesson + excess(share, recipe, epoch), right
+        return lesson + price(shares, recipe, epoch), right
 
     return losses
 

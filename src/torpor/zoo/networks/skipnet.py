@@ -104,19 +104,19 @@ class SkipNetwork(nn.Module):
         """Compute every block, for training.
 
         Returns:
-            Class scores ``[B, C]``, and the share of the FLOPs of all branches that those which run have, ``[B]``.
+            Class scores ``[B, C]``, and for each block ``[B, G]`` its share of the FLOPs of all branches, 0 where it is
+            skipped.
         """
-        features, parts, most = self.stem(images), [], 0
+        features, opens, flops = self.stem(images), [], []
         for block in self.blocks:
             assert isinstance(block, GatedBlock)
-            opens = straight_through(block.logit(features).float())
+            opens.append(straight_through(block.logit(features).float()))
             features = torch.relu(
-                block.shortcut(features) + opens.to(features.dtype).view(-1, 1, 1, 1) * block.branch(features)
+                block.shortcut(features) + opens[-1].to(features.dtype).view(-1, 1, 1, 1) * block.branch(features)
             )
-            flops = block.branch_flops(features.shape[2] * features.shape[3])
-            parts.append(opens * flops)
-            most += flops
-        return self.head(features), torch.stack(parts, 1).sum(1) / most
+            flops.append(block.branch_flops(features.shape[2] * features.shape[3]))
+        shares = torch.tensor(flops, dtype=torch.float32, device=images.device) / sum(flops)
+        return self.head(features), torch.stack(opens, 1) * shares
 
 
 def straight_through(logits: Tensor) -> Tensor:
@@ -153,10 +153,15 @@ def skipnet_digits() -> SkipNetwork:
 def skipnet_target(
     network: SkipNetwork, *, name: str, source: Callable[[Path | None], ImageSet]
 ) -> LayerSkippingTarget:
-    """Return the target that runs a trained ``network``, whose batch norm it folds into convolutions."""
-    network.stem = nn.Sequential(network.stem[0], *fold_batch_norm(network.stem[1:]).children())
+    """Return the target that runs a trained ``network``, whose batch norm it folds into the layers before."""
+
+    def folded(layers: nn.Module) -> nn.Sequential:
+        return nn.Sequential(*fold_batch_norm(layers).children())
+
+    network.stem = nn.Sequential(network.stem[0], *folded(network.stem[1:]))
     for block in network.blocks:
         assert isinstance(block, GatedBlock)
-        block.branch = nn.Sequential(*fold_batch_norm(block.branch).children())
-        block.shortcut = fold_batch_norm(block.shortcut)
+        block.branch, block.gate = folded(block.branch), folded(block.gate)
+        if not isinstance(block.shortcut, nn.Identity):
+            block.shortcut = folded(block.shortcut)
     return LayerSkippingTarget(network, name=name, source=source)
