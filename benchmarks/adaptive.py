@@ -1,8 +1,9 @@
 """What does a defense of a vision mechanism leave of ``standard``? ``python -m benchmarks.adaptive``: no timing.
 
 Each defense learns from validation data. ``standard`` then attacks test images without the defense, and again, knowing
-it, with the defense; what it found without is also sent to the defended target. Costs are means over these images, as
-shares of the static bound without the defense; accuracy is that of all clean test images.
+it, with the defense; what it found without is also sent to the defended target, and counts where it costs more. Costs
+are means over these images, as shares of the static bound without the defense; accuracy is that of all clean test
+images.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from torpor.attacks.base import Attack, AttackResult
 from torpor.attacks.registry import load_attack
+from torpor.attacks.result import costlier, transfer
 from torpor.core.work import Work
 from torpor.defenses.base import Defense
 from torpor.defenses.registry import load_defense
@@ -108,12 +110,12 @@ def judge(
     free, right = run(bare), accuracy(bare)
     for defense in defenses:
         defended = defense.defend(bare)
-        known = run(defended)
+        known, sent = run(defended), transfer(free, defended)
         yield Found(
             (share(bare, free.clean.work), share(defended, known.clean.work)),
             share(bare, free.attacked.work),
-            share(defended, defended.run(free.inputs).work),
-            share(defended, known.attacked.work),
+            share(defended, sent.attacked.work),
+            share(defended, costlier(defended, known, sent).attacked.work),
             share(defended, defended.static_work()),
             (right, accuracy(defended)),
         )
@@ -136,6 +138,9 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="of the table; all if none")
     parser.add_argument("--count", type=int, default=COUNT, help="test images that are attacked")
     options = parser.parse_args(words)
+    names = [name for name, _, _ in CASES]
+    if unknown := sorted(set(options.targets) - set(names)):
+        parser.error(f"expected targets among {', '.join(names)}, got {', '.join(unknown)}")
     print(f"| {' | '.join(HEADS)} |\n|{'---|' * len(HEADS)}")
     for name, eps, specs in CASES:
         if not options.targets or name in options.targets:

@@ -36,7 +36,10 @@ def measure(case: Case, count: int | None = None, folder: Path | None = None) ->
     """
     bare = load_target(case.target)
     inputs, references = samples(case, bare, count or case.count, folder)
-    target: Target = masked(bare, case.mask) if isinstance(bare, EarlyExitTarget) and case.mask else bare
+    target: Target = bare
+    if case.mask:
+        assert isinstance(bare, EarlyExitTarget)
+        target = masked(bare, case.mask)
     begin = time.process_time()
     standard = load_attack(target.family.standard_on(target), norm=case.norm, eps=case.eps)
     best = _attacked(standard, target, inputs, references)

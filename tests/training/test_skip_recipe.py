@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from torpor.data.images import ImageSet
 from torpor.training.registry import TRAINERS
-from torpor.training.skipping import SkipRecipe, TaughtSkipRecipe, TaughtSkipTrainer, price, taught
+from torpor.training.skipping import SkipRecipe, TaughtSkipRecipe, TaughtSkipTrainer, cost_penalty, taught
 from torpor.zoo.early_exits import EARLY_EXITS
 from torpor.zoo.networks.skipnet import SkipNetwork
 
@@ -96,7 +96,7 @@ def test_a_block_that_few_samples_skip_is_opened_and_one_that_half_of_them_skip_
     weights = torch.tensor([0.4, 0.3, 0.2, 0.1])  # they run for 10, 8, 7 and 4 of 10 samples
     shares = (runs * weights).requires_grad_()
     recipe = SkipRecipe(epochs=1, goal=1.0, scatter_weight=2.0)
-    loss = price(shares, recipe, 0)
+    loss = cost_penalty(shares, recipe, 0)
     assert loss.item() == pytest.approx(2 * (0.3 * 0.3 * 0.2 + 0.2 * 0.2 * 0.3))
     (slope,) = torch.autograd.grad(loss, shares)
     assert torch.allclose(slope, torch.tensor([-0.1, -0.02, 0.02, 0]).expand(10, 4), atol=1e-6)
@@ -104,4 +104,4 @@ def test_a_block_that_few_samples_skip_is_opened_and_one_that_half_of_them_skip_
 
 def test_flops_above_the_free_share_cost() -> None:
     shares = torch.tensor([[0.5, 0.5], [0.5, 0]])
-    assert price(shares, SkipRecipe(epochs=1, goal=0.5, ramp=(-2, -1)), 0).item() == pytest.approx(4 * 0.25)
+    assert cost_penalty(shares, SkipRecipe(epochs=1, goal=0.5, ramp=(-2, -1)), 0).item() == pytest.approx(4 * 0.25)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, permutations
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
 from torpor.attacks.search.incumbent import Candidates, Curve, rising
 from torpor.core.batches import Samples, choose
-from torpor.core.budget import Budget
 from torpor.core.criteria import Evidence
 from torpor.core.lazy import Renamed
 from torpor.core.work import Outcome, Work
@@ -99,25 +98,6 @@ def costlier(target: Target, found: AttackResult, known: AttackResult) -> Attack
     An attacker who knows of a defense can still send what was crafted without it.
     """
     return merged(found, known, target.attacker_cost(known.attacked) > target.attacker_cost(found.attacked))
-
-
-Results = Mapping[tuple[str, Budget], AttackResult]
-"""What attacks found, by their names and budgets."""
-
-
-def widened(target: Target, results: Results) -> Results:
-    """Return what each attack found within its budget or within a smaller one of the same norm, whichever costs more.
-
-    An attacker with a larger budget can still send what was found within a smaller one; a search in a larger space may
-    miss it.
-    """
-    wide = dict(results)
-    for key, (name, smaller) in permutations(results, 2):
-        if key[0] == name and key[1].contains(smaller):
-            known = results[name, smaller]
-            used = known.budget_used * (smaller.eps / key[1].eps)
-            wide[key] = costlier(target, wide[key], replace(known, budget_used=used))
-    return wide
 
 
 def merged(found: AttackResult, known: AttackResult, better: Tensor) -> AttackResult:

@@ -27,9 +27,11 @@ class Layer(ABC):
 
     Attributes:
         units: what the layer itself runs for one input; their columns follow those of the target inside.
+        moves: whether it moves what an input shows before the target inside sees it.
     """
 
     units: tuple[Unit, ...]
+    moves: bool = False
 
     @abstractmethod
     def run(self, inner: Target, inputs: Samples) -> Outcome:

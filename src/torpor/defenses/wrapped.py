@@ -45,7 +45,7 @@ class Wrapped(Target):
         self.inner, self.layer, self.name = inner, layer, name
         self.family, self.mechanism, self.space = inner.family, inner.mechanism, inner.space
         self.counted_apart, self.tampering = inner.counted_apart, inner.tampering
-        self.elsewhere = inner.elsewhere
+        self.elsewhere, self.moves = inner.elsewhere, inner.moves or layer.moves
         self.units = (*inner.units, *layer.units)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - what only this kind of target has

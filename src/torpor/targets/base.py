@@ -37,6 +37,7 @@ class Target(ABC):
             user asks for it, and only in this process, where its limits are known.
         counted_apart: why the work is not that of :meth:`run` itself, such as that an accelerator skips zeros which
             ``run`` multiplies; empty where it is.
+        moves: whether a defense moves what an input shows before the target sees it.
         tampering: name of what was done to it before it was deployed; ``"none"`` where that is not known.
     """
 
@@ -50,6 +51,7 @@ class Target(ABC):
     samples: int | None = None
     elsewhere: bool = False
     counted_apart: str = ""
+    moves: bool = False
     tampering: str = "none"
 
     @abstractmethod

@@ -104,10 +104,11 @@ class Family(ABC, Generic[TargetT]):
     def locate(self, target: TargetT, clean: Ran, attacked: Ran, budget: Budget) -> Columns:
         """Return columns of an attacked batch that tell where in its inputs work was done.
 
-        They are measures of level ``"sample"`` that are null in records of clean inputs, which have no budget.
+        They are measures of level ``"sample"`` that are null in records of clean inputs, which have no budget, and
+        where a defense moves what inputs show.
 
         Args:
-            target: what was attacked, perhaps defended.
+            target: what was attacked, perhaps defended by what moves nothing.
             clean: the inputs without attack.
             attacked: the same inputs, attacked.
             budget: how far they could be changed.

@@ -30,7 +30,7 @@ class SkipRecipe(ClassifierRecipe):
         goal: share of the FLOPs of all branches that costs nothing at the end.
         ramp: when the free share begins to shrink from 1, and when it is at the goal, as shares of the training.
         cost_weight: of the share of FLOPs above what is free, beside a cross-entropy of 1.
-        scatter_weight: of :func:`scatter`; 0 leaves it to the gates how many of them skip a little.
+        scatter_weight: of :func:`scatter`, the cost in blocks that most samples run, but not all.
     """
 
     goal: float = 0.6
@@ -75,14 +75,14 @@ class TaughtSkipRecipe(SkipRecipe):
 def skip_losses(
     model: SkipNetwork, batch: Tensor, labels: Tensor, recipe: SkipRecipe, epoch: int
 ) -> tuple[Tensor, Tensor]:
-    """Return the cross-entropy with what the batch's mean cost above the free share adds, and the cross-entropy."""
+    """Return the cross-entropy with what the cost adds, and the cross-entropy."""
     with torch.autocast(batch.device.type, torch.bfloat16):
         scores, shares = model(batch)
     right = F.cross_entropy(scores.float(), labels, label_smoothing=recipe.label_smoothing)
-    return right + price(shares, recipe, epoch), right
+    return right + cost_penalty(shares, recipe, epoch), right
 
 
-def price(shares: Tensor, recipe: SkipRecipe, epoch: int) -> Tensor:
+def cost_penalty(shares: Tensor, recipe: SkipRecipe, epoch: int) -> Tensor:
     """Return what the shares of FLOPs ``[B, G]`` of the blocks that ran add to the loss."""
     above = (shares.sum(1).mean() - recipe.free(epoch)).relu()
     return recipe.cost_weight * above + recipe.scatter_weight * scatter(shares)
@@ -127,7 +127,7 @@ def taught(teachers: Sequence[Callable[[Tensor], Tensor]]) -> Losses[SkipNetwork
         # softened gradients shrink with the square of the temperature
         alike = F.kl_div(softened, torch.stack(said).mean(0), reduction="batchmean") * recipe.temperature**2
         lesson = recipe.teaching * alike + (1 - recipe.teaching) * right
-        return lesson + price(shares, recipe, epoch), right
+        return lesson + cost_penalty(shares, recipe, epoch), right
 
     return losses
 

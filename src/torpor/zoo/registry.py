@@ -216,7 +216,8 @@ sdn_digits_hardened = _loads(
     "sdn-digits-hardened", "Load the network on handwritten digits that was trained on DeepSloth's images."
 )
 sdn_digits_neo_kd = _loads(
-    "sdn-digits-neo-kd", "Load the network on handwritten digits that was trained so, and by distillation of its exits."
+    "sdn-digits-neo-kd",
+    "Load the network on handwritten digits that was trained on DeepSloth's images, its exits by one another.",
 )
 sdn_resnet56_cifar10_hardened = _loads(
     "sdn-resnet56-cifar10-hardened", "Load the ResNet-56 that was trained on DeepSloth's images."

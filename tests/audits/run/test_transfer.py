@@ -127,26 +127,38 @@ def test_rows_stay_in_the_order_of_the_plan_and_records_the_same(audited: Path) 
 
 
 @pytest.mark.parametrize("eps", [(0.5, 0.75), (0.75, 0.5)])
+@pytest.mark.parametrize("attack", ["Narrow", "Roundabout"])
 def test_what_was_found_within_a_smaller_budget_counts_within_a_larger_one(
-    eps: tuple[float, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    attack: str, eps: tuple[float, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torpor.audits.run.summary.tags_for", lambda *names: {})
     data = str(write_images(tmp_path / "data"))
-    attacks = (f"{__name__}:Narrow",)
+    attacks = (f"{__name__}:{attack}",)
     plan = Plan(NEEDLE, attacks, "Linf", eps, limit=8, batch_size=3, data_dir=data, defenses=(GUARD,))
     run_audit(plan, named(), tmp_path / "run")
-    table = [row for row in records(tmp_path / "run").to_pylist() if row["attack"] == "narrow"]
-    for condition in (("none", None), (GUARD, "non-adaptive"), (GUARD, "adaptive")):
-        small, large = (
-            {row["sample"]: row for row in table if row["eps"] == radius and _is(row, *condition)}
-            for radius in (0.5, 0.75)
-        )
-        assert len(small) == 8
-        assert any(row["cost"] > row["cost_clean"] for row in small.values())
-        for sample, row in small.items():
-            assert large[sample]["cost"] == row["cost"]
-            assert large[sample]["linf"] == row["linf"] <= 0.5
-            assert large[sample]["budget_used"] == pytest.approx(row["budget_used"] * 0.5 / 0.75)
+    table = [row for row in records(tmp_path / "run").to_pylist() if row["attack"] != "clean"]
+    for name in {row["attack"] for row in table}:  # controls, too
+        for condition in (("none", None), (GUARD, "adaptive")):
+            small, large = (
+                {
+                    row["sample"]: row
+                    for row in table
+                    if row["attack"] == name and row["eps"] == eps and _is(row, *condition)
+                }
+                for eps in (0.5, 0.75)
+            )
+            assert len(small) == len(large) == (8 if condition[1] is None or name == attack.lower() else 0)
+            for sample, row in small.items():
+                assert large[sample]["cost"] >= row["cost"]
+    free = {
+        (row["sample"], row["eps"]): row for row in table if row["attack"] == attack.lower() and _is(row, "none", None)
+    }
+    assert any(row["cost"] > row["cost_clean"] for row in free.values())
+    if attack == "Narrow":
+        for sample in range(8):
+            assert free[sample, 0.75]["cost"] == free[sample, 0.5]["cost"]
+            assert free[sample, 0.75]["linf"] == free[sample, 0.5]["linf"] <= 0.5
+            assert free[sample, 0.75]["budget_used"] == 0  # of the search within the larger budget
 
 
 def _is(row: dict[str, Any], defense: str, attacker: str | None) -> bool:

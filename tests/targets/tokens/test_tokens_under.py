@@ -85,7 +85,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Audit a network of four tokens, one of them under the patch, and return the audit's folder."""
     folder = tmp_path_factory.mktemp("tokens")
     write_images(folder / "data", side=2, test=12)
-    attacks = ("--attacks", "desparsify:steps=8", "--defenses", "tokens:most=2")
+    attacks = ("--attacks", "desparsify:steps=8", "--defenses", "tokens:most=2,resize-pad")
     common = ("--data-dir", folder / "data", "--limit", "12", "--batch-size", "5")
     for norm, eps in (("patch", "25%"), ("Linf", "64/255")):
         budget = ("--norm", norm, "--eps", eps)
@@ -98,6 +98,9 @@ def test_records_hold_tokens_under_the_patch_and_elsewhere(run: Path) -> None:
     table = pq.read_table(run / "patch" / "records.parquet").to_pandas()
     clean, attacked = table[table.attack == "clean"], table[table.attack != "clean"]
     assert clean[[f"tokens_{place}" for place in APART]].isna().to_numpy().all()
+    moved = attacked.defense == "resize-pad"  # the patch is elsewhere in what the network sees
+    assert attacked[moved][[f"tokens_{place}" for place in APART]].isna().to_numpy().all()
+    attacked = attacked[~moved]
     assert set(attacked.defense) == {"none", "tokens:most=2"}
     assert (attacked.tokens_under + attacked.tokens_elsewhere == attacked.patches).all()
     assert (attacked.tokens_under_most == 4).all()
@@ -114,7 +117,7 @@ def test_rows_hold_shares_of_tokens_under_the_patch_and_elsewhere(run: Path) -> 
     table = pq.read_table(run / "patch" / "records.parquet").to_pandas()
     for row in json.loads((run / "patch" / "audit.json").read_text())["summary"]:
         shares = {place: row[f"token_share_{place}"] for place in APART}
-        if row["attack"] == "clean":
+        if row["attack"] == "clean" or row["defense"] == "resize-pad":
             assert set(shares.values()) == {None}
             continue
         same = (table.attack == row["attack"]) & (table.defense == row["defense"])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import count
+from itertools import count, permutations
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from torpor.attacks.base import Attack, AttackResult
 from torpor.attacks.registry import free_controls, matched_controls
-from torpor.attacks.result import costlier, merged, transfer, widened
+from torpor.attacks.result import costlier, merged, transfer
 from torpor.audits.conditions import ADAPTIVE, NON_ADAPTIVE, Condition, RowKey
 from torpor.audits.plan import Plan
 from torpor.audits.run.fronts import Front
@@ -35,13 +35,14 @@ Tables = dict[RowKey, pa.Table]
 
 
 class Transfer:
-    """The costliest inputs that are known for the undefended target, from any search.
+    """The costliest inputs that are known for a target, from any search.
 
     An attack may find through a guard, which only lowers caps, what it misses without one. Such an input is within the
-    same budget and can be sent to the undefended target too, so the undefended figure may not be below it.
+    same budget and can be sent to the undefended target too, so the undefended figure may not be below it. Nor may that
+    of a larger budget be below that of a smaller one.
 
     Args:
-        target: without any defense.
+        target: that is attacked.
         own: what the attack found there.
 
     Attributes:
@@ -63,6 +64,29 @@ class Transfer:
             return
         self.result = merged(self.result, sent, better)
         self.through = [defense if one else name for one, name in zip(better.tolist(), self.through, strict=True)]
+
+    def widen(self, smaller: Transfer) -> None:
+        """Keep what was found within a smaller budget, and so within this one, where it costs more.
+
+        What the search within this budget spent stays its own.
+        """
+        costs = [self.target.attacker_cost(each.attacked) for each in (smaller.result, self.result)]
+        better = (costs[0] > costs[1]).cpu()
+        result = merged(self.result, smaller.result, better)
+        self.result = replace(result, budget_used=self.result.budget_used)
+        places = zip(better.tolist(), smaller.through, self.through, strict=True)
+        self.through = [other if one else name for one, other, name in places]
+
+
+Found = dict[tuple[str, Budget], Transfer]
+"""What attacks and controls found, by their names and budgets."""
+
+
+def _widen(found: Found) -> None:
+    """Count what was found within a budget within those that contain it, too."""
+    for (name, budget), (other, smaller) in permutations(found, 2):
+        if name == other and budget.contains(smaller):
+            found[name, budget].widen(found[name, smaller])
 
 
 def _different(inputs: Samples, others: Samples) -> Tensor:
@@ -136,29 +160,30 @@ def attack_batch(
         check(done.spent)
         return result
 
-    every: dict[tuple[str, Budget], AttackResult] = {}
+    best: Found = {}
     for budget, wanted in free.attacks:
         results = [attack(free, one) for one in wanted]
         for one, found in zip(wanted, results, strict=True):
-            every[one.name, budget] = found
+            best[one.name, budget] = Transfer(free.target, found)
         for control in (*free_controls(budget), *matched_controls(budget, free.target, wanted, results)):
-            keep(free, RowKey(control.name, budget, here), attack(free, control))
-    best = {key: Transfer(free.target, found) for key, found in widened(free.target, every).items()}
+            best[control.name, budget] = Transfer(free.target, attack(free, control))
     for front in defended:
         clean_key = RowKey("clean", None, Condition(front.defense, here.tampering))
         tell(f"clean defended by {front.defense}", next(begun))
         done.tables[clean_key] = clean_rows(clean, front.target, clean_key, own[front.defense])
         done.seconds[clean_key.slug] = 0.0
-        through: dict[tuple[str, Budget], AttackResult] = {}
+        through: Found = {}
         for one in front.every:
             next(begun)
             sent = transfer(best[one.name, one.budget].own, front.target)
             keep(front, RowKey(one.name, one.budget, Condition(front.defense, here.tampering, NON_ADAPTIVE)), sent)
             crafted = costlier(front.target, attack(front, one, ADAPTIVE), sent)
-            through[one.name, one.budget] = crafted
-        for (name, budget), crafted in widened(front.target, through).items():
-            keep(front, RowKey(name, budget, Condition(front.defense, here.tampering, ADAPTIVE)), crafted)
-            best[name, budget].offer(crafted, front.defense)
+            through[one.name, one.budget] = Transfer(front.target, crafted)
+        _widen(through)
+        for (name, budget), known in through.items():
+            keep(front, RowKey(name, budget, Condition(front.defense, here.tampering, ADAPTIVE)), known.result)
+            best[name, budget].offer(known.result, front.defense)
+    _widen(best)
     for (name, budget), known in best.items():
         keep(free, RowKey(name, budget, here), known.result, known.through)
     done.tables = certified(done.tables)

@@ -86,7 +86,7 @@ def attacked_rows(
         "found_through": list(through) or None,
         "search_cost": None if found.bills is None else list(map(math.fsum, found.bills)),
         "curve": None if result.curves is None else [_points(curve) for curve in result.curves],
-        **(target.family.locate(target, before, after, key.budget) if key.budget else {}),
+        **(target.family.locate(target, before, after, key.budget) if key.budget and not target.moves else {}),
     }
     return _rows(clean, target, key, own, result.attacked, result.static, spent)
 

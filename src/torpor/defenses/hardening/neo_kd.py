@@ -20,8 +20,9 @@ PAPER = Paper(
 
 @dataclass(frozen=True)
 class NeoKD(Hardened):
-    """Replace a multi-exit target by one whose exits also learned from their neighbors on images before the attack.
+    """Replace a multi-exit target by one whose exits also learned to answer attacked images like clean ones.
 
+    Each learned the mean prediction of itself and its neighbors, and its own of the true class and some wrong ones.
     It is the target called as this one and ``-neo-kd``; rules are chosen as :class:`Hardened` does. The paper defends
     accuracy; here the attack in training is one on cost, as for ``hardened``.
 

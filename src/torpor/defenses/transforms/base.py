@@ -104,6 +104,7 @@ class TransformLayer(Layer):
 
     def __init__(self, transform: Transform, units: tuple[Unit, ...], seed: int = 0) -> None:
         self.transform, self.units, self.seed = transform, units, seed
+        self.moves = transform.moves
 
     @override
     def run(self, inner: Target, inputs: Samples) -> Outcome:

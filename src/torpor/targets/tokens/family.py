@@ -17,7 +17,7 @@ from torpor.targets.family import Columns, Ran
 from torpor.targets.tokens.signals import TokenSignals
 from torpor.targets.tokens.under import tokens_run
 
-_NO_PATCH = "the budget is no patch, or tokens are no square grid"
+_NO_PATCH = "the budget is no patch, tokens are no square grid, or a defense moves images"
 _tokens = partial(Measure, level="sample", dimension="count", better="low", null=_NO_PATCH, dtype=int)
 _share = partial(Measure, level="row", dimension="ratio", better="low", null=_NO_PATCH)
 
