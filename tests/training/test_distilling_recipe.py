@@ -78,9 +78,9 @@ def test_losses_are_those_of_hardening_and_two_more_on_attacked_images() -> None
     recipe = replace(DISTILLER.recipe, neighbor=3.0, orthogonal=0.5)
     images, labels = torch.rand(4, 1, 2, 2), torch.tensor([0, 1, 2, 3])
     clean = torch.rand(2, 1, 2, 2)
-    model, twin = network(), network()
+    model, same = network(), network()
     found, shown = distillation_losses(model, torch.cat([images, clean]), labels, recipe, 0)
-    plain, final = losses(twin, images, labels, recipe, 0)
+    plain, final = losses(same, images, labels, recipe, 0)
     assert shown.item() == final.item()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         features, student = images, []
@@ -96,7 +96,7 @@ def test_losses_are_those_of_hardening_and_two_more_on_attacked_images() -> None
         expected -= (3.0 * near[:, k] * student[k] + 0.5 * own[:, k] * student[k]).sum().item() / 4
     assert found.item() == pytest.approx(expected, rel=1e-3)
     assert model.training
-    norm, other = model.stages[0][1], twin.stages[0][1]  # type: ignore[index]
+    norm, other = model.stages[0][1], same.stages[0][1]  # type: ignore[index]
     assert norm.running_mean.equal(other.running_mean)  # the teacher leaves batch norm alone
 
 

@@ -13,7 +13,7 @@ CACHE = 1 << 21
 
 
 def fold_batch_norm(stage: nn.Module) -> nn.Module:
-    """Return a copy of ``stage`` for inference whose linear layers have taken in the normalization after them.
+    """Return a copy of ``stage`` for inference whose convolutions and linear layers normalize, too.
 
     >>> stage = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)).eval()
     >>> images = torch.rand(1, 1, 8, 8)
