@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from benchmarks.adaptive import judge
 from benchmarks.masked import masked
 from benchmarks.strength import measure as strength
 from benchmarks.strength.__main__ import chosen
+from benchmarks.strength.cards import publish
 from benchmarks.strength.cases import CASES, MASKS, Case
 from benchmarks.strength.figures import i_loops, taken
 from benchmarks.strength.rivals import AtMost, rivals
+from benchmarks.strength.row import Found, Strength
 from expert_targets import TEXTS, batched
 from torch import Tensor
 
@@ -21,6 +25,7 @@ from torpor.attacks.text.standard import StandardText
 from torpor.defenses.registry import load_defense
 from torpor.targets.decoder.toy_text import ToyText
 from torpor.targets.early_exit.toys import needle
+from torpor.zoo.compared import Compared, Reached, read, write
 from torpor.zoo.registry import ZOO
 
 
@@ -38,6 +43,18 @@ def test_rows_are_named_apart() -> None:
     assert [case.mask for case in chosen(["sdn-digits"], quick=False)] == [""] * 5
     assert [case.mask for case in chosen([f"sdn-digits:{how}" for how in MASKS], quick=False)] == list(MASKS)
     assert Case("toy", "patch", 0.08, 0, 1).budget == "patch 0.08"
+
+
+def test_cards_show_the_newest_row_of_a_budget_and_none_of_masked_networks(tmp_path: Path) -> None:
+    path, unit = tmp_path / "compared.json", "headroom, %"
+    older = Compared("act-digits", "Linf 16/255", 8, unit, (Reached("standard", 1.0, 3),))
+    other = Compared("sdn-digits", "L1 8", 8, unit, (Reached("standard", 2.0, 3),))
+    write([older, other], path)
+    low = Found("standard", (4.0, 6.0), 10.0)
+    rows = [Strength(name, "Linf 16/255", 2, unit, low, (), 1.0) for name in ("act-digits", "sdn-digits:reversed")]
+    publish(rows, path)
+    newer = Compared("act-digits", "Linf 16/255", 2, unit, (Reached("standard", 5.0, 10),))
+    assert read(path) == [other, newer]
 
 
 def test_a_masked_network_is_compared_with_what_is_found_without_the_mask(

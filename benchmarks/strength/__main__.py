@@ -1,7 +1,8 @@
 """Write the table: ``python -m benchmarks.strength [--data-dir FOLDER] [--quick] [ROWS ...]``.
 
 One or more rows for each architecture of the zoo, on samples of the test split that nothing was tuned on. Each finished
-row is saved, so that the command resumes where it was stopped.
+row is saved, so that the command resumes where it was stopped. With ``--cards`` the rows
+go into the cards of the zoo, too.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.strength.cards import publish
 from benchmarks.strength.cases import CASES, Case
 from benchmarks.strength.measure import measure
 from benchmarks.strength.row import Strength
@@ -57,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help=f"{QUICK} samples a row, and few rows")
     parser.add_argument("--samples", type=int, help="samples per row; each row's own number by default")
     parser.add_argument("--saved", type=Path, default=SAVED, help=f"folder of finished rows (default: {SAVED})")
+    parser.add_argument("--cards", action="store_true", help="show these rows in the cards of the zoo from now on")
     given = parser.parse_args(arguments)
     found = []
     for case in chosen(given.rows, quick=given.quick):
@@ -65,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             continue
         count = given.samples or (QUICK if given.quick else None)
         found += rows_of(case, count, given.data_dir, given.saved)
+    if given.cards:
+        publish(found)
     print(table(found))
     print(f"\n{sum({(row.target, row.budget): row.seconds for row in found}.values()) / 60:.0f} CPU-minutes.")
 

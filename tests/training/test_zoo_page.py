@@ -19,9 +19,16 @@ def test_page_holds_the_card(name: str) -> None:
 
 
 def test_tables_mark_the_thresholds_that_were_chosen() -> None:
-    exits, thresholds, training = card_tables(ZOO["sdn-digits"].card())
+    exits, thresholds, attacks, training = card_tables(ZOO["sdn-digits"].card())
     assert exits.row_count == 6
     chosen = "".join(str(cell) for cell in thresholds.columns[-1].cells)
     assert "drop:0.05" in chosen
     assert "drop:0.15" in chosen
     assert training.row_count > 5
+    assert {str(cell) for cell in attacks.columns[3].cells} >= {"standard", "control-best-noise"}
+
+
+def test_a_card_says_where_no_attacks_were_compared() -> None:
+    card = {"name": "mine", "recipe": {}, "parameters": 3}
+    (training,) = card_tables(card)
+    assert "not compared on this target" in list(training.columns[1].cells)

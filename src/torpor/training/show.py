@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from torpor.core.errors import UsageError
+from torpor.zoo.compared import Compared, compared
 from torpor.zoo.registry import ZOO
 
 Rows = tuple[str, list[str], list[list[str]]]
@@ -15,7 +16,7 @@ Rows = tuple[str, list[str], list[list[str]]]
 
 
 def card_rows(card: dict[str, Any]) -> Iterator[Rows]:
-    """Yield what a model card holds: exits and thresholds or scores on the test split, and the training."""
+    """Yield what a model card holds: exits and thresholds or scores on the test split, attacks, and the training."""
     facts = {**dict(_settings(card["recipe"])), "parameters": f"{card['parameters']:,}"}
     if "accuracy_per_exit" in card:
         yield from _exit_rows(card)
@@ -23,6 +24,10 @@ def card_rows(card: dict[str, Any]) -> Iterator[Rows]:
     for split in (key for key in card if key.startswith("test")):
         scores = [[name, str(value)] for name, value in card[split].items() if value is not None]
         yield f"{card['name']}: {split}" + ("" if " under " in split else " split"), ["score", "value"], scores
+    if found := compared(card["name"]):
+        yield _attack_rows(card["name"], found)
+    else:
+        facts["attacks"] = "not compared on this target"
     facts |= {key: card[key] for key in ("data", "seconds", "torch", "transformers", "sha256") if key in card}
     training = [[key, str(value)] for key, value in facts.items()]
     yield f"{card['name']}: how it was trained", ["setting", "value"], training
@@ -50,6 +55,16 @@ def _exit_rows(card: dict[str, Any]) -> Iterator[Rows]:
         thresholds.append([f"{row['threshold']:g}", f"{row['accuracy']:.2%}", f"{row['mean_cost']:.1%}", chosen])
     names = [card.get("rule", "confidence"), "accuracy", "mean cost", "chosen for"]
     yield f"{card['name']}: thresholds on the {card['threshold_split']} split", names, thresholds
+
+
+def _attack_rows(name: str, found: list[Compared]) -> Rows:
+    rows = [
+        [row.budget, str(row.samples), row.unit, each.attack, f"{each.value:,.1f}", f"{each.passes:,}"]
+        for row in found
+        for each in row.reached
+    ]
+    names = ["budget", "test samples", "unit", "attack", "found", "passes"]
+    return f"{name}: attacks with as many passes as standard", names, rows
 
 
 def card_tables(card: dict[str, Any]) -> list[Table]:

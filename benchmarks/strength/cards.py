@@ -1,0 +1,41 @@
+"""Put rows of the table into the cards of the zoo, in place of older ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.strength.cases import CASES
+from benchmarks.strength.row import Strength
+from torpor.zoo.compared import PATH, Compared, Reached, read, write
+
+
+def publish(rows: Sequence[Strength], path: Path = PATH) -> None:
+    """Replace the rows of equal target, budget and unit, and keep the others, in the order of the cases.
+
+    Rows of masked networks are in no card, since they are no targets of the zoo.
+    """
+    kept = {_key(row): row for row in (*read(path), *map(card_row, rows))}
+    order = [(case.target, case.budget, unit) for case in CASES if not case.mask for unit in case.figures]
+    write([kept[key] for key in order if key in kept], path)
+
+
+def card_row(row: Strength) -> Compared:
+    """Return a row as cards show it.
+
+    >>> from benchmarks.strength.row import Found
+    >>> low = Found("standard", (4.0, 6.0), 10.0)
+    >>> others = (Found("square", (1.0, 3.0), 9.0), Found("ilfo", (2.0, 4.0), 9.4))
+    >>> for each in card_row(Strength("toy", "Linf 0.1", 2, "%", low, others, 1.0)).reached:
+    ...     print(each.attack, each.value, each.passes)
+    standard 5.0 10
+    ilfo 3.0 9
+    square 2.0 9
+    """
+    others = sorted(row.others, key=lambda each: -each.value)
+    reached = tuple(Reached(each.name, round(each.value, 1), round(each.passes)) for each in (row.standard, *others))
+    return Compared(row.target, row.budget, row.samples, row.unit, reached)
+
+
+def _key(row: Compared) -> tuple[str, str, str]:
+    return row.target, row.budget, row.unit
