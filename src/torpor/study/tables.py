@@ -53,10 +53,17 @@ MEASURES: Mapping[str, FieldMeasure] = {
     "early-exit": FieldMeasure("efficacy", lambda row: _form(row.get("efficacy_step"), lambda value: f"{value:.3f}")),
     "decoder": FieldMeasure("I-Loops", lambda row: _form(row.get("i_loops_mean"), lambda value: f"{value:.0f} %")),
     "detector": FieldMeasure(
-        "tracks", lambda row: _form((row.get("units_mean") or {}).get("track_alive"), "{:.0f}".format)
+        "tracks (association pairs)",
+        lambda row: "{} ({})".format(
+            *(
+                _form((row.get("units_mean") or {}).get(unit), "{:,.0f}".format)
+                for unit in ("track_alive", "association_pair")
+            )
+        ),
     ),
 }
-"""Efficacy is 1 - the mean share of the network that runs; tracks are those alive, over all frames of a video."""
+"""Efficacy is 1 - the mean share of the network that runs; tracks are those alive, over all frames of a video, pairs
+those of a track and an object that association compares."""
 
 
 def case_table(result: Result, theirs: Mapping[str, Any]) -> StudyTable | None:
