@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from report_factory import make_audit
 from toy_audits import NEEDLE, command, records, spawn, write_images
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="other signals")
@@ -206,23 +207,29 @@ def test_in_process_the_signals_come_back() -> None:
     assert ([signal.getsignal(number) for number, *_ in SIGNALS], sys.unraisablehook) == before
 
 
-def test_a_reader_that_has_gone(tmp_path: Path) -> None:
+def unread(words: list[str]) -> tuple[int, bytes]:
+    """Run a command whose reader has gone, and return its exit code and standard error."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    return done.returncode, done.stderr
+
+
+def test_a_reader_that_has_gone() -> None:
     loud = "def run():\n    for _ in range(10000): print('much to say')\n    return 0\n"
     verbs = {
         "bare": f"{loud}app.run = run",
         "wrapped": f"from torpor.cli.streams import verb\n{loud}app.run = verb(run)",
     }
     for code in verbs.values():
-        reader, writer = os.pipe()
-        os.close(reader)
-        done = subprocess.run(
-            [sys.executable, "-c", f"{HEAD}sys.argv = ['torpor']\n{code}\nmain()"],
-            stdout=writer,
-            stderr=subprocess.PIPE,
-            check=False,
-        )
-        os.close(writer)
-        assert (done.returncode, done.stderr) == (141, b"")
+        assert unread([sys.executable, "-c", f"{HEAD}sys.argv = ['torpor']\n{code}\nmain()"]) == (141, b"")
+
+
+def test_tables_of_which_nobody_reads_the_rest(tmp_path: Path) -> None:
+    make_audit(tmp_path / "run")
+    for words in ("zoo info sdn-digits", "list attacks", "list taxonomy", f"report {tmp_path / 'run'}"):
+        assert (words, *unread(command(*words.split()))) == (words, 141, b"")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")

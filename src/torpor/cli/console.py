@@ -47,6 +47,14 @@ class SafeConsole(Console):
     def file(self, new: IO[str]) -> None:
         self._file = new
 
+    def on_broken_pipe(self) -> None:
+        """Say that the reader has gone, where rich would end the process with exit code 1.
+
+        Raises:
+            BrokenPipeError: always.
+        """
+        raise BrokenPipeError
+
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Yield what is shown, made printable."""
         for segment in super().render(renderable, options):
