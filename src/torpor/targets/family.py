@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Generic, TypeVar
 
+import torch
 from torch import Tensor
 
 from torpor.core.batches import Samples
@@ -21,16 +24,26 @@ Columns = Mapping[str, Any]
 """One sequence or array ``[N]`` per name; None where the column is not defined for these samples."""
 
 
-class Ran(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Ran(Generic[TargetT]):
     """Inputs, and what a target made of them.
 
     Attributes:
+        target: what ran, perhaps defended.
         inputs: as the target takes them.
         outcome: of running them.
     """
 
+    target: TargetT
     inputs: Samples
     outcome: Outcome
+
+    @cached_property
+    def signals(self) -> Any:  # noqa: ANN401 - of the family's type
+        """Signals of the inputs, without gradients; evaluated when they are first asked for, and once."""
+        target: Any = self.target
+        with torch.no_grad():
+            return target.signals(self.inputs)
 
 
 class Family(ABC, Generic[TargetT]):
@@ -101,16 +114,16 @@ class Family(ABC, Generic[TargetT]):
         """
         return {}
 
-    def locate(self, target: TargetT, clean: Ran, attacked: Ran, budget: Budget) -> Columns:
+    def locate(self, clean: Ran[TargetT], attacked: Ran[TargetT], budget: Budget) -> Columns:
         """Return columns of an attacked batch that tell where in its inputs work was done.
 
         They are measures of level ``"sample"`` that are null in records of clean inputs, which have no budget, and
         where a defense moves what inputs show.
 
         Args:
-            target: what was attacked, perhaps defended by what moves nothing.
-            clean: the inputs without attack.
-            attacked: the same inputs, attacked.
+            clean: the inputs without attack, the same object for each attack on them; what defends the target, if
+                anything, moves nothing.
+            attacked: the same inputs, attacked, on the same target.
             budget: how far they could be changed.
         """
         return {}

@@ -13,7 +13,9 @@ from torpor.audits.conditions import Condition, RowKey
 from torpor.audits.run.rows import Clean, attacked_rows, clean_rows
 from torpor.core.work import Work
 from torpor.data.sets import Batch
+from torpor.targets.base import Target
 from torpor.targets.early_exit.toys import WindowTarget, needle
+from torpor.targets.family import Ran
 
 BATCH = Batch(
     torch.arange(5, 9),
@@ -56,7 +58,8 @@ def test_clean_rows_say_what_a_run_alone_costs() -> None:
 def test_attacked_rows_repeat_on_the_attacked_input() -> None:
     target = needle()
     result, batch = attacked(target), clean_batch(target)
-    rows = attacked_rows(batch, target, RowKey("pgd", PGD(eps=0.3).budget), batch.outcome, result).to_pylist()
+    own = Ran[Target](target, batch.inputs, batch.outcome)
+    rows = attacked_rows(batch, own, RowKey("pgd", PGD(eps=0.3).budget), result).to_pylist()
     for row, image, clean in zip(rows, result.inputs, result.clean_inputs, strict=True):
         assert row["work"] == target.run(image.unsqueeze(0)).work.counts[0].tolist()
         assert row["linf"] == pytest.approx((image - clean).abs().max().item(), abs=1e-7)
@@ -73,11 +76,12 @@ def test_rejections_are_no_headroom() -> None:
     result, batch = attacked(target), clean_batch(target)
     spared, passed = torch.tensor([True, False, False, False]), torch.tensor([False, False, False, True])
     early = Work(result.attacked.work.counts * ~passed.unsqueeze(1))
-    own = replace(batch.outcome, rejected=spared)
+    own = Ran[Target](target, batch.inputs, batch.outcome)
+    rejected = replace(own, outcome=replace(batch.outcome, rejected=spared))
     stopped = replace(result, attacked=replace(result.attacked, work=early, rejected=passed))
     key = RowKey("pgd", PGD(eps=0.3).budget, Condition("svm", attacker="non-adaptive"))
-    rows = attacked_rows(batch, target, key, own, stopped).to_pylist()
-    free = attacked_rows(batch, target, key, batch.outcome, result).to_pylist()
+    rows = attacked_rows(batch, rejected, key, stopped).to_pylist()
+    free = attacked_rows(batch, own, key, result).to_pylist()
     assert rows[3]["cost"] == 0 < rows[3]["cost_own"]
     assert None not in (free[0]["headroom"], free[3]["headroom"])
     assert [row["headroom"] for row in rows] == [None, free[1]["headroom"], free[2]["headroom"], 0.0]

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 import torch
 from token_targets import BUILT, bright, layers_of_bright, pictures
 from token_toys import halting, images
+from torch import Tensor
 from toy_audits import call, write_images
 
 from torpor.audits.run.rows import load_examples
 from torpor.core.budget import Budget
 from torpor.core.errors import UsageError
 from torpor.targets.family import Ran
+from torpor.targets.tokens.avit import PatchHaltingTarget
 from torpor.targets.tokens.under import tokens_run
 
 APART = ("under", "elsewhere", "under_clean", "elsewhere_clean")
@@ -70,9 +73,9 @@ def test_a_family_locates_tokens_of_patches_alone() -> None:
     target = bright()
     clean, attacked = torch.full((2, 1, 2, 2), 0.6), torch.full((2, 1, 2, 2), 0.6)
     attacked[..., 0, 0] = torch.tensor([0.0, 1.0]).view(2, 1)
-    before, after = (Ran(each, target.run(each)) for each in (clean, attacked))
-    assert target.family.locate(target, before, after, Budget("Linf", 1)) == {}
-    found = target.family.locate(target, before, after, Budget("patch", 1 / 4))
+    before, after = (Ran(target, each, target.run(each)) for each in (clean, attacked))
+    assert target.family.locate(before, after, Budget("Linf", 1)) == {}
+    found = target.family.locate(before, after, Budget("patch", 1 / 4))
     expected = layers_of_bright(attacked)
     assert found["tokens_under"].tolist() == expected[:, 0].tolist() == [4, 2]
     assert found["tokens_elsewhere"].tolist() == expected[:, 1:].sum(1).tolist()
@@ -111,6 +114,24 @@ def test_records_hold_tokens_under_the_patch_and_elsewhere(run: Path) -> None:
         rows = free.loc[saved["index"].tolist()]
         assert rows[f"tokens_under{suffix}"].tolist() == layers[:, 0].tolist()
         assert rows[f"tokens_elsewhere{suffix}"].tolist() == layers[:, 1:].sum(1).tolist()
+
+
+def test_signals_of_clean_inputs_are_run_once_a_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, signals = list[int](), PatchHaltingTarget.signals
+
+    def counted(self: PatchHaltingTarget, inputs: Tensor) -> Any:  # noqa: ANN401
+        calls.append(len(inputs))
+        return signals(self, inputs)
+
+    monkeypatch.setattr(PatchHaltingTarget, "signals", counted)
+    write_images(tmp_path / "data", side=2, test=4)
+    black_box = ("--attacks", "square:queries=5", "--norm", "patch", "--eps", "25%,100%", "--defenses", "tokens:most=2")
+    folders = ("--data-dir", tmp_path / "data", "--out", tmp_path / "run")
+    code, _, err = call("audit", "token_targets:bright", *black_box, *folders)
+    assert code == 0, err
+    rows = [row for row in json.loads((tmp_path / "run" / "audit.json").read_text())["summary"] if row["norm"]]
+    assert {row["defense"] for row in rows} == {"none", "tokens:most=2"}
+    assert len(calls) == len(rows) + 2  # attacked inputs of each row, clean ones without and with the defense
 
 
 def test_rows_hold_shares_of_tokens_under_the_patch_and_elsewhere(run: Path) -> None:

@@ -26,6 +26,7 @@ from torpor.core.budget import Budget
 from torpor.core.work import Outcome
 from torpor.data.sets import Batch
 from torpor.targets.base import Target
+from torpor.targets.family import Ran
 
 if TYPE_CHECKING:
     from torpor.audits.run.requests import Allotment
@@ -144,10 +145,12 @@ def attack_batch(
     here = Condition(tampering=free.target.tampering)
     first = RowKey("clean", None, here)
     done = Attacked({first: clean_rows(clean, free.target, first, clean.outcome)})
+    seen: dict[str, Ran[Target]] = {}  # the clean inputs as attacks see them, of each defense
     begun = count()  # rows in the order of the plan; attacks are kept last, so those kept tell nothing of how far it is
 
     def keep(front: Front, key: RowKey, result: AttackResult, through: Sequence[str | None] = ()) -> None:
-        done.tables[key] = attacked_rows(clean, front.target, key, own[front.defense], result, through)
+        before = seen.setdefault(front.defense, Ran(front.target, result.clean_inputs, own[front.defense]))
+        done.tables[key] = attacked_rows(clean, before, key, result, through)
         found = pick_examples(clean, front.target, result)
         done.examples.update({f"{key.slug}/{name}": value for name, value in found.items()})
         done.seconds[key.slug] = result.seconds

@@ -61,20 +61,19 @@ def clean_rows(clean: Clean, target: Target, key: RowKey, own: Outcome) -> pa.Ta
 
 
 def attacked_rows(
-    clean: Clean, target: Target, key: RowKey, own: Outcome, result: AttackResult, through: Sequence[str | None] = ()
+    clean: Clean, own: Ran[Target], key: RowKey, result: AttackResult, through: Sequence[str | None] = ()
 ) -> pa.Table:
-    """Return the records of one attack on one batch, run on ``target``.
+    """Return the records of one attack on one batch.
 
     Args:
         clean: the batch without attack and defense.
-        target: what was attacked.
+        own: the clean inputs on what was attacked; the same object for each attack, so that signals are run once.
         key: which row of the summary this is.
-        own: of running the clean inputs on ``target``.
         result: of the attack.
         through: for each sample the defense through which its input was crafted, if not through ``target`` itself.
     """
-    found = result.candidates
-    before, after = Ran(result.clean_inputs, own), Ran(result.inputs, result.attacked)
+    target, found = own.target, result.candidates
+    after = Ran(target, result.inputs, result.attacked)
     spent: dict[str, Any] = {
         **_away(target, result.clean_inputs, result.inputs, key.budget),
         "forwards": found.forwards.cpu().numpy(),
@@ -86,9 +85,9 @@ def attacked_rows(
         "found_through": list(through) or None,
         "search_cost": None if found.bills is None else list(map(math.fsum, found.bills)),
         "curve": None if result.curves is None else [_points(curve) for curve in result.curves],
-        **(target.family.locate(target, before, after, key.budget) if key.budget and not target.moves else {}),
+        **(target.family.locate(own, after, key.budget) if key.budget and not target.moves else {}),
     }
-    return _rows(clean, target, key, own, result.attacked, result.static, spent)
+    return _rows(clean, target, key, own.outcome, result.attacked, result.static, spent)
 
 
 def _points(curve: Curve) -> list[dict[str, Any]]:

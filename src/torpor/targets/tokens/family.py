@@ -15,7 +15,7 @@ from torpor.core.work import Outcome, Work
 from torpor.targets.early_exit.family import GateFamily
 from torpor.targets.family import Columns, Ran
 from torpor.targets.tokens.signals import TokenSignals
-from torpor.targets.tokens.under import tokens_run
+from torpor.targets.tokens.under import TokensRun, tokens_apart
 
 _NO_PATCH = "the budget is no patch, tokens are no square grid, or a defense moves images"
 _tokens = partial(Measure, level="sample", dimension="count", better="low", null=_NO_PATCH, dtype=int)
@@ -101,12 +101,10 @@ class TokenFamily(GateFamily):
         return {**own, "patches": target.tokens(outcome.work)}
 
     @override
-    def locate(self, target: Any, clean: Ran, attacked: Ran, budget: Budget) -> Columns:
+    def locate(self, clean: Ran[Any], attacked: Ran[Any], budget: Budget) -> Columns:
         if budget.norm not in PATCHES:
             return {}
-        before, after = (
-            tokens_run(target, inputs, target.tokens(outcome.work), budget) for inputs, outcome in (clean, attacked)
-        )
+        before, after = (_apart(each, budget) for each in (clean, attacked))
         if before is None or after is None:
             return {}
         return {
@@ -120,10 +118,14 @@ class TokenFamily(GateFamily):
     @override
     def summarize(self, target: Any, bare: Any, columns: Columns) -> Mapping[str, Any]:
         mean = sum(columns["patches"]) / len(columns["patches"])
-        return {"patches_mean": mean, "token_share": mean / bare.token_count, **_apart(bare.token_count, columns)}
+        return {"patches_mean": mean, "token_share": mean / bare.token_count, **_shares(bare.token_count, columns)}
 
 
-def _apart(count: int, columns: Columns) -> dict[str, float | None]:
+def _apart(run: Ran[Any], budget: Budget) -> TokensRun | None:
+    return tokens_apart(run.signals.alive, run.inputs, run.target.tokens(run.outcome.work), budget)
+
+
+def _shares(count: int, columns: Columns) -> dict[str, float | None]:
     """Return the shares of ``count`` tokens that ran under the patch and elsewhere; None where there is no patch."""
     most = columns["tokens_under_most"][0]
     places = {"under": most, "elsewhere": None if most is None else count - most}

@@ -30,13 +30,30 @@ class TokensRun(NamedTuple):
 
 
 def tokens_run(target: Any, inputs: Tensor, ran: Tensor, budget: Budget) -> TokensRun | None:  # noqa: ANN401 - one that skips tokens
+    """Run the signals of images, and count the tokens under a patch and elsewhere: see :func:`tokens_apart`.
+
+    Args:
+        target: its signals are :class:`~torpor.targets.tokens.signals.TokenSignals`.
+        inputs: images ``[B, C, H, W]``.
+        ran: tokens that ran, over all layers, int64 ``[B]``.
+        budget: of the patch.
+
+    Raises:
+        UsageError: if the budget is no patch.
+    """
+    with torch.no_grad():
+        alive = target.signals(inputs).alive
+    return tokens_apart(alive, inputs, ran, budget)
+
+
+def tokens_apart(alive: Tensor, inputs: Tensor, ran: Tensor, budget: Budget) -> TokensRun | None:
     """Count the tokens that a vision transformer runs under a patch and elsewhere.
 
     Signals tell where they are, the work of the run how many: both counts add up to ``ran``, also where signals are
     rounded otherwise, or a detector rejected the input.
 
     Args:
-        target: its signals are :class:`~torpor.targets.tokens.signals.TokenSignals`.
+        alive: of the signals, ``[B, L, N]``.
         inputs: images ``[B, C, H, W]``.
         ran: tokens that ran, over all layers, int64 ``[B]``.
         budget: of the patch.
@@ -49,8 +66,7 @@ def tokens_run(target: Any, inputs: Tensor, ran: Tensor, budget: Budget) -> Toke
     """
     if budget.norm not in PATCHES:
         raise UsageError(f"expected norm {' or '.join(PATCHES)}, got {budget.norm}")
-    with torch.no_grad():
-        alive = target.signals(inputs).alive.round().to(torch.int64).cpu()  # [B, L, N]
+    alive = alive.round().to(torch.int64).cpu()
     _, layers, count = alive.shape
     side = math.isqrt(count)
     if side * side != count or any(length % side for length in inputs.shape[-2:]):
