@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 Tables = dict[RowKey, pa.Table]
 
 
-class Transfer:
+class Costliest:
     """The costliest inputs that are known for a target, from any search.
 
     An attack may find through a guard, which only lowers caps, what it misses without one. Such an input is within the
@@ -66,7 +66,7 @@ class Transfer:
         self.result = merged(self.result, sent, better)
         self.through = [defense if one else name for one, name in zip(better.tolist(), self.through, strict=True)]
 
-    def widen(self, smaller: Transfer) -> None:
+    def widen(self, smaller: Costliest) -> None:
         """Keep what was found within a smaller budget, and so within this one, where it costs more.
 
         What the search within this budget spent stays its own.
@@ -79,7 +79,7 @@ class Transfer:
         self.through = [other if one else name for one, other, name in places]
 
 
-Found = dict[tuple[str, Budget], Transfer]
+Found = dict[tuple[str, Budget], Costliest]
 """What attacks and controls found, by their names and budgets."""
 
 
@@ -167,9 +167,9 @@ def attack_batch(
     for budget, wanted in free.attacks:
         results = [attack(free, one) for one in wanted]
         for one, found in zip(wanted, results, strict=True):
-            best[one.name, budget] = Transfer(free.target, found)
+            best[one.name, budget] = Costliest(free.target, found)
         for control in (*free_controls(budget), *matched_controls(budget, free.target, wanted, results)):
-            best[control.name, budget] = Transfer(free.target, attack(free, control))
+            best[control.name, budget] = Costliest(free.target, attack(free, control))
     for front in defended:
         clean_key = RowKey("clean", None, Condition(front.defense, here.tampering))
         tell(f"clean defended by {front.defense}", next(begun))
@@ -181,7 +181,7 @@ def attack_batch(
             sent = transfer(best[one.name, one.budget].own, front.target)
             keep(front, RowKey(one.name, one.budget, Condition(front.defense, here.tampering, NON_ADAPTIVE)), sent)
             crafted = costlier(front.target, attack(front, one, ADAPTIVE), sent)
-            through[one.name, one.budget] = Transfer(front.target, crafted)
+            through[one.name, one.budget] = Costliest(front.target, crafted)
         _widen(through)
         for (name, budget), known in through.items():
             keep(front, RowKey(name, budget, Condition(front.defense, here.tampering, ADAPTIVE)), known.result)
