@@ -14,7 +14,8 @@ from torpor.audits.read import read_audit
 from torpor.reports.console import verdict_line
 from torpor.reports.defended import defense_rows
 from torpor.reports.html import write_report
-from torpor.reports.kit.words import FLAGS, bracket, static_factor
+from torpor.reports.kit.flags import FLAGS
+from torpor.reports.kit.words import bracket, static_factor
 
 TARGET = {"accepts": "text of up to 4,096 bytes and 128 tokens", "static_cost": 5000}
 

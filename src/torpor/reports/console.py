@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torpor.core.budget import budget_text
 from torpor.reports.kit import words
+from torpor.reports.kit.flags import explain_flag
 from torpor.reports.kit.printable import printable
 from torpor.reports.sections import section_of
 from torpor.reports.verdict import verdict
@@ -49,7 +50,7 @@ def summary_table(audit: Mapping[str, Any]) -> Table:
         cells = [_name(row), *section.console_cells(row, partial(_cell, row, nulls, reasons)), numbers or "-"]
         table.add_row(*map(_text, cells), style="dim" if row["kind"] == "control" else "")
     notes = [section.console_note(), *(f"n/a: {reason}" for reason in reasons)]
-    notes += [f"flag {place}, {flag}: {words.explain_flag(flag)}" for place, flag in enumerate(flags, 1)]
+    notes += [f"flag {place}, {flag}: {explain_flag(flag)}" for place, flag in enumerate(flags, 1)]
     table.caption = _text("\n".join(notes))
     return table
 

@@ -22,6 +22,7 @@ from torpor.core.units import symbol, unit_words
 from torpor.reports import sidecar
 from torpor.reports.kit import charts, tables, words
 from torpor.reports.kit.charts import read_records
+from torpor.reports.kit.flags import explain_flag
 from torpor.reports.kit.plots import plotly_script
 from torpor.reports.kit.words import Row, percent, times
 from torpor.reports.sections import section_of
@@ -280,7 +281,7 @@ def _flags(summary: Sequence[Row]) -> list[tuple[str, str, str]]:
     """Return (flag, the rows that carry it, what it means)."""
     names = dict.fromkeys(flag for row in summary for flag in row["flags"])
     carriers = {flag: "; ".join(words.label(row) for row in summary if flag in row["flags"]) for flag in names}
-    return [(flag, rows, words.explain_flag(flag)) for flag, rows in carriers.items()]
+    return [(flag, rows, explain_flag(flag)) for flag, rows in carriers.items()]
 
 
 def _said(value: object) -> str:

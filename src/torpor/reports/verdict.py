@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torpor.core.measures import COST, LATENCY, Headline
 from torpor.core.units import symbol
+from torpor.reports.kit.flags import NOT_LOW
 from torpor.reports.kit.words import (
-    NOT_LOW,
     Row,
     at_most,
     beside,

@@ -9,6 +9,7 @@ from report_factory import make_audit
 
 from torpor.audits.read import read_audit
 from torpor.reports.kit import words
+from torpor.reports.kit.flags import explain_flag
 from torpor.reports.samples.images import difference
 from torpor.reports.sections.early_exit import efficacy_note
 from torpor.reports.verdict import verdict
@@ -90,7 +91,7 @@ def test_zero_is_a_value() -> None:
 
 def test_every_documented_flag_has_its_own_sentence() -> None:
     names = ("dead-gradients", "budget-unused", "surrogate-not-tracking", "black-box-beats-white-box")
-    assert len({words.explain_flag(name) for name in (*names, "unknown")}) == 5
+    assert len({explain_flag(name) for name in (*names, "unknown")}) == 5
 
 
 def test_trapezoid_floor_is_half_of_the_last_stage() -> None:
