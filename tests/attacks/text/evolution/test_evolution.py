@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from step_targets import Translator
+from text_encoders import TEXTS as ENCODED
+from text_encoders import exiting
 
 from torpor.attacks.base import Attack
 from torpor.attacks.text import standard
@@ -18,7 +20,7 @@ from torpor.attacks.text.evolution import population
 from torpor.attacks.text.evolution.edits import DELETE, Edit, EditVariation, in_characters, in_tokens, in_words
 from torpor.attacks.text.evolution.evolution import Evolution, variations
 from torpor.attacks.text.evolution.new_tokens import TokenVariation
-from torpor.attacks.text.evolution.population import Population
+from torpor.attacks.text.evolution.population import CHILDREN, Population
 from torpor.attacks.text.long_requests import REQUESTS
 from torpor.attacks.text.nmtsloth import NMTSlothToken
 from torpor.attacks.text.repetition import SEGMENTS
@@ -27,6 +29,7 @@ from torpor.attacks.text.standard import StandardText
 from torpor.core.budget import COUNTS, Budget
 from torpor.core.errors import UsageError
 from torpor.core.threat import Paper
+from torpor.core.work import Outcome
 from torpor.targets.decoder.contract import TextTarget
 from torpor.targets.decoder.toy_text import ToyText
 
@@ -54,7 +57,7 @@ def test_children_stay_within_the_budget(norm: str, text: str, seed: int) -> Non
         pool.append(variation.vary(rng.choice(pool), pool[:3], rng))
     spelled = {genome: variation.spell(genome) for genome in pool}
     assert all(len(genome) <= 2 for genome in pool)
-    for found in filter(None, spelled.values()):
+    for found in filter(variation.sendable, spelled.values()):
         assert fits(text, found)
         genome = variation.read(found)
         assert genome is not None
@@ -95,6 +98,32 @@ def test_few_outputs_at_the_cap_are_enough(attack: type[TextSearch], before: int
     assert 1 + 4 <= found.candidates.forwards.item() <= 1 + before + 4 + 8
 
 
+def test_what_cannot_win_is_not_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    target: Any = exiting()
+    tally = Tally.start(target, ("the cat sat",))
+    longer, shorter = "the cat sat, 9", "a"
+    highest = target.prices.cost(target.max_work(("the cat",))).item()
+    tally.held.cost[0] = highest
+    assert tally.can_win(0, (longer, shorter, "the cat")) == [longer]
+
+    batches, run = list[tuple[str, ...]](), target.run
+
+    def note(texts: tuple[str, ...]) -> Outcome:
+        batches.append(texts)
+        outcome: Outcome = run(texts)
+        return outcome
+
+    monkeypatch.setattr(target, "run", note)
+    Evolution(norm="words", eps=1, queries=200)(target, ENCODED[:1])
+    best = count = 0.0
+    for texts in batches[:-1]:  # the last one verifies what was found
+        if count > CHILDREN:  # after the first generation
+            assert target.prices.cost(target.max_work(texts)).min().item() > best
+        count += len(texts)
+        best = max(best, target.prices.cost(run(texts).work).max().item())
+    assert count > 2 * CHILDREN
+
+
 def test_gradients_only_propose() -> None:
     target = ToyText()
     with_, without = (
@@ -114,7 +143,7 @@ def test_a_change_too_many_undoes_an_older_one() -> None:
     found = {variation.near(after, before, Random(seed)) for seed in range(20)}
     assert found == {"z cat a dog", "a cat z dog"}
     assert variation.near("a cat z cat", "a cat a cat", Random(0)) == "a cat z cat"
-    assert variation.near("a cat a cat", before, Random(0)) is None
+    assert not variation.sendable(variation.near("a cat a cat", before, Random(0)))
 
 
 def test_nmtsloths_turn_in_tokens_lasts_until_its_rounds_are_over() -> None:

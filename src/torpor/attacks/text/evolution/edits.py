@@ -141,7 +141,7 @@ class EditVariation(Variation[Edits]):
         return tuple(edits)
 
     @override
-    def spell(self, genome: Edits) -> str | None:
+    def spell(self, genome: Edits) -> str:
         made: list[Part] = []
         clean, last = self.parts.clean, 0
         for edit in genome:
@@ -151,11 +151,14 @@ class EditVariation(Variation[Edits]):
                 last += 1
             if edit.kind != DELETE:
                 made.append(edit.part)
-        text = self.parts.join([*made, *clean[last:]])
-        return text if self.fits(self.text, text) else None
+        return self.parts.join([*made, *clean[last:]])
 
     @override
-    def near(self, text: str, before: str, rng: Random) -> str | None:
+    def sendable(self, text: str) -> bool:
+        return self.fits(self.text, text)
+
+    @override
+    def near(self, text: str, before: str, rng: Random) -> str:
         after, known = self.read(text) or (), set(self.read(before) or ())
         old = [edit for edit in after if edit in known]
         if len(after) > self.most:

@@ -36,7 +36,8 @@ class Evolution(TextSearch):
     segment by segment. A tenth of all candidates is drawn anew. The first generation is asked about in growing parts.
     Where a budget counts tokens, a few candidates of each generation are the substitutions of the fittest text that
     lower NMTSloth's loss most, to first order; where it lets the text grow, such substitutions find nothing that draws
-    do not, and are left out. What other searches of an ensemble found becomes a parent too.
+    do not, and are left out. What other searches of an ensemble found becomes a parent too. Candidates that cannot cost
+    more than the costliest one, by their static bound, are not asked about, and the search ends where none can.
 
     Worth is cost where the budget lets the text grow, else the length of the output; the costliest text is sent.
 
@@ -90,7 +91,7 @@ class Evolution(TextSearch):
         def evolve(row: int) -> Search:
             rng, clean = Random(generators[row].initial_seed()), inputs[row]  # noqa: S311 - no secret
             near = partial(advise, row, tally) if advise else None
-            population = Population(vary(clean), clean, rng, near)
+            population = Population(vary(clean), clean, rng, near, partial(tally.can_win, row))
             drawn = [] if draw is None else population.begin(draw(row, self.drawn))
             while (left := self.queries - tally.spent(row)) > 0 and not tally.ended(row):
                 if tally.best(row)[1] > population.worth:

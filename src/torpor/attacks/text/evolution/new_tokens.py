@@ -34,8 +34,8 @@ class TokenVariation(Variation[Tokens]):
     >>> from torpor.targets.decoder.toy_text import ToyText
     >>> space = ToyText().space
     >>> variation = TokenVariation(Sendable(space, Budget("suffix", 2)), "a cat", space.codec.encode("9z"))
-    >>> variation.spell(space.codec.encode("zz")), variation.spell(space.codec.encode("zzz"))
-    ('a catzz', None)
+    >>> variation.spell(space.codec.encode("zz")), variation.sendable("a catzzz")
+    ('a catzz', False)
     """
 
     def __init__(self, fits: Sendable, text: str, pool: Sequence[int]) -> None:
@@ -88,13 +88,16 @@ class TokenVariation(Variation[Tokens]):
         return ids[start:] if ids[:start] == self.base and start < len(ids) <= start + self.most else None
 
     @override
-    def spell(self, genome: Tokens) -> str | None:
-        text = self.fits.space.codec.decode((*self.base, *genome))
-        return text if self.fits(self.text, text) else None
+    def spell(self, genome: Tokens) -> str:
+        return self.fits.space.codec.decode((*self.base, *genome))
 
     @override
-    def near(self, text: str, before: str, rng: Random) -> str | None:
-        return text if self.fits(self.text, text) else None
+    def sendable(self, text: str) -> bool:
+        return self.fits(self.text, text)
+
+    @override
+    def near(self, text: str, before: str, rng: Random) -> str:
+        return text
 
     def _segment(self, parent: Tokens, rng: Random) -> Tokens:
         whole = parent if rng.random() < 0.7 else self.own

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from random import Random
 from typing import Generic
@@ -19,11 +19,15 @@ FRESH = 0.1
 """Share of the children that are drawn anew."""
 TRIES = 10
 """Children that may be rejected, times their number."""
+ROUNDS = 10
+"""How often as many are tried while none can win."""
 RATE = 0.5
 """How fast the chance to be a parent falls from one elite to the next: by ``exp(-RATE)``."""
 
 Advise = Callable[[str], Iterable[str]]
 """From the fittest text to texts that are worth a try, best first."""
+Sieve = Callable[[Sequence[str]], Sequence[str]]
+"""From some texts to those of them that can be worth more than all before."""
 
 
 class Population(Generic[GenomeT]):
@@ -36,6 +40,7 @@ class Population(Generic[GenomeT]):
         clean: the text that they are edits of.
         rng: of all randomness.
         advise: what else proposes texts, if anything.
+        sieve: leaves out what cannot win, but for the first generation, whose texts become parents; nothing by default.
     """
 
     def __init__(
@@ -44,8 +49,9 @@ class Population(Generic[GenomeT]):
         clean: str,
         rng: Random,
         advise: Advise | None = None,
+        sieve: Sieve = lambda texts: texts,
     ) -> None:
-        self.variation, self.rng, self.advise = variation, rng, advise
+        self.variation, self.rng, self.advise, self.sieve = variation, rng, advise, sieve
         self.elites: list[tuple[float, GenomeT]] = []
         self.fittest, self.worth = clean, 0.0
         self._known, self._begun = {clean}, False
@@ -68,23 +74,28 @@ class Population(Generic[GenomeT]):
         return list(self._fresh(texts))
 
     def generation(self) -> list[str]:
-        """Return texts that may be sent and were not known before; none if there are no more.
+        """Return texts that may be sent, were not known before and can win; none if there are no more.
 
         Those of the first generation owe nothing to what other searches found: a single parent would be all there is.
         """
         children = list(islice(self._fresh(self._advised()), ADVISED))
-        spelled = (self.variation.spell(self._child()) for _ in range(TRIES * CHILDREN))
-        children += islice(self._fresh(spelled), CHILDREN - len(children))
+        for _ in range(ROUNDS):
+            spelled = self._fresh(self.variation.spell(self._child()) for _ in range(TRIES * CHILDREN))
+            while len(children) < CHILDREN and (some := list(islice(spelled, CHILDREN - len(children)))):
+                children += self.sieve(some) if self._begun else some
+            if children or not self._begun:
+                break
         self._begun = True
         return children
 
-    def _fresh(self, texts: Iterable[str] | Iterable[str | None]) -> Iterator[str]:
+    def _fresh(self, texts: Iterable[str]) -> Iterator[str]:
         for text in texts:
-            if text is not None and text not in self._known:
+            if text not in self._known:
                 self._known.add(text)
-                yield text
+                if self.variation.sendable(text):
+                    yield text
 
-    def _advised(self) -> Iterator[str | None]:
+    def _advised(self) -> Iterator[str]:
         if self.advise is not None and self._advice[0] != self.fittest:
             self._advice = self.fittest, iter(self.advise(self.fittest))
         before, proposed = self._advice

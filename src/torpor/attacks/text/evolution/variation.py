@@ -21,8 +21,11 @@ class Variation(Protocol, Generic[GenomeT]):
     def read(self, text: str) -> GenomeT | None:
         """Return the genome of a text that another search found; None if it has none."""
 
-    def spell(self, genome: GenomeT) -> str | None:
-        """Return the text of a genome; None if it may not be sent."""
+    def spell(self, genome: GenomeT) -> str:
+        """Return the text of a genome, whether or not it may be sent."""
 
-    def near(self, text: str, before: str, rng: Random) -> str | None:
+    def sendable(self, text: str) -> bool:
+        """Tell whether a text may be sent."""
+
+    def near(self, text: str, before: str, rng: Random) -> str:
         """Return a text that was made of ``before`` by one change, with older edits undone where it has too many."""

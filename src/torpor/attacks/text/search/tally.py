@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -95,6 +96,20 @@ class Tally:
         if self.room is None:
             return worth >= self.cap
         return len(self.target.space.codec.encode(text)) >= self.room[row] and at_bound(self.target, text, worth)
+
+    def can_win(self, row: int, texts: Sequence[str]) -> Sequence[str]:
+        """Return those of some texts that can cost more than the costliest so far, by their own static bound.
+
+        All of them where outputs decide: each may run to the cap.
+
+        >>> from torpor.targets.decoder.toy_text import ToyText
+        >>> Tally.start(ToyText(), ("a 4",)).can_win(0, ("a", "9"))
+        ('a', '9')
+        """
+        if self.cap < sys.maxsize:
+            return texts
+        bounds, cost = self.target.prices.cost(self.target.max_work(tuple(texts))), float(self.held.cost[row])
+        return [text for text, bound in zip(texts, bounds.tolist(), strict=True) if bound > cost]
 
     def spent(self, row: int) -> int:
         """Return the passes spent on a sample, forward and backward."""
