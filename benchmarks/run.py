@@ -24,6 +24,7 @@ NAMES = (
     "detector_step",
     "executors",
     "attacked_saving",
+    "text_search",
 )
 
 

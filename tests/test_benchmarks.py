@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import random
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +31,7 @@ from benchmarks import (
     saving,
     suppression,
     teacher_forced,
+    text_search,
 )
 from benchmarks.common import (
     Always,
@@ -57,8 +61,13 @@ from torch import Tensor, nn
 from torpor.attacks.base import Candidates
 from torpor.attacks.detector.overload import TINY, Overload
 from torpor.attacks.text.dgslow import DGSlow
+from torpor.attacks.text.evolution.evolution import Evolution
+from torpor.attacks.text.nmtsloth import LateEnd
+from torpor.attacks.text.search.gradients import token_gradient
+from torpor.attacks.text.standard import StandardText
 from torpor.audits.run.executors import Local
 from torpor.core.signals import GateSignals
+from torpor.meters.clock import RecordedClock
 from torpor.targets.decoder.captioner import CaptionerTarget
 from torpor.targets.decoder.generation.texts import SourceTarget
 from torpor.targets.decoder.toy_text import ToyText
@@ -227,6 +236,52 @@ def test_both_ways_of_scoring_choose_the_same_candidate(
     monkeypatch.setattr(candidate_scoring, "one_by_one", lambda target, texts: [1] * len(texts))
     with pytest.raises(AssertionError, match="other lengths"):
         candidate_scoring.candidate_scoring(speller, texts[1], QUICK, most=5, rounds=1)
+
+
+def test_a_search_stops_at_the_wanted_length(speller: SourceTarget, texts: tuple[str, ...]) -> None:
+    attack = Evolution(norm="chars", eps=3, queries=40)
+    most = text_search.search(speller, attack, texts[0])
+    asked: list[int] = []
+
+    def score(given: Sequence[str]) -> Tensor:
+        asked.append(len(given))
+        return speller.score(given)
+
+    counted = copy.copy(speller)
+    vars(counted)["score"] = score
+    assert text_search.reaches(counted, attack, texts[0], most)
+    reached = sum(asked)
+    assert not text_search.reaches(counted, attack, texts[0], most + 1)
+    assert sum(asked) - reached == 40 >= reached
+    assert text_search.reaches(speller, attack, texts[0], int(speller.score(texts[:1])))
+
+
+def test_time_inside_of_the_model_counts_each_pass_once(speller: SourceTarget, texts: tuple[str, ...]) -> None:
+    calls = 2 * (1 + int(speller.score(texts[:1]))) + 3  # decoded twice, after the encoder; forced, and backward
+    clock = RecordedClock(range(2 * calls))
+    with text_search.model_time(speller.model, clock) as spent:
+        speller.score(texts[:1])
+        token_gradient(speller, texts[0], LateEnd())
+    assert (spent.calls, spent.seconds, clock.left) == (calls, calls, 0)
+    speller.score(texts[:1])
+    assert spent.calls == calls
+
+
+def test_the_standard_search_is_compared_with_nmtsloth(
+    speller: SourceTarget, texts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_search, "NMTSlothChar", lambda eps: Evolution(norm="chars", eps=eps, queries=30))
+    monkeypatch.setattr(text_search, "StandardText", partial(StandardText, queries=30))
+    row = text_search.time_to_length(speller, texts[:2], QUICK)
+    assert row.value is not None
+    assert row.value > 0
+    assert row.verdict == "no goal"
+    assert "2 texts" in row.note
+    assert "length not reached on 0" in row.note
+    row = text_search.overhead(speller, texts[:2], QUICK)
+    assert row.value is not None
+    assert row.value > 0
+    assert "2 texts" in row.note
 
 
 @pytest.mark.parametrize("norm", ["Linf", "L2"])
@@ -509,13 +564,13 @@ def test_fuzzing_tells_refusals_from_faults_and_keeps_the_faults(
 
 def test_damage_is_repeatable_and_changes_something(tmp_path: Path) -> None:
     damaged = []
-    for copy in ("one", "two"):
-        (tmp_path / copy).mkdir()
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
         for number in range(40):
-            path = tmp_path / copy / f"{number}.json"
+            path = tmp_path / name / f"{number}.json"
             path.write_text('{"a": [1, {"b": 2}]}')
             damage_file(path, random.Random(number))
-        damaged.append({each.name: each.read_bytes() for each in (tmp_path / copy).iterdir() if each.is_file()})
+        damaged.append({each.name: each.read_bytes() for each in (tmp_path / name).iterdir() if each.is_file()})
     assert damaged[0] == damaged[1]
     assert sum(content != b'{"a": [1, {"b": 2}]}' for content in damaged[0].values()) > 30
 
