@@ -209,6 +209,15 @@ def test_the_gap_is_that_of_scores_and_of_filters() -> None:
     assert gaps[1] > 1
 
 
+def test_of_equal_scores_the_first_wins_and_no_number_before_any() -> None:
+    logits = torch.tensor([[1.0, 4.0, 4.0, 0.0], [2.0, torch.nan, 9.0, torch.nan], [-torch.inf] * 4])
+    for tie in (None, 1e-5):
+        assert pick(logits, lambda scores: scores, None, tie)[0].equal(logits.argmax(-1))
+    assert logits.argmax(-1).tolist() == [1, 1, 0]
+    deep = torch.tensor([[-9.0, -5.0, -1000.0]])  # the largest logit in size is the lowest one
+    assert pick(deep, lambda scores: scores, None, tie=1e-3)[1].item() == pytest.approx(4)
+
+
 def test_caps() -> None:
     target, inputs = loaded("gpt2"), examples("gpt2", 4)
     for cap in (1, 7, 4 * CAP):

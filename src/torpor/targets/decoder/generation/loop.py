@@ -94,22 +94,26 @@ class DecodingLoop:
             self._tick(rows, step)
             logits, model_kwargs = _forward(model, input_ids, model_kwargs, first=step == 0)
             tokens, gaps = self._pick(logits, input_ids, rows, logits_processor)
-            past = watch(tokens, logits)
-            if self.plan.stop is not None and batch > 1 and self.plan.tie is not None:
-                gaps = torch.minimum(gaps, past.abs().to(gaps) / (SCALE * self.plan.tie))
+            ends = torch.isin(tokens, eos) | (caps <= step + 1)
+            if self.plan.stop is not None:
+                past = watch(tokens, logits)
+                ends |= ~(past < 0)
+                if batch > 1 and self.plan.tie is not None:
+                    gaps = torch.minimum(gaps, past.abs().to(gaps) / (SCALE * self.plan.tie))
             made.append((rows, tokens, gaps, logits.amax(-1)))
             input_ids = torch.cat([input_ids, tokens.unsqueeze(1)], 1)
-            stopped = self._stopped(input_ids, rows)
-            stays = ~torch.isin(tokens, eos) & (caps > step + 1) & (past < 0) & ~(gaps < 1) & ~stopped
-            if not stays.all():
-                kept = stays.nonzero().flatten()
+            if self.plan.strings is not None:
+                ends |= self._stopped(self.plan.strings, input_ids, rows)
+            ends |= gaps < 1
+            if ends.any():
+                kept = (~ends).nonzero().flatten()
                 if len(kept) == 0:
                     break
                 watch.keep(kept)
                 if self.plan.rowwise is not None:
                     self.plan.rowwise.keep(kept.tolist())
                 rows, caps, input_ids = rows[kept], caps[kept], input_ids[kept]
-                model_kwargs = _keep(model_kwargs, kept, len(stays))
+                model_kwargs = _keep(model_kwargs, kept, len(ends))
         places = torch.cat([torch.full_like(ran, step) for step, (ran, *_) in enumerate(made)])
         rows, tokens, gaps, most = (torch.cat(parts) for parts in zip(*made, strict=True))
         self.broken = bool(most.isnan().any())
@@ -121,13 +125,11 @@ class DecodingLoop:
         self.tokens = [row[:length] for row, length in zip(ids.tolist(), counts.tolist(), strict=True)]
         return torch.cat([self.start, ids], 1)
 
-    def _stopped(self, input_ids: Tensor, rows: Tensor) -> Tensor:
+    def _stopped(self, strings: StopStrings, input_ids: Tensor, rows: Tensor) -> Tensor:
         """Tell which rows have just written a stop string, and remember them."""
         plan = self.plan
-        if plan.strings is None:
-            return torch.zeros_like(rows, dtype=torch.bool)
         padding = [plan.padding[row] for row in rows.tolist()] if plan.padding else ()
-        found = plan.strings(input_ids, padding, plan.hole)
+        found = strings(input_ids, padding, plan.hole)
         self.stopped.update(rows[found].tolist())
         return found
 
@@ -181,7 +183,8 @@ def _forward(
         )
     inputs = library.next_inputs(model, input_ids, model_kwargs, count=input_ids.shape[1] - known, first=first)
     outputs = model(**inputs, return_dict=True)
-    return outputs.logits[:, -1].to(torch.float32, copy=True), library.next_arguments(model, outputs, model_kwargs)
+    logits = outputs.logits[:, -1].to(torch.float32, copy=first)  # a view would keep those of the whole prompt
+    return logits, library.next_arguments(model, outputs, model_kwargs)
 
 
 def _keep(model_kwargs: dict[str, Any], rows: Tensor, batch: int) -> dict[str, Any]:

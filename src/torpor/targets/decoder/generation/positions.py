@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import cached_property
 from typing import Any, Self
 
 from torpor.targets.decoder.contract import StepTarget
@@ -25,10 +26,15 @@ class PositionedTarget(StepTarget):
     _windows: tuple[int, ...]
     _limit: int | None
 
+    @cached_property
+    def text_config(self) -> Any:  # noqa: ANN401 - transformers' own classes
+        """The decoder's part of the model's configuration; to find it, transformers copies all of it."""
+        return self.model.config.get_text_config(decoder=True)
+
     @property
     def positions(self) -> int | None:
         """How many tokens the decoder can tell apart by their position; None without a limit."""
-        config = self.model.config.get_text_config(decoder=True)
+        config = self.text_config
         found = getattr(config, "max_position_embeddings", None) or getattr(config, "max_target_positions", None)
         # windows that are not outgrown as deployed, and those that are too large to look beyond, never are
         return min((int(limit) for limit in (found, self._limit) if limit is not None), default=None)

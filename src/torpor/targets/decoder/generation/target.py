@@ -218,7 +218,7 @@ class GenerationTarget(Interruptible, PositionedTarget):
         if not self.decoder.together:
             return 1
         seen = (length if self._reads_prompts else self.decoder.start) + self.cap_of(length)
-        width = int(self.model.config.get_text_config(decoder=True).hidden_size) * self.model.dtype.itemsize
+        width = int(self.text_config.hidden_size) * self.model.dtype.itemsize
         kept = self.decoder.size.bytes(seen, max(1, length))
         most = MEMORY if self.device.type == "cpu" else ANYTHING
         return rows_in(most, kept + ACTIVATIONS * max(1, length) * width + 16 * self.codec.size, self.device)

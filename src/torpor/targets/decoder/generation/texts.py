@@ -184,7 +184,7 @@ class TextGenerationTarget(GenerationTarget, TextTarget):
         """Return how many tokens of padding cost as much as the decoder steps of another batch."""
         if self.device.type != "cpu" or self.decoder.rowwise:  # which computes no padding
             return math.inf
-        layers = self.model.config.get_text_config(decoder=True).num_hidden_layers
+        layers = self.text_config.num_hidden_layers
         reads = self.model.get_encoder() or self.model
         weights = sum(part.weight.numel() for part in reads.modules() if isinstance(part, torch.nn.Linear))
         return float(self.cap * layers * STEP / max(1, weights))
