@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +17,10 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.common import TRANSLATOR, Options, Row, Times, busy, command, interleave, translators
+from benchmarks.common import TRANSLATOR, Medians, Options, Row, Times, busy, command, interleave, translators
 from torpor.attacks.text.nmtsloth import NMTSlothChar
 from torpor.attacks.text.search.driver import TextSearch
 from torpor.attacks.text.standard import StandardText
@@ -74,15 +75,16 @@ def time_to_length(target: SourceTarget, texts: Sequence[str], options: Options,
         calls[f"theirs {row}"] = functools.partial(search, target, theirs, text)
         calls[f"ours {row}"] = functools.partial(reaches, target, ours, text, length)
     times = interleave(calls, options, rounds=rounds, warmup=0)
-    value, ci95 = times.estimate(
-        lambda median: (
-            sum(median[f"ours {row}"] for row in range(len(texts)))
-            / sum(median[f"theirs {row}"] for row in range(len(texts)))
-        )
-    )
-    each = [
-        np.median(times.seconds[f"ours {row}"]) / np.median(times.seconds[f"theirs {row}"]) for row in range(len(texts))
-    ]
+
+    def of(rows: Iterable[int]) -> Callable[[Medians], NDArray[np.float64]]:
+        def ratio(median: Medians) -> NDArray[np.float64]:
+            mine, other = (np.stack([median[f"{who} {row}"] for row in rows]) for who in ("ours", "theirs"))
+            return np.asarray(mine.sum(0) / other.sum(0))
+
+        return ratio
+
+    value, ci95 = times.estimate(of(range(len(texts))))
+    each = [times.estimate(of((row,)))[0] for row in range(len(texts))]
     steps = {
         "clean": target.score(texts).tolist(),
         "NMTSloth's": lengths,
