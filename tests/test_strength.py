@@ -45,16 +45,19 @@ def test_rows_are_named_apart() -> None:
     assert Case("toy", "patch", 0.08, 0, 1).budget == "patch 0.08"
 
 
-def test_cards_show_the_newest_row_of_a_budget_and_none_of_masked_networks(tmp_path: Path) -> None:
+def test_cards_show_the_newest_row_of_as_many_samples_and_none_of_masked_networks(tmp_path: Path) -> None:
     path, unit = tmp_path / "compared.json", "headroom, %"
-    older = Compared("act-digits", "Linf 16/255", 8, unit, (Reached("standard", 1.0, 3),))
+    older = Compared("act-digits", "Linf 16/255", 2, unit, (Reached("standard", 1.0, 3),))
+    strange = Compared("act-digits", "L7 16/255", 2, unit, (Reached("standard", 1.0, 3),))
     other = Compared("sdn-digits", "L1 8", 8, unit, (Reached("standard", 2.0, 3),))
-    write([older, other], path)
+    write([strange, older, other], path)
     low = Found("standard", (4.0, 6.0), 10.0)
     rows = [Strength(name, "Linf 16/255", 2, unit, low, (), 1.0) for name in ("act-digits", "sdn-digits:reversed")]
     publish(rows, path)
     newer = Compared("act-digits", "Linf 16/255", 2, unit, (Reached("standard", 5.0, 10),))
-    assert read(path) == [other, newer]
+    assert read(path) == [other, newer, strange]
+    publish([Strength("sdn-digits", "L1 8", 2, unit, low, (), 1.0)], path)  # of fewer samples
+    assert read(path) == [other, newer, strange]
 
 
 def test_a_masked_network_is_compared_with_what_is_found_without_the_mask(

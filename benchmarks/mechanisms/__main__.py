@@ -41,13 +41,19 @@ def known() -> dict[str, tuple[str, ...]]:
 
 
 def rows_of(name: str, limit: int, folder: Path | None, saved: Path) -> list[Row]:
-    """Return the rows of a mechanism or of a part: those saved for as many samples, else measured now and saved."""
+    """Return the rows of a mechanism or of a part: those saved for as many samples, else measured now and saved.
+
+    None, where data or weights are missing, are not saved.
+    """
     path = saved / f"{name.replace(':', '-')}-n{limit}.json"
     if path.is_file():
         print(f"{name}: kept from an earlier run: {path}", file=sys.stderr)
         return [Row(**each) for each in json.loads(path.read_text())]
     mechanism, *own = name.split(":")
     rows: list[Row] = import_module(f"benchmarks.mechanisms.{mechanism}").rows(limit, folder, *own)
+    if not rows:
+        print(f"{name} is left out: its data or weights are not here; pass --data-dir", file=sys.stderr)
+        return rows
     saved.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     part.write_text(json.dumps([asdict(row) for row in rows], indent=1))

@@ -11,13 +11,16 @@ from torpor.zoo.compared import PATH, Compared, Reached, read, write
 
 
 def publish(rows: Sequence[Strength], path: Path = PATH) -> None:
-    """Replace the rows of equal target, budget and unit, and keep the others, in the order of the cases.
+    """Replace the rows of equal target, budget and unit that were measured on no more samples, and keep the others.
 
-    Rows of masked networks are in no card, since they are no targets of the zoo.
+    Rows of masked networks are in no card, since they are no targets of the zoo. Those of no case any more come last.
     """
-    kept = {_key(row): row for row in (*read(path), *map(card_row, rows))}
-    order = [(case.target, case.budget, unit) for case in CASES if not case.mask for unit in case.figures]
-    write([kept[key] for key in order if key in kept], path)
+    kept = {_key(row): row for row in read(path)}
+    for row in map(card_row, rows):
+        if ":" not in row.target and (_key(row) not in kept or row.samples >= kept[_key(row)].samples):
+            kept[_key(row)] = row
+    order = [(case.target, case.budget, unit) for case in CASES for unit in case.figures]
+    write([kept[key] for key in dict.fromkeys((*order, *kept)) if key in kept], path)
 
 
 def card_row(row: Strength) -> Compared:

@@ -143,6 +143,7 @@ def test_attack_writes_inputs_that_repeat_their_work(data: Path, tmp_path: Path,
 
 def test_zoo_info_prints_the_card() -> None:
     card = json.loads(output("zoo", "info", "sdn-digits", "--json"))
+    assert {each["attack"] for row in card["attacks"] for each in row["reached"]} >= {"standard", "control-best-noise"}
     assert card["name"] == "sdn-digits"
     text = output("zoo", "info", "sdn-digits")
     for drop in card["thresholds"]:

@@ -53,6 +53,7 @@ class SafeConsole(Console):
         Raises:
             BrokenPipeError: always.
         """
+        self._buffer.clear()  # else it would be written with what is printed next
         raise BrokenPipeError
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:

@@ -21,15 +21,18 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A target of the zoo."
 @zoo.command()
 @verb
 def info(name: Name, as_json: Json = False) -> None:
-    """Print the model card of NAME: accuracy and cost per exit or scores and output lengths, and its training."""
+    """Print the model card of NAME: accuracy and cost per exit or scores and output lengths, attacks, and training."""
+    from dataclasses import asdict
+
     from torpor.cli.console import show
     from torpor.cli.streams import print_json
     from torpor.reports.kit.printable import printable_parts
     from torpor.training.show import card_tables
+    from torpor.zoo.compared import compared
 
     card = _entry(name).card()
     if as_json:
-        print_json(card)
+        print_json(card | {"attacks": [asdict(row) for row in compared(name)]})
         return
     for part in card_tables(printable_parts(card)):
         show(part)

@@ -64,7 +64,7 @@ def _attack_rows(name: str, found: list[Compared]) -> Rows:
         for each in row.reached
     ]
     names = ["budget", "test samples", "unit", "attack", "found", "passes"]
-    return f"{name}: attacks with as many passes as standard", names, rows
+    return f"{name}: attacks, each with as many passes as standard spends where it spends most", names, rows
 
 
 def card_tables(card: dict[str, Any]) -> list[Table]:

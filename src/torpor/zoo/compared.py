@@ -1,4 +1,4 @@
-"""What attacks found on targets of the zoo with as many passes each, as ``benchmarks.strength`` measured it."""
+"""What ``standard`` and other attacks found on targets of the zoo, as ``benchmarks.strength`` measured it."""
 
 from __future__ import annotations
 

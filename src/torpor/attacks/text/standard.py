@@ -36,17 +36,17 @@ TRIAL = 64
 ROUND = 50
 """Where a budget counts tokens, candidates of each of NMTSloth's rounds, all of which are its turn: another start, from
 the best single edits, where the evolution found nothing better together."""
-PATIENCE = {"chars": 800, "tokens": 600, "words": 400, "suffix": 600, "prompt": 600}
-"""The same of the evolution, within each budget: it goes on to find after hundreds of queries in vain, and elsewhere
-than on words and characters more than the others do instead."""
+PATIENCE = {"chars": 800, "tokens": 600, "words": 800, "suffix": 600, "prompt": 600}
+"""The same of the evolution, within each budget: it goes on to find after hundreds of queries in vain, and more than the
+others do instead."""
 
 SHARE = 10
 """Natural requests are a tenth of all queries at most."""
 
 MEMBERS: dict[str, tuple[type[TextSearch], ...]] = {
-    "chars": (SAME, NoSkim, Evolution, TTSlow, NMTSlothChar, LLMEffiCheckerChar),
+    "chars": (Evolution, SAME, NoSkim, TTSlow, NMTSlothChar, LLMEffiCheckerChar),
     "tokens": (Evolution, NMTSlothToken, LLMEffiCheckerToken),
-    "words": (SAME, NoSkim, Evolution, NMTSlothStructure, LLMEffiCheckerStructure),
+    "words": (Evolution, SAME, NoSkim, NMTSlothStructure, LLMEffiCheckerStructure),
     "suffix": (Rerouting, BufferOverflow, RepetitionCurse, LongRequests, RepeatedRequests, Evolution, LoopLLM),
     "prompt": (BufferOverflow, RepetitionCurse, LongRequests, RepeatedRequests, Evolution),
 }
@@ -69,12 +69,12 @@ class StandardText(TextSearch):
 
     The evolution has the first turn. Where the budget lets the attacker write, natural requests and repetitions come
     before it, requests to repeat only where repetitions cost more than requests: a model that was trained on texts goes
-    on from sentences as from no random tokens. Where gates decide the work, SAME, No-Skim or Rerouting comes first,
-    until its rounds are over; where experts do, RepetitionCurse, with half of the passes for tokens and a quarter for
-    words before them, and where others share the experts' buffers, buffer overflow before it. The evolution's turn ends
-    when it has not found a costlier text for 400 to 800 queries, by the budget, that of another member after 64, so
-    that passes go to what still finds; NMTSloth's on tokens ends when its rounds are over, each of the 50 substitutions
-    that its gradient ranks first. Whatever one finds is a parent of the evolution's next generation. Turns go round
+    on from sentences as from no random tokens. Where gates decide the work, Rerouting comes before it, and SAME or
+    No-Skim after it, until its rounds are over; where experts do, RepetitionCurse comes before it, with half of the
+    passes for tokens and a quarter for words before them, and where others share the experts' buffers, buffer overflow
+    before that. The evolution's turn ends when it has not found a costlier text for 600 or 800 queries, by the budget,
+    that of another member after 64, so that passes go to what still finds; NMTSloth's on tokens ends when its rounds
+    are over, each of the 50 substitutions that its gradient ranks first. Whatever one finds is a parent of the evolution's next generation. Turns go round
     until all passes are spent: what was sought in vain for a while is often found later. Of a black box, the members
     without gradients take part.
 

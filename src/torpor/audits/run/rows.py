@@ -70,7 +70,7 @@ def attacked_rows(
         own: the clean inputs on what was attacked; the same object for each attack, so that signals are run once.
         key: which row of the summary this is.
         result: of the attack.
-        through: for each sample the defense through which its input was crafted, if not through ``target`` itself.
+        through: for each sample the defense through which its input was crafted, if not through the target itself.
     """
     target, found = own.target, result.candidates
     after = Ran(target, result.inputs, result.attacked)

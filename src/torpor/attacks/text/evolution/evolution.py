@@ -36,8 +36,9 @@ class Evolution(TextSearch):
     segment by segment. A tenth of all candidates is drawn anew. The first generation is asked about in growing parts.
     Where a budget counts tokens, a few candidates of each generation are the substitutions of the fittest text that
     lower NMTSloth's loss most, to first order; where it lets the text grow, such substitutions find nothing that draws
-    do not, and are left out. What other searches of an ensemble found becomes a parent too. Candidates that cannot cost
-    more than the costliest one, by their static bound, are not asked about, and the search ends where none can.
+    do not, and are left out. What other searches of an ensemble found becomes a parent too. Where it is not a cap on
+    steps that limits the cost, candidates that cannot cost more than the costliest one, by their static bound, are not
+    asked about, and the search ends where ten times as many draws as a generation may take find none that can.
 
     Worth is cost where the budget lets the text grow, else the length of the output; the costliest text is sent.
 

@@ -74,7 +74,7 @@ class Population(Generic[GenomeT]):
         return list(self._fresh(texts))
 
     def generation(self) -> list[str]:
-        """Return texts that may be sent, were not known before and can win; none if there are no more.
+        """Return texts that may be sent, were not known before and can win; none if none are drawn.
 
         Those of the first generation owe nothing to what other searches found: a single parent would be all there is.
         """
