@@ -37,8 +37,8 @@ ROUND = 50
 """Where a budget counts tokens, candidates of each of NMTSloth's rounds, all of which are its turn: another start, from
 the best single edits, where the evolution found nothing better together."""
 PATIENCE = {"chars": 800, "tokens": 600, "words": 800, "suffix": 600, "prompt": 600}
-"""The same of the evolution, within each budget: it goes on to find after hundreds of queries in vain, and more than the
-others do instead."""
+"""The same of the evolution, within each budget: it goes on to find after hundreds of queries in vain, and more than
+the others do instead."""
 
 SHARE = 10
 """Natural requests are a tenth of all queries at most."""
@@ -74,9 +74,9 @@ class StandardText(TextSearch):
     passes for tokens and a quarter for words before them, and where others share the experts' buffers, buffer overflow
     before that. The evolution's turn ends when it has not found a costlier text for 600 or 800 queries, by the budget,
     that of another member after 64, so that passes go to what still finds; NMTSloth's on tokens ends when its rounds
-    are over, each of the 50 substitutions that its gradient ranks first. Whatever one finds is a parent of the evolution's next generation. Turns go round
-    until all passes are spent: what was sought in vain for a while is often found later. Of a black box, the members
-    without gradients take part.
+    are over, each of the 50 substitutions that its gradient ranks first. Whatever one finds is a parent of the
+    evolution's next generation. Turns go round until all passes are spent: what was sought in vain for a while is often
+    found later. Of a black box, the members without gradients take part.
 
     Attributes:
         queries: passes on a sample, forward and backward, of all members together.
