@@ -25,7 +25,7 @@ from torpor.attacks.text.standard import StandardText
 from torpor.defenses.registry import load_defense
 from torpor.targets.decoder.toy_text import ToyText
 from torpor.targets.early_exit.toys import needle
-from torpor.zoo.compared import Compared, Reached, read, write
+from torpor.zoo.compared import CardRow, Reached, read, write
 from torpor.zoo.registry import ZOO
 
 
@@ -47,14 +47,14 @@ def test_rows_are_named_apart() -> None:
 
 def test_cards_show_the_newest_row_of_as_many_samples_and_none_of_masked_networks(tmp_path: Path) -> None:
     path, unit = tmp_path / "compared.json", "headroom, %"
-    older = Compared("act-digits", "Linf 16/255", 2, unit, (Reached("standard", 1.0, 3),))
-    strange = Compared("act-digits", "L7 16/255", 2, unit, (Reached("standard", 1.0, 3),))
-    other = Compared("sdn-digits", "L1 8", 8, unit, (Reached("standard", 2.0, 3),))
+    older = CardRow("act-digits", "Linf 16/255", 2, unit, (Reached("standard", 1.0, 3),))
+    strange = CardRow("act-digits", "L7 16/255", 2, unit, (Reached("standard", 1.0, 3),))
+    other = CardRow("sdn-digits", "L1 8", 8, unit, (Reached("standard", 2.0, 3),))
     write([strange, older, other], path)
     low = Found("standard", (4.0, 6.0), 10.0)
     rows = [Strength(name, "Linf 16/255", 2, unit, low, (), 1.0) for name in ("act-digits", "sdn-digits:reversed")]
     publish(rows, path)
-    newer = Compared("act-digits", "Linf 16/255", 2, unit, (Reached("standard", 5.0, 10),))
+    newer = CardRow("act-digits", "Linf 16/255", 2, unit, (Reached("standard", 5.0, 10),))
     assert read(path) == [other, newer, strange]
     publish([Strength("sdn-digits", "L1 8", 2, unit, low, (), 1.0)], path)  # of fewer samples
     assert read(path) == [other, newer, strange]

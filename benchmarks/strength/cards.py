@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.strength.cases import CASES
 from benchmarks.strength.row import Strength
-from torpor.zoo.compared import PATH, Compared, Reached, read, write
+from torpor.zoo.compared import PATH, CardRow, Reached, read, write
 
 
 def publish(rows: Sequence[Strength], path: Path = PATH) -> None:
@@ -23,7 +23,7 @@ def publish(rows: Sequence[Strength], path: Path = PATH) -> None:
     write([kept[key] for key in dict.fromkeys((*order, *kept)) if key in kept], path)
 
 
-def card_row(row: Strength) -> Compared:
+def card_row(row: Strength) -> CardRow:
     """Return a row as cards show it.
 
     >>> from benchmarks.strength.row import Found
@@ -37,8 +37,8 @@ def card_row(row: Strength) -> Compared:
     """
     others = sorted(row.others, key=lambda each: -each.value)
     reached = tuple(Reached(each.name, round(each.value, 1), round(each.passes)) for each in (row.standard, *others))
-    return Compared(row.target, row.budget, row.samples, row.unit, reached)
+    return CardRow(row.target, row.budget, row.samples, row.unit, reached)
 
 
-def _key(row: Compared) -> tuple[str, str, str]:
+def _key(row: CardRow) -> tuple[str, str, str]:
     return row.target, row.budget, row.unit

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from torpor.core.errors import UsageError
-from torpor.zoo.compared import Compared, compared
+from torpor.zoo.compared import CardRow, compared
 from torpor.zoo.registry import ZOO
 
 Rows = tuple[str, list[str], list[list[str]]]
@@ -57,7 +57,7 @@ def _exit_rows(card: dict[str, Any]) -> Iterator[Rows]:
     yield f"{card['name']}: thresholds on the {card['threshold_split']} split", names, thresholds
 
 
-def _attack_rows(name: str, found: list[Compared]) -> Rows:
+def _attack_rows(name: str, found: list[CardRow]) -> Rows:
     rows = [
         [row.budget, str(row.samples), row.unit, each.attack, f"{each.value:,.1f}", f"{each.passes:,}"]
         for row in found

@@ -26,7 +26,7 @@ class Reached:
 
 
 @dataclass(frozen=True)
-class Compared:
+class CardRow:
     """What attacks reached on one target within one budget.
 
     Attributes:
@@ -51,27 +51,27 @@ class Compared:
     def line(self) -> str:
         """Return the row as a line of the file.
 
-        >>> row = Compared("toy", "Linf 0.1", 8, "headroom, %", (Reached("standard", 62.9, 120),))
+        >>> row = CardRow("toy", "Linf 0.1", 8, "headroom, %", (Reached("standard", 62.9, 120),))
         >>> row.line()
         '{"target": "toy", "budget": "Linf 0.1", "samples": 8, "unit": "headroom, %", "reached": [["standard", 62.9, 120]]}'
-        >>> Compared.of(json.loads(row.line())) == row
+        >>> CardRow.of(json.loads(row.line())) == row
         True
         """  # noqa: E501 - as it is printed
         reached = [[each.attack, each.value, each.passes] for each in self.reached]
         return json.dumps(vars(self) | {"reached": reached})
 
 
-def read(path: Path = PATH) -> list[Compared]:
+def read(path: Path = PATH) -> list[CardRow]:
     """Return all rows."""
-    return [Compared.of(row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    return [CardRow.of(row) for row in json.loads(path.read_text(encoding="utf-8"))]
 
 
-def write(rows: list[Compared], path: Path = PATH) -> None:
+def write(rows: list[CardRow], path: Path = PATH) -> None:
     """Write all rows, a line each."""
     path.write_text("[\n" + ",\n".join(row.line() for row in rows) + "\n]\n", encoding="utf-8")
 
 
-def compared(target: str) -> list[Compared]:
+def compared(target: str) -> list[CardRow]:
     """Return the rows of one target; none if it has not been measured.
 
     >>> {row.budget for row in compared("avit-digits")}
