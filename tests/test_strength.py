@@ -8,6 +8,8 @@ import pytest
 import torch
 from benchmarks.adaptive import judge
 from benchmarks.masked import masked
+from benchmarks.mechanisms.cards import publish as recoveries
+from benchmarks.mechanisms.row import Row
 from benchmarks.strength import measure as strength
 from benchmarks.strength.__main__ import chosen
 from benchmarks.strength.cards import publish
@@ -58,6 +60,21 @@ def test_cards_show_the_newest_row_of_as_many_samples_and_none_of_masked_network
     assert read(path) == [other, newer, strange]
     publish([Strength("sdn-digits", "L1 8", 2, unit, low, (), 1.0)], path)  # of fewer samples
     assert read(path) == [other, newer, strange]
+
+
+def test_cards_show_recoveries_where_standard_stands_beside_them(tmp_path: Path) -> None:
+    path = tmp_path / "compared.json"
+    kept = CardRow("sdn-digits", "L1 8", 8, "headroom, %", (Reached("standard", 2.0, 3),))
+    write([kept], path)
+    rows = [
+        Row("skipnet-digits", attack, budget, metric, ours, "", 9.0, 8)
+        for budget, attacks in (("Linf 8/255", {"ilfo": 7.0, "standard": 5.0}), ("patch", {"ilfo": 7.0}))
+        for attack, ours in attacks.items()
+        for metric in ("recovery, %", "class kept, %")
+    ]
+    recoveries(rows, path)
+    reached = (Reached("standard", 5.0, 9), Reached("ilfo", 7.0, 9))
+    assert read(path) == [kept, CardRow("skipnet-digits", "Linf 8/255", 8, "recovery, %", reached)]
 
 
 def test_a_masked_network_is_compared_with_what_is_found_without_the_mask(

@@ -2,7 +2,7 @@
 
 Each module beside this one measures one mechanism by its papers' own metrics, with controls beside. Finished mechanisms
 are saved, so that the command resumes where it was stopped. Those with ``PARTS`` are saved part by part, and parts can
-be named, as in ``tokens:avit-cifar10``.
+be named, as in ``tokens:avit-cifar10-linf``. With ``--cards`` rows go into the cards of the zoo, too.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from importlib import import_module
 from pathlib import Path
 
 import benchmarks.mechanisms as package
+from benchmarks.mechanisms.cards import publish
 from benchmarks.mechanisms.row import Row
 
 SAVED = Path("runs/mechanisms")
 HEADS = ("target", "attack", "budget", "metric", "ours", "published", "passes", "n")
-NOT_MECHANISMS = ("__main__", "row")
+NOT_MECHANISMS = ("__main__", "cards", "row")
 
 
 def mechanisms() -> tuple[str, ...]:
@@ -85,12 +86,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data-dir", type=Path, help="folder with the subfolder cifar10")
     parser.add_argument("--limit", type=int, default=32, help="samples per row (default: 32)")
     parser.add_argument("--saved", type=Path, default=SAVED, help=f"folder of finished mechanisms (default: {SAVED})")
+    parser.add_argument("--cards", action="store_true", help="show these rows in the cards of the zoo from now on")
     given = parser.parse_args(arguments)
     names = known()
     if unknown := sorted(set(given.names) - set(names)):
         raise SystemExit(f"expected mechanisms among {', '.join(names)}, got {', '.join(unknown)}")
     parts = dict.fromkeys(part for name in given.names or mechanisms() for part in names[name])
     found = [row for part in parts for row in rows_of(part, given.limit, given.data_dir, given.saved)]
+    if given.cards:
+        publish(found)
     print(table(found))
 
 

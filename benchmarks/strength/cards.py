@@ -11,13 +11,18 @@ from torpor.zoo.compared import PATH, CardRow, Reached, read, write
 
 
 def publish(rows: Sequence[Strength], path: Path = PATH) -> None:
+    """Put rows into the cards; those of masked networks are in none, since they are no targets of the zoo."""
+    merge([card_row(row) for row in rows if ":" not in row.target], path)
+
+
+def merge(rows: Sequence[CardRow], path: Path = PATH) -> None:
     """Replace the rows of equal target, budget and unit that were measured on no more samples, and keep the others.
 
-    Rows of masked networks are in no card, since they are no targets of the zoo. Those of no case any more come last.
+    Rows of cases come first, in their order.
     """
     kept = {_key(row): row for row in read(path)}
-    for row in map(card_row, rows):
-        if ":" not in row.target and (_key(row) not in kept or row.samples >= kept[_key(row)].samples):
+    for row in rows:
+        if _key(row) not in kept or row.samples >= kept[_key(row)].samples:
             kept[_key(row)] = row
     order = [(case.target, case.budget, unit) for case in CASES for unit in case.figures]
     write([kept[key] for key in dict.fromkeys((*order, *kept)) if key in kept], path)

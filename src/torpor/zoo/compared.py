@@ -1,4 +1,4 @@
-"""What ``standard`` and other attacks found on targets of the zoo, as ``benchmarks.strength`` measured it."""
+"""What ``standard`` and other attacks found on targets of the zoo, as the benchmarks measured it."""
 
 from __future__ import annotations
 
