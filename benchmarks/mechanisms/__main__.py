@@ -8,7 +8,6 @@ be named, as in ``tokens:avit-cifar10-linf``. With ``--cards`` rows go into the 
 from __future__ import annotations
 
 import argparse
-import json
 import pkgutil
 import sys
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from pathlib import Path
 import benchmarks.mechanisms as package
 from benchmarks.mechanisms.cards import publish
 from benchmarks.mechanisms.row import Row
+from benchmarks.saved import saved_rows
 
 SAVED = Path("runs/mechanisms")
 HEADS = ("target", "attack", "budget", "metric", "ours", "published", "passes", "n")
@@ -42,24 +42,13 @@ def known() -> dict[str, tuple[str, ...]]:
 
 
 def rows_of(name: str, limit: int, folder: Path | None, saved: Path) -> list[Row]:
-    """Return the rows of a mechanism or of a part: those saved for as many samples, else measured now and saved.
-
-    None, where data or weights are missing, are not saved.
-    """
-    path = saved / f"{name.replace(':', '-')}-n{limit}.json"
-    if path.is_file():
-        print(f"{name}: kept from an earlier run: {path}", file=sys.stderr)
-        return [Row(**each) for each in json.loads(path.read_text())]
+    """Return the rows of a mechanism or of a part: those saved for as many samples, else measured now and saved."""
     mechanism, *own = name.split(":")
-    rows: list[Row] = import_module(f"benchmarks.mechanisms.{mechanism}").rows(limit, folder, *own)
+    module = import_module(f"benchmarks.mechanisms.{mechanism}")
+    rows = saved_rows(saved, name, limit, lambda: [asdict(row) for row in module.rows(limit, folder, *own)])
     if not rows:
         print(f"{name} is left out: its data or weights are not here; pass --data-dir", file=sys.stderr)
-        return rows
-    saved.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps([asdict(row) for row in rows], indent=1))
-    part.replace(path)
-    return rows
+    return [Row(**row) for row in rows]
 
 
 def table(rows: Sequence[Row]) -> str:

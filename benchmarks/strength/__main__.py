@@ -8,11 +8,11 @@ go into the cards of the zoo, too.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.saved import saved_rows
 from benchmarks.strength.cards import publish
 from benchmarks.strength.cases import CASES, Case
 from benchmarks.strength.measure import measure
@@ -39,16 +39,10 @@ def chosen(rows: Sequence[str], *, quick: bool) -> list[Case]:
 
 def rows_of(case: Case, count: int | None, folder: Path | None, saved: Path) -> list[Strength]:
     """Return the rows of a case: those that were saved for as many samples, else measured now and saved."""
-    path = saved / f"{case.name.replace('/', '-').replace(':', '-')}-n{count or case.count}.json"
-    if path.is_file():
-        print(f"{case.name}: kept from an earlier run: {path}", file=sys.stderr)
-        return [Strength.of(each) for each in json.loads(path.read_text())]
-    rows = measure(case, count, folder)
-    saved.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps([row.to_json() for row in rows], indent=1))
-    part.replace(path)
-    return rows
+    rows = saved_rows(
+        saved, case.name, count or case.count, lambda: [row.to_json() for row in measure(case, count, folder)]
+    )
+    return [Strength.of(row) for row in rows]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -18,14 +18,19 @@ class InterruptionError(Exception):
     pass
 
 
-def stop_after(steps: int) -> Progress:
-    """Return a callback that interrupts the training after so many steps."""
+def stop_when(over: Callable[[int], bool]) -> Progress:
+    """Return a callback that interrupts the training when ``over`` says so of the steps done."""
 
     def progress(done: int, total: int, loss: float) -> None:
-        if done > steps:
+        if over(done):
             raise InterruptionError
 
     return progress
+
+
+def stop_after(steps: int) -> Progress:
+    """Return a callback that interrupts the training after so many steps."""
+    return stop_when(lambda done: done > steps)
 
 
 def check_resumed_bits(fit: Callable[[Batch, Path, Progress], nn.Module], folder: Path) -> None:

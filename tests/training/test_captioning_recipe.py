@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from interrupted_training import InterruptionError, stop_after
 from torch import Tensor, nn
 
 from torpor.core.errors import UsageError
@@ -14,6 +15,7 @@ from torpor.data.scenes import WORDS, Scenes
 from torpor.data.sets import Batch
 from torpor.training.captioning import CaptionRecipe, CaptionTrainer, losses, to_ids, train_captioner
 from torpor.training.image_recipe import with_noise
+from torpor.training.loop import silent
 from torpor.zoo.captioning.captioner import Captioner
 from torpor.zoo.captioning.registry import CaptionEntry
 from torpor.zoo.captioning.vocabulary import Vocabulary
@@ -21,10 +23,6 @@ from torpor.zoo.captioning.vocabulary import Vocabulary
 VOCABULARY = Vocabulary.of(WORDS)
 RECIPE = CaptionRecipe(epochs=3, batch_size=2, autocast=False, seed=7)
 SAMPLES = 21  # 10 steps an epoch; the last sample of each order is left out
-
-
-class InterruptionError(Exception):
-    pass
 
 
 def tiny(vocabulary: Vocabulary) -> Captioner:
@@ -45,10 +43,7 @@ def data() -> Batch:
 
 
 def fit(data: Batch, recipe: CaptionRecipe, checkpoint: Path, stop: int | None = None) -> dict[str, Tensor]:
-    def progress(done: int, total: int, loss: float) -> None:
-        if stop is not None and done > stop:
-            raise InterruptionError
-
+    progress = silent if stop is None else stop_after(stop)
     model, seconds = train_captioner(tiny, VOCABULARY, data, recipe, checkpoint, progress=progress)
     assert seconds > 0
     assert not model.training

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from interrupted_training import InterruptionError, stop_after
 from torch import Tensor, nn
 
 from torpor.core.errors import UsageError
@@ -16,16 +17,13 @@ from torpor.data.object_scenes import ObjectScenes
 from torpor.data.sprite_sets import HEIGHT, WIDTH
 from torpor.targets.detector.detection import PerObject
 from torpor.training.detection import JITTER, DetectionRecipe, DetectorTrainer, box_loss, crop_loss, train
+from torpor.training.loop import silent
 from torpor.zoo.detection.classifier import SIDE, classifier
 from torpor.zoo.detection.network import PyramidDetector
 from torpor.zoo.detection.registry import DetectorEntry
 
 RECIPE = DetectionRecipe(epochs=2, batch_size=2, autocast=False, seed=7)
 DATA = ObjectScenes(train=8, held_out=3)  # 4 steps an epoch
-
-
-class InterruptionError(Exception):
-    pass
 
 
 def tiny() -> PyramidDetector:
@@ -45,10 +43,7 @@ TRAINER = DetectorTrainer(ENTRY, RECIPE)
 
 
 def fit(checkpoint: Path, recipe: DetectionRecipe = RECIPE, stop: int | None = None) -> dict[str, Tensor]:
-    def progress(done: int, total: int, loss: float) -> None:
-        if stop is not None and done > stop:
-            raise InterruptionError
-
+    progress = silent if stop is None else stop_after(stop)
     model, seconds = train(tiny, box_loss, DATA, recipe, checkpoint, progress=progress)
     assert seconds > 0
     assert not model.training

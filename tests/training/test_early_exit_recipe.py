@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from interrupted_training import InterruptionError, stop_after
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -18,10 +19,6 @@ from torpor.training.loop import one_cycle
 
 RECIPE = Recipe(epochs=3, batch_size=8, pad=1, flip=True, seed=7)
 SAMPLES = 100  # 12 steps an epoch; the last 4 images of each order are left out
-
-
-class InterruptionError(Exception):
-    pass
 
 
 def tiny() -> ShallowDeepNetwork:
@@ -46,12 +43,8 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 
 def interrupted(data: Batch, recipe: Recipe, checkpoint: Path, *, steps: int) -> None:
-    def stop(done: int, total: int, loss: float) -> None:
-        if done > steps:
-            raise InterruptionError
-
     with pytest.raises(InterruptionError):
-        train(tiny, data, recipe, checkpoint, progress=stop)
+        train(tiny, data, recipe, checkpoint, progress=stop_after(steps))
 
 
 @pytest.mark.parametrize("epochs_done", [0, 1, 2])

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from interrupted_training import InterruptionError, stop_when
 
 from torpor.core.errors import DataError, UsageError
 from torpor.training.experts import ExpertTrainer, balance_loss
@@ -40,15 +41,9 @@ def test_an_interrupted_training_ends_with_the_same_model(captions: Path) -> Non
     pytest.importorskip("transformers")
     whole = trainer().train(captions, captions / "whole", epochs=2)
 
-    class StopError(Exception):
-        pass
-
-    def interrupt(done: int, total: int, loss: float) -> None:
-        if (captions / "parts" / f"{NAME}.checkpoint.safetensors").is_file():
-            raise StopError
-
-    with pytest.raises(StopError):
-        trainer().train(captions, captions / "parts", epochs=2, progress=interrupt)
+    checkpoint = captions / "parts" / f"{NAME}.checkpoint.safetensors"
+    with pytest.raises(InterruptionError):
+        trainer().train(captions, captions / "parts", epochs=2, progress=stop_when(lambda done: checkpoint.is_file()))
     cards = [json.loads(path.read_text()) for path in (whole, trainer().train(captions, captions / "parts", epochs=2))]
     assert cards[0]["sha256"] == cards[1]["sha256"]
     test = cards[0]["test"]

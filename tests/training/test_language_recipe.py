@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from interrupted_training import InterruptionError
 from safetensors import safe_open
 from torch import Tensor
 from torch.nn import functional as F
@@ -35,10 +36,6 @@ if TYPE_CHECKING:
 RECIPE = LanguageRecipe(epochs=3, vocab_size=BYTES_ONLY, batch_tokens=600, dropout=0.2, seed=7)
 ONE_PASS = replace(RECIPE, epochs=1)
 KINDS: tuple[Kind, ...] = ("encoder-decoder", "decoder-only")
-
-
-class InterruptionError(Exception):
-    pass
 
 
 class Short(DataSet):

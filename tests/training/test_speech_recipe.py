@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from interrupted_training import InterruptionError
 from safetensors import safe_open
 from spoken import recordings
 
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
 
 RECIPE = SpeechRecipe(epochs=3, batch_size=4, dropout=0.2, seed=7)
 CAP, EOS = 30, 2
-
-
-class InterruptionError(Exception):
-    pass
 
 
 def tiny(tokenizer: PreTrainedTokenizerFast, dropout: float) -> WhisperForConditionalGeneration:

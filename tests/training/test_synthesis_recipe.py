@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from interrupted_training import InterruptionError
 from spoken import recordings
 from torch.nn import functional as F
 from typing_extensions import override
@@ -23,10 +24,6 @@ from torpor.zoo.speech.synthesis import SynthesisEntry
 from torpor.zoo.speech.synthesizer import BANDS, FRAMES, Synthesizer
 
 RECIPE = SynthesisRecipe(epochs=3, batch_size=4, speaker="speaker 0", seed=7)
-
-
-class InterruptionError(Exception):
-    pass
 
 
 @dataclass(frozen=True)

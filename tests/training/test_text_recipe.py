@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from interrupted_training import InterruptionError, stop_when
 
 from torpor.core.errors import UsageError
 from torpor.data.sets import DataSet
@@ -42,15 +43,9 @@ def test_an_interrupted_training_ends_with_the_same_weights(name: str, tmp_path:
     pytest.importorskip("transformers")
     whole = trainer(name).train(None, tmp_path / "whole", epochs=2)
 
-    class StopError(Exception):
-        pass
-
-    def interrupt(done: int, total: int, loss: float) -> None:
-        if (tmp_path / "parts" / f"{name}.checkpoint.safetensors").is_file():
-            raise StopError
-
-    with pytest.raises(StopError):
-        trainer(name).train(None, tmp_path / "parts", epochs=2, progress=interrupt)
+    checkpoint = tmp_path / "parts" / f"{name}.checkpoint.safetensors"
+    with pytest.raises(InterruptionError):
+        trainer(name).train(None, tmp_path / "parts", epochs=2, progress=stop_when(lambda done: checkpoint.is_file()))
     resumed = trainer(name).train(None, tmp_path / "parts", epochs=2)
     cards = [json.loads(path.read_text()) for path in (whole, resumed)]
     assert cards[0]["sha256"] == cards[1]["sha256"]

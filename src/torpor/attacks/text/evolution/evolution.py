@@ -33,12 +33,13 @@ class Evolution(TextSearch):
     """Keep the texts that are worth most, and vary them: exchange, move, add, repeat, copy and mix their edits.
 
     Characters, tokens and words are replaced, deleted and put in; suffixes and prompts grow token by token and
-    segment by segment. A tenth of all candidates is drawn anew. The first generation is asked about in growing parts.
-    Where a budget counts tokens, a few candidates of each generation are the substitutions of the fittest text that
-    lower NMTSloth's loss most, to first order; where it lets the text grow, such substitutions find nothing that draws
-    do not, and are left out. What other searches of an ensemble found becomes a parent too. Where it is not a cap on
-    steps that limits the cost, candidates that cannot cost more than the costliest one, by their static bound, are not
-    asked about, and the search ends where ten times as many draws as a generation may take find none that can.
+    segment by segment. A tenth of all candidates is drawn anew. The first generation is asked about in growing
+    parts. Where a budget counts tokens or words, a few candidates of each generation are the substitutions in the
+    fittest text that lower NMTSloth's loss most, to first order; where it lets the text grow, such substitutions
+    find nothing that draws do not, and are left out. Words that are put in are single tokens of the vocabulary.
+    What other searches of an ensemble found becomes a parent too. Where it is not a cap on steps that limits the
+    cost, candidates that cannot cost more than the costliest one, by their static bound, are not asked about, and
+    the search ends where ten times as many draws as a generation may take find none that can.
 
     Worth is cost where the budget lets the text grow, else the length of the output; the costliest text is sent.
 
@@ -83,8 +84,8 @@ class Evolution(TextSearch):
     def begin(self, target: TextTarget, inputs: Sequence[str], seed: int, tally: Tally) -> Callable[[int], Search]:
         fits = Sendable(target.space, self.budget)
         vary = variations(fits)
-        guided = self.gradients and self.norm == "tokens" and shows_gradients(target)
-        advise = advice(target) if guided else None
+        guided = self.gradients and self.norm in GUIDED and shows_gradients(target)
+        advise = advice(target, self.norm) if guided else None
         generators = sample_generators(inputs, seed, self.id)
         by_tokens = self.norm in GROWING and target.space.codec.is_tokenizer
         draw = None if self.drawn == 0 or by_tokens else random_texts(fits, inputs, seed)
@@ -110,6 +111,8 @@ class Evolution(TextSearch):
         return evolve
 
 
+GUIDED = ("tokens", "words")
+"""Budgets within which gradients propose candidates."""
 FIRST = 4
 """Texts that are asked about first: where a model takes almost any text to its cap, a few such outputs show it."""
 

@@ -78,7 +78,8 @@ class Population(Generic[GenomeT]):
 
         Those of the first generation owe nothing to what other searches found: a single parent would be all there is.
         """
-        children = list(islice(self._fresh(self._advised()), ADVISED))
+        advised = list(islice(self._fresh(self._advised()), ADVISED))
+        children = [*(self.sieve(advised) if self._begun else advised)]
         for _ in range(ROUNDS):
             spelled = self._fresh(self.variation.spell(self._child()) for _ in range(TRIES * CHILDREN))
             while len(children) < CHILDREN and (some := list(islice(spelled, CHILDREN - len(children)))):

@@ -106,7 +106,7 @@ class Tally:
         >>> Tally.start(ToyText(), ("a 4",)).can_win(0, ("a", "9"))
         ('a', '9')
         """
-        if self.cap < sys.maxsize:
+        if self.cap < sys.maxsize or not texts:
             return texts
         bounds, cost = self.target.prices.cost(self.target.max_work(tuple(texts))), float(self.held.cost[row])
         return [text for text, bound in zip(texts, bounds.tolist(), strict=True) if bound > cost]
