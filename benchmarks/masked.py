@@ -68,6 +68,13 @@ def outside(inputs: Tensor) -> Tensor:
     return torch.from_numpy(inputs.detach().numpy().copy())
 
 
+def rearranged_outside(inputs: Tensor) -> Tensor:
+    """Leave torch, and come back with pixels in another order, which is mended in torch."""
+    order = torch.randperm(inputs[0].numel(), generator=torch.Generator().manual_seed(0))
+    shuffled = torch.from_numpy(inputs.detach().numpy().reshape(len(inputs), -1).T[order.numpy()])
+    return shuffled[order.argsort()].T.reshape(inputs.shape)
+
+
 def in_place(inputs: Tensor) -> Tensor:
     """Change the inputs themselves, as networks that begin with such an operator do."""
     return inputs.mul_(2).div_(2)
@@ -85,6 +92,7 @@ FRONTS: dict[str, Callable[[Tensor], Tensor]] = {
     "infinite": lying(lambda gradient: gradient / 0),
     "unable": lying(unable),
     "outside": outside,
+    "rearranged-outside": rearranged_outside,
 }
 """What precedes the first stage."""
 HEADS: dict[str, Callable[[Tensor], Tensor]] = {"rounded-logits": lambda logits: (10 * logits).round() / 10}

@@ -1,28 +1,26 @@
 """(p) The standard search on texts: ``python -m benchmarks.text_search``.
 
-How long does it take to a result as long as that of NMTSloth's whole search, and how much of its time is not the
-model's? The model's time is that of its forward passes, its encoder's by itself included, and of backward passes. The
-hooks that count which of its parts run are inside. Each text is searched by itself.
+How long does it take to texts that cost as much, on average, as what NMTSloth's whole search finds, and how much of its
+time is not the model's? The model's time is that of its forward passes, its encoder's by itself included, and of
+backward passes. The hooks that count which of its parts run are inside. All texts are searched together, as in audits.
 """
 
 from __future__ import annotations
 
-import copy
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.common import TRANSLATOR, Medians, Options, Row, Times, busy, command, interleave, translators
+from benchmarks.common import TRANSLATOR, Options, Row, Times, busy, command, interleave, translators
+from torpor.attacks.result import AttackResult
 from torpor.attacks.text.nmtsloth import NMTSlothChar
-from torpor.attacks.text.search.driver import TextSearch
 from torpor.attacks.text.standard import StandardText
 from torpor.meters.clock import Clock, timed
 from torpor.targets.decoder.generation.library import entered
@@ -30,73 +28,55 @@ from torpor.targets.decoder.generation.texts import SourceTarget
 
 GOAL, OVERHEAD = 0.2, 0.1
 EDITS = 3
-TEXTS = 4
+TEXTS = 8
 
 
-class LongEnough(Exception):  # noqa: N818 - no error: the search has what it was started for
-    """A text makes the target run as many steps as wanted."""
+def passes_to(result: AttackResult, costs: Tensor, wanted: float) -> int | None:
+    """Return after how many passes on each sample the best of all samples cost ``wanted`` on average; None if never.
+
+    Args:
+        result: with curves.
+        costs: of the clean inputs, ``[B]``.
+        wanted: mean cost.
+    """
+    assert result.curves is not None
+    best, points = costs.tolist(), [(*point[:2], row) for row, curve in enumerate(result.curves) for point in curve]
+    for passes, cost, row in sorted(points):
+        best[row] = cost
+        if np.mean(best) >= wanted:
+            return passes
+    return None
 
 
-def search(target: SourceTarget, attack: TextSearch, text: str) -> int:
-    """Return how many decoder steps the target runs for what an attack finds from one text."""
-    found = attack.search(target, (text,), (), 0).inputs
-    assert isinstance(found, tuple)
-    return int(target.score(found))
+def time_to_cost(target: SourceTarget, texts: Sequence[str], options: Options, *, rounds: int = 3) -> Row:
+    """Compare the time to texts of the cost of NMTSloth's with the time of its whole search.
 
-
-def reaches(target: SourceTarget, attack: TextSearch, text: str, length: int) -> bool:
-    """Search from one text until another makes the target run ``length`` steps; tell whether one does."""
-
-    def score(texts: Sequence[str]) -> Tensor:
-        found = target.score(texts)
-        if found.max() >= length:
-            raise LongEnough
-        return found
-
-    watched = copy.copy(target)
-    vars(watched)["score"] = score
-    try:
-        attack.search(watched, (text,), (), 0)
-    except LongEnough:
-        return True
-    return False
-
-
-def time_to_length(target: SourceTarget, texts: Sequence[str], options: Options, *, rounds: int = 3) -> Row:
-    """Compare the time to a text of NMTSloth's length with the time of its whole search, all texts together.
-
-    Where the standard search does not find one, all of its time counts.
+    Where the standard search does not find them, all of its time counts.
     """
     theirs, ours = NMTSlothChar(eps=EDITS), StandardText(eps=EDITS)
-    lengths = [search(target, theirs, text) for text in texts]
-    missed = sum(not reaches(target, ours, text, length) for text, length in zip(texts, lengths, strict=True))
-    calls: dict[str, Callable[[], object]] = {}
-    for row, (text, length) in enumerate(zip(texts, lengths, strict=True)):
-        calls[f"theirs {row}"] = functools.partial(search, target, theirs, text)
-        calls[f"ours {row}"] = functools.partial(reaches, target, ours, text, length)
-    times = interleave(calls, options, rounds=rounds, warmup=0)
-
-    def of(rows: Iterable[int]) -> Callable[[Medians], NDArray[np.float64]]:
-        def ratio(median: Medians) -> NDArray[np.float64]:
-            mine, other = (np.stack([median[f"{who} {row}"] for row in rows]) for who in ("ours", "theirs"))
-            return np.asarray(mine.sum(0) / other.sum(0))
-
-        return ratio
-
-    value, ci95 = times.estimate(of(range(len(texts))))
-    each = [times.estimate(of((row,)))[0] for row in range(len(texts))]
-    steps = {
-        "clean": target.score(texts).tolist(),
-        "NMTSloth's": lengths,
-        "at the standard search's end": [search(target, ours, text) for text in texts],
+    found = {"NMTSloth's": theirs(target, texts, seed=0), "at the standard search's end": ours(target, texts, seed=0)}
+    clean, wanted, ended = (
+        target.prices.cost(work)
+        for work in (found["NMTSloth's"].clean.work, *(result.attacked.work for result in found.values()))
+    )
+    passes = passes_to(found["at the standard search's end"], clean, wanted.mean().item())
+    enough = replace(ours, queries=passes or ours.queries)
+    calls = {
+        "theirs": lambda: theirs.search(target, texts, (), 0),
+        "ours": lambda: enough.search(target, texts, (), 0),
     }
-    told = ", ".join(f"{np.mean(found):.1f} {what}" for what, found in steps.items())
+    times = interleave(calls, options, rounds=rounds, warmup=0)
+    value, ci95 = times.estimate(lambda median: median["ours"] / median["theirs"])
+    steps = {"clean": texts, **{name: result.inputs for name, result in found.items()}}
+    told = ", ".join(f"{target.score(inputs).double().mean():.1f} {what}" for what, inputs in steps.items())
+    reached = "cost not reached" if passes is None else f"cost reached after {passes} passes on each"
+    rows = (ended >= wanted).sum().item()
     note = (
-        f"{len(texts)} texts, {min(each):.3f} to {max(each):.3f} each, length not reached on {missed}; decoder steps: "
+        f"{len(texts)} texts, {reached}; NMTSloth's cost of that text on {rows} of them in the end; decoder steps: "
         f"{told}{busy(times)}"
     )
     goal = GOAL if target.name == TRANSLATOR else None
-    return Row(f"(p) standard search to NMTSloth's length / NMTSloth, {target.name}", value, ci95, goal, note=note)
+    return Row(f"(p) standard search to NMTSloth's cost / NMTSloth, {target.name}", value, ci95, goal, note=note)
 
 
 @dataclass
@@ -141,7 +121,7 @@ def overhead(target: SourceTarget, texts: Sequence[str], options: Options, *, ro
     whole, waits, inside = [], [], []
     for _ in range(options.rounds or rounds):
         with model_time(target.model, options.clock) as spent:
-            took, waited = timed(lambda: [search(target, attack, text) for text in texts], options.clock)
+            took, waited = timed(lambda: attack.search(target, texts, (), 0), options.clock)
         whole.append(took)
         waits.append(waited)
         inside.append(spent)
@@ -157,7 +137,7 @@ def overhead(target: SourceTarget, texts: Sequence[str], options: Options, *, ro
 def run(options: Options) -> list[Row]:
     """Compare on the first texts of the test split, three characters each."""
     found = translators(TEXTS, options)
-    return [measure(target, texts, options) for target, texts in found for measure in (time_to_length, overhead)]
+    return [measure(target, texts, options) for target, texts in found for measure in (time_to_cost, overhead)]
 
 
 if __name__ == "__main__":

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import random
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -238,22 +236,18 @@ def test_both_ways_of_scoring_choose_the_same_candidate(
         candidate_scoring.candidate_scoring(speller, texts[1], QUICK, most=5, rounds=1)
 
 
-def test_a_search_stops_at_the_wanted_length(speller: SourceTarget, texts: tuple[str, ...]) -> None:
+def test_passes_to_a_cost_are_where_the_mean_of_the_curves_reaches_it(
+    speller: SourceTarget, texts: tuple[str, ...]
+) -> None:
     attack = Evolution(norm="chars", eps=3, queries=40)
-    most = text_search.search(speller, attack, texts[0])
-    asked: list[int] = []
-
-    def score(given: Sequence[str]) -> Tensor:
-        asked.append(len(given))
-        return speller.score(given)
-
-    counted = copy.copy(speller)
-    vars(counted)["score"] = score
-    assert text_search.reaches(counted, attack, texts[0], most)
-    reached = sum(asked)
-    assert not text_search.reaches(counted, attack, texts[0], most + 1)
-    assert sum(asked) - reached == 40 >= reached
-    assert text_search.reaches(speller, attack, texts[0], int(speller.score(texts[:1])))
+    found = attack(speller, texts, seed=0)
+    clean, ended = (speller.prices.cost(each.work) for each in (found.clean, found.attacked))
+    passes = text_search.passes_to(found, clean, ended.mean().item())
+    assert passes is not None
+    again, short = (replace(attack, queries=count)(speller, texts, seed=0) for count in (passes, passes - 1))
+    assert speller.prices.cost(again.attacked.work).equal(ended)
+    assert speller.prices.cost(short.attacked.work).mean() < ended.mean()
+    assert text_search.passes_to(found, clean, ended.mean().item() + 1) is None
 
 
 def test_time_inside_of_the_model_counts_each_pass_once(speller: SourceTarget, texts: tuple[str, ...]) -> None:
@@ -272,12 +266,12 @@ def test_the_standard_search_is_compared_with_nmtsloth(
 ) -> None:
     monkeypatch.setattr(text_search, "NMTSlothChar", lambda eps: Evolution(norm="chars", eps=eps, queries=30))
     monkeypatch.setattr(text_search, "StandardText", partial(StandardText, queries=30))
-    row = text_search.time_to_length(speller, texts[:2], QUICK)
+    row = text_search.time_to_cost(speller, texts[:2], QUICK)
     assert row.value is not None
     assert row.value > 0
     assert row.verdict == "no goal"
     assert "2 texts" in row.note
-    assert "length not reached on 0" in row.note
+    assert "cost reached after" in row.note
     row = text_search.overhead(speller, texts[:2], QUICK)
     assert row.value is not None
     assert row.value > 0

@@ -28,6 +28,7 @@ MASKS = (
     "detached-heads",
     "saturated",
     "outside",
+    "rearranged-outside",
 )
 """Gradients that are not there, or mislead."""
 

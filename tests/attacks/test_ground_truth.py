@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from attack_cases import images, noise, random_net
-from benchmarks.masked import outside
+from benchmarks.masked import rearranged_outside
 from contract_rows import own_attacks
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -95,11 +95,11 @@ def test_attacks_move_pixels_both_up_and_down(mean: float, name: str) -> None:
 
 
 def test_square_finds_what_gradients_hide() -> None:
-    """Signals of inputs that left torch carry no gradient: only the attack that needs none makes progress."""
+    """Inputs that were rearranged outside of torch have no gradient: only the attack that needs none finds any."""
 
     class Masked(WindowTarget):
         def signals(self, inputs: Tensor):  # type: ignore[no-untyped-def]  # noqa: ANN202
-            return super().signals(outside(inputs) + 0 * inputs)
+            return super().signals(rearranged_outside(inputs) + 0 * inputs)
 
     target = Masked([0.5, 0.5], [0.2, 0.1])
     inputs = target.space.snap(torch.full((3, 1, 4, 4), 0.74))

@@ -28,7 +28,7 @@ from torpor.targets.early_exit.toys import needle
 from torpor.zoo.registry import sdn_digits
 
 MASKS = (*FRONTS, *HEADS, "detached-heads", "detached-bodies", "saturated", "in-place")
-DEAD = ("detached", "no-grad", "four-bits", "floored", "nan", "infinite", "unable", "outside")
+DEAD = ("detached", "no-grad", "four-bits", "floored", "nan", "infinite", "unable", "outside", "rearranged-outside")
 GRADIENT_ATTACKS = ("deepsloth", "pgd", "pgd-avg", "pgd-max", "deepsloth-universal", "uap")
 EPS = 16 / 255
 
@@ -77,7 +77,7 @@ def unmasked() -> AttackResult:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["reversed", "detached", "rounded-logits"])
+@pytest.mark.parametrize("how", ["reversed", "detached", "rounded-logits", "outside"])
 def test_as_much_is_found_as_without_the_masking(how: str) -> None:
     target, inputs, labels = digits()
     hidden = masked(target, how)
@@ -88,9 +88,9 @@ def test_as_much_is_found_as_without_the_masking(how: str) -> None:
 
 
 @pytest.mark.slow
-def test_what_leaves_torch_is_searched_as_well_as_by_three_thousand_queries_and_flagged() -> None:
+def test_what_is_rearranged_outside_of_torch_is_searched_as_well_as_by_three_thousand_queries_and_flagged() -> None:
     target, inputs, labels = digits()
-    hidden = masked(target, "outside")
+    hidden = masked(target, "rearranged-outside")
     found = Standard(eps=EPS)(hidden, inputs, references=labels)
     square = Square(eps=EPS, queries=3000)(hidden, inputs)
     mine, theirs = (each.attacked.work.counts.sum() for each in (found, square))

@@ -13,7 +13,7 @@ from torpor.attacks.unmasked import Unmasked
 from torpor.core.signals import GateSignals
 from torpor.targets.early_exit.target import EarlyExitTarget
 
-HIDING = tuple({*FRONTS, *HEADS, "detached-heads", "detached-bodies"} - {"outside", "floored"})
+HIDING = tuple({*FRONTS, *HEADS, "detached-heads", "detached-bodies"} - {"rearranged-outside", "floored"})
 
 
 def net() -> EarlyExitTarget:
@@ -57,9 +57,9 @@ def test_rounding_is_replaced_in_margins_but_not_in_the_work() -> None:
     assert replayed.work.counts.equal(hidden.run(inputs).work.counts)
 
 
-def test_what_leaves_torch_has_no_derivative() -> None:
+def test_what_comes_back_into_torch_rearranged_has_no_derivative() -> None:
     inputs, _ = images(net(), 2)
-    hidden = Unmasked(masked(net(), "outside"))
+    hidden = Unmasked(masked(net(), "rearranged-outside"))
     assert not slope(hidden, inputs).any()
     differs, dead = hidden.differs(inputs)
     assert dead.all()

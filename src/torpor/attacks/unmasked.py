@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 from typing_extensions import override
 
 from torpor.attacks.iterative import gradient_of
+from torpor.attacks.outside_torch import line_through
 from torpor.core.dispatch import EagerMode
 from torpor.core.signals import GateSignals
 from torpor.core.space import InputSpace
@@ -49,16 +51,21 @@ class Tape(EagerMode):
         self.operations.append((func, args, kwargs or {}, result))
         return result
 
-    def replay(self, known: Mapping[int, Tensor]) -> dict[int, Tensor]:
+    def replay(self, sent: Tensor, instead: Tensor) -> dict[int, Tensor]:
         """Run what was recorded once more on other tensors, with smooth functions in place of those that round.
 
+        What no operator made and is nearly linear in what one did make left torch in between, and stays linear in it.
+
         Args:
-            known: what replaces a tensor, by its ``id``.
+            sent: what everything was computed from.
+            instead: what replaces it.
 
         Returns:
-            What replaces each recorded result that depends on them.
+            What replaces it and each recorded result that depends on it, by ``id``.
         """
-        shadows = dict(known)
+        shadows, made = {id(sent): instead}, {id(sent)}
+        sources = defaultdict[torch.Size, list[tuple[Tensor, Tensor]]](list)
+        sources[sent.shape].append((sent, instead))
 
         def shadow(value: object) -> object:
             return shadows.get(id(value), value.detach()) if isinstance(value, Tensor) else value
@@ -68,23 +75,48 @@ class Tape(EagerMode):
                 [each for each in tree_flatten(part)[0] if isinstance(each, Tensor)]
                 for part in ((args, kwargs), result)
             )
+            for each in inputs:
+                if id(each) not in made and (again := _came_back(each, sources[each.shape])) is not None:
+                    shadows[id(each)] = again
+            made.update(map(id, (*inputs, *outputs)))
             if not any(id(each) in shadows for each in inputs):
                 continue
-            try:
-                if result is args[0] and id(result) not in shadows:
-                    shadows[id(result)] = result.detach().clone()  # a constant that values are written into
-                again = _smooth(operator, shadow(args[0]), result)
-                if again is None:
-                    again = operator(*tree_map(shadow, args), **tree_map(shadow, kwargs))
-            except torch.OutOfMemoryError:
-                raise
-            except (RuntimeError, TypeError, IndexError):  # it takes no smooth values, so its result is a constant
-                continue
-            found = [each for each in tree_flatten(again)[0] if isinstance(each, Tensor)]
-            for before, after in zip(outputs, found, strict=True):
+            if result is args[0] and id(result) not in shadows:
+                shadows[id(result)] = result.detach().clone()  # a constant that values are written into
+            found = _again(operator, tree_map(shadow, args), tree_map(shadow, kwargs), result)
+            for before, after in zip(outputs, found, strict=False):
                 if after.is_floating_point():
                     shadows[id(before)] = after
+                    sources[before.shape].append((before, after))
         return shadows
+
+
+def _again(operator: Operator, args: tuple[Any, ...], kwargs: dict[str, Any], result: object) -> Sequence[Tensor]:
+    """Return the results of an operator on smooth values; none if it takes none, so that they are constants."""
+    try:
+        again = _smooth(operator, args[0], result)
+        if again is None:
+            again = operator(*args, **kwargs)
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, TypeError, IndexError):
+        return ()
+    return [each for each in tree_flatten(again)[0] if isinstance(each, Tensor)]
+
+
+def _came_back(values: Tensor, sources: Sequence[tuple[Tensor, Tensor]]) -> Tensor | None:
+    """Return what stands for values that no operator made, by what left torch; None where that is not known.
+
+    Args:
+        values: of any shape.
+        sources: what has the same shape, and what stands for each.
+    """
+    if not sources or values.dtype == torch.bool or values.ndim == 0:
+        return None
+    if (line := line_through(values, [before for before, _ in sources])) is None:
+        return None
+    smooth = line.slope * sources[line.source][1]
+    return values.detach() + (smooth - smooth.detach())
 
 
 def _smooth(operator: Operator, values: object, result: object) -> Tensor | None:
@@ -106,7 +138,8 @@ class Unmasked:
     A network may cut its gradients, replace them by a backward pass of its own, or round: the *forward* pass of each
     input is recorded, and differentiated operator by operator, with smooth functions in place of those that round
     (after BPDA: Athalye et al., "Obfuscated Gradients Give a False Sense of Security", ICML 2018). Work is that of the
-    target itself. What leaves torch has no derivative here either.
+    target itself. What leaves torch and comes back nearly linear in what left, as from numpy that normalizes or
+    rounds, has the derivative of that line; other functions outside of torch have none here either.
 
     Attributes:
         target: whose signals they are.
@@ -136,10 +169,10 @@ class Unmasked:
 
     def signals(self, inputs: Tensor) -> GateSignals:
         """Return the target's signals; tensors that depend on ``inputs`` have the derivatives of what ran."""
+        sent = inputs.detach().clone()
         with torch.no_grad(), Tape() as tape:
-            sent = inputs.clone()
             signals = cast(GateSignals, self.target.signals(sent))
-        shadows = tape.replay({id(sent): inputs.clone()})
+        shadows = tape.replay(sent, inputs.clone())
         values = {each.name: getattr(signals, each.name) for each in fields(signals)}
         smooth = {name: shadows[id(value)] for name, value in values.items() if id(value) in shadows}
         if signals.alarm is not None and "alarm" in smooth:  # what is rejected is decided by the detector itself
