@@ -126,7 +126,7 @@ CASES: tuple[Case, ...] = (
     Case("translator-multi30k", "tokens", 3, 100, 4, LOOPS, "multi30k"),
     Case("translator-multi30k", "words", 2, 100, 4, LOOPS, "multi30k"),
     Case("lm-multi30k", "suffix", 30, 100, 4, LOOPS, "multi30k"),
-    Case("lm-multi30k", "prompt", 32, 100, 4, LOOPS, "multi30k", learned=8),
+    Case("lm-multi30k", "prompt", 32, 100, 4, {**MORE, **LOOPS}, "multi30k", learned=8),
     Case("tts-digits", "chars", 3, 100, 4, LOOPS),
     Case("exits-multi30k", "suffix", 8, 100, 4, MORE, "multi30k"),
     Case("speculative-multi30k", "suffix", 8, 100, 4, MORE, "multi30k"),
