@@ -80,7 +80,7 @@ class Request:
         executor: Executor | None = None,
         limits: Limits | None = None,
         threads: int | None = None,
-        begin: Callable[[Plan, DataSet], None] = lambda plan, data: None,
+        begin: Callable[[Plan, DataSet, int], None] = lambda plan, data, at_once: None,
     ) -> tuple[Executor, Threads]:
         """Run the audit as :func:`~torpor.audits.run.engine.run_audit` does; return where, and the threads it used.
 
@@ -90,7 +90,7 @@ class Request:
             executor: where batches are attacked; in this process if None.
             limits: what the attacks may spend; None for no limits.
             threads: of torch, in each worker; as many as the target gains from if None, one for each worker.
-            begin: called with the plan and the data before anything is attacked.
+            begin: called with the plan, the data and how many batches are attacked at once, before any is.
 
         Raises:
             TorporError: as :func:`~torpor.audits.run.engine.run_audit` does.

@@ -240,7 +240,9 @@ def audit(
             executor=workers,
             limits=limits,
             threads=threads,
-            begin=lambda plan, data: None if plan.constant else note(_planned(asked, plan, data, limits)),
+            begin=lambda plan, data, at_once: (
+                None if plan.constant else note(_planned(asked, plan, data, limits, at_once))
+            ),
         )
     here = where.in_process
     note(f"Threads: {used}" if here else f"Threads: {used.used} for each worker of {where}")
@@ -282,7 +284,7 @@ def _slug(name: str) -> str:
     return re.sub(r"[^\w.-]+", ".", name)
 
 
-def _planned(asked: Request, plan: Plan, data: DataSet, limits: Limits) -> str:
+def _planned(asked: Request, plan: Plan, data: DataSet, limits: Limits, at_once: int) -> str:
     """Return what an audit is about to spend, in a sentence."""
     if asked.target.elsewhere:
         from torpor.audits.run.requests import plan_of_requests
@@ -290,4 +292,4 @@ def _planned(asked: Request, plan: Plan, data: DataSet, limits: Limits) -> str:
         return plan_of_requests(plan, asked.target, data, limits)
     from torpor.audits.run.estimate import plan_of
 
-    return plan_of(asked.estimate, limits)
+    return plan_of(asked.estimate, limits, at_once)

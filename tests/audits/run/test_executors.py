@@ -278,6 +278,8 @@ def test_what_is_no_executor_is_refused(spec: str, words: str) -> None:
         (200, 10, Threads(2, 4, "as asked for", asked=True), None, Local()),
         (200, 100, Threads(1, 1, "there is one"), None, Local()),
         (200, 100, Threads(1, 4, "measured"), Limits(queries=9), Local()),  # workers would overspend
+        (200, 100, Threads(1, 4, "measured"), Limits(cost=9.0), Local()),
+        (200, 100, Threads(1, 4, "measured"), Limits(seconds=9.0), Processes(2)),  # time they have together
     ],
 )
 def test_auto_starts_workers_where_they_pay(

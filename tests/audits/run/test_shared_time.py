@@ -21,9 +21,12 @@ from torpor.attacks.deadline import TimeLimit
 from torpor.attacks.registry import ATTACKS, load_attack
 from torpor.attacks.search.incumbent import Candidates
 from torpor.audits.integrity import remarks
+from torpor.audits.plan import Plan
 from torpor.audits.read import read_audit
 from torpor.audits.request import default_batch_size, request
+from torpor.audits.run.executors import load_executor
 from torpor.audits.run.fronts import Front
+from torpor.audits.run.job import Job
 from torpor.audits.run.limits import Limits, Spent
 from torpor.audits.run.slices import Slices, share, shares
 from torpor.audits.run.timing import Spare
@@ -186,6 +189,27 @@ def test_time_is_shared_by_what_the_passes_of_a_search_take(monkeypatch: pytest.
     slices = Slices(140.0, 4)
     searches = (attack, ATTACKS.find("control-noise"), best_noise, best_noise)
     assert [slices.next(each, sound).until for each in searches] == [130.0, 140.0, 140.0, 140.0]
+
+
+@pytest.mark.parametrize(
+    ("batches", "workers", "shares"),
+    [(4, 1, [100, 100, 100, 100]), (8, 2, [100] * 8), (3, 2, [200, 200, 200]), (2, 2, [400, 400]), (1, 2, [400])],
+)
+def test_batches_that_are_attacked_at_once_have_the_time_together(
+    batches: int, workers: int, shares: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = load_executor(f"processes:{workers}")
+    job = Job(Plan("needle", ("standard",)), tmp_path, deadline=400.0, batches=batches, at_once=executor.at_once)
+    now, given = 0.0, list[float]()
+    monkeypatch.setattr(time, "time", lambda: now)
+    for first in range(0, batches, workers):
+        ends = {job.until(number) for number in range(first, min(first + workers, batches))}
+        (end,) = ends
+        assert end is not None
+        given += [end - now] * min(workers, batches - first)
+        now = end
+    assert given == shares
+    assert now == 400.0
 
 
 def audited(out: Path, prompts: Path, seconds: float | None) -> dict[str, Any]:

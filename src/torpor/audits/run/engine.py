@@ -48,7 +48,7 @@ def run_audit(
     executor: Executor | None = None,
     limits: Limits | None = None,
     threads: int | None = None,
-    begin: Callable[[Plan, DataSet], None] = lambda plan, data: None,
+    begin: Callable[[Plan, DataSet, int], None] = lambda plan, data, at_once: None,
 ) -> Path:
     """Run ``plan`` on ``target`` into the folder ``out``, or resume an interrupted run of the same plan.
 
@@ -62,7 +62,8 @@ def run_audit(
         limits: what the attacks may spend; None for no limits. An audit that reaches one sums up the batches that are
             complete, flags each row ``cut-off``, and resumes from there if it is run with a higher limit.
         threads: of torch, in each worker; by default one, or what this process has if it does the work.
-        begin: called with the plan and the data once the folder is this audit's, before anything is attacked.
+        begin: called once the folder is this audit's, before anything is attacked, with the plan, the data and how
+            many batches are attacked at the same time.
 
     Returns:
         The path of ``audit.json``.
@@ -97,7 +98,7 @@ def run_audit(
         anew = goes_on(store, limits) if claim.complete else frozenset()
         if anew is None:
             return out / "audit.json"
-        begin(plan, data)
+        begin(plan, data, executor.at_once)
         keep_freed_memory()
         stack.enter_context(using(Threads(number, number, "for each worker")))
         stack.enter_context(deterministic())
@@ -111,7 +112,7 @@ def run_audit(
             elsewhere: Any = target
             stack.enter_context(elsewhere.kept_in(out))
             each = Allotment.of(plan, target, data, limits)
-        job = Job(plan, out.resolve(), claim.lock.token, number, deadline, batches, identity, each)
+        job = Job(plan, out.resolve(), claim.lock.token, number, deadline, batches, identity, each, executor.at_once)
         stack.callback(job.release)
         loaded = job.prepare(target, data, store, lambda text: progress(text, 0, 0))
         extent = _Run(job, loaded, executor, limits, progress, anew).attack()

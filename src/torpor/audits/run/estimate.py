@@ -117,8 +117,13 @@ def estimate(plan: Plan, target: Target, data: DataSet) -> Estimate:
     )
 
 
-def plan_of(found: Estimate, limits: Limits) -> str:
+def plan_of(found: Estimate, limits: Limits, at_once: int = 1) -> str:
     """Return what is about to be spent, and what it may be at most, in a sentence.
+
+    Args:
+        found: what attacks are about to spend.
+        limits: what they may spend.
+        at_once: samples that are attacked at the same time, if each has its share of the seconds.
 
     >>> print(plan_of(Estimate(5, 20, 300, 4e6, 0.5, ()), Limits(seconds=60)))
     About to attack 20 samples in 5 rows, up to 6,000 forward passes and 80 MFLOPs, in the order of 10 s; it ends after
@@ -126,11 +131,15 @@ def plan_of(found: Estimate, limits: Limits) -> str:
     >>> print(plan_of(Estimate(5, 20, 0, 0.0, 0.0, ("pgd",), shares=True), Limits(seconds=60)))
     About to attack 20 samples in 5 rows; pgd may take any number of passes; it ends after --max-seconds 60, 3 s for
     each sample
+    >>> print(plan_of(Estimate(5, 20, 0, 0.0, 0.0, ("pgd",), shares=True), Limits(seconds=60), at_once=2))
+    About to attack 20 samples in 5 rows; pgd may take any number of passes; it ends after --max-seconds 60, 6 s for
+    each sample, 2 at once
     """
     said = [f"--max-{name} {value:g}" for name, value in asdict(limits).items() if value is not None]
     ends = f"; it ends after {' or '.join(said)}" if said else ""
     if limits.seconds is not None and found.shares and found.samples:
-        ends += f", {_clock(limits.seconds / found.samples)} for each sample"
+        rounds = -(-found.samples // at_once)
+        ends += f", {_clock(limits.seconds / rounds)} for each sample" + f", {at_once} at once" * (at_once > 1)
     return f"About to attack {found}{ends}"
 
 

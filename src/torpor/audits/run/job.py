@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -133,6 +134,7 @@ class Job:
         batches: how many there are, if each of them has its share of the time that is left; None if none has.
         identity: of target, data and code; a worker that finds others is of no use.
         each: what each sample's searches may ask of a target elsewhere; None for no limit.
+        at_once: batches that are attacked at the same time.
     """
 
     plan: Plan
@@ -143,6 +145,7 @@ class Job:
     batches: int | None = None
     identity: Identity | None = field(default=None, compare=False)
     each: Allotment | None = None
+    at_once: int = 1
 
     def prepare(
         self, target: Target, data: DataSet, store: Store, tell: Callable[[str], None] = lambda text: None
@@ -187,7 +190,7 @@ class Job:
         if batch is None:
             raise DataError(f"expected a batch {number} in {loaded.reader.data.name}, got fewer; leave the data alone")
 
-        until = self._until(number)
+        until = self.until(number)
 
         def check(spent: Spent) -> None:
             loaded.check(spent)
@@ -198,12 +201,12 @@ class Job:
         table = pa.concat_tables(done.tables[key] for key in self.plan.keys)
         loaded.store.write(number, table, done.examples, done.seconds, batch.digest(), done.spent)
 
-    def _until(self, number: int) -> float | None:
+    def until(self, number: int) -> float | None:
         """Return when a batch should be done, if it has a share of the time; batches before it have had theirs."""
         if self.deadline is None or self.batches is None:
             return None
-        now = time.time()
-        return now + max(0.0, self.deadline - now) / max(1, self.batches - number)
+        now, rounds = time.time(), -(-self.batches // self.at_once) - number // self.at_once
+        return now + max(0.0, self.deadline - now) / max(1, rounds)
 
     def load_by_name(self) -> tuple[Target, DataSet]:
         """Return the target and its data, loaded by their names: this is a worker.
@@ -231,7 +234,8 @@ class Job:
         return target, data
 
     def _load(self) -> LoadedJob:
-        """Load what was fitted from the folder, too."""
+        """Load what was fitted from the folder, too; readers are closed before the worker's modules are."""
+        atexit.register(self.release)
         target, data = self.load_by_name()
         store = Store(self.folder, self.plan.measures(target), partial(verify_owner, self.folder, self.owner))
         return self.prepare(target, data, store)

@@ -50,6 +50,11 @@ class Processes(Executor):
     def __str__(self) -> str:
         return f"{self.id}:{self.workers}"
 
+    @property
+    @override
+    def at_once(self) -> int:
+        return self.workers
+
     @classmethod
     def parse(cls, value: str) -> Self:
         """See :meth:`Executor.parse`; the value is the number of workers."""

@@ -36,6 +36,11 @@ class RayTasks(Executor):
     address: str = ""
     workers: int = 0
 
+    @property
+    @override
+    def at_once(self) -> int:
+        return max(1, self.workers)
+
     @classmethod
     def parse(cls, value: str) -> Self:
         """See :meth:`Executor.parse`; the value is the address."""

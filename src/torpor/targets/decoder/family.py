@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 from typing_extensions import override
 
-from torpor.core.batches import Samples
+from torpor.core.batches import Samples, join
 from torpor.core.measures import COST, LATENCY, Headline, Measure
 from torpor.core.signals import StepSignals
 from torpor.core.units import Behavior
@@ -73,13 +73,13 @@ class StepFamily(Family[Any]):
         """Run saved inputs with four times the cap, as far as the model has positions for that."""
         with warnings.catch_warnings(action="ignore", category=UserWarning):  # of models with fewer positions: "cap4"
             free = target.with_cap(4 * target.cap)
-        before, after = (free.run(free.read(stored)) for stored in (clean, attacked))
-        steps_clean, steps = (free.iterations(outcome.work).numpy() for outcome in (before, after))
+        found = free.run(free.read(clean if attacked is clean else join((attacked, clean))))
+        steps, count = free.iterations(found.work).numpy(), len(clean)
         return {
             "cap4": free.cap,
-            "cap4_n": len(steps),
-            "cap4_i_loops_mean": float(i_loops(steps, steps_clean).mean()),
-            "cap4_hit_rate": sum(output.capped for output in after.outputs) / len(steps),
+            "cap4_n": count,
+            "cap4_i_loops_mean": float(i_loops(steps[:count], steps[-count:]).mean()),
+            "cap4_hit_rate": sum(output.capped for output in found.outputs[:count]) / count,
         }
 
     def from_clock(self, latency_slowdown: float | None) -> Mapping[str, Any]:
