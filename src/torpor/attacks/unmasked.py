@@ -13,7 +13,6 @@ from torch.utils._pytree import tree_flatten, tree_map
 from typing_extensions import override
 
 from torpor.attacks.iterative import gradient_of
-from torpor.attacks.outside_torch import line_through
 from torpor.core.dispatch import EagerMode
 from torpor.core.signals import GateSignals
 from torpor.core.space import InputSpace
@@ -113,6 +112,8 @@ def _came_back(values: Tensor, sources: Sequence[tuple[Tensor, Tensor]]) -> Tens
     """
     if not sources or values.dtype == torch.bool or values.ndim == 0:
         return None
+    from torpor.attacks.outside_torch import line_through
+
     if (line := line_through(values, [before for before, _ in sources])) is None:
         return None
     smooth = line.slope * sources[line.source][1]
