@@ -6,12 +6,14 @@ import pytest
 import torch
 from attack_cases import images, random_net
 from benchmarks.masked import FRONTS, HEADS, masked
-from torch import Tensor
+from torch import Tensor, nn
 
 from torpor.attacks.iterative import gradient_of
+from torpor.attacks.outside_torch import comparable, slopes
 from torpor.attacks.unmasked import Unmasked
 from torpor.core.signals import GateSignals
 from torpor.targets.early_exit.target import EarlyExitTarget
+from torpor.targets.resolve import load_target
 
 HIDING = tuple({*FRONTS, *HEADS, "detached-heads", "detached-bodies"} - {"rearranged-outside", "floored"})
 
@@ -64,6 +66,59 @@ def test_what_comes_back_into_torch_rearranged_has_no_derivative() -> None:
     differs, dead = hidden.differs(inputs)
     assert dead.all()
     assert not differs.any()
+
+
+class Outside(EarlyExitTarget):
+    """A network that reads its images in numpy, normalizes them there or in place, and looks at a template, too."""
+
+    template = torch.rand(1, 3, 6, 5, generator=torch.Generator().manual_seed(1))
+    in_place = False
+
+    def signals(self, inputs: Tensor) -> GateSignals:
+        read = inputs.detach().numpy().copy()
+        given = torch.from_numpy(read).sub_(0.5).div_(0.25) if self.in_place else torch.from_numpy((read - 0.5) / 0.25)
+        return super().signals(given * 0.25 + 0.5 + 0 * self.template)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("in_place", [False, True])
+def test_numpy_that_normalizes_keeps_the_gradient_of_each_image_alone(count: int, in_place: bool) -> None:
+    inputs, _ = images(net(), 3)
+    target = masked(net(), "plain")
+    target.__class__, target.in_place = Outside, in_place  # type: ignore[attr-defined]
+    hidden = Unmasked(target)
+    assert hidden.signals(inputs[:count]).margins.allclose(net().signals(inputs[:count]).margins, atol=1e-5)
+    assert slope(hidden, inputs[:count]).allclose(slope(net(), inputs[:count]), rtol=1e-3, atol=1e-5)
+    assert hidden.differs(inputs[:count])[0].all()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        torch.rand(1, 3, 6, 5, generator=torch.Generator().manual_seed(2)),
+        torch.ones(1, 3, 6, 5),
+        nn.Parameter(torch.rand(1, 3, 6, 5)),
+        torch.ones(1, 3, 6, 5, dtype=torch.bool),
+        torch.rand(1, 3, 6, 5).to_sparse(),
+        torch.rand(1, 3, 6, 5, dtype=torch.complex64),
+        torch.empty(1, 3, 6, 5, device="meta"),
+        torch.full((1, 3, 6, 5), -1e30),
+        torch.rand(2),
+    ],
+    ids=["others", "constant", "learned", "bool", "sparse", "complex", "elsewhere", "mask", "short"],
+)
+def test_what_else_a_network_looks_at_is_no_input_that_came_back(values: Tensor) -> None:
+    inputs, _ = images(net(), 1)
+    assert not comparable(values, inputs) or not slopes(values, inputs).any()
+    assert not comparable(torch.rand(1, 3, 1, 2), torch.rand(1, 3, 1, 2))  # two points are always on a line
+    assert not slopes(inputs, torch.ones_like(inputs)).any()
+
+
+@pytest.mark.parametrize("name", ["skipnet-digits", "act-digits", "cascade-digits"])
+def test_networks_of_the_zoo_mask_nothing_one_by_one(name: str) -> None:
+    target = load_target(name)
+    inputs = target.read(target.data(None).load("test", 2).inputs)
+    assert not any(Unmasked(target).differs(one)[0].any() for one in inputs.split(1))
 
 
 class Bytes(EarlyExitTarget):

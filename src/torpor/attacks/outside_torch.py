@@ -1,56 +1,51 @@
-"""Where values left torch and came back: found again by what they are."""
+"""Inputs that left torch and came back: known again by their values."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 EXPLAINED = 0.95
-"""Share of the variance of what came back that a line through what left explains, at least."""
+"""Share of the variance of what came back that a line through the input explains, at least."""
+FEWEST = 16
+"""Values of a channel from which a line can be told at all."""
 
 
-@dataclass(frozen=True)
-class Line:
-    """A linear function of one of several tensors, channel by channel.
+def comparable(values: Tensor, inputs: Tensor) -> bool:
+    """Tell whether a tensor may be the inputs that came back: what is learned, or of another shape or place, is not."""
+    plain = values.layout == torch.strided and not (values.is_quantized or values.is_complex())
+    return (
+        plain
+        and values.dtype != torch.bool
+        and not isinstance(values, nn.Parameter)
+        and (values.shape, values.device) == (inputs.shape, inputs.device)
+        and inputs.ndim > 2
+        and inputs[0, 0].numel() >= FEWEST
+    )
 
-    Attributes:
-        source: which tensor.
-        slope: of each channel, ``[1, C, 1, 1]``, and alike for other numbers of dimensions.
-    """
 
-    source: int
-    slope: Tensor
+def slopes(values: Tensor, inputs: Tensor) -> Tensor:
+    """Return the slope of values over inputs, of each sample and channel; 0 where a sample's values are on no line.
 
-
-def line_through(values: Tensor, sources: Sequence[Tensor]) -> Line | None:
-    """Return the linear function of one of ``sources`` that comes closest to ``values``; None if none is close.
-
-    Numbers that numpy normalizes, quantizes or compresses come back as about a line through what left torch.
+    Pixels that numpy normalizes, quantizes or compresses come back about on a line through those that left torch.
 
     Args:
-        values: ``[B, C, ...]``, of any dtype but bool.
-        sources: of the same shape, with values of their own.
+        values: ``[B, C, ...]``, which :func:`comparable` allows.
+        inputs: of the same shape.
+
+    Returns:
+        ``[B, C, 1, ...]``.
 
     >>> left = torch.rand(2, 3, 4, 4)
-    >>> line = line_through(2 * (255 * left).round() - 1, [torch.rand(2, 3, 4, 4), left])
-    >>> line.source, line.slope.flatten().round().tolist()
-    (1, [510.0, 510.0, 510.0])
-    >>> line_through(left.roll(1, 3), [left]) is None
-    True
+    >>> (slopes((255 * left).round() / 255 - 1, left).flatten() * 100).round().tolist()
+    [100.0, 100.0, 100.0, 100.0, 100.0, 100.0]
+    >>> slopes(left.roll(1, 3), left).any().item()
+    False
     """
-    target = values.detach().to(torch.float32)
-    over = [axis for axis in range(target.ndim) if axis != 1 or target.ndim == 2]
-    target = target - target.mean(over, keepdim=True)
-    most, found = (1 - EXPLAINED) * target.square().sum(), None
-    for place, source in enumerate(sources):
-        known = source.detach().to(torch.float32)
-        known = known - known.mean(over, keepdim=True)
-        spread = known.square().sum(over, keepdim=True)
-        slope = torch.where(spread > 0, (known * target).sum(over, keepdim=True) / spread, 1)
-        rest = (target - slope * known).square().sum()
-        if rest <= most and (found is None or rest < most):
-            most, found = rest, Line(place, slope)
-    return found
+    space, rest = tuple(range(2, inputs.ndim)), tuple(range(1, inputs.ndim))
+    target, known = (each.detach().to(torch.float32) for each in (values, inputs))
+    target, known = (each - each.mean(space, keepdim=True) for each in (target, known))
+    spread = known.square().sum(space, keepdim=True)
+    slope = torch.where(spread > 0, (known * target).sum(space, keepdim=True) / spread, 0)
+    missed = (target - slope * known).square().sum(rest, keepdim=True)
+    return torch.where(missed < (1 - EXPLAINED) * target.square().sum(rest, keepdim=True), slope, 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, cast
@@ -38,33 +37,45 @@ CASTS = ("aten::_to_copy", "aten::to")
 class Tape(EagerMode):
     """Record every operator that runs, with its arguments and results, also those behind a custom backward pass."""
 
-    def __init__(self) -> None:
+    def __init__(self, sent: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.sent, self.begun = sent, sent.detach().clone()
         self.operations: list[tuple[Operator, tuple[Any, ...], dict[str, Any], Any]] = []
+        self.made = {id(sent)}
+        self.came_back: list[tuple[Tensor, Tensor]] = []
 
     @override
     def __torch_dispatch__(
         self, func: Operator, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        self._look(args, kwargs)
         result = func(*args, **(kwargs or {}))
         self.operations.append((func, args, kwargs or {}, result))
+        self.made.update(id(each) for each in tree_flatten(result)[0])
         return result
 
-    def replay(self, sent: Tensor, instead: Tensor) -> dict[int, Tensor]:
-        """Run what was recorded once more on other tensors, with smooth functions in place of those that round.
+    def _look(self, *given: object) -> None:
+        """Keep what no operator made but may be the inputs, come back from outside of torch."""
+        for each in tree_flatten(given)[0]:
+            if isinstance(each, Tensor) and id(each) not in self.made and each.shape == self.sent.shape:
+                self.made.add(id(each))
+                self.came_back.append((each, each.detach().clone()))
 
-        What no operator made and is nearly linear in what one did make left torch in between, and stays linear in it.
+    def replay(self, instead: Tensor) -> dict[int, Tensor]:
+        """Run what was recorded once more on other inputs, with smooth functions in place of those that round.
+
+        What no operator made and is nearly linear in the inputs left torch in between, and stays linear in them.
 
         Args:
-            sent: what everything was computed from.
-            instead: what replaces it.
+            instead: of what everything was computed from, with the same values.
 
         Returns:
             What replaces it and each recorded result that depends on it, by ``id``.
         """
-        shadows, made = {id(sent): instead}, {id(sent)}
-        sources = defaultdict[torch.Size, list[tuple[Tensor, Tensor]]](list)
-        sources[sent.shape].append((sent, instead))
+        shadows = {id(self.sent): instead}
+        for each, values in self.came_back:
+            if (again := _linear(values, self.begun, instead)) is not None:
+                shadows[id(each)] = again
 
         def shadow(value: object) -> object:
             return shadows.get(id(value), value.detach()) if isinstance(value, Tensor) else value
@@ -74,10 +85,6 @@ class Tape(EagerMode):
                 [each for each in tree_flatten(part)[0] if isinstance(each, Tensor)]
                 for part in ((args, kwargs), result)
             )
-            for each in inputs:
-                if id(each) not in made and (again := _came_back(each, sources[each.shape])) is not None:
-                    shadows[id(each)] = again
-            made.update(map(id, (*inputs, *outputs)))
             if not any(id(each) in shadows for each in inputs):
                 continue
             if result is args[0] and id(result) not in shadows:
@@ -86,7 +93,6 @@ class Tape(EagerMode):
             for before, after in zip(outputs, found, strict=False):
                 if after.is_floating_point():
                     shadows[id(before)] = after
-                    sources[before.shape].append((before, after))
         return shadows
 
 
@@ -103,21 +109,17 @@ def _again(operator: Operator, args: tuple[Any, ...], kwargs: dict[str, Any], re
     return [each for each in tree_flatten(again)[0] if isinstance(each, Tensor)]
 
 
-def _came_back(values: Tensor, sources: Sequence[tuple[Tensor, Tensor]]) -> Tensor | None:
-    """Return what stands for values that no operator made, by what left torch; None where that is not known.
+def _linear(values: Tensor, inputs: Tensor, instead: Tensor) -> Tensor | None:
+    """Return values as a linear function of what replaces the inputs; None if they are none of the inputs."""
+    from torpor.attacks.outside_torch import comparable, slopes
 
-    Args:
-        values: of any shape.
-        sources: what has the same shape, and what stands for each.
-    """
-    if not sources or values.dtype == torch.bool or values.ndim == 0:
+    if not comparable(values, inputs):
         return None
-    from torpor.attacks.outside_torch import line_through
-
-    if (line := line_through(values, [before for before, _ in sources])) is None:
+    slope = slopes(values, inputs)
+    if not slope.any():
         return None
-    smooth = line.slope * sources[line.source][1]
-    return values.detach() + (smooth - smooth.detach())
+    smooth = slope * instead
+    return values + (smooth - smooth.detach()).to(values.dtype if values.is_floating_point() else instead.dtype)
 
 
 def _smooth(operator: Operator, values: object, result: object) -> Tensor | None:
@@ -139,8 +141,9 @@ class Unmasked:
     A network may cut its gradients, replace them by a backward pass of its own, or round: the *forward* pass of each
     input is recorded, and differentiated operator by operator, with smooth functions in place of those that round
     (after BPDA: Athalye et al., "Obfuscated Gradients Give a False Sense of Security", ICML 2018). Work is that of the
-    target itself. What leaves torch and comes back nearly linear in what left, as from numpy that normalizes or
-    rounds, has the derivative of that line; other functions outside of torch have none here either.
+    target itself. Inputs that leave torch and come back in the same layout, channel by channel nearly linear in what
+    was sent, as from numpy that normalizes or rounds, have the derivative of that line; other functions outside of
+    torch have none here either.
 
     Attributes:
         target: whose signals they are.
@@ -171,9 +174,9 @@ class Unmasked:
     def signals(self, inputs: Tensor) -> GateSignals:
         """Return the target's signals; tensors that depend on ``inputs`` have the derivatives of what ran."""
         sent = inputs.detach().clone()
-        with torch.no_grad(), Tape() as tape:
+        with torch.no_grad(), Tape(sent) as tape:
             signals = cast(GateSignals, self.target.signals(sent))
-        shadows = tape.replay(sent, inputs.clone())
+        shadows = tape.replay(inputs.clone())
         values = {each.name: getattr(signals, each.name) for each in fields(signals)}
         smooth = {name: shadows[id(value)] for name, value in values.items() if id(value) in shadows}
         if signals.alarm is not None and "alarm" in smooth:  # what is rejected is decided by the detector itself

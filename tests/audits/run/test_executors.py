@@ -307,11 +307,16 @@ def test_auto_starts_workers_where_they_pay(
     assert chosen() == Local()  # no room for two
 
 
-@pytest.mark.parametrize(("used", "expected"), [(1, 2), (2, 1)])
-def test_what_gains_from_threads_has_to_take_longer_for_workers_to_pay(used: int, expected: int) -> None:
+@pytest.mark.parametrize(
+    ("used", "limits", "expected"),
+    [(1, None, 2), (2, None, 1), (1, Limits(seconds=30), 2), (1, Limits(seconds=10), 1), (2, Limits(seconds=30), 1)],
+)
+def test_what_gains_from_threads_has_to_take_longer_for_workers_to_pay(
+    used: int, limits: Limits | None, expected: int
+) -> None:
     plan, half_a_minute = Plan(NEEDLE, ("standard",), batch_size=1), Estimate(2, 2, 1, 1.0, 15.0, ())
     threads = Threads(used, 2, "measured")
-    assert gainful_workers(plan, load_target(NEEDLE), lambda: half_a_minute, threads) == expected
+    assert gainful_workers(plan, load_target(NEEDLE), lambda: half_a_minute, threads, limits) == expected
 
 
 @pytest.mark.parametrize(("asked", "expected"), [(None, 1), (2, 2)])

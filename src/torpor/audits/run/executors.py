@@ -146,9 +146,9 @@ def gainful_workers(
 ) -> int:
     """Return how many processes attack sooner than one does: as many as there are processors for batches, or one.
 
-    One is best for what is over soon, for limits on passes or cost, which one process holds to, for a target elsewhere
-    or on another device than the CPU, where threads were asked for, and where memory would not do for all. Several with
-    a thread each are faster than one with as many threads.
+    One is best for what is over soon or has to be, for limits on passes or cost, which one process holds to, for a
+    target elsewhere or on another device than the CPU, where threads were asked for, and where memory would not do for
+    all. Several with a thread each are faster than one with as many threads.
 
     Args:
         plan: what is done.
@@ -164,6 +164,8 @@ def gainful_workers(
     alone = target.elsewhere or target.device.type != "cpu" or threads.most == 1 or (threads.asked and threads.used > 1)
     shared = limits is not None and (limits.queries is not None or limits.cost is not None)
     if alone or plan.constant or plan.given or shared:
+        return 1
+    if limits is not None and limits.seconds is not None and limits.seconds < WORTH_S * threads.used:
         return 1
     found = about()
     batches = threads.most if found.samples is None else -(-found.samples // plan.batch_size)
