@@ -235,8 +235,9 @@ from torpor.meters import count_flops
 layers = nn.Conv2d(1, 2, 3), nn.MaxPool2d(2), nn.Upsample(scale_factor=2), nn.AvgPool2d(2), nn.Flatten(), nn.Softmax(-1)
 network = nn.Sequential(*layers)
 count_flops(network, torch.zeros(2, 1, 8, 8))
-with Tape():
-    network(torch.zeros(2, 1, 8, 8))
+sent = torch.zeros(2, 1, 8, 8)
+with Tape(sent):
+    network(sent)
 print("torch._dynamo" in sys.modules)
 """
 
