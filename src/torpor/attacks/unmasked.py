@@ -35,7 +35,11 @@ CASTS = ("aten::_to_copy", "aten::to")
 
 
 class Tape(EagerMode):
-    """Record every operator that runs, with its arguments and results, also those behind a custom backward pass."""
+    """Record every operator that runs, with its arguments and results, also those behind a custom backward pass.
+
+    Args:
+        sent: the inputs ``[B, ...]`` that a network is about to run on; it may overwrite them.
+    """
 
     def __init__(self, sent: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -138,8 +138,9 @@ def plan_of(found: Estimate, limits: Limits, at_once: int = 1) -> str:
     said = [f"--max-{name} {value:g}" for name, value in asdict(limits).items() if value is not None]
     ends = f"; it ends after {' or '.join(said)}" if said else ""
     if limits.seconds is not None and found.shares and found.samples:
-        rounds = -(-found.samples // at_once)
-        ends += f", {_clock(limits.seconds / rounds)} for each sample" + f", {at_once} at once" * (at_once > 1)
+        several = min(at_once, found.samples)
+        rounds = -(-found.samples // several)
+        ends += f", {_clock(limits.seconds / rounds)} for each sample" + f", {several} at once" * (several > 1)
     return f"About to attack {found}{ends}"
 
 
