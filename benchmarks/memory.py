@@ -84,7 +84,7 @@ def texts(few: int, many: int) -> Row:
     """Compare peaks on texts that ``speller`` reads."""
     with tempfile.TemporaryDirectory() as folder:
         prompts = Path(folder) / "prompts.txt"
-        prompts.write_text("".join(f"open file {number} on {number % 7}\n" for number in range(many)))
+        prompts.write_text("".join(f"open file {number:04d} on {number % 7}\n" for number in range(many)))
         audit = ("speller", "--inputs", str(prompts), "--attacks", f"llmeffichecker-char:queries={QUERIES}", "--limit")
         low, high = (peak(*audit, str(samples)) for samples in (few, many))
     return row(f"{many} / {few} texts", low, high)

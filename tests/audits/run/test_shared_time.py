@@ -192,21 +192,29 @@ def test_time_is_shared_by_what_the_passes_of_a_search_take(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
-    ("batches", "workers", "shares"),
-    [(4, 1, [100, 100, 100, 100]), (8, 2, [100] * 8), (3, 2, [200, 200, 200]), (2, 2, [400, 400]), (1, 2, [400])],
+    ("todo", "workers", "shares"),
+    [
+        ((0, 1, 2, 3), 1, [100, 100, 100, 100]),
+        (tuple(range(8)), 2, [100] * 8),
+        ((0, 1, 2), 2, [200, 200, 200]),
+        ((0, 1), 2, [400, 400]),
+        ((0,), 2, [400]),
+        ((2, 5), 1, [200, 200]),  # a resumed audit
+        ((1, 6, 7, 9), 2, [200] * 4),
+    ],
 )
 def test_batches_that_are_attacked_at_once_have_the_time_together(
-    batches: int, workers: int, shares: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    todo: tuple[int, ...], workers: int, shares: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     executor = load_executor(f"processes:{workers}")
-    job = Job(Plan("needle", ("standard",)), tmp_path, deadline=400.0, batches=batches, at_once=executor.at_once)
+    job = Job(Plan("needle", ("standard",)), tmp_path, deadline=400.0, todo=todo, at_once=executor.at_once)
     now, given = 0.0, list[float]()
     monkeypatch.setattr(time, "time", lambda: now)
-    for first in range(0, batches, workers):
-        ends = {job.until(number) for number in range(first, min(first + workers, batches))}
-        (end,) = ends
+    for first in range(0, len(todo), workers):
+        together = todo[first : first + workers]
+        (end,) = {job.until(number) for number in together}
         assert end is not None
-        given += [end - now] * min(workers, batches - first)
+        given += [end - now] * len(together)
         now = end
     assert given == shares
     assert now == 400.0

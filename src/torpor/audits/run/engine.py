@@ -104,7 +104,8 @@ def run_audit(
         stack.enter_context(deterministic())
         deadline = None if limits.seconds is None else began + limits.seconds
         shares = deadline is not None and plan.batch_size == 1 and target.offers("until")
-        batches = counted(data, plan.limit) if shares else None
+        count = counted(data, plan.limit) if shares else None
+        todo = None if count is None else tuple(sorted(anew.union(store.lost(count))))
         each = None
         if target.elsewhere:
             from torpor.audits.run.requests import Allotment
@@ -112,7 +113,7 @@ def run_audit(
             elsewhere: Any = target
             stack.enter_context(elsewhere.kept_in(out))
             each = Allotment.of(plan, target, data, limits)
-        job = Job(plan, out.resolve(), claim.lock.token, number, deadline, batches, identity, each, executor.at_once)
+        job = Job(plan, out.resolve(), claim.lock.token, number, deadline, todo, identity, each, executor.at_once)
         stack.callback(job.release)
         loaded = job.prepare(target, data, store, lambda text: progress(text, 0, 0))
         extent = _Run(job, loaded, executor, limits, progress, anew).attack()
@@ -255,7 +256,7 @@ def _sum_up(
         data,
         store,
         lambda text, rows: progress(text, course.timed(rows), course.total),
-        deadline=None if job.batches is None else job.deadline,
+        deadline=None if job.todo is None else job.deadline,
     )
     if wrong := [row for row in audit["summary"] if row["n"] != extent.samples]:
         raise DataError(

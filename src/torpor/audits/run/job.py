@@ -22,6 +22,7 @@ from torpor.audits.run.fronts import Front, fronts
 from torpor.audits.run.identity import Identity, identify
 from torpor.audits.run.limits import Spent, check_time
 from torpor.audits.run.store import Store
+from torpor.core.allocator import hand_back_freed_memory
 from torpor.core.errors import DataError, TorporError, UsageError
 from torpor.core.space import DenseSpace
 from torpor.data.sets import Batch, DataSet
@@ -131,7 +132,7 @@ class Job:
         owner: token of the lock under which shards may be written.
         threads: of torch, in each worker.
         deadline: seconds since the epoch after which no further attack begins; None for never.
-        batches: how many there are, if each of them has its share of the time that is left; None if none has.
+        todo: the batches to be attacked, if each of them has its share of the time that is left; None if none has.
         identity: of target, data and code; a worker that finds others is of no use.
         each: what each sample's searches may ask of a target elsewhere; None for no limit.
         at_once: batches that are attacked at the same time.
@@ -142,7 +143,7 @@ class Job:
     owner: str = ""
     threads: int = 1
     deadline: float | None = None
-    batches: int | None = None
+    todo: tuple[int, ...] | None = None
     identity: Identity | None = field(default=None, compare=False)
     each: Allotment | None = None
     at_once: int = 1
@@ -200,12 +201,15 @@ class Job:
             done = attack_batch(self.plan, loaded.fronts, batch, tell, check, until, self.each)
         table = pa.concat_tables(done.tables[key] for key in self.plan.keys)
         loaded.store.write(number, table, done.examples, done.seconds, batch.digest(), done.spent)
+        del table, done
+        hand_back_freed_memory()
 
     def until(self, number: int) -> float | None:
         """Return when a batch should be done, if it has a share of the time; batches before it have had theirs."""
-        if self.deadline is None or self.batches is None:
+        if self.deadline is None or self.todo is None:
             return None
-        now, rounds = time.time(), -(-self.batches // self.at_once) - number // self.at_once
+        now, before = time.time(), sum(each < number for each in self.todo)
+        rounds = -(-len(self.todo) // self.at_once) - before // self.at_once
         return now + max(0.0, self.deadline - now) / max(1, rounds)
 
     def load_by_name(self) -> tuple[Target, DataSet]:

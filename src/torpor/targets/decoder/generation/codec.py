@@ -8,9 +8,9 @@ from typing import Any, Generic, TypeVar
 from torpor.core.errors import UsageError
 from torpor.core.text import TextSpace
 
-KNOWN = 2**20
+KNOWN = 2**18
 """Characters of texts whose ids are remembered: a search asks about each of its candidates several times, one soon
-after the other. Of short texts a character takes some 20 bytes, so one such memory takes some 20 MiB."""
+after the other. Of short texts a character takes some 20 bytes, so one such memory takes some 5 MiB."""
 Key = TypeVar("Key", bound=Hashable)
 Found = TypeVar("Found")
 
