@@ -30,8 +30,8 @@ def keep_freed_memory() -> None:
 def hand_back_freed_memory() -> None:
     """Hand what this process has freed back to the system, wherever it lies: between batches, not between layers.
 
-    What is kept otherwise grows for as long as a process lives, since small blocks that stay come to lie above large ones
-    that were freed. Only glibc has this (malloc_trim(3)); elsewhere nothing happens. No result depends on it.
+    What is kept otherwise grows for as long as a process lives, since small blocks that stay come to lie above large
+    ones that were freed. Only glibc has this (malloc_trim(3)); elsewhere nothing happens. No result depends on it.
 
     >>> hand_back_freed_memory()
     """

@@ -30,9 +30,9 @@ class Corners(Attack):
     """Try random signs everywhere, then flip the signs of a few values of the best; several rounds of it.
 
     The best is what costs most, and then what brings an open gate closest to its threshold. One query flips between one
-    and all values, in a number that is drawn log-uniformly, so that every scale is tried at any time. A sample has four
-    rounds, and continues until two in a row have found nothing costlier. The first flips start from what other attacks
-    found, if that is better.
+    and all values, in a number that is drawn log-uniformly, so that every scale is tried at any time. A sample has
+    eight rounds, and continues until four in a row have found nothing costlier, or there were 40. The first flips start
+    from what other attacks found, if that is better.
 
     Attributes:
         rivals: what other attacks found for the same batch ``[B, C, H, W]``; None if there is nothing.

@@ -72,11 +72,12 @@ class StandardText(TextSearch):
     on from sentences as from no random tokens. Where gates decide the work, Rerouting comes before it, and SAME or
     No-Skim after it, until its rounds are over; where experts do, RepetitionCurse comes before it, with half of the
     passes for tokens and a quarter for words before them, and where others share the experts' buffers, buffer overflow
-    before that. The evolution's turn ends when it has not found a costlier text for 600 or 800 queries, by the budget,
+    before that. The evolution's turn ends when it has found no costlier text for 600 to 1,000 queries, by the budget,
     that of another member after 64, so that passes go to what still finds; NMTSloth's on tokens ends when its rounds
     are over, each of the 50 substitutions that its gradient ranks first. Whatever one finds is a parent of the
     evolution's next generation. Turns go round until all passes are spent: what was sought in vain for a while is often
-    found later. Of a black box, the members without gradients take part.
+    found later. Within tokens and words, the members behind the evolution have a turn only of more passes than those
+    1,000, or where it ends by itself. Of a black box, the members without gradients take part.
 
     Attributes:
         queries: passes on a sample, forward and backward, of all members together.
