@@ -71,13 +71,13 @@ class StandardText(TextSearch):
     before it, requests to repeat only where repetitions cost more than requests: a model that was trained on texts goes
     on from sentences as from no random tokens. Where gates decide the work, Rerouting comes before it, and SAME or
     No-Skim after it, until its rounds are over; where experts do, RepetitionCurse comes before it, with half of the
-    passes for tokens and a quarter for words before them, and where others share the experts' buffers, buffer overflow
-    before that. The evolution's turn ends when it has found no costlier text for 600 to 1,000 queries, by the budget,
-    that of another member after 64, so that passes go to what still finds; NMTSloth's on tokens ends when its rounds
-    are over, each of the 50 substitutions that its gradient ranks first. Whatever one finds is a parent of the
-    evolution's next generation. Turns go round until all passes are spent: what was sought in vain for a while is often
-    found later. Within tokens and words, the members behind the evolution have a turn only of more passes than those
-    1,000, or where it ends by itself. Of a black box, the members without gradients take part.
+    passes for tokens and a quarter for words before them; where others share the experts' buffers, buffer overflow has
+    the passes, nine tenths of which are draws. The evolution's turn ends when it has found no costlier text for 600 to
+    1,000 queries, by the budget, that of another member after 64, so that passes go to what still finds; NMTSloth's on
+    tokens ends when its rounds are over, each of the 50 substitutions that its gradient ranks first. Whatever one finds
+    is a parent of the evolution's next generation. Turns go round until all passes are spent: what was sought in vain
+    for a while is often found later. Within tokens and words, the members behind the evolution have a turn only of more
+    passes than those 1,000, or where it ends by itself. Of a black box, the members without gradients take part.
 
     Attributes:
         queries: passes on a sample, forward and backward, of all members together.
@@ -128,10 +128,9 @@ class StandardText(TextSearch):
     @property
     def patience(self) -> Mapping[str, int]:
         """Queries without a costlier text after which the turn of some members ends, by id; others have 64."""
-        to_the_end = (SAME.id, NoSkim.id, Rerouting.id, RepetitionCurse.id, LongRequests.id)
+        to_the_end = (SAME.id, NoSkim.id, Rerouting.id, BufferOverflow.id, RepetitionCurse.id, LongRequests.id)
         return {
             Evolution.id: PATIENCE[self.norm],
-            BufferOverflow.id: BufferOverflow.queries,
             NMTSlothToken.id: int(self.eps) * ROUND,
             RepeatedRequests.id: SEGMENTS,
             **dict.fromkeys(to_the_end, self.queries),
