@@ -42,7 +42,8 @@ def hand_back_freed_memory() -> None:
 def _trim() -> Callable[[int], object]:
     """Return glibc's function, or one that does nothing."""
     try:
-        found: Callable[[int], object] = ctypes.CDLL(None).malloc_trim
+        found = ctypes.CDLL(None).malloc_trim
     except (AttributeError, OSError, TypeError):  # another C library, or a system without one to ask
         return lambda pad: None
+    found.argtypes = (ctypes.c_size_t,)
     return found

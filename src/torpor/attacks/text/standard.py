@@ -36,7 +36,7 @@ TRIAL = 64
 ROUND = 50
 """Where a budget counts tokens, candidates of each of NMTSloth's rounds, all of which are its turn: another start, from
 the best single edits, where the evolution found nothing better together."""
-PATIENCE = {"chars": 800, "tokens": 1000, "words": 1000, "suffix": 600, "prompt": 600}
+PATIENCE = {"chars": 800, "tokens": QUERIES, "words": QUERIES, "suffix": 600, "prompt": 600}
 """The same of the evolution, within each budget: it goes on to find after hundreds of queries in vain, and more than
 the others do instead."""
 
